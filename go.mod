@@ -1,0 +1,3 @@
+module github.com/mastersocket/mastersocket
+
+go 1.26.0
