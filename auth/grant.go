@@ -1,0 +1,77 @@
+// Package auth turns the token that a client presents into what that client may do.
+//
+// A [Tokens] is an immutable table from the SHA-256 of a token to its [Grant]; a [Store] holds the table in force, which
+// can be replaced while clients are connected. Tokens themselves are never kept: the table has their hashes only, and
+// nothing in this package formats, logs or returns in an error a token, a hash, or a value of a file that might be one.
+//
+// # Concurrency
+//
+// Grants and Tokens never change after they are made and are shared by pointer. All methods of a Store may be called
+// from any goroutine and none blocks.
+//
+// # Revocation
+//
+// A session keeps the *Grant that it got from [Store.Authenticate]. After each [Store.Replace] it asks [Store.Current]
+// for the grant that the same token has now: another one whose rights apply from then on, or none, in which case the
+// session has to end. The token isn't needed for that, since a Grant remembers whose it is.
+package auth
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/mastersocket/mastersocket/intent"
+)
+
+// hash is the SHA-256 of a token.
+type hash [sha256.Size]byte
+
+// Grant is what the holder of one token may do. It is immutable and shared: whoever gets a *Grant only reads it. The
+// zero Grant allows nothing.
+type Grant struct {
+	// Name tells operators whose token it is. It is no secret and need not be unique among the grants of a Tokens: an
+	// entry with several hashes gives each its own Grant.
+	Name string
+	// Groups are the groups that the holder may join; none if empty.
+	Groups intent.Patterns
+	// Send are the messages that the holder may send; none if empty.
+	Send intent.Permissions
+	// Admin tells whether the holder may use the admin API.
+	Admin bool
+	// Rate is how many messages per second each connection that holds the token may send. 0 means unlimited.
+	Rate float64
+	// Burst is how many messages such a connection may send at once after a silence. It is at least 1 where Rate is not
+	// 0, and 0 otherwise.
+	Burst int
+
+	token hash // whose grant it is; compared by Store.Current, shown to nobody
+}
+
+// MayJoin tells whether the holder may join the group. It does not allocate.
+func (g *Grant) MayJoin(group string) bool {
+	return g.Groups.Match([]byte(group))
+}
+
+// MaySend tells whether the holder may send a message to t with the given identifier: the group's name for Group and
+// Any, empty for Any among all clients, ignored for Global and Direct. It does not allocate.
+func (g *Grant) MaySend(t intent.Target, identifier []byte) bool {
+	return g.Send.Allow(t, identifier)
+}
+
+// Format writes the grant's name, whatever the verb, so that no print of a Grant shows its hash.
+func (g Grant) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "grant %q", g.Name)
+}
+
+// LogValue is the grant's name.
+func (g Grant) LogValue() slog.Value {
+	return slog.StringValue(g.Name)
+}
+
+// same tells whether both grants give the same rights under the same name.
+func (g *Grant) same(o *Grant) bool {
+	return g.Name == o.Name && g.Admin == o.Admin && g.Rate == o.Rate && g.Burst == o.Burst &&
+		slices.Equal(g.Groups, o.Groups) && slices.Equal(g.Send, o.Send)
+}

@@ -1,0 +1,269 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/mastersocket/mastersocket/intent"
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	maxNameBytes = 128
+	// maxRate is far beyond what a connection can carry; more is a slip.
+	maxRate = 1e9
+)
+
+// ParseTokens reads a tokens file:
+//
+//	tokens:
+//	  - name: billing          # whose token it is, for operators; required, unique
+//	    sha256: 9f86d0…        # 64 hexadecimal digits as Hash returns them, or a list of several while tokens rotate
+//	    groups: ["billing.*"]  # see intent.ParsePattern; what is omitted may not be joined
+//	    send: ["GROUP:audit"]  # see intent.ParsePermission; what is omitted may not be sent
+//	    admin: false           # may use the admin API
+//	    rate: 100              # messages per second for each connection; omitted or 0: unlimited
+//	    burst: 200             # how many of them at once after a silence; omitted: as many as rate
+//
+// Nothing is granted that isn't written: without groups and send a token may join no group and send nothing, and ["*"]
+// grants all of them. A list of one may be written without brackets.
+//
+// Everything that would not do what its author meant is an error: unknown and repeated keys, repeated names and hashes,
+// malformed patterns, a token in place of its hash, an entry that nobody could use, a file without any token. The error
+// joins (as [errors.Join] does) one [FileError] for each thing wrong, and repeats no value that might be a token. The
+// result is then nil: a file is taken as a whole or not at all.
+func ParseTokens(file []byte) (*Tokens, error) {
+	root, err := document(file)
+	if err != nil {
+		return nil, err
+	}
+	p := parser{names: make(map[string]int), hashes: make(map[hash]int)}
+	p.root(root)
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	return newTokens(p.grants), nil
+}
+
+// parser is the state of one ParseTokens.
+type parser struct {
+	problems
+	names  map[string]int // the line on which each name stands
+	hashes map[hash]int   // and each hash
+	grants []*Grant
+}
+
+func (p *parser) root(n *yaml.Node) {
+	if n.Kind != yaml.MappingNode {
+		p.addf(n, "the file must have the key tokens with a list of tokens under it")
+		return
+	}
+	var list *yaml.Node
+	p.fields(n, func(key string, at, value *yaml.Node) {
+		if key != "tokens" {
+			p.addf(at, "unknown key %s; a tokens file has one key, tokens", keyName(key))
+			return
+		}
+		list = value
+	})
+	switch {
+	case list == nil:
+		p.addf(n, "the key tokens is missing; put the list of tokens under it")
+	case list.Kind != yaml.SequenceNode:
+		p.addf(list, "tokens must be a list; begin each entry with a dash, as in - name: billing")
+	case len(list.Content) == 0:
+		p.addf(list, "the list has no token, so nobody could connect; add one")
+	default:
+		for _, item := range list.Content {
+			p.entry(item)
+		}
+	}
+}
+
+// entry is one item of the list as far as it has been read.
+type entry struct {
+	grant  Grant
+	hashes []hash
+	burst  *yaml.Node // where burst stands, if it does
+	seen   map[string]bool
+}
+
+func (p *parser) entry(item *yaml.Node) {
+	n := resolve(item)
+	if n.Kind != yaml.MappingNode {
+		p.addf(item, "an entry must have keys such as name and sha256")
+		return
+	}
+	e := entry{seen: make(map[string]bool)}
+	before := len(p.problems)
+	p.fields(n, func(key string, at, value *yaml.Node) {
+		e.seen[key] = true
+		p.field(&e, key, at, value)
+	})
+	p.finish(&e, item, len(p.problems) == before)
+	for _, h := range e.hashes {
+		g := e.grant
+		g.token = h
+		p.grants = append(p.grants, &g)
+	}
+}
+
+func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
+	switch key {
+	case "name":
+		e.grant.Name = p.name(value)
+	case "sha256":
+		e.hashes = p.sha256(value)
+	case "groups":
+		e.grant.Groups = p.groups(value)
+	case "send":
+		e.grant.Send = p.send(value)
+	case "admin":
+		e.grant.Admin = p.admin(value)
+	case "rate":
+		e.grant.Rate = p.rate(value)
+	case "burst":
+		e.grant.Burst, e.burst = p.burst(value), value
+	case "token", "secret", "password":
+		p.addf(at, "the token itself does not belong into this file; "+
+			"write sha256: and what mastersocket token hash makes of it")
+	default:
+		p.addf(at, "unknown key %s; an entry has name, sha256, groups, send, admin, rate and burst", keyName(key))
+	}
+}
+
+// finish checks what only the whole entry shows. Whether it is of use can be told only if its fields were all right.
+func (p *parser) finish(e *entry, at *yaml.Node, fine bool) {
+	if !e.seen["name"] {
+		p.addf(at, "the entry has no name; add one that tells whose token it is")
+	}
+	if !e.seen["sha256"] && !e.seen["token"] {
+		p.addf(at, "the entry has no sha256; add what mastersocket token hash makes of its token")
+	}
+	if !fine {
+		return
+	}
+	switch g := &e.grant; {
+	case len(g.Groups) == 0 && !g.Admin:
+		p.addf(at, "nobody could use this token: it may join no group and is not for the admin API; "+
+			`add groups, such as groups: ["*"] for every one, or admin: true`)
+	case e.burst != nil && g.Rate == 0:
+		p.addf(e.burst, "burst has no meaning without rate; add rate or remove burst")
+	case e.burst != nil && g.Burst < 1:
+		p.addf(e.burst, "with a burst of 0 no message would ever pass; write 1 or more")
+	case e.burst == nil && g.Rate > 0:
+		g.Burst = int(math.Ceil(g.Rate))
+	}
+}
+
+func (p *parser) name(n *yaml.Node) string {
+	if !isText(n) || n.Value == "" || len(n.Value) > maxNameBytes || !utf8.ValidString(n.Value) ||
+		strings.ContainsFunc(n.Value, unicode.IsControl) {
+		p.addf(n, "name must be 1 to %d bytes of text without control characters", maxNameBytes)
+		return ""
+	}
+	if strings.HasPrefix(n.Value, TokenPrefix) {
+		p.addf(n, "name looks like a token; names are shown to operators, so write one that is no secret")
+		return ""
+	}
+	if line, ok := p.names[n.Value]; ok {
+		p.addf(n, "the name %q is already on line %d; give each entry its own, "+
+			"and several sha256 to one entry whose token rotates", n.Value, line)
+	} else {
+		p.names[n.Value] = n.Line
+	}
+	return n.Value
+}
+
+func (p *parser) sha256(n *yaml.Node) []hash {
+	const what = "64 hexadecimal digits as mastersocket token hash prints them"
+	texts := p.texts("sha256", n, what)
+	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+		p.addf(n, "sha256 has no hash; add what mastersocket token hash makes of the token")
+	}
+	var hashes []hash
+	for _, text := range texts {
+		var h hash
+		if b, err := hex.DecodeString(text.Value); err != nil || copy(h[:], b) != len(h) || len(b) != len(h) {
+			p.addf(text, "sha256 must be %s; a token itself does not belong here", what)
+			continue
+		}
+		if h == sha256.Sum256(nil) || h == sha256.Sum256([]byte("\n")) {
+			p.addf(text, "this is the hash of an empty token; hash the token that clients will send")
+			continue
+		}
+		if line, ok := p.hashes[h]; ok {
+			p.addf(text, "the same sha256 is already on line %d; a token can have one entry only", line)
+			continue
+		}
+		p.hashes[h] = text.Line
+		hashes = append(hashes, h)
+	}
+	return hashes
+}
+
+func (p *parser) groups(n *yaml.Node) intent.Patterns {
+	var patterns intent.Patterns
+	for _, text := range p.texts("groups", n, `group names and patterns, such as "billing" and "billing.*"`) {
+		pattern, err := intent.ParsePattern(text.Value)
+		if err != nil {
+			p.addf(text, `%v; write a group name, a prefix with a star, such as "billing.*", or "*" for every group`, err)
+			continue
+		}
+		patterns = append(patterns, pattern)
+	}
+	return patterns
+}
+
+func (p *parser) send(n *yaml.Node) intent.Permissions {
+	var permissions intent.Permissions
+	for _, text := range p.texts("send", n, `permissions, such as "GLOBAL", "GROUP:billing.*", "DIRECT" and "ANY:workers"`) {
+		permission, err := intent.ParsePermission(text.Value)
+		if err != nil {
+			p.addf(text, `%v; write "GLOBAL", "GROUP:<pattern>", "DIRECT", "ANY:<pattern>", or "*" for all`, err)
+			continue
+		}
+		permissions = append(permissions, permission)
+	}
+	return permissions
+}
+
+func (p *parser) admin(n *yaml.Node) bool {
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" {
+		p.addf(n, "admin must be true or false")
+		return false
+	}
+	return strings.EqualFold(n.Value, "true")
+}
+
+func (p *parser) rate(n *yaml.Node) float64 {
+	if isText(n) {
+		rate, err := strconv.ParseFloat(n.Value, 64)
+		if err == nil && rate >= 0 && rate <= maxRate {
+			return rate
+		}
+	}
+	p.addf(n, "rate must be a number of messages per second, such as 100 or 0.5; 0 means unlimited")
+	return 0
+}
+
+func (p *parser) burst(n *yaml.Node) int {
+	if isText(n) {
+		burst, err := strconv.Atoi(n.Value)
+		if err == nil && burst >= 0 && burst <= maxRate {
+			return burst
+		}
+		if errors.Is(err, strconv.ErrRange) {
+			p.addf(n, "burst is too great")
+			return 0
+		}
+	}
+	p.addf(n, "burst must be a whole number of messages, such as 200")
+	return 0
+}
