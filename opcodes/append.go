@@ -1,0 +1,142 @@
+package opcodes
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+)
+
+// The messages that are always the same.
+const (
+	PingMessage = `{"op":3}`
+	PongMessage = `{"op":4}`
+)
+
+const (
+	memberSender = `,"sender":"`
+	memberID     = `,"id":"`
+)
+
+// DeliverySize returns how many bytes [AppendDelivery] appends at most.
+func DeliverySize(e *Envelope) int {
+	return len(e.Raw) + len(memberID) + len(memberSender) + 2*(uuidBytes+len(`"`))
+}
+
+// AppendDelivery appends an EVENT or REPLY as its receivers get it: byte for byte as it was sent, with sender as its
+// last member. Where its id was null, the null gives way to the given id; where it was absent, the given id comes
+// before the sender. Where the message had an id of its own, id is not used.
+//
+// e must have been filled by [Envelope.Scan] without an error.
+func AppendDelivery(dst []byte, e *Envelope, id, sender uuid.UUID) []byte {
+	body := e.Raw[:len(e.Raw)-len(`}`)]
+	switch {
+	case e.ID != nil:
+		dst = append(dst, body...)
+	case e.idNull > 0:
+		dst = append(dst, body[:e.idNull]...)
+		dst = append(dst, '"')
+		dst = appendUUID(dst, id)
+		dst = append(dst, '"')
+		dst = append(dst, body[e.idNull+len("null"):]...)
+	default:
+		dst = append(dst, body...)
+		dst = append(dst, memberID...)
+		dst = appendUUID(dst, id)
+		dst = append(dst, '"')
+	}
+	dst = append(dst, memberSender...)
+	dst = appendUUID(dst, sender)
+	return append(dst, `"}`...)
+}
+
+// Identified is what the hub answers to an IDENTIFY that it grants.
+type Identified struct {
+	ID              uuid.UUID     // the client's id
+	Ping            time.Duration // after so much silence the hub sends a PING; whole milliseconds on the wire
+	Node            string        // the name of the client's instance
+	SessionStarted  time.Time     // on the wire in UTC and whole milliseconds
+	MaxMessageBytes int           // the greatest message that the hub takes
+	Features        Feature       // those granted
+}
+
+// AppendIdentified appends the hub's answer to an IDENTIFY.
+func AppendIdentified(dst []byte, a Identified) []byte {
+	dst = append(dst, `{"op":1,"data":{"id":"`...)
+	dst = appendUUID(dst, a.ID)
+	dst = append(dst, `","ping":`...)
+	dst = strconv.AppendInt(dst, a.Ping.Milliseconds(), 10)
+	dst = append(dst, `,"node":`...)
+	dst = appendString(dst, a.Node)
+	dst = append(dst, `,"session_started":"`...)
+	dst = a.SessionStarted.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z07:00")
+	dst = append(dst, `","max_message_bytes":`...)
+	dst = strconv.AppendInt(dst, int64(a.MaxMessageBytes), 10)
+	dst = append(dst, `,"features":[`...)
+	for i, name := range featureNames {
+		if !a.Features.Has(1 << i) {
+			continue
+		}
+		if dst[len(dst)-1] != '[' {
+			dst = append(dst, ',')
+		}
+		dst = appendString(dst, name)
+	}
+	return append(dst, `]}}`...)
+}
+
+// AppendDisconnect appends the DISCONNECT that tells a client why the hub ends its connection.
+func AppendDisconnect(dst []byte, r Reason) []byte {
+	dst = append(dst, `{"op":2,"data":"`...)
+	dst = append(dst, r.String()...)
+	return append(dst, `"}`...)
+}
+
+// AppendError appends an ERROR about the message with that id: [Envelope.ID], as it was sent and still escaped. A
+// message without an id is answered by an ERROR without one. The message is for humans.
+func AppendError(dst, id []byte, code ErrorCode, message string) []byte {
+	dst = append(dst, `{"op":6`...)
+	dst = appendID(dst, id)
+	dst = append(dst, `,"data":{"code":`...)
+	dst = appendString(dst, string(code))
+	dst = append(dst, `,"message":`...)
+	dst = appendString(dst, message)
+	return append(dst, `}}`...)
+}
+
+// AppendAck appends an ACK of the message with that id, as for [AppendError]: it was handed to so many instances.
+func AppendAck(dst, id []byte, nodes int) []byte {
+	dst = append(dst, `{"op":7`...)
+	dst = appendID(dst, id)
+	dst = append(dst, `,"data":{"nodes":`...)
+	dst = strconv.AppendInt(dst, int64(nodes), 10)
+	return append(dst, `}}`...)
+}
+
+// appendID appends the member id, unless it is nil.
+func appendID(dst, id []byte) []byte {
+	if id == nil {
+		return dst
+	}
+	dst = append(dst, memberID...)
+	dst = append(dst, id...)
+	return append(dst, '"')
+}
+
+// appendString appends s as a JSON string. Invalid UTF-8 becomes U+FFFD, which is what the error is about.
+func appendString(dst []byte, s string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, s)
+	return dst
+}
+
+// appendUUID appends the 36 characters of a UUID.
+func appendUUID(dst []byte, id uuid.UUID) []byte {
+	const digits = "0123456789abcdef"
+	var text [uuidBytes]byte
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	for i, at := range uuidDigits {
+		text[at], text[at+1] = digits[id[i]>>4], digits[id[i]&15]
+	}
+	return append(dst, text[:]...)
+}

@@ -1,0 +1,262 @@
+package opcodes
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// The limits of IDENTIFY; lengths in bytes.
+const (
+	MaxGroups         = 32 // group and groups together, repetitions not counted
+	MaxNameBytes      = 128
+	MaxVersionBytes   = 64
+	MaxMetaMembers    = 16
+	MaxMetaKeyBytes   = 64
+	MaxMetaValueBytes = 256
+)
+
+// What [ParseIdentify] may find wrong; to be told apart with errors.Is.
+var (
+	// ErrIdentifyPayload: the data of IDENTIFY is malformed. The reason is InvalidPayload.
+	ErrIdentifyPayload = errors.New("invalid IDENTIFY data")
+	// ErrIdentifyIncomplete: the data is well-formed, but token or group is missing. The reason is IdentifyFailed.
+	ErrIdentifyIncomplete = errors.New("incomplete IDENTIFY data")
+)
+
+// Identification is what a client says of itself in IDENTIFY.
+type Identification struct {
+	Token    string            // may be empty; whether it is any good is not asked here
+	Groups   []string          // the groups to join: group first, then groups, each once; not checked against any grammar
+	Name     string            // the service's name
+	Version  string            // the service's version
+	Meta     map[string]string // what else its operators want to see; nil for nothing
+	Features Feature           // the features asked for, as far as they are known
+	Echo     bool              // whether the client's own GLOBAL and GROUP messages come back to it
+}
+
+// ParseIdentify reads the data of an IDENTIFY, [Envelope.Data]. The result shares no memory with data.
+//
+//	token     string, required
+//	group     string, required, not empty
+//	groups    array of strings: further groups; at most MaxGroups in all
+//	name      string of at most MaxNameBytes
+//	version   string of at most MaxVersionBytes
+//	meta      object of at most MaxMetaMembers strings, keys and values limited likewise
+//	features  array of strings
+//	echo      boolean, true by default
+//
+// A null member counts as absent. Unknown members and unknown features are ignored, so that newer clients can talk to
+// older hubs. Two members of the same name are refused, at any level.
+//
+// The error wraps ErrIdentifyPayload or ErrIdentifyIncomplete and says which member is at fault, without repeating any
+// of the client's bytes. With ErrIdentifyIncomplete, the Identification holds what there is, so that a caller can make
+// all refusals take the same time.
+func ParseIdentify(data []byte) (Identification, error) {
+	id := Identification{Echo: true}
+	if len(data) == 0 || string(data) == "null" {
+		return id, fmt.Errorf("%w: no data", ErrIdentifyIncomplete)
+	}
+	p := identifyParser{dec: jsontext.NewDecoder(bytes.NewReader(data))}
+	if err := p.parse(&id); err != nil {
+		return Identification{}, fmt.Errorf("%w: %w", ErrIdentifyPayload, err)
+	}
+	switch {
+	case !p.hasToken:
+		return id, fmt.Errorf("%w: no token", ErrIdentifyIncomplete)
+	case p.group == "":
+		return id, fmt.Errorf("%w: no group", ErrIdentifyIncomplete)
+	}
+	return id, nil
+}
+
+// Why data is refused. Errors of jsontext are not passed on: they quote the input.
+var (
+	errNotJSON   = errors.New("not a JSON value, or two members of the same name")
+	errNotObject = errors.New("not an object")
+)
+
+// identifyParser walks the tokens of one IDENTIFY's data.
+type identifyParser struct {
+	dec      *jsontext.Decoder
+	hasToken bool
+	group    string
+	groups   []string
+}
+
+func (p *identifyParser) parse(id *Identification) error {
+	if p.dec.PeekKind() != '{' {
+		return errNotObject
+	}
+	err := p.object(func(name string) error { return p.member(id, name) })
+	if err != nil {
+		return err
+	}
+	if _, err := p.dec.ReadToken(); err != io.EOF {
+		return errNotJSON
+	}
+	if p.group != "" && !slices.Contains(p.groups, p.group) {
+		p.groups = append(p.groups, p.group)
+	}
+	if len(p.groups) > MaxGroups {
+		return fmt.Errorf("groups: more than %d", MaxGroups)
+	}
+	id.Groups = p.groups
+	if i := slices.Index(id.Groups, p.group); i > 0 {
+		copy(id.Groups[1:], id.Groups[:i])
+		id.Groups[0] = p.group
+	}
+	return nil
+}
+
+// member reads the value of the member of that name.
+func (p *identifyParser) member(id *Identification, name string) (err error) {
+	if p.dec.PeekKind() == 'n' {
+		return p.skip()
+	}
+	switch name {
+	case "token":
+		p.hasToken = true
+		id.Token, err = p.text(name, -1)
+	case "group":
+		p.group, err = p.text(name, -1)
+	case "groups":
+		err = p.readGroups()
+	case "name":
+		id.Name, err = p.text(name, MaxNameBytes)
+	case "version":
+		id.Version, err = p.text(name, MaxVersionBytes)
+	case "meta":
+		id.Meta, err = p.meta()
+	case "features":
+		id.Features, err = p.features()
+	case "echo":
+		id.Echo, err = p.boolean(name)
+	default:
+		err = p.skip()
+	}
+	return err
+}
+
+func (p *identifyParser) readGroups() error {
+	return p.array("groups", func() error {
+		g, err := p.text("groups", -1)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(p.groups, g) {
+			return nil
+		}
+		if p.groups = append(p.groups, g); len(p.groups) > MaxGroups {
+			return fmt.Errorf("groups: more than %d", MaxGroups)
+		}
+		return nil
+	})
+}
+
+func (p *identifyParser) features() (all Feature, err error) {
+	err = p.array("features", func() error {
+		name, err := p.text("features", -1)
+		f, _ := ParseFeature(name)
+		all |= f
+		return err
+	})
+	return all, err
+}
+
+func (p *identifyParser) meta() (map[string]string, error) {
+	if p.dec.PeekKind() != '{' {
+		return nil, errors.New("meta: not an object")
+	}
+	meta := map[string]string{}
+	err := p.object(func(key string) (err error) {
+		if len(meta) == MaxMetaMembers {
+			return fmt.Errorf("meta: more than %d members", MaxMetaMembers)
+		}
+		if len(key) > MaxMetaKeyBytes {
+			return fmt.Errorf("meta: a key is longer than %d bytes", MaxMetaKeyBytes)
+		}
+		meta[key], err = p.text("meta", MaxMetaValueBytes)
+		return err
+	})
+	return meta, err
+}
+
+// object reads the object that comes next, calling value to read each member's value.
+func (p *identifyParser) object(value func(name string) error) error {
+	if _, err := p.dec.ReadToken(); err != nil {
+		return errNotJSON
+	}
+	for p.dec.PeekKind() != '}' {
+		name, err := p.dec.ReadToken()
+		if err != nil {
+			return errNotJSON
+		}
+		if err := value(name.String()); err != nil {
+			return err
+		}
+	}
+	return p.skip()
+}
+
+// array reads the array that comes next, calling value to read each element.
+func (p *identifyParser) array(member string, value func() error) error {
+	if p.dec.PeekKind() != '[' {
+		return fmt.Errorf("%s: not an array", member)
+	}
+	if _, err := p.dec.ReadToken(); err != nil {
+		return errNotJSON
+	}
+	for p.dec.PeekKind() != ']' {
+		if err := value(); err != nil {
+			return err
+		}
+	}
+	return p.skip()
+}
+
+// text reads the string that comes next, of at most maxBytes unless that is negative.
+func (p *identifyParser) text(member string, maxBytes int) (string, error) {
+	token, err := p.dec.ReadToken()
+	switch {
+	case err != nil:
+		return "", errNotJSON
+	case token.Kind() != '"':
+		return "", fmt.Errorf("%s: not a string", member)
+	}
+	s := token.String()
+	if maxBytes >= 0 && len(s) > maxBytes {
+		return "", fmt.Errorf("%s: longer than %d bytes", member, maxBytes)
+	}
+	return s, nil
+}
+
+func (p *identifyParser) boolean(member string) (bool, error) {
+	token, err := p.dec.ReadToken()
+	switch {
+	case err != nil:
+		return false, errNotJSON
+	case token.Kind() != 't' && token.Kind() != 'f':
+		return false, fmt.Errorf("%s: not a boolean", member)
+	}
+	return token.Bool(), nil
+}
+
+// skip reads the value or the closing bracket that comes next.
+func (p *identifyParser) skip() error {
+	var err error
+	switch p.dec.PeekKind() {
+	case '}', ']':
+		_, err = p.dec.ReadToken()
+	default:
+		err = p.dec.SkipValue()
+	}
+	if err != nil {
+		return errNotJSON
+	}
+	return nil
+}

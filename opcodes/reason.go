@@ -1,0 +1,80 @@
+package opcodes
+
+// Reason says why a connection ends. Its name is the data of the DISCONNECT message and the reason of the WebSocket
+// close frame (RFC 6455, section 5.5.1) that follow each other at the end of a connection.
+type Reason uint8
+
+// The reasons of the protocol.
+const (
+	NoReason          Reason = iota // 1000: the client said DISCONNECT, or closed
+	MessageTooBig                   // 1009: a message exceeds max_message_bytes
+	ServerRestart                   // 1012: the hub is draining
+	TryAgainLater                   // 1013: a limit of connections, memory or file descriptors is reached
+	UnknownError                    // 4000: a fault of the hub
+	UnknownOp                       // 4001: an integer op that is unknown, or that clients may not send
+	InvalidPayload                  // 4002: a message that is not a valid envelope
+	Unauthorized                    // 4003: a message before IDENTIFY, or an intent that the token may not send
+	IdentifyFailed                  // 4004: wrong token, no group, or one that the token may not join
+	AlreadyIdentified               // 4005: a second IDENTIFY
+	PingTimeout                     // 4006: silent, and still silent after a PING
+	IdentifyTimeout                 // 4007: no IDENTIFY in time
+	SlowConsumer                    // 4008: it does not read what it is sent
+	RateLimited                     // 4009: more messages than its token may send
+	Kicked                          // 4010: by an operator
+
+	NumReasons = iota // how many there are; reasons run from 0 to NumReasons-1
+)
+
+var reasonTable = [NumReasons]struct {
+	name string
+	code uint16
+}{
+	NoReason:          {"NO_REASON", 1000},
+	MessageTooBig:     {"MESSAGE_TOO_BIG", 1009},
+	ServerRestart:     {"SERVER_RESTART", 1012},
+	TryAgainLater:     {"TRY_AGAIN_LATER", 1013},
+	UnknownError:      {"UNKNOWN_ERROR", 4000},
+	UnknownOp:         {"UNKNOWN_OP", 4001},
+	InvalidPayload:    {"INVALID_PAYLOAD", 4002},
+	Unauthorized:      {"UNAUTHORIZED", 4003},
+	IdentifyFailed:    {"IDENTIFY_FAILED", 4004},
+	AlreadyIdentified: {"ALREADY_IDENTIFIED", 4005},
+	PingTimeout:       {"PING_TIMEOUT", 4006},
+	IdentifyTimeout:   {"IDENTIFY_TIMEOUT", 4007},
+	SlowConsumer:      {"SLOW_CONSUMER", 4008},
+	RateLimited:       {"RATE_LIMITED", 4009},
+	Kicked:            {"KICKED", 4010},
+}
+
+// String returns the reason's name on the wire, such as PING_TIMEOUT. A value that is no reason reads as UNKNOWN_ERROR.
+func (r Reason) String() string { return reasonTable[r.known()].name }
+
+// CloseCode returns the status code of the WebSocket close frame (RFC 6455, section 7.4) that goes with the reason.
+func (r Reason) CloseCode() uint16 { return reasonTable[r.known()].code }
+
+func (r Reason) known() Reason {
+	if r < NumReasons {
+		return r
+	}
+	return UnknownError
+}
+
+// ParseReason reads a reason's name as it stands on the wire. It reports false, with UnknownError, for anything else.
+func ParseReason(name string) (Reason, bool) {
+	for r := range reasonTable {
+		if reasonTable[r].name == name {
+			return Reason(r), true
+		}
+	}
+	return UnknownError, false
+}
+
+// Reasons returns every reason, in the order of their values: for those who keep something per reason, such as a
+// counter. The slice is the caller's.
+func Reasons() []Reason {
+	all := make([]Reason, NumReasons)
+	for r := range all {
+		all[r] = Reason(r)
+	}
+	return all
+}

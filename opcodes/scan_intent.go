@@ -1,0 +1,159 @@
+package opcodes
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/intent"
+)
+
+// rawIntent is an intent whose members have the right types, before anybody asks whether they make sense together.
+type rawIntent struct {
+	present    bool // as an object
+	hasTarget  bool
+	target     intent.Target // None for a string that is no target
+	hasID      bool          // identifier is there, perhaps as null
+	identifier []byte        // nil where it is absent or null
+}
+
+// scanIntent reads the intent at b[i].
+func (e *Envelope) scanIntent(b []byte, i int, in *rawIntent) (int, *ScanError) {
+	switch b[i] {
+	case 'n':
+		return scanScalar(b, i)
+	case '{':
+	default:
+		return i, ErrIntentType
+	}
+	in.present = true
+	i = skipSpace(b, i+1)
+	for more := i >= len(b) || b[i] != '}'; more; {
+		name, at, err := e.scanMember(b, i)
+		if err != nil {
+			return at, err
+		}
+		if i, err = e.scanIntentField(b, at, name, in); err != nil {
+			return i, err
+		}
+		if i, more, err = scanNext(b, i); err != nil {
+			return i, err
+		}
+	}
+	return i + 1, nil
+}
+
+// scanIntentField reads the value at b[i] of the intent's member of that name.
+func (e *Envelope) scanIntentField(b []byte, i int, name []byte, in *rawIntent) (int, *ScanError) {
+	if i >= len(b) {
+		return i, ErrTruncated
+	}
+	switch string(name) {
+	case "target":
+		if in.hasTarget {
+			return i, ErrIntentDuplicate
+		}
+		in.hasTarget = true
+		if b[i] != '"' {
+			return i, ErrTargetType
+		}
+		text, end, err := e.scanText(b, i)
+		in.target, _ = intent.ParseTarget(text)
+		return end, err
+	case "identifier":
+		if in.hasID {
+			return i, ErrIntentDuplicate
+		}
+		in.hasID = true
+		switch b[i] {
+		case '"':
+			text, end, err := e.scanText(b, i)
+			in.identifier = text
+			return end, err
+		case 'n':
+			return scanScalar(b, i)
+		}
+		return i, ErrIdentifierType
+	}
+	if !e.intentNames.add(name) {
+		return i, ErrIntentDuplicate
+	}
+	return scanValue(b, i, 2)
+}
+
+// resolve makes the intent of an EVENT or REPLY the Envelope's, if it can be followed.
+func (e *Envelope) resolve(in *rawIntent) *ScanError {
+	switch {
+	case !in.present:
+		return ErrIntentMissing
+	case !in.hasTarget:
+		return ErrTargetMissing
+	}
+	e.Target = in.target
+	switch in.target {
+	case intent.Global:
+		if in.identifier != nil {
+			return ErrIdentifierGlobal
+		}
+		return nil
+	case intent.Any:
+		if in.identifier == nil {
+			return nil
+		}
+	case intent.Group:
+	case intent.Direct:
+		return e.resolveReceiver(in)
+	default:
+		return ErrTargetUnknown
+	}
+	if in.identifier == nil {
+		return ErrIdentifierMissing
+	}
+	e.Identifier = in.identifier
+	return groupError(intent.CheckGroup(in.identifier))
+}
+
+func (e *Envelope) resolveReceiver(in *rawIntent) *ScanError {
+	if in.identifier == nil {
+		return ErrIdentifierMissing
+	}
+	var ok bool
+	if e.Receiver, ok = parseUUID(in.identifier); !ok {
+		return ErrIdentifierUUID
+	}
+	return nil
+}
+
+// groupError tells as a ScanError what intent.CheckGroup found.
+func groupError(err error) *ScanError {
+	switch err {
+	case nil:
+		return nil
+	case intent.ErrGroupEmpty:
+		return ErrIdentifierEmpty
+	case intent.ErrGroupTooLong:
+		return ErrIdentifierLength
+	case intent.ErrGroupReserved:
+		return ErrIdentifierReserved
+	}
+	return ErrIdentifierControl // text that passed scanString is valid UTF-8
+}
+
+// uuidDigits holds the indices of the pairs of digits in the text of a UUID (RFC 9562, section 4).
+var uuidDigits = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
+
+const uuidBytes = 36 // length of a UUID's text
+
+// parseUUID reads a UUID in its form of 36 characters, the digits in either case. Unlike uuid.ParseBytes it takes no
+// other form, and does not allocate to say no.
+func parseUUID(b []byte) (id uuid.UUID, ok bool) {
+	if len(b) != uuidBytes || b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
+		return uuid.Nil, false
+	}
+	for i, at := range uuidDigits {
+		high, low := hexDigit[b[at]], hexDigit[b[at+1]]
+		if high|low < 0 {
+			return uuid.Nil, false
+		}
+		id[i] = byte(high<<4 | low)
+	}
+	return id, true
+}

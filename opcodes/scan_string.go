@@ -1,0 +1,156 @@
+package opcodes
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+const (
+	eachByte    = 0x0101010101010101
+	eachHighBit = 0x8080808080808080
+)
+
+// special returns, for eight bytes of a string, a word whose lowest set bit lies in the first byte that needs a look:
+// a quote, a backslash, a control character or a byte beyond ASCII. It is 0 if there is none.
+//
+// (x - eachByte) &^ x & eachHighBit marks the zero bytes of x. Borrows may mark bytes above a zero byte wrongly, never
+// below the lowest one.
+func special(w uint64) uint64 {
+	quote := w ^ eachByte*'"'
+	slash := w ^ eachByte*'\\'
+	return ((quote-eachByte)&^quote | (slash-eachByte)&^slash | (w-eachByte*' ')&^w | w) & eachHighBit
+}
+
+// scanString checks the string whose opening quote is b[i] and returns the index behind its closing quote, and whether
+// it has escape sequences.
+func scanString(b []byte, i int) (end int, escaped bool, err *ScanError) {
+	i++
+	for {
+		if i+8 <= len(b) {
+			m := special(binary.LittleEndian.Uint64(b[i:]))
+			if m == 0 {
+				i += 8
+				continue
+			}
+			i += bits.TrailingZeros64(m) / 8
+		}
+		if i >= len(b) {
+			return i, escaped, ErrTruncated
+		}
+		switch c := b[i]; {
+		case c == '"':
+			return i + 1, escaped, nil
+		case c == '\\':
+			escaped = true
+			if i, err = scanEscape(b, i); err != nil {
+				return i, escaped, err
+			}
+		case c < ' ':
+			return i, escaped, ErrControl
+		case c < utf8.RuneSelf:
+			i++
+		default:
+			_, size := utf8.DecodeRune(b[i:])
+			if size == 1 {
+				return i, escaped, ErrUTF8
+			}
+			i += size
+		}
+	}
+}
+
+// scanEscape checks the escape sequence that begins with the backslash b[i], a surrogate pair as one, and returns the
+// index behind it.
+func scanEscape(b []byte, i int) (int, *ScanError) {
+	if i+1 >= len(b) {
+		return i, ErrTruncated
+	}
+	switch b[i+1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return i + 2, nil
+	case 'u':
+	default:
+		return i, ErrEscape
+	}
+	r, ok := hex4(b, i+2)
+	switch {
+	case !ok:
+		return i, ErrEscape
+	case !utf16.IsSurrogate(r):
+		return i + 6, nil
+	}
+	if i+7 >= len(b) || b[i+6] != '\\' || b[i+7] != 'u' {
+		return i, ErrSurrogate
+	}
+	low, ok := hex4(b, i+8)
+	if !ok || utf16.DecodeRune(r, low) == utf8.RuneError {
+		return i, ErrSurrogate
+	}
+	return i + 12, nil
+}
+
+// hex4 reads the four hexadecimal digits at b[i].
+func hex4(b []byte, i int) (r rune, ok bool) {
+	if i+4 > len(b) {
+		return 0, false
+	}
+	for _, c := range b[i : i+4] {
+		d := hexDigit[c]
+		if d < 0 {
+			return 0, false
+		}
+		r = r<<4 | rune(d)
+	}
+	return r, true
+}
+
+// hexDigit is the value of a hexadecimal digit of either case, -1 for any other byte.
+var hexDigit = func() (t [256]int8) {
+	for c := range t {
+		t[c] = -1
+	}
+	for i := range 16 {
+		t["0123456789abcdef"[i]] = int8(i)
+		t["0123456789ABCDEF"[i]] = int8(i)
+	}
+	return t
+}()
+
+// appendUnescaped appends what the escaped text of a string stands for. The text, without its quotes, must have passed
+// scanString.
+func appendUnescaped(dst, text []byte) []byte {
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c != '\\' {
+			dst = append(dst, c)
+			continue
+		}
+		i++
+		switch c := text[i]; c {
+		case 'b':
+			dst = append(dst, '\b')
+		case 'f':
+			dst = append(dst, '\f')
+		case 'n':
+			dst = append(dst, '\n')
+		case 'r':
+			dst = append(dst, '\r')
+		case 't':
+			dst = append(dst, '\t')
+		case 'u':
+			r, _ := hex4(text, i+1)
+			i += 4
+			if utf16.IsSurrogate(r) {
+				low, _ := hex4(text, i+3)
+				r = utf16.DecodeRune(r, low)
+				i += 6
+			}
+			dst = utf8.AppendRune(dst, r)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}

@@ -1,0 +1,177 @@
+package opcodes
+
+// MaxDepth is how deep objects and arrays may be nested in a message; the envelope itself is the first level.
+const MaxDepth = 64
+
+// skipSpace returns the index of the first byte at or after b[i] that is not white space (RFC 8259, section 2).
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+		i++
+	}
+	return i
+}
+
+// scanValue checks the value that begins at b[i], inside of depth objects and arrays, and returns the index behind it.
+// It keeps one bit per level, so that its memory doesn't grow with the depth.
+func scanValue(b []byte, i, depth int) (int, *ScanError) {
+	var objects uint64 // bit n: the value at level n+1 is an object, not an array
+	var err *ScanError
+	outer := depth
+	for {
+		// A value begins here, if b goes on.
+		if i >= len(b) {
+			return i, ErrTruncated
+		}
+		switch c := b[i]; c {
+		case '"':
+			i, _, err = scanString(b, i)
+		case '{', '[':
+			if depth == MaxDepth {
+				return i, ErrTooDeep
+			}
+			bit := uint64(1) << depth
+			depth++
+			i = skipSpace(b, i+1)
+			if c == '[' {
+				objects &^= bit
+				if i < len(b) && b[i] == ']' {
+					break // closed below
+				}
+				continue
+			}
+			objects |= bit
+			if i < len(b) && b[i] == '}' {
+				break
+			}
+			if i, err = scanName(b, i); err != nil {
+				return i, err
+			}
+			continue
+		default:
+			i, err = scanScalar(b, i)
+		}
+		if err != nil {
+			return i, err
+		}
+
+		// A value ended: end what ends with it, go on to the next.
+		more := false
+		for !more {
+			if depth == outer {
+				return i, nil
+			}
+			if i = skipSpace(b, i); i >= len(b) {
+				return i, ErrTruncated
+			}
+			object := objects>>(depth-1)&1 != 0
+			switch c := b[i]; {
+			case c == ',':
+				i = skipSpace(b, i+1)
+				if object {
+					if i, err = scanName(b, i); err != nil {
+						return i, err
+					}
+				}
+				more = true
+			case c == '}' && object, c == ']' && !object:
+				depth--
+				i++
+			default:
+				return i, ErrSeparator
+			}
+		}
+	}
+}
+
+// scanName checks that a name and its colon stand at b[i], and returns the index of the value after them.
+func scanName(b []byte, i int) (int, *ScanError) {
+	if i >= len(b) {
+		return i, ErrTruncated
+	}
+	if b[i] != '"' {
+		return i, ErrName
+	}
+	i, _, err := scanString(b, i)
+	if err != nil {
+		return i, err
+	}
+	return scanColon(b, i)
+}
+
+// scanColon checks that a colon stands at b[i], white space aside, and returns the index of the value after it.
+func scanColon(b []byte, i int) (int, *ScanError) {
+	if i = skipSpace(b, i); i >= len(b) {
+		return i, ErrTruncated
+	}
+	if b[i] != ':' {
+		return i, ErrColon
+	}
+	return skipSpace(b, i+1), nil
+}
+
+// scanScalar checks the number or literal that begins at b[i], which must exist, and returns the index behind it.
+func scanScalar(b []byte, i int) (int, *ScanError) {
+	literal := ""
+	switch c := b[i]; {
+	case c == '-' || isDigit(c):
+		return scanNumber(b, i)
+	case c == 't':
+		literal = "true"
+	case c == 'f':
+		literal = "false"
+	case c == 'n':
+		literal = "null"
+	default:
+		return i, ErrValue
+	}
+	if len(b)-i < len(literal) || string(b[i:i+len(literal)]) != literal {
+		return i, ErrValue
+	}
+	return i + len(literal), nil
+}
+
+func isDigit(c byte) bool { return c-'0' <= 9 }
+
+// scanNumber checks the number that begins at b[i] (RFC 8259, section 6) and returns the index behind it.
+func scanNumber(b []byte, i int) (int, *ScanError) {
+	i = scanInteger(b, i)
+	if !isDigit(b[i-1]) {
+		return i, ErrNumber
+	}
+	if i < len(b) && b[i] == '.' {
+		start := i + 1
+		if i = skipDigits(b, start); i == start {
+			return i, ErrNumber
+		}
+	}
+	if i < len(b) && b[i]|0x20 == 'e' {
+		i++
+		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		start := i
+		if i = skipDigits(b, start); i == start {
+			return i, ErrNumber
+		}
+	}
+	return i, nil
+}
+
+// scanInteger returns the index behind the integer at b[i], -?(0|[1-9][0-9]*); behind the minus alone if no digit
+// follows it.
+func scanInteger(b []byte, i int) int {
+	if b[i] == '-' {
+		i++
+	}
+	if i < len(b) && b[i] == '0' {
+		return i + 1
+	}
+	return skipDigits(b, i)
+}
+
+func skipDigits(b []byte, i int) int {
+	for i < len(b) && isDigit(b[i]) {
+		i++
+	}
+	return i
+}
