@@ -1,0 +1,155 @@
+package transport
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/bits"
+)
+
+// The raw TCP listener's stream: JSON objects one after the other, with or without white space between them.
+
+var (
+	// errNotObject: a value of the stream is not a JSON object, so it is no envelope.
+	errNotObject = errors.New("split JSON stream: a value does not begin with {")
+	// errMismatch: a bracket closes what another kind opened, so the value has no end.
+	errMismatch = errors.New("split JSON stream: a closing bracket does not match the one it closes")
+	// errTooDeep: a value nests deeper than any envelope may.
+	errTooDeep = errors.New("split JSON stream: a value nests too deeply")
+)
+
+// jsonSplitter finds the ends of the objects in a stream of them. It looks at brackets and strings only: what it
+// calls a value may be invalid JSON, but every object that is valid is found exactly. The zero value is ready to use;
+// after an error it is of no use any more. It keeps no reference to what it scanned.
+type jsonSplitter struct {
+	arrays  uint64 // bit i: the open level i, counted inside the object, is an array
+	scanned uint32 // bytes of the pending value that were looked at
+	depth   uint8  // open levels inside the object
+	in      bool   // an object is open
+	str     bool   // within a string
+	esc     bool   // behind a backslash
+}
+
+// maxSplitDepth is how many levels may be open inside the object. With the object itself that is one more than an
+// envelope may have: the scanner that knows envelopes is to judge the limit.
+const maxSplitDepth = 64
+
+// next finds the first value of b, which begins where the stream was last cut.
+//
+//   - ok: b[start:end] is a whole value. The next call gets what follows, b[end:] and whatever arrived since.
+//   - not ok: b[start:end] is all there is of a value whose end has not arrived; end is len(b). It is empty when only
+//     white space was left. The next call gets b[start:] and what arrived since, and scans only the latter. A caller
+//     with a size limit refuses when end-start is beyond it.
+//   - err: the stream is not one of JSON objects.
+//
+// A value, pending or whole, is at most 4 GiB long. next does not allocate.
+func (s *jsonSplitter) next(b []byte) (start, end int, ok bool, err error) {
+	if !s.in {
+		if start = skipSpace(b); start == len(b) {
+			return start, start, false, nil
+		}
+		if b[start] != '{' {
+			return start, start, false, errNotObject
+		}
+		*s = jsonSplitter{in: true, scanned: 1}
+	}
+	n, ok, err := s.scan(b[start:])
+	end = start + n
+	if err != nil {
+		return start, end, false, err
+	}
+	if ok {
+		*s = jsonSplitter{}
+		return start, end, true, nil
+	}
+	s.scanned = uint32(n)
+	return start, end, false, nil
+}
+
+// scan looks at the bytes of b behind those scanned before. b begins with the object's opening bracket.
+func (s *jsonSplitter) scan(b []byte) (n int, ok bool, err error) {
+	i := int(s.scanned)
+	for i < len(b) {
+		if s.str {
+			i = s.skipString(b, i)
+			continue
+		}
+		c := b[i]
+		i++
+		switch c {
+		case '"':
+			s.str = true
+		case '{', '[':
+			if s.depth == maxSplitDepth {
+				return i, false, errTooDeep
+			}
+			s.arrays &^= 1 << s.depth
+			if c == '[' {
+				s.arrays |= 1 << s.depth
+			}
+			s.depth++
+		case '}', ']':
+			if s.depth == 0 {
+				if c == ']' {
+					return i, false, errMismatch
+				}
+				return i, true, nil
+			}
+			s.depth--
+			if isArray := s.arrays>>s.depth&1 == 1; isArray != (c == ']') {
+				return i, false, errMismatch
+			}
+		}
+	}
+	return len(b), false, nil
+}
+
+// skipString returns the index behind the string that is open at b[i], or len(b) if it stays open.
+func (s *jsonSplitter) skipString(b []byte, i int) int {
+	if s.esc {
+		s.esc = false
+		i++
+	}
+	for i < len(b) {
+		i = indexQuote(b, i)
+		if i == len(b) {
+			break
+		}
+		if b[i] == '"' {
+			s.str = false
+			return i + 1
+		}
+		if i+1 == len(b) {
+			s.esc = true
+			break
+		}
+		i += 2
+	}
+	return len(b)
+}
+
+// indexQuote returns the index of the first quotation mark or backslash in b[i:], or len(b). It looks at eight bytes
+// at a time: x^pattern has a zero byte where x has the character, and the lowest byte that the subtraction borrows
+// into is exact.
+func indexQuote(b []byte, i int) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		q, e := x^'"'*ones, x^'\\'*ones
+		if hit := ((q-ones)&^q | (e-ones)&^e) & tops; hit != 0 {
+			return i + bits.TrailingZeros64(hit)/8
+		}
+	}
+	for ; i < len(b) && b[i] != '"' && b[i] != '\\'; i++ {
+	}
+	return i
+}
+
+// skipSpace returns the index of the first byte of b that is not JSON white space, or len(b).
+func skipSpace(b []byte) int {
+	for i, c := range b {
+		if c != ' ' && c != '\n' && c != '\r' && c != '\t' {
+			return i
+		}
+	}
+	return len(b)
+}
