@@ -106,7 +106,7 @@ func (p *parser) entry(item *yaml.Node) {
 		e.seen[key] = true
 		p.field(&e, key, at, value)
 	})
-	p.finish(&e, item, len(p.problems) == before)
+	p.finish(&e, item, before)
 	for _, h := range e.hashes {
 		g := e.grant
 		g.token = h
@@ -138,15 +138,16 @@ func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
 	}
 }
 
-// finish checks what only the whole entry shows. Whether it is of use can be told only if its fields were all right.
-func (p *parser) finish(e *entry, at *yaml.Node, fine bool) {
+// finish checks what only the whole entry shows; before is the number of problems before it. Whether the entry is of use
+// can be told only if there was none in it.
+func (p *parser) finish(e *entry, at *yaml.Node, before int) {
 	if !e.seen["name"] {
 		p.addf(at, "the entry has no name; add one that tells whose token it is")
 	}
 	if !e.seen["sha256"] && !e.seen["token"] {
 		p.addf(at, "the entry has no sha256; add what mastersocket token hash makes of its token")
 	}
-	if !fine {
+	if len(p.problems) > before {
 		return
 	}
 	switch g := &e.grant; {
@@ -235,11 +236,13 @@ func (p *parser) send(n *yaml.Node) intent.Permissions {
 }
 
 func (p *parser) admin(n *yaml.Node) bool {
-	if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" {
-		p.addf(n, "admin must be true or false")
-		return false
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!bool" {
+		if admin, err := strconv.ParseBool(n.Value); err == nil {
+			return admin
+		}
 	}
-	return strings.EqualFold(n.Value, "true")
+	p.addf(n, "admin must be true or false")
+	return false
 }
 
 func (p *parser) rate(n *yaml.Node) float64 {

@@ -22,13 +22,14 @@ func NewStore(t *Tokens) *Store {
 //
 // It takes the same time whatever is wrong with a token of a given length, and tells nothing by its time about the
 // tokens in force but their number: the token is hashed, and the hash compared in constant time with each one in the
-// table, without stopping at a match. That costs some 100 ns to 1 µs for the hash of a usual token (up to 4,096 bytes
-// of any other are hashed) and about 20 ns per token in the table.
+// table, without stopping at a match. That costs about 10 ns per token in the table, and for the hash about 0.1 µs for
+// a usual token and 3 µs for the 4,096 bytes that are hashed of a longer one.
 //
 // The empty token and those longer than [MaxTokenBytes] never match.
 func (s *Store) Authenticate(token string) (*Grant, bool) {
 	t := s.tokens.Load()
-	h := sha256.Sum256([]byte(token[:min(len(token), MaxTokenBytes)]))
+	var buf [MaxTokenBytes]byte // since converting token to a slice would allocate
+	h := sha256.Sum256(buf[:copy(buf[:], token)])
 	found := -1
 	if t != nil {
 		found = t.find(&h)

@@ -49,28 +49,36 @@ func document(b []byte) (*yaml.Node, error) {
 	case errors.Is(err, io.EOF):
 		return nil, &FileError{Line: 1, Problem: "the file is empty; write a list of tokens under the key tokens"}
 	case err != nil:
-		return nil, syntaxError(err)
+		return nil, syntaxError(b, err)
 	}
 	switch err := d.Decode(&next); {
 	case err == nil:
 		return nil, &FileError{Line: max(next.Line, 1),
 			Problem: "a second YAML document begins here; put all tokens into one"}
 	case !errors.Is(err, io.EOF):
-		return nil, syntaxError(err)
+		return nil, syntaxError(b, err)
 	}
 	return resolve(doc.Content[0]), nil
 }
 
-// syntaxError turns an error of the YAML parser into a FileError, with a hint at the usual cause.
-func syntaxError(err error) error {
+// syntaxError turns an error of the YAML parser about the file b into a FileError, with a hint at the usual cause.
+func syntaxError(b []byte, err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1
 	if n, serr := fmt.Sscanf(text, "line %d: ", &line); serr == nil && n == 1 {
 		_, text, _ = strings.Cut(text, ": ")
 	}
-	// The only names that the parser repeats are those of anchors, and an unquoted * begins one.
-	if strings.Contains(text, "anchor") || strings.Contains(text, "alphabetic or numeric") {
-		text = `a * outside of quotes means something else in YAML`
+	const star = "a * outside of quotes means something else in YAML"
+	if strings.Contains(text, "alphabetic or numeric") {
+		text = star
+	}
+	// This one comes without a line, and repeats the name.
+	var anchor string
+	if n, serr := fmt.Sscanf(text, "unknown anchor '%s", &anchor); serr == nil && n == 1 {
+		text = star
+		if at := bytes.Index(b, []byte("*"+strings.TrimSuffix(anchor, "'"))); at >= 0 {
+			line = 1 + bytes.Count(b[:at], []byte("\n"))
+		}
 	}
 	return &FileError{Line: max(line, 1), Problem: "not valid YAML: " + text +
 		`; put quotes around patterns, such as "billing.*", and permissions, such as "GROUP:billing.*"`}
@@ -86,7 +94,7 @@ func resolve(n *yaml.Node) *yaml.Node {
 
 // isText tells whether n is a scalar other than null.
 func isText(n *yaml.Node) bool {
-	return n.Kind == yaml.ScalarNode && n.Tag != "!!null"
+	return n.Kind == yaml.ScalarNode && n.ShortTag() != "!!null"
 }
 
 // fields calls each with every pair of the mapping n; a key that recurs or is no text is a problem.
