@@ -46,11 +46,13 @@ const unknownOp Op = -1
 func (e *Envelope) reset() {
 	e.names.reset()
 	e.intentNames.reset()
-	scratch := e.scratch[:0]
-	if cap(scratch) > keptScratch {
-		scratch = nil
+	if cap(e.scratch) > keptScratch {
+		e.scratch = nil
 	}
-	*e = Envelope{scratch: scratch, names: e.names, intentNames: e.intentNames}
+	e.scratch = e.scratch[:0]
+	e.Op, e.Raw, e.ID, e.Event, e.Data = 0, nil, nil, nil, nil
+	e.Target, e.Identifier, e.Receiver = intent.None, nil, uuid.Nil
+	e.idNull = 0
 }
 
 // Scan takes the message msg of a client apart and checks all of it, data included: it must be one JSON object (RFC

@@ -12,15 +12,16 @@ const (
 	eachHighBit = 0x8080808080808080
 )
 
-// special returns, for eight bytes of a string, a word whose lowest set bit lies in the first byte that needs a look:
-// a quote, a backslash, a control character or a byte beyond ASCII. It is 0 if there is none.
+// special returns, for eight bytes of a string, a word whose lowest set bit is the high bit of the first byte that needs
+// a look: a quote, a backslash, a control character or a byte beyond ASCII. It is 0 if there is none.
 //
-// (x - eachByte) &^ x & eachHighBit marks the zero bytes of x. Borrows may mark bytes above a zero byte wrongly, never
-// below the lowest one.
+// A byte b below 0x80 turns its high bit on in b-n exactly if b < n. A byte that does so borrows from those above it,
+// which may then be marked wrongly; those below it, and so the lowest mark, are right.
 func special(w uint64) uint64 {
-	quote := w ^ eachByte*'"'
-	slash := w ^ eachByte*'\\'
-	return ((quote-eachByte)&^quote | (slash-eachByte)&^slash | (w-eachByte*' ')&^w | w) & eachHighBit
+	quote := (w ^ eachByte*'"') - eachByte
+	slash := (w ^ eachByte*'\\') - eachByte
+	control := w - eachByte*' '
+	return (quote | slash | control | w) & eachHighBit
 }
 
 // scanString checks the string whose opening quote is b[i] and returns the index behind its closing quote, and whether
@@ -44,21 +45,70 @@ func scanString(b []byte, i int) (end int, escaped bool, err *ScanError) {
 			return i + 1, escaped, nil
 		case c == '\\':
 			escaped = true
-			if i, err = scanEscape(b, i); err != nil {
-				return i, escaped, err
-			}
+			i, err = scanEscapes(b, i)
 		case c < ' ':
-			return i, escaped, ErrControl
+			err = ErrControl
 		case c < utf8.RuneSelf:
 			i++
 		default:
-			_, size := utf8.DecodeRune(b[i:])
-			if size == 1 {
-				return i, escaped, ErrUTF8
-			}
-			i += size
+			i, err = scanRunes(b, i)
+		}
+		if err != nil {
+			return i, escaped, err
 		}
 	}
+}
+
+// scanRunes checks the text at b[i], which begins with a byte beyond ASCII, and returns the index behind a run of such:
+// at a byte of ASCII that it does not judge. Well-formed is what RFC 3629, section 4, lists.
+func scanRunes(b []byte, i int) (int, *ScanError) {
+	for i < len(b) {
+		c := b[i]
+		n := 2
+		low, high := byte(0x80), byte(0xbf) // the bounds of the second byte
+		switch {
+		case c < utf8.RuneSelf:
+			// Spaces between words would otherwise cost a return each.
+			if c != ' ' {
+				return i, nil
+			}
+			i++
+			continue
+		case c < 0xc2:
+			return i, ErrUTF8
+		case c < 0xe0:
+		case c < 0xf0:
+			n = 3
+			if c == 0xe0 {
+				low = 0xa0 // else overlong
+			} else if c == 0xed {
+				high = 0x9f // else a surrogate
+			}
+		case c < 0xf5:
+			n = 4
+			if c == 0xf0 {
+				low = 0x90 // else overlong
+			} else if c == 0xf4 {
+				high = 0x8f // else beyond U+10FFFF
+			}
+		default:
+			return i, ErrUTF8
+		}
+		if i+n > len(b) || b[i+1] < low || b[i+1] > high ||
+			n > 2 && b[i+2]&0xc0 != 0x80 || n > 3 && b[i+3]&0xc0 != 0x80 {
+			return i, ErrUTF8
+		}
+		i += n
+	}
+	return i, nil
+}
+
+// scanEscapes checks the escape sequences that begin with the backslash b[i] and returns the index behind the last.
+func scanEscapes(b []byte, i int) (_ int, err *ScanError) {
+	for err == nil && i < len(b) && b[i] == '\\' {
+		i, err = scanEscape(b, i)
+	}
+	return i, err
 }
 
 // scanEscape checks the escape sequence that begins with the backslash b[i], a surrogate pair as one, and returns the

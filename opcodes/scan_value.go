@@ -5,7 +5,8 @@ const MaxDepth = 64
 
 // skipSpace returns the index of the first byte at or after b[i] that is not white space (RFC 8259, section 2).
 func skipSpace(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+	const space = 1<<' ' | 1<<'\n' | 1<<'\r' | 1<<'\t'
+	for i < len(b) && b[i] <= ' ' && uint64(space)>>b[i]&1 != 0 {
 		i++
 	}
 	return i
@@ -13,7 +14,7 @@ func skipSpace(b []byte, i int) int {
 
 // scanValue checks the value that begins at b[i], inside of depth objects and arrays, and returns the index behind it.
 // It keeps one bit per level, so that its memory doesn't grow with the depth.
-func scanValue(b []byte, i, depth int) (int, *ScanError) {
+func scanValue(b []byte, i int, depth uint) (int, *ScanError) {
 	var objects uint64 // bit n: the value at level n+1 is an object, not an array
 	var err *ScanError
 	outer := depth

@@ -1,0 +1,172 @@
+package opcodes_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// event returns an EVENT of a kind that services send, padded to n bytes by a string in its data.
+func event(n int) []byte {
+	const format = `{"id":"70653cb0-5f6d-41fe-acbf-ea8f37a73034","op":0,"event":"ORDER_PLACED",` +
+		`"data":{"order":4711,"paid":true,"total":129.95,"note":"%s"},"intent":{"target":"GROUP","identifier":"billing"}}`
+	return fmt.Appendf(nil, format, strings.Repeat("x", max(0, n-len(fmt.Sprintf(format, "")))))
+}
+
+// sized are messages of a range of shapes, for benchmarks.
+var sized = []struct {
+	name string
+	msg  []byte
+}{
+	{"ping", []byte(opcodes.PingMessage)},
+	{"event250", event(250)},
+	{"event1k", event(1 << 10)},
+	{"event32k", event(32 << 10)},
+	{"numbers32k", wrapData("[" + strings.Repeat("1234.5,-7,", 3250) + "0]")},
+	{"objects32k", wrapData("[" + strings.Repeat(`{"a":1,"b":[true,null]},`, 1350) + "0]")},
+	{"cyrillic32k", wrapData(`"` + strings.Repeat("привет мир ", 1630) + `"`)},
+	{"chinese32k", wrapData(`"` + strings.Repeat("消息枢纽", 2700) + `"`)},
+	{"escapes32k", wrapData(`"` + strings.Repeat(`\n\u00e9`, 4070) + `"`)},
+	{"names32k", manyNames(32 << 10)},
+}
+
+func wrapData(data string) []byte {
+	return []byte(`{"op":0,"data":` + data + `,"intent":{"target":"GLOBAL"}}`)
+}
+
+// manyNames returns a message of at most n bytes with as many distinct names of its own as fit.
+func manyNames(n int) []byte {
+	msg := []byte(`{"op":3`)
+	for i := 0; len(msg) < n-16; i++ {
+		msg = fmt.Appendf(msg, `,"%s":0`, strings.ToLower(fmt.Sprintf("%x", i)))
+	}
+	return append(msg, '}')
+}
+
+func BenchmarkScan(b *testing.B) {
+	for _, s := range sized {
+		b.Run(s.name, func(b *testing.B) {
+			var e opcodes.Envelope
+			b.SetBytes(int64(len(s.msg)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := e.Scan(s.msg); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkJSONText does what Scan does as fast as jsontext allows: one reused Decoder walks the tokens, and values are
+// cut out by their offsets. It leaves out what Scan checks beyond that (types, lengths, the intent).
+func BenchmarkJSONText(b *testing.B) {
+	for _, s := range sized {
+		b.Run(s.name, func(b *testing.B) {
+			w := newWalker()
+			b.SetBytes(int64(len(s.msg)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := w.walk(s.msg); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkEncodingJSON decodes with the standard library into a struct that keeps data raw.
+func BenchmarkEncodingJSON(b *testing.B) {
+	for _, s := range sized {
+		b.Run(s.name, func(b *testing.B) {
+			b.SetBytes(int64(len(s.msg)))
+			b.ReportAllocs()
+			for b.Loop() {
+				var e struct {
+					ID     *string
+					Op     int
+					Event  string
+					Data   json.RawMessage
+					Intent struct {
+						Target     string
+						Identifier *string
+					}
+				}
+				if err := json.Unmarshal(s.msg, &e); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// walker takes envelopes apart with jsontext.
+type walker struct {
+	reader bytes.Buffer
+	dec    *jsontext.Decoder
+	seen   int
+	fields [8][2]int64
+}
+
+func newWalker() *walker {
+	w := &walker{}
+	w.dec = jsontext.NewDecoder(&w.reader, jsontext.AllowDuplicateNames(true))
+	return w
+}
+
+func (w *walker) walk(msg []byte) error {
+	w.reader = *bytes.NewBuffer(msg)
+	w.dec.Reset(&w.reader, jsontext.AllowDuplicateNames(true))
+	w.seen = 0
+	field := 0
+	for {
+		tok, err := w.dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		depth := w.dec.StackDepth()
+		if depth == 0 {
+			return nil
+		}
+		if depth > opcodes.MaxDepth {
+			return opcodes.ErrTooDeep
+		}
+		if depth != 1 {
+			continue
+		}
+		_, n := w.dec.StackIndex(1)
+		if n%2 == 1 && tok.Kind() == '"' {
+			field = w.name(tok)
+			w.fields[field][0] = w.dec.InputOffset()
+			continue
+		}
+		w.fields[field][1] = w.dec.InputOffset()
+	}
+}
+
+// name notes a member's name. Token.String allocates; comparing the bytes behind the offset doesn't.
+func (w *walker) name(jsontext.Token) int {
+	value := w.dec.UnreadBuffer()
+	w.seen++
+	return min(w.seen, 7) * min(len(value)+1, 1)
+}
+
+func BenchmarkAppendDelivery(b *testing.B) {
+	var e opcodes.Envelope
+	if err := e.Scan(event(250)); err != nil {
+		b.Fatal(err)
+	}
+	id := uuid.New()
+	buf := make([]byte, 0, opcodes.DeliverySize(&e))
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = opcodes.AppendDelivery(buf[:0], &e, id, id)
+	}
+}

@@ -1,0 +1,254 @@
+package opcodes_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"regexp"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// envelope is what the oracle makes of a message: the fields of opcodes.Envelope, in memory of its own.
+type envelope struct {
+	Op             opcodes.Op
+	Raw, ID, Event []byte
+	Data           []byte
+	Target         intent.Target
+	Identifier     []byte
+	Receiver       uuid.UUID
+}
+
+var (
+	errInvalid   = errors.New("invalid")
+	errUnknownOp = errors.New("unknown op")
+
+	integer = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
+)
+
+type member struct {
+	name  string
+	value jsontext.Value
+}
+
+// oracle does what Envelope.Scan should do, by way of jsontext, with no regard for cost.
+func oracle(msg []byte) (*envelope, error) {
+	dec := jsontext.NewDecoder(bytes.NewReader(msg), jsontext.AllowDuplicateNames(true))
+	raw, err := dec.ReadValue()
+	if err != nil || raw.Kind() != '{' {
+		return nil, errInvalid
+	}
+	raw = raw.Clone()
+	if _, err := dec.ReadToken(); err != io.EOF || depth(raw) > 64 {
+		return nil, errInvalid
+	}
+	fields, ok := object(raw)
+	if !ok {
+		return nil, errInvalid
+	}
+	e := &envelope{Raw: raw}
+	var op string
+	var in map[string]jsontext.Value
+	for _, f := range fields {
+		text, isText := "", f.value.Kind() == '"'
+		if isText {
+			text = unquote(f.value)
+		}
+		switch f.name {
+		case "op":
+			op, ok = string(f.value), integer.Match(f.value)
+		case "id":
+			ok = f.value.Kind() == 'n' || isText && len(text) >= 1 && len(text) <= 64
+			if isText {
+				e.ID = f.value[1 : len(f.value)-1]
+			}
+		case "event":
+			ok = isText && len(text) <= 128
+			e.Event = []byte(text)
+		case "data":
+			e.Data = f.value
+		case "sender":
+			ok = false
+		case "intent":
+			in, ok = intentMembers(f.value)
+		}
+		if !ok {
+			return nil, errInvalid
+		}
+	}
+	switch op {
+	case "":
+		return nil, errInvalid
+	case "0", "5":
+		if op == "5" && e.ID == nil || in == nil || !e.resolve(in) {
+			return nil, errInvalid
+		}
+	case "1", "2", "3", "4":
+	default:
+		return nil, errUnknownOp
+	}
+	e.Op = opcodes.Op(op[0] - '0')
+	return e, nil
+}
+
+// intentMembers checks the types of an intent and returns its members; nil for null.
+func intentMembers(v jsontext.Value) (map[string]jsontext.Value, bool) {
+	if v.Kind() == 'n' {
+		return nil, true
+	}
+	if v.Kind() != '{' {
+		return nil, false
+	}
+	fields, ok := object(v)
+	if !ok {
+		return nil, false
+	}
+	in := map[string]jsontext.Value{}
+	for _, f := range fields {
+		in[f.name] = f.value
+	}
+	if t, ok := in["target"]; ok && t.Kind() != '"' {
+		return nil, false
+	}
+	if id, ok := in["identifier"]; ok && id.Kind() != '"' && id.Kind() != 'n' {
+		return nil, false
+	}
+	return in, true
+}
+
+var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+func (e *envelope) resolve(in map[string]jsontext.Value) bool {
+	if in["target"] == nil {
+		return false
+	}
+	identifier, named := "", false
+	if v := in["identifier"]; v != nil && v.Kind() == '"' {
+		identifier, named = unquote(v), true
+	}
+	switch unquote(in["target"]) {
+	case "GLOBAL":
+		e.Target = intent.Global
+		return !named
+	case "DIRECT":
+		e.Target = intent.Direct
+		id, err := uuid.Parse(identifier)
+		e.Receiver = id
+		return err == nil && uuidForm.MatchString(identifier)
+	case "ANY":
+		e.Target = intent.Any
+		if !named {
+			return true
+		}
+	case "GROUP":
+		e.Target = intent.Group
+	default:
+		return false
+	}
+	e.Identifier = []byte(identifier)
+	return groupForm.MatchString(identifier) && len(identifier) <= 128
+}
+
+var groupForm = regexp.MustCompile(`^[^$\x00-\x1f\x7f-\x{9f}][^\x00-\x1f\x7f-\x{9f}]*$`)
+
+// object lists the members of an object, unless two of them have the same name.
+func object(v jsontext.Value) ([]member, bool) {
+	var all []member
+	names := map[string]bool{}
+	dec := jsontext.NewDecoder(bytes.NewReader(v), jsontext.AllowDuplicateNames(true))
+	must(dec.ReadToken())
+	for dec.PeekKind() != '}' {
+		name := must(dec.ReadToken()).String()
+		if names[name] {
+			return nil, false
+		}
+		names[name] = true
+		all = append(all, member{name, must(dec.ReadValue()).Clone()})
+	}
+	return all, true
+}
+
+// depth returns how deep objects and arrays are nested in a valid value.
+func depth(v jsontext.Value) (deepest int) {
+	dec := jsontext.NewDecoder(bytes.NewReader(v), jsontext.AllowDuplicateNames(true))
+	for {
+		if _, err := dec.ReadToken(); err != nil {
+			return deepest
+		}
+		deepest = max(deepest, dec.StackDepth())
+	}
+}
+
+func unquote(v jsontext.Value) string {
+	return string(must(jsontext.AppendUnquote(nil, v)))
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// decodesTo tells whether encoding/json reads in msg what Scan found there.
+func decodesTo(msg []byte, e *opcodes.Envelope) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(msg, &fields); err != nil {
+		return err
+	}
+	var op opcodes.Op
+	if err := json.Unmarshal(fields["op"], &op); err != nil || op != e.Op {
+		return errors.New("op differs")
+	}
+	var id, event *string
+	if fields["id"] != nil {
+		if err := json.Unmarshal(fields["id"], &id); err != nil {
+			return err
+		}
+	}
+	if (id == nil) != (e.ID == nil) || id != nil && string(fields["id"]) != `"`+string(e.ID)+`"` {
+		return errors.New("id differs")
+	}
+	if fields["event"] != nil {
+		if err := json.Unmarshal(fields["event"], &event); err != nil {
+			return err
+		}
+	}
+	if (event == nil) != (e.Event == nil) || event != nil && *event != string(e.Event) {
+		return errors.New("event differs")
+	}
+	if !bytes.Equal(fields["data"], e.Data) {
+		return errors.New("data differs")
+	}
+	if e.Target == intent.None {
+		return nil
+	}
+	return intentDecodesTo(fields["intent"], e)
+}
+
+func intentDecodesTo(raw []byte, e *opcodes.Envelope) error {
+	var in map[string]any // not a struct: encoding/json would take "TARGET" for target
+	if err := json.Unmarshal(raw, &in); err != nil {
+		return err
+	}
+	if in["target"] != e.Target.String() {
+		return errors.New("target differs")
+	}
+	identifier, named := in["identifier"].(string)
+	switch e.Target {
+	case intent.Direct:
+		if id, err := uuid.Parse(identifier); err != nil || id != e.Receiver {
+			return errors.New("receiver differs")
+		}
+	default:
+		if named != (e.Identifier != nil) || identifier != string(e.Identifier) {
+			return errors.New("identifier differs")
+		}
+	}
+	return nil
+}
