@@ -2,10 +2,10 @@ package transport
 
 import (
 	"bytes"
-	"crypto/sha1"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 	"unsafe"
+
+	"github.com/gobwas/ws"
 )
 
 // The opening handshake, as a function of bytes: nothing here reads, writes or waits. A listener gathers bytes and
@@ -295,16 +297,48 @@ func appendPlain(dst, name []byte) []byte {
 	return dst
 }
 
-// appendAccept appends the response that turns r's connection into a WebSocket (RFC 6455 §4.2.2). No extension and no
-// subprotocol is accepted, whatever was offered. checkUpgrade must have passed r.
+// upgrader negotiates no extension and no subprotocol, whatever is offered.
+var upgrader ws.Upgrader
+
+// maxAccept is the length of what appendAccept appends, in bytes.
+const maxAccept = 129
+
+// appendAccept appends the response that turns r's connection into a WebSocket (RFC 6455 §4.2.2). It
+// panics if r is not one that checkUpgrade passed.
+//
+// The upgrader reads the request as far as it was found to matter, rather than the bytes that came: it would refuse
+// "Upgrade: h2c, websocket", which RFC 6455 allows. docs/adr/0002-handshake.md has the figures.
 func appendAccept(dst []byte, r *Request) []byte {
-	var buf [24 + 36]byte
-	copy(buf[copy(buf[:], r.Key):], "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
-	sum := sha1.Sum(buf[:])
-	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\n"+
-		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
-	dst = base64.StdEncoding.AppendEncode(dst, sum[:])
-	return append(dst, "\r\n\r\n"...)
+	p := &headPipe{out: dst}
+	p.in = append(p.buf[:0], "GET / HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "...)
+	p.in = append(append(p.in, r.Key...), "\r\n\r\n"...)
+	if _, err := upgrader.Upgrade(p); err != nil {
+		panic("transport: accept a handshake that was not checked: " + err.Error()) // nothing but the key is the client's
+	}
+	return p.out
+}
+
+// headPipe is the connection that the upgrader sees: it ends behind the head, and what is written to it is kept.
+type headPipe struct {
+	in, out []byte
+	buf     [160]byte // of in
+}
+
+// Read implements io.Reader.
+func (p *headPipe) Read(b []byte) (int, error) {
+	if len(p.in) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.in)
+	p.in = p.in[n:]
+	return n, nil
+}
+
+// Write implements io.Writer.
+func (p *headPipe) Write(b []byte) (int, error) {
+	p.out = append(p.out, b...)
+	return len(b), nil
 }
 
 // Rejection is an answer to a request that does not become a connection.
@@ -354,7 +388,7 @@ var rejections = []*Rejection{
 	rejectKey, rejectTokenInURL, rejectOrigin,
 }
 
-// appendResponse appends a whole HTTP/1.1 response. The connection is to be closed behind it. r is the request that is
+// appendResponse appends a whole HTTP/1.1 response: at most 320 bytes, the line and the fields of rej aside. The connection is to be closed behind it. r is the request that is
 // refused; where it could not be parsed, whatever parseRequest left in it.
 func appendResponse(dst []byte, rej *Rejection, r *Request, now time.Time) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
@@ -552,7 +586,7 @@ var (
 	slash, schemeEnd     = []byte("/"), []byte("://")
 	digitChars           = charTable(isDigit)
 	hostChars            = charTable(func(c byte) bool { return isAlnum(c) || strings.IndexByte("-._", c) >= 0 })
-	schemeChars            = charTable(func(c byte) bool { return isAlnum(c) || strings.IndexByte("+-.", c) >= 0 })
+	schemeChars          = charTable(func(c byte) bool { return isAlnum(c) || strings.IndexByte("+-.", c) >= 0 })
 	tokenChars           = charTable(func(c byte) bool { return isAlnum(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0 })
 	targetChars          = charTable(func(c byte) bool { return ' ' < c && c < 0x7f && c != '#' })
 	valueChars           = charTable(func(c byte) bool { return c >= ' ' && c != 0x7f || c == '\t' })

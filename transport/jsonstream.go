@@ -11,7 +11,7 @@ import (
 var (
 	// errNotObject: a value of the stream is not a JSON object, so it is no envelope.
 	errNotObject = errors.New("split JSON stream: a value does not begin with {")
-	// errMismatch: a bracket closes what another kind opened, so the value has no end.
+	// errMismatch: a bracket closes what one of the other kind opened.
 	errMismatch = errors.New("split JSON stream: a closing bracket does not match the one it closes")
 	// errTooDeep: a value nests deeper than any envelope may.
 	errTooDeep = errors.New("split JSON stream: a value nests too deeply")
@@ -22,7 +22,7 @@ var (
 // after an error it is of no use any more. It keeps no reference to what it scanned.
 type jsonSplitter struct {
 	arrays  uint64 // bit i: the open level i, counted inside the object, is an array
-	scanned uint32 // bytes of the pending value that were looked at
+	scanned uint32 // bytes of the open object that were looked at
 	depth   uint8  // open levels inside the object
 	in      bool   // an object is open
 	str     bool   // within a string
@@ -33,18 +33,19 @@ type jsonSplitter struct {
 // envelope may have: the scanner that knows envelopes is to judge the limit.
 const maxSplitDepth = 64
 
-// next finds the first value of b, which begins where the stream was last cut.
+// next finds the first value of b. b begins where the stream was last cut.
 //
 //   - ok: b[start:end] is a whole value. The next call gets what follows, b[end:] and whatever arrived since.
 //   - not ok: b[start:end] is all there is of a value whose end has not arrived; end is len(b). It is empty when only
 //     white space was left. The next call gets b[start:] and what arrived since, and scans only the latter. A caller
-//     with a size limit refuses when end-start is beyond it.
+//     with a size limit refuses as soon as end-start is beyond it.
 //   - err: the stream is not one of JSON objects.
 //
-// A value, pending or whole, is at most 4 GiB long. next does not allocate.
+// A value, open or whole, is shorter than 4 GiB. next does not allocate.
 func (s *jsonSplitter) next(b []byte) (start, end int, ok bool, err error) {
 	if !s.in {
-		if start = skipSpace(b); start == len(b) {
+		start = skipSpace(b)
+		if start == len(b) {
 			return start, start, false, nil
 		}
 		if b[start] != '{' {
@@ -52,22 +53,13 @@ func (s *jsonSplitter) next(b []byte) (start, end int, ok bool, err error) {
 		}
 		*s = jsonSplitter{in: true, scanned: 1}
 	}
-	n, ok, err := s.scan(b[start:])
-	end = start + n
-	if err != nil {
-		return start, end, false, err
-	}
-	if ok {
-		*s = jsonSplitter{}
-		return start, end, true, nil
-	}
-	s.scanned = uint32(n)
-	return start, end, false, nil
+	end, ok, err = s.scan(b, start+int(s.scanned))
+	s.scanned = uint32(end - start)
+	return start, end, ok, err
 }
 
-// scan looks at the bytes of b behind those scanned before. b begins with the object's opening bracket.
-func (s *jsonSplitter) scan(b []byte) (n int, ok bool, err error) {
-	i := int(s.scanned)
+// scan goes on inside the open object at b[i] and returns the index behind its end, or len(b).
+func (s *jsonSplitter) scan(b []byte, i int) (end int, ok bool, err error) {
 	for i < len(b) {
 		if s.str {
 			i = s.skipString(b, i)
@@ -82,25 +74,36 @@ func (s *jsonSplitter) scan(b []byte) (n int, ok bool, err error) {
 			if s.depth == maxSplitDepth {
 				return i, false, errTooDeep
 			}
-			s.arrays &^= 1 << s.depth
-			if c == '[' {
-				s.arrays |= 1 << s.depth
-			}
-			s.depth++
+			s.open(c)
 		case '}', ']':
-			if s.depth == 0 {
-				if c == ']' {
-					return i, false, errMismatch
-				}
+			if s.depth == 0 && c == '}' {
+				s.in = false
 				return i, true, nil
 			}
-			s.depth--
-			if isArray := s.arrays>>s.depth&1 == 1; isArray != (c == ']') {
+			if !s.close(c) {
 				return i, false, errMismatch
 			}
 		}
 	}
 	return len(b), false, nil
+}
+
+// open enters a level.
+func (s *jsonSplitter) open(c byte) {
+	s.arrays &^= 1 << s.depth
+	if c == '[' {
+		s.arrays |= 1 << s.depth
+	}
+	s.depth++
+}
+
+// close leaves a level inside the object and reports whether c closes its kind.
+func (s *jsonSplitter) close(c byte) bool {
+	if s.depth == 0 {
+		return false
+	}
+	s.depth--
+	return s.arrays>>s.depth&1 == 1 == (c == ']')
 }
 
 // skipString returns the index behind the string that is open at b[i], or len(b) if it stays open.
