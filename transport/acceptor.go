@@ -1,0 +1,165 @@
+package transport
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptor takes connections from one listening socket and hands each to the loop that has the fewest. One goroutine
+// does it, rather than each loop with a socket of its own under SO_REUSEPORT: so the balance is exact, connections
+// don't hang in the queue of a busy loop, and a second hub on the same port is an error.
+type acceptor struct {
+	srv      *Server
+	lis      *listener
+	fd       int // the listening socket
+	epfd     int
+	evfd     int // wakes the goroutine to stop it
+	stopping atomic.Bool
+}
+
+// acceptBackoff is how long an acceptor leaves connections in the kernel's queue when it can't take more.
+const acceptBackoff = 100 * time.Millisecond
+
+func newAcceptor(ctx context.Context, s *Server, addr string, lis *listener) (*acceptor, net.Addr, error) {
+	var lc net.ListenConfig
+	nl, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = nl.Close() }() // the duplicate below stays
+	tl, ok := nl.(*net.TCPListener)
+	if !ok {
+		return nil, nil, errNotTCP
+	}
+	fd, err := duplicate(tl)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &acceptor{srv: s, lis: lis, fd: fd, epfd: -1, evfd: -1}
+	if err := a.prepare(); err != nil {
+		a.close()
+		return nil, nil, err
+	}
+	return a, nl.Addr(), nil
+}
+
+// duplicate returns a non-blocking descriptor of a listener's socket, which the net package doesn't watch.
+func duplicate(tl *net.TCPListener) (fd int, err error) {
+	rc, err := tl.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	if cerr := rc.Control(func(p uintptr) { fd, err = unix.FcntlInt(p, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
+		return -1, cerr
+	}
+	if err != nil {
+		return -1, fmt.Errorf("dup: %w", err)
+	}
+	return fd, unix.SetNonblock(fd, true)
+}
+
+func (a *acceptor) prepare() error {
+	// Accepted sockets inherit it: messages leave at once, and it is the loop that gathers them.
+	if err := unix.SetsockoptInt(a.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return fmt.Errorf("setsockopt TCP_NODELAY: %w", err)
+	}
+	var err error
+	if a.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("epoll_create: %w", err)
+	}
+	if a.evfd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return fmt.Errorf("eventfd: %w", err)
+	}
+	for _, fd := range []int{a.fd, a.evfd} {
+		ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
+		if err := unix.EpollCtl(a.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+			return fmt.Errorf("epoll_ctl: %w", err)
+		}
+	}
+	return nil
+}
+
+// run accepts until stop.
+func (a *acceptor) run() {
+	defer a.close()
+	events := make([]unix.EpollEvent, 2)
+	for !a.stopping.Load() {
+		if _, err := unix.EpollWait(a.epfd, events, -1); err != nil {
+			continue // EINTR: the runtime preempts with signals
+		}
+		if !a.acceptAll() {
+			a.srv.count(causeDescriptors)
+			a.backOff()
+		}
+	}
+}
+
+// acceptAll takes what waits in the kernel's queue. It returns false if there are no descriptors or memory for more.
+func (a *acceptor) acceptAll() bool {
+	s := a.srv
+	for !a.stopping.Load() {
+		open := s.open.Load()
+		if open >= s.maxFDs {
+			return false
+		}
+		fd, _, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch {
+		case err == nil:
+		case errors.Is(err, unix.EAGAIN):
+			return true
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+			return false
+		default: // ECONNABORTED and errors of the network that belong to that connection alone (accept(2))
+			continue
+		}
+		s.accepted.Add(1)
+		open = s.open.Add(1)
+		l := s.leastLoaded()
+		l.conns.Add(1)
+		if !l.postAccepted(accepted{fd: int32(fd), excess: open > int64(s.opts.MaxConnections), lis: a.lis}) {
+			l.conns.Add(-1)
+			s.closeFD(int32(fd))
+		}
+	}
+	return true
+}
+
+// backOff waits a moment without looking at the listening socket.
+func (a *acceptor) backOff() {
+	events := []unix.PollFd{{Fd: int32(a.evfd), Events: unix.POLLIN}}
+	_, _ = unix.Poll(events, int(acceptBackoff/time.Millisecond))
+}
+
+// leastLoaded returns the loop with the fewest connections.
+func (s *Server) leastLoaded() *Loop {
+	best := s.loops[0]
+	for _, l := range s.loops[1:] {
+		if l.conns.Load() < best.conns.Load() {
+			best = l
+		}
+	}
+	return best
+}
+
+// stop makes run return; the listening socket closes with it.
+func (a *acceptor) stop() {
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	_, _ = unix.Write(a.evfd, one[:])
+	a.stopping.Store(true) // last: from here on run may close evfd
+}
+
+func (a *acceptor) close() {
+	for _, fd := range []int{a.fd, a.epfd, a.evfd} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package transport
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Mail is work that is posted to a loop.
+type Mail interface {
+	// Deliver does the work on the loop's goroutine.
+	Deliver(l *Loop)
+	// Size is the number of bytes that the mail keeps in memory until it is delivered; the inbox is bounded by it.
+	Size() int
+}
+
+// mailOverhead is what a mail costs beside its own Size.
+const mailOverhead = 64
+
+// inbox is how other goroutines reach a loop: a slice that the loop swaps for an empty one, and an eventfd that is
+// written only when the loop sleeps.
+type inbox struct {
+	evfd int
+	high int // bytes beyond which the gate is held
+
+	mu       sync.Mutex
+	mail     []Mail
+	accepted []accepted
+	bytes    int
+	sleeping bool // the loop is about to wait, or waits, for events
+	held     bool // this inbox holds the gate
+	room     *sync.Cond
+	closed   bool
+}
+
+func (b *inbox) init(evfd, high int) {
+	b.evfd, b.high = evfd, high
+	b.room = sync.NewCond(&b.mu)
+}
+
+// Post hands m to the loop, in the order of the calls of each goroutine. It never blocks. It returns false if the loop
+// has ended, and m is the caller's again.
+func (l *Loop) Post(m Mail) bool { return l.post(m, false) }
+
+// PostWait is Post for goroutines that may be slowed down: it first waits until the inbox is within its bound.
+// A loop must not call it.
+func (l *Loop) PostWait(m Mail) bool { return l.post(m, true) }
+
+func (l *Loop) post(m Mail, wait bool) bool {
+	b := &l.inbox
+	b.mu.Lock()
+	for wait && b.bytes > b.high && !b.closed {
+		b.room.Wait()
+	}
+	if b.closed {
+		b.mu.Unlock()
+		return false
+	}
+	b.mail = append(b.mail, m)
+	b.bytes += m.Size() + mailOverhead
+	if b.bytes > b.high && !b.held {
+		b.held = true
+		l.srv.gate.Hold()
+	}
+	b.signalLocked()
+	b.mu.Unlock()
+	return true
+}
+
+// postAccepted hands over a connection that was just accepted.
+func (l *Loop) postAccepted(a accepted) bool {
+	b := &l.inbox
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.accepted = append(b.accepted, a)
+	b.signalLocked()
+	return true
+}
+
+// wake makes the loop take a turn.
+func (l *Loop) wake() {
+	l.inbox.mu.Lock()
+	defer l.inbox.mu.Unlock()
+	if !l.inbox.closed {
+		l.inbox.signalLocked()
+	}
+}
+
+// signalLocked wakes the loop if it sleeps. b.mu must be held.
+func (b *inbox) signalLocked() {
+	if !b.sleeping {
+		return
+	}
+	b.sleeping = false
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	// The counter can't overflow: it is written once per sleep. An error would mean a closed descriptor, which b.closed
+	// rules out.
+	_, _ = unix.Write(b.evfd, one[:])
+}
+
+// sleep reports whether the loop may wait for events; if so, the next post wakes it.
+func (b *inbox) sleep() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sleeping = len(b.mail) == 0 && len(b.accepted) == 0
+	return b.sleeping
+}
+
+// swap takes all that was posted, leaving the given empty slices in its place.
+func (l *Loop) swap(mail []Mail, acc []accepted) ([]Mail, []accepted) {
+	b := &l.inbox
+	b.mu.Lock()
+	b.sleeping = false
+	mail, b.mail = b.mail, mail
+	acc, b.accepted = b.accepted, acc
+	b.bytes = 0
+	held := b.held
+	b.held = false
+	b.room.Broadcast()
+	b.mu.Unlock()
+	if held {
+		l.srv.gate.Release()
+	}
+	return mail, acc
+}
+
+// close refuses all further posts and returns what still waits.
+func (l *Loop) closeInbox() ([]Mail, []accepted) {
+	b := &l.inbox
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	return l.swap(nil, nil)
+}
+
+// drainEventfd resets the eventfd so that it does not wake the loop again.
+func (b *inbox) drainEventfd() {
+	var p [8]byte
+	_, _ = unix.Read(b.evfd, p[:])
+}
+
+// backlog returns the bytes that wait in the inbox.
+func (b *inbox) backlog() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes
+}

@@ -1,0 +1,258 @@
+package transport
+
+import (
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sizes of what a loop owns.
+const (
+	readBytes = 64 << 10 // one read
+	maxEvents = 256      // one wait
+	slabConns = 256      // connections allocated together
+	maxFree   = 1024     // objects of one kind kept for later
+)
+
+// Loop owns a share of a server's connections and runs on a goroutine of its own.
+type Loop struct {
+	// Set before the loop runs.
+	srv   *Server
+	index int
+	epfd  int
+	inbox inbox
+
+	// Read by others.
+	conns  atomic.Int32 // connections, so that the acceptor can balance
+	public publicStats
+
+	// Owned by the loop's goroutine.
+	now       uint32 // milliseconds since the server started; wraps after 49 days
+	buf       []byte
+	events    []unix.EpollEvent
+	slabs     []*[slabConns]Conn
+	freeSlots []uint32
+	dirty     []*Conn
+	stalled   []Ref
+	resumed   []Ref
+	spare     []Ref
+	gathered  gathered
+	hold      *localRef
+	refSeq    uint64
+	freeRefs  []*localRef
+	freeTx    []*txState
+	freeRx    []*rxState
+	pending   int // frames queued on all connections
+	queued    int // their bytes
+	untrusted int // bytes buffered for connections that are not trusted
+	cursor    uint32
+	nextSweep uint32
+	stats     turnStats
+	stopping  bool
+}
+
+// Index returns the loop's place among the server's loops, from 0.
+func (l *Loop) Index() int { return l.index }
+
+// Server returns the server that the loop belongs to.
+func (l *Loop) Server() *Server { return l.srv }
+
+// Clock returns the loop's clock as of the beginning of its turn, in milliseconds; it wraps after 49 days.
+func (l *Loop) Clock() uint32 { return l.now }
+
+// Since returns the time since the loop's clock showed t, if that was less than 24 days ago.
+func (l *Loop) Since(t uint32) time.Duration { return l.since(t) }
+
+func (l *Loop) since(t uint32) time.Duration {
+	return time.Duration(int32(l.now-t)) * time.Millisecond
+}
+
+// conn returns the connection in a slot, which may be free, or nil if there is no such slot.
+func (l *Loop) conn(slot uint32) *Conn {
+	if int(slot/slabConns) >= len(l.slabs) {
+		return nil
+	}
+	return &l.slabs[slot/slabConns][slot%slabConns]
+}
+
+// run is the loop's goroutine.
+func (l *Loop) run() {
+	var mail []Mail
+	var acc []accepted
+	for !l.stopping {
+		n := l.wait()
+		begin := l.srv.clock()
+		l.now = uint32(begin / time.Millisecond)
+		for i := range l.events[:n] {
+			l.event(&l.events[i])
+		}
+		mail, acc = l.swap(mail, acc)
+		for i, m := range mail {
+			mail[i] = nil
+			m.Deliver(l)
+			if l.pending > maxPending {
+				l.flush()
+			}
+		}
+		for _, a := range acc {
+			l.adopt(a)
+		}
+		mail, acc = mail[:0], acc[:0]
+		l.resume()
+		if int32(l.now-l.nextSweep) >= 0 {
+			l.sweep()
+		}
+		l.flush()
+		l.publish(l.srv.clock() - begin)
+	}
+	l.end()
+}
+
+// wait waits for events, for mail, or for the next sweep.
+func (l *Loop) wait() int {
+	timeout := 0
+	if len(l.resumed) == 0 && l.inbox.sleep() && (len(l.stalled) == 0 || l.srv.gate.Closed()) {
+		l.now = uint32(l.srv.clock() / time.Millisecond)
+		timeout = max(int(int32(l.nextSweep-l.now)), 0)
+	}
+	n, err := unix.EpollWait(l.epfd, l.events, timeout)
+	if err != nil { // EINTR: the runtime preempts with signals
+		return 0
+	}
+	return n
+}
+
+// event handles what epoll reports of one descriptor.
+func (l *Loop) event(e *unix.EpollEvent) {
+	if e.Fd < 0 {
+		l.inbox.drainEventfd()
+		return
+	}
+	c := l.conn(uint32(e.Fd))
+	if c.state == stateFree || c.gen != uint32(e.Pad) {
+		return
+	}
+	if e.Events&unix.EPOLLOUT != 0 {
+		c.markDirty()
+	}
+	if e.Events&(unix.EPOLLIN|unix.EPOLLERR|unix.EPOLLHUP) == 0 {
+		return
+	}
+	if e.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 && c.flags&flagStalled != 0 {
+		l.destroy(c, EndError) // broken while nothing is read: reading would say no more
+		return
+	}
+	l.readable(c)
+}
+
+// control changes what epoll watches of a connection.
+func (l *Loop) control(op int, c *Conn) {
+	ev := unix.EpollEvent{Fd: int32(c.slot), Pad: int32(c.gen)}
+	if c.flags&flagNoRead == 0 {
+		ev.Events |= unix.EPOLLIN
+	}
+	if c.flags&flagWantWrite != 0 {
+		ev.Events |= unix.EPOLLOUT
+	}
+	if err := unix.EpollCtl(l.epfd, op, int(c.fd), &ev); err != nil {
+		c.flags |= flagBroken
+		c.markDirty()
+	}
+}
+
+// accepted is a connection on its way from the acceptor to a loop.
+type accepted struct {
+	fd     int32
+	excess bool
+	lis    *listener
+}
+
+// adopt makes an accepted descriptor a connection of this loop.
+func (l *Loop) adopt(a accepted) {
+	if l.stopping {
+		l.srv.closeFD(a.fd)
+		return
+	}
+	c := l.take()
+	c.fd = a.fd
+	c.session = a.lis
+	c.protocol = a.lis.protocol
+	c.state = stateHandshake
+	c.since, c.lastRead = l.now, l.now
+	if a.excess {
+		c.flags |= flagExcess
+	}
+	l.control(unix.EPOLL_CTL_ADD, c)
+	if c.protocol == protocolTCP {
+		r := &Request{}
+		if reject := l.open(c, a.lis.route(nil), r); reject != nil {
+			l.reject(c, reject, r)
+		}
+		return
+	}
+	l.readable(c) // the request is often there already
+}
+
+// take returns a free slot, making it the connection's.
+func (l *Loop) take() *Conn {
+	if len(l.freeSlots) == 0 {
+		first := uint32(len(l.slabs) * slabConns)
+		slab := new([slabConns]Conn)
+		l.slabs = append(l.slabs, slab)
+		for i := range slab {
+			slab[i].loop = l
+			slab[i].slot = first + uint32(i)
+		}
+		for i := uint32(slabConns); i > 0; i-- {
+			l.freeSlots = append(l.freeSlots, first+i-1)
+		}
+	}
+	n := len(l.freeSlots) - 1
+	c := l.conn(l.freeSlots[n])
+	l.freeSlots = l.freeSlots[:n]
+	return c
+}
+
+// destroy closes a connection's descriptor, tells its session, and frees its slot.
+func (l *Loop) destroy(c *Conn, end End) {
+	if c.state == stateFree {
+		return
+	}
+	handshake := c.state == stateHandshake
+	c.state = stateClosing // for the session's last call: it can't send any more
+	if !handshake {
+		if _, none := c.session.(*listener); !none {
+			c.session.Closed(c, end)
+		}
+	}
+	l.dropRx(c)
+	l.releaseTx(c)
+	l.srv.closeFD(c.fd)
+	l.conns.Add(-1)
+	*c = Conn{loop: l, slot: c.slot, gen: c.gen + 1}
+	l.freeSlots = append(l.freeSlots, c.slot)
+}
+
+// stop ends the loop at the end of its turn.
+type stop struct{}
+
+func (stop) Deliver(l *Loop) { l.stopping = true }
+func (stop) Size() int       { return 0 }
+
+// end destroys what is left when the loop stops.
+func (l *Loop) end() {
+	mail, acc := l.closeInbox()
+	for _, m := range mail {
+		m.Deliver(l)
+	}
+	for _, a := range acc {
+		l.srv.closeFD(a.fd)
+		l.conns.Add(-1)
+	}
+	for slot := uint32(0); int(slot) < len(l.slabs)*slabConns; slot++ {
+		l.destroy(l.conn(slot), EndLocal)
+	}
+	_ = unix.Close(l.inbox.evfd)
+	_ = unix.Close(l.epfd)
+}

@@ -1,0 +1,132 @@
+package transport
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// cause is why the transport itself refused something. Causes are few and fixed: they label metrics, and those of
+// frames are the reasons in close frames.
+type cause string
+
+const (
+	causeFrame            cause = "invalid frame"
+	causeClose            cause = "invalid close frame"
+	causeUTF8             cause = "invalid UTF-8"
+	causeFragments        cause = "too many fragments"
+	causeUnfinished       cause = "message unfinished for too long"
+	causeHandshakeTimeout cause = "handshake timeout"
+	causeDescriptors      cause = "out of file descriptors"
+	causeRefused          cause = "connection limit"
+)
+
+var causes = [...]cause{
+	causeFrame, causeClose, causeUTF8, causeFragments, causeUnfinished, causeHandshakeTimeout, causeDescriptors, causeRefused,
+}
+
+// TurnBuckets are the upper bounds of the histogram of the loops' turns, in seconds.
+var TurnBuckets = [...]float64{0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1}
+
+// turnStats counts on the loop's goroutine; publish makes the counts visible.
+type turnStats struct {
+	bytesIn, bytesOut, writes uint64
+}
+
+// publicStats is what others may read of a loop's counts.
+type publicStats struct {
+	bytesIn, bytesOut, writes atomic.Uint64
+	queued                    atomic.Int64
+	turns                     [len(TurnBuckets) + 1]atomic.Uint64
+	turnNanos                 atomic.Uint64
+}
+
+// publish makes the counts of the turn that took d visible.
+func (l *Loop) publish(d time.Duration) {
+	p, s := &l.public, &l.stats
+	p.bytesIn.Store(s.bytesIn)
+	p.bytesOut.Store(s.bytesOut)
+	p.writes.Store(s.writes)
+	p.queued.Store(int64(l.queued))
+	i, secs := 0, d.Seconds()
+	for i < len(TurnBuckets) && secs > TurnBuckets[i] {
+		i++
+	}
+	p.turns[i].Add(1)
+	p.turnNanos.Add(uint64(d))
+}
+
+// LoopStats are the counts of one loop since the server started.
+type LoopStats struct {
+	Connections int
+	BytesIn     uint64 // read from sockets
+	BytesOut    uint64 // written to sockets
+	Writes      uint64 // system calls that wrote
+	QueueBytes  int64  // unsent backlog of all connections, at the end of the last turn
+	InboxBytes  int    // mail that waits
+	// Turns counts turns by how long they took: how long anything else on the loop had to wait. Turns[i] is not
+	// cumulative; the last element counts those longer than the last bound of TurnBuckets.
+	Turns     [len(TurnBuckets) + 1]uint64
+	TurnTotal time.Duration
+}
+
+// Stats are the counts of a server since it started.
+type Stats struct {
+	Loops    []LoopStats
+	Accepted uint64            // connections taken from the listeners
+	Refusals map[string]uint64 // handshakes, frames and connections refused by the transport, by cause
+	Gated    bool              // nothing is read from clients at the moment
+}
+
+// Stats returns the server's counts. Any goroutine may call it.
+func (s *Server) Stats() Stats {
+	st := Stats{Accepted: s.accepted.Load(), Refusals: make(map[string]uint64), Gated: s.gate.Closed()}
+	for i, c := range causes {
+		st.Refusals[string(c)] = s.refusals[i].Load()
+	}
+	for i, r := range rejections {
+		st.Refusals[r.Cause] += s.rejected[i].Load()
+	}
+	for _, l := range s.loops {
+		st.Loops = append(st.Loops, l.snapshot())
+	}
+	return st
+}
+
+func (l *Loop) snapshot() LoopStats {
+	p := &l.public
+	st := LoopStats{
+		Connections: int(l.conns.Load()),
+		BytesIn:     p.bytesIn.Load(),
+		BytesOut:    p.bytesOut.Load(),
+		Writes:      p.writes.Load(),
+		QueueBytes:  p.queued.Load(),
+		InboxBytes:  l.inbox.backlog(),
+		TurnTotal:   time.Duration(p.turnNanos.Load()),
+	}
+	for i := range p.turns {
+		st.Turns[i] = p.turns[i].Load()
+	}
+	return st
+}
+
+// count notes one refusal.
+func (s *Server) count(why cause) {
+	for i, c := range causes {
+		if c == why {
+			s.refusals[i].Add(1)
+			s.opts.Log.Warn(string(why))
+		}
+	}
+}
+
+// countRejection notes one refused handshake.
+func (s *Server) countRejection(r *Rejection) {
+	for i, known := range rejections {
+		if known == r {
+			s.rejected[i].Add(1)
+			s.opts.Log.Warn("handshake refused: " + r.Cause)
+			return
+		}
+	}
+	s.count(causeRefused)
+}
