@@ -72,6 +72,8 @@ var (
 	ErrUnknown = errors.New("broker connection lost, outcome unknown")
 	// ErrClosed: the Broker was closed.
 	ErrClosed = errors.New("broker closed")
+	// ErrNodeIDTaken: another live instance has the NodeID given to Start. Draw another and start a new Broker.
+	ErrNodeIDTaken = errors.New("node id taken by another instance")
 )
 
 // Handler is the hub as its Broker sees it.

@@ -1,0 +1,44 @@
+package broker
+
+import (
+	"slices"
+	"time"
+)
+
+// Stats is a snapshot of what a Broker did since it was made. Counters only grow.
+type Stats struct {
+	Published  uint64 // messages that Publish accepted
+	Received   uint64 // messages delivered to the Handler
+	Duplicates uint64 // messages that arrived again after a broken connection, and were dropped
+	Recovered  uint64 // messages missed on a broken connection and had again from their publisher
+	Missed     uint64 // messages that others published for this instance and that were lost on the way
+
+	// Bytes on the broker's channels that were ignored, by cause.
+	Foreign      uint64 // not a message of this hub
+	OtherVersion uint64 // of another major version, or of a kind that a later release added
+	Corrupt      uint64 // checksum or lengths wrong
+
+	// Published messages that were refused or lost, by cause.
+	RefusedFull    uint64 // no room in the bounded buffer (ErrUnavailable)
+	RefusedExpired uint64 // waited too long for the broker (ErrUnavailable)
+	RefusedUnknown uint64 // sent, and the connection broke for so long that the outcome stays unknown (ErrUnknown)
+	RefusedBroker  uint64 // the broker answered with an error
+	RefusedClosed  uint64 // still waiting when the Broker was closed (ErrClosed)
+
+	Reconnects       uint64        // connections made after the first
+	BufferedMessages int           // published and not taken by the broker yet
+	BufferedBytes    int           // their memory
+	RecentBytes      int           // memory of messages kept for instances that missed them
+	InboxBytes       int           // received and not delivered yet
+	ProbeRTT         time.Duration // the last round trip through the broker; zero before the first
+	LostNodes        uint64        // other instances whose lease ended without a goodbye
+	GatherMissing    uint64        // answers that a Gather did not get
+}
+
+// StatsSource is a Broker that counts; both Memory and Redis do.
+type StatsSource interface {
+	// Stats may be called at any time, by any goroutine.
+	Stats() Stats
+}
+
+func sortIDs(ids []NodeID) { slices.Sort(ids) }

@@ -1,0 +1,138 @@
+package broker
+
+import "sync"
+
+// weights knows how many members each group has on each instance, and draws one instance by them. It is safe for use
+// by any goroutine; draw allocates nothing.
+type weights struct {
+	mu     sync.RWMutex
+	groups map[string]*groupWeights
+	nodes  map[NodeID]map[string]int // the same counts by instance, so that one can be dropped whole
+}
+
+// groupWeights are the counts of one group, none of them zero; counts[i] belongs to nodes[i].
+type groupWeights struct {
+	nodes  []NodeID
+	counts []int
+}
+
+func newWeights() *weights {
+	return &weights{groups: make(map[string]*groupWeights), nodes: make(map[NodeID]map[string]int)}
+}
+
+// set records that node has n members of group.
+func (w *weights) set(node NodeID, group string, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.setLocked(node, group, n)
+}
+
+func (w *weights) setLocked(node NodeID, group string, n int) {
+	g := w.groups[group]
+	if g == nil {
+		if n <= 0 {
+			return
+		}
+		g = &groupWeights{}
+		w.groups[group] = g
+	}
+	g.set(node, max(n, 0))
+	if len(g.nodes) == 0 {
+		delete(w.groups, group)
+	}
+	w.setOfNode(node, group, n)
+}
+
+func (w *weights) setOfNode(node NodeID, group string, n int) {
+	if n <= 0 {
+		delete(w.nodes[node], group)
+		return
+	}
+	if w.nodes[node] == nil {
+		w.nodes[node] = make(map[string]int)
+	}
+	w.nodes[node][group] = n
+}
+
+// replace puts counts in the place of all that is known of node. It takes counts over.
+func (w *weights) replace(node NodeID, counts map[string]int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for group := range w.nodes[node] {
+		if counts[group] == 0 {
+			w.setLocked(node, group, 0)
+		}
+	}
+	for group, n := range counts {
+		w.setLocked(node, group, n)
+	}
+}
+
+// drop forgets node.
+func (w *weights) drop(node NodeID) {
+	w.replace(node, nil)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.nodes, node)
+}
+
+// count is the number of members that node has in group.
+func (w *weights) count(node NodeID, group string) int {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.nodes[node][group]
+}
+
+// draw picks an instance with a probability proportional to its members in group, where self has own, whatever w
+// says of it. It returns false if nobody has any.
+func (w *weights) draw(group []byte, self NodeID, own int, random uint64) (NodeID, bool) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	own = max(own, 0)
+	g := w.groups[string(group)]
+	if g == nil {
+		return self, own > 0
+	}
+	total := own
+	for i, node := range g.nodes {
+		if node != self {
+			total += g.counts[i]
+		}
+	}
+	if total == 0 {
+		return 0, false
+	}
+	at := int(random % uint64(total))
+	if at < own {
+		return self, true
+	}
+	at -= own
+	for i, node := range g.nodes {
+		if node == self {
+			continue
+		}
+		if at < g.counts[i] {
+			return node, true
+		}
+		at -= g.counts[i]
+	}
+	return 0, false // not reached: at is less than the sum
+}
+
+func (g *groupWeights) set(node NodeID, n int) {
+	for i := range g.nodes {
+		if g.nodes[i] != node {
+			continue
+		}
+		g.counts[i] = n
+		if n == 0 {
+			last := len(g.nodes) - 1
+			g.nodes[i], g.counts[i] = g.nodes[last], g.counts[last]
+			g.nodes, g.counts = g.nodes[:last], g.counts[:last]
+		}
+		return
+	}
+	if n > 0 {
+		g.nodes, g.counts = append(g.nodes, node), append(g.counts, n)
+	}
+}
