@@ -1,0 +1,151 @@
+package client
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// callKind says what completes a call.
+type callKind uint8
+
+const (
+	callPlain   callKind = iota // being written
+	callAcked                   // the hub's ACK or ERROR
+	callRequest                 // the caller, who had replies enough; or an ERROR
+)
+
+// call is one message on its way, from the method that sends it to its outcome.
+type call struct {
+	kind  callKind
+	id    string
+	event string
+	frame []byte
+	// limit is how many replies may wait.
+	limit int
+
+	// taken decides the race between the writer, who takes the call to write it, and a sender who gives up.
+	taken atomic.Bool
+
+	once  sync.Once
+	done  chan struct{} // closed once nodes and err are set
+	nodes int
+	err   error
+
+	mu      sync.Mutex
+	replies []*Message
+	more    chan struct{} // signals that replies has grown; capacity 1
+}
+
+// SendOption changes how a message is sent.
+type SendOption func(*call)
+
+// WithID gives the message an id of 1 to 64 bytes, in place of a random UUID. Receivers see it; their REPLYs carry it.
+func WithID(id string) SendOption { return func(ca *call) { ca.id = id } }
+
+func newCall(op opcodes.Op, to Intent, event string, data any, opts []SendOption) (*call, error) {
+	ca := &call{event: event, done: make(chan struct{})}
+	for _, opt := range opts {
+		opt(ca)
+	}
+	if ca.id == "" {
+		ca.id = uuid.NewString()
+	}
+	encoded, err := encodeData(data)
+	if err != nil {
+		return nil, fmt.Errorf("event %.80q: %w", event, err)
+	}
+	ca.frame, err = appendEnvelope(make([]byte, 0, len(encoded)+192), op, ca.id, to, event, encoded)
+	return ca, err
+}
+
+// take claims the call for the writer, or for a sender who gives up. Only the first to ask gets it.
+func (ca *call) take() bool { return ca.taken.CompareAndSwap(false, true) }
+
+// complete sets the outcome. Only the first has an effect.
+func (ca *call) complete(nodes int, err error) {
+	ca.once.Do(func() {
+		ca.nodes = nodes
+		if err != nil {
+			ca.err = fmt.Errorf("event %.80q: %w", ca.event, err)
+		}
+		close(ca.done)
+	})
+}
+
+// reply adds a reply for the goroutine that waits in RequestMany.
+func (ca *call) reply(m *Message) {
+	ca.mu.Lock()
+	full := len(ca.replies) >= ca.limit
+	if !full {
+		ca.replies = append(ca.replies, m)
+	}
+	ca.mu.Unlock()
+	if full {
+		ca.complete(0, ErrTooManyReplies)
+		return
+	}
+	select {
+	case ca.more <- struct{}{}:
+	default:
+	}
+}
+
+// takeReplies returns the replies that arrived since the last call.
+func (ca *call) takeReplies() []*Message {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	replies := ca.replies
+	ca.replies = nil
+	return replies
+}
+
+// pending holds the calls of one connection that were written and await an answer, by id.
+type pending struct {
+	mu    sync.Mutex
+	calls map[string]*call
+}
+
+// add registers the call. It must happen before the call is written.
+func (p *pending) add(ca *call) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.calls[ca.id]; ok {
+		return ErrDuplicateID
+	}
+	if p.calls == nil {
+		p.calls = make(map[string]*call)
+	}
+	p.calls[ca.id] = ca
+	return nil
+}
+
+func (p *pending) get(id string) *call {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.calls[id]
+}
+
+// remove forgets the call, if it is still there.
+func (p *pending) remove(ca *call) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.calls[ca.id] == ca {
+		delete(p.calls, ca.id)
+	}
+}
+
+// failAll completes all calls that still wait.
+func (p *pending) failAll(err error) {
+	p.mu.Lock()
+	calls := p.calls
+	p.calls = nil
+	p.mu.Unlock()
+	for _, ca := range calls {
+		ca.complete(0, err)
+	}
+}

@@ -1,0 +1,234 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// crowdedWait is added at random to the wait after a hub said that it has too much to do.
+const crowdedWait = 5 * time.Second
+
+// Client is a service's connection to the hub, which it makes anew whenever it is lost. Make one with [Connect].
+type Client struct {
+	opts Options
+
+	life    context.Context // ends when everything must stop at once
+	kill    context.CancelFunc
+	closing context.Context // ends when Close was called: nothing new is taken
+	close   context.CancelFunc
+
+	queue   chan *call    // messages to be written, by the writer of the current session
+	inbox   chan delivery // messages and hooks, for dispatch
+	pending pending
+
+	ready      chan struct{} // closed after the first IDENTIFY
+	done       chan struct{} // closed when run has ended
+	err        error         // why; set before done is closed
+	dispatched chan struct{} // closed when dispatch has ended
+
+	identity atomic.Pointer[Identity] // of the current or last session
+	handlers handlers
+	reports  reports
+
+	// Owned by run, and by what it calls.
+	lastErr      error // of the last attempt to connect
+	refusedToken string
+	refusal      error
+
+	// Owned by the writer of the current session.
+	carry *call
+}
+
+// Connect connects to the hub and identifies. It tries until it succeeds, the hub refuses for good, or ctx ends; with
+// [Options.FailFast] only once. Afterwards ctx has no meaning for the Client: end it with [Client.Close].
+func Connect(ctx context.Context, o Options) (*Client, error) {
+	opts, err := o.prepare()
+	if err != nil {
+		return nil, fmt.Errorf("mastersocket client: %w", err)
+	}
+	c := &Client{
+		opts: opts, queue: make(chan *call, opts.SendQueue), inbox: make(chan delivery, opts.ReceiveQueue),
+		ready: make(chan struct{}), done: make(chan struct{}), dispatched: make(chan struct{}),
+	}
+	c.life, c.kill = context.WithCancel(context.Background())
+	c.closing, c.close = context.WithCancel(c.life)
+	c.handlers.init(opts.On)
+	go c.run()
+	go c.dispatch()
+	return c.waitReady(ctx)
+}
+
+// waitReady waits for the first IDENTIFY. If it returns an error, nothing of the Client is left.
+func (c *Client) waitReady(ctx context.Context) (*Client, error) {
+	select {
+	case <-c.ready:
+		return c, nil
+	case <-c.done:
+		c.kill()
+		<-c.dispatched
+		return nil, c.err
+	case <-ctx.Done():
+	}
+	c.kill()
+	<-c.done
+	<-c.dispatched
+	if c.lastErr == nil {
+		return nil, fmt.Errorf("connect to %s: %w", c.opts.URL, ctx.Err())
+	}
+	return nil, fmt.Errorf("%w; the last attempt: %w", ctx.Err(), c.lastErr)
+}
+
+// run makes one session after the other until the Client is closed or refused for good.
+func (c *Client) run() {
+	defer close(c.done)
+	wait := newBackoff(c.opts)
+	for {
+		err := c.once(wait)
+		switch {
+		case c.closing.Err() != nil:
+			c.err = ErrClosed
+			return
+		case c.final(err):
+			c.opts.Logger.Error("mastersocket: gave up", "error", err)
+			c.err = err
+			return
+		}
+		delay := wait.NextBackOff()
+		if isCrowded(err) {
+			delay += rand.N(crowdedWait)
+		}
+		c.opts.Logger.Warn("mastersocket: not connected", "error", err, "next_attempt_in", delay)
+		if !c.sleep(delay) {
+			c.err = ErrClosed
+			return
+		}
+	}
+}
+
+// once makes one session and returns why it ended.
+func (c *Client) once(wait *backoff.ExponentialBackOff) error {
+	s, err := c.open(c.closing)
+	if err != nil {
+		if c.closing.Err() == nil { // else the attempt was cut off, and says less than the one before
+			c.lastErr = err
+		}
+		return err
+	}
+	c.lastErr, c.refusal, c.refusedToken = nil, nil, ""
+	began := time.Now()
+	c.identity.Store(&s.identity)
+	c.opts.Logger.Info("mastersocket: connected", "url", c.opts.URL, "id", s.identity.ID, "node", s.identity.Node)
+	if hook := c.opts.OnConnect; hook != nil {
+		c.enqueueHook(func() { hook(s.identity) })
+	}
+	c.readyOnce()
+	err = s.serve(c.life)
+	// A hub that accepts and at once drops its clients must not be asked again and again without a wait.
+	if time.Since(began) >= c.opts.MaxBackoff {
+		wait.Reset()
+	}
+	if hook := c.opts.OnDisconnect; hook != nil && c.closing.Err() == nil {
+		c.enqueueHook(func() { hook(err) })
+	}
+	return err
+}
+
+func (c *Client) readyOnce() {
+	select {
+	case <-c.ready:
+	default:
+		close(c.ready)
+	}
+}
+
+// final tells whether trying again is of no use.
+func (c *Client) final(err error) bool {
+	select {
+	case <-c.ready:
+	default:
+		var refused *HandshakeError
+		if c.opts.FailFast || errors.As(err, &refused) && refused.permanent() {
+			return true
+		}
+	}
+	var again *refusedAgainError
+	if errors.As(err, &again) {
+		return true
+	}
+	var d *DisconnectError
+	return errors.As(err, &d) && d.is(opcodes.IdentifyFailed) && c.opts.Token != ""
+}
+
+// isCrowded tells whether the hub asked its clients to come back more slowly.
+func isCrowded(err error) bool {
+	var d *DisconnectError
+	return errors.As(err, &d) && (d.is(opcodes.TryAgainLater) || d.is(opcodes.RateLimited) || d.is(opcodes.SlowConsumer))
+}
+
+// sleep waits, and returns false if the Client was closed meanwhile.
+func (c *Client) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.closing.Done():
+		return false
+	}
+}
+
+// newBackoff returns waits that are uniform between 0 and a bound ("full jitter"), which doubles from MinBackoff to
+// MaxBackoff.
+func newBackoff(o Options) *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = max(o.MinBackoff/2, 1) // ± 100 %
+	b.MaxInterval = max(o.MaxBackoff/2, 1)
+	b.RandomizationFactor = 1
+	b.Multiplier = 2
+	return b
+}
+
+// Identity returns what the hub said at the last IDENTIFY. The id is good for the connection that had it.
+func (c *Client) Identity() Identity { return *c.identity.Load() }
+
+// Done is closed when the Client has ended, by Close or because the hub refused it for good.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns nil until Done is closed, and then why the Client ended: [ErrClosed] after Close.
+func (c *Client) Err() error {
+	select {
+	case <-c.done:
+		return c.err
+	default:
+		return nil
+	}
+}
+
+// reports bounds how often refusals are logged.
+type reports struct {
+	mu       sync.Mutex
+	last     time.Time
+	withheld int
+}
+
+// logError logs the refusal of a message for which nobody waits.
+func (c *Client) logError(err *HubError) {
+	c.reports.mu.Lock()
+	defer c.reports.mu.Unlock()
+	if time.Since(c.reports.last) < time.Second {
+		c.reports.withheld++
+		return
+	}
+	c.opts.Logger.Warn("mastersocket: a message was not delivered",
+		"id", err.ID, "code", err.Code, "message", err.Message, "not_logged_before", c.reports.withheld)
+	c.reports.last, c.reports.withheld = time.Now(), 0
+}

@@ -1,0 +1,108 @@
+package client
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// corkBytes is how much a corked link collects before it writes all the same.
+const corkBytes = 64 << 10
+
+// link is the network connection under a WebSocket. It notes when bytes arrive, bounds how long a write may take, and
+// collects the writes of several messages into one, which coder/websocket flushes one by one.
+type link struct {
+	net.Conn
+	writeTimeout time.Duration
+	lastRead     atomic.Int64 // Unix time in ns
+
+	mu     sync.Mutex // guards what follows, and the order of writes
+	corked bool
+	buf    []byte
+	err    error // of the first failed write; all later ones fail alike
+}
+
+func newLink(conn net.Conn, writeTimeout time.Duration) *link {
+	l := &link{Conn: conn, writeTimeout: writeTimeout}
+	l.touch()
+	return l
+}
+
+// touch notes that the peer is alive.
+func (l *link) touch() { l.lastRead.Store(time.Now().UnixNano()) }
+
+// silent returns for how long nothing arrived.
+func (l *link) silent() time.Duration {
+	return time.Duration(time.Now().UnixNano() - l.lastRead.Load())
+}
+
+func (l *link) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	if n > 0 {
+		l.touch()
+	}
+	return n, err
+}
+
+// Write writes p, or keeps a copy of it while the link is corked.
+func (l *link) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return 0, l.err
+	}
+	if !l.corked {
+		return l.write(p)
+	}
+	l.buf = append(l.buf, p...)
+	if len(l.buf) < corkBytes {
+		return len(p), nil
+	}
+	if err := l.flush(); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// cork makes Write collect until uncork.
+func (l *link) cork() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.corked = true
+}
+
+// uncork writes what was collected.
+func (l *link) uncork() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.corked = false
+	return l.flush()
+}
+
+func (l *link) flush() error {
+	if l.err != nil {
+		return l.err
+	}
+	if len(l.buf) == 0 {
+		return nil
+	}
+	_, err := l.write(l.buf)
+	if cap(l.buf) > 2*corkBytes {
+		l.buf = nil
+	}
+	l.buf = l.buf[:0]
+	return err
+}
+
+func (l *link) write(p []byte) (int, error) {
+	if err := l.Conn.SetWriteDeadline(time.Now().Add(l.writeTimeout)); err != nil {
+		l.err = err
+		return 0, err
+	}
+	n, err := l.Conn.Write(p)
+	if err != nil {
+		l.err = err
+	}
+	return n, err
+}

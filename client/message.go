@@ -1,0 +1,208 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// Message is what arrived from another client. It is its receiver's to keep; nothing of it is reused.
+type Message struct {
+	Op     opcodes.Op         // opcodes.Event or opcodes.Reply
+	ID     string             // correlates an EVENT with its REPLYs
+	Event  string             // the event's name
+	Data   stdjson.RawMessage // one JSON value as the sender wrote it; nil where there was none
+	Sender string             // the id of the client that sent it, as the hub vouches
+	Intent Intent             // whom it was for
+	Raw    stdjson.RawMessage // the whole envelope as it arrived
+
+	client *Client
+}
+
+// Unmarshal decodes the data into v, as [encoding/json.Unmarshal] does.
+func (m *Message) Unmarshal(v any) error {
+	if err := stdjson.Unmarshal(m.Data, v); err != nil {
+		return fmt.Errorf("data of event %q: %w", m.Event, err)
+	}
+	return nil
+}
+
+// Reply answers the message: a REPLY to its sender alone, with the same id and event. Data and error are as with
+// [Client.Send].
+func (m *Message) Reply(ctx context.Context, data any) error {
+	ca, err := newCall(opcodes.Reply, Direct(m.Sender), m.Event, data, []SendOption{WithID(m.ID)})
+	if err != nil {
+		return err
+	}
+	return m.client.send(ctx, ca)
+}
+
+// wireMessage is an envelope from the hub. The hub checked it, but its data is a stranger's.
+type wireMessage struct {
+	Op     opcodes.Op     `json:"op"`
+	ID     string         `json:"id"`
+	Event  string         `json:"event"`
+	Data   jsontext.Value `json:"data"`
+	Intent wireIntent     `json:"intent"`
+	Sender string         `json:"sender"`
+}
+
+type wireIntent struct {
+	Target     string `json:"target"`
+	Identifier string `json:"identifier"`
+}
+
+// Other members of an envelope, and duplicates within data, are the sender's business.
+var readOptions = json.JoinOptions(jsontext.AllowDuplicateNames(true))
+
+func parseWire(raw []byte) (*wireMessage, error) {
+	var w wireMessage
+	if err := json.Unmarshal(raw, &w, readOptions); err != nil {
+		return nil, fmt.Errorf("malformed message from the hub: %w", err)
+	}
+	return &w, nil
+}
+
+// message returns w, which was parsed from raw, for a handler.
+func (w *wireMessage) message(raw []byte, c *Client) *Message {
+	target, _ := intent.ParseTarget([]byte(w.Intent.Target))
+	return &Message{
+		Op: w.Op, ID: w.ID, Event: w.Event, Data: stdjson.RawMessage(w.Data), Sender: w.Sender,
+		Intent: Intent{target, w.Intent.Identifier}, Raw: raw, client: c,
+	}
+}
+
+// identify is the data of the client's IDENTIFY.
+type identify struct {
+	Token    string            `json:"token"`
+	Group    string            `json:"group"`
+	Groups   []string          `json:"groups,omitempty"`
+	Name     string            `json:"name,omitempty"`
+	Version  string            `json:"version,omitempty"`
+	Meta     map[string]string `json:"meta,omitempty"`
+	Features []string          `json:"features"`
+	Echo     *bool             `json:"echo,omitempty"`
+}
+
+// Identity is what the hub answered to IDENTIFY. It differs from one connection to the next.
+type Identity struct {
+	ID              string        // the client's id, for others to address it with [Direct]
+	Node            string        // the hub's instance
+	Ping            time.Duration // the hub asks after a client that was silent for so long
+	SessionStarted  time.Time
+	MaxMessageBytes int      // the greatest message that the hub takes; 0 if it didn't say
+	Features        []string // of those asked for, which the hub has: "errors", "acks"
+}
+
+func (id Identity) has(feature string) bool { return slices.Contains(id.Features, feature) }
+
+type wireIdentity struct {
+	ID              string    `json:"id"`
+	Ping            int64     `json:"ping"` // ms
+	Node            string    `json:"node"`
+	SessionStarted  time.Time `json:"session_started"`
+	MaxMessageBytes int       `json:"max_message_bytes"`
+	Features        []string  `json:"features"`
+}
+
+func parseIdentity(data []byte) (Identity, error) {
+	var w wireIdentity
+	if err := json.Unmarshal(data, &w, readOptions); err != nil {
+		return Identity{}, fmt.Errorf("malformed answer to IDENTIFY: %w", err)
+	}
+	if w.ID == "" || w.Ping < 0 || w.MaxMessageBytes < 0 {
+		return Identity{}, fmt.Errorf("malformed answer to IDENTIFY: no id, or a negative number")
+	}
+	return Identity{
+		w.ID, w.Node, time.Duration(w.Ping) * time.Millisecond, w.SessionStarted, w.MaxMessageBytes, w.Features,
+	}, nil
+}
+
+var scanners = sync.Pool{New: func() any { return new(opcodes.Envelope) }}
+
+// appendEnvelope appends a message as it goes over the wire, checked as strictly as the hub will check it.
+func appendEnvelope(dst []byte, op opcodes.Op, id string, to Intent, event string, data []byte) ([]byte, error) {
+	if err := to.check(); err != nil {
+		return dst, fmt.Errorf("to %.80q: %w", to, err)
+	}
+	var err error
+	quote := func(s string) {
+		var e error
+		if dst, e = jsontext.AppendQuote(dst, s); e != nil {
+			err = e
+		}
+	}
+	dst = fmt.Appendf(dst, `{"op":%d,"id":`, op)
+	quote(id)
+	dst = append(dst, `,"event":`...)
+	quote(event)
+	dst = append(dst, `,"intent":{"target":`...)
+	quote(to.Target.String())
+	if to.Identifier != "" {
+		dst = append(dst, `,"identifier":`...)
+		quote(to.Identifier)
+	}
+	dst = append(dst, '}')
+	if data != nil {
+		dst = append(append(dst, `,"data":`...), data...)
+	}
+	dst = append(dst, '}')
+	if err != nil {
+		return dst, fmt.Errorf("event %.80q: %w", event, err)
+	}
+	if err := checkEnvelope(dst, data); err != nil {
+		return dst, fmt.Errorf("event %.80q: %w", event, err)
+	}
+	return dst, nil
+}
+
+func checkEnvelope(msg, data []byte) error {
+	scanner := scanners.Get().(*opcodes.Envelope)
+	defer scanners.Put(scanner)
+	if err := scanner.Scan(msg); err != nil {
+		return err
+	}
+	// Raw data such as 1,"sender":"x" would otherwise add members to the envelope.
+	if len(scanner.Data) != len(data) {
+		return errors.New("the data is not one JSON value")
+	}
+	return nil
+}
+
+// encodeData returns data as JSON without white space around it, nil for nil.
+func encodeData(data any) ([]byte, error) {
+	switch v := data.(type) {
+	case nil:
+		return nil, nil
+	case stdjson.RawMessage:
+		return trimRaw(v), nil
+	case jsontext.Value:
+		return trimRaw(v), nil
+	}
+	var buf bytes.Buffer
+	enc := stdjson.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(data); err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte{'\n'}), nil
+}
+
+// trimRaw strips JSON's white space (RFC 8259, section 2), and returns nil where nothing else is there.
+func trimRaw(raw []byte) []byte {
+	if raw = bytes.Trim(raw, " \t\r\n"); len(raw) == 0 {
+		return nil
+	}
+	return raw
+}

@@ -1,0 +1,170 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/go-json-experiment/json"
+
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// keptReadBuffer is how much memory for reading a session keeps from one message to the next.
+const keptReadBuffer = 64 << 10
+
+// read returns the next message, valid until the next call. Its error says why the hub disconnected, if it said so.
+func (s *session) read(ctx context.Context) ([]byte, error) {
+	typ, r, err := s.conn.Reader(ctx)
+	if err != nil {
+		return nil, s.readError(err)
+	}
+	if s.buf.Cap() > keptReadBuffer {
+		s.buf = bytes.Buffer{}
+	}
+	s.buf.Reset()
+	if _, err := s.buf.ReadFrom(r); err != nil {
+		return nil, s.readError(err)
+	}
+	if typ != websocket.MessageText {
+		return nil, errors.New("binary message from the hub: is it a mastersocket hub?")
+	}
+	return s.buf.Bytes(), nil
+}
+
+func (s *session) readError(err error) error {
+	var closed websocket.CloseError
+	if errors.As(err, &closed) {
+		reason := s.reason
+		if reason == "" {
+			reason = closed.Reason
+		}
+		return &DisconnectError{Reason: reason, Code: int(closed.Code)}
+	}
+	if s.reason != "" {
+		return &DisconnectError{Reason: s.reason}
+	}
+	return fmt.Errorf("read: %w", err)
+}
+
+// readLoop handles what arrives until the connection ends, and returns why.
+func (s *session) readLoop() error {
+	for {
+		raw, err := s.read(context.Background()) // end closes the connection
+		if err != nil {
+			return err
+		}
+		if err := s.handle(raw); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) handle(raw []byte) error {
+	w, err := parseWire(raw)
+	if err != nil {
+		return err
+	}
+	switch w.Op {
+	case opcodes.Event:
+		s.deliver(s.message(w, raw))
+	case opcodes.Reply:
+		s.handleReply(s.message(w, raw))
+	case opcodes.Ping:
+		select {
+		case s.pong <- struct{}{}:
+		default: // one answer for both
+		}
+	case opcodes.Disconnect:
+		s.disconnect(w)
+	case opcodes.Error:
+		return s.handleError(w)
+	case opcodes.Ack:
+		return s.handleAck(w)
+	default:
+		// PONG needs no more than having arrived, which the link noted. Opcodes to come are for later versions.
+	}
+	return nil
+}
+
+// message copies the message out of the read buffer.
+func (s *session) message(w *wireMessage, raw []byte) *Message {
+	return w.message(append(make([]byte, 0, len(raw)), raw...), s.c)
+}
+
+// disconnect notes the reason that the hub gives before it closes the connection, and waits no longer than
+// goodbyeTimeout for that.
+func (s *session) disconnect(w *wireMessage) {
+	if err := json.Unmarshal(w.Data, &s.reason); err != nil || s.reason == "" {
+		s.reason = opcodes.NoReason.String()
+	}
+	_ = s.link.SetReadDeadline(time.Now().Add(goodbyeTimeout))
+}
+
+func (s *session) handleReply(m *Message) {
+	if ca := s.c.pending.get(m.ID); ca != nil && ca.kind == callRequest {
+		ca.reply(m)
+		return
+	}
+	s.deliver(m)
+}
+
+func (s *session) handleError(w *wireMessage) error {
+	var data struct {
+		Code    opcodes.ErrorCode `json:"code"`
+		Message string            `json:"message"`
+	}
+	if err := json.Unmarshal(w.Data, &data, readOptions); err != nil {
+		return fmt.Errorf("malformed ERROR from the hub: %w", err)
+	}
+	hubErr := &HubError{ID: w.ID, Code: data.Code, Message: data.Message}
+	ca := s.c.pending.get(w.ID)
+	if ca == nil {
+		if hook := s.c.opts.OnError; hook != nil {
+			s.enqueue(delivery{hook: func() { hook(hubErr) }})
+		} else {
+			s.c.logError(hubErr)
+		}
+		return nil
+	}
+	s.c.pending.remove(ca)
+	ca.complete(0, hubErr)
+	return nil
+}
+
+func (s *session) handleAck(w *wireMessage) error {
+	var data struct {
+		Nodes int `json:"nodes"`
+	}
+	if err := json.Unmarshal(w.Data, &data, readOptions); err != nil {
+		return fmt.Errorf("malformed ACK from the hub: %w", err)
+	}
+	if ca := s.c.pending.get(w.ID); ca != nil && ca.kind == callAcked {
+		s.c.pending.remove(ca)
+		ca.complete(data.Nodes, nil)
+	}
+	return nil
+}
+
+// deliver queues the message for its handlers, if it has any.
+func (s *session) deliver(m *Message) {
+	if s.c.handlers.wants(m, s.c.opts.OnMessage) {
+		s.enqueue(delivery{message: m})
+	}
+}
+
+// enqueue hands d to dispatch, and waits while the queue is full.
+func (s *session) enqueue(d delivery) {
+	select {
+	case s.c.inbox <- d:
+		return
+	default:
+	}
+	s.stalled.Store(true)
+	s.c.enqueue(d)
+	s.link.touch()
+	s.stalled.Store(false)
+}

@@ -1,0 +1,125 @@
+package client
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// delivery is a message for its handlers, or the call of a hook, whichever is set.
+type delivery struct {
+	message *Message
+	hook    func()
+}
+
+// handlers holds the handlers of EVENTs by name. Reading takes no lock: what it points to is never changed.
+type handlers struct {
+	mu     sync.Mutex // held by those who change byName
+	byName atomic.Pointer[map[string][]*Handler]
+}
+
+func (hs *handlers) init(on map[string]Handler) {
+	byName := make(map[string][]*Handler, len(on))
+	for event, h := range on {
+		byName[event] = []*Handler{&h}
+	}
+	hs.byName.Store(&byName)
+}
+
+// of returns the handlers of m; none of a REPLY, so that nobody takes an answer for a question and answers it.
+func (hs *handlers) of(m *Message) []*Handler {
+	if m.Op != opcodes.Event {
+		return nil
+	}
+	return (*hs.byName.Load())[m.Event]
+}
+
+// wants tells whether anybody takes m.
+func (hs *handlers) wants(m *Message, otherwise Handler) bool {
+	return otherwise != nil || len(hs.of(m)) > 0
+}
+
+// change replaces the handlers of one event.
+func (hs *handlers) change(event string, f func([]*Handler) []*Handler) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	byName := maps.Clone(*hs.byName.Load())
+	if byName[event] = f(slices.Clone(byName[event])); len(byName[event]) == 0 {
+		delete(byName, event)
+	}
+	hs.byName.Store(&byName)
+}
+
+// On adds a handler of the EVENTs of that name, after those that are already there, and returns a function that removes
+// it again. What arrived before is not shown to it; for what must not be missed there is [Options.On]. A message that is
+// already with its handlers may still reach one that is being removed.
+func (c *Client) On(event string, h Handler) (remove func()) {
+	mine := &h
+	c.handlers.change(event, func(all []*Handler) []*Handler { return append(all, mine) })
+	return func() {
+		c.handlers.change(event, func(all []*Handler) []*Handler {
+			return slices.DeleteFunc(all, func(other *Handler) bool { return other == mine })
+		})
+	}
+}
+
+// dispatch calls handlers and hooks one after the other until the Client is closed; if it ended by itself, until all
+// that arrived before has been handled.
+func (c *Client) dispatch() {
+	defer close(c.dispatched)
+	defer c.kill()
+	for {
+		select {
+		case <-c.closing.Done():
+			return
+		default:
+		}
+		select {
+		case d := <-c.inbox:
+			c.handle(d)
+		case <-c.closing.Done():
+			return
+		case <-c.done:
+			c.drainInbox()
+			return
+		}
+	}
+}
+
+func (c *Client) drainInbox() {
+	for {
+		select {
+		case d := <-c.inbox:
+			c.handle(d)
+		default:
+			return
+		}
+	}
+}
+
+func (c *Client) handle(d delivery) {
+	if d.hook != nil {
+		d.hook()
+		return
+	}
+	all := c.handlers.of(d.message)
+	for _, h := range all {
+		(*h)(c.closing, d.message)
+	}
+	if len(all) == 0 && c.opts.OnMessage != nil {
+		c.opts.OnMessage(c.closing, d.message)
+	}
+}
+
+// enqueue hands d to dispatch, and waits while the queue is full. Once the Client is closed it drops d.
+func (c *Client) enqueue(d delivery) {
+	select {
+	case c.inbox <- d:
+	case <-c.closing.Done():
+	}
+}
+
+func (c *Client) enqueueHook(hook func()) { c.enqueue(delivery{hook: hook}) }
