@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/mastersocket/mastersocket/intent"
 )
 
 // The limits of IDENTIFY; lengths in bytes.
@@ -24,14 +26,15 @@ const (
 var (
 	// ErrIdentifyPayload: the data of IDENTIFY is malformed. The reason is InvalidPayload.
 	ErrIdentifyPayload = errors.New("invalid IDENTIFY data")
-	// ErrIdentifyIncomplete: the data is well-formed, but token or group is missing. The reason is IdentifyFailed.
+	// ErrIdentifyIncomplete: the data is well-formed, but lacks a token or a group, or asks for a group whose name is
+	// against intent.CheckGroup, which no token may join. The reason is IdentifyFailed.
 	ErrIdentifyIncomplete = errors.New("incomplete IDENTIFY data")
 )
 
 // Identification is what a client says of itself in IDENTIFY.
 type Identification struct {
 	Token    string            // may be empty; whether it is any good is not asked here
-	Groups   []string          // the groups to join: group first, then groups, each once; not checked against any grammar
+	Groups   []string          // the groups to join: group first, then groups, each once
 	Name     string            // the service's name
 	Version  string            // the service's version
 	Meta     map[string]string // what else its operators want to see; nil for nothing
@@ -71,6 +74,11 @@ func ParseIdentify(data []byte) (Identification, error) {
 	case p.group == "":
 		return id, fmt.Errorf("%w: no group", ErrIdentifyIncomplete)
 	}
+	for _, g := range id.Groups {
+		if err := intent.CheckGroup(g); err != nil {
+			return id, fmt.Errorf("%w: %w", ErrIdentifyIncomplete, err)
+		}
+	}
 	return id, nil
 }
 
@@ -78,6 +86,8 @@ func ParseIdentify(data []byte) (Identification, error) {
 var (
 	errNotJSON   = errors.New("not a JSON value, or two members of the same name")
 	errNotObject = errors.New("not an object")
+
+	errTooManyGroups = fmt.Errorf("groups: more than %d", MaxGroups)
 )
 
 // identifyParser walks the tokens of one IDENTIFY's data.
@@ -99,17 +109,15 @@ func (p *identifyParser) parse(id *Identification) error {
 	if _, err := p.dec.ReadToken(); err != io.EOF {
 		return errNotJSON
 	}
-	if p.group != "" && !slices.Contains(p.groups, p.group) {
-		p.groups = append(p.groups, p.group)
+	if p.group != "" {
+		// group comes first, and only once.
+		further := slices.DeleteFunc(p.groups, func(g string) bool { return g == p.group })
+		p.groups = slices.Insert(further, 0, p.group)
 	}
 	if len(p.groups) > MaxGroups {
-		return fmt.Errorf("groups: more than %d", MaxGroups)
+		return errTooManyGroups
 	}
 	id.Groups = p.groups
-	if i := slices.Index(id.Groups, p.group); i > 0 {
-		copy(id.Groups[1:], id.Groups[:i])
-		id.Groups[0] = p.group
-	}
 	return nil
 }
 
@@ -152,7 +160,7 @@ func (p *identifyParser) readGroups() error {
 			return nil
 		}
 		if p.groups = append(p.groups, g); len(p.groups) > MaxGroups {
-			return fmt.Errorf("groups: more than %d", MaxGroups)
+			return errTooManyGroups
 		}
 		return nil
 	})

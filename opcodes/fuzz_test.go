@@ -1,0 +1,187 @@
+package opcodes_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// seedMessages gives the fuzzer all messages of the tables.
+func seedMessages(add func(msg []byte)) {
+	for _, tc := range accepted {
+		add([]byte(tc.msg))
+	}
+	for _, tc := range refused {
+		if len(tc.msg) < 4096 {
+			add([]byte(tc.msg))
+		}
+	}
+	add(event(250))
+	add(manyNames(512))
+}
+
+// FuzzScan compares Scan with the oracle: they must accept the same messages and find the same in them. What Scan
+// accepts, encoding/json must read the same way.
+func FuzzScan(f *testing.F) {
+	seedMessages(func(msg []byte) { f.Add(msg) })
+	var reused opcodes.Envelope
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		err := scan(&reused, msg)
+		if diff := disagreement(msg, &reused, err); diff != "" {
+			t.Fatal(diff)
+		}
+		var fresh opcodes.Envelope
+		if again := scan(&fresh, msg); again != err {
+			t.Fatalf("%v, but %v in an Envelope used before", again, err)
+		}
+		if err != nil {
+			return
+		}
+		if diff := cmp.Diff(fields(&fresh), fields(&reused)); diff != "" {
+			t.Fatalf("fresh and used Envelope differ: %s", diff)
+		}
+		if err := decodesTo(msg, &reused); err != nil {
+			t.Fatalf("encoding/json disagrees: %v", err)
+		}
+	})
+}
+
+// FuzzDelivery checks that a delivery is the message with an id and the sender, and nothing else.
+func FuzzDelivery(f *testing.F) {
+	seedMessages(func(msg []byte) { f.Add(msg, bytes.Repeat([]byte{0xa5}, 16)) })
+	f.Fuzz(func(t *testing.T, msg, random []byte) {
+		var e opcodes.Envelope
+		if scan(&e, msg) != nil {
+			return
+		}
+		var id, sender uuid.UUID
+		copy(id[:], random)
+		copy(sender[:], bytes.ToUpper(random))
+		out := opcodes.AppendDelivery(nil, &e, id, sender)
+		if len(out) > opcodes.DeliverySize(&e) {
+			t.Errorf("%d bytes, DeliverySize says %d", len(out), opcodes.DeliverySize(&e))
+		}
+		if !jsontext.Value(out).IsValid(jsontext.AllowDuplicateNames(true)) {
+			t.Fatalf("not JSON: %s", out)
+		}
+		want, _ := object(jsontext.Value(e.Raw))
+		want = slices.DeleteFunc(want, func(m member) bool { return m.name == "id" && m.value.Kind() == 'n' })
+		got, ok := object(out)
+		if !ok {
+			t.Fatalf("duplicate names: %s", out)
+		}
+		if e.ID == nil {
+			at := slices.IndexFunc(got, func(m member) bool { return m.name == "id" })
+			if string(got[at].value) != `"`+id.String()+`"` {
+				t.Fatalf("id is %s, want %v", got[at].value, id)
+			}
+			got = slices.Delete(got, at, at+1)
+		}
+		want = append(want, member{"sender", jsontext.Value(`"` + sender.String() + `"`)})
+		if !slices.EqualFunc(want, got, func(a, b member) bool { return a.name == b.name && bytes.Equal(a.value, b.value) }) {
+			t.Fatalf("members differ: %s", out)
+		}
+	})
+}
+
+// identification is what json makes of an IDENTIFY's data, before any limits.
+type identification struct {
+	Token    *string            `json:"token"`
+	Group    *string            `json:"group"`
+	Groups   []*string          `json:"groups"`
+	Name     string             `json:"name"`
+	Version  string             `json:"version"`
+	Meta     map[string]*string `json:"meta"`
+	Features []*string          `json:"features"`
+	Echo     *bool              `json:"echo"`
+}
+
+// FuzzIdentify compares ParseIdentify with a decoder that goes by reflection.
+func FuzzIdentify(f *testing.F) {
+	for _, s := range []string{
+		``, `null`, `{}`, `[]`, `{"token":"t","group":"g"}`, `{"token":"t","group":"$g"}`, `{"token":"t","token":"t"}`,
+		with(`"groups":["h","g"],"name":"n","version":"1","meta":{"k":"v"},"features":["errors","acks","x"],"echo":false`),
+		with(`"groups":` + list(31)), with(`"groups":` + list(32)), with(`"meta":` + metaOf(17)), with(`"x":{"a":1,"a":1}`),
+		with(`"groups":null,"meta":{"k":null},"echo":null`), `{"t\u006fken":"` + strings.Repeat("t", 300) + `"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := opcodes.ParseIdentify(data)
+		want, payload := identify(data)
+		if payload != errors.Is(err, opcodes.ErrIdentifyPayload) {
+			t.Fatalf("malformed by json: %v; ParseIdentify: %v", payload, err)
+		}
+		if payload {
+			return
+		}
+		complete := want.Token != nil && want.Group != nil && *want.Group != ""
+		for _, g := range groupsOf(want) {
+			complete = complete && intent.CheckGroup(g) == nil
+		}
+		if complete != (err == nil) || !complete && !errors.Is(err, opcodes.ErrIdentifyIncomplete) {
+			t.Fatalf("complete by json: %v; ParseIdentify: %v", complete, err)
+		}
+		if !complete {
+			return
+		}
+		flat := opcodes.Identification{
+			Token: *want.Token, Groups: groupsOf(want), Name: want.Name, Version: want.Version, Echo: want.Echo == nil || *want.Echo,
+		}
+		for k, v := range want.Meta {
+			if flat.Meta == nil {
+				flat.Meta = map[string]string{}
+			}
+			flat.Meta[k] = *v
+		}
+		for _, name := range want.Features {
+			feature, _ := opcodes.ParseFeature(*name)
+			flat.Features |= feature
+		}
+		if len(got.Meta) == 0 {
+			got.Meta = nil
+		}
+		if diff := cmp.Diff(flat, got); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+// identify decodes the data of an IDENTIFY and tells whether it is malformed.
+func identify(data []byte) (id identification, malformed bool) {
+	if len(data) == 0 || string(data) == "null" {
+		return id, false
+	}
+	// json takes null for any value; as the whole of data, white space around it included, it is no object.
+	if err := json.Unmarshal(data, &id); err != nil || jsontext.Value(data).Kind() == 'n' {
+		return id, true
+	}
+	malformed = len(groupsOf(id)) > opcodes.MaxGroups || len(id.Name) > opcodes.MaxNameBytes ||
+		len(id.Version) > opcodes.MaxVersionBytes || len(id.Meta) > opcodes.MaxMetaMembers ||
+		slices.Contains(id.Groups, nil) || slices.Contains(id.Features, nil)
+	for k, v := range id.Meta {
+		malformed = malformed || v == nil || len(k) > opcodes.MaxMetaKeyBytes || len(*v) > opcodes.MaxMetaValueBytes
+	}
+	return id, malformed
+}
+
+// groupsOf lists the groups, the first one first, each once. An empty group counts as none.
+func groupsOf(id identification) []string {
+	var all []string
+	for _, g := range append([]*string{id.Group}, id.Groups...) {
+		if g != nil && !slices.Contains(all, *g) && (g != id.Group || *g != "") {
+			all = append(all, *g)
+		}
+	}
+	return all
+}

@@ -1,0 +1,125 @@
+package opcodes_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// with returns the data of an IDENTIFY with a token, a group and further members.
+func with(members string) string { return `{"token":"t","group":"g",` + members + `}` }
+
+// list returns an array of n distinct strings.
+func list(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"g%d"`, i)
+	}
+	return "[" + strings.TrimPrefix(b.String(), ",") + "]"
+}
+
+// metaOf returns an object of n strings.
+func metaOf(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"k%d":"v"`, i)
+	}
+	return "{" + strings.TrimPrefix(b.String(), ",") + "}"
+}
+
+func TestParseIdentify(t *testing.T) {
+	t.Parallel()
+	plain := opcodes.Identification{Token: "t", Groups: []string{"g"}, Echo: true}
+	change := func(f func(*opcodes.Identification)) opcodes.Identification {
+		id := plain
+		f(&id)
+		return id
+	}
+	for name, tc := range map[string]struct {
+		data string
+		want opcodes.Identification
+	}{
+		"plain": {`{"group":"g","token":"t"}`, plain},
+		"everything": {with(`"groups":["h"],"name":"n","version":"1","meta":{"k":"v"},"features":["errors","acks"],"echo":false`),
+			opcodes.Identification{
+				Token: "t", Groups: []string{"g", "h"}, Name: "n", Version: "1", Meta: map[string]string{"k": "v"},
+				Features: opcodes.FeatureErrors | opcodes.FeatureAcks,
+			}},
+		"escapes":       {`{"t\u006fken":"\u0074","group":"g\ud83d\ude00"}`, change(func(id *opcodes.Identification) { id.Groups = []string{"g😀"} })},
+		"empty token":   {`{"token":"","group":"g"}`, change(func(id *opcodes.Identification) { id.Token = "" })},
+		"repeated":      {with(`"groups":["h","g","h","a","g"]`), change(func(id *opcodes.Identification) { id.Groups = []string{"g", "h", "a"} })},
+		"groups before": {`{"groups":["h","i"],"group":"g","token":"t"}`, change(func(id *opcodes.Identification) { id.Groups = []string{"g", "h", "i"} })},
+		"nulls":         {with(`"groups":null,"name":null,"version":null,"meta":null,"features":null,"echo":null`), plain},
+		"unknown":       {with(`"ping":true,"x":{"y":[1]},"Token":7`), plain},
+		"new feature":   {with(`"features":["presence","acks","acks"]`), change(func(id *opcodes.Identification) { id.Features = opcodes.FeatureAcks })},
+		"empty meta":    {with(`"meta":{}`), change(func(id *opcodes.Identification) { id.Meta = map[string]string{} })},
+	} {
+		got, err := opcodes.ParseIdentify([]byte(tc.data))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if id, err := opcodes.ParseIdentify([]byte(with(`"groups":` + list(31)))); err != nil || len(id.Groups) != 32 {
+		t.Errorf("32 groups: %d, %v", len(id.Groups), err)
+	}
+	if id, err := opcodes.ParseIdentify([]byte(with(`"meta":` + metaOf(16)))); err != nil || len(id.Meta) != 16 {
+		t.Errorf("16 meta members: %d, %v", len(id.Meta), err)
+	}
+}
+
+func TestParseIdentifyMalformed(t *testing.T) {
+	t.Parallel()
+	long := func(n int) string { return `"` + strings.Repeat("x", n) + `"` }
+	for _, data := range []string{
+		`[]`, `"t"`, `0`, `true`, `{`, `{"token":"t","group":"g"`, `{"token":"t","group":"g"}x`, `{"token"}`, "{\"token\":\"\xff\"}",
+		`{"token":"t","token":"t","group":"g"}`, `{"token":"t","t\u006fken":"t","group":"g"}`, with(`"x":1,"x":2`), with(`"x":{"a":1,"a":2}`),
+		`{"token":1,"group":"g"}`, `{"token":"t","group":["g"]}`, `{"token":["t"],"group":"g"}`,
+		with(`"groups":"h"`), with(`"groups":{"a":"h"}`), with(`"groups":[1]`), with(`"groups":[null]`), with(`"groups":["h",["i"]]`),
+		with(`"groups":` + list(32)), `{"groups":` + list(33) + `}`, `{"groups":` + list(3000) + `}`,
+		with(`"name":1`), with(`"name":` + long(129)), with(`"version":{}`), with(`"version":` + long(65)),
+		with(`"meta":[]`), with(`"meta":"x"`), with(`"meta":{"k":1}`), with(`"meta":{"k":null}`), with(`"meta":{"k":"v","k":"v"}`),
+		with(`"meta":` + metaOf(17)), with(`"meta":{` + long(65) + `:"v"}`), with(`"meta":{"k":` + long(257) + `}`),
+		with(`"features":"errors"`), with(`"features":[1]`), with(`"features":{"errors":true}`), with(`"echo":"false"`), with(`"echo":0`),
+		`{"groups":["a",}`, `{"groups":["a"`, `{"meta":{"a"`, `{"meta":`,
+	} {
+		id, err := opcodes.ParseIdentify([]byte(data))
+		if !errors.Is(err, opcodes.ErrIdentifyPayload) || errors.Is(err, opcodes.ErrIdentifyIncomplete) {
+			t.Errorf("%.80s: %v", data, err)
+		}
+		if diff := cmp.Diff(opcodes.Identification{}, id); diff != "" {
+			t.Errorf("%.80s: a result with the error: %s", data, diff)
+		}
+	}
+	_, err := opcodes.ParseIdentify([]byte(with(`"name":` + long(129))))
+	if want := "invalid IDENTIFY data: name: longer than 128 bytes"; err == nil || err.Error() != want {
+		t.Errorf("%q, want %q", err, want)
+	}
+}
+
+func TestParseIdentifyIncomplete(t *testing.T) {
+	t.Parallel()
+	for _, data := range []string{
+		``, `null`, `{}`, `{"token":"t"}`, `{"group":"g"}`, `{"token":null,"group":"g"}`, `{"token":"t","group":null}`,
+		`{"token":"t","group":""}`, `{"token":"t","groups":["g"]}`, `{"token":"t","group":"$g"}`, with(`"groups":[""]`),
+		with(`"groups":["a\u0000"]`), with(`"groups":["` + strings.Repeat("x", 129) + `"]`),
+	} {
+		_, err := opcodes.ParseIdentify([]byte(data))
+		if !errors.Is(err, opcodes.ErrIdentifyIncomplete) || errors.Is(err, opcodes.ErrIdentifyPayload) {
+			t.Errorf("%.80s: %v", data, err)
+		}
+	}
+	// What there is is returned, for the sake of equal time.
+	id, err := opcodes.ParseIdentify([]byte(`{"token":"t","group":"$g"}`))
+	if id.Token != "t" || !errors.Is(err, intent.ErrGroupReserved) {
+		t.Errorf("%+v, %v", id, err)
+	}
+}

@@ -1,0 +1,457 @@
+package opcodes_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+const client = "70653cb0-5f6d-41fe-acbf-ea8f37a73034"
+
+// scan scans a copy of msg that has no byte to spare, so that reading past its end would panic.
+func scan(e *opcodes.Envelope, msg []byte) error {
+	return e.Scan(slices.Clip(bytes.Clone(msg)))
+}
+
+// fields is e without its memory, to be compared with what the oracle made of the message.
+func fields(e *opcodes.Envelope) *envelope {
+	return &envelope{e.Op, e.Raw, e.ID, e.Event, e.Data, e.Target, e.Identifier, e.Receiver}
+}
+
+// disagreement tells how Scan's verdict differs from the oracle's; "" if it does not.
+func disagreement(msg []byte, e *opcodes.Envelope, err error) string {
+	want, wantErr := oracle(msg)
+	var refused *opcodes.ScanError
+	switch {
+	case err == nil && wantErr == nil:
+		return cmp.Diff(want, fields(e))
+	case errors.As(err, &refused) && refused.Reason == opcodes.InvalidPayload && wantErr == errInvalid:
+	case errors.As(err, &refused) && refused.Reason == opcodes.UnknownOp && wantErr == errUnknownOp:
+	default:
+		return fmt.Sprintf("Scan says %v, the oracle %v", err, wantErr)
+	}
+	return ""
+}
+
+// nest returns n arrays within each other.
+func nest(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+
+const toAll = `"intent":{"target":"GLOBAL"}`
+
+var accepted = []struct {
+	name, msg string
+	want      envelope // without Raw, which is msg without the white space around it
+}{
+	{"ping", `{"op":3}`, envelope{Op: opcodes.Ping}},
+	{"pong with white space", " \t\r\n{ \"op\" : 4 }\n", envelope{Op: opcodes.Pong}},
+	{"identify", `{"op":1,"data":{"token":"t","group":"g"}}`,
+		envelope{Op: opcodes.Identify, Data: []byte(`{"token":"t","group":"g"}`)}},
+	{"disconnect", `{"op":2,"data":"NO_REASON"}`, envelope{Op: opcodes.Disconnect, Data: []byte(`"NO_REASON"`)}},
+	{"all members", `{"id":"i","op":0,"event":"E","data":{"a":[1,{}]},"intent":{"target":"GROUP","identifier":"g"}}`,
+		envelope{opcodes.Event, nil, []byte("i"), []byte("E"), []byte(`{"a":[1,{}]}`), intent.Group, []byte("g"), uuid.Nil}},
+	{"op last", `{"intent":{"identifier":"g","target":"ANY"},"op":0}`,
+		envelope{Target: intent.Any, Identifier: []byte("g")}},
+	{"any of all", `{"op":0,"intent":{"target":"ANY"}}`, envelope{Target: intent.Any}},
+	{"any of all, null", `{"op":0,"intent":{"target":"ANY","identifier":null}}`, envelope{Target: intent.Any}},
+	{"global, null", `{"op":0,"intent":{"target":"GLOBAL","identifier":null}}`, envelope{Target: intent.Global}},
+	{"direct", `{"op":0,"intent":{"target":"DIRECT","identifier":"` + client + `"}}`,
+		envelope{Target: intent.Direct, Receiver: uuid.MustParse(client)}},
+	{"direct in capitals", `{"op":0,"intent":{"target":"DIRECT","identifier":"` + strings.ToUpper(client) + `"}}`,
+		envelope{Target: intent.Direct, Receiver: uuid.MustParse(client)}},
+	{"reply", `{"op":5,"id":"i",` + toAll + `}`, envelope{Op: opcodes.Reply, ID: []byte("i"), Target: intent.Global}},
+	{"null id", `{"op":0,"id":null,` + toAll + `}`, envelope{Target: intent.Global}},
+	{"id stays escaped", `{"op":0,"id":"\u0041\n",` + toAll + `}`, envelope{ID: []byte(`\u0041\n`), Target: intent.Global}},
+	{"id of 64 bytes, escaped", `{"op":0,"id":"` + strings.Repeat(`\u00e9`, 32) + `",` + toAll + `}`,
+		envelope{ID: bytes.Repeat([]byte(`\u00e9`), 32), Target: intent.Global}},
+	{"empty event", `{"op":0,"event":"",` + toAll + `}`, envelope{Event: []byte{}, Target: intent.Global}},
+	{"escaped event", `{"op":0,"event":"\"\\\/\b\f\n\r\t\u00e9\ud83d\uDE00",` + toAll + `}`,
+		envelope{Event: []byte("\"\\/\b\f\n\r\té😀"), Target: intent.Global}},
+	{"event of 128 bytes", `{"op":0,"event":"` + strings.Repeat("é", 64) + `",` + toAll + `}`,
+		envelope{Event: []byte(strings.Repeat("é", 64)), Target: intent.Global}},
+	{"null data", `{"op":3,"data":null}`, envelope{Op: opcodes.Ping, Data: []byte("null")}},
+	{"data cut exactly", `{"op":3,"data": -1.5e+7 }`, envelope{Op: opcodes.Ping, Data: []byte("-1.5e+7")}},
+	{"duplicates in data", `{"op":3,"data":{"a":1,"a":2}}`, envelope{Op: opcodes.Ping, Data: []byte(`{"a":1,"a":2}`)}},
+	{"duplicates in a foreign member", `{"op":3,"x":{"a":1,"a":2}}`, envelope{Op: opcodes.Ping}},
+	{"duplicates deeper in intent", `{"op":0,"intent":{"target":"GLOBAL","x":{"a":1,"a":2}}}`, envelope{Target: intent.Global}},
+	{"depth 64 in data", `{"op":3,"data":` + nest(63) + `}`, envelope{Op: opcodes.Ping, Data: []byte(nest(63))}},
+	{"depth 64 in a foreign member", `{"op":3,"x":` + nest(63) + `}`, envelope{Op: opcodes.Ping}},
+	{"depth 64 in intent", `{"op":0,"intent":{"target":"GLOBAL","x":` + nest(62) + `}}`, envelope{Target: intent.Global}},
+	{"foreign members", `{"op":3,"Op":1,"OP":"x","trace":"t","":0}`, envelope{Op: opcodes.Ping}},
+	{"names by what they stand for", `{"\u006fp":0,"\u0069ntent":{"t\u0061rget":"GROUP","identifier":"\u0067"}}`,
+		envelope{Target: intent.Group, Identifier: []byte("g")}},
+	{"target by what it stands for", `{"op":0,"intent":{"target":"\u0047LOBAL"}}`, envelope{Target: intent.Global}},
+	{"group of 128 bytes", `{"op":0,"intent":{"target":"GROUP","identifier":"` + strings.Repeat("g", 128) + `"}}`,
+		envelope{Target: intent.Group, Identifier: bytes.Repeat([]byte("g"), 128)}},
+	{"group beyond ASCII", `{"op":0,"intent":{"target":"GROUP","identifier":"größe $1 *"}}`,
+		envelope{Target: intent.Group, Identifier: []byte("größe $1 *")}},
+	{"intent of a PING is not followed", `{"op":3,"intent":{"target":"NOBODY","identifier":"$"}}`, envelope{Op: opcodes.Ping}},
+	{"null intent of a PING", `{"op":3,"intent":null}`, envelope{Op: opcodes.Ping}},
+	{"Unicode to its limits", `{"op":3,"data":"\u0000 ߿ࠀ퟿�𐀀\udbff\udfff` + "\U0010ffff\u2028\ufeff\x7f" + `"}`,
+		envelope{Op: opcodes.Ping, Data: []byte(`"\u0000 ߿ࠀ퟿�𐀀\udbff\udfff` + "\U0010ffff\u2028\ufeff\x7f" + `"`)}},
+	{"numbers", `{"op":3,"data":[0,-0,0.0,-0e0,1E-2,10e+00,123456789012345678901234567890]}`,
+		envelope{Op: opcodes.Ping, Data: []byte(`[0,-0,0.0,-0e0,1E-2,10e+00,123456789012345678901234567890]`)}},
+	{"white space everywhere", "{ \"op\" :\t3 ,\n\"data\" : [ { } , [ ] , { \"a\" : 1 , \"b\" : true } ]\r}",
+		envelope{Op: opcodes.Ping, Data: []byte(`[ { } , [ ] , { "a" : 1 , "b" : true } ]`)}},
+}
+
+func TestScanAccepts(t *testing.T) {
+	t.Parallel()
+	var e opcodes.Envelope // one for all, as its owners use it
+	for _, tc := range accepted {
+		t.Run(tc.name, func(t *testing.T) {
+			msg := []byte(tc.msg)
+			if err := scan(&e, msg); err != nil {
+				t.Fatal(err)
+			}
+			tc.want.Raw = bytes.TrimSpace(msg)
+			if diff := cmp.Diff(&tc.want, fields(&e)); diff != "" {
+				t.Errorf("fields (-want +got):\n%s", diff)
+			}
+			if diff := disagreement(msg, &e, nil); diff != "" {
+				t.Errorf("the oracle disagrees: %s", diff)
+			}
+			if err := decodesTo(msg, &e); err != nil {
+				t.Errorf("encoding/json disagrees: %v", err)
+			}
+		})
+	}
+}
+
+// group returns an EVENT to the group with that name, which is given as JSON.
+func group(name string) string {
+	return `{"op":0,"intent":{"target":"GROUP","identifier":` + name + `}}`
+}
+
+func data(v string) string { return `{"op":3,"data":` + v + `}` }
+
+var refused = []struct {
+	msg  string
+	want *opcodes.ScanError
+}{
+	// Not one JSON object.
+	{``, opcodes.ErrEmpty},
+	{" \n", opcodes.ErrEmpty},
+	{`[]`, opcodes.ErrNotObject},
+	{`null`, opcodes.ErrNotObject},
+	{`"op"`, opcodes.ErrNotObject},
+	{`hello`, opcodes.ErrNotObject},
+	{`[{"op":3}]`, opcodes.ErrNotObject},
+	{"\v{\"op\":3}", opcodes.ErrNotObject},
+	{"\u00a0{\"op\":3}", opcodes.ErrNotObject},
+	{"\x00{\"op\":3}", opcodes.ErrNotObject},
+	{"\ufeff{\"op\":3}", opcodes.ErrByteOrderMark},
+	{"\xff\xfe{\x00", opcodes.ErrNotObject},
+	{`{"op":3}{"op":3}`, opcodes.ErrTrailing},
+	{`{"op":3},`, opcodes.ErrTrailing},
+	{`{"op":3}x`, opcodes.ErrTrailing},
+	{"{\"op\":3}\x00", opcodes.ErrTrailing},
+	{"{\"op\":3}\ufeff", opcodes.ErrTrailing},
+
+	// Broken JSON.
+	{`{`, opcodes.ErrTruncated},
+	{`{"op"`, opcodes.ErrTruncated},
+	{`{"op":`, opcodes.ErrTruncated},
+	{`{"op":3`, opcodes.ErrTruncated},
+	{`{"op":3,`, opcodes.ErrTruncated},
+	{`{"op":3,"data":[`, opcodes.ErrTruncated},
+	{`{"op":3,"data":[1,`, opcodes.ErrTruncated},
+	{`{"op":3,"data":{"a"`, opcodes.ErrTruncated},
+	{`{"op":3,"data":{"a":1,`, opcodes.ErrTruncated},
+	{`{"op":3,"data":"a`, opcodes.ErrTruncated},
+	{`{"op":3,"data":"a\`, opcodes.ErrTruncated},
+	{`{"op":3,"intent":{`, opcodes.ErrTruncated},
+	{`{"op":3,"intent":{"target":`, opcodes.ErrTruncated},
+	{`{"op":3,}`, opcodes.ErrName},
+	{`{,"op":3}`, opcodes.ErrName},
+	{`{op:3}`, opcodes.ErrName},
+	{`{'op':3}`, opcodes.ErrName},
+	{`{"op":3,"intent":{a:1}}`, opcodes.ErrName},
+	{data(`{a:1}`), opcodes.ErrName},
+	{data(`{"a":1,}`), opcodes.ErrName},
+	{`{"op" 3}`, opcodes.ErrColon},
+	{`{"op","data"}`, opcodes.ErrColon},
+	{data(`{"a"}`), opcodes.ErrColon},
+	{`{"op":3 "data":1}`, opcodes.ErrSeparator},
+	{`{"op":3]`, opcodes.ErrSeparator},
+	{`{"op":3;"data":1}`, opcodes.ErrSeparator},
+	{data(`[1 2]`), opcodes.ErrSeparator},
+	{data(`[1}`), opcodes.ErrSeparator},
+	{data(`{"a":1]`), opcodes.ErrSeparator},
+	{data(`01`), opcodes.ErrSeparator},
+	{data(`-01`), opcodes.ErrSeparator},
+	{data(`0x10`), opcodes.ErrSeparator},
+	{data(`truex`), opcodes.ErrSeparator},
+	{data(`[1,]`), opcodes.ErrValue},
+	{data(`[,1]`), opcodes.ErrValue},
+	{data(``), opcodes.ErrValue},
+	{data(`{"a":}`), opcodes.ErrValue},
+	{data(`tru`), opcodes.ErrValue},
+	{data(`True`), opcodes.ErrValue},
+	{data(`nul`), opcodes.ErrValue},
+	{data(`NaN`), opcodes.ErrValue},
+	{data(`undefined`), opcodes.ErrValue},
+	{data(`/**/1`), opcodes.ErrValue},
+	{data(`+1`), opcodes.ErrValue},
+	{data(`.5`), opcodes.ErrValue},
+	{data(`'a'`), opcodes.ErrValue},
+	{data("\u00a01"), opcodes.ErrValue},
+	{data(`-`), opcodes.ErrNumber},
+	{data(`-a`), opcodes.ErrNumber},
+	{data(`1.`), opcodes.ErrNumber},
+	{data(`1.e5`), opcodes.ErrNumber},
+	{data(`1e`), opcodes.ErrNumber},
+	{data(`1e+`), opcodes.ErrNumber},
+	{data(`-Infinity`), opcodes.ErrNumber},
+
+	// Strings.
+	{data("\"a\nb\""), opcodes.ErrControl},
+	{data("\"\x00\""), opcodes.ErrControl},
+	{data("\"0123456789\x1f\""), opcodes.ErrControl},
+	{"{\"op\":3,\"a\tb\":1}", opcodes.ErrControl},
+	{data(`"\x41"`), opcodes.ErrEscape},
+	{data(`"\'"`), opcodes.ErrEscape},
+	{data(`"\u12"`), opcodes.ErrEscape},
+	{data(`"\u12g4"`), opcodes.ErrEscape},
+	{data(`"\U0041"`), opcodes.ErrEscape},
+	{data(`"\ud800"`), opcodes.ErrSurrogate},
+	{data(`"\udc00"`), opcodes.ErrSurrogate},
+	{data(`"\udc00\ud800"`), opcodes.ErrSurrogate},
+	{data(`"\ud800\ud800"`), opcodes.ErrSurrogate},
+	{data(`"\ud800x"`), opcodes.ErrSurrogate},
+	{data(`"\ud800\n"`), opcodes.ErrSurrogate},
+	{data(`"\ud800\u0041"`), opcodes.ErrSurrogate},
+	{data(`{"\ud800":1}`), opcodes.ErrSurrogate},
+	{`{"op":3,"\udfff":1}`, opcodes.ErrSurrogate},
+	{`{"op":3,"id":"\udfff"}`, opcodes.ErrSurrogate},
+	{data("\"\x80\""), opcodes.ErrUTF8},
+	{data("\"\xc3\""), opcodes.ErrUTF8},
+	{data("\"\xc0\xaf\""), opcodes.ErrUTF8},             // overlong, 2 bytes
+	{data("\"\xc1\xbf\""), opcodes.ErrUTF8},             // overlong, 2 bytes
+	{data("\"\xe0\x9f\xbf\""), opcodes.ErrUTF8},         // overlong, 3 bytes
+	{data("\"\xf0\x8f\xbf\xbf\""), opcodes.ErrUTF8},     // overlong, 4 bytes
+	{data("\"\xed\xa0\x80\""), opcodes.ErrUTF8},         // surrogate
+	{data("\"\xed\xbf\xbf\""), opcodes.ErrUTF8},         // surrogate
+	{data("\"\xf4\x90\x80\x80\""), opcodes.ErrUTF8},     // beyond U+10FFFF
+	{data("\"\xf5\x80\x80\x80\""), opcodes.ErrUTF8},     // never in UTF-8
+	{data("\"\xf8\x88\x80\x80\x80\""), opcodes.ErrUTF8}, // 5 bytes
+	{data("\"é\xff\""), opcodes.ErrUTF8},
+	{data("\"\xe2\x82\""), opcodes.ErrUTF8},
+	{data("\"\xf0\x9f\x98\""), opcodes.ErrUTF8},
+	{"{\"op\":3,\"data\":\"\xe2\x82", opcodes.ErrUTF8},
+	{"{\"op\":3,\"\xff\":1}", opcodes.ErrUTF8},
+	{"{\"op\":3,\"event\":\"\xff\"}", opcodes.ErrUTF8},
+	{group("\"\xff\""), opcodes.ErrUTF8},
+
+	// Depth.
+	{data(nest(64)), opcodes.ErrTooDeep},
+	{data(strings.Repeat(`{"a":`, 64) + "1" + strings.Repeat("}", 64)), opcodes.ErrTooDeep},
+	{data(strings.Repeat("[", 30000)), opcodes.ErrTooDeep},
+	{`{"op":3,"x":` + nest(64) + `}`, opcodes.ErrTooDeep},
+	{`{"op":3,"intent":{"x":` + nest(63) + `}}`, opcodes.ErrTooDeep},
+
+	// Duplicates.
+	{`{"op":3,"op":3}`, opcodes.ErrDuplicate},
+	{`{"op":3,"\u006fp":3}`, opcodes.ErrDuplicate},
+	{`{"op":3,"id":null,"id":null}`, opcodes.ErrDuplicate},
+	{`{"op":3,"event":"a","event":"b"}`, opcodes.ErrDuplicate},
+	{`{"op":3,"data":1,"data":1}`, opcodes.ErrDuplicate},
+	{`{"op":3,"intent":null,"intent":{"target":"GLOBAL"}}`, opcodes.ErrDuplicate},
+	{`{"op":3,"x":1,"x":1}`, opcodes.ErrDuplicate},
+	{`{"op":3,"":1,"":1}`, opcodes.ErrDuplicate},
+	{`{"op":3,"é":1,"\u00E9":1}`, opcodes.ErrDuplicate},
+	{`{"op":3,"\ud83d\ude00":1,"😀":1}`, opcodes.ErrDuplicate},
+	{`{"op":3,"a/b":1,"a\/b":1}`, opcodes.ErrDuplicate},
+	{`{"op":0,"intent":{"target":"GLOBAL","target":"GLOBAL"}}`, opcodes.ErrIntentDuplicate},
+	{`{"op":0,"intent":{"target":"ANY","identifier":null,"identifi\u0065r":"g"}}`, opcodes.ErrIntentDuplicate},
+	{`{"op":3,"intent":{"x":1,"\u0078":1}}`, opcodes.ErrIntentDuplicate},
+
+	// The envelope's members.
+	{`{}`, opcodes.ErrOpMissing},
+	{`{ }`, opcodes.ErrOpMissing},
+	{`{"Op":3}`, opcodes.ErrOpMissing},
+	{`{"data":{"op":3}}`, opcodes.ErrOpMissing},
+	{`{"op":null}`, opcodes.ErrOpType},
+	{`{"op":"3"}`, opcodes.ErrOpType},
+	{`{"op":true}`, opcodes.ErrOpType},
+	{`{"op":[3]}`, opcodes.ErrOpType},
+	{`{"op":3.0}`, opcodes.ErrOpType},
+	{`{"op":3.5}`, opcodes.ErrOpType},
+	{`{"op":3e0}`, opcodes.ErrOpType},
+	{`{"op":3E0}`, opcodes.ErrOpType},
+	{`{"op":-0}`, opcodes.ErrOpType},
+	{`{"op":-}`, opcodes.ErrOpType},
+	{`{"op":+3}`, opcodes.ErrOpType},
+	{`{"op":03}`, opcodes.ErrSeparator},
+	{`{"op":3x}`, opcodes.ErrSeparator},
+	{`{"op":3,"id":7}`, opcodes.ErrIDType},
+	{`{"op":3,"id":{}}`, opcodes.ErrIDType},
+	{`{"op":3,"id":false}`, opcodes.ErrIDType},
+	{`{"op":3,"id":nul}`, opcodes.ErrValue},
+	{`{"op":3,"id":""}`, opcodes.ErrIDLength},
+	{`{"op":3,"id":"` + strings.Repeat("i", 65) + `"}`, opcodes.ErrIDLength},
+	{`{"op":3,"id":"` + strings.Repeat(`\u00e9`, 33) + `"}`, opcodes.ErrIDLength},
+	{`{"op":3,"event":null}`, opcodes.ErrEventType},
+	{`{"op":3,"event":1}`, opcodes.ErrEventType},
+	{`{"op":3,"event":["a"]}`, opcodes.ErrEventType},
+	{`{"op":3,"event":"` + strings.Repeat("e", 129) + `"}`, opcodes.ErrEventLength},
+	{`{"op":3,"event":"` + strings.Repeat(`\u00e9`, 65) + `"}`, opcodes.ErrEventLength},
+	{`{"op":3,"sender":"` + client + `"}`, opcodes.ErrForgedSender},
+	{`{"op":3,"sender":null}`, opcodes.ErrForgedSender},
+	{`{"op":3,"s\u0065nder":""}`, opcodes.ErrForgedSender},
+	{`{"op":5,` + toAll + `}`, opcodes.ErrIDMissing},
+	{`{"op":5,"id":null,` + toAll + `}`, opcodes.ErrIDMissing},
+
+	// The intent.
+	{`{"op":0}`, opcodes.ErrIntentMissing},
+	{`{"op":0,"intent":null}`, opcodes.ErrIntentMissing},
+	{`{"op":5,"id":"i"}`, opcodes.ErrIntentMissing},
+	{`{"op":0,"intent":"GLOBAL"}`, opcodes.ErrIntentType},
+	{`{"op":0,"intent":["GLOBAL"]}`, opcodes.ErrIntentType},
+	{`{"op":3,"intent":0}`, opcodes.ErrIntentType},
+	{`{"op":0,"intent":{}}`, opcodes.ErrTargetMissing},
+	{`{"op":0,"intent":{"identifier":"g"}}`, opcodes.ErrTargetMissing},
+	{`{"op":0,"intent":{"target":null}}`, opcodes.ErrTargetType},
+	{`{"op":3,"intent":{"target":1}}`, opcodes.ErrTargetType},
+	{`{"op":0,"intent":{"target":""}}`, opcodes.ErrTargetUnknown},
+	{`{"op":0,"intent":{"target":"global"}}`, opcodes.ErrTargetUnknown},
+	{`{"op":0,"intent":{"target":"NONE"}}`, opcodes.ErrTargetUnknown},
+	{`{"op":0,"intent":{"target":"GLOBAL\u0000"}}`, opcodes.ErrTargetUnknown},
+	{group(`7`), opcodes.ErrIdentifierType},
+	{`{"op":3,"intent":{"identifier":{}}}`, opcodes.ErrIdentifierType},
+	{`{"op":0,"intent":{"target":"GLOBAL","identifier":""}}`, opcodes.ErrIdentifierGlobal},
+	{`{"op":0,"intent":{"target":"GLOBAL","identifier":"g"}}`, opcodes.ErrIdentifierGlobal},
+	{`{"op":0,"intent":{"target":"GROUP"}}`, opcodes.ErrIdentifierMissing},
+	{group(`null`), opcodes.ErrIdentifierMissing},
+	{`{"op":0,"intent":{"target":"DIRECT"}}`, opcodes.ErrIdentifierMissing},
+	{`{"op":0,"intent":{"target":"DIRECT","identifier":null}}`, opcodes.ErrIdentifierMissing},
+	{group(`""`), opcodes.ErrIdentifierEmpty},
+	{`{"op":0,"intent":{"target":"ANY","identifier":""}}`, opcodes.ErrIdentifierEmpty},
+	{group(`"` + strings.Repeat("g", 129) + `"`), opcodes.ErrIdentifierLength},
+	{group(`"$g"`), opcodes.ErrIdentifierReserved},
+	{group(`"\u0024g"`), opcodes.ErrIdentifierReserved},
+	{group(`"a\u0000"`), opcodes.ErrIdentifierControl},
+	{group(`"a\n"`), opcodes.ErrIdentifierControl},
+	{group("\"a\x7f\""), opcodes.ErrIdentifierControl},
+	{group(`"\u0085"`), opcodes.ErrIdentifierControl},
+	{group("\"a\u009f\""), opcodes.ErrIdentifierControl},
+	{direct(""), opcodes.ErrIdentifierUUID},
+	{direct("billing"), opcodes.ErrIdentifierUUID},
+	{direct(client[:35]), opcodes.ErrIdentifierUUID},
+	{direct(client + "0"), opcodes.ErrIdentifierUUID},
+	{direct(strings.ReplaceAll(client, "-", "")), opcodes.ErrIdentifierUUID},
+	{direct("{" + client + "}"), opcodes.ErrIdentifierUUID},
+	{direct("urn:uuid:" + client), opcodes.ErrIdentifierUUID},
+	{direct(strings.Replace(client, "f", "g", 1)), opcodes.ErrIdentifierUUID},
+	{direct(strings.Replace(client, "-", "_", 1)), opcodes.ErrIdentifierUUID},
+
+	// Well-formed, but the op is not for clients; a broken message is invalid whatever its op.
+	{`{"op":6,"data":{"code":"NO_RECEIVER","message":""}}`, opcodes.ErrOpNotAllowed},
+	{`{"op":7}`, opcodes.ErrOpNotAllowed},
+	{`{"op":8}`, opcodes.ErrUnknownOp},
+	{`{"op":15}`, opcodes.ErrUnknownOp},
+	{`{"op":-1}`, opcodes.ErrUnknownOp},
+	{`{"op":10}`, opcodes.ErrUnknownOp},
+	{`{"op":18446744073709551616}`, opcodes.ErrUnknownOp},
+	{`{"op":` + strings.Repeat("9", 1000) + `}`, opcodes.ErrUnknownOp},
+	{`{"op":99,"id":7}`, opcodes.ErrIDType},
+	{`{"op":99,"sender":""}`, opcodes.ErrForgedSender},
+	{`{"op":99`, opcodes.ErrTruncated},
+	{`{"op":7,"event":null}`, opcodes.ErrEventType},
+}
+
+func direct(id string) string {
+	return `{"op":0,"intent":{"target":"DIRECT","identifier":"` + id + `"}}`
+}
+
+func TestScanRefuses(t *testing.T) {
+	t.Parallel()
+	var e opcodes.Envelope
+	for _, tc := range refused {
+		err := scan(&e, []byte(tc.msg))
+		if err != tc.want {
+			t.Errorf("%.100q: %v, want %v", tc.msg, err, tc.want)
+		}
+		if diff := disagreement([]byte(tc.msg), &e, err); diff != "" {
+			t.Errorf("%.100q: the oracle disagrees: %s", tc.msg, diff)
+		}
+	}
+}
+
+// Whatever byte of a message is missing, replaced or the last: Scan and the oracle agree.
+func TestScanMutilated(t *testing.T) {
+	t.Parallel()
+	var e opcodes.Envelope
+	check := func(msg []byte) {
+		if diff := disagreement(msg, &e, scan(&e, msg)); diff != "" {
+			t.Errorf("%q: %s", msg, diff)
+		}
+	}
+	msg := []byte(`{"id":"a\n","op":0,"data":[-1.5e+3,{"k":"é\ud83d\ude00"},null],"intent":{"target":"ANY","identifier":"g"}}`)
+	for i := range msg {
+		check(msg[:i])
+		check(slices.Concat(msg[:i], msg[i+1:]))
+		for _, c := range "\x00 \n\"\\{}[],:-+.0159eEuntf/\x7f\x80\xc3\xed\xf4\xff" {
+			replaced := bytes.Clone(msg)
+			replaced[i] = byte(c)
+			check(replaced)
+		}
+	}
+}
+
+// A string's end and its special bytes are found wherever they lie relative to the words that Scan reads.
+func TestScanAlignment(t *testing.T) {
+	t.Parallel()
+	var e opcodes.Envelope
+	for n := range 40 {
+		for _, special := range []string{"", `\n`, `\"`, "é", "日", "😀", "\x1f", "\x80", "\x7f", "!", "#", "[", "]", "\xa0", "\u00a0"} {
+			for tail := range 10 {
+				msg := data(`"` + strings.Repeat("x", n) + special + strings.Repeat("y", tail) + `"`)
+				if diff := disagreement([]byte(msg), &e, scan(&e, []byte(msg))); diff != "" {
+					t.Errorf("%q: %s", msg, diff)
+				}
+			}
+		}
+	}
+}
+
+func TestScanManyNames(t *testing.T) {
+	t.Parallel()
+	var e opcodes.Envelope
+	for _, n := range []int{64, 100, 1 << 10, 32 << 10, 1 << 20} {
+		msg := manyNames(n)
+		if err := e.Scan(msg); err != nil {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+		inner := slices.Concat([]byte(`{"op":3,"intent":{"-":1`), msg[len(`{"op":3`):], []byte("}"))
+		if err := e.Scan(inner); err != nil {
+			t.Errorf("%d bytes in intent: %v", n, err)
+		}
+	}
+	// The last name repeats, in another spelling, each one of those before it.
+	msg := manyNames(2 << 10)
+	for name := range strings.SplitSeq(string(msg[len(`{"op":3,`):len(msg)-1]), ",") {
+		name = strings.TrimSuffix(name, `:0`)
+		twice := fmt.Appendf(bytes.Clone(msg[:len(msg)-1]), `,"\u%04x%s:0}`, name[1], name[2:])
+		if err := e.Scan(twice); err != opcodes.ErrDuplicate {
+			t.Fatalf("%s twice: %v", name, err)
+		}
+	}
+}
+
+func TestScanErrorSaysWhy(t *testing.T) {
+	t.Parallel()
+	var e opcodes.Envelope
+	err := e.Scan([]byte(`{"op":8}`))
+	if got, want := err.Error(), "UNKNOWN_OP: op is unknown"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
