@@ -256,3 +256,11 @@ func (l *Loop) end() {
 	_ = unix.Close(l.inbox.evfd)
 	_ = unix.Close(l.epfd)
 }
+
+// Conn returns the open connection in a slot, or nil. It must be called on the loop's goroutine.
+func (l *Loop) Conn(slot uint32) *Conn {
+	if c := l.conn(slot); c != nil && c.state == stateOpen {
+		return c
+	}
+	return nil
+}

@@ -1,0 +1,24 @@
+// Package hub is what the product is for: it identifies clients, keeps their groups, and routes each EVENT and REPLY to
+// whom its intent names, on this instance and, through a [broker.Broker], on the others.
+//
+// # The way of a message
+//
+// A loop of package transport hands a session one message. The session scans it, asks the client's grant, builds the
+// outgoing message once, and gives it to every place that has receivers: its own loop at once, each other loop of the
+// instance by one mail, the other instances by one publication. Each loop then walks its own members.
+//
+// # Ownership
+//
+// Sessions, and the members of each group that live on a loop, belong to that loop: its shard is touched by its
+// goroutine alone. Shared between loops are only the registry, which knows how many members of each group each loop
+// has, and counters.
+//
+// # Order, and at most once
+//
+// From one sender to one receiver a message has exactly one way. On the same loop it is queued in the call; to another
+// loop it goes through that loop's inbox, which is first in, first out; to another instance through the one publisher
+// of this instance and the one subscriber of the other, and then through the inbox of the receiver's loop. Each way
+// keeps the order, and no message is given to two of them. The one exception is an ANY whose receiver left while the
+// message was on its way: it comes back and is drawn again only if its sender has sent nothing since; else it is
+// dropped, counted, and reported.
+package hub

@@ -1,0 +1,155 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync/atomic"
+	"time"
+
+	crand "crypto/rand"
+
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+func init() { uuid.EnableRandPool() } // ids of events without an allocation and a system call each
+
+// Options configure a Hub.
+type Options struct {
+	Transport       transport.Options
+	PingInterval    time.Duration // silence after which a client is asked whether it is there
+	IdentifyTimeout time.Duration // from the handshake to IDENTIFY
+	NodeName        string        // shown to clients and operators
+	Version         string        // of the software
+	Tokens          *auth.Store
+	Broker          broker.Broker
+	Log             *slog.Logger
+}
+
+// Hub is one instance. Its methods may be called from any goroutine.
+type Hub struct {
+	opts     Options
+	log      *slog.Logger
+	tokens   *auth.Store
+	broker   broker.Broker
+	node     broker.Node
+	server   *transport.Server
+	shards   []*shard
+	counters []counters
+	groups   *registry
+	fixed    fixedMessages
+	started  time.Time
+	draining atomic.Bool
+	random   *rand.Rand // of the broker's goroutine
+}
+
+// fixedMessages are the messages that are the same for everybody, built once.
+type fixedMessages struct {
+	ping, pong *transport.Buffer
+	disconnect [opcodes.NumReasons]*transport.Buffer
+}
+
+// maxLoops is how many loops a client's id has room for.
+const maxLoops = 256
+
+// New starts a hub that listens nowhere yet, and joins the cluster. Close ends it.
+func New(ctx context.Context, o Options) (*Hub, error) {
+	if o.Transport.Loops < 1 || o.Transport.Loops > maxLoops {
+		return nil, fmt.Errorf("start hub: %d loops: want 1 to %d", o.Transport.Loops, maxLoops)
+	}
+	h := &Hub{opts: o, log: o.Log, tokens: o.Tokens, broker: o.Broker, started: time.Now(), random: newRandom()}
+	h.groups = newRegistry(h, o.Transport.Loops)
+	h.counters = make([]counters, o.Transport.Loops)
+	h.fixed = newFixedMessages()
+	server, err := transport.NewServer(o.Transport)
+	if err != nil {
+		return nil, fmt.Errorf("start hub: %w", err)
+	}
+	h.server = server
+	for i, l := range server.Loops() {
+		c := &h.counters[i]
+		h.shards = append(h.shards, &shard{
+			hub: h, loop: l, index: i, count: c, random: newRandom(), losses: losses{c},
+		})
+	}
+	if err := h.joinCluster(ctx); err != nil {
+		server.Close()
+		return nil, fmt.Errorf("start hub: %w", err)
+	}
+	return h, nil
+}
+
+// joinCluster starts the broker under a node id that nobody has.
+func (h *Hub) joinCluster(ctx context.Context) error {
+	h.node = broker.Node{ID: newNodeID(), Name: h.opts.NodeName, Version: h.opts.Version, Started: h.started}
+	return h.broker.Start(ctx, h.node, remote{h})
+}
+
+func newRandom() *rand.Rand {
+	var seed [32]byte
+	_, _ = crand.Read(seed[:]) // never fails: crypto/rand
+	return rand.New(rand.NewChaCha8(seed))
+}
+
+func newFixedMessages() fixedMessages {
+	f := fixedMessages{
+		ping: transport.NewMessage([]byte(opcodes.PingMessage)),
+		pong: transport.NewMessage([]byte(opcodes.PongMessage)),
+	}
+	for _, r := range opcodes.Reasons() {
+		f.disconnect[r] = transport.NewMessage(opcodes.AppendDisconnect(nil, r))
+	}
+	return f
+}
+
+// ListenWebSocket serves the master socket protocol on the paths / and /socket of addr ("host:port").
+func (h *Hub) ListenWebSocket(ctx context.Context, addr string) (net.Addr, error) {
+	e := endpoint{h}
+	return h.server.ListenWebSocket(ctx, addr, func(path []byte) transport.Endpoint {
+		switch string(path) {
+		case "/", "/socket":
+			return e
+		}
+		return nil
+	})
+}
+
+// ListenTCP serves the master socket protocol over plain TCP on addr.
+func (h *Hub) ListenTCP(ctx context.Context, addr string) (net.Addr, error) {
+	return h.server.ListenTCP(ctx, addr, endpoint{h})
+}
+
+// Node describes this instance.
+func (h *Hub) Node() broker.Node { return h.node }
+
+// ErrDraining: the hub is leaving service.
+var ErrDraining = errors.New("draining: clients are told to connect elsewhere")
+
+// Ready returns nil if the hub may be sent traffic, or the reason why not.
+func (h *Hub) Ready() error {
+	if h.draining.Load() {
+		return ErrDraining
+	}
+	if s := h.broker.State(); !s.Available {
+		return fmt.Errorf("broker unavailable since %s: %s", s.Since.UTC().Format(time.RFC3339), s.Err)
+	}
+	return nil
+}
+
+// Close ends all connections without further words, leaves the cluster, and waits until everything has ended or ctx
+// does.
+func (h *Hub) Close(ctx context.Context) error {
+	h.server.Close()
+	if err := h.broker.Close(ctx); err != nil {
+		return fmt.Errorf("close hub: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,204 @@
+package hub
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// identify handles an IDENTIFY.
+func (s *session) identify(e *opcodes.Envelope) {
+	if s.phase != phaseStranger {
+		s.disconnect(opcodes.AlreadyIdentified)
+		return
+	}
+	id, err := opcodes.ParseIdentify(e.Data)
+	if errors.Is(err, opcodes.ErrIdentifyPayload) {
+		s.disconnect(opcodes.InvalidPayload)
+		return
+	}
+	// The token is looked up whatever else is wrong, so that the time tells nothing.
+	grant, ok := s.shard.hub.tokens.Authenticate(id.Token)
+	if err != nil || !ok || !mayJoinAll(grant, id.Groups) {
+		s.disconnect(opcodes.IdentifyFailed)
+		return
+	}
+	s.grant = grant
+	s.features = id.Features
+	s.noEcho = !id.Echo
+	if id.Name != "" || id.Version != "" || len(id.Meta) > 0 {
+		s.about = &about{name: id.Name, version: id.Version, meta: id.Meta}
+	}
+	s.join(id.Groups)
+}
+
+// mayJoinAll reports whether all names are those of groups that the holder of the grant may join.
+func mayJoinAll(g *auth.Grant, names []string) bool {
+	for _, name := range names {
+		if intent.CheckGroup(name) != nil || !g.MayJoin(name) {
+			return false
+		}
+	}
+	return len(names) > 0
+}
+
+// joining is an IDENTIFY that waits until the broker has subscribed to the client's groups: answered before, the client
+// could miss what is sent after the answer.
+type joining struct {
+	session *session
+	ref     transport.Ref
+	groups  []*group
+	left    atomic.Int32 // groups that are not subscribed yet, and one for join itself
+	failed  atomic.Bool
+}
+
+// join makes the client a member of the groups as soon as the broker has subscribed to them.
+func (s *session) join(names []string) {
+	j := joining{session: s, groups: make([]*group, 0, len(names))}
+	r := s.shard.hub.groups
+	ready := true
+	for _, name := range names {
+		g := r.acquire(name)
+		j.groups = append(j.groups, g)
+		ready = ready && g.ready()
+	}
+	s.phase = phaseJoining
+	if ready {
+		j.finish()
+		return
+	}
+	waiting := &joining{session: s, ref: s.conn.Ref(), groups: j.groups}
+	s.conn.Pause() // what the client sends behind its IDENTIFY waits too
+	waiting.left.Store(1)
+	for _, g := range waiting.groups {
+		waiting.left.Add(1)
+		if !g.await(waiting) {
+			waiting.left.Add(-1)
+		}
+	}
+	waiting.done(nil)
+}
+
+// done notes that one group is subscribed, or can't be. The last one sends the joining back to its loop.
+func (j *joining) done(err error) {
+	if err != nil {
+		j.failed.Store(true)
+	}
+	if j.left.Add(-1) == 0 && !j.ref.Loop().Post(j) {
+		j.session.shard.hub.groups.releaseAll(j.groups)
+	}
+}
+
+// Deliver implements transport.Mail.
+func (j *joining) Deliver(*transport.Loop) {
+	c := j.ref.Conn()
+	switch {
+	case c == nil || j.session.phase != phaseJoining:
+		j.session.shard.hub.groups.releaseAll(j.groups)
+		return
+	case j.failed.Load():
+		j.session.shard.hub.groups.releaseAll(j.groups)
+		j.session.disconnect(opcodes.TryAgainLater)
+		return
+	}
+	j.finish()
+	c.Resume()
+}
+
+// Size implements transport.Mail.
+func (j *joining) Size() int { return 64 }
+
+// finish answers the IDENTIFY and makes the client a member, in this order: what is sent to it comes behind the answer.
+func (j *joining) finish() {
+	s, h := j.session, j.session.shard.hub
+	s.conn.Trust()
+	now := time.Now()
+	s.since = uint32(now.Unix())
+	s.id = newClientID(location{h.node.ID, s.shard.index, s.conn.Slot()})
+	if g := s.grant; g.Rate > 0 {
+		s.limit = rate.NewLimiter(rate.Limit(g.Rate), max(g.Burst, 1))
+	}
+
+	b := transport.AllocBuffer(identifiedBytes + 6*len(h.node.Name))
+	b.Seal(opcodes.AppendIdentified(b.Room(), opcodes.Identified{
+		ID:              s.id,
+		Ping:            h.opts.PingInterval,
+		Node:            h.node.Name,
+		SessionStarted:  now,
+		MaxMessageBytes: h.opts.Transport.MaxMessageBytes,
+		Features:        s.features,
+	}))
+	s.conn.Send(b)
+	b.Release()
+
+	s.shard.removeStranger(s)
+	s.everyone = s.enter(h.groups.everyone)
+	s.first = s.enter(j.groups[0])
+	if len(j.groups) > 1 {
+		more := make([]place, 0, len(j.groups)-1)
+		s.more = &more
+		for _, g := range j.groups[1:] {
+			more = append(more, s.enter(g))
+		}
+	}
+	s.phase = phaseIdentified
+	s.shard.count.clients.Add(1)
+	h.announce(h.groups.everyone)
+	for _, g := range j.groups {
+		h.announce(g)
+	}
+	h.log.Debug("client identified", "client", s.id, "token", s.grant.Name, "group", j.groups[0].name)
+}
+
+// identifiedBytes is the room for the answer to an IDENTIFY without the instance's name.
+const identifiedBytes = 256
+
+// leaveAll takes the client out of all its groups.
+func (s *session) leaveAll() {
+	h := s.shard.hub
+	s.exit(s.everyone)
+	h.announce(h.groups.everyone)
+	s.leave(s.first)
+	if s.more != nil {
+		for _, p := range *s.more {
+			s.leave(p)
+		}
+	}
+	s.shard.count.clients.Add(-1)
+}
+
+func (s *session) leave(p place) {
+	h := s.shard.hub
+	s.exit(p)
+	h.announce(p.group)
+	h.groups.release(p.group)
+}
+
+// announce tells the other instances how many members a group has here. The lock keeps the last word for the last
+// change.
+func (h *Hub) announce(g *group) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h.broker.SetMembers(g.name, g.total())
+}
+
+// ready reports whether the broker has subscribed to the group.
+func (g *group) ready() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.state == subscribed
+}
+
+// releaseAll gives back groups that nobody joined after all.
+func (r *registry) releaseAll(groups []*group) {
+	for _, g := range groups {
+		r.release(g)
+	}
+}

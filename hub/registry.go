@@ -1,0 +1,154 @@
+package hub
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+)
+
+// registry knows every group that has, or is about to have, a member on this instance.
+type registry struct {
+	hub    *Hub
+	seed   maphash.Seed
+	shards [64]struct {
+		sync.RWMutex
+		groups map[string]*group
+	}
+	// everyone stands for all identified clients. It is not in the map and never goes away.
+	everyone *group
+}
+
+// group is what the loops share of one group.
+type group struct {
+	name   string
+	counts []atomic.Int32 // members on each loop; written by that loop
+	local  []*members     // the members themselves; each element belongs to its loop
+
+	users int // guarded by the registry's shard: members and those about to join
+
+	mu      sync.Mutex
+	state   subscription
+	waiting []*joining // who waits for the subscription
+}
+
+// subscription is how far the broker has come with a group.
+type subscription uint8
+
+const (
+	unsubscribed subscription = iota
+	subscribing
+	subscribed
+)
+
+// members is a loop's share of a group.
+type members struct {
+	list []*session
+}
+
+func newRegistry(h *Hub, loops int) *registry {
+	r := &registry{hub: h, seed: maphash.MakeSeed()}
+	for i := range r.shards {
+		r.shards[i].groups = make(map[string]*group)
+	}
+	r.everyone = newGroup("", loops)
+	r.everyone.state = subscribed // the broker subscribes to what concerns everybody at its start
+	return r
+}
+
+func newGroup(name string, loops int) *group {
+	g := &group{name: name, counts: make([]atomic.Int32, loops), local: make([]*members, loops)}
+	for i := range g.local {
+		g.local[i] = new(members)
+	}
+	return g
+}
+
+// find returns the group of that name, or nil if nobody here is in it.
+func (r *registry) find(name []byte) *group {
+	s := &r.shards[maphash.Bytes(r.seed, name)%uint64(len(r.shards))]
+	s.RLock()
+	defer s.RUnlock()
+	return s.groups[string(name)]
+}
+
+// acquire returns the group of that name for somebody who is about to join, and sees to it that the broker subscribes
+// to it. Each acquire needs a release.
+func (r *registry) acquire(name string) *group {
+	s := &r.shards[maphash.String(r.seed, name)%uint64(len(r.shards))]
+	s.Lock()
+	g := s.groups[name]
+	if g == nil {
+		g = newGroup(name, len(r.everyone.counts))
+		s.groups[name] = g
+	}
+	g.users++
+	s.Unlock()
+
+	g.mu.Lock()
+	subscribe := g.state == unsubscribed
+	if subscribe {
+		g.state = subscribing
+	}
+	g.mu.Unlock()
+	if subscribe {
+		r.hub.broker.Subscribe(name, g.confirmed)
+	}
+	return g
+}
+
+// release undoes acquire. The last one makes the group go away.
+func (r *registry) release(g *group) {
+	s := &r.shards[maphash.String(r.seed, g.name)%uint64(len(r.shards))]
+	s.Lock()
+	defer s.Unlock()
+	if g.users--; g.users == 0 {
+		delete(s.groups, g.name)
+		r.hub.broker.Unsubscribe(g.name) // within the lock, so that a new group's Subscribe comes after it
+	}
+}
+
+// confirmed is called by the broker when the subscription stands, or can't be had.
+func (g *group) confirmed(err error) {
+	g.mu.Lock()
+	g.state = subscribed
+	if err != nil {
+		g.state = unsubscribed
+	}
+	waiting := g.waiting
+	g.waiting = nil
+	g.mu.Unlock()
+	for _, j := range waiting {
+		j.done(err)
+	}
+}
+
+// await makes j learn of the subscription. It returns false if the subscription stands already.
+func (g *group) await(j *joining) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state == subscribed {
+		return false
+	}
+	g.waiting = append(g.waiting, j)
+	return true
+}
+
+// total returns the number of members on this instance.
+func (g *group) total() int {
+	n := 0
+	for i := range g.counts {
+		n += int(g.counts[i].Load())
+	}
+	return n
+}
+
+// len returns the number of groups.
+func (r *registry) len() int {
+	n := 0
+	for i := range r.shards {
+		r.shards[i].RLock()
+		n += len(r.shards[i].groups)
+		r.shards[i].RUnlock()
+	}
+	return n
+}

@@ -1,0 +1,232 @@
+package hub
+
+import (
+	"math/rand/v2"
+
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// route sends an EVENT or REPLY to whom its intent names.
+func (s *session) route(e *opcodes.Envelope) {
+	sh := s.shard
+	if !s.grant.MaySend(e.Target, e.Identifier) {
+		s.forbid(e)
+		return
+	}
+	sh.count.received[e.Target].Add(1)
+	s.sent++
+
+	var id uuid.UUID
+	if e.ID == nil {
+		id = uuid.New()
+	}
+	b := transport.AllocBuffer(opcodes.DeliverySize(e))
+	b.Seal(opcodes.AppendDelivery(b.Room(), e, id, s.id))
+	f := s.wantFeedback(e, id)
+	switch e.Target {
+	case intent.Global:
+		sh.spread(s, sh.hub.groups.everyone, broker.KindGlobal, e, b, f)
+	case intent.Group:
+		sh.spread(s, sh.hub.groups.find(e.Identifier), broker.KindGroup, e, b, f)
+	case intent.Direct:
+		sh.direct(s, e.Receiver, b, f)
+	case intent.Any:
+		sh.any(s, e.Identifier, 0, b, f)
+	}
+	b.Release()
+}
+
+// spread delivers to every member of g, nil for a group without members here, and publishes to the other instances.
+func (sh *shard) spread(s *session, g *group, kind broker.Kind, e *opcodes.Envelope, b *transport.Buffer, f *feedback) {
+	local := 0
+	if g != nil {
+		var except *session
+		if s.noEcho {
+			except = s
+		}
+		local = sh.spreadLocal(g, except, b)
+	}
+	sh.publish(broker.Message{Kind: kind, Sender: s.id, Group: e.Identifier, Payload: b.Payload()}, local, f)
+}
+
+// spreadLocal delivers to the group's members on this instance and returns how many there are.
+func (sh *shard) spreadLocal(g *group, except *session, b *transport.Buffer) int {
+	n := sh.deliver(g.local[sh.index].list, except, b)
+	for i, other := range sh.hub.shards {
+		if members := int(g.counts[i].Load()); i != sh.index && members > 0 {
+			other.post(mailSpread, b, func(m *mail) { m.group = g })
+			n += members
+		}
+	}
+	return n
+}
+
+// deliver queues the message for each of the sessions but one, and returns how many that were.
+func (sh *shard) deliver(to []*session, except *session, b *transport.Buffer) int {
+	n, refused := 0, 0
+	for _, s := range to {
+		if s == except {
+			continue
+		}
+		n++
+		if !s.conn.Send(b) {
+			refused++
+		}
+	}
+	sh.count.deliveries.Add(uint64(n - refused))
+	if refused > 0 {
+		sh.count.drops[DropClosing].Add(uint64(refused))
+	}
+	return n
+}
+
+// direct delivers to the client of that id, wherever it is.
+func (sh *shard) direct(s *session, to uuid.UUID, b *transport.Buffer, f *feedback) {
+	at := locate(&to)
+	switch {
+	case at.node != sh.hub.node.ID:
+		sh.publish(broker.Message{
+			Kind: broker.KindDirect, To: at.node, Sender: s.id, Receiver: to, Payload: b.Payload(),
+		}, 0, f)
+	case at.loop >= len(sh.hub.shards):
+		sh.noReceiver(f)
+	case at.loop != sh.index:
+		sh.hub.shards[at.loop].post(mailDirect, b, func(m *mail) { m.receiver, m.feedback = to, f })
+	case sh.deliverDirect(&to, b):
+		f.ack(1)
+	default:
+		sh.noReceiver(f)
+	}
+}
+
+// deliverDirect delivers to a client of this loop. It returns false if there is none of that id.
+func (sh *shard) deliverDirect(to *uuid.UUID, b *transport.Buffer) bool {
+	s := sh.client(to)
+	if s == nil {
+		return false
+	}
+	sh.deliver([]*session{s}, nil, b)
+	return true
+}
+
+// client returns the identified client of that id on this loop, or nil.
+func (sh *shard) client(id *uuid.UUID) *session {
+	c := sh.loop.Conn(locate(id).slot)
+	if c == nil {
+		return nil
+	}
+	s, ok := c.Session().(*session)
+	if !ok || s.phase != phaseIdentified || s.id != *id {
+		return nil
+	}
+	return s
+}
+
+// maxDraws bounds how often an ANY is drawn again because the client drawn had left.
+const maxDraws = 4
+
+// any delivers to one client drawn from the group, or from all clients where name is empty.
+func (sh *shard) any(s *session, name []byte, draws uint8, b *transport.Buffer, f *feedback) {
+	h := sh.hub
+	g := h.groups.everyone
+	if len(name) > 0 {
+		g = h.groups.find(name)
+	}
+	own := 0
+	if g != nil {
+		own = g.total()
+	}
+	node, ok := h.broker.Draw(name, own, sh.random.Uint64())
+	switch {
+	case !ok:
+		sh.noReceiver(f)
+	case node != h.node.ID:
+		sh.publish(broker.Message{
+			Kind: broker.KindAny, Flags: drawFlags(draws), To: node, Sender: s.id, Seq: uint64(s.sent), Group: name,
+			Payload: b.Payload(),
+		}, 0, f)
+	default:
+		sh.anyLocal(s, g, draws, b, f)
+	}
+}
+
+// anyLocal delivers to a member of g on this instance, which had some a moment ago.
+func (sh *shard) anyLocal(s *session, g *group, draws uint8, b *transport.Buffer, f *feedback) {
+	loop := g.drawLoop(sh.random)
+	switch {
+	case loop < 0:
+		sh.noReceiver(f)
+	case loop != sh.index:
+		sh.hub.shards[loop].post(mailAny, b, func(m *mail) {
+			m.group, m.sender, m.seq, m.draws, m.feedback = g, s.id, uint64(s.sent), draws, f
+		})
+	default:
+		sh.deliverAny(g, b) // this loop's own count is always right
+		f.ack(1)
+	}
+}
+
+// drawLoop draws a loop with a probability proportional to its members of g; -1 if nobody has any.
+func (g *group) drawLoop(random *rand.Rand) int {
+	for {
+		total := g.total()
+		if total == 0 {
+			return -1
+		}
+		at := random.IntN(total)
+		for i := range g.counts {
+			if at -= int(g.counts[i].Load()); at < 0 {
+				return i
+			}
+		}
+		// Somebody left between the two looks.
+	}
+}
+
+// deliverAny delivers to one of the group's members on this loop. It returns false if there is none.
+func (sh *shard) deliverAny(g *group, b *transport.Buffer) bool {
+	list := g.local[sh.index].list
+	if len(list) == 0 {
+		return false
+	}
+	at := sh.random.IntN(len(list))
+	sh.deliver(list[at:at+1], nil, b)
+	return true
+}
+
+// drawAgain handles an ANY that came back to its sender's loop because the client drawn had left. It may be drawn again
+// only if nothing that the sender sent later could have reached the next receiver before it.
+func (sh *shard) drawAgain(sender *uuid.UUID, name []byte, seq uint64, draws uint8, b *transport.Buffer, f *feedback) {
+	s := sh.client(sender)
+	if s == nil || uint64(s.sent) != seq || draws >= maxDraws {
+		sh.count.drop(DropReceiverGone)
+		f.refuse(opcodes.CodeReceiverGone)
+		return
+	}
+	sh.any(s, name, draws+1, b, f)
+}
+
+// The number of draws travels in the upper half of a message's flags.
+func drawFlags(draws uint8) broker.Flags { return broker.Flags(draws << 4) }
+func drawsOf(f broker.Flags) uint8       { return uint8(f) >> 4 }
+
+// noReceiver counts a message that nobody matched, and says so to its sender.
+func (sh *shard) noReceiver(f *feedback) {
+	sh.count.drop(DropNoReceiver)
+	f.refuse(opcodes.CodeNoReceiver)
+}
+
+// forbid refuses an intent that the client's token may not send.
+func (s *session) forbid(e *opcodes.Envelope) {
+	s.shard.count.drop(DropForbidden)
+	if !s.features.Has(opcodes.FeatureErrors) {
+		s.disconnect(opcodes.Unauthorized)
+		return
+	}
+	s.sendError(e.ID, opcodes.CodeForbidden)
+}

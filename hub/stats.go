@@ -1,0 +1,94 @@
+package hub
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// Drop is why a message did not reach somebody it was meant for.
+type Drop uint8
+
+// The reasons to drop a message. DropClosing counts receivers, the others messages.
+const (
+	DropNoReceiver        Drop = iota // nobody matched the intent
+	DropReceiverGone                  // the one receiver left while the message was on its way
+	DropForbidden                     // the sender's token may not send the intent
+	DropClosing                       // a receiver was being disconnected, as a slow consumer for instance
+	DropBrokerUnavailable             // not published: the broker is away and the buffer full, or its time over
+	DropOutcomeUnknown                // published, but the broker's connection broke before it said so
+	NumDrops              = iota
+)
+
+var dropNames = [NumDrops]string{
+	"no_receiver", "receiver_gone", "forbidden", "closing", "broker_unavailable", "outcome_unknown",
+}
+
+// String returns the reason's name in metrics.
+func (d Drop) String() string { return dropNames[d] }
+
+// numTargets is the number of intent targets, intent.None included.
+const numTargets = int(intent.Any) + 1
+
+// counters are written by one loop each, so that counting never makes a cache line travel between cores.
+type counters struct {
+	received   [numTargets]atomic.Uint64 // EVENT and REPLY accepted, by target
+	deliveries atomic.Uint64
+	drops      [NumDrops]atomic.Uint64
+	reasons    [opcodes.NumReasons]atomic.Uint64
+	clients    atomic.Int64 // identified
+	strangers  atomic.Int64 // not identified yet
+	rate       atomic.Uint64
+	_          [64]byte
+}
+
+func (c *counters) drop(d Drop) { c.drops[d].Add(1) }
+
+// Stats are the hub's counts since it started.
+type Stats struct {
+	Clients     int // identified
+	Strangers   int // connected, not identified
+	Groups      int // with a member on this instance
+	Received    map[intent.Target]uint64
+	Deliveries  uint64
+	Drops       map[Drop]uint64
+	Disconnects map[opcodes.Reason]uint64
+	Transport   transport.Stats
+	Broker      broker.State
+	Draining    bool
+	Started     time.Time
+}
+
+// Stats returns the counts. Any goroutine may call it.
+func (h *Hub) Stats() Stats {
+	s := Stats{
+		Groups:      h.groups.len(),
+		Received:    make(map[intent.Target]uint64),
+		Drops:       make(map[Drop]uint64),
+		Disconnects: make(map[opcodes.Reason]uint64),
+		Transport:   h.server.Stats(),
+		Broker:      h.broker.State(),
+		Draining:    h.draining.Load(),
+		Started:     h.started,
+	}
+	for i := range h.counters {
+		c := &h.counters[i]
+		s.Clients += int(c.clients.Load())
+		s.Strangers += int(c.strangers.Load())
+		s.Deliveries += c.deliveries.Load()
+		for t := intent.Global; int(t) < numTargets; t++ {
+			s.Received[t] += c.received[t].Load()
+		}
+		for d := range Drop(NumDrops) {
+			s.Drops[d] += c.drops[d].Load()
+		}
+		for _, r := range opcodes.Reasons() {
+			s.Disconnects[r] += c.reasons[r].Load()
+		}
+	}
+	return s
+}
