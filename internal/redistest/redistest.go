@@ -1,0 +1,176 @@
+// Package redistest runs real redis-server processes for tests, and breaks them.
+//
+// A Server listens on a free port of 127.0.0.1, keeps nothing on disk and ends with its test. Its methods may be
+// called from any goroutine, but Kill, Restart, Pause and Resume by one at a time. A missing redis-server fails the
+// test: what crosses instances is never tested against a mock.
+package redistest
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startTimeout bounds how long a redis-server may take until it answers.
+const startTimeout = 20 * time.Second
+
+// Server is one redis-server process.
+type Server struct {
+	tb   testing.TB
+	port int
+	args []string
+	dir  string
+
+	cmd    *exec.Cmd
+	exited chan struct{} // closed once cmd has ended
+	output *bytes.Buffer // of cmd; to be read only after exited
+}
+
+// Start runs a redis-server, empty and without persistence, until tb ends; args are added to its command line.
+func Start(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		tb.Fatalf("redistest: these tests need the redis-server program (Debian: apt-get install redis-server): %v", err)
+	}
+	s := &Server{tb: tb, args: args, dir: tb.TempDir()}
+	tb.Cleanup(s.Kill)
+	var err error
+	for range 5 { // somebody else may take the free port before redis-server does
+		if s.port, err = freePort(); err == nil {
+			err = s.launch()
+		}
+		if err == nil {
+			return s
+		}
+	}
+	tb.Fatalf("redistest: start redis-server: %v", err)
+	return nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// launch starts the process and waits until it answers.
+func (s *Server) launch() error {
+	args := append([]string{
+		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
+		"--daemonize", "no", "--loglevel", "warning",
+	}, s.args...)
+	cmd, output, exited := exec.Command("redis-server", args...), &bytes.Buffer{}, make(chan struct{})
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		_ = cmd.Wait() // it is ended by a signal
+		close(exited)
+	}()
+	s.cmd, s.exited, s.output = cmd, exited, output
+	return s.awaitReady()
+}
+
+func (s *Server) awaitReady() error {
+	retry := time.NewTicker(5 * time.Millisecond)
+	defer retry.Stop()
+	deadline := time.After(startTimeout)
+	for {
+		select {
+		case <-s.exited:
+			return fmt.Errorf("it ended: %s", strings.TrimSpace(s.output.String()))
+		case <-deadline:
+			s.Kill()
+			return fmt.Errorf("no answer within %v: %s", startTimeout, strings.TrimSpace(s.output.String()))
+		case <-retry.C:
+			if reply, err := s.do("PING"); err == nil && reply == "PONG" {
+				return nil
+			}
+		}
+	}
+}
+
+// Addr is the host and port where the server listens; it stays the same over Restart.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// URL is the server's address in the form redis://host:port.
+func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// Kill ends the process with SIGKILL and waits for its end. A killed server may be killed again.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill() // an error says that it has ended already
+	<-s.exited
+}
+
+// Restart starts the process again on the same port, empty. It kills the running one first.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.Kill()
+	if err := s.launch(); err != nil {
+		s.tb.Fatalf("redistest: restart redis-server on %s: %v", s.Addr(), err)
+	}
+}
+
+// Pause stops the process with SIGSTOP: connections stay open, and nothing is answered until Resume.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.tb.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.tb.Fatalf("redistest: %v to redis-server: %v", sig, err)
+	}
+}
+
+// Do runs a command on a connection of its own and returns the reply: a number in decimal, the elements of an array
+// joined by newlines, "" for nil. An error, the server's included, fails the test.
+func (s *Server) Do(args ...string) string {
+	s.tb.Helper()
+	reply, err := s.do(args...)
+	if err != nil {
+		s.tb.Fatalf("redistest: %s: %v", strings.Join(args, " "), err)
+	}
+	return reply
+}
+
+// Try is Do for a server that may be away, and for goroutines other than the test's own.
+func (s *Server) Try(args ...string) (string, error) { return s.do(args...) }
+
+// Calls returns how often the server ran command since its start or the last ResetCalls.
+func (s *Server) Calls(command string) int {
+	s.tb.Helper()
+	prefix := "cmdstat_" + strings.ToLower(command) + ":calls="
+	for line := range strings.Lines(s.Do("INFO", "commandstats")) {
+		if rest, ok := strings.CutPrefix(line, prefix); ok {
+			digits, _, _ := strings.Cut(rest, ",")
+			n, err := strconv.Atoi(digits)
+			if err != nil {
+				s.tb.Fatalf("redistest: %q: %v", line, err)
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+// ResetCalls sets all Calls to zero.
+func (s *Server) ResetCalls() {
+	s.tb.Helper()
+	s.Do("CONFIG", "RESETSTAT")
+}
