@@ -1,0 +1,114 @@
+package history
+
+// sieve holds the pair state of one receiver with all senders while that receiver is checked. It is used again for each
+// receiver, so that memory grows with the number of messages alone: one bit each.
+type sieve struct {
+	*checker
+	seen []uint64 // by number of the message: the receiver got it
+	top  []int32  // by sender: the highest message number that the receiver got; -1 for none
+}
+
+func newSieve(c *checker) *sieve {
+	return &sieve{checker: c, seen: make([]uint64, (c.report.Messages+63)/64), top: make([]int32, len(c.peers))}
+}
+
+func (s *sieve) has(number int) bool { return s.seen[number/64]&(1<<(number%64)) != 0 }
+func (s *sieve) set(number int)      { s.seen[number/64] |= 1 << (number % 64) }
+
+// receiver checks what arrived at the peer at position r, and what did not.
+func (s *sieve) receiver(r int32) {
+	p := s.peers[r]
+	clear(s.seen)
+	for i := range s.top {
+		s.top[i] = -1
+	}
+	for _, a := range p.arrivals {
+		s.arrived(r, p, a)
+	}
+	if p.life.Identified == 0 {
+		return
+	}
+	for from := range s.peers {
+		s.absent(r, p, int32(from))
+	}
+}
+
+func (s *sieve) arrived(r int32, p *peer, a arrival) {
+	from, ok := s.byIndex[a.sender]
+	if !ok || a.n < 0 || int(a.n) >= len(s.peers[from].sends) {
+		s.report.add(Corrupted, "%v got message %d-%d, which nobody sent", p, a.sender, a.n)
+		return
+	}
+	sender := s.peers[from]
+	number := sender.first + int(a.n)
+	m := &sender.sends[a.n]
+	if a.at < m.at {
+		s.report.add(Corrupted, "%v got %v before it was sent", p, letter{sender, a.n})
+	}
+	switch {
+	case s.has(number):
+		s.report.add(Duplicated, "%v got %v again", p, letter{sender, a.n})
+		return
+	case a.n < s.top[from]:
+		s.report.add(Reordered, "%v got %v after %d-%d", p, letter{sender, a.n}, a.sender, s.top[from])
+	}
+	s.set(number)
+	s.top[from] = max(s.top[from], a.n)
+	s.route(r, p, from, number, m, a)
+}
+
+// route checks that the receiver was among those that the message was for.
+func (s *sieve) route(r int32, p *peer, from int32, number int, m *send, a arrival) {
+	sender, to := s.peers[from], s.refs[number]
+	switch {
+	case !s.addressed(to, from, r):
+		s.report.add(Misrouted, "%v, which is not addressed, got %v", p, letter{sender, a.n})
+	case a.at >= p.life.Identified && p.life.Identified != 0 && !s.present(p, m): // else it counts as leaked already
+		s.report.add(Misrouted, "%v, which identified after it was settled, got %v", p, letter{sender, a.n})
+	case m.policy(), m.outcome == refused && !s.opts.Fault:
+		s.report.add(Misrouted, "%v got %v", p, letter{sender, a.n})
+	}
+	if to.target != Any {
+		return
+	}
+	if first := s.anyBy[number]; first != 0 {
+		s.report.add(Misrouted, "%v got %v, which %v got too", p, letter{sender, a.n}, s.peers[first-1])
+		return
+	}
+	s.anyBy[number] = r + 1
+}
+
+// absent checks the messages of one sender that the receiver did not get. ANY is checked by the sender.
+func (s *sieve) absent(r int32, p *peer, from int32) {
+	sender, top := s.peers[from], s.top[from]
+	known := sender.maxN
+	if s.opts.Fault {
+		known = top // an instance that died may have read, and delivered to others, what this receiver never got
+	}
+	for i := range sender.sends {
+		number := sender.first + i
+		to, n := s.refs[number], int32(i)
+		if to.target == Any || !s.addressed(to, from, r) {
+			continue
+		}
+		m := &sender.sends[i]
+		if m.at < p.life.Identified || !vouched(sender, n, known) || !s.stillThere(p, m, n < top) {
+			continue
+		}
+		s.report.Required++
+		if !s.has(number) {
+			s.missing(number, m, "%v did not get %v (of that sender it got %v)", p, letter{sender, n}, gap{s, sender, n})
+		}
+	}
+}
+
+// stillThere tells whether p was there long enough to get m. overtaken: it got a later message of the same sender.
+func (c *checker) stillThere(p *peer, m *send, overtaken bool) bool {
+	switch {
+	case p.life.Departure == Stayed || overtaken:
+		return true
+	case p.life.Departure == Left:
+		return m.outcome == accepted && m.settled+c.flight < p.life.Leaving
+	}
+	return false
+}
