@@ -304,7 +304,7 @@ var upgrader ws.Upgrader
 const maxAccept = 129
 
 // appendAccept appends the response that turns r's connection into a WebSocket (RFC 6455 §4.2.2). It
-// panics if r is not one that checkUpgrade passed.
+// panics if r is none that checkUpgrade passed.
 //
 // The upgrader reads the request as far as it was found to matter, rather than the bytes that came: it would refuse
 // "Upgrade: h2c, websocket", which RFC 6455 allows. docs/adr/0002-handshake.md has the figures.

@@ -100,6 +100,7 @@ var handshakes = []struct {
 	{"CR CR LF", edited("websocket\r\n", "websocket\r\r\n"), rejectField},
 	{"bare CR in the request line", edited("/ HTTP", "/\r HTTP"), rejectTarget},
 
+	{"empty target", edited("GET / ", "GET  "), rejectTarget},
 	{"relative target", edited("GET / ", "GET a "), rejectTarget},
 	{"fragment", edited("GET / ", "GET /#a "), rejectTarget},
 	{"raw UTF-8 in the target", edited("GET / ", "GET /ü "), rejectTarget},
@@ -220,6 +221,9 @@ func TestHandshakeStatus(t *testing.T) {
 		}
 		if rej.Status != status || rej.Cause == "" || rej.Line == "" || seen[rej.Cause] {
 			t.Errorf("%+v: want status %d, a line, and a cause of its own", rej, status)
+		}
+		if !strings.Contains(rej.Error(), strconv.Itoa(status)) || !strings.Contains(rej.Error(), rej.Line) {
+			t.Errorf("%s as an error: %v", rej.Cause, rej)
 		}
 		seen[rej.Cause] = true
 	}
