@@ -89,8 +89,14 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 
 // joinCluster starts the broker under a node id that nobody has.
 func (h *Hub) joinCluster(ctx context.Context) error {
-	h.node = broker.Node{ID: newNodeID(), Name: h.opts.NodeName, Version: h.opts.Version, Started: h.started}
-	return h.broker.Start(ctx, h.node, remote{h})
+	h.node = broker.Node{Name: h.opts.NodeName, Version: h.opts.Version, Started: h.started}
+	for {
+		h.node.ID = newNodeID()
+		err := h.broker.Start(ctx, h.node, remote{h})
+		if !errors.Is(err, broker.ErrNodeIDTaken) { // one in four billion, for each other instance
+			return err
+		}
+	}
 }
 
 func newRandom() *rand.Rand {

@@ -1,0 +1,111 @@
+package admin
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// serviceType labels what concerns clients of the master socket protocol.
+const serviceType = "service"
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("mastersocket_"+name, help, labels, nil)
+}
+
+// The metrics. No label has a value that a client can choose.
+var (
+	descConnections = desc("connections", "Identified clients.", "type")
+	descStrangers   = desc("connections_unidentified", "Connections that have not identified.")
+	descSockets     = desc("sockets", "Open connections of all kinds, by loop.", "loop")
+	descGroups      = desc("groups", "Groups with a member on this instance.")
+	descReceived    = desc("messages_received_total", "EVENT and REPLY messages accepted from clients.", "type", "target")
+	descDeliveries  = desc("deliveries_total", "Messages queued for clients of this instance.", "type")
+	descDrops       = desc("drops_total", "Messages that did not reach somebody they were meant for.", "reason")
+	descDisconnects = desc("disconnects_total", "Sessions that ended.", "reason")
+	descRefusals    = desc("refusals_total", "Handshakes, frames and connections refused before they meant anything.", "cause")
+	descAccepted    = desc("accepted_total", "Connections taken from the listeners.")
+	descBytesIn     = desc("received_bytes_total", "Bytes read from clients.", "loop")
+	descBytesOut    = desc("sent_bytes_total", "Bytes written to clients.", "loop")
+	descWrites      = desc("writes_total", "System calls that wrote to clients.", "loop")
+	descQueue       = desc("queue_bytes", "Unsent backlog of all clients.", "loop")
+	descInbox       = desc("inbox_bytes", "Work from elsewhere that waits for a loop.", "loop")
+	descTurns       = desc("loop_turn_seconds", "Duration of the loops' turns: the longest that anything on a loop waits for its turn.", "loop")
+	descGated       = desc("gated", "1 while nothing is read from clients because a loop or the broker can't keep up.")
+	descBroker      = desc("broker_available", "1 while other instances can be reached.")
+	descDraining    = desc("draining", "1 while clients are told to go elsewhere.")
+	descStarted     = desc("start_time_seconds", "When the hub started, in Unix time.")
+)
+
+// collector turns the hub's counts into metrics when somebody asks.
+type collector struct{ hub *hub.Hub }
+
+func newCollector(h *hub.Hub) prometheus.Collector { return collector{h} }
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.hub.Stats()
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(descConnections, float64(s.Clients), serviceType)
+	gauge(descStrangers, float64(s.Strangers))
+	gauge(descGroups, float64(s.Groups))
+	for t, n := range s.Received {
+		count(descReceived, n, serviceType, t.String())
+	}
+	count(descDeliveries, s.Deliveries, serviceType)
+	for d, n := range s.Drops {
+		count(descDrops, n, d.String())
+	}
+	for r, n := range s.Disconnects {
+		count(descDisconnects, n, r.String())
+	}
+	for cause, n := range s.Transport.Refusals {
+		count(descRefusals, n, cause)
+	}
+	count(descAccepted, s.Transport.Accepted)
+	gauge(descGated, flag(s.Transport.Gated))
+	gauge(descBroker, flag(s.Broker.Available))
+	gauge(descDraining, flag(s.Draining))
+	gauge(descStarted, float64(s.Started.UnixMilli())/1000)
+	for i, l := range s.Transport.Loops {
+		loop := strconv.Itoa(i)
+		gauge(descSockets, float64(l.Connections), loop)
+		count(descBytesIn, l.BytesIn, loop)
+		count(descBytesOut, l.BytesOut, loop)
+		count(descWrites, l.Writes, loop)
+		gauge(descQueue, float64(l.QueueBytes), loop)
+		gauge(descInbox, float64(l.InboxBytes), loop)
+		ch <- turns(&l, loop)
+	}
+}
+
+// turns makes the histogram of a loop's turns.
+func turns(l *transport.LoopStats, loop string) prometheus.Metric {
+	buckets := make(map[float64]uint64, len(transport.TurnBuckets))
+	total := uint64(0)
+	for i, n := range l.Turns {
+		total += n
+		if i < len(transport.TurnBuckets) {
+			buckets[transport.TurnBuckets[i]] = total
+		}
+	}
+	return prometheus.MustNewConstHistogram(descTurns, total, l.TurnTotal.Seconds(), buckets, loop)
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,234 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mastersocket/mastersocket/admin"
+	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/config"
+	"github.com/mastersocket/mastersocket/internal/localtoken"
+	"github.com/mastersocket/mastersocket/internal/ratelog"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// serveCmd runs the hub until it is told to stop.
+type serveCmd struct {
+	config.Serve `embed:""`
+}
+
+// Help is what mastersocket serve --help says beside the flags.
+func (*serveCmd) Help() string {
+	return `Runs the hub until SIGINT or SIGTERM. Clients are then told to reconnect elsewhere, spread over the drain
+timeout; a second signal ends at once.
+
+Without a token the hub makes one, prints it, and leaves it where the commands of the same user on this machine find it.`
+}
+
+// closeTimeout is how long the hub's parts may take to end.
+const closeTimeout = 5 * time.Second
+
+// Run runs the hub.
+func (c *serveCmd) Run(out streams) error {
+	if err := c.Validate(); err != nil {
+		return usageError{err}
+	}
+	tokens, generated, err := config.LoadTokens(c.Serve)
+	if err != nil {
+		return usageError{err}
+	}
+	log := newLogger(&c.Serve, out.err)
+	for _, w := range c.Warnings() {
+		log.Warn(w)
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+	defer signal.Stop(signals)
+
+	ctx := context.Background()
+	options, err := c.hubOptions(auth.NewStore(tokens), log)
+	if err != nil {
+		return err
+	}
+	h, err := hub.New(ctx, options)
+	if err != nil {
+		return err
+	}
+	err = c.run(ctx, h, generated, signals, log, out.err)
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	return errors.Join(err, h.Close(ctx))
+}
+
+// run listens, waits for a signal, and drains.
+func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, signals <-chan os.Signal, log *slog.Logger, stderr io.Writer) error {
+	if c.AdminListen != "" {
+		a, err := admin.Listen(ctx, string(c.AdminListen), admin.Options{Hub: h, ReadyWithoutBroker: c.ReadyWithoutBroker, Log: log})
+		if err != nil {
+			return err
+		}
+		log.Info("listening", "listener", "admin", "addr", a.Addr())
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			if err := a.Close(ctx); err != nil {
+				log.Warn("admin listener did not end well", "error", err)
+			}
+		}()
+	}
+	if c.TCPListen != "" {
+		addr, err := h.ListenTCP(ctx, string(c.TCPListen))
+		if err != nil {
+			return err
+		}
+		log.Info("listening", "listener", "tcp", "addr", addr)
+	}
+	addr, err := h.ListenWebSocket(ctx, string(c.Listen))
+	if err != nil {
+		return err
+	}
+	log.Info("listening", "listener", "hub", "addr", addr, "node", h.Node().Name)
+	if generated != "" {
+		defer announceToken(generated, addr, log, stderr)()
+	}
+
+	s := <-signals
+	log.Info("draining: clients are told to reconnect elsewhere; a second signal ends at once",
+		"signal", s, "clients", h.Stats().Clients, "over", c.DrainTimeout)
+	drain(ctx, h, c.DrainTimeout, signals, log)
+	return nil
+}
+
+// drain tells clients to go elsewhere until all have, their time is over, or a second signal comes.
+func drain(ctx context.Context, h *hub.Hub, over time.Duration, signals <-chan os.Signal, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, over+closeTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- h.Drain(ctx, over) }()
+	select {
+	case <-signals:
+		cancel()
+		<-done
+		log.Warn("ended at once by a second signal", "connections", open(h))
+	case err := <-done:
+		if err != nil {
+			log.Warn("connections did not end in time", "connections", open(h))
+			return
+		}
+		log.Info("drained")
+	}
+}
+
+// open returns the number of connections.
+func open(h *hub.Hub) int {
+	s := h.Stats()
+	return s.Transport.Open()
+}
+
+// announceToken prints the token that the hub made, and leaves it for commands on this machine. The function that it
+// returns takes it away.
+func announceToken(token string, addr net.Addr, log *slog.Logger, stderr io.Writer) func() {
+	fmt.Fprintf(stderr, "\nNo token is configured, so this one was made for this run:\n\n    %s\n\n"+
+		"Clients on this machine that are started by the same user find it by themselves.\n"+
+		"To set one that lasts: mastersocket serve --help\n\n", token)
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return func() {}
+	}
+	if _, err := localtoken.Write(tcp.Port, token); err != nil {
+		log.Warn("the token could not be left for commands on this machine: give it to them with --token", "error", err)
+		return func() {}
+	}
+	return func() {
+		if err := localtoken.Remove(tcp.Port, token); err != nil {
+			log.Warn("the token's file could not be removed", "error", err)
+		}
+	}
+}
+
+// hubOptions translates the settings.
+func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options, error) {
+	origins, err := transport.ParseOrigins(c.AllowedOrigins)
+	if err != nil {
+		return hub.Options{}, usageError{err}
+	}
+	loops := c.Loops
+	if loops == 0 {
+		loops = runtime.GOMAXPROCS(0)
+	}
+	t := transport.DefaultOptions(loops)
+	t.MaxConnections = c.maxConnections()
+	t.MaxMessageBytes = int(c.MaxMessageBytes)
+	t.SendQueueBytes = int(c.SendQueueBytes)
+	t.WriteTimeout = c.WriteTimeout
+	t.SweepInterval = sweepInterval(c.WriteTimeout, c.IdentifyTimeout, c.PingInterval)
+	t.Origins = origins
+	t.Log = ratelog.New(log)
+	return hub.Options{
+		Transport:       t,
+		PingInterval:    c.PingInterval,
+		IdentifyTimeout: c.IdentifyTimeout,
+		NodeName:        c.nodeName(),
+		Version:         version(),
+		Tokens:          tokens,
+		Broker:          broker.NewMemory().Broker(),
+		Log:             log,
+	}, nil
+}
+
+// spareConnections are the connections beyond the limit that still get a descriptor, to be told to come back later.
+const spareConnections = 64
+
+// maxConnections returns the limit that is set, or what the limit of open files allows.
+func (c *serveCmd) maxConnections() int {
+	limit := transport.DescriptorLimit()
+	if c.MaxConnections > 0 {
+		return c.MaxConnections
+	}
+	return max(limit-spareConnections, 1)
+}
+
+// sweepInterval is how often deadlines are looked at: once a second, or oftener if one is shorter than some seconds.
+func sweepInterval(deadlines ...time.Duration) time.Duration {
+	interval := time.Second
+	for _, d := range deadlines {
+		interval = min(interval, d/8)
+	}
+	return max(interval, 10*time.Millisecond)
+}
+
+// nodeName returns the instance's name.
+func (c *serveCmd) nodeName() string {
+	if c.Node != "" {
+		return c.Node
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "mastersocket"
+	}
+	return name
+}
+
+// newLogger returns the logger that the settings ask for.
+func newLogger(c *config.Serve, w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.Level()}
+	if strings.EqualFold(c.LogFormat, "json") {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
