@@ -1,0 +1,77 @@
+package config
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/alecthomas/kong"
+	"github.com/mastersocket/mastersocket/auth"
+)
+
+// CheckFile tells whether the file at path is a right one for --config or, where it has the key tokens, for
+// --tokens-file. Of the former it also checks the files with tokens that it names; flags and the environment have no
+// part in it. The error is an [InvalidError] that tells everything wrong.
+func CheckFile(path string) error {
+	var p problems
+	b, err := readFile(path, maxTokensBytes)
+	if err != nil {
+		p.addf(path, "can't read the file: %v", err)
+		return p.err()
+	}
+	if isTokensFile(b) {
+		_, err := auth.ParseTokens(b)
+		p.addTokens(path, err)
+		return p.err()
+	}
+	return checkSettings(path)
+}
+
+// isTokensFile tells whether the YAML in b has the key tokens and no setting of the hub beside it, in which case it is a
+// file with settings whose author put the tokens into the wrong place.
+func isTokensFile(b []byte) bool {
+	root := mapping(b, "", new(problems))
+	if root == nil {
+		return false
+	}
+	settings, tokens := settingNames(), false
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key := root.Content[i].Value
+		if slices.Contains(settings, key) {
+			return false
+		}
+		tokens = tokens || key == "tokens"
+	}
+	return tokens
+}
+
+// settingNames returns the names of the settings that a file can have.
+func settingNames() []string {
+	var names []string
+	for _, flag := range kong.Must(new(Serve), kong.NoDefaultHelp()).Model.Flags {
+		if flag.Name != "config" {
+			names = append(names, flag.Name)
+		}
+	}
+	return names
+}
+
+func checkSettings(path string) error {
+	s := Serve{sources: sources{environ: func() []string { return nil }}}
+	err := s.parse("--config=" + path)
+	var invalid *InvalidError
+	if err != nil && !errors.As(err, &invalid) {
+		return err
+	}
+	var p problems
+	if invalid != nil {
+		p = invalid.Problems
+	}
+	if auth.CheckToken(s.Token.Reveal()) != nil {
+		s.Token = "" // reported already
+	}
+	var tokens *InvalidError
+	if _, _, err := LoadTokens(s); errors.As(err, &tokens) {
+		p = append(p, tokens.Problems...)
+	}
+	return p.err()
+}

@@ -1,0 +1,61 @@
+// Package config reads the settings of the hub: from flags, from environment variables, from a YAML file, and from the
+// defaults, each source overruling those behind it.
+//
+// [Serve] has the settings as fields for kong, and reads the other sources by a hook of its own: whoever puts it into a
+// kong grammar, as a command or embedded in one, gets all of it. The file and the environment know every setting by the
+// name of its flag: --max-message-bytes is max-message-bytes in the file and MASTERSOCKET_MAX_MESSAGE_BYTES in the
+// environment. Lists are separated by commas, or written as lists in the file. An environment variable that is set but
+// empty counts as not set. Relative paths in the file are relative to the file's own folder.
+//
+// A Serve must not be used by several goroutines while it is parsed; afterwards it is only read.
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Serve has the settings of the hub. Its zero value is not of use: parse it with kong.
+type Serve struct {
+	Config string `group:"Configuration" placeholder:"FILE" help:"YAML file with settings, one key for each flag (max-message-bytes: 32KiB). Flags and environment variables overrule it. Check it with: mastersocket config check FILE."`
+
+	Listen      Address  `group:"Listeners" default:":42069" help:"Address for WebSocket clients (host:port; without a host: every interface)."`
+	TCPListen   Address  `name:"tcp-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for clients that speak the same JSON over plain TCP. Without it there is none."`
+	AdminListen Address  `group:"Listeners" default:"127.0.0.1:42070" help:"Address for health checks, metrics and the admin API; off for none."`
+	Enable      []string `group:"Listeners" placeholder:"TYPE" help:"Further service types to serve: team, echo, fleet."`
+	// AllowedOrigins are the origins, beside the hub's own host, whose pages may connect.
+	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, or * for all. Clients that are no browser need none."`
+
+	Token      Secret `group:"Tokens" placeholder:"TOKEN" help:"The one token of all clients; its holders may do everything. Every user of this machine can read a flag (ps): better MASTERSOCKET_TOKEN or --token-file."`
+	TokenFile  string `group:"Tokens" placeholder:"FILE" help:"File that holds the one token of all clients in its only line."`
+	TokensFile string `group:"Tokens" placeholder:"FILE" help:"YAML file with many tokens (as SHA-256) and what each may do. Without any token the hub makes one and prints it."`
+
+	Redis              Secret `group:"Cluster" placeholder:"URL" help:"Redis through which several hubs become one: redis://[user:password@]host:6379/0, rediss://… for TLS. A password is better in MASTERSOCKET_REDIS or in the file, as every user of this machine can read a flag (ps)."`
+	RedisPrefix        string `group:"Cluster" default:"ms" help:"Begins the names of all channels and keys in Redis. Hubs that share it are one hub."`
+	Node               string `group:"Cluster" placeholder:"NAME" help:"Name of this instance, for operators (default: the host's name)."`
+	ReadyWithoutBroker bool   `group:"Cluster" help:"Stay ready (/readyz) while Redis is away: clients of this instance still reach each other, but nobody else."`
+
+	Loops           int           `group:"Limits" default:"0" help:"Event loops that share the connections; 0: one for each core."`
+	MaxConnections  int           `group:"Limits" default:"0" help:"Connections at the same time; 0: as many as the limit of open files allows."`
+	MaxMessageBytes Size          `group:"Limits" default:"32768" help:"Greatest message of a client in bytes, or with a unit (32KiB)."`
+	SendQueueBytes  Size          `group:"Limits" default:"1048576" help:"Unsent messages that may wait for one client, in bytes or with a unit (1MiB), before it is disconnected as too slow."`
+	WriteTimeout    time.Duration `group:"Limits" default:"30s" help:"How long unsent messages may wait without any progress before the client is disconnected as too slow."`
+	IdentifyTimeout time.Duration `group:"Limits" default:"10s" help:"How long a new client may take to identify itself."`
+	PingInterval    time.Duration `group:"Limits" default:"30s" help:"A client silent for so long gets a ping, and is disconnected if it is silent as long again."`
+	DrainTimeout    time.Duration `group:"Limits" default:"30s" help:"On SIGTERM, the time over which clients are told to reconnect elsewhere; 0: at once."`
+
+	LogFormat string `group:"Logging" default:"text" help:"Form of the log lines on standard error: text or json."`
+	LogLevel  string `group:"Logging" default:"info" help:"Least serious lines to log: debug, info, warn or error."`
+
+	sources
+}
+
+// Level is LogLevel for slog; [slog.LevelInfo] where it is not one of the four.
+func (s *Serve) Level() slog.Level {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelWarn, slog.LevelError} {
+		if s.LogLevel == levelName(level) {
+			return level
+		}
+	}
+	return slog.LevelInfo
+}

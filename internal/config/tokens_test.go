@@ -1,0 +1,173 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mastersocket/mastersocket/auth"
+)
+
+func tokensYAML(name, token string) string {
+	return fmt.Sprintf("tokens:\n- {name: %s, sha256: %s, groups: [a]}\n", name, auth.Hash(token))
+}
+
+func TestLoadTokensGenerates(t *testing.T) {
+	t.Parallel()
+	tokens, generated, err := LoadTokens(Serve{})
+	if err != nil || auth.CheckToken(generated) != nil {
+		t.Fatalf("LoadTokens = %q, %v, want a generated token", generated, err)
+	}
+	if g, ok := auth.NewStore(tokens).Authenticate(generated); !ok || !g.Admin {
+		t.Errorf("the generated token grants %v, %v, want everything", g, ok)
+	}
+	if _, other, _ := LoadTokens(Serve{}); other == generated {
+		t.Error("the same token was generated twice")
+	}
+}
+
+func TestLoadTokens(t *testing.T) {
+	t.Parallel()
+	s := Serve{
+		Token:      "flag",
+		TokenFile:  writeFile(t, "token", "file\n"),
+		TokensFile: writeFile(t, "tokens.yaml", tokensYAML("svc", "many")),
+	}
+	for name, c := range map[string]struct {
+		serve Serve
+		want  []string
+	}{
+		"token":       {Serve{Token: s.Token}, []string{"flag"}},
+		"token-file":  {Serve{TokenFile: s.TokenFile}, []string{"file"}},
+		"tokens-file": {Serve{TokensFile: s.TokensFile}, []string{"many"}},
+		"all":         {s, []string{"flag", "file", "many"}},
+		"CRLF":        {Serve{TokenFile: writeFile(t, "token", "dos\r\n")}, []string{"dos"}},
+		"no newline":  {Serve{TokenFile: writeFile(t, "token", "bare")}, []string{"bare"}},
+		"longest":     {Serve{TokenFile: writeFile(t, "token", strings.Repeat("x", auth.MaxTokenBytes)+"\r\n")}, []string{strings.Repeat("x", auth.MaxTokenBytes)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tokens, generated, err := LoadTokens(c.serve)
+			if err != nil || generated != "" || tokens.Len() != len(c.want) {
+				t.Fatalf("LoadTokens = %v, %q, %v, want %d tokens", tokens, generated, err, len(c.want))
+			}
+			for _, token := range c.want {
+				if _, ok := auth.NewStore(tokens).Authenticate(token); !ok {
+					t.Errorf("the token %.10q is not in force", token)
+				}
+			}
+		})
+	}
+}
+
+func TestLoadTokensRefuses(t *testing.T) {
+	t.Parallel()
+	bad := writeFile(t, "tokens.yaml", "tokens:\n- name: a\n  token: hush\n  rate: x\n")
+	empty := writeFile(t, "token", "\n")
+	for name, c := range map[string]struct {
+		serve Serve
+		want  []string
+	}{
+		"token":          {Serve{Token: "hush hush"}, []string{"--token: the token has a space"}},
+		"missing files":  {Serve{TokenFile: "/no/a", TokensFile: "/no/b"}, []string{"--token-file: can't read /no/a: no such file", "--tokens-file: can't read /no/b: no such file"}},
+		"empty file":     {Serve{TokenFile: empty}, []string{"--token-file: " + empty + ": the token is empty; the file must hold one token"}},
+		"folder":         {Serve{TokenFile: t.TempDir()}, []string{"--token-file: can't read "}},
+		"two lines":      {Serve{TokenFile: writeFile(t, "token", "hush\nhush\n")}, []string{"--token-file: "}},
+		"too long":       {Serve{TokenFile: writeFile(t, "token", strings.Repeat("hush", 2000))}, []string{"--token-file: can't read "}},
+		"bad list":       {Serve{TokensFile: bad}, []string{bad + ":3: the token itself", bad + ":4: rate must be"}},
+		"everything":     {Serve{TokenFile: empty, TokensFile: bad}, []string{"--token-file: ", bad + ":3: ", bad + ":4: "}},
+		"twice":          {Serve{Token: "hush", TokenFile: writeFile(t, "token", "hush")}, []string{"--token-file: the same token is configured twice"}},
+		"twice, in list": {Serve{Token: "hush", TokensFile: writeFile(t, "t.yaml", tokensYAML("svc", "hush"))}, []string{`--tokens-file: the same token is configured twice: as "shared" and as "svc"; remove one`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tokens, generated, err := LoadTokens(c.serve)
+			if tokens != nil || generated != "" {
+				t.Errorf("LoadTokens = %v, %q", tokens, generated)
+			}
+			if diff := cmp.Diff(c.want, problemsOf(t, err, c.want)); diff != "" {
+				t.Errorf("problems by their beginnings (-want +got):\n%s", diff)
+			}
+			if strings.Contains(fmt.Sprint(err), "hush") {
+				t.Errorf("the error repeats a token: %v", err)
+			}
+		})
+	}
+}
+
+func TestWarningsAboutSecrets(t *testing.T) {
+	t.Parallel()
+	open := func(content string) string {
+		path := writeFile(t, "file", content)
+		if err := os.Chmod(path, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	token, settings := open("hush\n"), open("token: hush")
+	for name, c := range map[string]struct {
+		env   []string
+		flags []string
+		want  string
+	}{
+		"flag":          {nil, []string{"--token=hush"}, "--token: every user"},
+		"environment":   {[]string{"MASTERSOCKET_TOKEN=hush"}, nil, ""},
+		"private file":  {nil, []string{"--token-file", writeFile(t, "t", "hush")}, ""},
+		"open file":     {nil, []string{"--token-file", token}, token + ": every user"},
+		"missing file":  {nil, []string{"--token-file=/no"}, ""},
+		"open settings": {nil, []string{"--config", settings}, settings + ": every user"},
+		"overruled":     {[]string{"MASTERSOCKET_TOKEN=a"}, []string{"--config", settings}, ""},
+		"no secret":     {nil, []string{"--config", open("node: a")}, ""},
+		"redis":         {nil, []string{"--redis=redis://u:hush@h"}, "--redis: every user"},
+		"bare redis":    {nil, []string{"--redis=redis://h"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := mustParse(t, c.env, c.flags...).Warnings()
+			switch {
+			case c.want == "" && len(got) != 0, c.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], c.want)):
+				t.Errorf("Warnings = %q, want %q", got, c.want)
+			case strings.Contains(strings.Join(got, ""), "hush"):
+				t.Errorf("the warning repeats the secret: %q", got)
+			}
+		})
+	}
+}
+
+func TestCheckFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	tokens := write("tokens.yaml", tokensYAML("svc", "x"))
+	bad := write("bad.yaml", "tokens:\n- name: a\n")
+	hub := write("hub.yaml", "tokens-file: tokens.yaml\nmax-message-bytes: 64KiB\n")
+	badHub := write("bad-hub.yaml", "nod: a\nloops: 999\ntokens-file: bad.yaml\ntoken-file: none\n")
+	badToken := write("bad-token.yaml", "token: a b")
+	inline := write("inline.yaml", "node: a\ntokens: []")
+	for path, want := range map[string][]string{
+		tokens: nil,
+		hub:    nil,
+		bad:    {bad + ":2: the entry has no sha256"},
+		badHub: {
+			badHub + `:1: unknown setting "nod"`, badHub + ":2: loops: 999", badHub + ":4: token-file: can't read " + dir + "/none",
+			bad + ":2: the entry has no sha256",
+		},
+		badToken:   {badToken + ":1: token: the token has a space"},
+		inline:     {inline + ":2: tokens have a file of their own"},
+		dir + "/x": {dir + "/x: can't read the file: no such file"},
+		dir:        {dir + ": can't read the file: is a directory"},
+	} {
+		if diff := cmp.Diff(want, problemsOf(t, CheckFile(path), want)); diff != "" {
+			t.Errorf("CheckFile(%s) (-want +got):\n%s", filepath.Base(path), diff)
+		}
+	}
+}

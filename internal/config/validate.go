@@ -1,0 +1,260 @@
+package config
+
+import (
+	"log/slog"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/mastersocket/mastersocket/auth"
+)
+
+// Bounds of the settings.
+const (
+	minMessageBytes = 256 // less has no room for an IDENTIFY
+	maxMessageBytes = 64 << 20
+	maxQueueBytes   = 1 << 30
+	// envelopeBytes is more than the hub ever adds to a message: an id, the sender, and the frame's header.
+	envelopeBytes  = 1 << 10
+	maxLoops       = 256
+	maxConnections = 1 << 24
+	minDuration    = 10 * time.Millisecond
+	maxDuration    = 24 * time.Hour
+	maxNameBytes   = 128
+)
+
+// ServiceTypes are the values of --enable: the service types beside service, which is always there.
+var ServiceTypes = []string{"team", "echo", "fleet"}
+
+var (
+	redisPrefix = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
+	hostSyntax  = regexp.MustCompile(`^[A-Za-z0-9_.-]*$`)
+)
+
+// Validate tells everything that is wrong with the settings, and with the environment and the file that they were read
+// from, as an [InvalidError]. It reads no file. kong calls it by itself after parsing.
+func (s *Serve) Validate() error {
+	v := validation{s: s, problems: slices.Clone(s.problems)}
+	v.listeners()
+	v.origins()
+	v.tokens()
+	v.cluster()
+	v.limits()
+	v.logging()
+	return v.err()
+}
+
+type validation struct {
+	problems
+	s *Serve
+}
+
+// addf adds a problem of the setting, at the place it comes from.
+func (v *validation) addf(setting, format string, args ...any) {
+	where, what := v.s.place(setting)
+	v.problems.addf(where, what+format, args...)
+}
+
+// place returns where a setting comes from, and what has to precede a text about it there: in a file the name.
+func (s *Serve) place(setting string) (where, what string) {
+	where = s.origins[setting]
+	switch {
+	case where == "":
+		where = "--" + setting
+	case where != "--"+setting && where != EnvName(setting):
+		what = setting + ": "
+	}
+	return where, what
+}
+
+// Origin returns where a setting, given by the name of its flag, comes from: the flag (--listen), the environment
+// variable (MASTERSOCKET_LISTEN), the file and the line (hub.yaml:3), or "default".
+func (s *Serve) Origin(setting string) string {
+	if where := s.origins[setting]; where != "" {
+		return where
+	}
+	return "default"
+}
+
+func (v *validation) listeners() {
+	listeners := []struct {
+		setting string
+		address Address
+	}{{"listen", v.s.Listen}, {"tcp-listen", v.s.TCPListen}, {"admin-listen", v.s.AdminListen}}
+	if v.s.Listen == "" && v.s.TCPListen == "" {
+		v.addf("listen", "the hub would have no address for clients; write one, such as :42069")
+	}
+	for i, l := range listeners {
+		if l.address == "" {
+			continue
+		}
+		if wrong := checkAddress(string(l.address)); wrong != "" {
+			v.addf(l.setting, "%q %s", l.address, wrong)
+			continue
+		}
+		for _, other := range listeners[:i] {
+			if overlap(string(l.address), string(other.address)) {
+				v.addf(l.setting, "%q is taken by %s (%q); choose another port", l.address, other.setting, other.address)
+			}
+		}
+	}
+	for _, service := range v.s.Enable {
+		if !slices.Contains(ServiceTypes, service) {
+			v.addf("enable", "there is no service type %q%s; there are %s", service,
+				suggest(service, ServiceTypes), strings.Join(ServiceTypes, ", "))
+		}
+	}
+}
+
+// checkAddress returns what is wrong with an address to listen at, or nothing.
+func checkAddress(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "is not an address; write host:port, such as :42069, 127.0.0.1:42069 or [::1]:42069"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return "has no valid port; write a number from 0 to 65535, where 0 takes any free one"
+	}
+	if !hostSyntax.MatchString(host) && !strings.Contains(host, ":") {
+		return "has no valid host; write a name, an IP address, or nothing for every interface"
+	}
+	return ""
+}
+
+// overlap tells whether two addresses can't both be listened at.
+func overlap(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	return errA == nil && errB == nil && portA == portB && portA != "0" && (hostA == hostB || hostA == "" || hostB == "")
+}
+
+func (v *validation) origins() {
+	for _, origin := range v.s.AllowedOrigins {
+		if wrong := checkOrigin(origin); wrong != "" {
+			v.addf("allowed-origins", "%q %s", origin, wrong)
+		}
+	}
+}
+
+// checkOrigin returns what is wrong with an allowed origin, or nothing.
+func checkOrigin(origin string) string {
+	if origin == "*" || origin == "null" {
+		return ""
+	}
+	scheme, rest, ok := strings.Cut(strings.ToLower(origin), "://")
+	switch {
+	case !ok:
+		return "is not an origin; write scheme://host, such as https://app.example.com, or * for all"
+	case strings.ContainsAny(rest, "/?#"):
+		return "is more than an origin; leave out the slash behind the host and what follows"
+	case scheme == "ws" || scheme == "wss":
+		return "is the address of a socket; write that of the page, with http or https"
+	}
+	host := strings.TrimPrefix(rest, "*.")
+	u, err := url.Parse(scheme + "://" + host)
+	if err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(u.Host, "* ") {
+		return "is not an origin; write scheme://host[:port], or https://*.example.com for all hosts below a domain"
+	}
+	return ""
+}
+
+func (v *validation) tokens() {
+	if v.s.Token == "" {
+		return
+	}
+	if err := auth.CheckToken(v.s.Token.Reveal()); err != nil {
+		v.addf("token", "%v; choose another", err)
+	}
+}
+
+func (v *validation) cluster() {
+	if v.s.Redis != "" {
+		if wrong := checkRedis(v.s.Redis.Reveal()); wrong != "" {
+			v.addf("redis", "%s", wrong)
+		}
+	}
+	if !redisPrefix.MatchString(v.s.RedisPrefix) {
+		v.addf("redis-prefix", "%q can't begin the name of a channel; write 1 to 64 letters, digits, or any of _ . : -",
+			v.s.RedisPrefix)
+	}
+	if wrong := checkName(v.s.Node); wrong != "" {
+		v.addf("node", "%q %s", v.s.Node, wrong)
+	}
+}
+
+// checkRedis returns what is wrong with the URL, or nothing. It doesn't repeat the URL, which may have a password.
+func checkRedis(text string) string {
+	const form = "write redis://host:6379/0, rediss://host:6379/0 for TLS, or unix:///path/to/socket"
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return "the URL can't be read; " + form + "; special characters of a password have to be percent-encoded"
+	case u.Scheme != "unix" && !strings.HasPrefix(u.Scheme, "redis"):
+		return "the URL does not begin with a scheme for Redis; " + form
+	case u.Scheme != "unix" && u.Host == "":
+		return "the URL has no host; " + form
+	case u.Scheme == "unix" && u.Path == "":
+		return "the URL has no path; " + form
+	}
+	return ""
+}
+
+// checkName returns what is wrong with the name of an instance, or nothing.
+func checkName(name string) string {
+	if name == "" || len(name) > maxNameBytes || !utf8.ValidString(name) ||
+		strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "is no name for an instance; write 1 to 128 bytes of printable text"
+	}
+	return ""
+}
+
+func (v *validation) limits() {
+	v.between("loops", int64(v.s.Loops), 0, maxLoops)
+	v.between("max-connections", int64(v.s.MaxConnections), 0, maxConnections)
+	v.size("max-message-bytes", v.s.MaxMessageBytes, minMessageBytes, maxMessageBytes)
+	v.size("send-queue-bytes", v.s.SendQueueBytes, minMessageBytes+envelopeBytes, maxQueueBytes)
+	if least := v.s.MaxMessageBytes + envelopeBytes; v.s.SendQueueBytes < least && v.s.MaxMessageBytes <= maxMessageBytes {
+		v.addf("send-queue-bytes", "%v has no room for one message of max-message-bytes (%v); write %v or more",
+			v.s.SendQueueBytes, v.s.MaxMessageBytes, least)
+	}
+	v.duration("write-timeout", v.s.WriteTimeout, minDuration)
+	v.duration("identify-timeout", v.s.IdentifyTimeout, minDuration)
+	v.duration("ping-interval", v.s.PingInterval, minDuration)
+	v.duration("drain-timeout", v.s.DrainTimeout, 0)
+}
+
+func (v *validation) between(setting string, n, least, most int64) {
+	if n < least || n > most {
+		v.addf(setting, "%d is out of range; write a number from %d to %d", n, least, most)
+	}
+}
+
+func (v *validation) size(setting string, n, least, most Size) {
+	if n < least || n > most {
+		v.addf(setting, "%v is out of range; write a size from %v to %v", n, least, most)
+	}
+}
+
+func (v *validation) duration(setting string, d, least time.Duration) {
+	if d < least || d > maxDuration {
+		v.addf(setting, "%v is out of range; write a duration from %v to %v", d, least, maxDuration)
+	}
+}
+
+func (v *validation) logging() {
+	if v.s.LogFormat != "text" && v.s.LogFormat != "json" {
+		v.addf("log-format", "%q is not a form of log lines; write text or json", v.s.LogFormat)
+	}
+	if v.s.LogLevel != levelName(v.s.Level()) {
+		v.addf("log-level", "%q is not a level; write debug, info, warn or error", v.s.LogLevel)
+	}
+}
+
+// levelName is the level in the way of --log-level.
+func levelName(level slog.Level) string { return strings.ToLower(level.String()) }

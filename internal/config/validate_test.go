@@ -1,0 +1,216 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// problemsOf returns the problems in err, each cut to the length of the one at the same place in want if it begins so.
+func problemsOf(t *testing.T, err error, want []string) []string {
+	t.Helper()
+	if err == nil {
+		return nil
+	}
+	var invalid *InvalidError
+	if !errors.As(err, &invalid) {
+		t.Fatalf("error %v of type %T, want an InvalidError", err, err)
+	}
+	var got []string
+	for i, p := range invalid.Problems {
+		text := p.String()
+		if i < len(want) && strings.HasPrefix(text, want[i]) {
+			text = want[i]
+		}
+		got = append(got, text)
+	}
+	return got
+}
+
+func TestBadFile(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		content string
+		want    []string // FILE stands for the path
+	}{
+		"unknown":           {"lisen: a:1", []string{`FILE:1: unknown setting "lisen"; did you mean listen?`}},
+		"underscore":        {"\nmax_message_bytes: 1000", []string{`FILE:2: unknown setting "max_message_bytes"; did you mean max-message-bytes?`}},
+		"far from any":      {"color: red", []string{`FILE:1: unknown setting "color"; see`}},
+		"long":              {strings.Repeat("x", 50) + ": red", []string{`FILE:1: unknown setting; see`}},
+		"help":              {"help: true", []string{`FILE:1: unknown setting "help"`}},
+		"config":            {"config: other.yaml", []string{"FILE:1: a file can't name another one"}},
+		"inline tokens":     {"node: a\ntokens: []", []string{"FILE:2: tokens have a file of their own"}},
+		"repeated":          {"node: a\nnode: b", []string{"FILE:2: node is already on line 1"}},
+		"no value":          {"node:", []string{"FILE:1: node: there is no value"}},
+		"mapped":            {"node: {a: b}", []string{"FILE:1: node: the value must be a plain one"}},
+		"list for one":      {"loops: [1]", []string{"FILE:1: loops: the value must be a plain one, such as 0"}},
+		"map in list":       {"enable: [a: b]", []string{"FILE:1: enable: each item of the list must be plain text"}},
+		"duration":          {"ping-interval: 30", []string{`FILE:1: ping-interval: "30" is not a duration; write a number with a unit, such as 30s`}},
+		"size":              {"max-message-bytes: 32k", []string{`FILE:1: max-message-bytes: "32k" is not a size; write`}},
+		"number":            {"loops: few", []string{`FILE:1: loops: "few" is not a whole number`}},
+		"bool":              {"ready-without-broker: maybe", []string{`FILE:1: ready-without-broker: "maybe" is neither true nor false`}},
+		"tab":               {"node: a\n\tb", []string{"FILE:2: not valid YAML: "}},
+		"second document":   {"node: a\n---\nnode: b", []string{"FILE:2: a second YAML document"}},
+		"scalar":            {"hello", []string{"FILE:1: the file must have one setting a line"}},
+		"list":              {"- node: a", []string{"FILE:1: the file must have one setting a line"}},
+		"bare star":         {"allowed-origins: *", []string{"FILE:1: not valid YAML: "}},
+		"list as key":       {"[a]: b", []string{`FILE:1: unknown setting ""`}},
+		"semantic":          {"log-level: loud\nloops: -1", []string{"FILE:2: loops: -1 is out of range", `FILE:1: log-level: "loud" is not a level`}},
+		"both kinds":        {"nod: a\nlog-level: loud", []string{`FILE:1: unknown setting "nod"; did you mean node?`, `FILE:2: log-level: "loud"`}},
+		"too great a file":  {"# " + strings.Repeat("x", maxFileBytes), []string{"FILE: can't read the file with the settings: it has more than 1MiB"}},
+		"token with spaces": {"token: a hush", []string{"FILE:1: token: the token has a space"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := writeFile(t, "hub.yaml", c.content)
+			for i := range c.want {
+				c.want[i] = strings.Replace(c.want[i], "FILE", path, 1)
+			}
+			_, err := parse(nil, "--config", path)
+			if diff := cmp.Diff(c.want, problemsOf(t, err, c.want)); diff != "" {
+				t.Errorf("problems by their beginnings (-want +got):\n%s", diff)
+			}
+			// The same by the command that checks a file, which may find more.
+			checked := problemsOf(t, CheckFile(path), c.want)
+			if diff := cmp.Diff(c.want, checked); diff != "" && name != "too great a file" {
+				t.Errorf("CheckFile (-want +got):\n%s", diff)
+			}
+		})
+	}
+	for _, path := range []string{"/nonexistent/hub.yaml", t.TempDir()} {
+		_, err := parse(nil, "--config", path)
+		want := []string{path + ": can't read the file with the settings: "}
+		if diff := cmp.Diff(want, problemsOf(t, err, want)); diff != "" {
+			t.Errorf("problems (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestBadEnvironment(t *testing.T) {
+	t.Parallel()
+	env := []string{
+		"MASTERSOCKET_LOOPS=few", "MASTERSOCKET_WRITE_TIMEOUT=soon", "MASTERSOCKET_LOG_FORMAT=xml", "MASTERSOCKET_TOKEN=a hush",
+	}
+	_, err := parse(env, "--log-level=loud")
+	want := []string{
+		`MASTERSOCKET_LOOPS: "few" is not a whole number`,
+		`MASTERSOCKET_WRITE_TIMEOUT: "soon" is not a duration`,
+		"MASTERSOCKET_TOKEN: the token has a space",
+		`MASTERSOCKET_LOG_FORMAT: "xml" is not a form`,
+		`--log-level: "loud" is not a level; write debug, info, warn or error`,
+	}
+	if diff := cmp.Diff(want, problemsOf(t, err, want)); diff != "" {
+		t.Errorf("problems by their beginnings (-want +got):\n%s", diff)
+	}
+	if strings.Contains(fmt.Sprint(err), "hush") {
+		t.Errorf("the error repeats the token: %v", err)
+	}
+}
+
+// TestBadFlags: what kong's own types don't refuse, Validate does.
+func TestBadFlags(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		flags string
+		want  []string
+	}{
+		{"--listen=42069", []string{`--listen: "42069" is not an address; write host:port`}},
+		{"--listen=:http", []string{`--listen: ":http" has no valid port`}},
+		{"--listen=:65536", []string{`--listen: ":65536" has no valid port`}},
+		{"--listen=:+80", []string{`--listen: ":+80" has no valid port`}},
+		{"--listen=a/b:80", []string{`--listen: "a/b:80" has no valid host`}},
+		{"--listen=::1:80", []string{`--listen: "::1:80" is not an address`}},
+		{"--listen=off", []string{"--listen: the hub would have no address"}},
+		{"--listen=off --tcp-listen=:1", nil},
+		{"--listen=[::1]:80 --tcp-listen=localhost:80", nil},
+		{"--listen=:0 --tcp-listen=:0 --admin-listen=:0", nil},
+		{"--listen=:80 --tcp-listen=1.2.3.4:80", []string{`--tcp-listen: "1.2.3.4:80" is taken by listen (":80")`}},
+		{"--listen=:42070", []string{`--admin-listen: "127.0.0.1:42070" is taken by listen`}},
+		{"--enable=team,ecko", []string{`--enable: there is no service type "ecko"; did you mean echo?; there are team, echo, fleet`}},
+		{"--allowed-origins=app.example.com", []string{`--allowed-origins: "app.example.com" is not an origin`}},
+		{"--allowed-origins=https://a.b/", []string{`--allowed-origins: "https://a.b/" is more than an origin`}},
+		{"--allowed-origins=wss://a.b", []string{`--allowed-origins: "wss://a.b" is the address of a socket`}},
+		{"--allowed-origins=https://", []string{`--allowed-origins: "https://" is not an origin`}},
+		{"--allowed-origins=https://u@a.b", []string{`--allowed-origins: "https://u@a.b" is not an origin`}},
+		{"--allowed-origins=https://a.*.b", []string{`--allowed-origins: "https://a.*.b" is not an origin`}},
+		{"--allowed-origins=https://a:x", []string{`--allowed-origins: "https://a:x" is not an origin`}},
+		{"--allowed-origins=*,null,https://*.a.b:81,http://[::1]:80", nil},
+		{"--redis=localhost:6379", []string{"--redis: the URL does not begin with a scheme"}},
+		{"--redis=http://a", []string{"--redis: the URL does not begin with a scheme"}},
+		{"--redis=redis:///0", []string{"--redis: the URL has no host"}},
+		{"--redis=unix:", []string{"--redis: the URL has no path"}},
+		{"--redis=redis://u:hush%@a", []string{"--redis: the URL can't be read"}},
+		{"--redis-prefix=", []string{`--redis-prefix: "" can't begin`}},
+		{"--redis-prefix={ms}", []string{`--redis-prefix: "{ms}" can't begin`}},
+		{"--node=", []string{`--node: "" is no name`}},
+		{"--node=a\x1b", []string{`--node: "a\x1b" is no name`}},
+		{"--loops=257", []string{"--loops: 257 is out of range; write a number from 0 to 256"}},
+		{"--max-connections=-1", []string{"--max-connections: -1 is out of range"}},
+		{"--max-message-bytes=255", []string{"--max-message-bytes: 255B is out of range; write a size from 256B to 64MiB"}},
+		{"--max-message-bytes=65MiB", []string{"--max-message-bytes: 65MiB is out of range"}},
+		{"--max-message-bytes=1MiB", []string{"--send-queue-bytes: 1MiB has no room for one message of max-message-bytes (1MiB); write 1025KiB or more"}},
+		{"--max-message-bytes=1MiB --send-queue-bytes=1025KiB", nil},
+		{"--ping-interval=0s", []string{"--ping-interval: 0s is out of range; write a duration from 10ms to 24h0m0s"}},
+		{"--identify-timeout=25h", []string{"--identify-timeout: 25h0m0s is out of range"}},
+		{"--write-timeout=-1s", []string{"--write-timeout: -1s is out of range"}},
+		{"--drain-timeout=0s", nil},
+		{"--log-level=INFO", []string{`--log-level: "INFO" is not a level`}},
+		{"--log-format=", []string{`--log-format: "" is not a form`}},
+	} {
+		t.Run(c.flags, func(t *testing.T) {
+			t.Parallel()
+			_, err := parse(nil, strings.Fields(c.flags)...)
+			if diff := cmp.Diff(c.want, problemsOf(t, err, c.want)); diff != "" {
+				t.Errorf("problems by their beginnings (-want +got):\n%s", diff)
+			}
+			if strings.Contains(fmt.Sprint(err), "hush") {
+				t.Errorf("the error repeats the password: %v", err)
+			}
+		})
+	}
+}
+
+func TestUnknownVariables(t *testing.T) {
+	t.Parallel()
+	s := mustParse(t, []string{
+		"MASTERSOCKET_LISTN=:1", "MASTERSOCKET_COLOR=red", "MASTERSOCKET_NODE=n", "MASTERSOCKET_EMPTY=", "MASTERSOCKETS=1", "LISTEN=x",
+		"MASTERSOCKET_URL=ws://127.0.0.1", // of the client commands
+		// What Kubernetes sets for Services named mastersocket and mastersocket-admin.
+		"MASTERSOCKET_SERVICE_HOST=10.0.0.1", "MASTERSOCKET_SERVICE_PORT=80", "MASTERSOCKET_SERVICE_PORT_WS=80",
+		"MASTERSOCKET_PORT=tcp://10.0.0.1:80", "MASTERSOCKET_PORT_80_TCP=tcp://10.0.0.1:80", "MASTERSOCKET_PORT_80_TCP_PROTO=tcp",
+		"MASTERSOCKET_PORT_80_TCP_PORT=80", "MASTERSOCKET_PORT_80_TCP_ADDR=10.0.0.1", "MASTERSOCKET_ADMIN_SERVICE_HOST=10.0.0.2",
+		"MASTERSOCKET_ADMIN_PORT_81_UDP_ADDR=10.0.0.2", "MASTERSOCKET_ADMIN_SERVICE_PORT=81",
+	})
+	want := []string{
+		"MASTERSOCKET_COLOR: no setting has this name, so the variable has no effect",
+		"MASTERSOCKET_LISTN: no setting has this name, so the variable has no effect; did you mean MASTERSOCKET_LISTEN?",
+	}
+	if diff := cmp.Diff(want, s.Warnings()); diff != "" {
+		t.Errorf("Warnings (-want +got):\n%s", diff)
+	}
+	// No setting may be taken for one of Kubernetes's.
+	for _, name := range settingNames() {
+		if foreign(EnvName(name)) {
+			t.Errorf("%s looks like a variable of Kubernetes", EnvName(name))
+		}
+	}
+}
+
+func TestSuggest(t *testing.T) {
+	t.Parallel()
+	names := []string{"listen", "loops", "node"}
+	for name, want := range map[string]string{
+		"lisen": "listen", "listten": "listen", "nodes": "node", "lops": "loops", "xxxx": "", "": "",
+	} {
+		if got := suggest(name, names); !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("suggest(%q) = %q, want %q", name, got, want)
+		}
+	}
+	if !slices.IsSorted(names) {
+		t.Error("suggest changed its list")
+	}
+}
