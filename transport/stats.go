@@ -77,6 +77,15 @@ type Stats struct {
 	Gated    bool              // nothing is read from clients at the moment
 }
 
+// Open returns the number of connections, those still shaking hands or closing included.
+func (s *Stats) Open() int {
+	n := 0
+	for _, l := range s.Loops {
+		n += l.Connections
+	}
+	return n
+}
+
 // Stats returns the server's counts. Any goroutine may call it.
 func (s *Server) Stats() Stats {
 	st := Stats{Accepted: s.accepted.Load(), Refusals: make(map[string]uint64), Gated: s.gate.Closed()}
