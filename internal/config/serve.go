@@ -17,7 +17,7 @@ import (
 
 // Serve has the settings of the hub. Its zero value is not of use: parse it with kong.
 type Serve struct {
-	Config string `group:"Configuration" placeholder:"FILE" help:"YAML file with settings, one key for each flag (max-message-bytes: 32KiB). Flags and environment variables overrule it. Check it with: mastersocket config check FILE."`
+	Config string `group:"Configuration" placeholder:"FILE" help:"YAML file with settings, one key for each flag (max-message-bytes: 32KiB). Environment variables (MASTERSOCKET_MAX_MESSAGE_BYTES=32KiB) overrule the file, and flags overrule both. Check it with: mastersocket config check FILE."`
 
 	Listen      Address  `group:"Listeners" default:":42069" help:"Address for WebSocket clients (host:port; without a host: every interface)."`
 	TCPListen   Address  `name:"tcp-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for clients that speak the same JSON over plain TCP. Without it there is none."`
