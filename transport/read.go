@@ -132,7 +132,7 @@ func (l *Loop) answer(c *Conn, r *Request, err error) *Rejection {
 	if reject = checkUpgrade(r, l.srv.opts.Origins); reject != nil {
 		return reject
 	}
-	b := AllocBuffer(acceptRoom)
+	b := AllocBuffer(maxAccept)
 	b.sealRaw(appendAccept(b.Room(), r))
 	c.enqueue(b)
 	b.Release()
@@ -166,11 +166,8 @@ func (l *Loop) reject(c *Conn, why *Rejection, r *Request) {
 	c.startClosing()
 }
 
-// Room for the answers to a handshake: a 101, and a refusal without its own line and fields.
-const (
-	acceptRoom  = 192
-	maxResponse = 320
-)
+// maxResponse is the size of a refusal without its own line and fields.
+const maxResponse = 320
 
 // feedFrame handles one frame, or keeps the part of one that arrived. It returns what follows.
 func (l *Loop) feedFrame(c *Conn, p []byte) []byte {

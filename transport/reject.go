@@ -1,0 +1,76 @@
+package transport
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Rejection is an answer to a request that does not become a connection.
+type Rejection struct {
+	Cause  string // names it in metrics; one of a fixed set
+	Status int    // of HTTP
+	Line   string // one sentence for whoever reads the answer; it repeats nothing of the request
+	fields string // further header lines, each with its CRLF
+}
+
+// Error implements error.
+func (rej *Rejection) Error() string {
+	return "handshake refused with " + strconv.Itoa(rej.Status) + ": " + rej.Line
+}
+
+// whatThisIs answers somebody who came with a browser or curl.
+const whatThisIs = "mastersocket hub: connect with a WebSocket client; see the protocol documentation"
+
+// upgradeFields are what RFC 9110 §15.5.22 and RFC 6455 §4.4 want of a 426.
+const upgradeFields = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+
+// Every reason to refuse a handshake.
+var (
+	rejectRequestLine  = &Rejection{Cause: "request_line", Status: 400, Line: "the request line is not that of an HTTP/1.1 request"}
+	rejectHTTPVersion  = &Rejection{Cause: "http_version", Status: 505, Line: "only HTTP/1.1 is spoken here"}
+	rejectLineEnd      = &Rejection{Cause: "line_end", Status: 400, Line: "a line of the request does not end with CRLF"}
+	rejectTarget       = &Rejection{Cause: "target", Status: 400, Line: "the request target is not a valid path or http URL"}
+	rejectField        = &Rejection{Cause: "header_field", Status: 400, Line: "a header line is malformed"}
+	rejectDuplicate    = &Rejection{Cause: "duplicate_field", Status: 400, Line: "a header field that may come once came twice"}
+	rejectHost         = &Rejection{Cause: "host", Status: 400, Line: "exactly one valid Host header field is needed, equal to that of the target"}
+	rejectFraming      = &Rejection{Cause: "framing", Status: 400, Line: "the request says contradictory things about its length"}
+	rejectHeadTooLarge = &Rejection{Cause: "head_too_large", Status: 431, Line: "the request line and header fields are larger than 16 KiB"}
+	rejectNotFound     = &Rejection{Cause: "not_found", Status: 404, Line: "nothing is served at this path"}
+	rejectMethod       = &Rejection{Cause: "method", Status: 405, Line: "a WebSocket handshake is a GET request", fields: "Allow: GET\r\n"}
+	rejectBody         = &Rejection{Cause: "body", Status: 400, Line: "a WebSocket handshake has no body"}
+	rejectNoUpgrade    = &Rejection{Cause: "no_upgrade", Status: 426, Line: whatThisIs, fields: upgradeFields}
+	rejectVersion      = &Rejection{Cause: "websocket_version", Status: 426, Line: whatThisIs + " (Sec-WebSocket-Version must be 13)", fields: upgradeFields}
+	rejectKey          = &Rejection{Cause: "websocket_key", Status: 400, Line: "Sec-WebSocket-Key is not the base64 form of 16 bytes"}
+	rejectTokenInURL   = &Rejection{Cause: "token_in_url", Status: 400, Line: "a URL is no place for a token: connect without it and send it in IDENTIFY"}
+	rejectOrigin       = &Rejection{Cause: "origin", Status: 403, Line: "pages of this origin may not connect; an operator can allow it with --allowed-origins"}
+)
+
+// rejections lists them, so that each can be counted from the start.
+var rejections = []*Rejection{
+	rejectRequestLine, rejectHTTPVersion, rejectLineEnd, rejectTarget, rejectField, rejectDuplicate, rejectHost,
+	rejectFraming, rejectHeadTooLarge, rejectNotFound, rejectMethod, rejectBody, rejectNoUpgrade, rejectVersion,
+	rejectKey, rejectTokenInURL, rejectOrigin,
+}
+
+// appendResponse appends a whole HTTP/1.1 response: at most 320 bytes, the line and the fields of rej aside. The
+// connection is to be closed behind it. r is the request that is refused; where it could not be parsed, whatever parseRequest left in it.
+func appendResponse(dst []byte, rej *Rejection, r *Request, now time.Time) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(rej.Status), 10)
+	dst = append(append(dst, ' '), http.StatusText(rej.Status)...)
+	dst = append(dst, "\r\nDate: "...)
+	dst = now.UTC().AppendFormat(dst, http.TimeFormat)
+	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(rej.Line)+1), 10)
+	dst = append(append(dst, "\r\n"...), rej.fields...)
+	if rej.Status == http.StatusUpgradeRequired {
+		dst = append(dst, "Connection: Upgrade, close\r\n\r\n"...)
+	} else {
+		dst = append(dst, "Connection: close\r\n\r\n"...)
+	}
+	if string(r.Method) == http.MethodHead { // RFC 9110 §9.3.2
+		return dst
+	}
+	return append(append(dst, rej.Line...), '\n')
+}
