@@ -1,0 +1,133 @@
+package hub
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mastersocket/mastersocket/broker"
+)
+
+// rawPeer is a client on a blocking descriptor, which allocates nothing while it sends and receives.
+type rawPeer struct {
+	t   testing.TB
+	fd  int
+	buf [4096]byte
+}
+
+func newRawPeer(t testing.TB, addr string) *rawPeer {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := conn.(*net.TCPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close() // file is a duplicate
+	fd := int(file.Fd())
+	if err := unix.SetNonblock(fd, false); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	p := &rawPeer{t: t, fd: fd}
+	p.write([]byte("GET / HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"))
+	for head := ""; !strings.HasSuffix(head, "\r\n\r\n"); {
+		p.readFull(p.buf[:1])
+		head += string(p.buf[:1])
+	}
+	p.write(maskedText(fmt.Sprintf(`{"op":1,"data":{"token":%q,"group":"load","echo":false}}`, testToken)))
+	if got := string(p.readMessage()); !strings.HasPrefix(got, `{"op":1`) {
+		t.Fatalf("IDENTIFY was answered with %s", got)
+	}
+	return p
+}
+
+// maskedText frames a message as clients do, under a mask of zeros.
+func maskedText(s string) []byte {
+	b := []byte{0x81, 0x80 | 126, 0, 0, 0, 0, 0, 0}
+	binary.BigEndian.PutUint16(b[2:], uint16(len(s)))
+	if len(s) < 126 {
+		b = []byte{0x81, 0x80 | byte(len(s)), 0, 0, 0, 0}
+	}
+	return append(b, s...)
+}
+
+func (p *rawPeer) write(b []byte) {
+	for len(b) > 0 {
+		n, err := unix.Write(p.fd, b)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		b = b[n:]
+	}
+}
+
+func (p *rawPeer) readFull(b []byte) {
+	for len(b) > 0 {
+		n, err := unix.Read(p.fd, b)
+		if err == unix.EINTR {
+			continue
+		}
+		if n <= 0 {
+			p.t.Fatal(io.ErrUnexpectedEOF, err)
+		}
+		b = b[n:]
+	}
+}
+
+// readMessage reads one frame of at most 4 KiB. The result is valid until the next call.
+func (p *rawPeer) readMessage() []byte {
+	p.readFull(p.buf[:2])
+	n := int(p.buf[1])
+	if n == 126 {
+		p.readFull(p.buf[:2])
+		n = int(binary.BigEndian.Uint16(p.buf[:2]))
+	}
+	p.readFull(p.buf[:n])
+	return p.buf[:n]
+}
+
+// TestAllocations shows that a routed EVENT costs no allocation, however many receive it.
+func TestAllocations(t *testing.T) { // not parallel: it counts the allocations of the whole process
+	if raceEnabled {
+		t.Skip("the race detector allocates; make test runs this test without it too")
+	}
+	for _, loops := range []int{1, 2} {
+		for _, tc := range []struct{ name, intent string }{
+			{"GROUP", `{"target":"GROUP","identifier":"load"}`},
+			{"GLOBAL", `{"target":"GLOBAL"}`},
+		} {
+			t.Run(fmt.Sprintf("%s/%d loops", tc.name, loops), func(t *testing.T) {
+				_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Transport.Loops = loops })
+				addr := strings.Trim(strings.TrimPrefix(url, "ws:"), "/")
+				members := make([]*rawPeer, 100)
+				for i := range members {
+					members[i] = newRawPeer(t, addr)
+				}
+				sender := newRawPeer(t, addr)
+				message := maskedText(`{"op":0,"event":"tick","data":{"n":1,"text":"` + strings.Repeat("x", 100) + `"},"intent":` + tc.intent + `}`)
+				round := func() {
+					sender.write(message)
+					for _, p := range members {
+						p.readMessage()
+					}
+				}
+				for range 200 { // pools and queues reach their sizes
+					round()
+				}
+				if n := testing.AllocsPerRun(500, round); n != 0 {
+					t.Errorf("%v allocations for each EVENT to 100 members, want 0", n)
+				}
+			})
+		}
+	}
+}
+
