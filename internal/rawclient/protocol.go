@@ -1,0 +1,223 @@
+package rawclient
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Ops of envelopes.
+const (
+	OpEvent      = 0
+	OpIdentify   = 1
+	OpDisconnect = 2
+	OpPING       = 3
+	OpPONG       = 4
+	OpReply      = 5
+	OpError      = 6
+	OpAck        = 7
+)
+
+// Envelope is a message of the hub.
+type Envelope struct {
+	Op     *int            `json:"op"`
+	ID     string          `json:"id"`
+	Event  string          `json:"event"`
+	Data   json.RawMessage `json:"data"`
+	Intent json.RawMessage `json:"intent"`
+	Sender string          `json:"sender"`
+	Raw    []byte          `json:"-"` // all of it as it arrived
+}
+
+// Is reports whether the envelope has that op.
+func (e Envelope) Is(op int) bool { return e.Op != nil && *e.Op == op }
+
+// String returns the message as it arrived, cut if it is long.
+func (e Envelope) String() string { return fmt.Sprintf("%.300s", e.Raw) }
+
+// Send sends a message: as one text frame on a WebSocket, as it is over TCP.
+func (c *Conn) Send(message string) error {
+	if c.ws {
+		return c.Write(Text(message).Bytes())
+	}
+	return c.Write([]byte(message))
+}
+
+// SendClose begins the closing handshake. End then does not answer the server's close frame, which is the answer.
+func (c *Conn) SendClose(code int, reason string) error {
+	c.closed = true
+	return c.Write(Closing(code, reason).Bytes())
+}
+
+// Receive reads the next message of the hub. On a WebSocket it answers pings on the way; the connection's end is an
+// error: io.EOF, ErrReset, ErrTimeout, a *ClosedError for a close frame.
+func (c *Conn) Receive() (Envelope, error) {
+	if !c.ws {
+		return c.receiveLine()
+	}
+	for {
+		op, p, err := c.ReadMessage()
+		switch {
+		case err != nil:
+			return Envelope{}, err
+		case op == OpText:
+			return parseEnvelope(p)
+		case op == OpBinary:
+			return Envelope{}, violation("binary message %.80q", p)
+		case op == OpPing:
+			if err := c.Write(Control(OpPong, string(p)).Bytes()); err != nil {
+				return Envelope{}, err
+			}
+		case op == OpClose:
+			return Envelope{}, closedError(p)
+		}
+	}
+}
+
+// receiveLine reads one JSON value and the newline that the hub ends it with.
+func (c *Conn) receiveLine() (Envelope, error) {
+	c.arm()
+	var line []byte
+	for {
+		part, err := c.br.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			return parseEnvelope(bytes.TrimSuffix(line, []byte("\n")))
+		case err == io.EOF && len(line) > 0:
+			return Envelope{}, violation("the connection ended within %.80q", line)
+		case !errors.Is(err, bufio.ErrBufferFull) || len(line) > maxFrame:
+			return Envelope{}, translate(err)
+		}
+	}
+}
+
+func parseEnvelope(p []byte) (Envelope, error) {
+	e := Envelope{Raw: p}
+	if err := json.Unmarshal(p, &e); err != nil {
+		return e, violation("message %.200q is no envelope: %v", p, err)
+	}
+	if e.Op == nil {
+		return e, violation("message %.200q has no op", p)
+	}
+	return e, nil
+}
+
+// ClosedError is the server's close frame.
+type ClosedError struct {
+	Code   int // 1005 where the frame had none
+	Reason string
+}
+
+// Error returns the code and the reason.
+func (e *ClosedError) Error() string { return fmt.Sprintf("closed with %d %q", e.Code, e.Reason) }
+
+func closedError(p []byte) error {
+	if len(p) < 2 {
+		return &ClosedError{Code: 1005}
+	}
+	return &ClosedError{Code: int(binary.BigEndian.Uint16(p)), Reason: string(p[2:])}
+}
+
+// Identify identifies and returns the client's id. more is added to the IDENTIFY data: empty, or further members with a
+// leading comma.
+func (c *Conn) Identify(token, group, more string) (id string, err error) {
+	err = c.Send(fmt.Sprintf(`{"op":1,"data":{"token":%s,"group":%s%s}}`, quote(token), quote(group), more))
+	if err != nil {
+		return "", fmt.Errorf("identify: %w", err)
+	}
+	e, err := c.Receive()
+	if err != nil {
+		return "", fmt.Errorf("identify: %w", err)
+	}
+	var data struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(e.Data, &data); !e.Is(OpIdentify) || err != nil || data.ID == "" {
+		return "", fmt.Errorf("identify: answered with %v", e)
+	}
+	return data.ID, nil
+}
+
+func quote(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // a string can always be encoded
+	}
+	return string(b)
+}
+
+// Quiet sends a PING and expects its PONG to be the next thing that arrives: the hub answers in order, so nothing was
+// under way to this client before.
+func (c *Conn) Quiet() error {
+	if err := c.Send(`{"op":3}`); err != nil {
+		return fmt.Errorf("ping: %w", err)
+	}
+	e, err := c.Receive()
+	switch {
+	case err != nil:
+		return fmt.Errorf("wait for pong: %w", err)
+	case !e.Is(OpPONG):
+		return fmt.Errorf("wait for pong: got %v", e)
+	}
+	return nil
+}
+
+// End is how a connection was ended by the hub.
+type End struct {
+	Before    []Envelope // messages before the DISCONNECT
+	Said      string     // the DISCONNECT's data; empty if there was none
+	Code      int        // of the close frame: 0 if there was none, 1005 if it had none
+	Reason    string     // of the close frame
+	Transport error      // io.EOF after an orderly close, ErrReset, or ErrTimeout if it stayed open
+}
+
+// String returns the end in one line.
+func (e End) String() string {
+	return fmt.Sprintf("%d messages, DISCONNECT %q, close %d %q, then %v", len(e.Before), e.Said, e.Code, e.Reason, e.Transport)
+}
+
+// End reads until the hub has ended the connection, and answers its close frame unless SendClose was called. What must not be (a message behind
+// DISCONNECT, a frame behind the close frame, anything that ReadFrame refuses) is an error.
+func (c *Conn) End() (End, error) {
+	var end End
+	disconnected := false
+	for {
+		e, err := c.Receive()
+		var closed *ClosedError
+		switch {
+		case errors.As(err, &closed):
+			end.Code, end.Reason = closed.Code, closed.Reason
+			if !c.closed {
+				// The peer may be gone already: then there is nobody left to answer.
+				_ = c.Write(echoClose(closed).Bytes())
+			}
+			continue
+		case err == io.EOF, errors.Is(err, ErrReset), errors.Is(err, ErrTimeout):
+			end.Transport = err
+			return end, nil
+		case err != nil:
+			return end, err
+		case disconnected:
+			return end, violation("message %v behind DISCONNECT", e)
+		case !e.Is(OpDisconnect):
+			end.Before = append(end.Before, e)
+			continue
+		}
+		disconnected = true
+		if err := json.Unmarshal(e.Data, &end.Said); err != nil || end.Said == "" {
+			return end, violation("DISCONNECT %v gives no reason", e)
+		}
+	}
+}
+
+func echoClose(e *ClosedError) Frame {
+	if e.Code == 1005 {
+		return Control(OpClose, "")
+	}
+	return Closing(e.Code, "")
+}
