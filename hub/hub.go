@@ -57,13 +57,13 @@ type fixedMessages struct {
 	disconnect [opcodes.NumReasons]*transport.Buffer
 }
 
-// maxLoops is how many loops a client's id has room for.
-const maxLoops = 256
+// MaxLoops is how many loops a client's id has room for.
+const MaxLoops = 256
 
 // New starts a hub that listens nowhere yet, and joins the cluster. Close ends it.
 func New(ctx context.Context, o Options) (*Hub, error) {
-	if o.Transport.Loops < 1 || o.Transport.Loops > maxLoops {
-		return nil, fmt.Errorf("start hub: %d loops: want 1 to %d", o.Transport.Loops, maxLoops)
+	if o.Transport.Loops < 1 || o.Transport.Loops > MaxLoops {
+		return nil, fmt.Errorf("start hub: %d loops: want 1 to %d", o.Transport.Loops, MaxLoops)
 	}
 	h := &Hub{opts: o, log: o.Log, tokens: o.Tokens, broker: o.Broker, started: time.Now(), random: newRandom()}
 	h.groups = newRegistry(h, o.Transport.Loops)

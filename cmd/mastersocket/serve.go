@@ -169,14 +169,16 @@ func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options
 	}
 	loops := c.Loops
 	if loops == 0 {
-		loops = runtime.GOMAXPROCS(0)
+		loops = min(runtime.GOMAXPROCS(0), hub.MaxLoops)
 	}
 	t := transport.DefaultOptions(loops)
 	t.MaxConnections = c.maxConnections()
 	t.MaxMessageBytes = int(c.MaxMessageBytes)
 	t.SendQueueBytes = int(c.SendQueueBytes)
 	t.WriteTimeout = c.WriteTimeout
-	t.SweepInterval = sweepInterval(c.WriteTimeout, c.IdentifyTimeout, c.PingInterval)
+	t.HandshakeTimeout = c.HandshakeTimeout
+	t.MessageTimeout = c.MessageTimeout
+	t.SweepInterval = sweepInterval(c.WriteTimeout, c.HandshakeTimeout, c.MessageTimeout, c.IdentifyTimeout, c.PingInterval)
 	t.Origins = origins
 	t.Log = ratelog.New(log)
 	return hub.Options{

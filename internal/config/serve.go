@@ -35,14 +35,16 @@ type Serve struct {
 	Node               string `group:"Cluster" placeholder:"NAME" help:"Name of this instance, for operators (default: the host's name)."`
 	ReadyWithoutBroker bool   `group:"Cluster" help:"Stay ready (/readyz) while Redis is away: clients of this instance still reach each other, but nobody else."`
 
-	Loops           int           `group:"Limits" default:"0" help:"Event loops that share the connections; 0: one for each core."`
-	MaxConnections  int           `group:"Limits" default:"0" help:"Connections at the same time; 0: as many as the limit of open files allows."`
-	MaxMessageBytes Size          `group:"Limits" default:"32768" help:"Greatest message of a client in bytes, or with a unit (32KiB)."`
-	SendQueueBytes  Size          `group:"Limits" default:"1048576" help:"Unsent messages that may wait for one client, in bytes or with a unit (1MiB), before it is disconnected as too slow."`
-	WriteTimeout    time.Duration `group:"Limits" default:"30s" help:"How long unsent messages may wait without any progress before the client is disconnected as too slow."`
-	IdentifyTimeout time.Duration `group:"Limits" default:"10s" help:"How long a new client may take to identify itself."`
-	PingInterval    time.Duration `group:"Limits" default:"30s" help:"A client silent for so long gets a ping, and is disconnected if it is silent as long again."`
-	DrainTimeout    time.Duration `group:"Limits" default:"30s" help:"On SIGTERM, the time over which clients are told to reconnect elsewhere; 0: at once."`
+	Loops            int           `group:"Limits" default:"0" help:"Event loops that share the connections; 0: one for each core."`
+	MaxConnections   int           `group:"Limits" default:"0" help:"Connections at the same time; 0: as many as the limit of open files allows."`
+	MaxMessageBytes  Size          `group:"Limits" default:"32768" help:"Greatest message of a client in bytes, or with a unit (32KiB)."`
+	SendQueueBytes   Size          `group:"Limits" default:"1048576" help:"Unsent messages that may wait for one client, in bytes or with a unit (1MiB), before it is disconnected as too slow."`
+	WriteTimeout     time.Duration `group:"Limits" default:"30s" help:"How long unsent messages may wait without any progress before the client is disconnected as too slow."`
+	IdentifyTimeout  time.Duration `group:"Limits" default:"10s" help:"How long a new client may take to identify itself."`
+	HandshakeTimeout time.Duration `group:"Limits" default:"10s" help:"How long a new connection may take to send its whole opening handshake."`
+	MessageTimeout   time.Duration `group:"Limits" default:"30s" help:"How long a client may take from the first to the last byte of a message."`
+	PingInterval     time.Duration `group:"Limits" default:"30s" help:"A client silent for so long gets a ping, and is disconnected if it is silent as long again."`
+	DrainTimeout     time.Duration `group:"Limits" default:"30s" help:"On SIGTERM, the time over which clients are told to reconnect elsewhere; 0: at once."`
 
 	LogFormat string `group:"Logging" default:"text" help:"Form of the log lines on standard error: text or json."`
 	LogLevel  string `group:"Logging" default:"info" help:"Least serious lines to log: debug, info, warn or error."`

@@ -225,6 +225,8 @@ func (v *validation) limits() {
 	}
 	v.duration("write-timeout", v.s.WriteTimeout, minDuration)
 	v.duration("identify-timeout", v.s.IdentifyTimeout, minDuration)
+	v.duration("handshake-timeout", v.s.HandshakeTimeout, minDuration)
+	v.duration("message-timeout", v.s.MessageTimeout, minDuration)
 	v.duration("ping-interval", v.s.PingInterval, minDuration)
 	v.duration("drain-timeout", v.s.DrainTimeout, 0)
 }
