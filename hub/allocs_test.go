@@ -130,4 +130,3 @@ func TestAllocations(t *testing.T) { // not parallel: it counts the allocations 
 		}
 	}
 }
-

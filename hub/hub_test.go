@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"testing"
 	"time"
@@ -135,6 +136,18 @@ func (p *peer) fence() []frame {
 		all = append(all, f)
 	}
 }
+
+// decode parses a message.
+func decode(t testing.TB, typ websocket.MessageType, b []byte) frame {
+	t.Helper()
+	var f frame
+	if err := json.Unmarshal(b, &f); err != nil || typ != websocket.MessageText {
+		t.Errorf("got a message of type %v: %q: %v", typ, b, err)
+	}
+	return f
+}
+
+func closeCode(err error) int { return int(websocket.CloseStatus(err)) }
 
 func TestGroupEvent(t *testing.T) {
 	t.Parallel()

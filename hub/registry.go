@@ -122,11 +122,16 @@ func (g *group) confirmed(err error) {
 	}
 }
 
-// await makes j learn of the subscription. It returns false if the subscription stands already.
+// await makes j learn of the subscription. It returns false if there is nothing to wait for: the subscription stands
+// already, or j has been told that it can't be had.
 func (g *group) await(j *joining) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.state == subscribed {
+	switch g.state {
+	case subscribed:
+		return false
+	case unsubscribed: // it failed since acquire asked for it
+		j.failed.Store(true)
 		return false
 	}
 	g.waiting = append(g.waiting, j)

@@ -1,0 +1,126 @@
+package hub
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/mastersocket/mastersocket/broker"
+)
+
+// slowBroker is a real broker whose confirmations, and whose draws, a test can hold back or bend.
+type slowBroker struct {
+	broker.Broker
+	asked chan func(error) // confirmations that wait for the test; nil: they are not held back
+
+	mu    sync.Mutex
+	draws []broker.NodeID // what Draw returns before it asks the real broker
+}
+
+func (b *slowBroker) Subscribe(group string, confirmed func(error)) {
+	if b.asked == nil {
+		b.Broker.Subscribe(group, confirmed)
+		return
+	}
+	b.Broker.Subscribe(group, func(err error) {
+		b.asked <- func(refusal error) { confirmed(errors.Join(err, refusal)) }
+	})
+}
+
+func (b *slowBroker) Draw(group []byte, own int, random uint64) (broker.NodeID, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.draws) > 0 {
+		id := b.draws[0]
+		b.draws = b.draws[1:]
+		return id, true
+	}
+	return b.Broker.Draw(group, own, random)
+}
+
+func identification(group string) m { return m{"op": 1, "data": m{"token": testToken, "group": group}} }
+
+func TestIdentifyWaitsForTheSubscription(t *testing.T) {
+	t.Parallel()
+	slow := &slowBroker{Broker: broker.NewMemory().Broker(), asked: make(chan func(error), 1)}
+	_, url := startHub(t, slow, nil)
+	p := connect(t, url)
+	p.send(identification("g"))
+	p.send(event("behind", to("GROUP", "g"))) // not lost, and not before the answer
+	confirm := <-slow.asked
+
+	second := connect(t, url) // waits for the same subscription
+	second.send(identification("g"))
+
+	confirm(nil)
+	if f := p.read(); f.Op != 1 {
+		t.Fatalf("got %+v, want the answer to IDENTIFY", f)
+	}
+	if f := p.read(); f.ID != "behind" {
+		t.Fatalf("got %+v, want the event that was sent behind IDENTIFY", f)
+	}
+	if f := second.read(); f.Op != 1 {
+		t.Fatalf("got %+v, want the answer to IDENTIFY", f)
+	}
+	third := identify(t, url, "g", nil) // nothing to wait for any more
+	third.send(event("e", to("GROUP", "g")))
+	if f := third.read(); f.ID != "e" {
+		t.Fatalf("got %+v", f)
+	}
+}
+
+func TestIdentifyWithoutASubscription(t *testing.T) {
+	t.Parallel()
+	slow := &slowBroker{Broker: broker.NewMemory().Broker(), asked: make(chan func(error), 1)}
+	h, url := startHub(t, slow, nil)
+	p := connect(t, url)
+	p.send(identification("g"))
+	(<-slow.asked)(errors.New("the broker is away"))
+	p.wantDisconnect("the subscription failed", "TRY_AGAIN_LATER", 1013)
+
+	left := connect(t, url)
+	left.send(identification("g"))
+	confirm := <-slow.asked
+	_ = left.conn.CloseNow()
+	again := connect(t, url)
+	again.send(identification("g"))
+	confirm(nil)
+	if f := again.read(); f.Op != 1 {
+		t.Fatalf("got %+v", f)
+	}
+	again.send(m{"op": 2})
+	again.wantDisconnect("goodbye", "NO_REASON", 1000)
+	if n := h.groups.everyone.total(); n != 0 {
+		t.Errorf("%d clients are left in the registry", n)
+	}
+}
+
+func TestAnyIsDrawnAgain(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	slow := &slowBroker{Broker: bus.Broker()}
+	_, url := startHub(t, slow, nil)
+	empty, _ := startHub(t, bus.Broker(), nil)
+	sender := identify(t, url, "boss", m{"features": []string{"errors"}})
+	worker := identify(t, url, "work", nil)
+
+	slow.mu.Lock()
+	slow.draws = []broker.NodeID{empty.Node().ID, empty.Node().ID}
+	slow.mu.Unlock()
+	sender.send(event("drawn thrice", to("ANY", "work")))
+	if f := worker.read(); f.ID != "drawn thrice" {
+		t.Fatalf("got %+v", f)
+	}
+
+	// Draws that lead nowhere for good end with an error.
+	slow.mu.Lock()
+	for range maxDraws + 1 {
+		slow.draws = append(slow.draws, empty.Node().ID)
+	}
+	slow.mu.Unlock()
+	sender.send(event("lost", to("ANY", "work")))
+	if f := sender.read(); f.Op != 6 || f.ID != "lost" || f.Data.(m)["code"] != "RECEIVER_GONE" {
+		t.Fatalf("got %+v", f)
+	}
+	expect(t, "the worker", worker)
+}
