@@ -85,9 +85,18 @@ func TestIdentifyWithoutASubscription(t *testing.T) {
 	again := connect(t, url)
 	again.send(identification("g"))
 	confirm(nil)
+	answered := make(chan struct{})
+	go func() { // had the first one gone before the second came, it is subscribed to once more
+		select {
+		case confirm := <-slow.asked:
+			confirm(nil)
+		case <-answered:
+		}
+	}()
 	if f := again.read(); f.Op != 1 {
 		t.Fatalf("got %+v", f)
 	}
+	close(answered)
 	again.send(m{"op": 2})
 	again.wantDisconnect("goodbye", "NO_REASON", 1000)
 	if n := h.groups.everyone.total(); n != 0 {
