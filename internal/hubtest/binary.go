@@ -1,0 +1,77 @@
+//go:build linux
+
+// Package hubtest runs the built mastersocket binary as processes for tests, and drives clients against them.
+//
+// [Binary] builds the binary once for a test program, [Start] runs it on free ports and waits until it listens. A
+// [Client] is a checked client: another WebSocket implementation than the hub's, which records all that it sends and
+// gets in a history. [Workload] sends a mix of messages with many of them, and package history judges the result.
+//
+// All methods may be called from any goroutine unless they say otherwise.
+package hubtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// Environment variables that change what is tested.
+const (
+	// EnvBinary is the path of a mastersocket binary to test in place of one built from the source.
+	EnvBinary = "MASTERSOCKET_TEST_BINARY"
+	// EnvRace, if not empty, has the binary built with the race detector: several times slower and larger.
+	EnvRace = "MASTERSOCKET_TEST_RACE"
+)
+
+// binaryPackage is what Binary builds.
+const binaryPackage = "github.com/mastersocket/mastersocket/cmd/mastersocket"
+
+var built struct {
+	once sync.Once
+	path string
+	dir  string
+	err  error
+}
+
+// Binary returns the path of the mastersocket binary, built on the first call of a test program. A test program that
+// calls it, or Start, should call [Cleanup] at the end of its TestMain.
+func Binary(tb testing.TB) string {
+	tb.Helper()
+	built.once.Do(build)
+	if built.err != nil {
+		tb.Fatalf("hubtest: %v", built.err)
+	}
+	return built.path
+}
+
+// Cleanup removes the binary that was built.
+func Cleanup() {
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir) // what is left in the temporary folder harms nobody
+	}
+}
+
+func build() {
+	if built.path = os.Getenv(EnvBinary); built.path != "" {
+		return
+	}
+	dir, err := os.MkdirTemp("", "mastersocket-test-")
+	if err != nil {
+		built.err = fmt.Errorf("folder for the binary: %w", err)
+		return
+	}
+	built.dir, built.path = dir, filepath.Join(dir, "mastersocket")
+	args := []string{"build", "-o", built.path}
+	if RaceBinary() {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, binaryPackage)...).CombinedOutput(); err != nil {
+		built.err = fmt.Errorf("build the binary: %w\n%s", err, out)
+	}
+}
+
+// RaceBinary reports whether the binary is built with the race detector, so that measures of memory and time are off.
+func RaceBinary() bool { return os.Getenv(EnvRace) != "" }

@@ -1,0 +1,219 @@
+//go:build linux
+
+package hubtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Token is the token of a server that was started without one.
+const Token = "hubtest-token"
+
+// startTimeout is how long a process may take until it listens.
+const startTimeout = 30 * time.Second
+
+// Options says how to run the hub. The zero value runs it alone, with Token.
+type Options struct {
+	Name  string   // of the node and in the test's output
+	Token string   // the shared token; empty means Token, "none" that none is given
+	Flags []string // further flags of serve
+	Env   []string // further environment variables
+	TCP   bool     // whether to listen for plain TCP
+	Redis string   // URL of the Redis through which several hubs are one
+	// Addr is the hub listener's address. Empty means a free port of 127.0.0.1; a restarted hub may want its old one.
+	Addr string
+	// Quiet keeps the log out of a failed test's output.
+	Quiet bool
+}
+
+// Server is a running hub process.
+type Server struct {
+	tb    testing.TB
+	opts  Options
+	cmd   *exec.Cmd
+	log   *logBook
+	ended chan struct{} // closed once the process has ended and its log was read
+	err   error         // what exec.Cmd.Wait returned; valid after ended
+	once  sync.Once
+
+	HubAddr   string // host:port
+	TCPAddr   string // empty if it does not listen for TCP
+	AdminAddr string
+	Token     string
+}
+
+// Start runs a hub and waits until it listens. When the test ends, the process is killed, and its log printed if the
+// test failed.
+func Start(tb testing.TB, o Options) *Server {
+	tb.Helper()
+	s := newServer(tb, o)
+	s.start()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	s.HubAddr = s.listening(ctx, "hub")
+	s.AdminAddr = s.listening(ctx, "admin")
+	if o.TCP {
+		s.TCPAddr = s.listening(ctx, "tcp")
+	}
+	return s
+}
+
+// StartBad runs a hub that is expected to end by itself, and returns its exit code and log.
+func StartBad(tb testing.TB, o Options) (code int, log []string) {
+	tb.Helper()
+	s := newServer(tb, o)
+	s.start()
+	code, ok := s.Wait(startTimeout)
+	if !ok {
+		tb.Fatalf("hubtest: the hub runs, and should have refused to")
+	}
+	return code, s.Log()
+}
+
+func newServer(tb testing.TB, o Options) *Server {
+	s := &Server{tb: tb, opts: o, log: newLogBook(), ended: make(chan struct{}), Token: o.Token}
+	switch o.Token {
+	case "":
+		s.Token = Token
+	case "none":
+		s.Token = ""
+	}
+	return s
+}
+
+func (s *Server) start() {
+	s.tb.Helper()
+	addr := s.opts.Addr
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	args := []string{"serve", "--listen", addr, "--admin-listen", "127.0.0.1:0"}
+	if s.opts.TCP {
+		args = append(args, "--tcp-listen", "127.0.0.1:0")
+	}
+	if s.opts.Redis != "" {
+		args = append(args, "--redis", s.opts.Redis)
+	}
+	if s.opts.Name != "" {
+		args = append(args, "--node", s.opts.Name)
+	}
+	s.cmd = exec.Command(Binary(s.tb), append(args, s.opts.Flags...)...)
+	s.cmd.Env = append(cleanEnv(), s.opts.Env...)
+	if s.Token != "" {
+		s.cmd.Env = append(s.cmd.Env, "MASTERSOCKET_TOKEN="+s.Token)
+	}
+	// A test program that is killed takes its processes with it.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.tb.Fatalf("hubtest: %v", err)
+	}
+	s.cmd.Stdout, s.cmd.Stderr = w, w
+	err = s.cmd.Start()
+	w.Close()
+	if err != nil {
+		r.Close()
+		s.tb.Fatalf("hubtest: start the hub: %v", err)
+	}
+	go s.supervise(r)
+	s.tb.Cleanup(s.finish)
+}
+
+// supervise reads the log to its end and waits for the process.
+func (s *Server) supervise(r *os.File) {
+	s.log.follow(r)
+	r.Close()
+	s.err = s.cmd.Wait()
+	close(s.ended)
+}
+
+// cleanEnv is the environment without settings of the hub.
+func cleanEnv() []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "MASTERSOCKET_") {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+func (s *Server) listening(ctx context.Context, listener string) string {
+	s.tb.Helper()
+	line, err := s.log.wait(ctx, 0, func(l Line) bool { return l["msg"] == "listening" && l["listener"] == listener })
+	if err != nil {
+		s.tb.Fatalf("hubtest: wait for the %s listener: %v\n%s", listener, err, strings.Join(s.Log(), "\n"))
+	}
+	return line["addr"]
+}
+
+// finish ends the process with the test.
+func (s *Server) finish() {
+	s.Kill()
+	for _, line := range s.Log() {
+		if strings.Contains(line, "DATA RACE") || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			s.tb.Errorf("hubtest: the hub %s: %s", s.opts.Name, line)
+		}
+	}
+	if !s.tb.Failed() || s.opts.Quiet {
+		return
+	}
+	log := s.Log()
+	const most = 200
+	cut := max(0, len(log)-most)
+	s.tb.Logf("log of the hub %s (%v), %d earlier lines left out:\n%s", s.opts.Name, s.err, cut, strings.Join(log[cut:], "\n"))
+}
+
+// Kill ends the process at once (SIGKILL) and waits for its end.
+func (s *Server) Kill() {
+	s.once.Do(func() { _ = s.cmd.Process.Kill() }) // an error means that it has ended
+	<-s.ended
+}
+
+// Signal sends the process a signal.
+func (s *Server) Signal(sig syscall.Signal) {
+	s.tb.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.tb.Fatalf("hubtest: signal %v: %v", sig, err)
+	}
+}
+
+// Wait waits until the process has ended by itself and returns its exit code (-1 after a signal). ok is false if it has
+// not ended in time.
+func (s *Server) Wait(timeout time.Duration) (code int, ok bool) {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-s.ended:
+		return s.cmd.ProcessState.ExitCode(), true
+	case <-timer.C:
+		return 0, false
+	}
+}
+
+// Alive reports whether the process runs.
+func (s *Server) Alive() bool {
+	select {
+	case <-s.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// URL returns the address for WebSocket clients.
+func (s *Server) URL() string { return "ws://" + s.HubAddr + "/" }
+
+// AdminURL returns the address of a path of the admin listener.
+func (s *Server) AdminURL(path string) string { return fmt.Sprintf("http://%s%s", s.AdminAddr, path) }
+
+// PID returns the process id.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
