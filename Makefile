@@ -1,0 +1,40 @@
+# make run    the hub, with a token made for this run; no Redis needed
+# make test   everything that CI runs: formatting, vet, staticcheck, unit and end-to-end tests, with a real Redis
+# make lint   formatting, vet and staticcheck alone
+# make fuzz   each fuzz target for FUZZTIME
+# make bench  the benchmarks of the packages
+
+GO       ?= go
+FUZZTIME ?= 60s
+COUNT    ?= 1
+
+.PHONY: run build test lint fuzz bench deps clean
+
+run: build
+	bin/mastersocket serve
+
+build:
+	$(GO) build -trimpath -o bin/mastersocket ./cmd/mastersocket
+
+# The race detector allocates, so the allocation budgets are tested without it.
+test: deps lint
+	$(GO) test -race -count=$(COUNT) -timeout=20m ./...
+	$(GO) test -count=1 -run 'Alloc|Memory' ./...
+
+lint:
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+# What the tests need beside Go. Where it is missing and can be installed, it is.
+deps:
+	@scripts/deps
+
+fuzz:
+	scripts/fuzz $(FUZZTIME)
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+clean:
+	rm -rf bin

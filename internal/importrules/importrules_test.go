@@ -1,0 +1,99 @@
+// Package importrules holds the rule that imports go downward: transport → hub → what serves it, and never back.
+package importrules
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/mastersocket/mastersocket/"
+
+// rules say, for each package of the product, which of its own module it may import. internal/ packages below are
+// helpers that know nothing of the product.
+var rules = map[string]struct {
+	allowed []string
+	why     string
+}{
+	"intent":     {nil, "the vocabulary of everybody else"},
+	"opcodes":    {[]string{"intent"}, "the wire format knows targets, and neither sockets nor clients"},
+	"auth":       {[]string{"intent"}, "a grant is about intents, whoever asks"},
+	"transport":  {nil, "sockets know nothing of what messages mean, so that any service type can use them"},
+	"broker":     {nil, "instances exchange bytes, whatever the hub puts into them"},
+	"hub":        {[]string{"intent", "opcodes", "auth", "transport", "broker"}, "the hub joins the parts, and knows no operator"},
+	"admin":      {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub"}, "operators look at the hub, the hub not at them"},
+	"client":     {[]string{"intent", "opcodes"}, "the SDK must build wherever Go does, without the server"},
+	"internal/":  {[]string{"intent", "auth", "opcodes"}, "helpers stay below the hub; hubtest alone is a client of it"},
+	"cmd/":       {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "admin", "client", "internal/"}, "the top"},
+	"go-redis":   {[]string{"broker"}, "Redis is one way to connect instances, and only broker knows it"},
+	"prometheus": {[]string{"admin"}, "counting is everybody's, publishing the counts is admin's"},
+}
+
+// leaves are helpers that any package may use.
+var leaves = []string{"internal/ratelog"}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// ruleOf returns the key of the rules that a path within the module belongs to.
+func ruleOf(path string) string {
+	for key := range rules {
+		if path == key || strings.HasSuffix(key, "/") && strings.HasPrefix(path, key) {
+			return key
+		}
+	}
+	return ""
+}
+
+func TestImportsGoDownward(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	for _, p := range packages(t) {
+		path := strings.TrimPrefix(p.ImportPath, module)
+		key := ruleOf(path)
+		if key == "" {
+			t.Errorf("%s has no rule: which packages may it import, and why?", path)
+			continue
+		}
+		for _, imported := range p.Imports {
+			checked++
+			switch own := strings.TrimPrefix(imported, module); {
+			case strings.Contains(imported, "/redis/go-redis/") && !slices.Contains(rules["go-redis"].allowed, path):
+				t.Errorf("%s imports go-redis: %s", path, rules["go-redis"].why)
+			case strings.Contains(imported, "/prometheus/") && !slices.Contains(rules["prometheus"].allowed, path):
+				t.Errorf("%s imports prometheus: %s", path, rules["prometheus"].why)
+			case own == imported, slices.Contains(leaves, own), strings.HasPrefix(path, "internal/") && strings.HasPrefix(own, "internal/"):
+			case !slices.Contains(rules[key].allowed, ruleOf(own)):
+				t.Errorf("%s imports %s: %s", path, own, rules[key].why)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no import was checked")
+	}
+}
