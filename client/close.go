@@ -5,11 +5,23 @@ import (
 	"fmt"
 )
 
-// Close ends the Client: it takes no more messages, writes those that it has taken if it is connected, says goodbye to
-// the hub, and lets the running handler finish. What still waits for handlers is dropped. When ctx ends first, the
-// connection is cut instead. Close may be called repeatedly. A handler that calls it, rather than starting a goroutine
-// that does, waits for itself until ctx ends.
+// Close ends the Client in good order: no further handler is called, the one that is running may finish and still send
+// and reply, what was sent before is written, and the hub is told goodbye. What waits for a handler is dropped. When ctx
+// ends first the connection is cut instead, and handlers' contexts end. Close may be called repeatedly. A handler that
+// calls it must pass its own context on, or Close would wait for that handler until ctx ends.
 func (c *Client) Close(ctx context.Context) error {
+	c.quit()
+	var waitFor <-chan struct{} = c.dispatched
+	if ctx.Value(handling{}) == c {
+		waitFor = c.quitting.Done() // which has ended
+	}
+	select {
+	case <-waitFor:
+	case <-ctx.Done():
+		c.kill()
+		<-c.done
+		return fmt.Errorf("close: connection cut, a handler is still running: %w", ctx.Err())
+	}
 	c.close()
 	select {
 	case <-c.done:
@@ -19,10 +31,5 @@ func (c *Client) Close(ctx context.Context) error {
 		return fmt.Errorf("close: connection cut: %w", ctx.Err())
 	}
 	c.kill()
-	select {
-	case <-c.dispatched:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("close: a handler is still running: %w", ctx.Err())
-	}
+	return nil
 }

@@ -21,10 +21,12 @@ const crowdedWait = 5 * time.Second
 type Client struct {
 	opts Options
 
-	life    context.Context // ends when everything must stop at once
-	kill    context.CancelFunc
-	closing context.Context // ends when Close was called: nothing new is taken
-	close   context.CancelFunc
+	life     context.Context // ends when everything must stop at once
+	kill     context.CancelFunc
+	quitting context.Context // ends when Close was called: no further handler is called
+	quit     context.CancelFunc
+	closing  context.Context // ends when Close goes on to the goodbye: nothing more is sent
+	close    context.CancelFunc
 
 	queue   chan *call    // messages to be written, by the writer of the current session
 	inbox   chan delivery // messages and hooks, for dispatch
@@ -60,6 +62,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		ready: make(chan struct{}), done: make(chan struct{}), dispatched: make(chan struct{}),
 	}
 	c.life, c.kill = context.WithCancel(context.Background())
+	c.quitting, c.quit = context.WithCancel(c.life)
 	c.closing, c.close = context.WithCancel(c.life)
 	c.handlers.init(opts.On)
 	go c.run()
@@ -136,7 +139,7 @@ func (c *Client) once(wait *backoff.ExponentialBackOff) error {
 	if time.Since(began) >= c.opts.MaxBackoff {
 		wait.Reset()
 	}
-	if hook := c.opts.OnDisconnect; hook != nil && c.closing.Err() == nil {
+	if hook := c.opts.OnDisconnect; hook != nil && c.quitting.Err() == nil {
 		c.enqueueHook(func() { hook(err) })
 	}
 	return err

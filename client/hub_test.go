@@ -29,6 +29,8 @@ type fakeHub struct {
 	stop  chan struct{}
 	down  atomic.Bool // refuse to be dialed
 
+	serving sync.WaitGroup
+
 	dials  atomic.Int32
 	writes atomic.Int32 // by clients, to the network
 
@@ -51,6 +53,7 @@ func inBubble(t *testing.T, f func(t *testing.T, h *fakeHub)) {
 		close(h.stop)
 		_ = server.Close()
 		wg.Wait()
+		h.serving.Wait()
 	})
 }
 
@@ -93,6 +96,8 @@ func (c *countingConn) Write(p []byte) (int, error) {
 }
 
 func (h *fakeHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.serving.Add(1)
+	defer h.serving.Done()
 	n := int(h.dials.Load())
 	if h.refuse != nil && h.refuse(n, w, r) {
 		return

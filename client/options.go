@@ -15,7 +15,8 @@ import (
 	"github.com/mastersocket/mastersocket/intent"
 )
 
-// Handler takes a message that arrived. Its context ends when the Client is closed. The message is its own to keep.
+// Handler takes a message that arrived. The message is its own to keep. Its context ends when the Client has ended, or
+// when the context of [Client.Close] ended while the handler was running.
 // Handlers are called one at a time; see the package's documentation for what a slow one causes.
 type Handler func(ctx context.Context, m *Message)
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -66,51 +67,55 @@ func (c *Client) On(event string, h Handler) (remove func()) {
 	}
 }
 
+// handling is the key under which a handler's context holds its Client.
+type handling struct{}
+
 // dispatch calls handlers and hooks one after the other until the Client is closed; if it ended by itself, until all
 // that arrived before has been handled.
 func (c *Client) dispatch() {
 	defer close(c.dispatched)
-	defer c.kill()
+	ctx := context.WithValue(c.life, handling{}, c)
 	for {
 		select {
-		case <-c.closing.Done():
+		case <-c.quitting.Done():
 			return
 		default:
 		}
 		select {
 		case d := <-c.inbox:
-			c.handle(d)
-		case <-c.closing.Done():
+			c.handle(ctx, d)
+		case <-c.quitting.Done():
 			return
 		case <-c.done:
-			c.drainInbox()
+			c.drainInbox(ctx)
+			c.kill() // ends the handlers' context
 			return
 		}
 	}
 }
 
-func (c *Client) drainInbox() {
+func (c *Client) drainInbox(ctx context.Context) {
 	for {
 		select {
 		case d := <-c.inbox:
-			c.handle(d)
+			c.handle(ctx, d)
 		default:
 			return
 		}
 	}
 }
 
-func (c *Client) handle(d delivery) {
+func (c *Client) handle(ctx context.Context, d delivery) {
 	if d.hook != nil {
 		d.hook()
 		return
 	}
 	all := c.handlers.of(d.message)
 	for _, h := range all {
-		(*h)(c.closing, d.message)
+		(*h)(ctx, d.message)
 	}
 	if len(all) == 0 && c.opts.OnMessage != nil {
-		c.opts.OnMessage(c.closing, d.message)
+		c.opts.OnMessage(ctx, d.message)
 	}
 }
 
@@ -118,7 +123,7 @@ func (c *Client) handle(d delivery) {
 func (c *Client) enqueue(d delivery) {
 	select {
 	case c.inbox <- d:
-	case <-c.closing.Done():
+	case <-c.quitting.Done():
 	}
 }
 

@@ -1,0 +1,242 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mastersocket/mastersocket/client"
+)
+
+func TestHandlers(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		var p *peer
+		h.serve = func(n int, q *peer) {
+			q.identify(identity)
+			p = q
+			q.event("a", "1") // before Connect returned
+			_, _ = q.next()
+		}
+		var mu sync.Mutex
+		var calls []string
+		note := func(who string) client.Handler {
+			return func(_ context.Context, m *client.Message) {
+				mu.Lock()
+				defer mu.Unlock()
+				calls = append(calls, who+m.Event+string(m.Data))
+			}
+		}
+		o := h.options()
+		o.On = map[string]client.Handler{"a": note("first ")}
+		o.OnMessage = note("other ")
+		c := h.connect(o)
+		defer closeClient(t, c)
+		synctest.Wait()
+		remove := c.On("a", note("second "))
+		p.event("a", "2")
+		p.event("b", "3")
+		synctest.Wait()
+		remove()
+		remove()
+		removeB := c.On("b", note("b "))
+		p.event("a", "4")
+		p.event("b", "5")
+		synctest.Wait()
+		removeB()
+		p.event("b", `{"x" : "ü"}`)
+		synctest.Wait()
+		want := []string{"first a1", "first a2", "second a2", "other b3", "first a4", "b b5", `other b{"x" : "ü"}`}
+		if !slices.Equal(calls, want) {
+			t.Errorf("calls\n%q, want\n%q", calls, want)
+		}
+	})
+}
+
+func TestReply(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		got := make(chan frame, 1)
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			p.send(`{"op":0,"id":"q\"1","event":"ask","data":[1],"extra":true,"sender":%q,"intent":{"target":"ANY"}}`, sender)
+			f, _ := p.next()
+			got <- f
+			_, _ = p.next()
+		}
+		o := h.options()
+		o.On = map[string]client.Handler{"ask": func(ctx context.Context, m *client.Message) {
+			var data []int
+			if err := m.Unmarshal(&data); err != nil || len(data) != 1 || m.Intent != client.Any("") {
+				t.Errorf("message %+v, data %v, %v", m, data, err)
+			}
+			if err := m.Unmarshal(new(string)); err == nil {
+				t.Error("an array was decoded into a string")
+			}
+			want := fmt.Sprintf(`{"op":0,"id":"q\"1","event":"ask","data":[1],"extra":true,"sender":%q,"intent":{"target":"ANY"}}`, sender)
+			if string(m.Raw) != want {
+				t.Errorf("Raw = %s", m.Raw)
+			}
+			if err := m.Reply(ctx, map[string]int{"n": 2}); err != nil {
+				t.Error(err)
+			}
+		}}
+		c := h.connect(o)
+		defer closeClient(t, c)
+		want := `{"op":5,"id":"q\"1","event":"ask","intent":{"target":"DIRECT","identifier":"` + sender + `"},"data":{"n":2}}`
+		if f := <-got; f.raw != want {
+			t.Errorf("reply %s\nwant  %s", f.raw, want)
+		}
+	})
+}
+
+// While a handler is slow nothing is lost: the client stops reading, and lets the hub know that it is alive.
+func TestSlowHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		const n = 20
+		const queued = 4
+		var sent, pongs atomic.Int32
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			var reader sync.WaitGroup
+			reader.Go(func() {
+				for {
+					f, ok := p.next()
+					if !ok {
+						return
+					}
+					if f.Op == 4 {
+						pongs.Add(1)
+					}
+				}
+			})
+			padding := strings.Repeat(" ", 8000) // more than the buffer of coder/websocket takes
+			for i := range n {
+				p.event("e", fmt.Sprint(i)+padding)
+				sent.Add(1)
+			}
+			reader.Wait()
+		}
+		release, got := make(chan struct{}), 0
+		o := h.options()
+		o.ReceiveQueue = queued
+		o.On = map[string]client.Handler{"e": func(_ context.Context, m *client.Message) {
+			<-release
+			if string(m.Data) != fmt.Sprint(got) {
+				t.Errorf("message %d is %s", got, m.Data)
+			}
+			got++
+		}}
+		c := h.connect(o)
+		defer closeClient(t, c)
+		time.Sleep(10 * time.Minute) // on the bubble's clock
+		synctest.Wait()
+		// One is with the handler, some are queued, one is with the reader, and part of one in the buffer.
+		if n := sent.Load(); n != 1+queued+1 || h.dials.Load() != 1 {
+			t.Errorf("%d messages taken over %d connections", n, h.dials.Load())
+		}
+		if n := pongs.Load(); n < 60 {
+			t.Errorf("%d signs of life in 10 minutes, want one each 7.5s", n)
+		}
+		close(release)
+		synctest.Wait()
+		if got != n || h.dials.Load() != 1 {
+			t.Errorf("%d of %d messages arrived over %d connections", got, n, h.dials.Load())
+		}
+	})
+}
+
+// Close lets the running handler finish and reply, and calls no other.
+func TestCloseLetsHandlerFinish(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		var got []frame
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			p.event("e", "1")
+			p.event("e", "2")
+			for {
+				f, ok := p.next()
+				if !ok {
+					return
+				}
+				got = append(got, f)
+			}
+		}
+		calls := 0
+		running := make(chan struct{})
+		o := h.options()
+		o.On = map[string]client.Handler{"e": func(ctx context.Context, m *client.Message) {
+			calls++
+			close(running)
+			time.Sleep(time.Minute)
+			if err := m.Reply(ctx, "done"); err != nil {
+				t.Errorf("Reply: %v", err)
+			}
+		}}
+		c := h.connect(o)
+		<-running
+		began := time.Now()
+		closeClient(t, c)
+		if d := time.Since(began); d != time.Minute || calls != 1 {
+			t.Errorf("Close took %v, %d calls of the handler; want 1m and 1", d, calls)
+		}
+		synctest.Wait()
+		if n := len(got); n < 2 || got[n-2].Op != 5 || got[n-1].Op != 2 {
+			t.Errorf("the hub got %v, want a REPLY and DISCONNECT at the end", got)
+		}
+	})
+}
+
+func TestCloseGivesUpOnHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			p.event("e", "1")
+			_, _ = p.next()
+		}
+		running := make(chan struct{})
+		ended := make(chan error, 1)
+		o := h.options()
+		o.On = map[string]client.Handler{"e": func(ctx context.Context, m *client.Message) {
+			close(running)
+			<-ctx.Done()
+			ended <- m.Reply(context.Background(), nil)
+		}}
+		c := h.connect(o)
+		<-running
+		ctx, cancel := within(time.Second)
+		defer cancel()
+		wantErr(t, "Close with a handler that runs", c.Close(ctx), context.DeadlineExceeded)
+		wantErr(t, "Reply after Close", <-ended, client.ErrClosed)
+		closeClient(t, c)
+	})
+}
+
+func TestCloseInHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			p.event("quit", "1")
+			for ok := true; ok; _, ok = p.next() {
+			}
+		}
+		var c *client.Client
+		connected := make(chan struct{})
+		closed := make(chan error)
+		o := h.options()
+		o.On = map[string]client.Handler{"quit": func(ctx context.Context, m *client.Message) {
+			<-connected
+			closed <- c.Close(ctx)
+		}}
+		c = h.connect(o)
+		close(connected)
+		if err := <-closed; err != nil {
+			t.Errorf("Close in a handler: %v", err)
+		}
+		<-c.Done()
+	})
+}
