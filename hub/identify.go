@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -154,7 +156,10 @@ func (j *joining) finish() {
 	for _, g := range j.groups {
 		h.announce(g)
 	}
-	h.log.Debug("client identified", "client", s.id, "token", s.grant.Name, "group", j.groups[0].name)
+	if ctx := context.Background(); h.log.Enabled(ctx, slog.LevelDebug) {
+		h.log.LogAttrs(ctx, slog.LevelDebug, "client identified", slog.String("client", s.id.String()),
+			slog.String("token", s.grant.Name), slog.String("group", j.groups[0].name))
+	}
 }
 
 // identifiedBytes is the room for the answer to an IDENTIFY without the instance's name.

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -186,5 +187,22 @@ func (s *session) over(r opcodes.Reason) {
 	}
 	s.phase = phaseOver
 	s.shard.count.reasons[r].Add(1)
-	s.shard.hub.log.Debug("client disconnected", "client", s.id, "reason", r)
+	s.logEnd(r)
+}
+
+// logEnd writes who was disconnected and why. What the client or the operator wanted is not worth a line; the rest is
+// worth one a second for each reason.
+func (s *session) logEnd(r opcodes.Reason) {
+	switch r {
+	case opcodes.NoReason, opcodes.ServerRestart:
+		return
+	}
+	attrs := []slog.Attr{slog.Any("address", s.conn.RemoteAddr())}
+	if s.grant != nil {
+		attrs = append(attrs, slog.String("client", s.id.String()), slog.String("token", s.grant.Name))
+	}
+	if s.about != nil {
+		attrs = append(attrs, slog.String("name", s.about.name))
+	}
+	s.shard.hub.opts.Transport.Log.Warn("client disconnected", r.String(), attrs...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -33,8 +34,8 @@ type Options struct {
 
 // Logger takes log lines of which any number may come: it must bound what it writes.
 type Logger interface {
-	// Warn writes a line for a cause, at most one a second for each cause.
-	Warn(cause string)
+	// Warn writes a line, at most one a second for each message and cause.
+	Warn(msg, cause string, attrs ...slog.Attr)
 }
 
 // DefaultOptions returns the options of a server with n loops, without Origins and Log.

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -12,7 +13,7 @@ type cause string
 const (
 	causeFrame            cause = "invalid frame"
 	causeClose            cause = "invalid close frame"
-	causeUTF8             cause = "invalid UTF-8"
+	causeUTF8             cause = "invalid text encoding"
 	causeFragments        cause = "too many fragments"
 	causeUnfinished       cause = "message unfinished for too long"
 	causeHandshakeTimeout cause = "handshake timeout"
@@ -90,7 +91,7 @@ func (s *Stats) Open() int {
 func (s *Server) Stats() Stats {
 	st := Stats{Accepted: s.accepted.Load(), Refusals: make(map[string]uint64), Gated: s.gate.Closed()}
 	for i, c := range causes {
-		st.Refusals[string(c)] = s.refusals[i].Load()
+		st.Refusals[strings.ReplaceAll(string(c), " ", "_")] = s.refusals[i].Load()
 	}
 	for i, r := range rejections {
 		st.Refusals[r.Cause] += s.rejected[i].Load()
@@ -123,7 +124,7 @@ func (s *Server) count(why cause) {
 	for i, c := range causes {
 		if c == why {
 			s.refusals[i].Add(1)
-			s.opts.Log.Warn(string(why))
+			s.opts.Log.Warn("connection refused", string(why))
 		}
 	}
 }
@@ -133,7 +134,7 @@ func (s *Server) countRejection(r *Rejection) {
 	for i, known := range rejections {
 		if known == r {
 			s.rejected[i].Add(1)
-			s.opts.Log.Warn("handshake refused: " + r.Cause)
+			s.opts.Log.Warn("handshake refused", r.Cause)
 			return
 		}
 	}

@@ -3,6 +3,7 @@
 package ratelog
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -18,8 +19,11 @@ type Logger struct {
 	now func() time.Time
 
 	mu     sync.Mutex
-	causes map[string]*cause
+	causes map[key]*cause
 }
+
+// key names a kind of line.
+type key struct{ msg, why string }
 
 // cause is what is known of one cause; guarded by Logger.mu.
 type cause struct {
@@ -29,24 +33,31 @@ type cause struct {
 
 // New returns a Logger that writes to log.
 func New(log *slog.Logger) *Logger {
-	return &Logger{log: log, now: time.Now, causes: make(map[string]*cause)}
+	return &Logger{log: log, now: time.Now, causes: make(map[key]*cause)}
 }
 
-// Warn writes a line for why, unless it wrote one less than a second ago.
-func (l *Logger) Warn(why string) {
-	if skipped, ok := l.admit(why); ok {
-		l.log.Warn(why, "suppressed", skipped)
+// Warn writes the message with the cause and the attributes, unless it wrote a line for the same message and cause less
+// than a second ago.
+func (l *Logger) Warn(msg, why string, attrs ...slog.Attr) {
+	skipped, ok := l.admit(key{msg, why})
+	if !ok {
+		return
 	}
+	attrs = append([]slog.Attr{slog.String("cause", why)}, attrs...)
+	if skipped > 0 {
+		attrs = append(attrs, slog.Int("suppressed", skipped))
+	}
+	l.log.LogAttrs(context.Background(), slog.LevelWarn, msg, attrs...)
 }
 
 // admit reports whether a line may be written now, and how many were left out since the last.
-func (l *Logger) admit(why string) (skipped int, ok bool) {
+func (l *Logger) admit(k key) (skipped int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.causes[why]
+	c := l.causes[k]
 	if c == nil {
 		c = new(cause)
-		l.causes[why] = c
+		l.causes[k] = c
 	}
 	now := l.now()
 	if !c.last.IsZero() && now.Sub(c.last) < interval {
