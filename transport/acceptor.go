@@ -109,7 +109,7 @@ func (a *acceptor) acceptAll() bool {
 		if open >= s.maxFDs {
 			return false
 		}
-		fd, _, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, err := accept(a.fd)
 		switch {
 		case err == nil:
 		case errors.Is(err, unix.EAGAIN):
@@ -129,6 +129,16 @@ func (a *acceptor) acceptAll() bool {
 		}
 	}
 	return true
+}
+
+// accept takes one connection from a listening socket. unix.Accept4 would allocate the client's address each time, which
+// hardly anybody asks for: see Conn.RemoteAddr.
+func accept(fd int) (int, error) {
+	n, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(n), nil
 }
 
 // backOff waits a moment without looking at the listening socket.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/netip"
 
 	"github.com/gobwas/ws"
 )
@@ -31,8 +30,6 @@ var errIncomplete = errors.New("parse request: more bytes are needed")
 // Request is the head of one HTTP/1.1 request. Its slices are views of the buffer that was parsed, valid as long as
 // that is, and must not be written to. A field that the request lacks is nil; one that is there but empty is not.
 type Request struct {
-	RemoteAddr netip.AddrPort // who sent it; set by the listener, untouched by parsing
-
 	Method []byte // case-sensitive
 	Target []byte // as it was sent
 	Path   []byte // begins with a slash; percent-encoded, validly and without control characters
@@ -61,7 +58,7 @@ type Request struct {
 // a request that drips in is not scanned again and again. The error is errIncomplete or a *Rejection, and the same
 // however the bytes were cut into calls. It does not allocate. RFC 9112 §2–§6.
 func parseRequest(b []byte, from int, r *Request) (n int, err error) {
-	*r = Request{RemoteAddr: r.RemoteAddr}
+	*r = Request{}
 	if n, err = headEnd(b, from); err != nil {
 		return 0, err
 	}

@@ -38,6 +38,7 @@ type Loop struct {
 	resumed   []Ref
 	spare     []Ref
 	gathered  gathered
+	request   Request // the handshake that is being read
 	hold      *localRef
 	refSeq    uint64
 	freeRefs  []*localRef
@@ -185,7 +186,8 @@ func (l *Loop) adopt(a accepted) {
 	}
 	l.control(unix.EPOLL_CTL_ADD, c)
 	if c.protocol == protocolTCP {
-		r := &Request{}
+		r := &l.request
+		*r = Request{}
 		if reject := l.open(c, a.lis.route(nil), r); reject != nil {
 			l.reject(c, reject, r)
 		}

@@ -101,8 +101,8 @@ func (l *Loop) feedHandshake(c *Conn, p []byte) []byte {
 		}
 		p = c.rx.buf
 	}
-	var r Request
-	n, err := parseRequest(p, from, &r)
+	r := &l.request
+	n, err := parseRequest(p, from, r)
 	if errors.Is(err, errIncomplete) {
 		if c.rx == nil {
 			l.grow(c, p)
@@ -112,8 +112,8 @@ func (l *Loop) feedHandshake(c *Conn, p []byte) []byte {
 	if c.rx != nil {
 		l.takeBuf(c) // p lives on until it is handled
 	}
-	if reject := l.answer(c, &r, err); reject != nil {
-		l.reject(c, reject, &r)
+	if reject := l.answer(c, r, err); reject != nil {
+		l.reject(c, reject, r)
 		return nil
 	}
 	return p[n:]
@@ -141,7 +141,6 @@ func (l *Loop) answer(c *Conn, r *Request, err error) *Rejection {
 
 // open asks the endpoint for a session.
 func (l *Loop) open(c *Conn, e Endpoint, r *Request) *Rejection {
-	r.RemoteAddr = c.RemoteAddr()
 	c.state = stateOpen
 	c.since = l.now
 	s, reject := e.Open(c, r)
