@@ -37,6 +37,7 @@ const (
 	flagPeerDone                     // the peer closed: destroy as soon as all has left
 	flagTrusted                      // its buffers don't count against Options.UntrustedBytes
 	flagExcess                       // beyond Options.MaxConnections
+	flagEndedHere                    // this side closed before the peer did
 )
 
 // Conn is one connection. It belongs to its loop: its methods may be called on the loop's goroutine only, and not after
@@ -178,7 +179,21 @@ func (c *Conn) Close(code ws.StatusCode, reason string, last *Buffer) {
 		c.enqueue(f)
 		f.Release()
 	}
+	if c.flags&flagPeerDone == 0 {
+		c.flags |= flagEndedHere
+	}
 	c.startClosing()
+}
+
+// end says who ended the connection: whoever began to, however it went on. broke is what its descriptor ended with.
+func (c *Conn) end(broke End) End {
+	switch {
+	case c.flags&flagEndedHere != 0:
+		return EndLocal
+	case c.flags&flagPeerDone != 0:
+		return EndPeer
+	}
+	return broke
 }
 
 // Abort is Close for a client that doesn't read: the backlog is dropped, but for a frame that is partly sent.

@@ -225,7 +225,7 @@ func (l *Loop) destroy(c *Conn, end End) {
 	c.state = stateClosing // for the session's last call: it can't send any more
 	if !handshake {
 		if _, none := c.session.(*listener); !none {
-			c.session.Closed(c, end)
+			c.session.Closed(c, c.end(end))
 		}
 	}
 	l.dropRx(c)
