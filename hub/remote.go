@@ -102,9 +102,6 @@ func (r remote) StateChanged(s broker.State) {
 	r.hub.log.Warn("broker unavailable: clients of other instances can't be reached until it is back", "error", s.Err)
 }
 
-// Answer implements broker.Handler.
-func (r remote) Answer([]byte) []byte { return nil }
-
 // shardOf returns the shard of the loop that a client id names, or nil if there is no such loop here.
 func (h *Hub) shardOf(id *uuid.UUID) *shard {
 	if at := locate(id); at.node == h.node.ID && at.loop < len(h.shards) {

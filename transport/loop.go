@@ -252,12 +252,15 @@ func (l *Loop) end() {
 		l.srv.closeFD(a.fd)
 		l.conns.Add(-1)
 	}
-	for slot := uint32(0); int(slot) < len(l.slabs)*slabConns; slot++ {
+	for slot := uint32(0); slot < l.Slots(); slot++ {
 		l.destroy(l.conn(slot), EndLocal)
 	}
 	_ = unix.Close(l.inbox.evfd)
 	_ = unix.Close(l.epfd)
 }
+
+// Slots returns the number of places in the loop's table: those of connections are below it.
+func (l *Loop) Slots() uint32 { return uint32(len(l.slabs) * slabConns) }
 
 // Conn returns the open connection in a slot, or nil. It must be called on the loop's goroutine.
 func (l *Loop) Conn(slot uint32) *Conn {

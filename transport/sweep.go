@@ -14,7 +14,7 @@ const sweepParts = 8
 func (l *Loop) sweep() {
 	step := uint32(max(l.srv.opts.SweepInterval/sweepParts/time.Millisecond, 1))
 	l.nextSweep = l.now + step
-	slots := uint32(len(l.slabs) * slabConns)
+	slots := l.Slots()
 	part := slots/sweepParts + 1
 	for i := uint32(0); i < part && slots > 0; i++ {
 		if l.cursor >= slots {

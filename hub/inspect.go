@@ -1,0 +1,263 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/broker"
+)
+
+// This file answers operators: who is connected, which groups there are, on the whole cluster. Nothing is kept for it.
+// Each instance is asked when somebody wants to know, and what it says is as old as its answer.
+
+// TypeService is the service type of clients of the master socket protocol.
+const TypeService = "service"
+
+// MaxPage is the greatest number of entries in one page of a list.
+const MaxPage = 500
+
+// Client is what operators see of a client.
+type Client struct {
+	ID             uuid.UUID         `json:"id"`
+	Node           string            `json:"node"`
+	Type           string            `json:"type"`
+	Name           string            `json:"name,omitempty"`
+	Version        string            `json:"version,omitempty"`
+	Meta           map[string]string `json:"meta,omitempty"`
+	Groups         []string          `json:"groups"`
+	Address        string            `json:"address,omitempty"`
+	Token          string            `json:"token"` // the token's name
+	ConnectedSince time.Time         `json:"connected_since"`
+	IdleMillis     int64             `json:"idle_ms"`     // since something arrived from it
+	QueueBytes     int               `json:"queue_bytes"` // its unsent backlog
+	MessagesIn     uint64            `json:"messages_in"` // EVENTs and REPLYs from it
+}
+
+// Filter narrows a list of clients; empty fields match all.
+type Filter struct {
+	Group string `json:"group,omitempty"`
+	Type  string `json:"type,omitempty"`
+	Name  string `json:"name,omitempty"`
+	Node  string `json:"node,omitempty"`
+}
+
+// ClientPage is a part of the cluster's clients, in the order of their places.
+type ClientPage struct {
+	Clients []Client
+	Next    string   // cursor of the page that follows; empty for none
+	Missing []string // names of the instances that did not answer in time: their clients are not in the page
+}
+
+// Group is what operators see of a group.
+type Group struct {
+	Name    string         `json:"name"`
+	Members int            `json:"members"`
+	Nodes   map[string]int `json:"nodes"` // members by instance
+}
+
+// GroupPage is a part of the cluster's groups, in the order of their names.
+type GroupPage struct {
+	Groups  []Group
+	Next    string
+	Missing []string
+}
+
+// Errors of the lists.
+var (
+	ErrCursor         = errors.New("invalid cursor")
+	ErrClientNotFound = errors.New("no such client")
+)
+
+// query is what one instance asks another. It travels as JSON, so that instances of two releases understand each other.
+type query struct {
+	Kind   string    `json:"kind"` // queryClients, queryClient, queryGroups
+	Filter Filter    `json:"filter"`
+	After  position  `json:"after"` // queryClients: behind this place
+	Name   string    `json:"name"`  // queryGroups: behind this name
+	ID     uuid.UUID `json:"id"`    // queryClient
+	Limit  int       `json:"limit"`
+}
+
+const (
+	queryClients = "clients"
+	queryClient  = "client"
+	queryGroups  = "groups"
+)
+
+// answer is what an instance says of itself.
+type answer struct {
+	Clients []Client `json:"clients,omitempty"`
+	Groups  []Group  `json:"groups,omitempty"`
+}
+
+// position is a client's place in the order of lists: instance, loop, slot. It stays while the client is connected, so
+// that a client that is there from the first to the last page is on exactly one of them.
+type position struct {
+	Node broker.NodeID `json:"node"`
+	Loop int           `json:"loop"`
+	Slot uint32        `json:"slot"`
+	Set  bool          `json:"set"` // false: before all
+}
+
+func positionOf(id *uuid.UUID) position {
+	at := locate(id)
+	return position{at.node, at.loop, at.slot, true}
+}
+
+func (p position) compare(q position) int {
+	return cmp.Or(cmp.Compare(p.Node, q.Node), cmp.Compare(p.Loop, q.Loop), cmp.Compare(p.Slot, q.Slot))
+}
+
+// behind reports whether p comes after the cursor q.
+func (p position) behind(q position) bool { return !q.Set || p.compare(q) > 0 }
+
+// Clients lists the cluster's clients that match, limit of them at most (1 to MaxPage), behind the cursor of an earlier
+// page, or from the first for an empty one. It waits for other instances until ctx ends. The error is ErrCursor, or
+// ctx's if this instance itself did not answer in time.
+func (h *Hub) Clients(ctx context.Context, f Filter, cursor string, limit int) (ClientPage, error) {
+	q := query{Kind: queryClients, Filter: f, Limit: min(max(limit, 1), MaxPage)}
+	if err := decodeCursor(cursor, &q.After); err != nil {
+		return ClientPage{}, err
+	}
+	var page ClientPage
+	missing, err := h.ask(ctx, q, func(a answer) { page.Clients = append(page.Clients, a.Clients...) })
+	if err != nil {
+		return ClientPage{}, err
+	}
+	page.Missing = missing
+	slices.SortFunc(page.Clients, func(a, b Client) int { return positionOf(&a.ID).compare(positionOf(&b.ID)) })
+	if len(page.Clients) >= q.Limit {
+		page.Clients = page.Clients[:q.Limit]
+		page.Next = encodeCursor(positionOf(&page.Clients[q.Limit-1].ID))
+	}
+	return page, nil
+}
+
+// Client returns the client of that id, wherever it is; ErrClientNotFound if no instance has it. missing names the
+// instances that did not answer.
+func (h *Hub) Client(ctx context.Context, id uuid.UUID) (c Client, missing []string, err error) {
+	found := false
+	missing, err = h.ask(ctx, query{Kind: queryClient, ID: id}, func(a answer) {
+		if len(a.Clients) > 0 {
+			c, found = a.Clients[0], true
+		}
+	})
+	if err == nil && !found {
+		err = ErrClientNotFound
+	}
+	return c, missing, err
+}
+
+// Groups lists the cluster's groups in the order of their names, as Clients does clients.
+func (h *Hub) Groups(ctx context.Context, cursor string, limit int) (GroupPage, error) {
+	q := query{Kind: queryGroups, Limit: min(max(limit, 1), MaxPage)}
+	if err := decodeCursor(cursor, &q.Name); err != nil {
+		return GroupPage{}, err
+	}
+	byName := make(map[string]Group)
+	missing, err := h.ask(ctx, q, func(a answer) {
+		for _, g := range a.Groups {
+			sum, ok := byName[g.Name]
+			if !ok {
+				sum = Group{Name: g.Name, Nodes: make(map[string]int)}
+			}
+			sum.Members += g.Members
+			for node, n := range g.Nodes {
+				sum.Nodes[node] += n
+			}
+			byName[g.Name] = sum
+		}
+	})
+	if err != nil {
+		return GroupPage{}, err
+	}
+	page := GroupPage{Missing: missing}
+	for _, g := range byName {
+		page.Groups = append(page.Groups, g)
+	}
+	slices.SortFunc(page.Groups, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
+	if len(page.Groups) >= q.Limit {
+		// Every instance named its first ones, as many as fit: what is cut off here, and only that, may be incomplete.
+		page.Groups = page.Groups[:q.Limit]
+		page.Next = encodeCursor(page.Groups[q.Limit-1].Name)
+	}
+	return page, nil
+}
+
+// Nodes lists the live instances, this one included, in the order of their names.
+func (h *Hub) Nodes() []broker.Node {
+	nodes := h.broker.Nodes()
+	for i := range nodes {
+		if nodes[i].ID == h.node.ID {
+			nodes[i].Clients = h.groups.everyone.total()
+		}
+	}
+	slices.SortFunc(nodes, func(a, b broker.Node) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return nodes
+}
+
+// ask collects what all instances answer to q.
+func (h *Hub) ask(ctx context.Context, q query, each func(answer)) (missing []string, err error) {
+	own, err := h.inspect(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	each(own)
+	encoded, err := json.Marshal(q)
+	if err != nil {
+		return nil, fmt.Errorf("encode query: %w", err)
+	}
+	names := make(map[broker.NodeID]string)
+	for _, n := range h.broker.Nodes() {
+		names[n.ID] = n.Name
+	}
+	silent, err := h.broker.Gather(ctx, encoded, func(from broker.NodeID, b []byte) {
+		var a answer
+		if json.Unmarshal(b, &a) == nil {
+			each(a)
+			return
+		}
+		missing = append(missing, nodeName(names, from)) // it answered something that this release can't read
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range silent {
+		missing = append(missing, nodeName(names, id))
+	}
+	slices.Sort(missing)
+	return missing, nil
+}
+
+// nodeName returns the name of an instance, or its id if it is not known.
+func nodeName(names map[broker.NodeID]string, id broker.NodeID) string {
+	if name := names[id]; name != "" {
+		return name
+	}
+	return fmt.Sprintf("%08x", uint32(id))
+}
+
+// A cursor is opaque to whoever gets it.
+func encodeCursor(v any) string {
+	b, _ := json.Marshal(v) // a string or a position: always possible
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func decodeCursor(cursor string, v any) error {
+	if cursor == "" {
+		return nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil || json.Unmarshal(b, v) != nil {
+		return fmt.Errorf("%w: %q", ErrCursor, cursor)
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// answerTimeout is how long an instance looks for the answer to another's query.
+const answerTimeout = time.Second
+
+// inspectSlots is how many places a loop looks at before it goes on with its other work.
+const inspectSlots = 512
+
+// Answer implements broker.Handler.
+func (r remote) Answer(encoded []byte) []byte {
+	var q query
+	if err := json.Unmarshal(encoded, &q); err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	a, err := r.hub.inspect(ctx, q)
+	if err != nil {
+		return nil
+	}
+	b, err := json.Marshal(a)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// inspect answers q for this instance.
+func (h *Hub) inspect(ctx context.Context, q query) (answer, error) {
+	q.Limit = min(q.Limit, MaxPage)
+	switch q.Kind {
+	case queryClients:
+		return h.inspectClients(ctx, q)
+	case queryClient:
+		sh := h.shardOf(&q.ID)
+		if sh == nil {
+			return answer{}, nil
+		}
+		clients, err := sh.inspect(ctx, func(i *inspection) {
+			if s := sh.client(&q.ID); s != nil {
+				i.found = append(i.found, s.describe())
+			}
+			i.finished = true
+		})
+		return answer{Clients: clients}, err
+	case queryGroups:
+		return answer{Groups: h.groups.list(q.Name, q.Limit, h.node.Name)}, nil
+	}
+	return answer{}, nil
+}
+
+// inspectClients lists clients loop by loop, which is their order.
+func (h *Hub) inspectClients(ctx context.Context, q query) (answer, error) {
+	var a answer
+	if q.Filter.Node != "" && q.Filter.Node != h.node.Name || q.Filter.Type != "" && q.Filter.Type != TypeService {
+		return a, nil
+	}
+	for _, sh := range h.shards {
+		if last := (position{h.node.ID, sh.index, ^uint32(0), true}); !last.behind(q.After) {
+			continue
+		}
+		first := uint32(0)
+		if here := (position{h.node.ID, sh.index, 0, true}); q.After.Set && here.Node == q.After.Node && here.Loop == q.After.Loop {
+			first = q.After.Slot + 1
+		}
+		limit := q.Limit - len(a.Clients)
+		found, err := sh.inspect(ctx, func(i *inspection) { sh.scanClients(i, &q.Filter, first, limit) })
+		if err != nil {
+			return a, err
+		}
+		if a.Clients = append(a.Clients, found...); len(a.Clients) >= q.Limit {
+			break
+		}
+	}
+	return a, nil
+}
+
+// inspection is a look at the sessions of a loop, a part of them at a time.
+type inspection struct {
+	shard    *shard
+	step     func(*inspection)
+	next     uint32 // the slot to go on with
+	found    []Client
+	finished bool
+	done     chan []Client // has room for the result, so that nobody waits for whoever gave up
+}
+
+// inspect runs step on the shard's loop until it sets finished.
+func (sh *shard) inspect(ctx context.Context, step func(*inspection)) ([]Client, error) {
+	i := &inspection{shard: sh, step: step, done: make(chan []Client, 1)}
+	if !sh.loop.Post(i) {
+		return nil, ErrDraining
+	}
+	select {
+	case found := <-i.done:
+		return found, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Deliver implements transport.Mail.
+func (i *inspection) Deliver(l *transport.Loop) {
+	i.step(i)
+	if i.finished || !l.Post(i) {
+		i.done <- i.found
+	}
+}
+
+// Size implements transport.Mail.
+func (i *inspection) Size() int { return 0 }
+
+// scanClients looks at some slots of the loop, from first on.
+func (sh *shard) scanClients(i *inspection, f *Filter, first uint32, limit int) {
+	slots := sh.loop.Slots()
+	i.next = max(i.next, first)
+	for end := i.next + inspectSlots; i.next < slots && i.next < end && len(i.found) < limit; i.next++ {
+		c := sh.loop.Conn(i.next)
+		if c == nil {
+			continue
+		}
+		if s, ok := c.Session().(*session); ok && s.phase == phaseIdentified && s.matches(f) {
+			i.found = append(i.found, s.describe())
+		}
+	}
+	i.finished = i.next >= slots || len(i.found) >= limit
+}
+
+// matches reports whether the client is one that the filter lets through.
+func (s *session) matches(f *Filter) bool {
+	if f.Name != "" && (s.about == nil || s.about.name != f.Name) {
+		return false
+	}
+	return f.Group == "" || slices.Contains(s.groupNames(), f.Group)
+}
+
+func (s *session) groupNames() []string {
+	names := []string{s.first.group.name}
+	if s.more != nil {
+		for _, p := range *s.more {
+			names = append(names, p.group.name)
+		}
+	}
+	return names
+}
+
+// describe makes what operators see of the client.
+func (s *session) describe() Client {
+	c := Client{
+		ID: s.id, Node: s.shard.hub.node.Name, Type: TypeService, Groups: s.groupNames(), Token: s.grant.Name,
+		ConnectedSince: time.Unix(int64(s.since), 0).UTC(), IdleMillis: s.conn.Idle().Milliseconds(),
+		QueueBytes: s.conn.QueueBytes(), MessagesIn: uint64(s.sent),
+	}
+	if a := s.conn.RemoteAddr(); a.IsValid() {
+		c.Address = a.String()
+	}
+	if s.about != nil {
+		c.Name, c.Version, c.Meta = s.about.name, s.about.version, s.about.meta
+	}
+	return c
+}
+
+// list returns the groups with members here whose names come behind after, in the order of their names.
+func (r *registry) list(after string, limit int, node string) []Group {
+	var all []Group
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.RLock()
+		for name, g := range s.groups {
+			if n := g.total(); n > 0 && name > after {
+				all = append(all, Group{Name: name, Members: n})
+			}
+		}
+		s.RUnlock()
+	}
+	slices.SortFunc(all, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
+	all = all[:min(limit, len(all))]
+	for i := range all {
+		all[i].Nodes = map[string]int{node: all[i].Members}
+	}
+	return all
+}
