@@ -54,7 +54,7 @@ func TestListClientsOfTheCluster(t *testing.T) {
 	var leaving []*peer
 	for i := range 40 {
 		p := identify(t, urls[i%2], fmt.Sprint("g", i%4), m{"name": "svc", "groups": []string{"all"}})
-		if i%5 == 0 {
+		if i%10 == 0 {
 			leaving = append(leaving, p)
 		} else {
 			want[p.id] = true
