@@ -21,7 +21,7 @@ import (
 //	16  to         4  the instance addressed, or zero
 //	20  run        8  the publisher's process: a random number drawn at its start
 //	28  pub        8  the publisher's count of its messages; zero where nothing depends on it
-//	36  chan       8  the publisher's count of its messages to this channel; zero where its counting begins
+//	36  chan       8  the publisher's count of its messages to this channel, from 1; zero: not counted
 //	44  seq        8  the sending client's count
 //	52  sender    16
 //	68  receiver  16
@@ -53,7 +53,7 @@ type frame struct {
 	Message
 	run     uint64 // which process of From published it
 	pubSeq  uint64 // counts From's messages, from 1; zero: not counted
-	chanSeq uint64 // counts From's messages on this channel; zero: counting begins here
+	chanSeq uint64 // counts From's messages on this channel, from 1; zero: not counted
 }
 
 // appendFrame appends f's wire form to dst. It fails only where the group's name is longer than 255 bytes.

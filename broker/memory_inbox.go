@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 )
 
 // The bounds of an instance's inbox on a Bus, in bytes.
@@ -157,9 +156,6 @@ func (m *Memory) answerLoop() {
 		}
 	}
 }
-
-// maxGather bounds a Gather whose ctx has no deadline.
-const maxGather = 30 * time.Second
 
 // Gather implements Broker.
 func (m *Memory) Gather(ctx context.Context, query []byte, each func(NodeID, []byte)) ([]NodeID, error) {

@@ -1,0 +1,224 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// conformSubscribe checks that nothing published after the confirmation is missed, while others publish all the time.
+func conformSubscribe(t *testing.T, newBroker func(testing.TB) Broker) {
+	in := clusterOf(t, 2, newBroker)
+	a, b := in[0], in[1]
+	for i := range 50 {
+		group := []byte{'g', byte('a' + i%5)}
+		first := uint64(i * 10)
+		a.Publish(&Message{Kind: KindGroup, Group: group, Seq: first}, nil) // it may arrive or not
+		b.subscribe(t, string(group))
+		if n, err := a.publish(t, &Message{Kind: KindGroup, Group: group, Seq: first + 1}); n != 1 || err != nil {
+			t.Fatalf("round %d: %d instances, %v", i, n, err)
+		}
+		b.await(t, "the message after the confirmation", func() bool {
+			return slices.ContainsFunc(b.got, func(d delivery) bool { return d.seq == first+1 })
+		})
+		b.Unsubscribe(string(group))
+	}
+	calls := 0
+	for range 3 {
+		b.Subscribe("again", func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			calls++
+		})
+		b.subscribe(t, "again")
+	}
+	if calls != 3 {
+		t.Errorf("%d confirmations of 3 subscriptions", calls)
+	}
+}
+
+// conformResubscribe subscribes again while the channel is being given up.
+func conformResubscribe(t *testing.T, newBroker func(testing.TB) Broker) {
+	in := clusterOf(t, 2, newBroker)
+	a, b := in[0], in[1]
+	for i := range uint64(200) {
+		b.subscribe(t, "g")
+		if n, err := a.publish(t, &Message{Kind: KindGroup, Group: []byte("g"), Seq: i}); n != 1 || err != nil {
+			t.Fatalf("round %d: %d instances, %v", i, n, err)
+		}
+		b.await(t, "the message", func() bool { return len(b.got) > 0 && b.got[len(b.got)-1].seq == i })
+		b.Unsubscribe("g")
+		a.Publish(&Message{Kind: KindGroup, Group: []byte("g"), Seq: 1 << 40}, nil)
+	}
+	if i := slices.IndexFunc(b.deliveries(), func(d delivery) bool { return d.seq == 1<<40 }); i > 0 {
+		t.Logf("a message that was under way when the group was left came at %d", i)
+	}
+	b.Unsubscribe("g")
+	b.Unsubscribe("never subscribed")
+	if r, ok := b.Broker.(*Redis); ok {
+		eventually(t, "the channel to be given up", func() bool { return !r.subs.subscribedTo(KindGroup, []byte("g")) })
+	}
+	eventually(t, "nobody to take the message", func() bool {
+		n, err := a.publish(t, &Message{Kind: KindGroup, Group: []byte("g")})
+		return n == 0 && err == nil
+	})
+}
+
+func conformCounts(t *testing.T, newBroker func(testing.TB) Broker) {
+	in := clusterOf(t, 3, newBroker)
+	a, b, c := in[0], in[1], in[2]
+	drawn := func(from *instance, group string) (NodeID, bool) { return from.Draw([]byte(group), 0, 1) }
+	a.SetMembers("g", 1)
+	a.subscribe(t, "g")
+	for _, n := range []*instance{b, c} {
+		eventually(t, "the first member", func() bool { id, ok := drawn(n, "g"); return ok && id == a.id })
+	}
+	a.SetMembers("g", 0)
+	b.SetMembers("g", 3)
+	b.SetMembers("", 5)
+	eventually(t, "the member to move", func() bool {
+		id, ok := drawn(c, "g")
+		all, ok2 := drawn(c, "")
+		return ok && id == b.id && ok2 && all == b.id
+	})
+	for i := range 2000 {
+		b.SetMembers("many-"+strings.Repeat("x", i%50)+string(rune('a'+i%26)), i%7)
+	}
+	b.SetMembers("last", 1)
+	late := join(t, newBroker(t))
+	for _, n := range []*instance{a, c, late} {
+		eventually(t, "all counts", func() bool { id, ok := drawn(n, "last"); return ok && id == b.id })
+		eventually(t, "the clients", func() bool {
+			i := slices.IndexFunc(n.Nodes(), func(m Node) bool { return m.ID == b.id })
+			return i >= 0 && n.Nodes()[i].Clients == 5
+		})
+	}
+	b.SetMembers("", 0)
+	b.SetMembers("g", 0)
+	for _, n := range []*instance{a, c, late} {
+		eventually(t, "nobody", func() bool { _, ok := drawn(n, "g"); _, ok2 := drawn(n, ""); return !ok && !ok2 })
+	}
+}
+
+// conformDraw compares many draws with the members that each instance has.
+func conformDraw(t *testing.T, newBroker func(testing.TB) Broker) {
+	in := clusterOf(t, 3, newBroker)
+	for _, counts := range [][]int{{1, 2, 5}, {7, 0, 1}, {0, 0, 4}} {
+		for i, n := range counts {
+			in[i].SetMembers("g", n)
+		}
+		for i, n := range in {
+			eventually(t, "the counts", func() bool { return shares(n, counts[i], in, counts) })
+		}
+	}
+	if _, ok := in[0].Draw([]byte("g"), -1, 0); !ok {
+		t.Error("the others were not drawn")
+	}
+}
+
+// shares says whether the draws of n, with own members itself, are distributed as counts.
+func shares(n *instance, own int, in []*instance, counts []int) bool {
+	const draws = 8000
+	total, got := 0, make(map[NodeID]int)
+	for _, k := range counts {
+		total += k
+	}
+	for i := range uint64(draws) {
+		id, ok := n.Draw([]byte("g"), own, i*2654435761)
+		if !ok {
+			return false
+		}
+		got[id]++
+	}
+	for i, k := range counts {
+		if want := draws * k / total; math.Abs(float64(got[in[i].id]-want)) > draws/100 {
+			return false
+		}
+	}
+	return true
+}
+
+func conformGather(t *testing.T, newBroker func(testing.TB) Broker) {
+	in := clusterOf(t, 4, newBroker)
+	hang := make(chan struct{})
+	defer close(hang)
+	big := bytes.Repeat([]byte("0123456789"), 100_000)
+	in[1].answer = func(q []byte) []byte { return append([]byte("one:"), q...) }
+	in[2].answer = func([]byte) []byte { return big }
+	in[3].answer = func(q []byte) []byte {
+		if string(q) == "hang" {
+			<-hang
+		}
+		return nil
+	}
+	gather := func(query string, wait time.Duration) (map[NodeID]string, []NodeID) {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		defer cancel()
+		answers := make(map[NodeID]string)
+		missing, err := in[0].Gather(ctx, []byte(query), func(from NodeID, answer []byte) {
+			if _, twice := answers[from]; twice {
+				t.Errorf("two answers of %d", from)
+			}
+			answers[from] = string(answer)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answers, missing
+	}
+	answers, missing := gather("q", patience)
+	if len(missing) != 0 || len(answers) != 3 || answers[in[1].id] != "one:q" || answers[in[2].id] != string(big) || answers[in[3].id] != "" {
+		t.Errorf("%d answers, missing %v", len(answers), missing)
+	}
+	answers, missing = gather("hang", 300*time.Millisecond)
+	if !slices.Equal(missing, []NodeID{in[3].id}) || len(answers) != 2 {
+		t.Errorf("%d answers, missing %v, want %v", len(answers), missing, in[3].id)
+	}
+}
+
+func conformClose(t *testing.T, newBroker func(testing.TB) Broker) {
+	in := clusterOf(t, 3, newBroker)
+	a, b, c := in[0], in[1], in[2]
+	b.subscribe(t, "g")
+	b.SetMembers("g", 1)
+	for seq := range uint64(100) {
+		b.Publish(&Message{Kind: KindGlobal, Seq: seq}, nil)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := b.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(ctx); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	for _, n := range []*instance{a, c} {
+		n.await(t, "what was published before Close", func() bool { return len(n.got) == 100 })
+		eventually(t, "the instance to be gone", func() bool {
+			_, ok := n.Draw([]byte("g"), 0, 0)
+			return len(n.Nodes()) == 2 && !ok
+		})
+	}
+	if n, err := a.publish(t, &Message{Kind: KindDirect, To: b.id}); n != 0 || err != nil {
+		t.Errorf("to a closed instance: %d, %v", n, err)
+	}
+	if _, err := b.publish(t, &Message{Kind: KindGlobal}); !errors.Is(err, ErrClosed) {
+		t.Errorf("publish after Close: %v", err)
+	}
+	b.Subscribe("h", func(err error) {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("subscribe after Close: %v", err)
+		}
+	})
+	b.Unsubscribe("g")
+	b.SetMembers("g", 4)
+	if _, err := b.Gather(ctx, nil, nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("gather after Close: %v", err)
+	}
+}

@@ -1,0 +1,339 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// link is one set of connections to Redis, which live and die together: for the lease's commands, the subscriber
+// and the publisher. Whatever fails, all are closed and made anew; what was in flight is sent again and what was
+// missed is asked for.
+type link struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	tasks  sync.WaitGroup
+
+	mu    sync.Mutex
+	conns []*redisConn
+}
+
+func newLink(ctx context.Context) *link {
+	l := &link{}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	context.AfterFunc(l.ctx, l.closeConns)
+	return l
+}
+
+// use closes c when the link ends.
+func (l *link) use(c *redisConn) {
+	l.mu.Lock()
+	l.conns = append(l.conns, c)
+	ended := l.ctx.Err() != nil
+	l.mu.Unlock()
+	if ended {
+		c.Close()
+	}
+}
+
+func (l *link) closeConns() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		c.Close()
+	}
+}
+
+// goes runs a task of the link, which ends with it; its error ends the link.
+func (l *link) goes(task func() error) {
+	l.tasks.Go(func() {
+		if err := task(); err != nil {
+			l.cancel(err)
+		}
+	})
+}
+
+// end ends the link, waits for its tasks and returns why it ended.
+func (l *link) end(err error) error {
+	l.cancel(err)
+	l.tasks.Wait()
+	l.closeConns()
+	return context.Cause(l.ctx)
+}
+
+// manage makes links until ctx ends. The result of the first attempt goes to first.
+func (r *Redis) manage(ctx context.Context, first chan<- error) {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = r.opt.ProbeInterval/20, r.opt.ProbeInterval
+	pause.Reset()
+	for ctx.Err() == nil {
+		up, began := false, time.Now()
+		err := r.runLink(ctx, func() {
+			up = true
+			if first != nil {
+				first <- nil
+				first = nil
+			}
+		})
+		if ctx.Err() != nil {
+			break
+		}
+		r.linkEnded(err, up)
+		if first != nil {
+			first <- err
+			first = nil
+		}
+		if up && time.Since(began) > r.opt.ProbeInterval {
+			pause.Reset()
+			continue // at once: it was a connection that broke
+		}
+		wait := pause.NextBackOff()
+		if up {
+			wait = min(wait, r.opt.ProbeInterval/4)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+	if first != nil {
+		first <- ctx.Err()
+	}
+}
+
+// linkEnded tells operators why. A connection that was up and broke makes the broker unavailable only if it was
+// found silent, or stays away: see watch.
+func (r *Redis) linkEnded(err error, wasUp bool) {
+	r.lastError.Store(&err)
+	if !wasUp || errors.Is(err, errSilent) {
+		r.state.setAway(err.Error())
+	}
+	if wasUp {
+		r.log.Warn("connection to Redis lost", "error", err)
+	} else if r.unlogged.Add(1)%32 == 1 {
+		r.log.Warn("no connection to Redis, trying on", "error", err)
+	}
+}
+
+// runLink makes a link, calls up when it works, and returns why it ended.
+func (r *Redis) runLink(ctx context.Context, up func()) error {
+	l := newLink(ctx)
+	r.link.Store(l)
+	err := r.connect(l, up)
+	if err == nil {
+		<-l.ctx.Done()
+	}
+	err = l.end(err)
+	r.link.Store(nil)
+	r.commands.Store(nil)
+	r.state.setLinked(false)
+	r.subs.disconnected()
+	r.pub.requeue()
+	return err
+}
+
+// connect brings l up: lease, subscriptions, what others know, publisher, in this order, as each rests on the former.
+func (r *Redis) connect(l *link, up func()) error {
+	addr, err := r.target.resolve(l.ctx, r.dial, r.names.nodes())
+	if err != nil {
+		return err
+	}
+	commands, err := r.open(l, addr, "lease")
+	if err != nil {
+		return err
+	}
+	if r.target.kind != targetServer {
+		if err := commands.checkMaster(l.ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.leaseRound(l.ctx, commands); err != nil {
+		return err
+	}
+	r.commands.Store(commands)
+	if err := r.connectSubscriber(l, addr); err != nil {
+		return err
+	}
+	if r.links.Add(1) > 1 {
+		r.stats.reconnects.Add(1)
+		r.awaitOthers(l.ctx, commands)
+	}
+	if err := r.connectPublisher(l, addr); err != nil {
+		return err
+	}
+	l.goes(func() error { return r.leaseLoop(l.ctx, commands) })
+	r.awaitCounts(l.ctx)
+	up()
+	r.unlogged.Store(0)
+	r.log.Info("connected to Redis", "address", addr)
+	return nil
+}
+
+func (r *Redis) open(l *link, addr, role string) (*redisConn, error) {
+	c, err := r.dial.dial(l.ctx, addr, role)
+	if err != nil {
+		return nil, err
+	}
+	l.use(c)
+	return c, nil
+}
+
+// connectSubscriber returns once every channel is subscribed.
+func (r *Redis) connectSubscriber(l *link, addr string) error {
+	conn, err := r.open(l, addr, "subscriber")
+	if err != nil {
+		return err
+	}
+	if r.links.Load() > 0 {
+		r.recv.connected(r.peers.keys())
+	}
+	joined := r.subs.connected()
+	l.goes(func() error { return r.receive(conn) })
+	l.goes(func() error { return r.subs.write(l.ctx, conn, r.opt.DialTimeout) })
+	timeout := time.NewTimer(2 * r.opt.DialTimeout)
+	defer timeout.Stop()
+	select {
+	case <-joined:
+		r.recv.joined()
+		return nil
+	case <-timeout.C:
+		return errors.New("subscribe: not confirmed in time")
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
+}
+
+// awaitOthers gives the instances that lost their connections too, as in a restart of Redis, a moment to be
+// subscribed again before this one publishes what waited: it saves them the asking, and makes the counts of
+// receivers right.
+func (r *Redis) awaitOthers(ctx context.Context, c *redisConn) {
+	ctx, cancel := context.WithTimeout(ctx, r.opt.ProbeInterval)
+	defer cancel()
+	for {
+		reply, err := c.client.Do(ctx, "PUBSUB", r.names.subscribers, r.names.global()).Slice()
+		if err != nil || len(reply) < 2 {
+			return // it is only a courtesy; what is wrong with the connection will show
+		}
+		n, _ := strconv.Atoi(fmt.Sprint(reply[1]))
+		if n > len(r.peers.ids()) {
+			return
+		}
+		select {
+		case <-time.After(r.opt.ProbeInterval / 50):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Redis) connectPublisher(l *link, addr string) error {
+	conn, err := r.open(l, addr, "publisher")
+	if err != nil {
+		return err
+	}
+	r.sayHello()
+	r.probes.reset()
+	r.state.setLinked(true)
+	r.probe()
+	l.goes(func() error { return r.write(l.ctx, conn) })
+	l.goes(func() error { return r.readReplies(conn) })
+	return nil
+}
+
+// awaitCounts lets the members of the instances found become known, for a moment.
+func (r *Redis) awaitCounts(ctx context.Context) {
+	timeout := time.NewTimer(r.opt.ProbeInterval / 2)
+	defer timeout.Stop()
+	for {
+		synced, change := r.peers.synced()
+		if synced {
+			return
+		}
+		select {
+		case <-change:
+		case <-timeout.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// write sends what the publisher has until ctx ends.
+func (r *Redis) write(ctx context.Context, conn net.Conn) error {
+	buf := make([]byte, 0, 2*writeBytes)
+	for {
+		r.counts.flushUrgent()
+		buf = r.pub.fill(buf[:0])
+		if len(buf) == 0 {
+			if r.counts.flushUrgent() {
+				continue // it came before fill made the writer known as waiting
+			}
+			select {
+			case <-r.pub.wake:
+				continue
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		if err := conn.SetWriteDeadline(time.Now().Add(r.opt.writeTimeout())); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+		if _, err := conn.Write(buf); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+		if cap(buf) > 1<<20 {
+			buf = make([]byte, 0, 2*writeBytes)
+		}
+	}
+}
+
+// readReplies takes the answers to what was published, until the connection fails.
+func (r *Redis) readReplies(conn net.Conn) error {
+	in := newRespReader(conn, &r.heardReplies)
+	var replies []reply
+	var outcomes []outcome
+	for {
+		n, err := in.number(':')
+		var refused serverError
+		switch {
+		case err == nil:
+		case errors.As(err, &refused) && !refused.passing():
+			err = fmt.Errorf("broker: publish: %w", err)
+		default:
+			return fmt.Errorf("publish: %w", err)
+		}
+		replies = append(replies, reply{n, err})
+		if in.buffered() && len(replies) < 256 {
+			continue
+		}
+		var ok bool
+		if outcomes, ok = r.pub.complete(replies, outcomes[:0]); !ok {
+			return fmt.Errorf("publish: %w: a reply to no command", errProtocol)
+		}
+		report(outcomes)
+		clear(outcomes)
+		replies = replies[:0]
+	}
+}
+
+// passing says whether the same command may succeed later or elsewhere, so that it should be sent again.
+func (e serverError) passing() bool {
+	code, _, _ := strings.Cut(string(e), " ")
+	switch code {
+	case "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "LOADING", "MASTERDOWN", "READONLY", "BUSY":
+		return true
+	}
+	return false
+}
+
+// newNonce draws a number that nobody else has.
+func newNonce() uint64 { return rand.Uint64() | 1 }

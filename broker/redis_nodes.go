@@ -1,0 +1,220 @@
+package broker
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// runDigits is the length of the hexadecimal run that a lease's value begins with, for the scripts to compare.
+const runDigits = 16
+
+// lease is the value of a lease's key, behind the run.
+type lease struct {
+	Name    string    `json:"name,omitempty"`
+	Version string    `json:"version,omitempty"`
+	Started time.Time `json:"started"`
+	Clients int       `json:"clients"`
+	Counts  uint64    `json:"counts"` // version of the member counts
+}
+
+func formatRun(run uint64) string { return fmt.Sprintf("%016x", run) }
+
+func encodeLease(self Node, run, countsVersion uint64, clients int) (string, error) {
+	b, err := json.Marshal(lease{self.Name, self.Version, self.Started, clients, countsVersion})
+	if err != nil {
+		return "", fmt.Errorf("encode lease: %w", err)
+	}
+	return formatRun(run) + string(b), nil
+}
+
+func decodeLease(value []byte) (run uint64, l lease, err error) {
+	if len(value) < runDigits {
+		return 0, l, fmt.Errorf("decode lease: %d bytes", len(value))
+	}
+	if run, err = strconv.ParseUint(string(value[:runDigits]), 16, 64); err != nil {
+		return 0, l, fmt.Errorf("decode lease: %w", err)
+	}
+	if err = json.Unmarshal(value[runDigits:], &l); err != nil {
+		return 0, l, fmt.Errorf("decode lease: %w", err)
+	}
+	return run, l, nil
+}
+
+// peers are the other instances that hold a lease, with their member counts.
+type peers struct {
+	weights *weights
+	now     func() int64
+	retry   int64             // between two requests for the same counts
+	sync    func(node NodeID) // asks node for its counts
+
+	mu     sync.Mutex
+	nodes  map[NodeID]*peer
+	change chan struct{} // closed and replaced when something changed
+}
+
+type peer struct {
+	Node
+	run    uint64
+	counts peerCounts
+	behind int64 // since when the lease has been ahead of counts; zero: it isn't
+}
+
+func newPeers(w *weights, now func() int64, retry time.Duration, sync func(NodeID)) *peers {
+	return &peers{
+		weights: w, now: now, retry: int64(retry), sync: sync,
+		nodes: make(map[NodeID]*peer), change: make(chan struct{}),
+	}
+}
+
+// seen takes a lease, read from its key or from a kindHello, and returns whether the instance is new.
+func (p *peers) seen(id NodeID, value []byte) (added bool, err error) {
+	run, l, err := decodeLease(value)
+	if err != nil {
+		return false, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[id]
+	if added = n == nil || n.run != run; added {
+		n = &peer{run: run}
+		p.nodes[id] = n
+		p.weights.drop(id)
+		p.changed()
+	}
+	n.Node = Node{ID: id, Name: l.Name, Version: l.Version, Started: l.Started, Clients: l.Clients}
+	p.compare(n, l.Counts)
+	return added, nil
+}
+
+// compare asks n for its counts where those known are of another version than its lease says, and not only because
+// the news is still under way. It needs mu.
+func (p *peers) compare(n *peer, version uint64) {
+	now := p.now()
+	switch {
+	case !n.counts.known:
+		p.request(n)
+	case n.counts.version >= version:
+		n.behind = 0
+	case n.behind == 0:
+		n.behind = now
+	case now-n.behind > p.retry:
+		p.request(n)
+	}
+}
+
+func (p *peers) request(n *peer) {
+	now := p.now()
+	if n.counts.askedAt != 0 && now-n.counts.askedAt < p.retry {
+		return
+	}
+	n.counts.askedAt = now
+	p.sync(n.ID)
+}
+
+// delta takes a kindDelta.
+func (p *peers) delta(id NodeID, run uint64, b []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[id]
+	if n == nil || n.run != run {
+		return nil // its lease will be seen soon, and its counts asked for
+	}
+	ok, err := n.counts.delta(p.weights, id, b)
+	if !ok {
+		p.request(n)
+	}
+	return err
+}
+
+// part takes a kindCounts.
+func (p *peers) part(id NodeID, run uint64, b []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[id]
+	if n == nil || n.run != run {
+		return nil
+	}
+	complete, err := n.counts.part(p.weights, id, b)
+	if complete {
+		p.changed()
+	}
+	return err
+}
+
+// remove forgets an instance, and returns whether it was there. A run of zero stands for any.
+func (p *peers) remove(id NodeID, run uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[id]
+	if n == nil || run != 0 && n.run != run {
+		return false
+	}
+	delete(p.nodes, id)
+	p.weights.drop(id)
+	p.changed()
+	return true
+}
+
+func (p *peers) changed() {
+	close(p.change)
+	p.change = make(chan struct{})
+}
+
+func (p *peers) alive(id NodeID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.nodes[id] != nil
+}
+
+// ids lists the instances.
+func (p *peers) ids() []NodeID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ids := make([]NodeID, 0, len(p.nodes))
+	for id := range p.nodes {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (p *peers) keys() []originKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	keys := make([]originKey, 0, len(p.nodes))
+	for id, n := range p.nodes {
+		keys = append(keys, originKey{id, n.run})
+	}
+	return keys
+}
+
+// list describes the instances.
+func (p *peers) list() []Node {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	nodes := make([]Node, 0, len(p.nodes)+1)
+	for id, n := range p.nodes {
+		node := n.Node
+		if n.counts.known {
+			node.Clients = p.weights.count(id, "")
+		}
+		nodes = append(nodes, node)
+	}
+	return nodes
+}
+
+// synced returns whether the counts of all instances are known, and else a channel that is closed at a change.
+func (p *peers) synced() (bool, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range p.nodes {
+		if !n.counts.known {
+			return false, p.change
+		}
+	}
+	return true, nil
+}

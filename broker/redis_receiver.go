@@ -1,0 +1,283 @@
+package broker
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// receiver brings what other instances published to the Handler, each message at most once and in its publisher's
+// order: a message is delivered only if its number is higher than that of every message delivered before from the
+// same publisher. Nothing else decides about order and duplicates, whatever connections broke.
+//
+// When the subscriber's connection was broken, messages may have been missed. On the new one receiver asks each
+// publisher for what it sent since the last message that was delivered. Until the publisher says that this was all,
+// messages that arrive on the channels are held back, as those asked for precede them.
+type receiver struct {
+	self    NodeID
+	now     func() int64
+	handler Handler
+	subs    *subscriptions
+	stats   *counters
+	alive   func(NodeID) bool                     // whether it has a lease
+	ask     func(o *origin, request, last uint64) // sends a kindResume
+	limits  receiverLimits
+
+	mu       sync.Mutex // held during Deliver
+	origins  map[originKey]*origin
+	rejoined int64 // when the last broken connection was replaced; zero: none was
+}
+
+type receiverLimits struct {
+	wait   time.Duration // for what was asked for
+	retry  time.Duration
+	forget time.Duration // after the last message of an instance without a lease
+}
+
+// originKey is one process that publishes. A node id alone could be drawn again.
+type originKey struct {
+	node NodeID
+	run  uint64
+}
+
+// origin is what is known of one publisher. It outlives the lease: a process that was paused may come back and send
+// again what it had no answer to.
+type origin struct {
+	key      originKey
+	last     uint64 // the highest pubSeq that was taken
+	lastAt   int64
+	recovery *recovery
+}
+
+// recovery is the wait for messages that may have been missed.
+type recovery struct {
+	request  uint64
+	asked    bool
+	deadline int64
+	nextAsk  int64
+	held     [][]byte
+	bytes    int
+}
+
+// Bounds of the receiver's memory.
+const (
+	maxOrigins   = 4096
+	maxHeldBytes = 8 << 20 // per publisher
+	rejoinWindow = int64(5 * time.Second)
+)
+
+// data takes a message from its channel. raw is its wire form.
+func (r *receiver) data(f *frame, raw []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := r.origin(f)
+	switch {
+	case f.pubSeq <= o.last:
+		r.stats.duplicates.Add(1)
+	case o.recovery != nil:
+		r.hold(o, raw)
+	default:
+		r.take(o, f)
+	}
+}
+
+// origin finds or makes what is known of f's publisher. One that is heard of first soon after a broken connection
+// may have sent more, which is asked for.
+func (r *receiver) origin(f *frame) *origin {
+	key := originKey{f.From, f.run}
+	o := r.origins[key]
+	if o == nil {
+		o = r.newOrigin(key)
+		if r.rejoined != 0 && r.now()-r.rejoined < rejoinWindow {
+			r.recover(o)
+			r.askFor(o)
+		}
+	}
+	o.lastAt = r.now()
+	return o
+}
+
+func (r *receiver) newOrigin(key originKey) *origin {
+	if len(r.origins) >= maxOrigins {
+		r.forgetOldest()
+	}
+	o := &origin{key: key, lastAt: r.now()}
+	r.origins[key] = o
+	return o
+}
+
+// take delivers a message that is not a duplicate and counts what is missing before it.
+func (r *receiver) take(o *origin, f *frame) {
+	o.last = f.pubSeq
+	sub, want, gen := r.subs.channelOf(f)
+	if sub == nil {
+		return // the last member has left
+	}
+	r.countMissed(o, f, sub, gen)
+	if !want {
+		return
+	}
+	r.stats.received.Add(1)
+	r.handler.Deliver(&f.Message)
+}
+
+func (r *receiver) countMissed(o *origin, f *frame, sub *subscription, gen uint32) {
+	if f.chanSeq == 0 {
+		return
+	}
+	if sub.seen == nil || sub.seenGen != gen {
+		sub.seen, sub.seenGen = make(map[*origin]uint64), gen
+	}
+	if last, ok := sub.seen[o]; ok && f.chanSeq > last+1 {
+		r.stats.missed.Add(f.chanSeq - last - 1)
+	}
+	sub.seen[o] = f.chanSeq
+}
+
+// hold keeps a message back until the recovery has ended.
+func (r *receiver) hold(o *origin, raw []byte) {
+	o.recovery.held = append(o.recovery.held, bytes.Clone(raw))
+	o.recovery.bytes += len(raw)
+	if o.recovery.bytes > maxHeldBytes {
+		r.finish(o)
+	}
+}
+
+// connected is called before the first message of a connection that replaces a broken one; live are the instances
+// that may have published meanwhile.
+func (r *receiver) connected(live []originKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rejoined = r.now()
+	for _, o := range r.origins {
+		o.recovery = nil // what was held will come again
+	}
+	for _, key := range live {
+		o := r.origins[key]
+		if o == nil {
+			o = r.newOrigin(key)
+		}
+		r.recover(o)
+	}
+}
+
+func (r *receiver) recover(o *origin) {
+	o.recovery = &recovery{request: rand.Uint64(), deadline: r.now() + int64(r.limits.wait)}
+}
+
+// joined is called once every channel is subscribed on the new connection: what is sent from now on arrives by
+// itself.
+func (r *receiver) joined() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.origins {
+		if o.recovery != nil {
+			r.askFor(o)
+		}
+	}
+}
+
+func (r *receiver) askFor(o *origin) {
+	now := r.now()
+	if !o.recovery.asked {
+		o.recovery.asked, o.recovery.deadline = true, now+int64(r.limits.wait)
+	}
+	o.recovery.nextAsk = now + int64(r.limits.retry)
+	r.ask(o, o.recovery.request, o.last)
+}
+
+// resent takes a message that was asked for.
+func (r *receiver) resent(from originKey, request uint64, inner *frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := r.origins[from]
+	if o == nil || o.recovery == nil || o.recovery.request != request {
+		return
+	}
+	if inner.pubSeq <= o.last {
+		r.stats.duplicates.Add(1)
+		return
+	}
+	r.stats.recovered.Add(1)
+	r.take(o, inner)
+}
+
+// resumed ends a recovery: everything that was asked for has come, as far as the publisher still had it.
+func (r *receiver) resumed(from originKey, request uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o := r.origins[from]; o != nil && o.recovery != nil && o.recovery.request == request {
+		r.finish(o)
+	}
+}
+
+// finish delivers what was held. Gaps in it are counted as it is taken.
+func (r *receiver) finish(o *origin) {
+	held := o.recovery.held
+	o.recovery = nil
+	var f frame
+	for _, raw := range held {
+		if parseFrame(raw, &f) != nil {
+			continue // not reached: it was parsed before it was held
+		}
+		if f.pubSeq <= o.last {
+			r.stats.duplicates.Add(1)
+			continue
+		}
+		r.take(o, &f)
+	}
+}
+
+// tick asks again, gives up waiting, and forgets.
+func (r *receiver) tick() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	for key, o := range r.origins {
+		if o.recovery != nil {
+			r.tickRecovery(o, now)
+		}
+		if now-o.lastAt > int64(r.limits.forget) && !r.alive(key.node) {
+			r.forget(o)
+		}
+	}
+}
+
+func (r *receiver) tickRecovery(o *origin, now int64) {
+	switch rec := o.recovery; {
+	case now > rec.deadline:
+		r.finish(o)
+	case rec.asked && now > rec.nextAsk:
+		r.askFor(o)
+	}
+}
+
+// gone ends the wait for an instance whose lease ended.
+func (r *receiver) gone(node NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, o := range r.origins {
+		if key.node == node && o.recovery != nil {
+			r.finish(o)
+		}
+	}
+}
+
+// forgetOldest makes room for one more origin.
+func (r *receiver) forgetOldest() {
+	var oldest *origin
+	for _, o := range r.origins {
+		if oldest == nil || o.lastAt < oldest.lastAt {
+			oldest = o
+		}
+	}
+	if oldest != nil {
+		r.forget(oldest)
+	}
+}
+
+func (r *receiver) forget(o *origin) {
+	delete(r.origins, o.key)
+	r.subs.forget(o)
+}

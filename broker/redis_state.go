@@ -1,0 +1,122 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// stateKeeper holds the State and the pressure, and reports both to the Handler from one goroutine.
+type stateKeeper struct {
+	wake chan struct{}
+
+	mu       sync.Mutex
+	state    State
+	pressure bool
+	linked   bool // a link is up, whether or not a probe came back yet
+}
+
+func newStateKeeper() *stateKeeper {
+	return &stateKeeper{
+		wake:  make(chan struct{}, 1),
+		state: State{Since: time.Now(), Err: "not connected yet"},
+	}
+}
+
+func (k *stateKeeper) get() State {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state
+}
+
+// setAvailable notes that a round trip succeeded.
+func (k *stateKeeper) setAvailable() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.state.Available && k.linked {
+		k.state = State{Available: true, Since: time.Now()}
+		k.signal()
+	}
+}
+
+// setAway notes why the broker is not available; a later reason replaces an earlier one.
+func (k *stateKeeper) setAway(why string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.state.Available {
+		k.state.Available, k.state.Since = false, time.Now()
+		k.signal()
+	}
+	k.state.Err = why
+}
+
+func (k *stateKeeper) setLinked(on bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.linked = on
+}
+
+func (k *stateKeeper) isLinked() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.linked
+}
+
+func (k *stateKeeper) setPressure(on bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pressure = on
+	k.signal()
+}
+
+func (k *stateKeeper) signal() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run reports to h until ctx ends. Pressure is ended before the broker is reported away, and never put on while it is.
+func (k *stateKeeper) run(ctx context.Context, h Handler) {
+	available, pressed := false, false
+	for {
+		k.mu.Lock()
+		state := k.state
+		press := k.pressure && state.Available
+		k.mu.Unlock()
+		if pressed && !press {
+			pressed = false
+			h.Pressure(false)
+		}
+		if state.Available != available {
+			available = state.Available
+			h.StateChanged(state)
+		}
+		if press && !pressed {
+			pressed = true
+			h.Pressure(true)
+		}
+		select {
+		case <-k.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// silence tells a broken connection from a quiet one. It counts ticks at which nothing had been heard, not time: a
+// process that was paused hears everything that waited for it before it can count to the limit.
+type silence struct {
+	heard uint64
+	ticks int
+}
+
+// tick returns for how many ticks nothing was heard.
+func (s *silence) tick(heard uint64) int {
+	if heard != s.heard {
+		s.heard, s.ticks = heard, 0
+		return 0
+	}
+	s.ticks++
+	return s.ticks
+}
