@@ -71,6 +71,9 @@ func (b *Buffer) sealRaw(payload []byte) {
 	b.mem[b.end] = '\n'
 }
 
+// raw reports whether the Buffer was sealed by sealRaw.
+func (b *Buffer) raw() bool { return b.from == headroom }
+
 // putHeader writes the header of a final, unmasked frame into p, whose length is the header's. ws.WriteHeaderBuffer does
 // the same through an io.Writer, which would cost an allocation for each frame.
 func putHeader(p []byte, op ws.OpCode, length int) {

@@ -148,17 +148,18 @@ func (c *Conn) Resume() {
 	c.loop.resumed = append(c.loop.resumed, c.Ref())
 }
 
-// Send queues b, taking a reference of its own. It reports whether the message was queued: it is not if the connection
-// is closing or its backlog is too large, in which case Session.Violation follows.
+// Send queues b, taking a reference of its own. It reports whether the message was queued. It is not if the connection
+// is closing, or if the backlog would grow too large by it: then nothing more is queued, and Session.Violation follows.
+// A connection without a backlog takes a message of any size.
 func (c *Conn) Send(b *Buffer) bool {
 	if c.state != stateOpen || c.flags&(flagOverflow|flagBroken) != 0 {
 		return false
 	}
-	c.enqueue(b)
-	if c.tx.bytes > c.loop.srv.opts.SendQueueBytes {
-		c.relieve()
+	if c.tx != nil && !c.relieve(len(b.frame(c.protocol))) {
+		return false
 	}
-	return c.flags&flagOverflow == 0
+	c.enqueue(b)
+	return true
 }
 
 // Close ends the connection after what is queued, and then last, has left: last (nil for none) is taken over, a close
@@ -196,12 +197,12 @@ func (c *Conn) end(broke End) End {
 	return broke
 }
 
-// Abort is Close for a client that doesn't read: the backlog is dropped, but for a frame that is partly sent.
+// Abort is Close for a client that doesn't read: the backlog is dropped, but for a frame that is partly sent. What an
+// earlier Close promised is kept.
 func (c *Conn) Abort(code ws.StatusCode, reason string, last *Buffer) {
-	if c.tx != nil {
+	if c.state == stateOpen && c.tx != nil {
 		c.tx.truncate(c)
 	}
-	c.flags &^= flagOverflow
 	c.Close(code, reason, last)
 }
 

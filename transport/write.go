@@ -38,6 +38,9 @@ func (c *Conn) enqueue(b *Buffer) {
 		c.tx = t
 	}
 	n := len(b.frame(c.protocol))
+	if len(t.frames) == cap(t.frames) && t.head > len(t.frames)/2 {
+		t.compact()
+	}
 	t.frames = append(t.frames, r)
 	t.bytes += n
 	l.queued += n
@@ -47,18 +50,29 @@ func (c *Conn) enqueue(b *Buffer) {
 	}
 }
 
-// relieve writes what the socket takes and marks the connection as a slow consumer if that doesn't help. It is called
-// while a session fans out: it must not destroy anything.
-func (c *Conn) relieve() {
-	if !c.write() {
-		c.flags |= flagBroken
-		c.markDirty()
-		return
+// compact forgets the frames that were sent: a queue that moves on without ever being empty must not grow by them.
+func (t *txState) compact() {
+	t.frames = t.frames[:copy(t.frames, t.frames[t.head:])]
+	t.head = 0
+}
+
+// relieve reports whether n more bytes may be queued. If not at once, it writes what the socket takes; if that doesn't
+// help, the connection is marked as a slow consumer. It is called while a session fans out: it must not destroy anything.
+func (c *Conn) relieve(n int) bool {
+	t, limit := c.tx, c.loop.srv.opts.SendQueueBytes
+	if t.bytes == 0 || t.bytes+n <= limit {
+		return true
 	}
-	if c.tx != nil && c.tx.bytes > c.loop.srv.opts.SendQueueBytes {
-		c.flags |= flagOverflow
-		c.markDirty()
+	why := flagBroken
+	if c.write() {
+		if t.bytes == 0 || t.bytes+n <= limit {
+			return true
+		}
+		why = flagOverflow
 	}
+	c.flags |= why
+	c.markDirty()
+	return false
 }
 
 // write sends as much of the backlog as the socket takes. It returns false if the connection is broken.
@@ -157,10 +171,10 @@ func (t *txState) advance(c *Conn, n int) {
 	}
 }
 
-// truncate drops the backlog but for a frame that is partly sent.
+// truncate drops the backlog but for a frame that is partly sent, and for the answer to the opening handshake.
 func (t *txState) truncate(c *Conn) {
 	l, keep := c.loop, t.head
-	if t.offset > 0 {
+	if t.offset > 0 || keep < len(t.frames) && t.frames[keep].buf.raw() {
 		keep++
 	}
 	for _, r := range t.frames[keep:] {
@@ -254,18 +268,19 @@ func (l *Loop) flushConn(c *Conn) {
 		l.destroy(c, EndError)
 		return
 	}
+	if c.flags&flagOverflow != 0 && c.state == stateOpen {
+		// Even if all has left meanwhile: a message was refused, and the client can't know.
+		l.violation(c, SlowConsumer)
+		return // it is closing, and in the list again
+	}
 	if c.tx != nil && c.tx.head == len(c.tx.frames) {
 		l.releaseTx(c)
-		c.flags &^= flagOverflow
 	}
 	if c.tx == nil {
 		l.allSent(c)
 		return
 	}
 	l.setEvents(c, c.flags|flagWantWrite)
-	if c.flags&flagOverflow != 0 && c.state == stateOpen {
-		l.violation(c, SlowConsumer)
-	}
 }
 
 // allSent moves a connection on whose queue has run empty.
