@@ -38,6 +38,7 @@ type call struct {
 
 	mu      sync.Mutex
 	replies []*Message
+	full    bool // a reply was lost, so that none after it counts
 	more    chan struct{} // signals that replies has grown; capacity 1
 }
 
@@ -80,7 +81,8 @@ func (ca *call) complete(nodes int, err error) {
 // reply adds a reply for the goroutine that waits in RequestMany.
 func (ca *call) reply(m *Message) {
 	ca.mu.Lock()
-	full := len(ca.replies) >= ca.limit
+	ca.full = ca.full || len(ca.replies) >= ca.limit
+	full := ca.full
 	if !full {
 		ca.replies = append(ca.replies, m)
 	}

@@ -51,11 +51,12 @@ type Client struct {
 }
 
 // Connect connects to the hub and identifies. It tries until it succeeds, the hub refuses for good, or ctx ends; with
-// [Options.FailFast] only once. Afterwards ctx has no meaning for the Client: end it with [Client.Close].
+// [Options.FailFast] only once. The error is [ErrOptions], or has a [DisconnectError], a [HandshakeError] or what the
+// network said. Afterwards ctx has no meaning for the Client: end it with [Client.Close].
 func Connect(ctx context.Context, o Options) (*Client, error) {
 	opts, err := o.prepare()
 	if err != nil {
-		return nil, fmt.Errorf("mastersocket client: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	c := &Client{
 		opts: opts, queue: make(chan *call, opts.SendQueue), inbox: make(chan delivery, opts.ReceiveQueue),

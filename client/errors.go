@@ -11,6 +11,8 @@ import (
 var (
 	// ErrClosed: the Client was closed, or ended by itself; the error then wraps the cause too, as [Client.Err] has it.
 	ErrClosed = errors.New("client closed")
+	// ErrOptions: the [Options] can't be used.
+	ErrOptions = errors.New("bad options")
 	// ErrOutcomeUnknown: the connection, or the hub's own to another instance, broke with the message on its way. Its
 	// receivers may have got it.
 	ErrOutcomeUnknown = errors.New("outcome unknown")

@@ -1,4 +1,7 @@
 // Command mastersocket runs a socket hub, and talks to one.
+//
+// Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 bad usage or
+// configuration, 130 interrupted before it was done.
 package main
 
 import (
@@ -12,8 +15,26 @@ import (
 
 // cli is the grammar of the command line.
 type cli struct {
-	Serve serveCmd `cmd:"" help:"Run the hub."`
+	Serve   serveCmd   `cmd:"" help:"Run the hub."`
+	Sub     subCmd     `cmd:"" help:"Join groups and print what arrives."`
+	Pub     pubCmd     `cmd:"" help:"Send events."`
+	Request requestCmd `cmd:"" help:"Send an event and print the replies to it."`
+	Token   tokenCmd   `cmd:"" help:"Make tokens, and hash them for a tokens file."`
+	Config  configCmd  `cmd:"" help:"Check configuration files."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+
+	PrintVersion versionFlag `name:"version" help:"Print the version."`
 }
+
+const description = `A pub/sub socket hub for microservices.
+
+Services open one WebSocket each, and exchange events that the hub routes: to everybody, to a group, to one client, or to
+any one of a group. A first try, each line in a shell of its own:
+
+    mastersocket serve
+    mastersocket sub --group demo
+    mastersocket pub --to GROUP:demo --event hi '{"n":1}'
+`
 
 // streams are where a command reads and writes.
 type streams struct {
@@ -26,30 +47,64 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// errInterrupted is a command that was told to stop before it was done: exit code 130, as a shell has it.
+var errInterrupted = errors.New("interrupted")
+
 func main() { os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})) }
 
-// run runs one command and returns the process's exit code: 0 done, 1 failed, 2 bad usage or configuration.
-func run(args []string, s streams) int {
+// exit is the panic with which kong ends after --help.
+type exit int
+
+// run runs one command and returns the process's exit code: 0 done, 1 failed, 2 bad usage or configuration, 130
+// interrupted.
+func run(args []string, s streams) (code int) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case exit:
+			code = int(r)
+		default:
+			panic(r)
+		}
+	}()
 	parser, err := kong.New(&cli{}, kong.Name("mastersocket"), kong.Writers(s.out, s.err), kong.Bind(s),
-		kong.Description("A pub/sub socket hub for microservices."))
+		kong.Description(description), kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}))
 	if err != nil {
 		fmt.Fprintln(s.err, "mastersocket:", err)
 		return 1
 	}
 	ctx, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintln(s.err, "mastersocket:", err)
+		printUsageError(s.err, err)
 		return 2
 	}
-	if err := ctx.Run(); err != nil {
-		fmt.Fprintln(s.err, "mastersocket:", err)
-		if errors.As(err, new(usageError)) {
-			return 2
-		}
-		return 1
-	}
-	return 0
+	return report(s.err, ctx.Run())
 }
 
-// version returns the version that the binary was built from.
-func version() string { return "dev" }
+// printUsageError says what is wrong with the command line and where to read more.
+func printUsageError(w io.Writer, err error) {
+	command := "mastersocket"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) {
+		if node := parse.Context.Selected(); node != nil {
+			command = node.FullPath()
+		}
+	}
+	fmt.Fprintf(w, "mastersocket: %v\nFor help: %s --help\n", err, command)
+}
+
+// report prints the error that a command ended with, and returns the exit code for it.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	if err == errInterrupted { // who interrupted it knows
+		return 130
+	}
+	fmt.Fprintln(w, "mastersocket:", err)
+	if errors.As(err, new(usageError)) {
+		return 2
+	}
+	return 1
+}

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/mastersocket/mastersocket/internal/config"
+)
+
+// configCmd groups the commands that handle configuration files.
+type configCmd struct {
+	Check configCheckCmd `cmd:"" help:"Check a file for serve --config or serve --tokens-file, and say all that is wrong with it."`
+}
+
+// configCheckCmd checks one file.
+type configCheckCmd struct {
+	File string `arg:"" help:"The file. One with the key tokens is taken for a tokens file, any other for one with settings."`
+}
+
+// Run checks the file.
+func (c *configCheckCmd) Run(s streams) error {
+	if err := config.CheckFile(c.File); err != nil {
+		return usageError{err}
+	}
+	_, err := fmt.Fprintf(s.out, "%s: no errors\n", c.File)
+	return err
+}

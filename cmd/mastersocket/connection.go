@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/localtoken"
+)
+
+// defaultURL is where a hub listens that was started without flags.
+const defaultURL = "ws://127.0.0.1:42069"
+
+// closeWait is how long a command waits for its goodbye.
+const closeWait = 2 * time.Second
+
+// connection has the flags of every command that connects to a hub.
+type connection struct {
+	URL       string        `group:"Connection" placeholder:"URL" help:"Where the hub listens: ws://HOST:PORT, or wss:// for TLS (default: $$MASTERSOCKET_URL, else ws://127.0.0.1:42069)."`
+	Token     string        `group:"Connection" placeholder:"TOKEN" help:"The token to identify with (default: $$MASTERSOCKET_TOKEN). Every user of this machine can see a flag (ps): better the variable or a file."`
+	TokenFile string        `group:"Connection" placeholder:"FILE" help:"File that holds the token in one line (default: $$MASTERSOCKET_TOKEN_FILE). It is read anew for each connection."`
+	Wait      time.Duration `group:"Connection" placeholder:"TIME" help:"How long to keep trying, such as 30s, while there is no hub yet. A connection that is lost later is always made anew."`
+}
+
+// tokenHelp tells where the token comes from if nobody names one.
+const tokenHelp = `
+
+Without any token, and for a hub on this machine (localhost, 127.0.0.1 or ::1), the command uses the token that a hub
+which was started without one by the same user made for itself.`
+
+// connect connects with the options that the flags say and o adds.
+func (c *connection) connect(ctx context.Context, o client.Options) (*client.Client, error) {
+	o.URL = c.url()
+	if !strings.HasPrefix(o.URL, "ws://") && !strings.HasPrefix(o.URL, "wss://") {
+		return nil, usageError{fmt.Errorf("the hub's URL %q: want ws://HOST:PORT or wss://HOST:PORT", o.URL)}
+	}
+	o.Version = version()
+	from, err := c.setToken(&o)
+	if err != nil {
+		return nil, err
+	}
+	if c.Wait <= 0 {
+		o.FailFast = true
+	} else {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Wait)
+		defer cancel()
+	}
+	cl, err := client.Connect(ctx, o)
+	switch {
+	case errors.Is(err, client.ErrOptions):
+		return nil, usageError{err}
+	case err != nil:
+		return nil, explain(err, o, from)
+	}
+	return cl, nil
+}
+
+func (c *connection) url() string {
+	for _, u := range []string{c.URL, os.Getenv("MASTERSOCKET_URL")} {
+		if u != "" {
+			return u
+		}
+	}
+	return defaultURL
+}
+
+// setToken sets the token, or where to read it, and tells a human where it comes from.
+func (c *connection) setToken(o *client.Options) (from string, err error) {
+	file, fileFrom := c.TokenFile, "--token-file"
+	switch env := os.Getenv("MASTERSOCKET_TOKEN"); {
+	case c.Token != "" && file != "":
+		return "", usageError{errors.New("--token and --token-file are both given: want one")}
+	case c.Token != "":
+		o.Token, from = c.Token, "--token"
+	case file == "" && env != "":
+		o.Token, from = env, "MASTERSOCKET_TOKEN"
+	}
+	if o.Token != "" {
+		return from, nil
+	}
+	if file == "" {
+		file, fileFrom = os.Getenv("MASTERSOCKET_TOKEN_FILE"), "MASTERSOCKET_TOKEN_FILE"
+	}
+	if file != "" {
+		o.TokenSource = func(context.Context) (string, error) { return tokenFromFile(file) }
+		return fileFrom + " (" + file + ")", nil
+	}
+	port, local := localtoken.IsLocal(o.URL)
+	if !local {
+		return "", usageError{fmt.Errorf("no token for %s: give one with MASTERSOCKET_TOKEN, --token-file or --token", o.URL)}
+	}
+	o.TokenSource = func(context.Context) (string, error) { return ownHubsToken(port) }
+	path, err := localtoken.Path(port)
+	return "the hub's own token in " + path, err
+}
+
+func tokenFromFile(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	if err := auth.CheckToken(token); err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	return token, nil
+}
+
+// errNoLocalHub is the lack of a token that a hub on this machine left for us.
+var errNoLocalHub = errors.New("no token was given, and no hub left one")
+
+func ownHubsToken(port int) (string, error) {
+	token, err := localtoken.Read(port)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%w for port %d on this machine", errNoLocalHub, port)
+	}
+	return token, err
+}
+
+// explain adds to an error what its reader can do about it. from tells where the token came from.
+func explain(err error, o client.Options, from string) error {
+	var disconnected *client.DisconnectError
+	var refused *client.HandshakeError
+	var dns *net.DNSError
+	hint := ""
+	switch {
+	case errors.Is(err, errNoLocalHub):
+		hint = "Is the hub running? Start it with: mastersocket serve\n" +
+			"If it has a token, or another user started it, give the token with MASTERSOCKET_TOKEN or --token-file."
+	case isRefused(err):
+		hint = "Is the hub running there? Start one with: mastersocket serve\nIf it listens elsewhere: --url, or MASTERSOCKET_URL"
+	case errors.As(err, &disconnected) && disconnected.Reason == "IDENTIFY_FAILED":
+		hint = fmt.Sprintf("The token is wrong, or it may not join %s. It came from %s.", groupList(o), from)
+	case errors.As(err, &refused):
+		hint = "What listens there is no hub, or no path of a hub: check --url"
+	case errors.As(err, &dns):
+		hint = "Check the host name in --url"
+	}
+	if hint == "" {
+		return err
+	}
+	return fmt.Errorf("%w\n%s", err, hint)
+}
+
+// isRefused tells whether nobody listens where we tried to connect.
+func isRefused(err error) bool {
+	const windowsRefused = syscall.Errno(10061) // WSAECONNREFUSED, which is not syscall.ECONNREFUSED there
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, windowsRefused)
+}
+
+func groupList(o client.Options) string {
+	if len(o.Groups) == 0 {
+		return "the group " + o.Group
+	}
+	return "the groups " + o.Group + ", " + strings.Join(o.Groups, ", ")
+}
+
+// interruptible returns a context that ends with the first SIGINT or SIGTERM; a second one ends the process.
+func interruptible() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// goodbye closes the client.
+func goodbye(c *client.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	_ = c.Close(ctx) // all that mattered is done
+}
