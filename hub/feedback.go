@@ -2,7 +2,6 @@ package hub
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"github.com/google/uuid"
 
@@ -125,7 +124,6 @@ type publication struct {
 	count    *counters
 	local    int // receivers on this instance
 	feedback *feedback
-	settled  atomic.Bool
 }
 
 var publicationPool = sync.Pool{New: func() any { return new(publication) }}

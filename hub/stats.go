@@ -42,7 +42,6 @@ type counters struct {
 	reasons    [opcodes.NumReasons]atomic.Uint64
 	clients    atomic.Int64 // identified
 	strangers  atomic.Int64 // not identified yet
-	rate       atomic.Uint64
 	_          [64]byte
 }
 

@@ -99,7 +99,7 @@ func (w *walker) check(op string) error {
 	case !ok:
 		return errRefused
 	case w.e.Target == intent.Direct:
-		w.e.Receiver, ok = uuid.Nil, len(w.in.identifier) == 36
+		w.e.Receiver = uuid.Nil
 		return nil
 	case w.e.Target == intent.Global:
 		return nil

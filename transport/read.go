@@ -24,9 +24,6 @@ type rxState struct {
 // maxIdleRx bounds the memory that an unused rxState keeps.
 const maxIdleRx = 4096
 
-// maxLingerBytes bounds what is read and thrown away from a client that was told to close.
-const maxLingerBytes = 1 << 20
-
 // readable reads once from a connection and handles what arrived.
 func (l *Loop) readable(c *Conn) {
 	if c.state == stateOpen && l.srv.gate.Closed() {
@@ -88,7 +85,7 @@ func (l *Loop) feed(c *Conn, p []byte) {
 	}
 }
 
-// maxPending is how many queued frames make a loop write before its turn ends.
+// maxPending is how many frames a loop queues at most before it writes, even if its turn goes on.
 const maxPending = 1 << 16
 
 // feedHandshake collects a request head and answers it. It returns what lies behind the head.
