@@ -319,3 +319,28 @@ func TestBacklogThatNeverEmpties(t *testing.T) {
 		t.Errorf("a queue of about 10 frames took room for %d; %d were sent", most, sent)
 	}
 }
+
+// TestStandingBacklog has receivers that are stuck with many frames: the writes of the others are gathered all the same.
+func TestStandingBacklog(t *testing.T) {
+	t.Parallel()
+	l := bareLoop(t, testOptions())
+	s := &hooks{message: echo}
+	for range 8 {
+		c, peer := bareConn(t, l, protocolWebSocket, quietSession{}, 1)
+		defer unix.Close(peer)
+		for range maxPending / 7 {
+			sendNumbered(c, 0, 1, 8)
+		}
+		l.flush()
+	}
+	c, peer := bareConn(t, l, protocolWebSocket, s, 0)
+	defer unix.Close(peer)
+	before := l.stats.writes
+	for range 10 {
+		l.feed(c, text("hello"))
+	}
+	l.flush()
+	if n := l.stats.writes - before; n != 1 {
+		t.Errorf("10 messages of one turn left in %d writes", n)
+	}
+}

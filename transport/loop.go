@@ -44,8 +44,8 @@ type Loop struct {
 	freeRefs  []*localRef
 	freeTx    []*txState
 	freeRx    []*rxState
-	pending   int // frames queued on all connections
-	queued    int // their bytes
+	pending   int // frames queued since the last flush; a standing backlog must not count, it would end all gathering
+	queued    int // unsent bytes of all connections
 	untrusted int // bytes buffered for connections that are not trusted
 	cursor    uint32
 	nextSweep uint32

@@ -204,7 +204,6 @@ func (l *Loop) newRef(b *Buffer) *localRef {
 
 // drop gives back one connection's hold of r.
 func (l *Loop) drop(r *localRef) {
-	l.pending--
 	if r.holders--; r.holders > 0 {
 		return
 	}
@@ -261,6 +260,7 @@ func (l *Loop) flush() {
 	}
 	clear(l.dirty)
 	l.dirty = l.dirty[:0]
+	l.pending = 0
 }
 
 func (l *Loop) flushConn(c *Conn) {
