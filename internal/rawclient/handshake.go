@@ -89,16 +89,16 @@ type Response struct {
 // maxHead bounds the response head, in bytes.
 const maxHead = 64 << 10
 
-// ReadResponse reads the answer to a request: the head to its empty line and, unless it is 101, the body to its end. An
-// answer without Content-Length ends with the connection.
-func (c *Conn) ReadResponse() (*Response, error) {
+// ReadResponse reads the answer to a request with that method: the head to its empty line and, unless it is 101 or
+// answers HEAD, the body to its end. An answer without Content-Length ends with the connection.
+func (c *Conn) ReadResponse(method string) (*Response, error) {
 	c.arm()
 	head, err := c.readHead()
 	if err != nil {
 		return nil, err
 	}
 	r, err := parseHead(head)
-	if err != nil || r.Status == http.StatusSwitchingProtocols {
+	if err != nil || r.Status == http.StatusSwitchingProtocols || method == http.MethodHead {
 		return r, err
 	}
 	if length := r.Header.Get("Content-Length"); length != "" {
@@ -160,7 +160,7 @@ func (c *Conn) Upgrade(path string, lines ...string) error {
 
 // Upgraded reads the answer to an opening handshake with the key Key and checks it (RFC 6455, section 4.1).
 func (c *Conn) Upgraded() error {
-	r, err := c.ReadResponse()
+	r, err := c.ReadResponse(http.MethodGet)
 	if err != nil {
 		return fmt.Errorf("upgrade: %w", err)
 	}

@@ -2,7 +2,6 @@ package rawclient
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -78,19 +77,24 @@ func (c *Conn) Receive() (Envelope, error) {
 	}
 }
 
-// receiveLine reads one JSON value and the newline that the hub ends it with.
+// receiveLine reads one JSON value and the newline that the hub ends it with. Data is forwarded byte for byte, so that
+// there may be newlines within the value too.
 func (c *Conn) receiveLine() (Envelope, error) {
 	c.arm()
-	var line []byte
+	var text []byte
 	for {
 		part, err := c.br.ReadSlice('\n')
-		line = append(line, part...)
+		text = append(text, part...)
 		switch {
 		case err == nil:
-			return parseEnvelope(bytes.TrimSuffix(line, []byte("\n")))
-		case err == io.EOF && len(line) > 0:
-			return Envelope{}, violation("the connection ended within %.80q", line)
-		case !errors.Is(err, bufio.ErrBufferFull) || len(line) > maxFrame:
+			if value := text[:len(text)-1]; json.Valid(value) {
+				return parseEnvelope(value)
+			}
+		case err == io.EOF && len(text) > 0:
+			return Envelope{}, violation("the connection ended within %.80q", text)
+		case translate(err) == ErrTimeout && len(text) > 0:
+			return Envelope{}, violation("no JSON value: %.80q", text)
+		case !errors.Is(err, bufio.ErrBufferFull) || len(text) > maxFrame:
 			return Envelope{}, translate(err)
 		}
 	}

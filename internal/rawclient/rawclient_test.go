@@ -311,7 +311,7 @@ func TestResponse(t *testing.T) {
 		{"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\nbye", "bye", 404},
 		{"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x00", "", 101},
 	} {
-		r, err := scripted(t, c.says, finish).ReadResponse()
+		r, err := scripted(t, c.says, finish).ReadResponse(http.MethodGet)
 		if err != nil || r.Status != c.status || string(r.Body) != c.body {
 			t.Errorf("%q: %+v, %v", c.says, r, err)
 		}
@@ -320,7 +320,7 @@ func TestResponse(t *testing.T) {
 		"HTTP/1.1 426 x\n\n", "HTTP/1.0 426 x\r\n\r\n", "HTTP/1.1 42 x\r\n\r\n", "HTTP/1.1 426 x\r\na\nb: c\r\n\r\n",
 		"HTTP/1.1 426 x\r\nno colon\r\n\r\n", "HTTP/1.1 426 x\r\nContent-Length: -1\r\n\r\n", "HTTP/1.1 426 x\r\n",
 	} {
-		if r, err := scripted(t, bad, finish).ReadResponse(); err == nil {
+		if r, err := scripted(t, bad, finish).ReadResponse(http.MethodGet); err == nil {
 			t.Errorf("%q: %+v", bad, r)
 		}
 	}
@@ -342,7 +342,7 @@ func TestRequest(t *testing.T) {
 // TestEnvelopes identifies over both transports with a scripted hub.
 func TestEnvelopes(t *testing.T) {
 	t.Parallel()
-	c := scripted(t, `{"op":1,"data":{"id":"me"}}`+"\n"+`{"op":4}`+"\n"+`{"op":0,"sender":"s"}`+"\n", finish)
+	c := scripted(t, `{"op":1,"data":{"id":"me"}}`+"\n"+`{"op":4}`+"\n"+"{\"op\":0,\n\"sender\":\"s\"}\n", finish)
 	if id, err := c.Identify(`to"ken`, "g", `,"echo":false`); id != "me" || err != nil {
 		t.Errorf("%q, %v", id, err)
 	}

@@ -1,0 +1,216 @@
+//go:build linux
+
+package hubtest
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	rc "github.com/mastersocket/mastersocket/internal/rawclient"
+)
+
+// frameCase is bytes behind the opening handshake and how the hub must end the connection for them.
+type frameCase struct {
+	name  string
+	bytes []byte
+	want  verdict
+}
+
+// frames sends what RFC 6455 forbids, in both states. Behind each there is a valid event that must not be handled.
+func (a *arena) frames(t *testing.T) {
+	for _, c := range slices.Concat(wrongHeaders(), wrongSequences(), wrongCloses(), wrongText()) {
+		for _, s := range states {
+			t.Run(fmt.Sprintf("%s, %s", c.name, s), func(t *testing.T) {
+				conn := a.open(t, s)
+				send(t, conn, c.bytes)
+				expectEnd(t, conn, c.want)
+				conn = a.open(t, s)
+				send(t, conn, append(slices.Clone(c.bytes), rc.Text(everywhere).Bytes()...))
+				expectEnd(t, conn, c.want)
+			})
+		}
+	}
+	t.Run("pipelined behind the request", func(t *testing.T) {
+		c := a.dial(t)
+		send(t, c, append(rc.NewRequest(a.HubAddr, "/").Bytes(), rc.Frame{Op: rc.OpText, Unmasked: true, Payload: []byte(everywhere)}.Bytes()...))
+		if err := c.Upgraded(); err != nil {
+			t.Fatal(err)
+		}
+		expectEnd(t, c, protocolError)
+	})
+}
+
+func wrongHeaders() []frameCase {
+	ping := []byte(`{"op":3}`)
+	cases := []frameCase{
+		{"unmasked text", rc.Frame{Op: rc.OpText, Unmasked: true, Payload: ping}.Bytes(), protocolError},
+		{"unmasked ping", rc.Frame{Op: rc.OpPing, Unmasked: true}.Bytes(), protocolError},
+		{"unmasked close", rc.Frame{Op: rc.OpClose, Unmasked: true}.Bytes(), protocolError},
+		{"64-bit length with the top bit", rc.Frame{Op: rc.OpText, Declared: 1<<63 | 8, Form: rc.Length64}.Header(), protocolError},
+		{"64-bit length with all bits", rc.Frame{Op: rc.OpText, Declared: 1<<64 - 1, Form: rc.Length64}.Header(), protocolError},
+		{"8 in 16 bits", rc.Frame{Op: rc.OpText, Form: rc.Length16, Payload: ping}.Bytes(), protocolError},
+		{"0 in 16 bits", rc.Frame{Op: rc.OpText, Form: rc.Length16}.Bytes(), protocolError},
+		{"125 in 16 bits", rc.Frame{Op: rc.OpText, Form: rc.Length16, Payload: make([]byte, 125)}.Bytes(), protocolError},
+		{"8 in 64 bits", rc.Frame{Op: rc.OpText, Form: rc.Length64, Payload: ping}.Bytes(), protocolError},
+		{"126 in 64 bits", rc.Frame{Op: rc.OpText, Form: rc.Length64, Payload: make([]byte, 126)}.Bytes(), protocolError},
+		{"65535 in 64 bits", rc.Frame{Op: rc.OpText, Form: rc.Length64, Declared: 65535}.Header(), protocolError},
+		{"ping of 126 bytes", rc.Frame{Op: rc.OpPing, Payload: make([]byte, 126)}.Bytes(), protocolError},
+		{"pong of 126 bytes", rc.Frame{Op: rc.OpPong, Payload: make([]byte, 126)}.Bytes(), protocolError},
+		{"close of 126 bytes", rc.Frame{Op: rc.OpClose, Payload: []byte("\x03\xe8" + strings.Repeat("a", 124))}.Bytes(), protocolError},
+		{"ping of 70000 bytes", rc.Frame{Op: rc.OpPing, Declared: 70000}.Header(), protocolError},
+		{"ping of 5 in 16 bits", rc.Frame{Op: rc.OpPing, Form: rc.Length16, Payload: make([]byte, 5)}.Bytes(), protocolError},
+		{"fragmented ping", rc.Frame{Op: rc.OpPing, More: true}.Bytes(), protocolError},
+		{"fragmented pong", rc.Frame{Op: rc.OpPong, More: true}.Bytes(), protocolError},
+		{"fragmented close", rc.Frame{Op: rc.OpClose, More: true}.Bytes(), protocolError},
+	}
+	for rsv := byte(1); rsv < 8; rsv++ {
+		for _, op := range []byte{rc.OpText, rc.OpPing, rc.OpClose} {
+			f := rc.Frame{Op: op, RSV: rsv}
+			if op == rc.OpText {
+				f.Payload = ping
+			}
+			cases = append(cases, frameCase{fmt.Sprintf("reserved bits %d, opcode %d", rsv, op), f.Bytes(), protocolError})
+		}
+	}
+	for _, op := range []byte{3, 4, 5, 6, 7, 11, 12, 13, 14, 15} {
+		cases = append(cases,
+			frameCase{fmt.Sprintf("opcode %d", op), rc.Frame{Op: op, Payload: ping}.Bytes(), protocolError},
+			frameCase{fmt.Sprintf("opcode %d, empty", op), rc.Frame{Op: op}.Bytes(), protocolError})
+	}
+	return cases
+}
+
+func wrongSequences() []frameCase {
+	first := rc.Fragment(rc.OpText, true, `{"op"`)
+	many := func(n int, part string) []byte {
+		b := rc.Fragment(rc.OpText, true, `{"op":3`).Bytes()
+		for range n - 2 {
+			b = append(b, rc.Fragment(rc.OpContinuation, true, part).Bytes()...)
+		}
+		return append(b, rc.Fragment(rc.OpContinuation, false, `}`).Bytes()...)
+	}
+	return []frameCase{
+		{"continuation of nothing", rc.Fragment(rc.OpContinuation, false, `{"op":3}`).Bytes(), protocolError},
+		{"unfinished continuation of nothing", rc.Fragment(rc.OpContinuation, true, `{"op"`).Bytes(), protocolError},
+		{"continuation behind a whole message", rc.Frames(rc.Fragment(rc.OpText, true, `{"op"`), rc.Fragment(rc.OpContinuation, false, `:4}`),
+			rc.Fragment(rc.OpContinuation, false, "x")), protocolError},
+		{"text within fragments", rc.Frames(first, rc.Text(`{"op":3}`)), protocolError},
+		{"first fragment within fragments", rc.Frames(first, first), protocolError},
+		{"binary within fragments", rc.Frames(first, rc.Control(rc.OpBinary, "x")), protocolError},
+		{"reserved bit in a continuation", rc.Frames(first, rc.Frame{Op: rc.OpContinuation, RSV: 4, Payload: []byte(":3}")}), protocolError},
+		{"unmasked continuation", rc.Frames(first, rc.Frame{Op: rc.OpContinuation, Unmasked: true, Payload: []byte(":3}")}), protocolError},
+		{"1025 fragments", many(1025, " "), policy},
+		{"1025 empty fragments", many(1025, ""), policy},
+		{"3000 fragments", many(3000, " "), policy},
+		{"binary", rc.Control(rc.OpBinary, `{"op":3}`).Bytes(), invalidPayload},
+		{"empty binary", rc.Control(rc.OpBinary, "").Bytes(), invalidPayload},
+		{"binary fragments", rc.Frames(rc.Fragment(rc.OpBinary, true, `{"op"`), rc.Fragment(rc.OpContinuation, false, `:3}`)), invalidPayload},
+		{"binary that is not UTF-8", rc.Control(rc.OpBinary, "\xff").Bytes(), invalidPayload},
+		{"empty text", rc.Text("").Bytes(), invalidPayload},
+		{"empty fragments", rc.Frames(rc.Fragment(rc.OpText, true, ""), rc.Fragment(rc.OpContinuation, false, "")), invalidPayload},
+	}
+}
+
+func wrongCloses() []frameCase {
+	cases := []frameCase{
+		{"close of one byte", rc.Control(rc.OpClose, "\x03").Bytes(), protocolError},
+		{"close reason that is not UTF-8", rc.Closing(1000, "\xff").Bytes(), badUTF8},
+		{"close reason cut within a character", rc.Closing(1000, "\xe2\x82").Bytes(), badUTF8},
+		{"close reason with a surrogate", rc.Closing(1000, "\xed\xa0\x80").Bytes(), badUTF8},
+	}
+	for _, code := range []int{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535} {
+		cases = append(cases, frameCase{fmt.Sprintf("close code %d", code), rc.Closing(code, "").Bytes(), protocolError})
+	}
+	return cases
+}
+
+func wrongText() []frameCase {
+	var cases []frameCase
+	for name, bad := range map[string]string{
+		"lone continuation byte": "\x80", "byte FF": "\xff", "byte FE": "\xfe", "overlong slash": "\xc0\xaf", "overlong NUL": "\xc0\x80",
+		"overlong of three": "\xe0\x80\xaf", "surrogate": "\xed\xa0\x80", "surrogate pair": "\xed\xa0\xbd\xed\xb8\x80",
+		"beyond U+10FFFF": "\xf4\x90\x80\x80", "five bytes": "\xf8\x88\x80\x80\x80", "cut character": "\xe2\x82", "Latin-1": "\xe4",
+	} {
+		text := `{"op":0,"event":"` + bad + `","intent":{"target":"GLOBAL"}}`
+		i := strings.Index(text, bad) + 1
+		cases = append(cases,
+			frameCase{name, rc.Text(text).Bytes(), badUTF8},
+			frameCase{name + " at the end", rc.Text(bad).Bytes(), badUTF8},
+			frameCase{name + " in fragments", rc.Frames(rc.Fragment(rc.OpText, true, text[:i]), rc.Control(rc.OpPong, ""),
+				rc.Fragment(rc.OpContinuation, true, ""), rc.Fragment(rc.OpContinuation, false, text[i:])), badUTF8})
+	}
+	return cases
+}
+
+// sizes sends messages that are too big: the hub must answer to the declared length, before the bytes arrive.
+func (a *arena) sizes(t *testing.T) {
+	declared := func(n uint64) []byte { return rc.Frame{Op: rc.OpText, Declared: n}.Header() }
+	half := rc.Fragment(rc.OpText, true, strings.Repeat(" ", limit/2))
+	rest := func(n uint64) rc.Frame { return rc.Frame{Op: rc.OpContinuation, More: true, Declared: n} }
+	cases := []frameCase{
+		{"one byte too many, declared", declared(limit + 1), tooBig},
+		{"65536, declared", declared(65536), tooBig},
+		{"a terabyte, declared", declared(1 << 40), tooBig},
+		{"2^63-1, declared", declared(1<<63 - 1), tooBig},
+		{"binary, declared", rc.Frame{Op: rc.OpBinary, Declared: limit + 1}.Header(), tooBig},
+		{"one byte too many, sent", rc.Text(strings.Repeat(" ", limit+1)).Bytes(), tooBig},
+		{"a first fragment, declared", rc.Frame{Op: rc.OpText, More: true, Declared: limit + 1}.Header(), tooBig},
+		{"a second fragment, declared", append(half.Bytes(), rest(limit/2+1).Header()...), tooBig},
+		{"a second fragment of 2^63-1, declared", append(half.Bytes(), rest(1<<63-1).Header()...), tooBig},
+		{"a third fragment, declared", append(rc.Frames(half, rc.Fragment(rc.OpContinuation, true, strings.Repeat(" ", limit/2))), rest(1).Header()...), tooBig},
+		{"a control frame between", append(rc.Frames(half, rc.Control(rc.OpPong, "hey")), rest(limit/2+1).Header()...), tooBig},
+	}
+	for _, c := range cases {
+		for _, s := range states {
+			t.Run(fmt.Sprintf("%s, %s", c.name, s), func(t *testing.T) {
+				conn := a.open(t, s)
+				send(t, conn, c.bytes)
+				expectEnd(t, conn, c.want)
+			})
+		}
+	}
+	for _, s := range states {
+		t.Run("exactly the limit, "+string(s), func(t *testing.T) { a.exactLimit(t, s) })
+		t.Run("a client that goes on sending, "+string(s), func(t *testing.T) { a.goesOn(t, s) })
+	}
+}
+
+// exactLimit sends messages of exactly the limit, whole and in fragments.
+func (a *arena) exactLimit(t *testing.T, s state) {
+	c := a.open(t, s)
+	text := `{"op":3}` + strings.Repeat(" ", limit-8)
+	for _, b := range [][]byte{
+		rc.Text(text).Bytes(),
+		rc.Frames(rc.Fragment(rc.OpText, true, text[:100]), rc.Control(rc.OpPong, strings.Repeat("x", 125)), rc.Fragment(rc.OpContinuation, false, text[100:])),
+	} {
+		send(t, c, b)
+		if e, err := c.Receive(); err != nil || !e.Is(rc.OpPONG) {
+			t.Fatalf("want PONG, got %v, %v", e, err)
+		}
+	}
+}
+
+// goesOn declares too much and sends it all the same, and more: the hub must neither take it nor keep the connection.
+func (a *arena) goesOn(t *testing.T, s state) {
+	c := a.open(t, s)
+	send(t, c, rc.Frame{Op: rc.OpText, Declared: 1 << 40}.Header())
+	before := a.Metrics().Sum("mastersocket_received_bytes_total")
+	junk := make([]byte, 1<<20)
+	begin, sent := time.Now(), 0
+	for c.Write(junk) == nil {
+		sent += len(junk)
+		if time.Since(begin) > 15*time.Second {
+			t.Fatalf("the connection is open after %v and %d MiB", time.Since(begin), sent>>20)
+		}
+	}
+	t.Logf("closed after %v and %d MiB, of which the hub read %.0f KiB", time.Since(begin).Round(time.Millisecond), sent>>20,
+		(a.Metrics().Sum("mastersocket_received_bytes_total")-before)/1024)
+	// A client that stops and reads finds out why; here the reset may have overtaken the answer.
+	if end, err := c.End(); err != nil || end.Code != 0 && end.Code != 1009 || end.Transport != io.EOF && end.Transport != rc.ErrReset {
+		t.Errorf("got %v, %v", end, err)
+	}
+}

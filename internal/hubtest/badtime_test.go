@@ -1,0 +1,156 @@
+//go:build linux
+
+package hubtest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	rc "github.com/mastersocket/mastersocket/internal/rawclient"
+)
+
+// The hub's deadlines for what is begun and not finished.
+const (
+	requestDeadline = 10 * time.Second
+	messageDeadline = 30 * time.Second
+	tolerance       = 4 * time.Second
+)
+
+// TestSlowInput begins requests and messages that never end, however diligently they drip. It takes as long as the
+// hub's deadlines, for all cases at once.
+func TestSlowInput(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for deadlines of 30 s")
+	}
+	t.Parallel()
+	a := newArena(t)
+	var group sync.WaitGroup
+	check := func(name string, want time.Duration, run func() (rc.End, error), fits func(rc.End) bool) {
+		group.Go(func() {
+			begin := time.Now()
+			end, err := run()
+			took := time.Since(begin)
+			if err != nil || !fits(end) {
+				t.Errorf("%s: got %v, %v", name, end, err)
+			}
+			if took < want-tolerance || took > want+tolerance {
+				t.Errorf("%s: ended after %v, want %v", name, took.Round(time.Millisecond), want)
+			}
+		})
+	}
+	a.slowRequests(t, check)
+	a.slowMessages(t, check)
+	group.Wait()
+	a.finish(t)
+}
+
+type slowCheck func(name string, want time.Duration, run func() (rc.End, error), fits func(rc.End) bool)
+
+// drip writes b one byte at a time until the connection is closed, and then reads how it ended.
+func drip(c *rc.Conn, b []byte, interval time.Duration) (rc.End, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), messageDeadline+3*tolerance)
+	defer cancel()
+	if _, err := c.Drip(ctx, b, interval); err != nil && !errors.Is(err, rc.ErrReset) {
+		return rc.End{}, err
+	}
+	return c.End()
+}
+
+func (a *arena) slowRequests(t *testing.T, check slowCheck) {
+	request := rc.NewRequest(a.HubAddr, "/").Add("X-Attacker: " + strings.Repeat("a", 5000)).Bytes()
+	// The answer may be an HTTP one (408) or none at all: only that it ends counts.
+	ended := func(end rc.End) bool { return end.Transport == io.EOF || end.Transport == rc.ErrReset }
+	for name, n := range map[string]int{"nothing": 0, "one byte": 1, "half a request": 100} {
+		c := a.dial(t)
+		c.SetTimeout(requestDeadline + 2*tolerance)
+		send(t, c, request[:n])
+		check("request: "+name, requestDeadline, func() (rc.End, error) {
+			_, err := c.ReadResponse("GET")
+			if errors.Is(err, rc.ErrTimeout) {
+				return rc.End{}, err
+			}
+			return rc.End{Transport: io.EOF}, nil
+		}, ended)
+	}
+	c := a.dial(t)
+	check("request: dripping", requestDeadline, func() (rc.End, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), requestDeadline+2*tolerance)
+		defer cancel()
+		if _, err := c.Drip(ctx, request, 50*time.Millisecond); !errors.Is(err, rc.ErrReset) {
+			return rc.End{}, err
+		}
+		return rc.End{Transport: rc.ErrReset}, nil
+	}, ended)
+}
+
+func (a *arena) slowMessages(t *testing.T, check slowCheck) {
+	long := rc.Text(`{"op":3}` + strings.Repeat(" ", 20000)).Bytes()
+	half := rc.Fragment(rc.OpText, true, `{"op"`).Bytes()
+	overdue := func(end rc.End) bool { return end.Code == policy.code && len(end.Before) == 0 }
+	for _, s := range states {
+		for name, begin := range map[string][]byte{
+			"one byte of a header": long[:1], "a header": long[:8], "a part of a payload": long[:1000], "a first fragment": half,
+		} {
+			c := a.open(t, s)
+			c.SetTimeout(messageDeadline + 2*tolerance)
+			send(t, c, begin)
+			check(name+", "+string(s), messageDeadline, c.End, overdue)
+		}
+		// A dripping client writes into a closed connection before it reads: the reset may overtake the close frame.
+		dripped := func(end rc.End) bool { return end.Code == policy.code || end.Code == 0 }
+		c := a.open(t, s)
+		check("dripping payload, "+string(s), messageDeadline, func() (rc.End, error) { return drip(c, long, 20*time.Millisecond) }, dripped)
+		d := a.open(t, s)
+		send(t, d, half)
+		fragments := []byte(strings.Repeat(string(rc.Fragment(rc.OpContinuation, true, " ").Bytes()), 700))
+		check("dripping fragments, "+string(s), messageDeadline, func() (rc.End, error) { return drip(d, fragments, 20*time.Millisecond) }, dripped)
+
+		e := a.openTCP(t, s)
+		e.SetTimeout(messageDeadline + 2*tolerance)
+		send(t, e, []byte(`{"op"`))
+		check("TCP value, "+string(s), messageDeadline, e.End, func(end rc.End) bool { return end.Said != "" && end.Transport == io.EOF })
+	}
+}
+
+// TestIdentifySameTime wants IDENTIFY to fail equally fast whatever was wrong, as far as a client can measure.
+func TestIdentifySameTime(t *testing.T) {
+	s := Start(t, Options{})
+	failing := map[string]string{
+		"wrong token": `{"token":"attacker","group":"g"}`, "empty token": `{"token":"","group":"g"}`, "no token": `{"group":"g"}`,
+		"wrong group": `{"token":"` + Token + `","group":"$x"}`, "no group": `{"token":"` + Token + `"}`,
+	}
+	best := make(map[string]time.Duration)
+	for range 40 {
+		for name, data := range failing {
+			c := dialRaw(t, s.HubAddr)
+			if err := c.Upgrade("/"); err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			if err := c.Send(`{"op":1,"data":` + data + `}`); err != nil {
+				t.Fatal(err)
+			}
+			if e, err := c.Receive(); err != nil || !e.Is(rc.OpDisconnect) {
+				t.Fatalf("%s: %v, %v", name, e, err)
+			}
+			// The shortest time of many is the one without the scheduler's noise.
+			if took := time.Since(begin); best[name] == 0 || took < best[name] {
+				best[name] = took
+			}
+			c.Close()
+		}
+	}
+	shortest, longest := time.Hour, time.Duration(0)
+	for _, d := range best {
+		shortest, longest = min(shortest, d), max(longest, d)
+	}
+	t.Logf("%v", best)
+	if longest-shortest > 2*time.Millisecond {
+		t.Errorf("the answers take between %v and %v", shortest, longest)
+	}
+}
