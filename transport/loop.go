@@ -140,8 +140,8 @@ func (l *Loop) event(e *unix.EpollEvent) {
 	if e.Events&(unix.EPOLLIN|unix.EPOLLERR|unix.EPOLLHUP) == 0 {
 		return
 	}
-	if e.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 && c.flags&flagStalled != 0 {
-		l.destroy(c, EndError) // broken while nothing is read: reading would say no more
+	if e.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 && c.flags&flagNoRead != 0 {
+		l.destroy(c, EndError) // broken while nothing is read; epoll would say so again and again
 		return
 	}
 	l.readable(c)

@@ -26,9 +26,15 @@ const maxIdleRx = 4096
 
 // readable reads once from a connection and handles what arrived.
 func (l *Loop) readable(c *Conn) {
-	if c.state == stateOpen && l.srv.gate.Closed() {
-		l.stall(c)
-		return
+	if c.state == stateOpen {
+		if c.flags&flagPaused != 0 {
+			l.setEvents(c, c.flags|flagNoRead)
+			return
+		}
+		if l.srv.gate.Closed() {
+			l.stall(c)
+			return
+		}
 	}
 	n, err := unix.Read(int(c.fd), l.buf)
 	switch {

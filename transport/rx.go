@@ -71,6 +71,7 @@ func (l *Loop) unstash(c *Conn) {
 	}
 	c.rx.split = jsonSplitter{}
 	c.rx.need = 0
+	c.rx.busy = c.rx.op != 0 // what is kept may begin with the end of a message and end with the beginning of another
 	l.feed(c, l.takeBuf(c))
 }
 

@@ -1,0 +1,351 @@
+package transport
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+)
+
+// pauser is an Endpoint whose sessions pause at the message "pause", and later resume by themselves.
+func pauser(e *tape) *tape {
+	e.message = func(c *Conn, _ bool, p []byte) {
+		if strings.Contains(string(p), "pause") {
+			c.Pause()
+		}
+	}
+	return e
+}
+
+// TestPauseCutEverywhere has a connection paused in a stream that arrives cut at each of its bytes, the second part
+// while it is paused or after it resumed.
+func TestPauseCutEverywhere(t *testing.T) {
+	t.Parallel()
+	webSocket := bytes.Join([][]byte{
+		text("1"), text("pause"), text("2"), frame(false, ws.OpText, "3"), frame(true, ws.OpPing, ""),
+		frame(true, ws.OpContinuation, "4"), text("5"),
+	}, nil)
+	tcp := []byte(`{"n":1} {"n":"pause"}{"n":2} {"n":34}` + "\n" + `{"n":5}`)
+	o := testOptions()
+	s := startServer(t, o)
+	for _, p := range []protocol{protocolWebSocket, protocolTCP} {
+		stream, pause, want := webSocket, text("pause"), []string{"text 1", "text pause", "text 2", "text 34", "text 5"}
+		e := pauser(newTape())
+		addr := listen(t, s, e)
+		if p == protocolTCP {
+			stream, pause, want = tcp, []byte(`{"n":"pause"}`), []string{`text {"n":1}`, `text {"n":"pause"}`, `text {"n":2}`, `text {"n":34}`, `text {"n":5}`}
+			addr = listenTCP(t, s, e)
+		}
+		behind := bytes.Index(stream, pause) + len(pause)
+		for cut := range stream {
+			for _, late := range []bool{false, true} {
+				c := dial(t, addr)
+				if p == protocolWebSocket {
+					c.write([]byte(handshake("/", "")))
+					c.accepted()
+				}
+				r := e.expect(t, "open")
+				late = late && cut >= behind // the rest is sent while the connection is paused
+				c.write(stream[:cut])
+				if !late {
+					c.write(stream[cut:])
+				}
+				e.expect(t, want[0], want[1])
+				if late {
+					onLoop(t, r.Loop(), func() {}) // what came in one read with the message that paused is kept by now
+					c.write(stream[cut:])
+				}
+				onLoop(t, r.Loop(), func() {})
+				e.nothing(t)
+				onLoop(t, r.Loop(), func() { r.Conn().Resume() })
+				e.expect(t, want[2:]...)
+				c.reset()
+				e.expect(t, "closed by an error")
+			}
+		}
+	}
+}
+
+// TestPausedReadsNothing: what a paused connection sends waits in the kernel, its end included.
+func TestPausedReadsNothing(t *testing.T) {
+	t.Parallel()
+	e := pauser(newTape())
+	e.message = func(c *Conn, b bool, p []byte) {
+		if string(p) == "pause" {
+			c.Pause()
+			return
+		}
+		echo(c, b, p)
+	}
+	s := startServer(t, testOptions())
+	c := connect(t, listen(t, s, e))
+	c.write(text("pause"))
+	r := e.expect(t, "open", "text pause")
+	var in uint64
+	onLoop(t, r.Loop(), func() { in = r.Loop().stats.bytesIn })
+	c.write(bytes.Repeat(text("more"), 1000))
+	_ = c.CloseWrite()
+	for range 10 {
+		onLoop(t, r.Loop(), func() {
+			if conn := r.Conn(); conn == nil {
+				t.Error("ended while paused")
+			}
+			if n := r.Loop().stats.bytesIn - in; n != 0 {
+				t.Errorf("%d bytes were read while paused", n)
+			}
+		})
+	}
+	onLoop(t, r.Loop(), func() { r.Conn().Resume() })
+	for range 1000 {
+		e.expect(t, "text more")
+		c.expect(ws.OpText, "more")
+	}
+	c.expectEOF()
+	e.expect(t, "closed by the peer")
+}
+
+// TestPauseInOpen pauses before the first message, which is there already.
+func TestPauseInOpen(t *testing.T) {
+	t.Parallel()
+	e := newTape()
+	e.open = func(c *Conn, _ *Request) *Rejection { c.Pause(); return nil }
+	c := dial(t, listen(t, startServer(t, testOptions()), e))
+	c.write([]byte(handshake("/", "")), text("1"), text("2"))
+	r := e.expect(t, "open")
+	c.accepted()
+	c.write(text("3"))
+	onLoop(t, r.Loop(), func() {})
+	e.nothing(t)
+	onLoop(t, r.Loop(), func() {
+		conn := r.Conn()
+		conn.Resume()
+		conn.Pause()
+		conn.Resume()
+		conn.Resume()
+	})
+	e.expect(t, "text 1", "text 2", "text 3")
+}
+
+// TestPauseInEachMessage pauses and resumes so often that the two could get out of step.
+func TestPauseInEachMessage(t *testing.T) {
+	t.Parallel()
+	e := newTape()
+	e.message = func(c *Conn, _ bool, p []byte) {
+		c.Pause()
+		if len(p)%2 == 0 {
+			c.Resume()
+			return
+		}
+		r := c.Ref()
+		c.Loop().Post(job(func(*Loop) {
+			if c := r.Conn(); c != nil {
+				c.Resume()
+			}
+		}))
+	}
+	c := connect(t, listen(t, startServer(t, testOptions()), e))
+	e.expect(t, "open")
+	go func() {
+		var all []byte
+		for i := range 5000 {
+			all = append(all, text(fmt.Sprint(i))...)
+		}
+		_, _ = c.Write(all)
+	}()
+	for i := range 5000 {
+		e.expect(t, "text "+fmt.Sprint(i))
+	}
+}
+
+// TestPausedThatBreaks: a connection that is reset while paused ends, and does not keep the loop busy.
+func TestPausedThatBreaks(t *testing.T) {
+	t.Parallel()
+	e := pauser(newTape())
+	c := connect(t, listen(t, startServer(t, testOptions()), e))
+	c.write(text("pause"), text("2"))
+	e.expect(t, "open", "text pause")
+	c.reset()
+	e.expect(t, "closed by an error")
+}
+
+// TestPausedIsNotIdle: the time in which nothing is read counts neither as silence nor against a message.
+func TestPausedIsNotIdle(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.MessageTimeout = 200 * time.Millisecond
+	e := pauser(newTape())
+	var long atomic.Bool
+	e.sweep = func(c *Conn) {
+		if c.Age() > 3*o.MessageTimeout {
+			long.Store(true)
+		}
+		if c.flags&flagPaused != 0 && c.Idle() > 0 {
+			t.Errorf("idle for %v while paused", c.Idle())
+		}
+	}
+	c := connect(t, listen(t, startServer(t, o), e))
+	half := text("half")
+	c.write(text("pause"), half[:5])
+	r := e.expect(t, "open", "text pause")
+	for !long.Load() {
+		onLoop(t, r.Loop(), func() {})
+	}
+	onLoop(t, r.Loop(), func() { r.Conn().Resume() })
+	c.write(half[5:])
+	e.expect(t, "text half")
+}
+
+// TestMessageClock: the clock of an unfinished message starts with that message, not with one before it that waited.
+func TestMessageClock(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	l := bareLoop(t, o)
+	var got []string
+	s := &hooks{message: func(c *Conn, _ bool, p []byte) { got = append(got, string(p)) }}
+	c, peer := bareConn(t, l, protocolWebSocket, s, 0)
+	defer unix.Close(peer)
+	first, second := text("first"), text("second")
+	l.feed(c, first[:4])
+	l.stall(c)
+	l.feed(c, append(first[4:], second[:4]...))
+	l.now += uint32(o.MessageTimeout/time.Millisecond) - 1
+	l.resume()
+	l.now += 100
+	l.check(c)
+	l.feed(c, second[4:])
+	if strings.Join(got, " ") != "first second" {
+		t.Errorf("got %q, state %d", got, c.state)
+	}
+}
+
+func TestGateKeepsOrder(t *testing.T) {
+	t.Parallel()
+	e := newTape()
+	s := startServer(t, testOptions())
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			s.Gate().Hold()
+			s.Gate().Hold()
+			s.Loops()[0].wake()
+			s.Gate().Release()
+			s.Gate().Release()
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	const n = 20_000
+	addrs := []*client{connect(t, listen(t, s, e)), dial(t, listenTCP(t, s, e))}
+	sent := make(chan error, 2)
+	go func() { sent <- writeAll(addrs[0], n, func(i int) []byte { return text(fmt.Sprint(i)) }) }()
+	go func() { sent <- writeAll(addrs[1], n, func(i int) []byte { return fmt.Appendf(nil, `{"n":%d}`, i) }) }()
+	e.expect(t, "open", "open")
+	ws, tcp := 0, 0
+	for range 2 * n {
+		switch got := e.next(t).what; got {
+		case fmt.Sprintf("text %d", ws):
+			ws++
+		case fmt.Sprintf(`text {"n":%d}`, tcp):
+			tcp++
+		default:
+			t.Fatalf("behind %d and %d: %q", ws, tcp, got)
+		}
+	}
+	close(stop)
+	<-done
+	for range addrs {
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// writeAll writes n messages.
+func writeAll(c *client, n int, message func(i int) []byte) error {
+	var batch []byte
+	for i := range n {
+		if batch = append(batch, message(i)...); len(batch) > 1000 || i == n-1 {
+			if _, err := c.Write(batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	return nil
+}
+
+// TestGateHeldByASession closes the gate in the middle of a buffer.
+func TestGateHeldByASession(t *testing.T) {
+	t.Parallel()
+	e := newTape()
+	s := startServer(t, testOptions())
+	e.message = func(c *Conn, _ bool, p []byte) { s.Gate().Hold() }
+	c := connect(t, listen(t, s, e))
+	e.expect(t, "open")
+	c.write(text("1"), text("2"), text("3")[:3])
+	c.write(text("3")[3:])
+	for i := range 3 {
+		r := e.expect(t, fmt.Sprint("text ", i+1))
+		onLoop(t, r.Loop(), func() {})
+		e.nothing(t)
+		if !s.Stats().Gated {
+			t.Error("the gate is open")
+		}
+		s.Gate().Release()
+	}
+}
+
+// TestStalledAndPaused combines the two reasons not to read in every order.
+func TestStalledAndPaused(t *testing.T) {
+	t.Parallel()
+	for _, order := range []string{"hprR", "hpRr", "phrR", "phRr", "hprRhR", "phRhRr", "hRprhR"} {
+		e := pauser(newTape())
+		s := startServer(t, testOptions())
+		c := connect(t, listen(t, s, e))
+		r := e.expect(t, "open")
+		closed, paused := false, false
+		for i, step := range order {
+			onLoop(t, r.Loop(), func() {
+				switch step {
+				case 'h':
+					s.Gate().Hold()
+					closed = true
+				case 'R':
+					s.Gate().Release()
+					closed = false
+				case 'p':
+					r.Conn().Pause()
+					paused = true
+				case 'r':
+					r.Conn().Resume()
+					paused = false
+				}
+			})
+			c.write(text(fmt.Sprint(i)))
+			for range 3 {
+				onLoop(t, r.Loop(), func() {})
+			}
+			if closed || paused {
+				e.mu.Lock()
+				for _, n := range e.notes {
+					if n.what == fmt.Sprint("text ", i) {
+						t.Errorf("%s: step %d: a message was handled", order, i)
+					}
+				}
+				e.mu.Unlock()
+			}
+		}
+		for i := range order {
+			e.expect(t, fmt.Sprint("text ", i))
+		}
+	}
+}
