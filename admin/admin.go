@@ -21,9 +21,8 @@ import (
 
 // Options configure a Server.
 type Options struct {
-	Hub                *hub.Hub
-	ReadyWithoutBroker bool // stay ready while the broker is away
-	Log                *slog.Logger
+	Hub *hub.Hub
+	Log *slog.Logger
 }
 
 // Server is the admin listener.
@@ -99,12 +98,11 @@ func handler(o Options) http.Handler {
 
 // ready says whether the hub may be sent traffic.
 func (o Options) ready(w http.ResponseWriter) {
-	err := o.Hub.Ready()
-	if err == nil || o.ReadyWithoutBroker && !errors.Is(err, hub.ErrDraining) {
-		answer(w, http.StatusOK, "ready")
+	if err := o.Hub.Ready(); err != nil {
+		answer(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
-	answer(w, http.StatusServiceUnavailable, err.Error())
+	answer(w, http.StatusOK, "ready")
 }
 
 func answer(w http.ResponseWriter, status int, line string) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -36,6 +37,18 @@ var (
 	descTurns       = desc("loop_turn_seconds", "Duration of the loops' turns: the longest that anything on a loop waits for its turn.", "loop")
 	descGated       = desc("gated", "1 while nothing is read from clients because a loop or the broker can't keep up.")
 	descBroker      = desc("broker_available", "1 while other instances can be reached.")
+	descBrokerRTT   = desc("broker_round_trip_seconds", "Last round trip through the broker.")
+	descPublished   = desc("broker_published_total", "Messages handed to the broker for other instances.")
+	descBrokerIn    = desc("broker_received_total", "Messages from other instances.")
+	descDuplicates  = desc("broker_duplicates_total", "Messages that came again after a broken connection, and were ignored.")
+	descRecovered   = desc("broker_recovered_total", "Messages missed on a broken connection that were had again.")
+	descMissed      = desc("broker_missed_total", "Messages of other instances for clients here that were lost on the way.")
+	descIgnored     = desc("broker_ignored_total", "Messages on the broker's channels that are none of this hub's.", "cause")
+	descRefused     = desc("broker_refused_total", "Messages that other instances did not get.", "cause")
+	descReconnects  = desc("broker_reconnects_total", "Connections to the broker made after the first.")
+	descBuffered    = desc("broker_buffer_bytes", "Memory of messages that wait for the broker.")
+	descLostNodes   = desc("broker_lost_nodes_total", "Other instances that ended without a goodbye.")
+	descNodes       = desc("nodes", "Live instances, this one included.")
 	descDraining    = desc("draining", "1 while clients are told to go elsewhere.")
 	descStarted     = desc("start_time_seconds", "When the hub started, in Unix time.")
 )
@@ -78,6 +91,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descBroker, flag(s.Broker.Available))
 	gauge(descDraining, flag(s.Draining))
 	gauge(descStarted, float64(s.Started.UnixMilli())/1000)
+	c.collectBroker(&s.BrokerStats, count, gauge)
 	for i, l := range s.Transport.Loops {
 		loop := strconv.Itoa(i)
 		gauge(descSockets, float64(l.Connections), loop)
@@ -88,6 +102,28 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descInbox, float64(l.InboxBytes), loop)
 		ch <- turns(&l, loop)
 	}
+}
+
+// collectBroker turns the broker's counts into metrics.
+func (c collector) collectBroker(s *broker.Stats, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	gauge(descNodes, float64(len(c.hub.Nodes())))
+	gauge(descBrokerRTT, s.ProbeRTT.Seconds())
+	gauge(descBuffered, float64(s.BufferedBytes))
+	count(descPublished, s.Published)
+	count(descBrokerIn, s.Received)
+	count(descDuplicates, s.Duplicates)
+	count(descRecovered, s.Recovered)
+	count(descMissed, s.Missed)
+	count(descReconnects, s.Reconnects)
+	count(descLostNodes, s.LostNodes)
+	count(descIgnored, s.Foreign, "foreign")
+	count(descIgnored, s.OtherVersion, "other_version")
+	count(descIgnored, s.Corrupt, "corrupt")
+	count(descRefused, s.RefusedFull, "buffer_full")
+	count(descRefused, s.RefusedExpired, "expired")
+	count(descRefused, s.RefusedUnknown, "outcome_unknown")
+	count(descRefused, s.RefusedBroker, "broker_error")
+	count(descRefused, s.RefusedClosed, "closed")
 }
 
 // turns makes the histogram of a loop's turns.

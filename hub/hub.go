@@ -31,6 +31,9 @@ type Options struct {
 	Version         string        // of the software
 	Tokens          *auth.Store
 	Broker          broker.Broker
+	// WithoutBroker lets clients identify while the broker is away. They reach the clients of this instance at once, and
+	// those of others when it is back. Otherwise they are told to try again later.
+	WithoutBroker bool
 	Log             *slog.Logger
 }
 
@@ -87,16 +90,10 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	return h, nil
 }
 
-// joinCluster starts the broker under a node id that nobody has.
+// joinCluster starts the broker under a node id of its own.
 func (h *Hub) joinCluster(ctx context.Context) error {
-	h.node = broker.Node{Name: h.opts.NodeName, Version: h.opts.Version, Started: h.started}
-	for {
-		h.node.ID = newNodeID()
-		err := h.broker.Start(ctx, h.node, remote{h})
-		if !errors.Is(err, broker.ErrNodeIDTaken) { // one in four billion, for each other instance
-			return err
-		}
-	}
+	h.node = broker.Node{ID: newNodeID(), Name: h.opts.NodeName, Version: h.opts.Version, Started: h.started}
+	return h.broker.Start(ctx, h.node, remote{h})
 }
 
 func newRandom() *rand.Rand {
@@ -143,6 +140,9 @@ var ErrDraining = errors.New("draining: clients are told to connect elsewhere")
 func (h *Hub) Ready() error {
 	if h.draining.Load() {
 		return ErrDraining
+	}
+	if h.opts.WithoutBroker {
+		return nil
 	}
 	if s := h.broker.State(); !s.Available {
 		return fmt.Errorf("broker unavailable since %s: %s", s.Since.UTC().Format(time.RFC3339), s.Err)

@@ -72,7 +72,7 @@ func (s *session) join(names []string) {
 		ready = ready && g.ready()
 	}
 	s.phase = phaseJoining
-	if ready {
+	if ready || s.shard.hub.alone() {
 		j.finish()
 		return
 	}
@@ -87,6 +87,9 @@ func (s *session) join(names []string) {
 	}
 	waiting.done(nil)
 }
+
+// alone reports whether clients may identify though other instances can't be reached.
+func (h *Hub) alone() bool { return h.opts.WithoutBroker && !h.broker.State().Available }
 
 // done notes that one group is subscribed, or can't be. The last one sends the joining back to its loop.
 func (j *joining) done(err error) {

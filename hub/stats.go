@@ -58,6 +58,7 @@ type Stats struct {
 	Disconnects map[opcodes.Reason]uint64
 	Transport   transport.Stats
 	Broker      broker.State
+	BrokerStats broker.Stats
 	Draining    bool
 	Started     time.Time
 }
@@ -73,6 +74,9 @@ func (h *Hub) Stats() Stats {
 		Broker:      h.broker.State(),
 		Draining:    h.draining.Load(),
 		Started:     h.started,
+	}
+	if source, ok := h.broker.(broker.StatsSource); ok {
+		s.BrokerStats = source.Stats()
 	}
 	for i := range h.counters {
 		c := &h.counters[i]

@@ -78,7 +78,7 @@ func (c *serveCmd) Run(out streams) error {
 // run listens, waits for a signal, and drains.
 func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, signals <-chan os.Signal, log *slog.Logger, stderr io.Writer) error {
 	if c.AdminListen != "" {
-		a, err := admin.Listen(ctx, string(c.AdminListen), admin.Options{Hub: h, ReadyWithoutBroker: c.ReadyWithoutBroker, Log: log})
+		a, err := admin.Listen(ctx, string(c.AdminListen), admin.Options{Hub: h, Log: log})
 		if err != nil {
 			return err
 		}
@@ -167,6 +167,10 @@ func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options
 	if err != nil {
 		return hub.Options{}, usageError{err}
 	}
+	b, err := c.broker(log)
+	if err != nil {
+		return hub.Options{}, usageError{err}
+	}
 	loops := c.Loops
 	if loops == 0 {
 		loops = min(runtime.GOMAXPROCS(0), hub.MaxLoops)
@@ -188,9 +192,18 @@ func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options
 		NodeName:        c.nodeName(),
 		Version:         version(),
 		Tokens:          tokens,
-		Broker:          broker.NewMemory().Broker(),
+		Broker:          b,
+		WithoutBroker:   c.ReadyWithoutBroker,
 		Log:             log,
 	}, nil
+}
+
+// broker returns what connects this instance with others: Redis, or nothing but memory.
+func (c *serveCmd) broker(log *slog.Logger) (broker.Broker, error) {
+	if c.Redis == "" {
+		return broker.NewMemory().Broker(), nil
+	}
+	return broker.NewRedis(broker.RedisOptions{URL: c.Redis.Reveal(), Prefix: c.RedisPrefix, Logger: log})
 }
 
 // spareConnections are the connections beyond the limit that still get a descriptor, to be told to come back later.
