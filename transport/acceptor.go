@@ -29,6 +29,7 @@ const acceptBackoff = 100 * time.Millisecond
 
 func newAcceptor(ctx context.Context, s *Server, addr string, lis *listener) (*acceptor, net.Addr, error) {
 	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // the default of the net package, where TCP_NODELAY is an error before Linux 5.17
 	nl, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, nil, err
@@ -158,8 +159,9 @@ func (s *Server) leastLoaded() *Loop {
 	return best
 }
 
-// stop makes run return; the listening socket closes with it.
+// stop makes run return; the listening socket closes with it, but refuses connections from now on.
 func (a *acceptor) stop() {
+	_ = unix.Shutdown(a.fd, unix.SHUT_RD) // ends listening, also of those that wait to be accepted
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)
 	_, _ = unix.Write(a.evfd, one[:])

@@ -21,7 +21,7 @@ const (
 	stateFree      state = iota // the slot is empty
 	stateHandshake              // the request head is incomplete
 	stateOpen                   // messages flow
-	stateClosing                // what is queued leaves, what arrives is thrown away
+	stateClosing                // what is queued leaves, within Options.CloseTimeout; what arrives is thrown away
 	stateLinger                 // all has left; waiting for the peer to close
 )
 
@@ -163,7 +163,8 @@ func (c *Conn) Send(b *Buffer) bool {
 }
 
 // Close ends the connection after what is queued, and then last, has left: last (nil for none) is taken over, a close
-// frame with code and reason follows on a WebSocket. The client then has Options.CloseTimeout to close its side.
+// frame with code and reason follows on a WebSocket. All that has Options.CloseTimeout to leave, and the client then
+// has as long again to close its side.
 func (c *Conn) Close(code ws.StatusCode, reason string, last *Buffer) {
 	if c.state != stateOpen {
 		if last != nil {

@@ -172,7 +172,7 @@ type accepted struct {
 // adopt makes an accepted descriptor a connection of this loop.
 func (l *Loop) adopt(a accepted) {
 	if l.stopping {
-		l.srv.closeFD(a.fd)
+		l.refuse(a)
 		return
 	}
 	c := l.take()
@@ -194,6 +194,12 @@ func (l *Loop) adopt(a accepted) {
 		return
 	}
 	l.readable(c) // the request is often there already
+}
+
+// refuse closes what was accepted too late.
+func (l *Loop) refuse(a accepted) {
+	l.srv.closeFD(a.fd)
+	l.conns.Add(-1)
 }
 
 // take returns a free slot, making it the connection's.
@@ -249,8 +255,7 @@ func (l *Loop) end() {
 		m.Deliver(l)
 	}
 	for _, a := range acc {
-		l.srv.closeFD(a.fd)
-		l.conns.Add(-1)
+		l.refuse(a)
 	}
 	for slot := uint32(0); slot < l.Slots(); slot++ {
 		l.destroy(l.conn(slot), EndLocal)

@@ -285,7 +285,9 @@ func (l *Loop) dataFrame(c *Conn, h ws.Header, payload []byte) {
 	msg, op := rx.msg, rx.op
 	rx.op, rx.frags, rx.busy = 0, 0, false
 	l.message(c, op, msg)
-	rx.msg = msg[:0]
+	if c.rx == rx { // not closed: rx may belong to the pool by now
+		rx.msg = msg[:0]
+	}
 }
 
 // message hands a complete message to the session.

@@ -41,12 +41,18 @@ func (l *Loop) growMsg(c *Conn, p []byte) bool {
 }
 
 func (l *Loop) grown(c *Conn, rx *rxState, n int) bool {
-	l.account(c, n)
 	if !rx.busy {
 		rx.busy = true
 		rx.since = l.now
 	}
-	if c.flags&flagTrusted == 0 && n > 0 && l.untrusted > l.srv.opts.UntrustedBytes/len(l.srv.loops) {
+	return l.afford(c, n)
+}
+
+// afford accounts for n bytes that were added to the buffers of a connection. It returns false if that was too much, in
+// which case the connection is closing.
+func (l *Loop) afford(c *Conn, n int) bool {
+	l.account(c, n)
+	if c.flags&flagTrusted == 0 && l.untrusted > l.srv.opts.UntrustedBytes/len(l.srv.loops) {
 		l.violation(c, NoMemory)
 		return false
 	}
@@ -58,8 +64,8 @@ func (l *Loop) stash(c *Conn, p []byte) {
 	rx := l.needRx(c)
 	before := cap(rx.buf)
 	rx.buf = append(rx.buf, p...)
-	l.account(c, cap(rx.buf)-before)
 	l.setEvents(c, c.flags|flagNoRead)
+	l.afford(c, cap(rx.buf)-before)
 }
 
 // unstash handles what was kept and reads again. What was kept begins where a frame or a value begins.

@@ -26,7 +26,7 @@ type Options struct {
 	HandshakeTimeout time.Duration // from accept to a complete request
 	MessageTimeout   time.Duration // from the first to the last byte of a message
 	WriteTimeout     time.Duration // a backlog that doesn't move
-	CloseTimeout     time.Duration // from closing to the end of the connection
+	CloseTimeout     time.Duration // for what is queued when a connection is closed, and then for the client to close
 	SweepInterval    time.Duration // how often each connection's deadlines are looked at
 	Origins          *OriginPolicy // which web pages may connect
 	Log              Logger        // told of refusals

@@ -293,6 +293,7 @@ func (l *Loop) allSent(c *Conn) {
 		// last frames. So tell it that nothing more comes and wait for its end.
 		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 		c.state = stateLinger
+		c.since = l.now
 		l.setEvents(c, c.flags&^(flagWantWrite|flagNoRead))
 	default:
 		l.setEvents(c, c.flags&^flagWantWrite)
