@@ -34,7 +34,7 @@ type Options struct {
 	// WithoutBroker lets clients identify while the broker is away. They reach the clients of this instance at once, and
 	// those of others when it is back. Otherwise they are told to try again later.
 	WithoutBroker bool
-	Log             *slog.Logger
+	Log           *slog.Logger
 }
 
 // Hub is one instance. Its methods may be called from any goroutine.
