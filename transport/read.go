@@ -302,10 +302,13 @@ func (l *Loop) message(c *Conn, op ws.OpCode, p []byte) {
 // feedStream handles one JSON value of a TCP stream, or keeps the part of one that arrived. It returns what follows.
 func (l *Loop) feedStream(c *Conn, p []byte) []byte {
 	rx := l.needRx(c)
-	limit := l.srv.opts.MaxMessageBytes
-	b, before := p, len(rx.buf)
-	if before > 0 { // a value that began earlier: look at it as a whole, one byte beyond the limit at most
-		if !l.grow(c, p[:min(limit+1-before, len(p))]) {
+	limit, before := l.srv.opts.MaxMessageBytes, len(rx.buf)
+	if before == 0 {
+		p = p[skipSpace(p):]
+	}
+	b := p[:min(limit+1-before, len(p))] // what is wrong further on must not matter: it may not have arrived
+	if before > 0 {                      // a value that began earlier: look at it as a whole
+		if !l.grow(c, b) {
 			return nil
 		}
 		b = rx.buf
