@@ -76,14 +76,13 @@ func (d *dialer) dialAs(ctx context.Context, addr, role, user, password string, 
 	return c, nil
 }
 
-var errRedial = errors.New("the connection broke")
-
-// onceDialer hands out conn, so that a client that would connect again fails instead.
+// onceDialer hands out conn. A client that would connect again gets it closed, and so fails: an error instead would
+// set go-redis's pool dialling in the background.
 func onceDialer(conn net.Conn) func(context.Context, string, string) (net.Conn, error) {
 	var used atomic.Bool
 	return func(context.Context, string, string) (net.Conn, error) {
 		if used.Swap(true) {
-			return nil, errRedial
+			conn.Close()
 		}
 		return conn, nil
 	}

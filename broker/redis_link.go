@@ -234,18 +234,28 @@ func (r *Redis) awaitOthers(ctx context.Context, c *redisConn) {
 	}
 }
 
+// connectPublisher returns once a probe has made the whole round.
 func (r *Redis) connectPublisher(l *link, addr string) error {
 	conn, err := r.open(l, addr, "publisher")
 	if err != nil {
 		return err
 	}
 	r.sayHello()
-	r.probes.reset()
+	returned := r.probes.reset()
 	r.state.setLinked(true)
 	r.probe()
 	l.goes(func() error { return r.write(l.ctx, conn) })
 	l.goes(func() error { return r.readReplies(conn) })
-	return nil
+	timeout := time.NewTimer(2 * r.opt.DialTimeout)
+	defer timeout.Stop()
+	select {
+	case <-returned:
+		return nil
+	case <-timeout.C:
+		return fmt.Errorf("%w: the first probe did not come back", errSilent)
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
 }
 
 // awaitCounts lets the members of the instances found become known, for a moment.
@@ -303,13 +313,11 @@ func (r *Redis) readReplies(conn net.Conn) error {
 	var outcomes []outcome
 	for {
 		n, err := in.number(':')
-		var refused serverError
-		switch {
-		case err == nil:
-		case errors.As(err, &refused) && !refused.passing():
+		if err != nil {
 			err = fmt.Errorf("broker: publish: %w", err)
-		default:
-			return fmt.Errorf("publish: %w", err)
+			if !isRefusal(err) {
+				return err
+			}
 		}
 		replies = append(replies, reply{n, err})
 		if in.buffered() && len(replies) < 256 {
@@ -317,12 +325,18 @@ func (r *Redis) readReplies(conn net.Conn) error {
 		}
 		var ok bool
 		if outcomes, ok = r.pub.complete(replies, outcomes[:0]); !ok {
-			return fmt.Errorf("publish: %w: a reply to no command", errProtocol)
+			return fmt.Errorf("broker: publish: %w: a reply to no command", errProtocol)
 		}
 		report(outcomes)
 		clear(outcomes)
 		replies = replies[:0]
 	}
+}
+
+// isRefusal says whether err is the server's answer to one command, and final.
+func isRefusal(err error) bool {
+	var e serverError
+	return errors.As(err, &e) && !e.passing()
 }
 
 // passing says whether the same command may succeed later or elsewhere, so that it should be sent again.

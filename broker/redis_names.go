@@ -19,10 +19,15 @@ const (
 	kindResumed                  // that was all of them
 	kindQuery                    // a Gather's question
 	kindAnswer                   // a part of its answer
+
+	kindEnd // the first that this release doesn't know
 )
 
 // isData says whether k is delivered to the Handler.
 func (k Kind) isData() bool { return k >= KindGlobal && k <= KindReturned }
+
+// isKnown says whether this release has a meaning for k.
+func (k Kind) isKnown() bool { return k.isData() || k >= kindProbe && k < kindEnd }
 
 // toAll says whether k goes to the global channel.
 func (k Kind) toAll() bool { return k == KindGlobal || k >= kindHello && k <= kindDelta }

@@ -164,9 +164,11 @@ func (p *publisher) sendLocked(f *frame, done Completion) bool {
 }
 
 func (p *publisher) newEntry(f *frame, done Completion) (*entry, error) {
-	e := &entry{}
+	var e *entry
 	if last := len(p.spare) - 1; last >= 0 {
 		e, p.spare = p.spare[last], p.spare[:last]
+	} else {
+		e = new(entry)
 	}
 	buf, block := p.arena.take(p.names.commandLen(f))
 	command, at, err := p.names.appendCommand(buf, f)

@@ -60,6 +60,10 @@ func (r *Redis) takeForeign(b []byte, f *frame) {
 		r.stats.foreign.Add(1)
 		return
 	}
+	if !f.Kind.isKnown() {
+		r.stats.otherVersion.Add(1)
+		return
+	}
 	if !f.Kind.toAll() && f.Kind != KindGroup && f.To != r.self.ID || f.From == r.self.ID {
 		r.stats.foreign.Add(1)
 		return
@@ -98,8 +102,8 @@ func (r *Redis) takeControl(f *frame) {
 		err = r.takeResent(f)
 	case kindQuery, kindAnswer:
 		err = r.takeGather(f)
-	default:
-		r.stats.otherVersion.Add(1)
+	case kindProbe: // a probe is for who sent it
+		err = errCorrupt
 	}
 	if err != nil {
 		r.stats.corrupt.Add(1)

@@ -28,6 +28,7 @@ type probes struct {
 	next       uint64
 	sent       map[uint64]int64 // when each was sent
 	unanswered int              // ticks since the last one returned, while any is on its way
+	first      chan struct{}    // closed when the first one since reset returns
 }
 
 // send draws the next nonce.
@@ -48,6 +49,10 @@ func (p *probes) returned(nonce uint64, now int64) (rtt int64, ok bool) {
 	defer p.mu.Unlock()
 	sent, ok := p.sent[nonce]
 	p.unanswered = 0
+	if ok && p.first != nil {
+		close(p.first)
+		p.first = nil
+	}
 	for n := range p.sent {
 		if n <= nonce {
 			delete(p.sent, n)
@@ -66,12 +71,14 @@ func (p *probes) tick() int {
 	return p.unanswered
 }
 
-// reset forgets all nonces: they went by connections that are gone.
-func (p *probes) reset() {
+// reset forgets all nonces: they went by connections that are gone. The channel that it returns is closed when the
+// next one returns.
+func (p *probes) reset() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.sent)
-	p.unanswered = 0
+	p.unanswered, p.first = 0, make(chan struct{})
+	return p.first
 }
 
 // probe sends a nonce. It overtakes all messages that wait.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ type Server struct {
 	port int
 	args []string
 	dir  string
+	auth []string // the AUTH command, where args have --requirepass
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed once cmd has ended
@@ -39,6 +41,9 @@ func Start(tb testing.TB, args ...string) *Server {
 		tb.Fatalf("redistest: these tests need the redis-server program (Debian: apt-get install redis-server): %v", err)
 	}
 	s := &Server{tb: tb, args: args, dir: tb.TempDir()}
+	if i := slices.Index(args, "--requirepass"); i >= 0 && i+1 < len(args) {
+		s.auth = []string{"AUTH", args[i+1]}
+	}
 	tb.Cleanup(s.Kill)
 	var err error
 	for range 5 { // somebody else may take the free port before redis-server does

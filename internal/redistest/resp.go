@@ -22,6 +22,16 @@ func (s *Server) do(args ...string) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(doTimeout)); err != nil {
 		return "", err
 	}
+	in := bufio.NewReader(conn)
+	if s.auth != nil {
+		if _, err := exchange(conn, in, s.auth); err != nil {
+			return "", err
+		}
+	}
+	return exchange(conn, in, args)
+}
+
+func exchange(conn io.Writer, in *bufio.Reader, args []string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -30,7 +40,7 @@ func (s *Server) do(args ...string) (string, error) {
 	if _, err := io.WriteString(conn, b.String()); err != nil {
 		return "", err
 	}
-	return readReply(bufio.NewReader(conn))
+	return readReply(in)
 }
 
 func readReply(r *bufio.Reader) (string, error) {
