@@ -38,7 +38,7 @@ type call struct {
 
 	mu      sync.Mutex
 	replies []*Message
-	full    bool // a reply was lost, so that none after it counts
+	full    bool          // a reply was lost, so that none after it counts
 	more    chan struct{} // signals that replies has grown; capacity 1
 }
 

@@ -41,7 +41,7 @@ which was started without one by the same user made for itself.`
 func (c *connection) connect(ctx context.Context, o client.Options) (*client.Client, error) {
 	o.URL = c.url()
 	if !strings.HasPrefix(o.URL, "ws://") && !strings.HasPrefix(o.URL, "wss://") {
-		return nil, usageError{fmt.Errorf("the hub's URL %q: want ws://HOST:PORT or wss://HOST:PORT", o.URL)}
+		return nil, usageError{errors.New("--url, or MASTERSOCKET_URL: want ws://HOST:PORT or wss://HOST:PORT")}
 	}
 	o.Version = version()
 	from, err := c.setToken(&o)

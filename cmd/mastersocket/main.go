@@ -99,7 +99,7 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	if err == errInterrupted { // who interrupted it knows
+	if errors.Is(err, errInterrupted) { // who interrupted it knows
 		return 130
 	}
 	fmt.Fprintln(w, "mastersocket:", err)

@@ -1,0 +1,490 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/localtoken"
+)
+
+func TestMain(m *testing.M) {
+	// Neither the settings of who runs the tests nor a hub of theirs may have a part in them.
+	for _, name := range []string{"URL", "TOKEN", "TOKEN_FILE"} {
+		_ = os.Unsetenv("MASTERSOCKET_" + name)
+	}
+	home, err := os.MkdirTemp("", "mastersocket-home-")
+	if err != nil {
+		panic(err)
+	}
+	_ = os.Setenv("XDG_CACHE_HOME", home)
+	code := m.Run()
+	hubtest.Cleanup()
+	_ = os.RemoveAll(home)
+	os.Exit(code)
+}
+
+// patience is how long a command may take that should end by itself.
+const patience = 30 * time.Second
+
+// command is a running command.
+type command struct {
+	t        *testing.T
+	cmd      *exec.Cmd
+	out, err *output
+	ended    chan struct{}
+}
+
+// output collects what a command writes, and lets a test wait for it.
+type output struct {
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	changed chan struct{}
+}
+
+func newOutput() *output { return &output{changed: make(chan struct{}, 1)} }
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buf.Write(p)
+	select {
+	case o.changed <- struct{}{}:
+	default:
+	}
+	return len(p), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// waitFor waits until the output has the text.
+func (o *output) waitFor(t *testing.T, text string) {
+	t.Helper()
+	timeout := time.After(patience)
+	for !strings.Contains(o.String(), text) {
+		select {
+		case <-o.changed:
+		case <-timeout:
+			t.Fatalf("no %q in the output:\n%s", text, o)
+		}
+	}
+}
+
+// start starts the built binary. in may be nil.
+func start(t *testing.T, in io.Reader, env []string, args ...string) *command {
+	t.Helper()
+	c := &command{t: t, cmd: exec.Command(hubtest.Binary(t), args...), out: newOutput(), err: newOutput(), ended: make(chan struct{})}
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = in, c.out, c.err
+	c.cmd.Env = append(os.Environ(), env...)
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = c.cmd.Wait()
+		close(c.ended)
+	}()
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill()
+		<-c.ended
+		for _, text := range []string{c.out.String(), c.err.String()} {
+			if strings.Contains(text, hubtest.Token) || strings.Contains(text, "panic:") || strings.Contains(text, "DATA RACE") {
+				t.Errorf("%q printed a token, a panic or a race:\n%s", args, text)
+			}
+		}
+	})
+	return c
+}
+
+// code waits for the command to end and returns its exit code; -1 after a signal.
+func (c *command) code() int {
+	c.t.Helper()
+	select {
+	case <-c.ended:
+	case <-time.After(patience):
+		c.t.Fatalf("%q still runs:\n%s%s", c.cmd.Args[1:], c.out, c.err)
+	}
+	return c.cmd.ProcessState.ExitCode()
+}
+
+func (c *command) signal(s syscall.Signal) {
+	c.t.Helper()
+	if err := c.cmd.Process.Signal(s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// want checks how the command ended and what it printed; the text is found anywhere in standard error.
+func (c *command) want(code int, out, stderr string) {
+	c.t.Helper()
+	if got := c.code(); got != code || c.out.String() != out || !strings.Contains(c.err.String(), stderr) {
+		c.t.Errorf("%q ended with %d, want %d\nstdout %q, want %q\nstderr %q, want %q in it",
+			c.cmd.Args[1:], got, code, c.out, out, c.err, stderr)
+	}
+}
+
+// tools runs commands against one hub.
+type tools struct {
+	t   *testing.T
+	env []string
+}
+
+func newTools(t *testing.T, s *hubtest.Server) tools {
+	return tools{t, []string{"MASTERSOCKET_URL=" + s.URL(), "MASTERSOCKET_TOKEN=" + s.Token}}
+}
+
+func (x tools) start(in string, args ...string) *command {
+	x.t.Helper()
+	return start(x.t, strings.NewReader(in), x.env, args...)
+}
+
+// sub starts a subscriber and waits until it is connected.
+func (x tools) sub(args ...string) *command {
+	x.t.Helper()
+	c := x.start("", append([]string{"sub"}, args...)...)
+	c.err.waitFor(x.t, "connected to")
+	return c
+}
+
+func TestSubAndPub(t *testing.T) {
+	t.Parallel()
+	x := newTools(t, hubtest.Start(t, hubtest.Options{}))
+	data := x.sub("--group", "demo", "--group", "other", "--count", "4")
+	filtered := x.sub("-g", "demo", "--event", "second", "--event", "third", "-n", "2", "--timeout", "1m")
+	text := x.sub("-g", "other", "-n", "1", "--format", "text")
+	whole := x.sub("-g", "other", "-n", "1", "--json")
+
+	x.start("", "pub", "--to", "GROUP:demo", "--event", "first", `{"n" : 1}`).want(0, "", "")
+	x.start("", "pub", "--to", "GROUP:demo", "--event", "second").want(0, "", "")
+	x.start(`"3"`, "pub", "--to", "GLOBAL", "--event", "third", "-").want(0, "", "")
+	text.code()
+	text.want(0, `third "3" from `+senderIn(text.out.String())+"\n", "")
+	filtered.want(0, "null\n\"3\"\n", "")
+	x.start("[\n4]", "pub", "--to", "GROUP:other", "--event", "fourth", "-").want(0, "", "")
+	data.want(0, "{\"n\":1}\nnull\n\"3\"\n[4]\n", "connected to "+strings.TrimPrefix(x.env[0], "MASTERSOCKET_URL="))
+	if got := whole.code(); got != 0 {
+		t.Errorf("sub --json ended with %d", got)
+	}
+	for _, part := range []string{`"op":0`, `"event":"third"`, `"data":"3"`, `"intent":{"target":"GLOBAL"}`, `"sender":"`, `"id":"`} {
+		if !strings.Contains(whole.out.String(), part) || strings.Count(whole.out.String(), "\n") != 1 {
+			t.Errorf("sub --json printed %q, want one line with %s", whole.out, part)
+		}
+	}
+}
+
+// senderIn returns the client id at the end of a line of text.
+func senderIn(line string) string {
+	_, after, _ := strings.Cut(line, " from ")
+	return strings.TrimSuffix(after, "\n")
+}
+
+// A thousand values from one sub through a pub to another sub, in order, as in a shell.
+func TestPipe(t *testing.T) {
+	t.Parallel()
+	const n = 1000
+	x := newTools(t, hubtest.Start(t, hubtest.Options{}))
+	last := x.sub("-g", "b", "-n", fmt.Sprint(n))
+	for _, form := range []struct{ sub, pub []string }{
+		{[]string{"--format", "data"}, []string{"--event", "copy"}},
+		{[]string{"--json"}, nil},
+	} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		middle := exec.Command(hubtest.Binary(t), append([]string{"sub", "-g", "a", "-n", fmt.Sprint(n / 2)}, form.sub...)...)
+		stderr := newOutput()
+		middle.Env, middle.Stdout, middle.Stderr = append(os.Environ(), x.env...), w, stderr
+		if err := middle.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		second := start(t, r, x.env, append([]string{"pub", "--to", "GROUP:b", "-"}, form.pub...)...)
+		var in strings.Builder
+		for i := range n / 2 {
+			fmt.Fprintln(&in, i)
+		}
+		stderr.waitFor(t, "connected to")
+		x.start(in.String(), "pub", "--to", "GROUP:a", "-e", "number", "-").want(0, "", "")
+		if err := middle.Wait(); err != nil {
+			t.Errorf("sub in the middle: %v", err)
+		}
+		second.want(0, "", "")
+		r.Close()
+	}
+	var want strings.Builder
+	for i := range n {
+		fmt.Fprintln(&want, i%(n/2))
+	}
+	last.want(0, want.String(), "")
+}
+
+// dialHub connects a client of the SDK.
+func dialHub(t *testing.T, x tools, o client.Options) *client.Client {
+	t.Helper()
+	o.URL = strings.TrimPrefix(x.env[0], "MASTERSOCKET_URL=")
+	o.Token = strings.TrimPrefix(x.env[1], "MASTERSOCKET_TOKEN=")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := client.Connect(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = c.Close(ctx)
+	})
+	return c
+}
+
+func TestPubFailures(t *testing.T) {
+	t.Parallel()
+	x := newTools(t, hubtest.Start(t, hubtest.Options{}))
+	x.sub("-g", "demo")
+	for name, tt := range map[string]struct {
+		in     string
+		args   []string
+		code   int
+		stderr string
+	}{
+		"nobody there":        {"", []string{"--to", "GROUP:nobody", "-e", "x", "1"}, 1, "NO_RECEIVER"},
+		"some of many":        {"1 2 3", []string{"--to", "GROUP:nobody", "-e", "x", "-"}, 1, "3 of 3 messages were not delivered"},
+		"unknown client":      {"", []string{"--to", "DIRECT:00000000-0000-8000-8000-000000000000", "-e", "x"}, 1, "NO_RECEIVER"},
+		"not JSON":            {"", []string{"--to", "GROUP:demo", "-e", "x", "hello"}, 2, `'"hello"'`},
+		"two values":          {"", []string{"--to", "GROUP:demo", "-e", "x", "1 2"}, 2, "DATA is not JSON"},
+		"input not JSON":      {"1 hello", []string{"--to", "GROUP:demo", "-e", "x", "-"}, 1, "value 2 is not JSON"},
+		"input cut off":       {`1 {"a":`, []string{"--to", "GROUP:demo", "-e", "x", "-"}, 1, "value 2 is not JSON"},
+		"no message":          {`{"a":1}`, []string{"--to", "GROUP:demo", "-"}, 1, "value 1 is not a message"},
+		"too big":             {`"` + strings.Repeat("x", 40000) + `"`, []string{"--to", "GROUP:demo", "-e", "x", "-"}, 1, "at most 32768"},
+		"no event":            {"", []string{"--to", "GROUP:demo"}, 2, "--event is missing"},
+		"no target":           {"", []string{"-e", "x"}, 2, "missing flags: --to"},
+		"wrong target":        {"", []string{"--to", "EVERYBODY", "-e", "x"}, 2, "--to: intent"},
+		"reserved group":      {"", []string{"--to", "GROUP:$x", "-e", "x"}, 2, "reserved"},
+		"unknown flag":        {"", []string{"--too", "GROUP:x"}, 2, "For help: mastersocket pub --help"},
+		"group of one's own":  {"", []string{"--to", "GLOBAL", "-e", "x", "-g", ""}, 2, "group name is empty"},
+		"long event":          {"", []string{"--to", "GLOBAL", "-e", strings.Repeat("e", 129)}, 1, "event is longer than 128 bytes"},
+		"duplicate in data":   {"", []string{"--to", "GROUP:demo", "-e", "x", `{"a":1,"a":2}`}, 0, ""},
+		"empty input":         {"", []string{"--to", "GROUP:demo", "-e", "x", "-"}, 0, ""},
+		"one copy, no echo":   {"", []string{"--to", "GROUP:cli", "-e", "x"}, 1, "NO_RECEIVER"},
+		"bad URL":             {"", []string{"--url", "http://127.0.0.1", "--to", "GLOBAL", "-e", "x"}, 2, "want ws://HOST:PORT"},
+		"wrong token":         {"", []string{"--token", "wrong", "--to", "GLOBAL", "-e", "x"}, 1, "It came from --token"},
+		"token and its file":  {"", []string{"--token", "x", "--token-file", "y", "--to", "GLOBAL", "-e", "x"}, 2, "want one"},
+		"missing token file":  {"", []string{"--token-file", "/nonexistent", "--to", "GLOBAL", "-e", "x"}, 1, "/nonexistent: no such file"},
+		"nobody listens":      {"", []string{"--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "mastersocket serve"},
+		"still nobody":        {"", []string{"--wait", "300ms", "--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "connection refused"},
+		"no path of the hub":  {"", []string{"--url", "ws://" + strings.TrimSuffix(strings.TrimPrefix(x.env[0], "MASTERSOCKET_URL=ws://"), "/") + "/x", "--to", "GLOBAL", "-e", "x"}, 1, "404"},
+		"password in the URL": {"", []string{"--url", "ws://a:b@127.0.0.1", "--to", "GLOBAL", "-e", "x"}, 2, "must not hold a user"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x.t = t
+			x.start(tt.in, append([]string{"pub"}, tt.args...)...).want(tt.code, "", tt.stderr)
+		})
+	}
+}
+
+func TestRequestCommand(t *testing.T) {
+	t.Parallel()
+	x := newTools(t, hubtest.Start(t, hubtest.Options{}))
+	for i := range 3 {
+		answer := func(ctx context.Context, m *client.Message) {
+			_ = m.Reply(ctx, map[string]any{"n": i, "asked": m.Data})
+		}
+		dialHub(t, x, client.Options{Group: "w", On: map[string]client.Handler{
+			"ask":     answer,
+			"silence": func(context.Context, *client.Message) {},
+		}})
+	}
+	one := x.start("", "request", "--to", "ANY:w", "-e", "ask", "[1]")
+	if code, out := one.code(), one.out.String(); code != 0 || !strings.HasPrefix(out, `{"asked":[1],"n":`) || strings.Count(out, "\n") != 1 {
+		t.Errorf("request ended with %d and printed %q, %q", code, out, one.err)
+	}
+	for name, tt := range map[string]struct {
+		in     string
+		args   []string
+		code   int
+		lines  int
+		stderr string
+	}{
+		"from all":        {"7", []string{"--to", "GROUP:w", "-e", "ask", "-n", "3", "--json", "-"}, 0, 3, ""},
+		"whoever comes":   {"", []string{"--to", "GLOBAL", "-e", "ask", "-n", "0", "--timeout", "500ms"}, 0, 3, ""},
+		"fewer":           {"", []string{"--to", "GROUP:w", "-e", "ask", "-n", "4", "--timeout", "500ms"}, 1, 3, "3 of 4 replies"},
+		"none":            {"", []string{"--to", "ANY:w", "-e", "silence", "--timeout", "300ms"}, 1, 0, "0 of 1 replies"},
+		"nobody":          {"", []string{"--to", "ANY:nobody", "-e", "ask", "--timeout", "1h"}, 1, 0, "NO_RECEIVER"},
+		"negative":        {"", []string{"--to", "ANY:w", "-e", "ask", "-n=-1"}, 2, 0, "--expect"},
+		"two values":      {"1 2", []string{"--to", "ANY:w", "-e", "ask", "-"}, 2, 0, "more than one"},
+		"no value":        {"", []string{"--to", "ANY:w", "-e", "ask", "-"}, 2, 0, "want one JSON value"},
+		"wrong target":    {"", []string{"--to", "w", "-e", "ask"}, 2, 0, "--to: intent"},
+		"data not JSON":   {"", []string{"--to", "ANY:w", "-e", "ask", "x"}, 2, 0, "DATA is not JSON"},
+		"event is needed": {"", []string{"--to", "ANY:w"}, 2, 0, "missing flags: --event"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x.t = t
+			c := x.start(tt.in, append([]string{"request"}, tt.args...)...)
+			code, out := c.code(), c.out.String()
+			if code != tt.code || strings.Count(out, "\n") != tt.lines || !strings.Contains(c.err.String(), tt.stderr) {
+				t.Errorf("ended with %d, printed %q, %q; want %d, %d lines, %q", code, out, c.err, tt.code, tt.lines, tt.stderr)
+			}
+			if tt.lines > 0 && strings.Contains(strings.Join(tt.args, " "), "--json") && !strings.Contains(out, `"op":5`) {
+				t.Errorf("--json printed %q", out)
+			}
+		})
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	x := newTools(t, hubtest.Start(t, hubtest.Options{}))
+	endless := x.sub("-g", "demo")
+	endless.signal(syscall.SIGINT)
+	endless.want(0, "", "")
+	terminated := x.sub("-g", "demo")
+	terminated.signal(syscall.SIGTERM)
+	terminated.want(0, "", "")
+	counting := x.sub("-g", "demo", "-n", "1")
+	counting.signal(syscall.SIGINT)
+	counting.want(130, "", "")
+	x.sub("-g", "demo", "-n", "1", "--timeout", "100ms").want(1, "", "only 0 of 1 messages")
+	x.sub("-g", "demo", "--timeout", "100ms").want(0, "", "")
+
+	r, w, err := os.Pipe() // which doesn't end
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	listener := x.sub("-g", "demo")
+	pub := start(t, r, x.env, "pub", "--to", "GROUP:demo", "-e", "x", "-")
+	if _, err := io.WriteString(w, "1\n"); err != nil {
+		t.Fatal(err)
+	}
+	listener.out.waitFor(t, "1\n") // sent as soon as it is complete, not at the end of the input
+	pub.signal(syscall.SIGINT)
+	pub.want(130, "", "")
+}
+
+// A reader that goes away ends sub without a word, as it does any filter.
+func TestBrokenPipe(t *testing.T) {
+	t.Parallel()
+	x := newTools(t, hubtest.Start(t, hubtest.Options{}))
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr := newOutput()
+	cmd := exec.Command(hubtest.Binary(t), "sub", "-g", "demo")
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), x.env...), w, stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	stderr.waitFor(t, "connected to")
+	r.Close()
+	x.start("", "pub", "--to", "GROUP:demo", "-e", "x").want(0, "", "")
+	err = cmd.Wait()
+	var exited *exec.ExitError
+	if !errors.As(err, &exited) || exited.Sys().(syscall.WaitStatus).Signal() != syscall.SIGPIPE {
+		t.Errorf("sub ended with %v, want SIGPIPE", err)
+	}
+	if n := strings.Count(stderr.String(), "\n"); n != 1 {
+		t.Errorf("sub said %q", stderr)
+	}
+}
+
+// The first try of a newcomer: no token is typed anywhere.
+func TestNoTokenTyped(t *testing.T) {
+	t.Parallel()
+	cache := t.TempDir()
+	env := []string{"XDG_CACHE_HOME=" + cache}
+	s := hubtest.Start(t, hubtest.Options{Token: "none", Env: env})
+	port, ok := localtoken.IsLocal(s.URL())
+	if !ok {
+		t.Fatalf("%s is not local", s.URL())
+	}
+	file := filepath.Join(cache, "mastersocket", fmt.Sprintf("token-%d", port))
+	if err := hubtest.Eventually(patience, func() bool { _, err := os.Stat(file); return err == nil }); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	x := tools{t, append(env, "MASTERSOCKET_URL="+s.URL())}
+	sub := x.sub("--group", "demo", "--count", "1")
+	x.start("", "pub", "--to", "GROUP:demo", "--event", "hi", `{"n":1}`).want(0, "", "")
+	sub.want(0, "{\"n\":1}\n", "")
+
+	stranger := tools{t, []string{"XDG_CACHE_HOME=" + t.TempDir(), "MASTERSOCKET_URL=" + s.URL()}}
+	stranger.start("", "pub", "--to", "GLOBAL", "--event", "hi").want(1, "", "mastersocket serve")
+
+	// A sub outlives its hub, and finds the token of the next one.
+	sub = x.sub("--group", "demo", "--count", "1")
+	s.Signal(syscall.SIGTERM)
+	sub.err.waitFor(t, "SERVER_RESTART")
+	if code, ok := s.Wait(patience); code != 0 || !ok {
+		t.Fatalf("the hub ended with %d, %v", code, ok)
+	}
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the token is still there after the hub's end: %v", err)
+	}
+	hubtest.Start(t, hubtest.Options{Token: "none", Env: env, Addr: s.HubAddr})
+	if err := hubtest.Eventually(patience, func() bool { return strings.Count(sub.err.String(), "connected to") == 2 }); err != nil {
+		t.Fatalf("%v: %s", err, sub.err)
+	}
+	x.start("", "pub", "--to", "GROUP:demo", "--event", "hi", `2`).want(0, "", "")
+	sub.want(0, "2\n", "")
+}
+
+func TestTokenSources(t *testing.T) {
+	t.Parallel()
+	s := hubtest.Start(t, hubtest.Options{})
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(s.Token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url := "MASTERSOCKET_URL=" + s.URL()
+	for name, tt := range map[string]struct {
+		env, flags []string
+		ok         bool
+	}{
+		"variable":              {[]string{"MASTERSOCKET_TOKEN=" + s.Token}, nil, true},
+		"file":                  {nil, []string{"--token-file", file}, true},
+		"variable with file":    {[]string{"MASTERSOCKET_TOKEN_FILE=" + file}, nil, true},
+		"flag before variable":  {[]string{"MASTERSOCKET_TOKEN=wrong"}, []string{"--token", s.Token}, true},
+		"file before variable":  {[]string{"MASTERSOCKET_TOKEN=wrong"}, []string{"--token-file", file}, true},
+		"empty variable":        {[]string{"MASTERSOCKET_TOKEN=", "MASTERSOCKET_TOKEN_FILE=" + file}, nil, true},
+		"wrong flag":            {[]string{"MASTERSOCKET_TOKEN=" + s.Token}, []string{"--token", "wrong"}, false},
+		"none for another host": {[]string{"MASTERSOCKET_URL=ws://hub.invalid"}, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := append([]string{"sub", "-g", "x", "--timeout", "1ms"}, tt.flags...)
+			c := start(t, nil, append([]string{url}, tt.env...), args...)
+			if code := c.code(); (code == 0) != tt.ok {
+				t.Errorf("ended with %d: %s", code, c.err)
+			}
+		})
+	}
+}
+
+// --wait bridges the time until the hub is up.
+func TestWait(t *testing.T) {
+	t.Parallel()
+	first := hubtest.Start(t, hubtest.Options{})
+	x := newTools(t, first)
+	first.Kill()
+	sub := x.start("", "sub", "-g", "demo", "--wait", "30s", "--timeout", "1ms")
+	hubtest.Start(t, hubtest.Options{Addr: first.HubAddr})
+	sub.want(0, "", "connected to")
+}
