@@ -14,12 +14,9 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"go.uber.org/goleak"
 
 	"github.com/mastersocket/mastersocket/client"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeHub is one end of the protocol whose every step a test decides, for what no real hub can be made to do. It
 // listens on pipes in memory, so that a test can run in a synctest bubble, on its clock.

@@ -1,0 +1,97 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	"github.com/mastersocket/mastersocket/client"
+)
+
+// A worker answers requests until it is told to stop.
+func Example_worker() {
+	ctx := context.Background()
+	c, err := client.Connect(ctx, client.Options{
+		URL:   "ws://127.0.0.1:42069",
+		Token: os.Getenv("MASTERSOCKET_TOKEN"),
+		Group: "resizers",
+		Name:  "image-resizer",
+		On: map[string]client.Handler{
+			"image.resize": func(ctx context.Context, m *client.Message) {
+				var job struct{ Width, Height int }
+				if err := m.Unmarshal(&job); err != nil {
+					return
+				}
+				if err := m.Reply(ctx, map[string]int{"pixels": job.Width * job.Height}); err != nil {
+					log.Print(err)
+				}
+			},
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-c.Done() // refused for good
+	log.Fatal(c.Err())
+}
+
+// One reply from any of the workers, within two seconds.
+func ExampleClient_Request() {
+	c := connect()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	reply, err := c.Request(ctx, client.Any("resizers"), "image.resize", map[string]int{"width": 3, "height": 4})
+	switch {
+	case errors.Is(err, client.ErrNoReceiver):
+		fmt.Println("no worker is connected")
+	case err != nil:
+		log.Fatal(err)
+	default:
+		fmt.Println(string(reply.Data))
+	}
+}
+
+// All replies that come within a second.
+func ExampleClient_RequestMany() {
+	c := connect()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for reply, err := range c.RequestMany(ctx, client.Group("resizers"), "status", nil, 0) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(reply.Sender, string(reply.Data))
+	}
+}
+
+// Many messages on their way at once, each with an outcome of its own.
+func ExampleClient_Queue() {
+	c := connect()
+	ctx := context.Background()
+	var receipts []*client.Receipt
+	for i := range 100 {
+		r, err := c.Queue(ctx, client.Group("audit"), "step", i)
+		if err != nil {
+			log.Fatal(err)
+		}
+		receipts = append(receipts, r)
+	}
+	for _, r := range receipts {
+		if _, err := r.Wait(ctx); err != nil {
+			log.Print(err)
+		}
+	}
+}
+
+func connect() *client.Client {
+	c, err := client.Connect(context.Background(), client.Options{
+		URL: "ws://127.0.0.1:42069", Token: os.Getenv("MASTERSOCKET_TOKEN"), Group: "callers",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return c
+}
