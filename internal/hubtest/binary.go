@@ -10,17 +10,21 @@
 package hubtest
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
 
 // Environment variables that change what is tested.
 const (
-	// EnvBinary is the path of a mastersocket binary to test in place of one built from the source.
+	// EnvBinary is the path of a mastersocket binary to test in place of one built from the source. The go command does
+	// not notice when that changes: use go test -count=1.
 	EnvBinary = "MASTERSOCKET_TEST_BINARY"
 	// EnvRace, if not empty, has the binary built with the race detector: several times slower and larger.
 	EnvRace = "MASTERSOCKET_TEST_RACE"
@@ -64,6 +68,10 @@ func build() {
 		return
 	}
 	built.dir, built.path = dir, filepath.Join(dir, "mastersocket")
+	if err := touchSources(); err != nil {
+		built.err = fmt.Errorf("look at the source: %w", err)
+		return
+	}
 	args := []string{"build", "-o", built.path}
 	if RaceBinary() {
 		args = append(args, "-race")
@@ -71,6 +79,35 @@ func build() {
 	if out, err := exec.Command("go", append(args, binaryPackage)...).CombinedOutput(); err != nil {
 		built.err = fmt.Errorf("build the binary: %w\n%s", err, out)
 	}
+}
+
+// touchSources looks at every file of the module. The go command remembers which files a test looked at and repeats the
+// test when one has changed; it can't know by itself that the binary under test is made of them.
+func touchSources() error {
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	for ; ; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			break
+		} else if root == filepath.Dir(root) {
+			return err
+		}
+	}
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch name := d.Name(); {
+		case err != nil:
+			return err
+		case d.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "testdata"):
+			return fs.SkipDir
+		}
+		_, err = os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) { // an editor's file that has just gone
+			return nil
+		}
+		return err
+	})
 }
 
 // RaceBinary reports whether the binary is built with the race detector, so that measures of memory and time are off.

@@ -2,7 +2,7 @@
 // suspicion: it writes bytes as given, split wherever the test likes, frames with any header bits and requests of any
 // text, and accepts from a server only what RFC 6455 allows one to send.
 //
-// A [Conn] belongs to one goroutine, save that Close and Abort may be called from any. Every read and write has a
+// A [Conn] may be read by one goroutine while another one writes; Close and Abort may be called from any. Every read and write has a
 // deadline, so that a server that hangs fails a test and does not hang it.
 package rawclient
 
