@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -30,6 +31,9 @@ const (
 
 // eventName is the event of all messages of Clients.
 const eventName = "hubtest"
+
+// maxPings bounds the PINGs of a Client that wait for their PONG.
+const maxPings = 1024
 
 // connectTimeout bounds connecting and identifying.
 const connectTimeout = 30 * time.Second
@@ -60,6 +64,8 @@ type Client struct {
 	done   chan struct{} // closed when the reader has ended
 	stop   context.CancelFunc
 
+	pinging atomic.Int32 // PINGs without a PONG
+
 	mu      sync.Mutex // guards all below
 	latest  map[int]int
 	arrived chan struct{} // closed and replaced at an arrival while somebody waits for one
@@ -87,7 +93,7 @@ func Connect(ctx context.Context, url string, o ClientOptions) (*Client, error) 
 	conn.SetReadLimit(16 << 20)
 	c := &Client{
 		opts: o, conn: conn, record: o.History.Session(o.Name),
-		pongs: make(chan struct{}, 16), done: make(chan struct{}), latest: make(map[int]int), arrived: make(chan struct{}),
+		pongs: make(chan struct{}, maxPings), done: make(chan struct{}), latest: make(map[int]int), arrived: make(chan struct{}),
 	}
 	if o.Reports {
 		c.window = make(chan struct{}, o.Window)
@@ -197,11 +203,12 @@ func (c *Client) handle(ctx context.Context, m *wire, p []byte) {
 		// A write that fails ends the reader too.
 		_ = c.conn.Write(ctx, websocket.MessageText, []byte(`{"op":4}`))
 	case opPong:
-		select {
-		case c.pongs <- struct{}{}:
-		default:
+		if c.pinging.Add(-1) < 0 {
+			c.pinging.Add(1)
 			c.record.Stray("a PONG for no PING")
+			return
 		}
+		c.pongs <- struct{}{} // with room for every Ping at once
 	case opDisconnect:
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -238,8 +245,9 @@ func (c *Client) answer(m *wire, p []byte) {
 		c.record.Stray("an answer to nothing that was sent: %.200q", p)
 		return
 	}
+	first := false
 	if *m.Op == opAck {
-		c.record.Accepted(n)
+		first = c.record.Accepted(n)
 	} else {
 		var data struct {
 			Code string `json:"code"`
@@ -247,7 +255,10 @@ func (c *Client) answer(m *wire, p []byte) {
 		if err := json.Unmarshal(m.Data, &data); err != nil || data.Code == "" {
 			c.record.Stray("an ERROR without a code: %.200q", p)
 		}
-		c.record.Refused(n, data.Code)
+		first = c.record.Refused(n, data.Code)
+	}
+	if !first {
+		return // recorded, as what it is
 	}
 	select {
 	case <-c.window:

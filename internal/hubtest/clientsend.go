@@ -70,6 +70,10 @@ func (c *Client) Settled(ctx context.Context) error {
 // Ping sends a PING and waits for its PONG: the hub answers in order, so that all it had for this client by then is
 // recorded.
 func (c *Client) Ping(ctx context.Context) error {
+	if c.pinging.Add(1) > maxPings {
+		c.pinging.Add(-1)
+		return fmt.Errorf("%v pings: %d PINGs are without a PONG", c.record, maxPings)
+	}
 	if err := c.conn.Write(ctx, websocket.MessageText, []byte(`{"op":3}`)); err != nil {
 		return fmt.Errorf("%v pings: %w", c.record, err)
 	}

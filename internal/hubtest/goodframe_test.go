@@ -158,13 +158,17 @@ func (a *arena) closes(t *testing.T, s state) {
 		}
 	}
 	c := a.open(t, s)
-	send(t, c, rc.Frames(rc.Control(rc.OpClose, ""), rc.Text(everywhere)))
+	if err := c.WriteClosing(rc.Frames(rc.Control(rc.OpClose, ""), rc.Text(everywhere))); err != nil {
+		t.Fatal(err)
+	}
 	end, err := c.End()
 	if err != nil || end.Code != 1005 && end.Code != 1000 || end.Transport != io.EOF {
 		t.Errorf("close without a code: got %v, %v", end, err)
 	}
 	c = a.open(t, s)
-	send(t, c, rc.Frames(rc.Fragment(rc.OpText, true, ping[:3]), rc.Closing(1001, "")))
+	if err := c.WriteClosing(rc.Frames(rc.Fragment(rc.OpText, true, ping[:3]), rc.Closing(1001, ""))); err != nil {
+		t.Fatal(err)
+	}
 	if end, err := c.End(); err != nil || end.Code != 1001 {
 		t.Errorf("close within fragments: got %v, %v", end, err)
 	}

@@ -37,6 +37,9 @@ func runWorkload(t *testing.T, w Workload) (*history.History, *history.Report) {
 	if err := r.Err(); err != nil {
 		t.Error("the protocol's guarantees do not hold")
 	}
+	if r.Late > 0 {
+		t.Errorf("a single instance answered %d messages twice", r.Late)
+	}
 	return h, r
 }
 

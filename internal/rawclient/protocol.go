@@ -48,8 +48,13 @@ func (c *Conn) Send(message string) error {
 
 // SendClose begins the closing handshake. End then does not answer the server's close frame, which is the answer.
 func (c *Conn) SendClose(code int, reason string) error {
+	return c.WriteClosing(Closing(code, reason).Bytes())
+}
+
+// WriteClosing writes bytes that contain a close frame, as SendClose does for one that is well-formed.
+func (c *Conn) WriteClosing(b []byte) error {
 	c.closed = true
-	return c.Write(Closing(code, reason).Bytes())
+	return c.Write(b)
 }
 
 // Receive reads the next message of the hub. On a WebSocket it answers pings on the way; the connection's end is an
