@@ -97,6 +97,7 @@ func prepare(table []*Session, o Options) *checker {
 			c.byID[s.life.ID] = int32(i)
 		}
 		c.report.Messages += len(s.sends)
+		c.report.Late += s.life.Late
 		c.report.Arrivals += len(s.arrivals)
 		c.internGroups(s)
 	}

@@ -125,7 +125,8 @@ type Session struct {
 	arrivals []arrival
 	stamps   map[int32][]string // sender's session: the ids that the hub gave as its sender
 	oddities notes
-	leaks    notes // deliveries before the IDENTIFY answer
+	leaks    notes        // deliveries before the IDENTIFY answer
+	late     map[int]bool // messages with an ACK and an ERROR
 }
 
 // life is when and as what a session took part. Times are 0 where something did not happen.
@@ -140,6 +141,7 @@ type life struct {
 	Ended       int64     `json:"ended,omitempty"`       // after the client saw the end
 	Departure   Departure `json:"departure,omitempty"`
 	Reason      string    `json:"reason,omitempty"` // the hub's, with Dismissed
+	Late        int       `json:"late,omitempty"`   // messages with an ACK and an ERROR
 }
 
 // Session opens the record of a new connection. The name is for the reader of a report.
@@ -207,28 +209,55 @@ func (s *Session) Send(to To) int {
 	return len(s.sends) - 1
 }
 
-// Accepted records the ACK of message n.
-func (s *Session) Accepted(n int) { s.settle(n, accepted, "") }
+// Accepted records the ACK of message n, and Refused the ERROR for it with its code. They return whether it is the
+// first answer to that message. Both may come only where another instance was drawn or addressed and found that the
+// receiver is gone: see [Report.Late].
+func (s *Session) Accepted(n int) (first bool) { return s.settle(n, accepted, "") }
 
-// Refused records the ERROR for message n and its code.
-func (s *Session) Refused(n int, code string) { s.settle(n, refused, code) }
+// Refused records an ERROR: see Accepted.
+func (s *Session) Refused(n int, code string) (first bool) { return s.settle(n, refused, code) }
 
 // Unsent records that message n could not be written.
 func (s *Session) Unsent(n int) { s.settle(n, unsent, "") }
 
-func (s *Session) settle(n int, o outcome, code string) {
+func (s *Session) settle(n int, o outcome, code string) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n < 0 || n >= len(s.sends) {
 		s.oddities.add("an ACK or ERROR for message %d, which was never sent", n)
-		return
+		return false
 	}
-	m := &s.sends[n]
-	if m.outcome != pending {
+	switch m := &s.sends[n]; {
+	case m.outcome == pending:
+		m.outcome, m.code, m.settled = o, code, s.h.now()
+		return true
+	case s.mayFollow(n, o, code):
+		s.life.Late++
+		s.late[n] = true
+		if o == refused {
+			m.outcome, m.code = o, code
+		}
+	default:
 		s.oddities.add("a second ACK or ERROR for message %d", n)
-		return
 	}
-	m.outcome, m.code, m.settled = o, code, s.h.now()
+	return false
+}
+
+// mayFollow tells whether a second answer to message n may be right: a message to one receiver, handed to its instance
+// (ACK), which found nobody there (ERROR). The two come by different ways, and so in either order.
+func (s *Session) mayFollow(n int, o outcome, code string) bool {
+	m := &s.sends[n]
+	if m.outcome == refused {
+		code = m.code
+	}
+	both := m.outcome == accepted && o == refused || m.outcome == refused && o == accepted
+	if !both || s.late[n] || m.to.Target != Direct && m.to.Target != Any || code != "NO_RECEIVER" && code != "RECEIVER_GONE" {
+		return false
+	}
+	if s.late == nil {
+		s.late = make(map[int]bool)
+	}
+	return true
 }
 
 // Arrived records an EVENT or REPLY that the client got: its id, sender and data as they stand on the wire. It returns

@@ -49,6 +49,9 @@ type Report struct {
 	Refused     map[string]int // messages answered with ERROR, by code
 	Disconnects map[string]int // sessions that the hub ended, by reason
 	CutOff      int            // sessions that broke without a reason
+	// Late counts the messages with an ACK, as another instance took them, and an ERROR, as it found the one receiver
+	// gone. With a single instance there must be none.
+	Late int
 
 	// Fault mode only: deliveries missing because the hub said so to the sender, and messages missing without a word to
 	// the sender that the hub's own counters account for.
@@ -89,6 +92,9 @@ func (r *Report) String() string {
 	}
 	writeCounts(&b, "refused", r.Refused)
 	writeCounts(&b, "disconnected", r.Disconnects)
+	if r.Late > 0 {
+		fmt.Fprintf(&b, "refused after they were acknowledged: %d messages\n", r.Late)
+	}
 	if r.CutOff > 0 {
 		fmt.Fprintf(&b, "cut off: %d sessions\n", r.CutOff)
 	}
