@@ -82,6 +82,11 @@ func (c *Client) waitReady(ctx context.Context) (*Client, error) {
 		return nil, c.err
 	case <-ctx.Done():
 	}
+	select {
+	case <-c.ready: // before ctx ended
+		return c, nil
+	default:
+	}
 	c.kill()
 	<-c.done
 	<-c.dispatched
@@ -131,10 +136,10 @@ func (c *Client) once(wait *backoff.ExponentialBackOff) error {
 	began := time.Now()
 	c.identity.Store(&s.identity)
 	c.opts.Logger.Info("mastersocket: connected", "url", c.opts.URL, "id", s.identity.ID, "node", s.identity.Node)
+	c.readyOnce()
 	if hook := c.opts.OnConnect; hook != nil {
 		c.enqueueHook(func() { hook(s.identity) })
 	}
-	c.readyOnce()
 	err = s.serve(c.life)
 	// A hub that accepts and at once drops its clients must not be asked again and again without a wait.
 	if time.Since(began) >= c.opts.MaxBackoff {

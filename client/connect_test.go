@@ -60,16 +60,27 @@ func TestConnectRefusesBadOptions(t *testing.T) {
 		"two tokens":          func(o *client.Options) { o.TokenSource = func(context.Context) (string, error) { return "", nil } },
 		"no group":            func(o *client.Options) { o.Group = "" },
 		"reserved group":      func(o *client.Options) { o.Groups = []string{"$x"} },
+		"too many groups":     func(o *client.Options) { o.Groups = manyGroups(32) },
+		"long name":           func(o *client.Options) { o.Name = strings.Repeat("n", 129) },
+		"meta not UTF-8":      func(o *client.Options) { o.Meta = map[string]string{"a": "\xff"} },
 		"backoff":             func(o *client.Options) { o.MinBackoff, o.MaxBackoff = time.Minute, time.Second },
 		"negative queue":      func(o *client.Options) { o.SendQueue = -1 },
 	} {
 		o := client.Options{URL: "ws://127.0.0.1:1", Token: "secret", Group: "g"}
 		change(&o)
 		_, err := client.Connect(context.Background(), o)
-		if err == nil || strings.Contains(err.Error(), "secret") {
+		if !errors.Is(err, client.ErrOptions) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: error %v, want one without the token", name, err)
 		}
 	}
+}
+
+func manyGroups(n int) []string {
+	groups := make([]string, n)
+	for i := range groups {
+		groups[i] = fmt.Sprint("g", i)
+	}
+	return groups
 }
 
 func TestIdentifyFailedIsFinal(t *testing.T) {

@@ -55,6 +55,6 @@
 //
 // # Concurrency
 //
-// All methods may be called from any goroutine. A Client has three goroutines of its own while it is connected, which
-// end with [Client.Close] or when [Client.Done] is closed.
+// All methods may be called from any goroutine. A Client has three goroutines of its own while it is connected (one that
+// connects and reads, one that writes, one that calls handlers); none is left when [Client.Close] has returned nil.
 package client

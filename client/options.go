@@ -12,7 +12,10 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // Handler takes a message that arrived. The message is its own to keep. Its context ends when the Client has ended, or
@@ -95,6 +98,9 @@ func (o Options) prepare() (Options, error) {
 			return o, fmt.Errorf("group %.50q: %w", group, err)
 		}
 	}
+	if err := o.checkIdentify(); err != nil {
+		return o, err
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -112,6 +118,33 @@ func (o Options) prepare() (Options, error) {
 		return o, errors.New("queues and sizes must be positive")
 	}
 	return o, nil
+}
+
+// checkIdentify finds what the hub would refuse IDENTIFY for, whatever the token.
+func (o Options) checkIdentify() error {
+	data := o.identify()
+	data.Token = "x"
+	msg, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("IDENTIFY: %w", err)
+	}
+	_, err = opcodes.ParseIdentify(msg)
+	return err
+}
+
+// identify returns the data of IDENTIFY, without a token.
+func (o Options) identify() identify {
+	data := identify{
+		Group: o.Group, Groups: o.Groups, Name: o.Name, Version: o.Version, Meta: o.Meta,
+		Features: []string{"errors", "acks"},
+	}
+	if o.NoAcks {
+		data.Features = data.Features[:1]
+	}
+	if o.NoEcho {
+		data.Echo = new(bool)
+	}
+	return data
 }
 
 func (o Options) staticToken() func(context.Context) (string, error) {

@@ -151,7 +151,7 @@ func dialError(ctx context.Context, resp *http.Response, err error) error {
 
 // identify sends IDENTIFY and waits for its answer. Until then the hub sends nothing but PING, PONG and DISCONNECT.
 func (s *session) identify(ctx context.Context, token string) error {
-	data := s.c.identifyData()
+	data := s.c.opts.identify()
 	data.Token = token
 	msg, err := json.Marshal(struct {
 		Op   opcodes.Op `json:"op"`
@@ -194,20 +194,6 @@ func (s *session) identified(data []byte) (err error) {
 	limit := max(s.c.opts.MaxReceiveBytes, s.identity.MaxMessageBytes+receiveMargin)
 	s.conn.SetReadLimit(int64(limit))
 	return nil
-}
-
-func (c *Client) identifyData() identify {
-	data := identify{
-		Group: c.opts.Group, Groups: c.opts.Groups, Name: c.opts.Name, Version: c.opts.Version, Meta: c.opts.Meta,
-		Features: []string{"errors", "acks"},
-	}
-	if c.opts.NoAcks {
-		data.Features = data.Features[:1]
-	}
-	if c.opts.NoEcho {
-		data.Echo = new(bool)
-	}
-	return data
 }
 
 // refusedAgainError is the refusal of a token that was refused before: nothing will change that.

@@ -2,6 +2,7 @@ package localtoken_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,6 +25,10 @@ func TestMain(m *testing.M) {
 		}
 	}
 	code := m.Run()
+	if left, err := filepath.Glob(filepath.Join(dir, "mastersocket", ".token-*")); err != nil || len(left) > 0 {
+		fmt.Fprintln(os.Stderr, "temporary files left:", left, err)
+		code = 1
+	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -68,10 +73,6 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if _, err := localtoken.Read(1001); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("Read after Remove: %v, want fs.ErrNotExist", err)
-	}
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".token-*"))
-	if err != nil || len(left) > 0 {
-		t.Errorf("temporary files left: %v, %v", left, err)
 	}
 }
 

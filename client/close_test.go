@@ -1,0 +1,193 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/mastersocket/mastersocket/client"
+)
+
+func TestClose(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		var got []string
+		var status websocket.StatusCode
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			for {
+				_, b, err := p.conn.Read(context.Background())
+				if err != nil {
+					status = websocket.CloseStatus(err)
+					return
+				}
+				got = append(got, string(b))
+			}
+		}
+		c := h.connect(h.options())
+		var receipts []*client.Receipt
+		for i := range 10 {
+			r, err := c.Queue(context.Background(), client.Global(), fmt.Sprint(i), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			receipts = append(receipts, r)
+		}
+		closeClient(t, c)
+		closeClient(t, c)
+		synctest.Wait()
+		if len(got) != 11 || got[10] != `{"op":2}` || status != websocket.StatusNormalClosure {
+			t.Errorf("the hub got %q and the close code %d; want 10 messages, DISCONNECT and 1000", got, status)
+		}
+		for _, r := range receipts {
+			_, err := r.Wait(context.Background())
+			wantErr(t, "Wait after Close", err, client.ErrOutcomeUnknown)
+		}
+		wantErr(t, "Send after Close", c.Send(context.Background(), client.Global(), "e", nil), client.ErrClosed)
+		_, err := c.Request(context.Background(), client.Global(), "e", nil)
+		wantErr(t, "Request after Close", err, client.ErrClosed)
+		wantErr(t, "Err", c.Err(), client.ErrClosed)
+		<-c.Done()
+	})
+}
+
+func TestCloseWhileDisconnected(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			h.down.Store(true)
+		}
+		c := h.connect(h.options())
+		sent := make(chan error)
+		go func() {
+			for {
+				if err := c.Send(context.Background(), client.Global(), "e", nil); err != nil && !errors.Is(err, client.ErrOutcomeUnknown) {
+					sent <- err
+					return
+				}
+			}
+		}()
+		time.Sleep(time.Hour)
+		began := time.Now()
+		closeClient(t, c)
+		wantErr(t, "Send that waited", <-sent, client.ErrClosed)
+		if d := time.Since(began); d > 0 {
+			t.Errorf("Close took %v", d)
+		}
+	})
+}
+
+// A hub that doesn't take the goodbye holds Close up no longer than its context.
+func TestCloseOfStuckHub(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		release := make(chan struct{})
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			<-release
+		}
+		c := h.connect(h.options())
+		ctx, cancel := within(time.Second)
+		defer cancel()
+		began := time.Now()
+		wantErr(t, "Close", c.Close(ctx), context.DeadlineExceeded)
+		if d := time.Since(began); d != time.Second {
+			t.Errorf("Close took %v, want 1s", d)
+		}
+		close(release)
+	})
+}
+
+// Close lets the running handler finish and reply, and calls no other.
+func TestCloseLetsHandlerFinish(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		var got []frame
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			p.event("e", "1")
+			p.event("e", "2")
+			for {
+				f, ok := p.next()
+				if !ok {
+					return
+				}
+				got = append(got, f)
+			}
+		}
+		calls := 0
+		running := make(chan struct{})
+		o := h.options()
+		o.On = map[string]client.Handler{"e": func(ctx context.Context, m *client.Message) {
+			calls++
+			close(running)
+			time.Sleep(time.Minute)
+			if err := m.Reply(ctx, "done"); err != nil {
+				t.Errorf("Reply: %v", err)
+			}
+		}}
+		c := h.connect(o)
+		<-running
+		began := time.Now()
+		closeClient(t, c)
+		if d := time.Since(began); d != time.Minute || calls != 1 {
+			t.Errorf("Close took %v, %d calls of the handler; want 1m and 1", d, calls)
+		}
+		synctest.Wait()
+		if n := len(got); n < 2 || got[n-2].Op != 5 || got[n-1].Op != 2 {
+			t.Errorf("the hub got %v, want a REPLY and DISCONNECT at the end", got)
+		}
+	})
+}
+
+func TestCloseGivesUpOnHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			p.event("e", "1")
+			_, _ = p.next()
+		}
+		running := make(chan struct{})
+		ended := make(chan error, 1)
+		o := h.options()
+		o.On = map[string]client.Handler{"e": func(ctx context.Context, m *client.Message) {
+			close(running)
+			<-ctx.Done()
+			ended <- m.Reply(context.Background(), nil)
+		}}
+		c := h.connect(o)
+		<-running
+		ctx, cancel := within(time.Second)
+		defer cancel()
+		wantErr(t, "Close with a handler that runs", c.Close(ctx), context.DeadlineExceeded)
+		wantErr(t, "Reply after Close", <-ended, client.ErrClosed)
+		closeClient(t, c)
+	})
+}
+
+func TestCloseInHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			p.event("quit", "1")
+			for ok := true; ok; _, ok = p.next() {
+			}
+		}
+		var c *client.Client
+		connected := make(chan struct{})
+		closed := make(chan error)
+		o := h.options()
+		o.On = map[string]client.Handler{"quit": func(ctx context.Context, m *client.Message) {
+			<-connected
+			closed <- c.Close(ctx)
+		}}
+		c = h.connect(o)
+		close(connected)
+		if err := <-closed; err != nil {
+			t.Errorf("Close in a handler: %v", err)
+		}
+		<-c.Done()
+	})
+}
