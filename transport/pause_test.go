@@ -227,6 +227,9 @@ func TestGateKeepsOrder(t *testing.T) {
 	t.Parallel()
 	e := newTape()
 	s := startServer(t, testOptions())
+	const n = 20_000
+	clients := []*client{connect(t, listen(t, s, e)), dial(t, listenTCP(t, s, e))}
+	e.expect(t, "open", "open")
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -243,12 +246,9 @@ func TestGateKeepsOrder(t *testing.T) {
 			}
 		}
 	}()
-	const n = 20_000
-	addrs := []*client{connect(t, listen(t, s, e)), dial(t, listenTCP(t, s, e))}
 	sent := make(chan error, 2)
-	go func() { sent <- writeAll(addrs[0], n, func(i int) []byte { return text(fmt.Sprint(i)) }) }()
-	go func() { sent <- writeAll(addrs[1], n, func(i int) []byte { return fmt.Appendf(nil, `{"n":%d}`, i) }) }()
-	e.expect(t, "open", "open")
+	go func() { sent <- writeAll(clients[0], n, func(i int) []byte { return text(fmt.Sprint(i)) }) }()
+	go func() { sent <- writeAll(clients[1], n, func(i int) []byte { return fmt.Appendf(nil, `{"n":%d}`, i) }) }()
 	ws, tcp := 0, 0
 	for range 2 * n {
 		switch got := e.next(t).what; got {
@@ -262,7 +262,7 @@ func TestGateKeepsOrder(t *testing.T) {
 	}
 	close(stop)
 	<-done
-	for range addrs {
+	for range clients {
 		if err := <-sent; err != nil {
 			t.Error(err)
 		}
