@@ -20,9 +20,10 @@ type rawPeer struct {
 	buf [4096]byte
 }
 
-func newRawPeer(t testing.TB, addr string) *rawPeer {
+// newRawPeer connects and identifies; extra are further members of IDENTIFY's data, with a comma before each.
+func newRawPeer(t testing.TB, url, extra string) *rawPeer {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
+	conn, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(url, "ws:"), "/"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func newRawPeer(t testing.TB, addr string) *rawPeer {
 		p.readFull(p.buf[:1])
 		head += string(p.buf[:1])
 	}
-	p.write(maskedText(fmt.Sprintf(`{"op":1,"data":{"token":%q,"group":"load","echo":false}}`, testToken)))
+	p.write(maskedText(fmt.Sprintf(`{"op":1,"data":{"token":%q,"group":"load","echo":false%s}}`, testToken, extra)))
 	if got := string(p.readMessage()); !strings.HasPrefix(got, `{"op":1`) {
 		t.Fatalf("IDENTIFY was answered with %s", got)
 	}
@@ -107,12 +108,11 @@ func TestAllocations(t *testing.T) { // not parallel: it counts the allocations 
 		} {
 			t.Run(fmt.Sprintf("%s/%d loops", tc.name, loops), func(t *testing.T) {
 				_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Transport.Loops = loops })
-				addr := strings.Trim(strings.TrimPrefix(url, "ws:"), "/")
 				members := make([]*rawPeer, 100)
 				for i := range members {
-					members[i] = newRawPeer(t, addr)
+					members[i] = newRawPeer(t, url, "")
 				}
-				sender := newRawPeer(t, addr)
+				sender := newRawPeer(t, url, "")
 				message := maskedText(`{"op":0,"event":"tick","data":{"n":1,"text":"` + strings.Repeat("x", 100) + `"},"intent":` + tc.intent + `}`)
 				round := func() {
 					sender.write(message)

@@ -121,39 +121,59 @@ func explanation(code opcodes.ErrorCode) string {
 
 // publication waits for what the broker says of a message.
 type publication struct {
-	count    *counters
-	local    int // receivers on this instance
+	shard    *shard // the sender's
+	local    int    // receivers on this instance
 	feedback *feedback
+	retry    *mail // an ANY as it is to be drawn again if the instance drawn is gone; nil for other messages
 }
 
 var publicationPool = sync.Pool{New: func() any { return new(publication) }}
 
 // publish hands the message to the other instances, and settles the feedback. local is the number of receivers here.
 func (sh *shard) publish(m broker.Message, local int, f *feedback) {
-	sh.outgoing = m // a message of the stack would be moved to the heap for each call of the interface
 	if local > 0 && f == nil {
+		sh.outgoing = m // a message of the stack would be moved to the heap for each call of the interface
 		sh.hub.broker.Publish(&sh.outgoing, sh.losses)
 		return
 	}
+	sh.publishFor(m, local, f, nil)
+}
+
+// publishAny is publish for an ANY, which is in b and is drawn again if the instance addressed is gone.
+func (sh *shard) publishAny(m broker.Message, draws uint8, b *transport.Buffer, f *feedback) {
+	retry := sh.newMail(mailReturn, b)
+	retry.name = append(retry.name, m.Group...)
+	retry.sender, retry.seq, retry.draws, retry.feedback, retry.origin = m.Sender, m.Seq, draws, f, m.To
+	sh.publishFor(m, 0, f, retry)
+}
+
+func (sh *shard) publishFor(m broker.Message, local int, f *feedback, retry *mail) {
 	p := publicationPool.Get().(*publication)
-	p.count, p.local, p.feedback = sh.count, local, f
+	p.shard, p.local, p.feedback, p.retry = sh, local, f, retry
+	sh.outgoing = m
 	sh.hub.broker.Publish(&sh.outgoing, p)
 }
 
 // Published implements broker.Completion.
 func (p *publication) Published(instances int, err error) {
-	f, local, count := p.feedback, p.local, p.count
-	p.feedback = nil
+	sh, f, local, retry := p.shard, p.feedback, p.local, p.retry
+	*p = publication{}
 	publicationPool.Put(p)
 	if local > 0 {
 		instances++
 	}
+	if retry != nil && instances == 0 && err == nil && sh.loop.Post(retry) {
+		return
+	}
+	if retry != nil {
+		retry.recycle()
+	}
 	switch code, drop := outcome(err); {
 	case err != nil:
-		count.drop(drop)
+		sh.count.drop(drop)
 		f.refuse(code)
 	case instances == 0:
-		count.drop(DropNoReceiver)
+		sh.count.drop(DropNoReceiver)
 		f.refuse(opcodes.CodeNoReceiver)
 	default:
 		f.ack(instances)

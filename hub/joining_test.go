@@ -2,6 +2,8 @@ package hub
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -110,26 +112,43 @@ func TestAnyIsDrawnAgain(t *testing.T) {
 	slow := &slowBroker{Broker: bus.Broker()}
 	_, url := startHub(t, slow, nil)
 	empty, _ := startHub(t, bus.Broker(), nil)
+	gone := broker.NodeID(12345)
 	sender := identify(t, url, "boss", m{"features": []string{"errors"}})
 	worker := identify(t, url, "work", nil)
 
-	slow.mu.Lock()
-	slow.draws = []broker.NodeID{empty.Node().ID, empty.Node().ID}
-	slow.mu.Unlock()
-	sender.send(event("drawn thrice", to("ANY", "work")))
-	if f := worker.read(); f.ID != "drawn thrice" {
-		t.Fatalf("got %+v", f)
+	for _, wrong := range []broker.NodeID{empty.Node().ID, gone} {
+		slow.bend(wrong)
+		sender.send(event("drawn twice", to("ANY", "work")))
+		if f := worker.read(); f.ID != "drawn twice" {
+			t.Fatalf("got %+v", f)
+		}
+		slow.bend(slices.Repeat([]broker.NodeID{wrong}, maxAvoid+1)...)
+		sender.send(event("nowhere", to("ANY", "work")))
+		if f := sender.read(); f.Op != 6 || f.ID != "nowhere" || f.Data.(m)["code"] != "NO_RECEIVER" {
+			t.Fatalf("got %+v", f)
+		}
 	}
 
-	// Draws that lead nowhere for good end with an error.
-	slow.mu.Lock()
-	for range maxDraws + 1 {
-		slow.draws = append(slow.draws, empty.Node().ID)
+	// Once its sender has sent more, a message that comes back could overtake that: it is dropped instead.
+	raw := newRawPeer(t, url, `,"features":["errors"]`)
+	slow.bend(empty.Node().ID)
+	raw.write(append(maskedText(`{"op":0,"id":"late","intent":{"target":"ANY","identifier":"work"}}`),
+		maskedText(`{"op":0,"id":"next","intent":{"target":"GROUP","identifier":"work"}}`)...))
+	if got := string(raw.readMessage()); !strings.Contains(got, "RECEIVER_GONE") || !strings.Contains(got, `"late"`) {
+		t.Errorf("got %s", got)
 	}
-	slow.mu.Unlock()
-	sender.send(event("lost", to("ANY", "work")))
-	if f := sender.read(); f.Op != 6 || f.ID != "lost" || f.Data.(m)["code"] != "RECEIVER_GONE" {
-		t.Fatalf("got %+v", f)
-	}
-	expect(t, "the worker", worker)
+	expectFenced(t, "the worker", fenced(worker), []string{"next"})
+}
+
+// bend makes the next draws name these instances.
+func (b *slowBroker) bend(draws ...broker.NodeID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.draws = draws
+}
+
+// fenced sends the fence that expectFenced waits for.
+func fenced(p *peer) *peer {
+	p.send(event("fence", to("DIRECT", p.id)))
+	return p
 }

@@ -33,7 +33,7 @@ type mail struct {
 	receiver uuid.UUID
 	seq      uint64
 	feedback *feedback
-	origin   broker.NodeID // remote: the instance of the sender
+	origin   broker.NodeID // remote: the instance of the sender; mailReturn: one that had nobody, 0 for none
 }
 
 var mailPool = sync.Pool{New: func() any { return new(mail) }}
@@ -87,7 +87,7 @@ func (m *mail) Deliver(*transport.Loop) {
 		if m.remote {
 			m.feedback = sh.lateFeedback(m)
 		}
-		sh.drawAgain(&m.sender, m.name, m.seq, m.draws, m.buf, m.feedback)
+		sh.drawAgain(m)
 	case mailMissing:
 		sh.missing(m)
 	}

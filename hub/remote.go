@@ -80,7 +80,7 @@ func (r remote) returned(m *broker.Message, b *transport.Buffer) {
 	}
 	sh.postWait(kind, b, func(o *mail) {
 		o.name = append(o.name, m.Group...)
-		o.sender, o.seq, o.draws = m.Sender, m.Seq, drawsOf(m.Flags)
+		o.sender, o.seq, o.draws, o.origin = m.Sender, m.Seq, drawsOf(m.Flags), m.From
 	})
 }
 

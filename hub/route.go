@@ -36,7 +36,7 @@ func (s *session) route(e *opcodes.Envelope) {
 	case intent.Direct:
 		sh.direct(s, e.Receiver, b, f)
 	case intent.Any:
-		sh.any(s, e.Identifier, 0, b, f)
+		sh.any(s, e.Identifier, 0, 0, b, f)
 	}
 	b.Release()
 }
@@ -130,8 +130,9 @@ func (sh *shard) client(id *uuid.UUID) *session {
 // maxDraws bounds how often an ANY is drawn again because the client drawn had left.
 const maxDraws = 4
 
-// any delivers to one client drawn from the group, or from all clients where name is empty.
-func (sh *shard) any(s *session, name []byte, draws uint8, b *transport.Buffer, f *feedback) {
+// any delivers to one client drawn from the group, or from all clients where name is empty. avoid is an instance that had
+// nobody a moment ago, 0 for none.
+func (sh *shard) any(s *session, name []byte, draws uint8, avoid broker.NodeID, b *transport.Buffer, f *feedback) {
 	h := sh.hub
 	g := h.groups.everyone
 	if len(name) > 0 {
@@ -141,18 +142,31 @@ func (sh *shard) any(s *session, name []byte, draws uint8, b *transport.Buffer, 
 	if g != nil {
 		own = g.total()
 	}
-	node, ok := h.broker.Draw(name, own, sh.random.Uint64())
+	node, ok := sh.drawNode(name, own, avoid)
 	switch {
 	case !ok:
 		sh.noReceiver(f)
 	case node != h.node.ID:
-		sh.publish(broker.Message{
+		sh.publishAny(broker.Message{
 			Kind: broker.KindAny, Flags: drawFlags(draws), To: node, Sender: s.id, Seq: uint64(s.sent), Group: name,
 			Payload: b.Payload(),
-		}, 0, f)
+		}, draws, b, f)
 	default:
 		sh.anyLocal(s, g, draws, b, f)
 	}
+}
+
+// maxAvoid is how many draws in a row may name an instance that is to be avoided. Its lease ends within seconds.
+const maxAvoid = 32
+
+// drawNode draws an instance for an ANY.
+func (sh *shard) drawNode(name []byte, own int, avoid broker.NodeID) (node broker.NodeID, ok bool) {
+	for range maxAvoid {
+		if node, ok = sh.hub.broker.Draw(name, own, sh.random.Uint64()); !ok || node != avoid {
+			return node, ok
+		}
+	}
+	return 0, false // nobody else has a member
 }
 
 // anyLocal delivers to a member of g on this instance, which had some a moment ago.
@@ -201,14 +215,14 @@ func (sh *shard) deliverAny(g *group, b *transport.Buffer) bool {
 
 // drawAgain handles an ANY that came back to its sender's loop because the client drawn had left. It may be drawn again
 // only if nothing that the sender sent later could have reached the next receiver before it.
-func (sh *shard) drawAgain(sender *uuid.UUID, name []byte, seq uint64, draws uint8, b *transport.Buffer, f *feedback) {
-	s := sh.client(sender)
-	if s == nil || uint64(s.sent) != seq || draws >= maxDraws {
+func (sh *shard) drawAgain(m *mail) {
+	s := sh.client(&m.sender)
+	if s == nil || uint64(s.sent) != m.seq || m.draws >= maxDraws {
 		sh.count.drop(DropReceiverGone)
-		f.refuse(opcodes.CodeReceiverGone)
+		m.feedback.refuse(opcodes.CodeReceiverGone)
 		return
 	}
-	sh.any(s, name, draws+1, b, f)
+	sh.any(s, m.name, m.draws+1, m.origin, m.buf, m.feedback)
 }
 
 // The number of draws travels in the upper half of a message's flags.
