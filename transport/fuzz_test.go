@@ -1,0 +1,323 @@
+package transport
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+)
+
+// fuzzOptions have limits that short inputs can pass.
+func fuzzOptions() Options {
+	o := testOptions()
+	o.MaxMessageBytes = 300
+	o.MaxFragments = 4
+	o.SendQueueBytes = 64 << 20
+	return o
+}
+
+// outcome is what came of a stream: a line for each message, answer and violation.
+type outcome struct{ strings.Builder }
+
+func (o *outcome) note(what string, p []byte) { fmt.Fprintf(o, "%s %q\n", what, p) }
+
+// recorder returns a Session that notes everything, and pauses at every message if it is to.
+func (o *outcome) recorder(pause bool) *hooks {
+	return &hooks{
+		message: func(c *Conn, binary bool, p []byte) {
+			o.note(fmt.Sprint("message ", binary), p)
+			if pause {
+				c.Pause()
+			}
+		},
+		violation: func(_ *Conn, v Violation) { o.note(violationNames[v], nil) },
+	}
+}
+
+// answers notes the frames that are queued.
+func (o *outcome) answers(c *Conn) {
+	if c.tx == nil {
+		return
+	}
+	for _, r := range c.tx.frames[c.tx.head:] {
+		op := ws.OpCode(r.buf.mem[r.buf.from] & 15)
+		p := r.buf.Payload()
+		if op == ws.OpClose { // the reason is for people
+			p = p[:min(len(p), 2)]
+		}
+		o.note(fmt.Sprint("frame ", op), p)
+	}
+}
+
+// fed returns the outcome of a stream that arrives cut as the bytes of cuts say.
+func fed(t testing.TB, l *Loop, p protocol, stream, cuts []byte, pause bool) string {
+	var o outcome
+	c, peer := bareConn(t, l, p, o.recorder(pause), 0)
+	defer unix.Close(peer)
+	stream = slices.Clone(stream)
+	for i := 0; len(stream) > 0 && c.state == stateOpen; i++ {
+		n := len(stream)
+		if len(cuts) > 0 {
+			n = min(n, int(cuts[i%len(cuts)])+1)
+		}
+		l.feed(c, stream[:n])
+		clear(stream[:n]) // the next read overwrites it
+		stream = stream[n:]
+		resumeAll(l, c)
+	}
+	o.answers(c)
+	l.destroy(c, EndLocal)
+	l.flush()
+	if l.queued != 0 || l.untrusted != 0 || l.hold != nil {
+		t.Fatalf("queued %d, untrusted %d, hold %v", l.queued, l.untrusted, l.hold)
+	}
+	return o.String()
+}
+
+// resumeAll resumes the connection until it has no more to say.
+func resumeAll(l *Loop, c *Conn) {
+	for c.state == stateOpen && c.flags&flagPaused != 0 {
+		c.Resume()
+		l.resume()
+	}
+}
+
+// expected is the outcome of a WebSocket stream according to gobwas/ws and to what is required beyond it.
+func expected(o Options, stream []byte) string {
+	var out outcome
+	r := bytes.NewReader(stream)
+	end := func(code ws.StatusCode) string {
+		out.note("frame 8", binary.BigEndian.AppendUint16(nil, uint16(code)))
+		return out.String()
+	}
+	var answers outcome // come behind the messages in an outcome
+	fail := func(code ws.StatusCode) string { out.WriteString(answers.String()); return end(code) }
+	var msg []byte
+	var op ws.OpCode
+	frags := 0
+	for {
+		before := len(stream) - r.Len()
+		h, err := ws.ReadHeader(r)
+		st := ws.StateServerSide
+		if op != 0 {
+			st = st.Set(ws.StateFragmented)
+		}
+		switch {
+		case errors.Is(err, ws.ErrHeaderLengthMSB):
+			return fail(ws.StatusProtocolError)
+		case err != nil: // the rest has not arrived
+			out.WriteString(answers.String())
+			return out.String()
+		case ws.CheckHeader(h, st) != nil, len(stream)-r.Len()-before != ws.HeaderSize(h): // not minimal
+			return fail(ws.StatusProtocolError)
+		case !h.OpCode.IsControl() && h.Length > int64(o.MaxMessageBytes-len(msg)):
+			out.note("too big", nil)
+			return fail(ws.StatusMessageTooBig)
+		}
+		p := make([]byte, h.Length)
+		if _, err := io.ReadFull(r, p); err != nil {
+			out.WriteString(answers.String())
+			return out.String()
+		}
+		ws.Cipher(p, h.Mask, 0)
+		switch h.OpCode {
+		case ws.OpPing:
+			answers.note("frame 10", p)
+			continue
+		case ws.OpPong:
+			continue
+		case ws.OpClose:
+			if len(p) == 0 {
+				out.WriteString(answers.String())
+				out.note("frame 8", nil)
+				return out.String()
+			}
+			return fail(closeCode(p))
+		}
+		if h.OpCode != ws.OpContinuation {
+			op, msg, frags = h.OpCode, nil, 0
+		}
+		if frags++; frags > o.MaxFragments {
+			return fail(ws.StatusPolicyViolation)
+		}
+		if msg = append(msg, p...); !h.Fin {
+			continue
+		}
+		if op == ws.OpText && !utf8.Valid(msg) {
+			return fail(ws.StatusInvalidFramePayloadData)
+		}
+		out.note(fmt.Sprint("message ", op == ws.OpBinary), msg)
+		op, msg = 0, nil
+	}
+}
+
+// closeCode returns the code that a close frame with a payload is answered with.
+func closeCode(p []byte) ws.StatusCode {
+	if len(p) == 1 {
+		return ws.StatusProtocolError
+	}
+	code, reason := ws.ParseCloseFrameData(p)
+	err := ws.CheckCloseFrameData(code, reason)
+	switch {
+	case errors.Is(err, ws.ErrProtocolInvalidUTF8):
+		return ws.StatusInvalidFramePayloadData
+	case code > 1011 && code < 1015: // registered since
+		if !utf8.ValidString(reason) {
+			return ws.StatusInvalidFramePayloadData
+		}
+	case err != nil || code >= 5000:
+		return ws.StatusProtocolError
+	}
+	return code
+}
+
+// framesSeeds are streams that show each rule, beside those of protocolErrors.
+func frameSeeds() [][]byte {
+	var seeds [][]byte
+	for _, tt := range protocolErrors {
+		seeds = append(seeds, tt.stream)
+	}
+	part := frame(false, ws.OpContinuation, "x")
+	return append(seeds,
+		slices.Concat(text("one"), text(""), frame(true, ws.OpBinary, "\xff"), frame(true, ws.OpPing, "p"), frame(true, ws.OpPong, "p")),
+		slices.Concat(frame(false, ws.OpText, "\xe2\x82"), frame(true, ws.OpPing, ""), part[:0], frame(true, ws.OpContinuation, "\xac")),
+		slices.Concat(frame(false, ws.OpText, "a"), part, part, frame(true, ws.OpContinuation, "b"), text("next")),
+		slices.Concat(frame(false, ws.OpText, "a"), part, part, part, part),
+		text(strings.Repeat("x", 300)),
+		text(strings.Repeat("x", 301)),
+		slices.Concat(frame(false, ws.OpText, strings.Repeat("x", 299)), frame(true, ws.OpContinuation, "yz")),
+		slices.Concat(text("a"), closing(1000, "bye"), text("late")),
+		text("half")[:7],
+		rawFrame(ws.Header{Fin: true, OpCode: ws.OpText, Masked: true, Length: 1<<63 - 1}, ""),
+	)
+}
+
+// FuzzFrames feeds arbitrary bytes to a WebSocket connection: cut anywhere, and paused behind every message, what comes
+// of them is the same, and what an oracle says.
+func FuzzFrames(f *testing.F) {
+	for _, seed := range frameSeeds() {
+		f.Add(seed, []byte{})
+		f.Add(seed, []byte{0})
+		f.Add(seed, []byte{1, 3, 0})
+	}
+	o := fuzzOptions()
+	l := bareLoop(f, o)
+	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
+		want := expected(o, stream)
+		for _, cuts := range [][]byte{nil, cuts, {0}} {
+			for _, pause := range []bool{false, true} {
+				if got := fed(t, l, protocolWebSocket, stream, cuts, pause); got != want {
+					t.Fatalf("cut %v, paused %v: got\n%swant\n%s", cuts, pause, got, want)
+				}
+			}
+		}
+	})
+}
+
+// expectedStream is the outcome of a TCP stream, found byte by byte.
+func expectedStream(o Options, stream []byte) string {
+	var out outcome
+	var open []byte // closing brackets that are due
+	var value []byte
+	inString, escaped := false, false
+	for _, b := range stream {
+		if len(value) == 0 {
+			if strings.IndexByte(" \t\r\n", b) >= 0 {
+				continue
+			}
+			if b != '{' {
+				out.note("not JSON", nil)
+				return out.String()
+			}
+		}
+		value = append(value, b)
+		switch {
+		case escaped:
+			escaped = false
+		case inString:
+			escaped, inString = b == '\\', b != '"'
+		case b == '"':
+			inString = true
+		case b == '{' || b == '[':
+			if open = append(open, b+2); len(open) > maxSplitDepth+1 {
+				out.note("not JSON", nil)
+				return out.String()
+			}
+		case b == '}' || b == ']':
+			if open[len(open)-1] != b {
+				out.note("not JSON", nil)
+				return out.String()
+			}
+			open = open[:len(open)-1]
+		}
+		if len(value) > o.MaxMessageBytes {
+			out.note("too big", nil)
+			return out.String()
+		}
+		if len(open) == 0 {
+			out.note("message false", value)
+			value = value[:0]
+		}
+	}
+	return out.String()
+}
+
+// FuzzStream does the same to a connection of the TCP listener.
+func FuzzStream(f *testing.F) {
+	for _, tt := range streams {
+		f.Add([]byte(tt.stream), []byte{})
+		f.Add([]byte(tt.stream), []byte{0})
+		f.Add([]byte(tt.stream+` {"a":[{"b":"\"]"}]}`), []byte{4, 0})
+	}
+	f.Add([]byte(`{"a":"`+strings.Repeat("x", 291)+`"} {}`), []byte{100})
+	f.Add([]byte(`{"a":"`+strings.Repeat("x", 292)+`"} {}`), []byte{100})
+	f.Add([]byte(strings.Repeat(`{"a":[`, 40)+strings.Repeat("]}", 40)), []byte{7})
+	f.Add([]byte(strings.Repeat(" ", 400)+"{}"), []byte{9})
+	o := fuzzOptions()
+	l := bareLoop(f, o)
+	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
+		want := expectedStream(o, stream)
+		for _, cuts := range [][]byte{nil, cuts, {0}} {
+			for _, pause := range []bool{false, true} {
+				if got := fed(t, l, protocolTCP, stream, cuts, pause); got != want {
+					t.Fatalf("cut %v, paused %v: got\n%swant\n%s", cuts, pause, got, want)
+				}
+			}
+		}
+	})
+}
+
+// BenchmarkFeed handles frames of 250 bytes that arrived together, as a busy loop does, and JSON values likewise.
+func BenchmarkFeed(b *testing.B) {
+	payload := `{"x":"` + strings.Repeat("x", 242) + `"}`
+	for _, tt := range []struct {
+		name string
+		p    protocol
+		one  []byte
+	}{
+		{"frames", protocolWebSocket, text(payload)},
+		{"values", protocolTCP, []byte(payload)},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			l := bareLoop(b, testOptions())
+			c, peer := bareConn(b, l, tt.p, quietSession{}, 0)
+			defer unix.Close(peer)
+			const n = 64
+			segment := bytes.Repeat(tt.one, n)
+			buf := make([]byte, len(segment))
+			b.SetBytes(int64(len(tt.one)))
+			for i := 0; i < b.N; i += n {
+				copy(buf, segment)
+				l.feed(c, buf)
+			}
+		})
+	}
+}
