@@ -48,7 +48,7 @@ func runWorkload(t *testing.T, w Workload) (*history.History, *history.Report) {
 func TestHistory(t *testing.T) {
 	s := Start(t, Options{})
 	_, r := runWorkload(t, Workload{URLs: []string{s.URL()}, Senders: 20, Receivers: 12, Messages: scale(200_000), Seed: 1})
-	if r.Refused["NO_RECEIVER"] == 0 || len(r.Refused) != 1 || len(r.Disconnects) != 0 || r.CutOff != 0 {
+	if r.Refused["NO_RECEIVER"] == 0 || len(r.Refused) != 1 || len(r.Disconnects) != 0 || r.CutOff != 0 || r.Late != 0 {
 		t.Errorf("want NO_RECEIVER for what was sent to nobody, and nothing else: %v", r)
 	}
 	m := s.Metrics()
