@@ -69,7 +69,7 @@ func Dial(addr string, o Options) (*Conn, error) {
 		tcp.Close()
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
-	return &Conn{tcp: tcp, br: bufio.NewReaderSize(tcp, 64<<10), timeout: o.Timeout}, nil
+	return &Conn{tcp: tcp, br: bufio.NewReaderSize(tcp, 4<<10), timeout: o.Timeout}, nil
 }
 
 // SetTimeout changes the time that each following read or write may take.
