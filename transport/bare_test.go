@@ -38,15 +38,20 @@ func bareConn(t testing.TB, l *Loop, p protocol, s Session, buffer int) (*Conn, 
 			t.Fatal(err)
 		}
 	}
+	return bareFD(l, p, s, fds[0]), fds[1]
+}
+
+// bareFD opens a connection of a descriptor, which it takes over.
+func bareFD(l *Loop, p protocol, s Session, fd int) *Conn {
 	c := l.take()
-	c.fd = int32(fds[0])
+	c.fd = int32(fd)
 	c.protocol = p
 	c.state = stateOpen
 	c.session = s
 	l.srv.open.Add(1)
 	l.conns.Add(1)
 	l.control(unix.EPOLL_CTL_ADD, c)
-	return c, fds[1]
+	return c
 }
 
 // received returns what has arrived at the other end of a socket pair.

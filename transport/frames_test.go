@@ -150,6 +150,7 @@ var protocolErrors = []struct {
 	{"close code 2999", closing(2999, ""), 1002},
 	{"close code 5000", closing(5000, ""), 1002},
 	{"close code 65535", closing(65535, ""), 1002},
+	{"close code 5000 with invalid UTF-8", closing(5000, "\xff"), 1002},
 	{"invalid UTF-8 in a close reason", closing(1000, "\xff"), 1007},
 	{"cut UTF-8 in a close reason", closing(1000, "\xe2\x82"), 1007},
 	{"invalid UTF-8", text("a\xc0\xafb"), 1007},

@@ -167,13 +167,15 @@ func closeCode(p []byte) ws.StatusCode {
 	code, reason := ws.ParseCloseFrameData(p)
 	err := ws.CheckCloseFrameData(code, reason)
 	switch {
+	case code >= 5000:
+		return ws.StatusProtocolError
 	case errors.Is(err, ws.ErrProtocolInvalidUTF8):
 		return ws.StatusInvalidFramePayloadData
 	case code > 1011 && code < 1015: // registered since
 		if !utf8.ValidString(reason) {
 			return ws.StatusInvalidFramePayloadData
 		}
-	case err != nil || code >= 5000:
+	case err != nil:
 		return ws.StatusProtocolError
 	}
 	return code
@@ -293,31 +295,4 @@ func FuzzStream(f *testing.F) {
 			}
 		}
 	})
-}
-
-// BenchmarkFeed handles frames of 250 bytes that arrived together, as a busy loop does, and JSON values likewise.
-func BenchmarkFeed(b *testing.B) {
-	payload := `{"x":"` + strings.Repeat("x", 242) + `"}`
-	for _, tt := range []struct {
-		name string
-		p    protocol
-		one  []byte
-	}{
-		{"frames", protocolWebSocket, text(payload)},
-		{"values", protocolTCP, []byte(payload)},
-	} {
-		b.Run(tt.name, func(b *testing.B) {
-			l := bareLoop(b, testOptions())
-			c, peer := bareConn(b, l, tt.p, quietSession{}, 0)
-			defer unix.Close(peer)
-			const n = 64
-			segment := bytes.Repeat(tt.one, n)
-			buf := make([]byte, len(segment))
-			b.SetBytes(int64(len(tt.one)))
-			for i := 0; i < b.N; i += n {
-				copy(buf, segment)
-				l.feed(c, buf)
-			}
-		})
-	}
 }
