@@ -51,7 +51,7 @@ type Conn struct {
 	fd       int32
 	slot     uint32 // index in the loop's table
 	gen      uint32 // how often the slot was used before; tells a Ref of an earlier connection
-	lastRead uint32 // loop clock when bytes last arrived
+	lastRead uint32 // loop clock when bytes last arrived; while it is closing, the number of bytes thrown away
 	since    uint32 // loop clock when it entered its state
 	flags    uint16
 	state    state
@@ -211,6 +211,7 @@ func (c *Conn) Abort(code ws.StatusCode, reason string, last *Buffer) {
 func (c *Conn) startClosing() {
 	c.state = stateClosing
 	c.since = c.loop.now
+	c.lastRead = 0
 	c.loop.dropRx(c)
 	c.markDirty()
 }

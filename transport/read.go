@@ -44,9 +44,24 @@ func (l *Loop) readable(c *Conn) {
 	case n == 0:
 		l.peerDone(c)
 	default:
-		c.lastRead = l.now
 		l.stats.bytesIn += uint64(n)
+		if c.state == stateClosing || c.state == stateLinger {
+			l.discard(c, n)
+			return
+		}
+		c.lastRead = l.now
 		l.feed(c, l.buf[:n])
+	}
+}
+
+// maxDiscard bounds what is read and thrown away from a client that was told to close. It is more than clients have on
+// their way; whoever goes on sending waits, at no cost, until Options.CloseTimeout has passed.
+const maxDiscard = 4 << 20
+
+// discard counts n bytes that nobody wants any more.
+func (l *Loop) discard(c *Conn, n int) {
+	if c.lastRead += uint32(n); c.lastRead > maxDiscard {
+		l.setEvents(c, c.flags|flagNoRead)
 	}
 }
 

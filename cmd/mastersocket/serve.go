@@ -82,7 +82,7 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, signal
 		if err != nil {
 			return err
 		}
-		log.Info("listening", "listener", "admin", "addr", a.Addr())
+		log.Info("listening", "listener", "admin", "addr", a.Addr().String())
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 			defer cancel()
@@ -96,20 +96,20 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, signal
 		if err != nil {
 			return err
 		}
-		log.Info("listening", "listener", "tcp", "addr", addr)
+		log.Info("listening", "listener", "tcp", "addr", addr.String())
 	}
 	addr, err := h.ListenWebSocket(ctx, string(c.Listen))
 	if err != nil {
 		return err
 	}
-	log.Info("listening", "listener", "hub", "addr", addr, "node", h.Node().Name)
+	log.Info("listening", "listener", "hub", "addr", addr.String(), "node", h.Node().Name)
 	if generated != "" {
 		defer announceToken(generated, addr, log, stderr)()
 	}
 
 	s := <-signals
 	log.Info("draining: clients are told to reconnect elsewhere; a second signal ends at once",
-		"signal", s, "clients", h.Stats().Clients, "over", c.DrainTimeout)
+		"signal", s.String(), "clients", h.Stats().Clients, "over", c.DrainTimeout)
 	drain(ctx, h, c.DrainTimeout, signals, log)
 	return nil
 }

@@ -14,21 +14,21 @@ import (
 	rc "github.com/mastersocket/mastersocket/internal/rawclient"
 )
 
-// The hub's deadlines for what is begun and not finished.
+// The hub's deadlines for what is begun and not finished, shorter than its defaults.
 const (
-	requestDeadline = 10 * time.Second
-	messageDeadline = 30 * time.Second
-	tolerance       = 4 * time.Second
+	requestDeadline = 3 * time.Second
+	messageDeadline = 6 * time.Second
+	tolerance       = 2 * time.Second
 )
 
 // TestSlowInput begins requests and messages that never end, however diligently they drip. It takes as long as the
 // hub's deadlines, for all cases at once.
 func TestSlowInput(t *testing.T) {
 	if testing.Short() {
-		t.Skip("waits for deadlines of 30 s")
+		t.Skip("waits for deadlines")
 	}
 	t.Parallel()
-	a := newArena(t)
+	a := newArena(t, "--handshake-timeout="+requestDeadline.String(), "--message-timeout="+messageDeadline.String())
 	var group sync.WaitGroup
 	check := func(name string, want time.Duration, run func() (rc.End, error), fits func(rc.End) bool) {
 		group.Go(func() {
