@@ -112,7 +112,7 @@ func explanation(code opcodes.ErrorCode) string {
 	case opcodes.CodeForbidden:
 		return "the token may not send this intent"
 	case opcodes.CodeBrokerUnavailable:
-		return "other instances can't be reached; clients of this instance got the message"
+		return "other instances can't be reached at the moment; only clients of this instance can have got the message"
 	case opcodes.CodeOutcomeUnknown:
 		return "the connection to other instances broke; they may or may not have got the message"
 	}

@@ -127,9 +127,7 @@ func (j *joining) finish() {
 	now := time.Now()
 	s.since = uint32(now.Unix())
 	s.id = newClientID(location{h.node.ID, s.shard.index, s.conn.Slot()})
-	if g := s.grant; g.Rate > 0 {
-		s.limit = rate.NewLimiter(rate.Limit(g.Rate), max(g.Burst, 1))
-	}
+	s.limit = newLimiter(s.grant)
 
 	b := transport.AllocBuffer(identifiedBytes + 6*len(h.node.Name))
 	b.Seal(opcodes.AppendIdentified(b.Room(), opcodes.Identified{
@@ -163,6 +161,14 @@ func (j *joining) finish() {
 		h.log.LogAttrs(ctx, slog.LevelDebug, "client identified", slog.String("client", s.id.String()),
 			slog.String("token", s.grant.Name), slog.String("group", j.groups[0].name))
 	}
+}
+
+// newLimiter returns the limit on the messages of one connection, or nil if the grant sets none.
+func newLimiter(g *auth.Grant) *rate.Limiter {
+	if g.Rate <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(g.Rate), max(g.Burst, 1))
 }
 
 // identifiedBytes is the room for the answer to an IDENTIFY without the instance's name.

@@ -1,8 +1,8 @@
 package hub
 
 import (
-	"encoding/json"
-
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/broker"
@@ -143,17 +143,13 @@ func (sh *shard) lateFeedback(m *mail) *feedback {
 		return nil
 	}
 	var e struct {
-		ID string `json:"id"`
+		ID jsontext.Value `json:"id"` // as it was sent
 	}
-	if err := json.Unmarshal(m.buf.Payload(), &e); err != nil {
-		return nil
-	}
-	id, err := json.Marshal(e.ID)
-	if err != nil {
+	if json.Unmarshal(m.buf.Payload(), &e, jsontext.AllowDuplicateNames(true)) != nil || len(e.ID) < 2 {
 		return nil
 	}
 	f := feedbackPool.Get().(*feedback)
 	f.ref, f.features, f.acked, f.code = s.conn.Ref(), opcodes.FeatureErrors, 0, ""
-	f.idLen = copy(f.id[:], id[1:len(id)-1])
+	f.idLen = copy(f.id[:], e.ID[1:len(e.ID)-1])
 	return f
 }

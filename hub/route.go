@@ -104,14 +104,19 @@ func (sh *shard) direct(s *session, to uuid.UUID, b *transport.Buffer, f *feedba
 	}
 }
 
-// deliverDirect delivers to a client of this loop. It returns false if there is none of that id.
-func (sh *shard) deliverDirect(to *uuid.UUID, b *transport.Buffer) bool {
-	s := sh.client(to)
-	if s == nil {
+// give queues the message for one session. It returns false if the session is being disconnected.
+func (sh *shard) give(s *session, b *transport.Buffer) bool {
+	if !s.conn.Send(b) {
 		return false
 	}
-	sh.deliver([]*session{s}, nil, b)
+	sh.count.deliveries.Add(1)
 	return true
+}
+
+// deliverDirect delivers to a client of this loop. It returns false if there is none of that id, or not any more.
+func (sh *shard) deliverDirect(to *uuid.UUID, b *transport.Buffer) bool {
+	s := sh.client(to)
+	return s != nil && sh.give(s, b)
 }
 
 // client returns the identified client of that id on this loop, or nil.
@@ -175,13 +180,12 @@ func (sh *shard) anyLocal(s *session, g *group, draws uint8, b *transport.Buffer
 	switch {
 	case loop < 0:
 		sh.noReceiver(f)
-	case loop != sh.index:
+	case loop == sh.index && sh.deliverAny(g, b):
+		f.ack(1)
+	default: // also on this loop, where all members are being disconnected: the mail brings the message back
 		sh.hub.shards[loop].post(mailAny, b, func(m *mail) {
 			m.group, m.sender, m.seq, m.draws, m.feedback = g, s.id, uint64(s.sent), draws, f
 		})
-	default:
-		sh.deliverAny(g, b) // this loop's own count is always right
-		f.ack(1)
 	}
 }
 
@@ -208,9 +212,13 @@ func (sh *shard) deliverAny(g *group, b *transport.Buffer) bool {
 	if len(list) == 0 {
 		return false
 	}
-	at := sh.random.IntN(len(list))
-	sh.deliver(list[at:at+1], nil, b)
-	return true
+	first := sh.random.IntN(len(list))
+	for i := range list { // more than one only where the first are being disconnected
+		if sh.give(list[(first+i)%len(list)], b) {
+			return true
+		}
+	}
+	return false
 }
 
 // drawAgain handles an ANY that came back to its sender's loop because the client drawn had left. It may be drawn again

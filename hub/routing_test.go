@@ -389,3 +389,47 @@ func (p *peer) wantDisconnectAfter(when string, last frame, reason string, code 
 		last = decode(p.t, typ, b)
 	}
 }
+
+func TestTokensChange(t *testing.T) {
+	t.Parallel()
+	table := func(yaml string) *auth.Tokens {
+		tokens, err := auth.ParseTokens([]byte("tokens:\n" + yaml))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tokens
+	}
+	entry := func(token, groups, send string) string {
+		return fmt.Sprintf("  - {name: %s, sha256: %s, groups: [%s], send: [%s]}\n", token, auth.Hash(token), groups, send)
+	}
+	store := auth.NewStore(table(entry("stays", "g", "GLOBAL") + entry("narrowed", `"*"`, "GLOBAL") +
+		entry("revoked", "g", "GLOBAL") + entry("muted", "g", "GLOBAL")))
+	h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = store })
+	holder := func(token, group string) *peer {
+		return identify(t, url, group, m{"token": token, "features": []string{"errors"}})
+	}
+	stays, narrowed, within, revoked, muted := holder("stays", "g"), holder("narrowed", "other"), holder("narrowed", "g"),
+		holder("revoked", "g"), holder("muted", "g")
+
+	store.Replace(table(entry("stays", "g", "GLOBAL") + entry("narrowed", "g", "GLOBAL") + entry("muted", "g", "DIRECT")))
+	h.TokensChanged()
+	revoked.wantDisconnect("revoked", "UNAUTHORIZED", 4003)
+	narrowed.wantDisconnect("its group is not granted any more", "UNAUTHORIZED", 4003)
+	for { // the loops look at their clients one after the other
+		muted.send(event("1", to("GLOBAL")))
+		if f := muted.read(); f.Op == 6 {
+			if f.Data.(m)["code"] != "FORBIDDEN" {
+				t.Errorf("got %+v", f)
+			}
+			break
+		}
+	}
+	stays.send(event("2", to("GLOBAL")))
+	for _, p := range []*peer{stays, within} {
+		for f := p.read(); f.ID != "2"; f = p.read() {
+			if f.ID != "1" {
+				t.Fatalf("got %+v", f)
+			}
+		}
+	}
+}

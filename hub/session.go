@@ -198,8 +198,11 @@ func (s *session) logEnd(r opcodes.Reason) {
 		return
 	}
 	attrs := []slog.Attr{slog.Any("address", s.conn.RemoteAddr())}
+	if s.id != uuid.Nil {
+		attrs = append(attrs, slog.String("client", s.id.String()))
+	}
 	if s.grant != nil {
-		attrs = append(attrs, slog.String("client", s.id.String()), slog.String("token", s.grant.Name))
+		attrs = append(attrs, slog.String("token", s.grant.Name))
 	}
 	if s.about != nil {
 		attrs = append(attrs, slog.String("name", s.about.name))

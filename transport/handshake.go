@@ -227,14 +227,14 @@ func checkUpgrade(r *Request, origins *OriginPolicy) *Rejection {
 		return rejectMethod
 	case r.HasBody:
 		return rejectBody
+	case hasCredential(r.Query):
+		return rejectTokenInURL
 	case !r.Upgrade || !r.ConnectionUpgrade:
 		return rejectNoUpgrade
 	case string(r.Version) != "13":
 		return rejectVersion
 	case !validKey(r.Key):
 		return rejectKey
-	case hasCredential(r.Query):
-		return rejectTokenInURL
 	case !origins.allows(r.Origin, r.Host):
 		return rejectOrigin
 	}

@@ -30,12 +30,17 @@ import (
 // serveCmd runs the hub until it is told to stop.
 type serveCmd struct {
 	config.Serve `embed:""`
+
+	level slog.LevelVar
 }
 
 // Help is what mastersocket serve --help says beside the flags.
 func (*serveCmd) Help() string {
 	return `Runs the hub until SIGINT or SIGTERM. Clients are then told to reconnect elsewhere, spread over the drain
 timeout; a second signal ends at once.
+
+On SIGHUP it reads its configuration again and takes over tokens, what they may do, and the log level; clients whose
+token is gone are disconnected. If anything is wrong with the new configuration, all stays as it was and the log says so.
 
 Without a token the hub makes one, prints it, and leaves it where the commands of the same user on this machine find it.`
 }
@@ -52,16 +57,17 @@ func (c *serveCmd) Run(out streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	log := newLogger(&c.Serve, out.err)
+	log := c.newLogger(out.err)
 	for _, w := range c.Warnings() {
 		log.Warn(w)
 	}
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer signal.Stop(signals)
 
 	ctx := context.Background()
-	options, err := c.hubOptions(auth.NewStore(tokens), log)
+	store := auth.NewStore(tokens)
+	options, err := c.hubOptions(store, log)
 	if err != nil {
 		return err
 	}
@@ -69,14 +75,15 @@ func (c *serveCmd) Run(out streams) error {
 	if err != nil {
 		return err
 	}
-	err = c.run(ctx, h, generated, signals, log, out.err)
+	reload := func() { c.reload(h, store, log) }
+	err = c.run(ctx, h, generated, signals, reload, log, out.err)
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	return errors.Join(err, h.Close(ctx))
 }
 
 // run listens, waits for a signal, and drains.
-func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, signals <-chan os.Signal, log *slog.Logger, stderr io.Writer) error {
+func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, signals <-chan os.Signal, reload func(), log *slog.Logger, stderr io.Writer) error {
 	if c.AdminListen != "" {
 		a, err := admin.Listen(ctx, string(c.AdminListen), admin.Options{Hub: h, Log: log})
 		if err != nil {
@@ -108,6 +115,9 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, signal
 	}
 
 	s := <-signals
+	for ; s == unix.SIGHUP; s = <-signals {
+		reload()
+	}
 	log.Info("draining: clients are told to reconnect elsewhere; a second signal ends at once",
 		"signal", s.String(), "clients", h.Stats().Clients, "over", c.DrainTimeout)
 	drain(ctx, h, c.DrainTimeout, signals, log)
@@ -120,17 +130,24 @@ func drain(ctx context.Context, h *hub.Hub, over time.Duration, signals <-chan o
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- h.Drain(ctx, over) }()
-	select {
-	case <-signals:
-		cancel()
-		<-done
-		log.Warn("ended at once by a second signal", "connections", open(h))
-	case err := <-done:
-		if err != nil {
-			log.Warn("connections did not end in time", "connections", open(h))
+	for {
+		select {
+		case sig := <-signals:
+			if sig == unix.SIGHUP {
+				continue
+			}
+			cancel()
+			<-done
+			log.Warn("ended at once by a second signal", "connections", open(h))
+			return
+		case err := <-done:
+			if err != nil {
+				log.Warn("connections did not end in time", "connections", open(h))
+				return
+			}
+			log.Info("drained")
 			return
 		}
-		log.Info("drained")
 	}
 }
 
@@ -239,9 +256,10 @@ func (c *serveCmd) nodeName() string {
 	return name
 }
 
-// newLogger returns the logger that the settings ask for.
-func newLogger(c *config.Serve, w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.Level()}
+// newLogger returns the logger that the settings ask for. Its level follows c.level.
+func (c *serveCmd) newLogger(w io.Writer) *slog.Logger {
+	c.level.Set(c.Level())
+	o := &slog.HandlerOptions{Level: &c.level}
 	if strings.EqualFold(c.LogFormat, "json") {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}

@@ -68,7 +68,6 @@ var settings = map[string]struct {
 	"listen":               {[3]string{"a:1", "b:2", "c:3"}, func(s *Serve) any { return s.Listen }, [3]any{Address("a:1"), Address("b:2"), Address("c:3")}},
 	"tcp-listen":           {[3]string{"a:1", "b:2", "c:3"}, func(s *Serve) any { return s.TCPListen }, [3]any{Address("a:1"), Address("b:2"), Address("c:3")}},
 	"admin-listen":         {[3]string{"a:1", "off", "c:3"}, func(s *Serve) any { return s.AdminListen }, [3]any{Address("a:1"), Address(""), Address("c:3")}},
-	"enable":               {[3]string{"team", "echo,fleet", "fleet"}, func(s *Serve) any { return strings.Join(s.Enable, " ") }, [3]any{"team", "echo fleet", "fleet"}},
 	"allowed-origins":      {[3]string{"'*'", "https://a.b,http://c.d:80", "https://*.e.f"}, func(s *Serve) any { return strings.Join(s.AllowedOrigins, " ") }, [3]any{"*", "https://a.b http://c.d:80", "https://*.e.f"}},
 	"token":                {[3]string{"aa", "bb", "cc"}, func(s *Serve) any { return s.Token.Reveal() }, [3]any{"aa", "bb", "cc"}},
 	"token-file":           {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.TokenFile }, [3]any{"/a", "/b", "/c"}},
@@ -150,8 +149,7 @@ func TestConfigFileFromEnvironment(t *testing.T) {
 func TestFileForms(t *testing.T) {
 	t.Parallel()
 	path := writeFile(t, "hub.yaml", `
-# Anchors, lists and quotes are YAML's own.
-enable: &all [team, "echo"]
+# Lists and quotes are YAML's own.
 allowed-origins:
   - https://app.example.com
   - "https://a,b.example.com"
@@ -165,9 +163,6 @@ admin-listen: off
 	want := []string{"https://app.example.com", "https://a,b.example.com"}
 	if diff := cmp.Diff(want, s.AllowedOrigins); diff != "" {
 		t.Errorf("allowed-origins (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"team", "echo"}, s.Enable); diff != "" {
-		t.Errorf("enable (-want +got):\n%s", diff)
 	}
 	if want := filepath.Join(filepath.Dir(path), "secrets", "token"); s.TokenFile != want {
 		t.Errorf("token-file = %q, want it beside the file: %q", s.TokenFile, want)
@@ -223,8 +218,8 @@ func TestReload(t *testing.T) {
 	t.Parallel()
 	path := writeFile(t, "hub.yaml", "node: file\nloops: 1\nmax-connections: 10\nlog-level: debug\n")
 	env := []string{"MASTERSOCKET_MAX_CONNECTIONS=20"}
-	s := mustParse(t, env, "--config", path, "--loops=3", "--token=hush", "--enable=team,echo", "--ready-without-broker")
-	if err := os.WriteFile(path, []byte("node: changed\nloops: 7\nmax-connections: 70\nenable: fleet"), 0o600); err != nil {
+	s := mustParse(t, env, "--config", path, "--loops=3", "--token=hush", "--allowed-origins=https://team.example", "--ready-without-broker")
+	if err := os.WriteFile(path, []byte("node: changed\nloops: 7\nmax-connections: 70\nallowed-origins: https://fleet.example"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	fresh, err := s.Reload()
@@ -234,8 +229,8 @@ func TestReload(t *testing.T) {
 	if fresh.Node != "changed" || fresh.LogLevel != "info" {
 		t.Errorf("node %q, log-level %q, want those of the changed file and of the default", fresh.Node, fresh.LogLevel)
 	}
-	if fresh.Loops != 3 || fresh.Token != "hush" || strings.Join(fresh.Enable, ",") != "team,echo" || !fresh.ReadyWithoutBroker {
-		t.Errorf("loops %d, enable %v, ready %v: a flag lost against the file", fresh.Loops, fresh.Enable, fresh.ReadyWithoutBroker)
+	if fresh.Loops != 3 || fresh.Token != "hush" || strings.Join(fresh.AllowedOrigins, ",") != "https://team.example" || !fresh.ReadyWithoutBroker {
+		t.Errorf("loops %d, origins %v, ready %v: a flag lost against the file", fresh.Loops, fresh.AllowedOrigins, fresh.ReadyWithoutBroker)
 	}
 	if fresh.MaxConnections != 20 {
 		t.Errorf("max-connections = %d, want that of the environment", fresh.MaxConnections)

@@ -10,7 +10,7 @@ import (
 // FuzzSettings holds that every file gives either settings which kong can take, each with its line, or problems.
 func FuzzSettings(f *testing.F) {
 	for _, seed := range []string{
-		"", "node: a", "enable: [a, 'b,c']\nloops: 3", "a: &a {b: *a}", "ping-interval: 1s\nmax-message-bytes: 1 MiB", "? [a]\n: b",
+		"", "node: a", "allowed-origins: [a, 'b,c']\nloops: 3", "a: &a {b: *a}", "ping-interval: 1s\nmax-message-bytes: 1 MiB", "? [a]\n: b",
 		"node: !!binary aGk=", "allowed-origins: &x [*x]", "node: a\n---\nnode: b", "token: !!null x\nready-without-broker: on",
 	} {
 		f.Add([]byte(seed))

@@ -19,10 +19,9 @@ import (
 type Serve struct {
 	Config string `group:"Configuration" placeholder:"FILE" help:"YAML file with settings, one key for each flag (max-message-bytes: 32KiB). Environment variables (MASTERSOCKET_MAX_MESSAGE_BYTES=32KiB) overrule the file, and flags overrule both. Check it with: mastersocket config check FILE."`
 
-	Listen      Address  `group:"Listeners" default:":42069" help:"Address for WebSocket clients (host:port; without a host: every interface)."`
-	TCPListen   Address  `name:"tcp-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for clients that speak the same JSON over plain TCP. Without it there is none."`
-	AdminListen Address  `group:"Listeners" default:"127.0.0.1:42070" help:"Address for health checks, metrics and the admin API; off for none."`
-	Enable      []string `group:"Listeners" placeholder:"TYPE" help:"Further service types to serve: team, echo, fleet."`
+	Listen      Address `group:"Listeners" default:":42069" help:"Address for WebSocket clients (host:port; without a host: every interface)."`
+	TCPListen   Address `name:"tcp-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for clients that speak the same JSON over plain TCP. Without it there is none."`
+	AdminListen Address `group:"Listeners" default:"127.0.0.1:42070" help:"Address for health checks, metrics and the admin API; off for none."`
 	// AllowedOrigins are the origins, beside the hub's own host, whose pages may connect.
 	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, or * for all. Clients that are no browser need none."`
 

@@ -29,9 +29,6 @@ const (
 	maxNameBytes   = 128
 )
 
-// ServiceTypes are the values of --enable: the service types beside service, which is always there.
-var ServiceTypes = []string{"team", "echo", "fleet"}
-
 var (
 	redisPrefix = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
 	hostSyntax  = regexp.MustCompile(`^[A-Za-z0-9_.-]*$`)
@@ -102,12 +99,6 @@ func (v *validation) listeners() {
 			if overlap(string(l.address), string(other.address)) {
 				v.addf(l.setting, "%q is taken by %s (%q); choose another port", l.address, other.setting, other.address)
 			}
-		}
-	}
-	for _, service := range v.s.Enable {
-		if !slices.Contains(ServiceTypes, service) {
-			v.addf("enable", "there is no service type %q%s; there are %s", service,
-				suggest(service, ServiceTypes), strings.Join(ServiceTypes, ", "))
 		}
 	}
 }

@@ -1,0 +1,60 @@
+package hub
+
+import (
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// TokensChanged makes every client have the rights that its token has now in Options.Tokens. A client whose token is
+// not in force any more, or may not be in all of the client's groups, is disconnected as UNAUTHORIZED. It returns at
+// once; the loops look at some clients in each turn.
+func (h *Hub) TokensChanged() {
+	for _, sh := range h.shards {
+		sh.loop.Post(&review{shard: sh})
+	}
+}
+
+// reviewClients is how many clients a loop looks at in one turn.
+const reviewClients = 512
+
+// review looks at a loop's clients after the tokens changed. Clients that identify meanwhile have their rights from the
+// new tokens already.
+type review struct {
+	shard *shard
+	next  uint32 // the slot to go on with
+}
+
+// Deliver implements transport.Mail.
+func (r *review) Deliver(l *transport.Loop) {
+	slots := l.Slots()
+	for end := r.next + reviewClients; r.next < slots && r.next < end; r.next++ {
+		if c := l.Conn(r.next); c != nil {
+			if s, ok := c.Session().(*session); ok && (s.phase == phaseJoining || s.phase == phaseIdentified) {
+				s.review()
+			}
+		}
+	}
+	if r.next < slots {
+		l.Post(r)
+	}
+}
+
+// Size implements transport.Mail.
+func (r *review) Size() int { return 0 }
+
+// review gives the client the rights that its token has now.
+func (s *session) review() {
+	grant, ok := s.shard.hub.tokens.Current(s.grant)
+	switch {
+	case ok && grant == s.grant:
+		return
+	case s.phase == phaseJoining: // let it ask again, with the new rights
+		s.disconnect(opcodes.TryAgainLater)
+		return
+	case !ok || !mayJoinAll(grant, s.groupNames()):
+		s.disconnect(opcodes.Unauthorized)
+		return
+	}
+	s.grant = grant
+	s.limit = newLimiter(grant)
+}
