@@ -67,18 +67,25 @@ func (r *recorder) Answer(query []byte) []byte {
 // await waits until cond, which is called with r.mu held, is true.
 func (r *recorder) await(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	timeout := time.After(patience)
+	if !r.within(patience, cond) {
+		t.Fatalf("waited in vain for %s", what)
+	}
+}
+
+// within is await for those who want to know.
+func (r *recorder) within(d time.Duration, cond func() bool) bool {
+	timeout := time.After(d)
 	for {
 		r.mu.Lock()
 		ok, change := cond(), r.change
 		r.mu.Unlock()
 		if ok {
-			return
+			return true
 		}
 		select {
 		case <-change:
 		case <-timeout:
-			t.Fatalf("waited in vain for %s", what)
+			return false
 		}
 	}
 }

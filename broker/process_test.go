@@ -108,8 +108,7 @@ func risen(t *testing.T, in *instance) uint64 {
 }
 
 // TestCrash kills an instance: it is gone within 5 s, with its members.
-func TestCrash(t *testing.T) {
-	t.Parallel()
+func TestCrash(t *testing.T) { // not parallel: it takes times
 	s := redistest.Start(t)
 	o := RedisOptions{URL: s.URL(), Prefix: uuid.NewString()}
 	in := redisCluster(t, 2, o)

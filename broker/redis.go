@@ -220,6 +220,7 @@ func (r *Redis) assemble() {
 		pressure: r.state.setPressure, stats: r.stats, wake: make(chan struct{}, 1),
 		limits:   publisherLimits{bytes: o.BufferBytes, recentBytes: o.RecentBytes, age: o.BufferAge},
 		nodeSeqs: make(map[NodeID]uint64), groupSeqs: make(map[string]*groupSeq),
+		resuming: make(map[NodeID]uint64),
 	}
 	r.counts.send, r.counts.onTold, r.counts.urge = r.pub.send, r.subs.countsTold, r.pub.poke
 	r.peers = newPeers(r.weights, r.now, o.ProbeInterval/2, r.askCounts)
@@ -227,7 +228,7 @@ func (r *Redis) assemble() {
 		self: r.self.ID, now: r.now, handler: r.handler, subs: r.subs, stats: r.stats,
 		alive: r.peers.alive, ask: r.askResume, origins: make(map[originKey]*origin),
 		limits: receiverLimits{
-			wait: 5 * o.ProbeInterval, retry: o.ProbeInterval / 2, forget: 2*o.BufferAge + time.Minute,
+			wait: max(5*o.ProbeInterval, 5*time.Second), retry: o.ProbeInterval / 2, forget: 2*o.BufferAge + time.Minute,
 		},
 	}
 	r.gathers = &gathers{pending: make(map[uint64]*gathering)}

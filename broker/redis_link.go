@@ -136,6 +136,7 @@ func (r *Redis) runLink(ctx context.Context, up func()) error {
 	r.commands.Store(nil)
 	r.state.setLinked(false)
 	r.subs.disconnected()
+	r.recv.disconnected()
 	r.pub.requeue()
 	return err
 }

@@ -40,6 +40,7 @@ type publisher struct {
 	controlBytes  int // the same of control
 	inflightBytes int
 	recentBytes   int
+	resuming      map[NodeID]uint64 // the request of each instance that is being answered
 	scratch       []byte
 	pubSeq        uint64
 	globalSeq     uint64

@@ -140,6 +140,7 @@ func (r *receiver) hold(o *origin, raw []byte) {
 	o.recovery.held = append(o.recovery.held, bytes.Clone(raw))
 	o.recovery.bytes += len(raw)
 	if o.recovery.bytes > maxHeldBytes {
+		r.stats.unresumed.Add(1)
 		r.finish(o)
 	}
 }
@@ -150,9 +151,6 @@ func (r *receiver) connected(live []originKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rejoined = r.now()
-	for _, o := range r.origins {
-		o.recovery = nil // what was held will come again
-	}
 	for _, key := range live {
 		o := r.origins[key]
 		if o == nil {
@@ -195,6 +193,8 @@ func (r *receiver) resent(from originKey, request uint64, inner *frame) {
 	if o == nil || o.recovery == nil || o.recovery.request != request {
 		return
 	}
+	now := r.now()
+	o.recovery.deadline, o.recovery.nextAsk = now+int64(r.limits.wait), now+int64(r.limits.retry)
 	if inner.pubSeq <= o.last {
 		r.stats.duplicates.Add(1)
 		return
@@ -247,9 +247,20 @@ func (r *receiver) tick() {
 func (r *receiver) tickRecovery(o *origin, now int64) {
 	switch rec := o.recovery; {
 	case now > rec.deadline:
+		r.stats.unresumed.Add(1)
 		r.finish(o)
 	case rec.asked && now > rec.nextAsk:
 		r.askFor(o)
+	}
+}
+
+// disconnected is called after the last message of a connection. What was held back will come again: until it does,
+// time must not make anything of it.
+func (r *receiver) disconnected() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.origins {
+		o.recovery = nil
 	}
 }
 

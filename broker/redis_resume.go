@@ -2,37 +2,50 @@ package broker
 
 import (
 	"encoding/binary"
+	"math"
 	"sort"
 )
 
 // A kindResume asks a publisher for what it sent since a number. Its payload:
 //
-//	request 8, run 8 (of the publisher asked), last 8, age 8 of the subscription to global and own channel,
-//	then for each group: hash 8 of its name, age 8 of its subscription
+//	request 8, run 8 (of the publisher asked), last 8, age 8 of the global channel, age 8 of the own channel,
+//	then for each group: hash 8 of its name, age 8 of its channel
 //
-// Ages are nanoseconds: the publisher resends nothing older, as it was sent before anybody there wanted it.
+// An age is for how many nanoseconds the asking instance has been subscribed: what was sent before that nobody there
+// wanted, and is not resent. The request takes a while, during which the age grows: so what was sent in the first
+// moments of a subscription would be left out. An instance that has seen a message of the publisher on a channel
+// wants everything that followed, and says so with the age noAge.
 //
 // The publisher answers with a kindResent for each message (request 8, then the message whole) and one kindResumed
 // (request 8).
 const (
-	resumeFixed = 32
+	resumeFixed = 40
 	resumeGroup = 16
+
+	noAge = math.MaxInt64
 )
 
-// resumeRequest asks o for what it published after last.
+// resumeRequest asks o for what it published after last. It needs receiver.mu.
 func (s *subscriptions) resumeRequest(o *origin, request, last uint64) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, be := s.now(), binary.BigEndian
+	be := binary.BigEndian
 	b := be.AppendUint64(make([]byte, 0, resumeFixed+resumeGroup*len(s.groups)), request)
 	b = be.AppendUint64(be.AppendUint64(b, o.key.run), last)
-	b = be.AppendUint64(b, uint64(now-s.own.since))
+	b = be.AppendUint64(be.AppendUint64(b, s.age(s.global, o)), s.age(s.own, o))
 	for group, c := range s.groups {
 		if c.want && c.since != 0 {
-			b = be.AppendUint64(be.AppendUint64(b, groupHash([]byte(group))), uint64(now-c.since))
+			b = be.AppendUint64(be.AppendUint64(b, groupHash([]byte(group))), s.age(c, o))
 		}
 	}
 	return b
+}
+
+func (s *subscriptions) age(c *subscription, o *origin) uint64 {
+	if _, seen := c.seen[o]; seen && c.seenGen == c.gen {
+		return noAge
+	}
+	return uint64(s.now() - c.since)
 }
 
 // groupHash is FNV-1a. Two names with one hash cost a message too many, which its receiver drops.
@@ -49,7 +62,7 @@ type resume struct {
 	from         NodeID
 	request, run uint64
 	last         uint64
-	age          int64
+	global, own  int64
 	groups       map[uint64]int64
 }
 
@@ -59,7 +72,8 @@ func parseResume(from NodeID, b []byte) (*resume, bool) {
 	}
 	be := binary.BigEndian
 	q := &resume{
-		from: from, request: be.Uint64(b), run: be.Uint64(b[8:]), last: be.Uint64(b[16:]), age: int64(be.Uint64(b[24:])),
+		from: from, request: be.Uint64(b), run: be.Uint64(b[8:]), last: be.Uint64(b[16:]),
+		global: int64(be.Uint64(b[24:])), own: int64(be.Uint64(b[32:])),
 		groups: make(map[uint64]int64, (len(b)-resumeFixed)/resumeGroup),
 	}
 	for b = b[resumeFixed:]; len(b) > 0; b = b[resumeGroup:] {
@@ -73,25 +87,28 @@ func (q *resume) wants(e *entry, now int64) bool {
 	if e.pubSeq <= q.last {
 		return false
 	}
-	age := q.age
-	switch e.kind {
-	case KindGlobal:
-	case KindGroup:
+	var age int64
+	switch {
+	case e.kind == KindGlobal:
+		age = q.global
+	case e.kind == KindGroup:
 		age = q.groups[groupHash(e.group())] // zero where it isn't subscribed
-	default:
-		if e.to != q.from {
-			return false
-		}
+	case e.to == q.from:
+		age = q.own
 	}
-	return now-e.sent <= age
+	return now-e.sent <= age && age > 0
 }
 
-// resend queues every message that q asks for and that was sent and is still kept, before all that was not sent yet.
+// resend queues every message that q asks for and that was ever sent and is still kept, before all that was not.
+//
+// Those that wait to be sent again after a broken connection are among them: Redis may have taken some from the old
+// connection, and even now take more, so that a later one may reach the asking instance before an earlier one, and
+// must not be delivered first.
 func (p *publisher) resend(q *resume) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if q.run != p.run {
-		return
+	if q.run != p.run || p.resuming[q.from] == q.request {
+		return // for another process, or asked again while the answer is on its way
 	}
 	now := p.now()
 	first := sort.Search(p.recent.len(), func(i int) bool { return p.recent.at(i).pubSeq > q.last })
@@ -103,9 +120,22 @@ func (p *publisher) resend(q *resume) {
 			p.resendEntry(q, e, now)
 		}
 	}
+	for i := 0; i < p.data.len() && p.data.at(i).sent != 0; i++ {
+		p.resendEntry(q, p.data.at(i), now)
+	}
+	p.resuming[q.from] = q.request
 	p.sendLocked(&frame{Message: Message{
 		Kind: kindResumed, To: q.from, Payload: binary.BigEndian.AppendUint64(nil, q.request),
-	}}, nil)
+	}}, doneFunc(func(int, error) { p.resumed(q) }))
+}
+
+// resumed notes that the answer to q has been sent, or given up.
+func (p *publisher) resumed(q *resume) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.resuming[q.from] == q.request {
+		delete(p.resuming, q.from)
+	}
 }
 
 // resendEntry leaves out what is too old, and what would take too much memory: those are missed, and counted by the

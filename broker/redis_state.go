@@ -104,19 +104,17 @@ func (k *stateKeeper) run(ctx context.Context, h Handler) {
 	}
 }
 
-// silence tells a broken connection from a quiet one. It counts ticks at which nothing had been heard, not time: a
-// process that was paused hears everything that waited for it before it can count to the limit.
+// silence tells a broken connection from a quiet one. Time counts only as far as this process was running: one that
+// was paused hears what waited for it before the time of its pause could add up to the limit.
 type silence struct {
 	heard uint64
-	ticks int
+	spent time.Duration
 }
 
-// tick returns for how many ticks nothing was heard.
-func (s *silence) tick(heard uint64) int {
-	if heard != s.heard {
-		s.heard, s.ticks = heard, 0
-		return 0
+// after takes the time since the last call and what was heard up to now, and returns for how long nothing was.
+func (s *silence) after(step time.Duration, heard uint64) time.Duration {
+	if s.spent += step; heard != s.heard {
+		s.heard, s.spent = heard, 0
 	}
-	s.ticks++
-	return s.ticks
+	return s.spent
 }

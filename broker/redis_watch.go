@@ -12,22 +12,25 @@ import (
 // errSilent ends a link on which nothing was heard.
 var errSilent = errors.New("Redis is silent")
 
-// ticksPerProbe is how often watch looks in a ProbeInterval.
-const ticksPerProbe = 20
-
-// The limits of silence, in ticks: two intervals and a little for all of a connection, and more for a probe alone
-// where other traffic shows that the broker is there, only slow.
+// ticksPerProbe is how often watch looks in a ProbeInterval, and maxStep how many ticks it believes to have passed
+// since it looked last, when its own goroutine came late.
 const (
-	silentTicks = 2*ticksPerProbe + ticksPerProbe/4
-	lostTicks   = 10 * ticksPerProbe
+	ticksPerProbe = 20
+	maxStep       = 5
 )
+
+// silentLimit is how long nothing at all may be heard on a connection: two intervals and a little.
+func (o *RedisOptions) silentLimit() time.Duration { return 2*o.ProbeInterval + o.ProbeInterval/4 }
+
+// lostLimit is how long no probe may return where other traffic shows that the broker is there, only slow.
+func (o *RedisOptions) lostLimit() time.Duration { return 10 * o.ProbeInterval }
 
 // probes are the nonces on their way.
 type probes struct {
 	mu         sync.Mutex
 	next       uint64
 	sent       map[uint64]int64 // when each was sent
-	unanswered int              // ticks since the last one returned, while any is on its way
+	unanswered time.Duration    // since the last one returned, while any is on its way
 	first      chan struct{}    // closed when the first one since reset returns
 }
 
@@ -61,11 +64,11 @@ func (p *probes) returned(nonce uint64, now int64) (rtt int64, ok bool) {
 	return now - sent, ok
 }
 
-// tick returns for how many ticks no nonce returned that should have.
-func (p *probes) tick() int {
+// after takes the time since the last call, and returns for how long no nonce returned that should have.
+func (p *probes) after(step time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.unanswered++; len(p.sent) == 0 {
+	if p.unanswered += step; len(p.sent) == 0 {
 		p.unanswered = 0
 	}
 	return p.unanswered
@@ -91,23 +94,28 @@ func (r *Redis) probe() {
 // watcher is the state of watch.
 type watcher struct {
 	link            *link
+	last            time.Time
 	pushes, replies silence
-	down            int // ticks without a link
-	sinceProbe      int // ticks
+	down            time.Duration // without a link
+	sinceProbe      time.Duration
 }
 
 // watch probes the broker and does all else that time brings, until ctx ends.
 func (r *Redis) watch(ctx context.Context) {
-	tick := time.NewTicker(r.opt.ProbeInterval / ticksPerProbe)
+	every := r.opt.ProbeInterval / ticksPerProbe
+	tick := time.NewTicker(every)
 	defer tick.Stop()
-	var w watcher
+	w := watcher{last: time.Now()}
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		r.watchLink(&w)
+		now := time.Now()
+		step := min(now.Sub(w.last), maxStep*every)
+		w.last = now
+		r.watchLink(&w, step)
 		if r.state.isLinked() {
 			r.counts.flush()
 		}
@@ -118,30 +126,29 @@ func (r *Redis) watch(ctx context.Context) {
 }
 
 // watchLink ends a silent link and notes one that stays away.
-func (r *Redis) watchLink(w *watcher) {
+func (r *Redis) watchLink(w *watcher, step time.Duration) {
 	l := r.link.Load()
 	if l == nil || !r.state.isLinked() {
 		w.link = nil
-		if w.down++; w.down == silentTicks {
-			if err := r.lastError.Load(); err != nil {
-				r.state.setAway((*err).Error())
-			}
+		w.down += step
+		if err := r.lastError.Load(); err != nil && w.down >= r.opt.silentLimit() {
+			r.state.setAway((*err).Error())
 		}
 		return
 	}
 	if l != w.link {
-		*w = watcher{link: l}
+		*w = watcher{link: l, last: w.last}
 	}
 	w.down = 0
-	if w.sinceProbe++; w.sinceProbe >= ticksPerProbe {
+	if w.sinceProbe += step; w.sinceProbe >= r.opt.ProbeInterval {
 		w.sinceProbe = 0
 		r.probe()
 	}
-	pushes, replies := w.pushes.tick(r.heardPushes.Load()), w.replies.tick(r.heardReplies.Load())
-	lost := r.probes.tick()
-	if pushes >= silentTicks || replies >= silentTicks || lost >= lostTicks {
-		silent := time.Duration(max(pushes, replies, lost)) * r.opt.ProbeInterval / ticksPerProbe
-		l.cancel(fmt.Errorf("%w: no probe came back for %v", errSilent, silent))
+	pushes, replies := w.pushes.after(step, r.heardPushes.Load()), w.replies.after(step, r.heardReplies.Load())
+	lost := r.probes.after(step)
+	if max(pushes, replies) >= r.opt.silentLimit() || lost >= r.opt.lostLimit() {
+		r.probes.reset()
+		l.cancel(fmt.Errorf("%w: nothing came back for %v", errSilent, max(pushes, replies, lost).Round(time.Millisecond)))
 	}
 }
 

@@ -13,6 +13,7 @@ type Stats struct {
 	Duplicates uint64 // messages that arrived again after a broken connection, and were dropped
 	Recovered  uint64 // messages missed on a broken connection and had again from their publisher
 	Missed     uint64 // messages that others published for this instance and that were lost on the way
+	Unresumed  uint64 // publishers that did not say in time what was missed of them after a broken connection
 
 	// Bytes on the broker's channels that were ignored, by cause.
 	Foreign      uint64 // not a message of this hub
@@ -46,7 +47,7 @@ func sortIDs(ids []NodeID) { slices.Sort(ids) }
 
 // counters are the parts of Stats that any goroutine may count.
 type counters struct {
-	published, received, duplicates, recovered, missed                        atomic.Uint64
+	published, received, duplicates, recovered, missed, unresumed             atomic.Uint64
 	foreign, otherVersion, corrupt                                            atomic.Uint64
 	refusedFull, refusedExpired, refusedUnknown, refusedBroker, refusedClosed atomic.Uint64
 	reconnects, lostNodes, gatherMissing                                      atomic.Uint64
@@ -67,7 +68,7 @@ func (c *counters) refusal(err error) *atomic.Uint64 {
 func (c *counters) snapshot() Stats {
 	return Stats{
 		Published: c.published.Load(), Received: c.received.Load(), Duplicates: c.duplicates.Load(),
-		Recovered: c.recovered.Load(), Missed: c.missed.Load(),
+		Recovered: c.recovered.Load(), Missed: c.missed.Load(), Unresumed: c.unresumed.Load(),
 		Foreign: c.foreign.Load(), OtherVersion: c.otherVersion.Load(), Corrupt: c.corrupt.Load(),
 		RefusedFull: c.refusedFull.Load(), RefusedExpired: c.refusedExpired.Load(),
 		RefusedUnknown: c.refusedUnknown.Load(), RefusedBroker: c.refusedBroker.Load(),
