@@ -54,6 +54,7 @@ type slowCheck func(name string, want time.Duration, run func() (rc.End, error),
 // drip writes b one byte at a time while it reads how the connection ends.
 func drip(t *testing.T, c *rc.Conn, b []byte, interval time.Duration) (rc.End, error) {
 	ctx, cancel := context.WithCancel(context.Background())
+	c.SetTimeout(messageDeadline + 2*tolerance)
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		if _, err := c.Drip(ctx, b, interval); err == nil {
@@ -62,7 +63,6 @@ func drip(t *testing.T, c *rc.Conn, b []byte, interval time.Duration) (rc.End, e
 	})
 	defer writing.Wait()
 	defer cancel()
-	c.SetTimeout(messageDeadline + 2*tolerance)
 	return c.End()
 }
 
