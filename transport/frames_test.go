@@ -329,9 +329,9 @@ func TestDrippingHandshake(t *testing.T) {
 	o.HandshakeTimeout = 100 * time.Millisecond
 	e := newTape()
 	s := startServer(t, o)
+	begin := time.Now()
 	c := dial(t, listen(t, s, e))
 	head := []byte(handshake("/", "X: "+strings.Repeat("y", 8000)+"\r\n"))
-	begin := time.Now()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {

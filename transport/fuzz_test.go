@@ -181,7 +181,7 @@ func closeCode(p []byte) ws.StatusCode {
 	return code
 }
 
-// framesSeeds are streams that show each rule, beside those of protocolErrors.
+// frameSeeds are streams that show each rule, beside those of protocolErrors.
 func frameSeeds() [][]byte {
 	var seeds [][]byte
 	for _, tt := range protocolErrors {
@@ -191,7 +191,8 @@ func frameSeeds() [][]byte {
 	return append(seeds,
 		slices.Concat(text("one"), text(""), frame(true, ws.OpBinary, "\xff"), frame(true, ws.OpPing, "p"), frame(true, ws.OpPong, "p")),
 		slices.Concat(frame(false, ws.OpText, "\xe2\x82"), frame(true, ws.OpPing, ""), part[:0], frame(true, ws.OpContinuation, "\xac")),
-		slices.Concat(frame(false, ws.OpText, "a"), part, part, frame(true, ws.OpContinuation, "b"), text("next")),
+		slices.Concat(frame(false, ws.OpText, "a"), part, part, frame(true, ws.OpContinuation, "b"),
+			frame(false, ws.OpText, "a"), part, part, frame(true, ws.OpContinuation, "b"), text("next")[:8]),
 		slices.Concat(frame(false, ws.OpText, "a"), part, part, part, part),
 		text(strings.Repeat("x", 300)),
 		text(strings.Repeat("x", 301)),

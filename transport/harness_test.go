@@ -43,6 +43,9 @@ func checkEmpty(t testing.TB, s *Server) {
 	if n := s.Connections(); n != 0 {
 		t.Errorf("%d connections are left", n)
 	}
+	if n := s.gate.holds.Load(); n != 0 {
+		t.Errorf("the gate has %d holds", n)
+	}
 	for _, l := range s.loops {
 		if n := l.conns.Load(); n != 0 {
 			t.Errorf("loop %d: %d connections are counted", l.index, n)

@@ -62,20 +62,20 @@ func TestIdleLoopSleeps(t *testing.T) {
 			c.reset()
 		}},
 		{"stalled with unread data", func(t *testing.T, s *Server, e *tape, r Ref, c *client) {
-			s.Gate().Hold()
+			hold(t, s)
 			c.write(text("unread"))
 		}},
 		{"stalled and half-closed", func(t *testing.T, s *Server, e *tape, r Ref, c *client) {
-			s.Gate().Hold()
+			hold(t, s)
 			_ = c.CloseWrite()
 		}},
 		{"stalled and reset", func(t *testing.T, s *Server, e *tape, r Ref, c *client) {
-			s.Gate().Hold()
+			hold(t, s)
 			c.write(text("unread"))
 			c.reset()
 		}},
 		{"stalled and paused, half-closed, with a backlog", func(t *testing.T, s *Server, e *tape, r Ref, c *client) {
-			s.Gate().Hold()
+			hold(t, s)
 			onLoop(t, r.Loop(), func() {
 				sendNumbered(r.Conn(), 0, 900, 1000)
 				r.Conn().Pause()
@@ -84,7 +84,7 @@ func TestIdleLoopSleeps(t *testing.T) {
 			_ = c.CloseWrite()
 		}},
 		{"stalled and closing with a backlog", func(t *testing.T, s *Server, e *tape, r Ref, c *client) {
-			s.Gate().Hold()
+			hold(t, s)
 			c.write(text("unread"))
 			for range 3 {
 				onLoop(t, r.Loop(), func() {})
@@ -123,6 +123,12 @@ func TestIdleLoopSleeps(t *testing.T) {
 			}
 		})
 	}
+}
+
+// hold closes the gate until the test ends.
+func hold(t *testing.T, s *Server) {
+	s.Gate().Hold()
+	t.Cleanup(s.Gate().Release)
 }
 
 // turns returns how many turns the loops of s have taken.

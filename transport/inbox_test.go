@@ -61,9 +61,14 @@ func TestPostWakes(t *testing.T) {
 	o := testOptions()
 	o.SweepInterval = time.Hour
 	s := startServer(t, o)
-	for range 3000 {
-		for _, l := range s.Loops() {
-			onLoop(t, l, func() {})
+	// The poster doesn't sleep until its mail is delivered, so that the next one comes while the loop ends its turn.
+	for i := range 20_000 {
+		var delivered atomic.Bool
+		s.Loops()[i%2].Post(job(func(*Loop) { delivered.Store(true) }))
+		for late := time.Now().Add(patience); !delivered.Load(); {
+			if time.Now().After(late) {
+				t.Fatalf("mail %d was not delivered", i)
+			}
 		}
 	}
 	// The gate's last Release must wake a loop that has stalled connections.
@@ -117,6 +122,14 @@ func TestInboxHoldsGate(t *testing.T) {
 	if s.Stats().Gated {
 		t.Error("the gate is still closed")
 	}
+	release = block(t, slow) // and once more
+	for range 4 {
+		slow.Post(parcel{300, func() {}})
+	}
+	if !s.Stats().Gated {
+		t.Error("the gate is open beside a full inbox")
+	}
+	release()
 }
 
 func TestPostWait(t *testing.T) {

@@ -189,37 +189,101 @@ func TestPausedIsNotIdle(t *testing.T) {
 		}
 	}
 	c := connect(t, listen(t, startServer(t, o), e))
-	half := text("half")
-	c.write(text("pause"), half[:5])
+	half := append(frame(false, ws.OpText, "ha"), frame(true, ws.OpContinuation, "lf")...)
+	c.write(text("pause"), half[:12])
 	r := e.expect(t, "open", "text pause")
 	for !long.Load() {
 		onLoop(t, r.Loop(), func() {})
 	}
 	onLoop(t, r.Loop(), func() { r.Conn().Resume() })
-	c.write(half[5:])
+	c.write(half[12:])
 	e.expect(t, "text half")
 }
 
-// TestMessageClock: the clock of an unfinished message starts with that message, not with one before it that waited.
+// TestMessageClock: the clock of an unfinished message starts with that message, not with one before it.
 func TestMessageClock(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
-	l := bareLoop(t, o)
-	var got []string
-	s := &hooks{message: func(c *Conn, _ bool, p []byte) { got = append(got, string(p)) }}
-	c, peer := bareConn(t, l, protocolWebSocket, s, 0)
-	defer unix.Close(peer)
-	first, second := text("first"), text("second")
-	l.feed(c, first[:4])
-	l.stall(c)
-	l.feed(c, append(first[4:], second[:4]...))
-	l.now += uint32(o.MessageTimeout/time.Millisecond) - 1
-	l.resume()
-	l.now += 100
-	l.check(c)
-	l.feed(c, second[4:])
-	if strings.Join(got, " ") != "first second" {
-		t.Errorf("got %q, state %d", got, c.state)
+	half := uint32(o.MessageTimeout / time.Millisecond / 2)
+	second := text("second")
+	for _, tt := range []struct {
+		name  string
+		first []byte
+		stall bool
+	}{
+		{"a frame", text("first"), false},
+		{"a frame that waited", text("first"), true},
+		{"fragments", append(frame(false, ws.OpText, "fi"), frame(true, ws.OpContinuation, "rst")...), false},
+		{"fragments that waited", append(frame(false, ws.OpText, "fi"), frame(true, ws.OpContinuation, "rst")...), true},
+	} {
+		var got []string
+		s := &hooks{message: func(c *Conn, _ bool, p []byte) { got = append(got, string(p)) }}
+		l := bareLoop(t, o)
+		c, peer := bareConn(t, l, protocolWebSocket, s, 0)
+		defer unix.Close(peer)
+		feed := func(p []byte) { l.feed(c, bytes.Clone(p)) }
+		feed(tt.first[:10])
+		if tt.stall {
+			l.stall(c)
+		} else {
+			l.now += half + 1
+		}
+		feed(append(bytes.Clone(tt.first[10:]), second[:4]...))
+		l.now += half
+		if l.resume(); tt.stall && c.Idle() != 0 {
+			t.Errorf("%s: idle for %v while it waited", tt.name, c.Idle())
+		}
+		l.check(c)
+		l.now += half
+		l.check(c)
+		feed(second[4:])
+		if strings.Join(got, " ") != "first second" {
+			t.Errorf("%s: got %q, state %d", tt.name, got, c.state)
+		}
+	}
+}
+
+// TestClosedGateReadsNothing: what clients send while the gate is closed waits in the kernel.
+func TestClosedGateReadsNothing(t *testing.T) {
+	t.Parallel()
+	e := newTape()
+	s := startServer(t, testOptions())
+	c := connect(t, listen(t, s, e))
+	r := e.expect(t, "open")
+	var before uint64
+	onLoop(t, r.Loop(), func() { before = r.Loop().stats.bytesIn })
+	s.Gate().Hold()
+	c.write(text("waits"))
+	for range 10 {
+		onLoop(t, r.Loop(), func() {
+			if n := r.Loop().stats.bytesIn - before; n != 0 {
+				t.Errorf("%d bytes were read", n)
+			}
+		})
+	}
+	s.Gate().Release()
+	e.expect(t, "text waits")
+}
+
+// TestNoSleepWithWork: a loop does not wait for events while it has connections to go on with.
+func TestNoSleepWithWork(t *testing.T) {
+	t.Parallel()
+	for _, stalled := range []bool{false, true} {
+		l := bareLoop(t, testOptions())
+		c, peer := bareConn(t, l, protocolWebSocket, quietSession{}, 0)
+		defer unix.Close(peer)
+		if stalled {
+			l.stall(c) // and the gate opened meanwhile
+		} else {
+			c.Pause()
+			c.Resume()
+		}
+		l.nextSweep = uint32(patience / time.Millisecond)
+		begin := time.Now()
+		l.wait()
+		if d := time.Since(begin); d > patience/2 {
+			t.Errorf("stalled %v: slept for %v", stalled, d)
+		}
 	}
 }
 
