@@ -64,7 +64,7 @@ func TestPostWakes(t *testing.T) {
 	// The poster doesn't sleep until its mail is delivered, so that the next one comes while the loop ends its turn.
 	for i := range 20_000 {
 		var delivered atomic.Bool
-		s.Loops()[i%2].Post(job(func(*Loop) { delivered.Store(true) }))
+		s.Loops()[0].Post(job(func(*Loop) { delivered.Store(true) }))
 		for late := time.Now().Add(patience); !delivered.Load(); {
 			if time.Now().After(late) {
 				t.Fatalf("mail %d was not delivered", i)
