@@ -24,7 +24,7 @@ type Buffer struct {
 
 // Memory comes in powers of two from minClass to maxClass bytes; what is larger is left to the garbage collector.
 const (
-	minClass = 8  // 256 B
+	minClass = 6  // 64 B: ping frames are answered by the million
 	maxClass = 17 // 128 KiB
 )
 

@@ -38,6 +38,7 @@ const (
 	flagTrusted                      // its buffers don't count against Options.UntrustedBytes
 	flagExcess                       // beyond Options.MaxConnections
 	flagEndedHere                    // this side closed before the peer did
+	flagTold                         // Session.Closed was called
 )
 
 // Conn is one connection. It belongs to its loop: its methods may be called on the loop's goroutine only, and not after

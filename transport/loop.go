@@ -28,7 +28,9 @@ type Loop struct {
 	public publicStats
 
 	// Owned by the loop's goroutine.
-	now       uint32 // milliseconds since the server started; wraps after 49 days
+	now       uint32        // milliseconds since the server started, less those skipped; wraps after 49 days
+	seen      time.Duration // the server's clock at the last tick
+	skipped   time.Duration // what this loop's clock is behind the server's
 	buf       []byte
 	events    []unix.EpollEvent
 	slabs     []*[slabConns]Conn
@@ -83,8 +85,7 @@ func (l *Loop) run() {
 	var acc []accepted
 	for !l.stopping {
 		n := l.wait()
-		begin := l.srv.clock()
-		l.now = uint32(begin / time.Millisecond)
+		begin := l.tick()
 		for i := range l.events[:n] {
 			l.event(&l.events[i])
 		}
@@ -110,11 +111,22 @@ func (l *Loop) run() {
 	l.end()
 }
 
+// tick moves the loop's clock on and returns the server's. The loop looks at the clock many times in a sweep interval.
+// If it did not, the process or the machine stood still, or a turn was long: clients may have spoken or read meanwhile
+// without anybody noticing, so that this time must not count against them.
+func (l *Loop) tick() time.Duration {
+	t := l.srv.clock()
+	l.skipped += max(t-l.seen-l.srv.opts.SweepInterval, 0)
+	l.seen = t
+	l.now = uint32((t - l.skipped) / time.Millisecond)
+	return t
+}
+
 // wait waits for events, for mail, or for the next sweep.
 func (l *Loop) wait() int {
 	timeout := 0
 	if len(l.resumed) == 0 && l.inbox.sleep() && (len(l.stalled) == 0 || l.srv.gate.Closed()) {
-		l.now = uint32(l.srv.clock() / time.Millisecond)
+		l.tick()
 		timeout = max(int(int32(l.nextSweep-l.now)), 0)
 	}
 	n, err := unix.EpollWait(l.epfd, l.events, timeout)
@@ -230,9 +242,7 @@ func (l *Loop) destroy(c *Conn, end End) {
 	handshake := c.state == stateHandshake
 	c.state = stateClosing // for the session's last call: it can't send any more
 	if !handshake {
-		if _, none := c.session.(*listener); !none {
-			c.session.Closed(c, c.end(end))
-		}
+		l.tell(c, end)
 	}
 	l.dropRx(c)
 	l.releaseTx(c)
@@ -240,6 +250,16 @@ func (l *Loop) destroy(c *Conn, end End) {
 	l.conns.Add(-1)
 	*c = Conn{loop: l, slot: c.slot, gen: c.gen + 1}
 	l.freeSlots = append(l.freeSlots, c.slot)
+}
+
+// tell makes the session's last call, once. Where the session didn't close the connection itself, it comes as soon as
+// nothing can be sent any more, though what is queued may take a while to leave and the client another to go.
+func (l *Loop) tell(c *Conn, end End) {
+	if _, none := c.session.(*listener); none || c.flags&flagTold != 0 {
+		return
+	}
+	c.flags |= flagTold
+	c.session.Closed(c, c.end(end))
 }
 
 // stop ends the loop at the end of its turn.

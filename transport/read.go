@@ -74,6 +74,7 @@ func (l *Loop) peerDone(c *Conn) {
 	c.flags |= flagPeerDone
 	if c.state != stateClosing {
 		c.startClosing()
+		l.tell(c, EndPeer)
 	}
 	l.setEvents(c, c.flags|flagNoRead)
 	c.markDirty()
@@ -274,6 +275,7 @@ func (l *Loop) controlFrame(c *Conn, op ws.OpCode, payload []byte) {
 		}
 		c.flags |= flagPeerDone
 		c.Close(code, reason, nil)
+		l.tell(c, EndPeer)
 	}
 }
 
@@ -354,6 +356,7 @@ func (l *Loop) feedStream(c *Conn, p []byte) []byte {
 func (l *Loop) fail(c *Conn, code ws.StatusCode, why cause) {
 	l.srv.count(why)
 	c.Close(code, string(why), nil)
+	l.tell(c, EndLocal)
 }
 
 // violation tells the session of a limit that was passed, and closes if it doesn't.
@@ -364,7 +367,8 @@ func (l *Loop) violation(c *Conn, v Violation) {
 	}
 	if v == TooBig {
 		c.Close(ws.StatusMessageTooBig, "", nil)
-		return
+	} else {
+		c.Abort(ws.StatusPolicyViolation, "", nil)
 	}
-	c.Abort(ws.StatusPolicyViolation, "", nil)
+	l.tell(c, EndLocal)
 }

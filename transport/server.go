@@ -20,7 +20,7 @@ type Options struct {
 	MaxConnections   int           // beyond it connections are opened with Conn.Excess
 	MaxMessageBytes  int           // a message from a client, over all its fragments
 	MaxFragments     int           // fragments of one message
-	SendQueueBytes   int           // unsent backlog of one connection
+	SendQueueBytes   int           // unsent backlog of one connection, where a frame counts for 64 bytes at least
 	InboxBytes       int           // mail waiting at one loop before nothing more is read from clients
 	UntrustedBytes   int           // buffers of all connections that are not trusted together
 	HandshakeTimeout time.Duration // from accept to a complete request

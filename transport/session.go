@@ -10,7 +10,8 @@ type Session interface {
 	Violation(c *Conn, v Violation)
 	// Sweep is called once every [Options.SweepInterval] while the connection is open, for the Session's deadlines.
 	Sweep(c *Conn)
-	// Closed is the last call: the connection is gone. It comes also after the Session itself closed it.
+	// Closed is the last call: the client or the transport began to close the connection, or it is gone. It comes also
+	// after the Session itself closed it.
 	Closed(c *Conn, end End)
 }
 

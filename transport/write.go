@@ -56,16 +56,25 @@ func (t *txState) compact() {
 	t.head = 0
 }
 
-// relieve reports whether n more bytes may be queued. If not at once, it writes what the socket takes; if that doesn't
+// minFrameBytes is what a frame counts for at least in the limit of the backlog: the shortest have two bytes and cost far
+// more than that to keep.
+const minFrameBytes = 64
+
+// fits reports whether a frame of n bytes may join the backlog.
+func (t *txState) fits(n, limit int) bool {
+	return t.bytes == 0 || t.bytes+n <= limit && (len(t.frames)-t.head+1)*minFrameBytes <= limit
+}
+
+// relieve reports whether a frame of n bytes may be queued. If not at once, it writes what the socket takes; if that doesn't
 // help, the connection is marked as a slow consumer. It is called while a session fans out: it must not destroy anything.
 func (c *Conn) relieve(n int) bool {
 	t, limit := c.tx, c.loop.srv.opts.SendQueueBytes
-	if t.bytes == 0 || t.bytes+n <= limit {
+	if t.fits(n, limit) {
 		return true
 	}
 	why := flagBroken
 	if c.write() {
-		if t.bytes == 0 || t.bytes+n <= limit {
+		if t.fits(n, limit) {
 			return true
 		}
 		why = flagOverflow

@@ -1,0 +1,88 @@
+package transport
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+)
+
+// TestSessionEndsAtOnce has clients whose connections take their time to end: one doesn't close though it was told to,
+// the others leave without reading what is queued for them. Their sessions must not stay until then.
+func TestSessionEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.CloseTimeout = time.Hour
+	for name, test := range map[string]struct {
+		end  func(c *client)
+		want string
+	}{
+		"violation":   {func(c *client) { c.write([]byte{0x81, 0x01, 'x'}) }, "closed by us"},
+		"close frame": {func(c *client) { c.write(closing(ws.StatusNormalClosure, "")) }, "closed by the peer"},
+		"FIN":         {func(c *client) { _ = c.CloseWrite() }, "closed by the peer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newTape()
+			r, c := slowServer(t, o, e)
+			onLoop(t, r.Loop(), func() { sendNumbered(r.Conn(), 0, 500, 1000) })
+			test.end(c)
+			e.expect(t, test.want)
+			c.reset()
+			for r.Loop().srv.Connections() > 0 {
+				onLoop(t, r.Loop(), func() {})
+			}
+			e.nothing(t)
+		})
+	}
+}
+
+// TestPingFlood sends pings and reads none of the pongs. A pong has two bytes, and costs fifty times that to keep.
+func TestPingFlood(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.SendQueueBytes = 64 << 10
+	l := bareLoop(t, o)
+	var told []Violation
+	c, peer := bareConn(t, l, protocolWebSocket, &hooks{violation: func(_ *Conn, v Violation) { told = append(told, v) }}, 1)
+	defer unix.Close(peer)
+	for range 100 {
+		l.feed(c, bytes.Repeat(frame(true, ws.OpPing, ""), 1000))
+		if c.tx == nil {
+			continue
+		}
+		if n := len(c.tx.frames) - c.tx.head; n > o.SendQueueBytes/minFrameBytes {
+			t.Fatalf("%d frames are queued", n)
+		}
+	}
+	l.flush()
+	if len(told) != 1 || told[0] != SlowConsumer {
+		t.Errorf("the session was told %v", told)
+	}
+}
+
+// TestStandstill stops the process, so to speak, for longer than any deadline while clients have spoken and are ready
+// to read: none of it was their fault.
+func TestStandstill(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	l := bareLoop(t, o)
+	l.tick()
+	before := l.now
+	c, peer := bareConn(t, l, protocolWebSocket, &hooks{violation: func(_ *Conn, v Violation) { t.Errorf("told %v", v) }}, 1)
+	defer unix.Close(peer)
+	c.since, c.lastRead = l.now, l.now
+	sendNumbered(c, 0, 100, 1000)
+	l.srv.started = l.srv.started.Add(-time.Hour)
+	if real := l.tick(); real < time.Hour || l.since(before) > 2*o.SweepInterval {
+		t.Errorf("after %v the loop's clock moved by %v", real, l.since(before))
+	}
+	for range 2 * sweepParts {
+		l.sweep()
+	}
+	if c.state != stateOpen || c.Idle() > 2*o.SweepInterval {
+		t.Errorf("state %d, idle for %v", c.state, c.Idle())
+	}
+}
