@@ -45,7 +45,7 @@ func (d *dialer) dialAs(ctx context.Context, addr, role, user, password string, 
 	defer cancel()
 	opt := &redis.Options{
 		Network: d.target.network, Addr: addr, Username: user, Password: password, DB: db,
-		Protocol: 2, ClientName: d.name + "-" + role, MaxRetries: -1, DialerRetries: 1,
+		Protocol: 2, DisableIdentity: true, MaxRetries: -1, DialerRetries: 1,
 		DialTimeout: d.timeout, ReadTimeout: d.timeout, WriteTimeout: d.timeout, ContextTimeoutEnabled: true,
 		PoolSize: 1, PipelinePoolSize: -1, ConnMaxIdleTime: -1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -69,6 +69,7 @@ func (d *dialer) dialAs(ctx context.Context, addr, role, user, password string, 
 		c.Close()
 		return nil, fmt.Errorf("handshake with %s: %w", addr, err)
 	}
+	_ = c.client.Do(ctx, "CLIENT", "SETNAME", d.name+"-"+role).Err() // a user may lack the permission
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		c.Close()
 		return nil, err

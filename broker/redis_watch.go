@@ -152,12 +152,12 @@ func (r *Redis) watchLink(w *watcher, step time.Duration) {
 	}
 }
 
-// drain waits until everything that waits is published.
+// drain waits until everything that waits is published, unless the broker is away.
 func (r *Redis) drain(ctx context.Context) error {
 	retry := time.NewTicker(time.Millisecond)
 	defer retry.Stop()
 	for r.pub.pending() {
-		if !r.state.isLinked() {
+		if !r.State().Available {
 			return fmt.Errorf("messages still waited: %w", ErrUnavailable)
 		}
 		select {

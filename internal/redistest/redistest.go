@@ -9,7 +9,9 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +27,7 @@ const startTimeout = 20 * time.Second
 type Server struct {
 	tb   testing.TB
 	port int
-	args []string
+	args []string // of the command, but for the port
 	dir  string
 	auth []string // the AUTH command, where args have --requirepass
 
@@ -37,10 +39,29 @@ type Server struct {
 // Start runs a redis-server, empty and without persistence, until tb ends; args are added to its command line.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
+	dir := tb.TempDir()
+	return start(tb, dir, append([]string{"--dir", dir, "--save", "", "--appendonly", "no", "--loglevel", "warning"}, args...))
+}
+
+// StartSentinel runs a Redis Sentinel that watches master under name and finds it down after half a second.
+func StartSentinel(tb testing.TB, master *Server, name string) *Server {
+	tb.Helper()
+	dir := tb.TempDir()
+	file := filepath.Join(dir, "sentinel.conf")
+	config := fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 1\nsentinel down-after-milliseconds %s 500\n"+
+		"sentinel failover-timeout %s 2000\n", name, master.port, name, name)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		tb.Fatalf("redistest: %v", err)
+	}
+	return start(tb, dir, []string{file, "--sentinel"})
+}
+
+func start(tb testing.TB, dir string, args []string) *Server {
+	tb.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		tb.Fatalf("redistest: these tests need the redis-server program (Debian: apt-get install redis-server): %v", err)
 	}
-	s := &Server{tb: tb, args: args, dir: tb.TempDir()}
+	s := &Server{tb: tb, args: args, dir: dir}
 	if i := slices.Index(args, "--requirepass"); i >= 0 && i+1 < len(args) {
 		s.auth = []string{"AUTH", args[i+1]}
 	}
@@ -69,12 +90,9 @@ func freePort() (int, error) {
 
 // launch starts the process and waits until it answers.
 func (s *Server) launch() error {
-	args := append([]string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
-		"--daemonize", "no", "--loglevel", "warning",
-	}, s.args...)
+	args := append(slices.Clone(s.args), "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--daemonize", "no")
 	cmd, output, exited := exec.Command("redis-server", args...), &bytes.Buffer{}, make(chan struct{})
-	cmd.Stdout, cmd.Stderr = output, output
+	cmd.Stdout, cmd.Stderr, cmd.Dir = output, output, s.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -108,6 +126,9 @@ func (s *Server) awaitReady() error {
 
 // Addr is the host and port where the server listens; it stays the same over Restart.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// Port is the port of Addr.
+func (s *Server) Port() int { return s.port }
 
 // URL is the server's address in the form redis://host:port.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
