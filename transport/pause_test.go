@@ -206,15 +206,18 @@ func TestMessageClock(t *testing.T) {
 	o := testOptions()
 	half := uint32(o.MessageTimeout / time.Millisecond / 2)
 	second := text("second")
+	fragments := append(frame(false, ws.OpText, "fi"), frame(true, ws.OpContinuation, "rst")...)
 	for _, tt := range []struct {
 		name  string
 		first []byte
+		cut   int
 		stall bool
 	}{
-		{"a frame", text("first"), false},
-		{"a frame that waited", text("first"), true},
-		{"fragments", append(frame(false, ws.OpText, "fi"), frame(true, ws.OpContinuation, "rst")...), false},
-		{"fragments that waited", append(frame(false, ws.OpText, "fi"), frame(true, ws.OpContinuation, "rst")...), true},
+		{"a frame", text("first"), 10, false},
+		{"a frame that waited", text("first"), 10, true},
+		{"fragments", fragments, 8, false},
+		{"fragments, one cut", fragments, 10, false},
+		{"fragments that waited", fragments, 10, true},
 	} {
 		var got []string
 		s := &hooks{message: func(c *Conn, _ bool, p []byte) { got = append(got, string(p)) }}
@@ -222,13 +225,13 @@ func TestMessageClock(t *testing.T) {
 		c, peer := bareConn(t, l, protocolWebSocket, s, 0)
 		defer unix.Close(peer)
 		feed := func(p []byte) { l.feed(c, bytes.Clone(p)) }
-		feed(tt.first[:10])
+		feed(tt.first[:tt.cut])
 		if tt.stall {
 			l.stall(c)
 		} else {
 			l.now += half + 1
 		}
-		feed(append(bytes.Clone(tt.first[10:]), second[:4]...))
+		feed(append(bytes.Clone(tt.first[tt.cut:]), second[:4]...))
 		l.now += half
 		if l.resume(); tt.stall && c.Idle() != 0 {
 			t.Errorf("%s: idle for %v while it waited", tt.name, c.Idle())
@@ -240,6 +243,27 @@ func TestMessageClock(t *testing.T) {
 		if strings.Join(got, " ") != "first second" {
 			t.Errorf("%s: got %q, state %d", tt.name, got, c.state)
 		}
+	}
+}
+
+// TestPausedMessageClock: a message does not age while its connection is paused.
+func TestPausedMessageClock(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	l := bareLoop(t, o)
+	c, peer := bareConn(t, l, protocolWebSocket, quietSession{}, 0)
+	defer unix.Close(peer)
+	l.feed(c, frame(false, ws.OpText, "x"))
+	c.Pause()
+	for range 10 {
+		l.now += uint32(o.MessageTimeout / time.Millisecond)
+		l.check(c)
+	}
+	c.Resume()
+	l.resume()
+	l.check(c)
+	if c.state != stateOpen {
+		t.Errorf("state %d", c.state)
 	}
 }
 

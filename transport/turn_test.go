@@ -39,6 +39,15 @@ func TestRefOfNothing(t *testing.T) {
 	}
 }
 
+// fill makes a connection's socket take no more.
+func fill(c *Conn) {
+	for {
+		if _, err := unix.Write(int(c.fd), []byte("x")); err != nil {
+			return
+		}
+	}
+}
+
 // TestGatheredCut has one connection that is in the middle of a frame and one that is before it, with the same frames:
 // they can't share a copy.
 func TestGatheredCut(t *testing.T) {
@@ -48,11 +57,7 @@ func TestGatheredCut(t *testing.T) {
 	b, peerB := bareConn(t, l, protocolWebSocket, quietSession{}, 1)
 	defer unix.Close(peerA)
 	defer unix.Close(peerB)
-	for { // b's socket is full
-		if _, err := unix.Write(int(b.fd), []byte("x")); err != nil {
-			break
-		}
-	}
+	fill(b)
 	both := func(payload string) {
 		m := NewMessage([]byte(payload))
 		a.Send(m)
@@ -97,6 +102,7 @@ func TestWriteProgress(t *testing.T) {
 	sendNumbered(c, 0, 1, 8) // the state that this used is kept for the next backlog
 	turn()
 	l.now += 2 * timeout
+	fill(c)
 	sendNumbered(c, 1, 100, 1000)
 	turn()
 	l.now += timeout - 1
