@@ -38,7 +38,7 @@ const (
 	KindReturned                 // a KindAny that found nobody, back at the instance of its sender for another draw
 )
 
-// Flags are properties of a message that its delivery depends on.
+// Flags are properties of a message that its delivery depends on. Bit 1 is the Broker's own, bits 4 to 7 the hub's.
 type Flags uint8
 
 // FlagNoEcho keeps a message from its own sender.
@@ -59,8 +59,9 @@ type Message struct {
 
 // Completion learns, exactly once, what became of a published message.
 type Completion interface {
-	// Published reports how many other instances took the message, or why none could. It is called by a goroutine of
-	// the Broker, or within Publish, and must not block.
+	// Published reports how many other instances took the message, or why none could. None at all is final: nobody has
+	// it and nobody will get it. While an instance that should have it may come back, the report waits. It is called by a
+	// goroutine of the Broker, or within Publish, and must not block.
 	Published(instances int, err error)
 }
 

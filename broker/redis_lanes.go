@@ -40,9 +40,9 @@ func (p *publisher) complete(replies []reply, outcomes []outcome) ([]outcome, bo
 		}
 		p.inflightBytes -= len(e.buf)
 		if e.done != nil {
-			outcomes = append(outcomes, outcome{e.done, p.others(e, r.receivers), r.err})
+			outcomes = p.answered(e, r, outcomes)
 		}
-		p.retire(e, r.err)
+		outcomes = p.retire(e, r.err, outcomes)
 	}
 	if p.high && p.bytes < p.limits.bytes/8 {
 		p.high = false
@@ -63,26 +63,29 @@ func (p *publisher) others(e *entry, receivers int) int {
 }
 
 // retire puts an answered message among the recent ones.
-func (p *publisher) retire(e *entry, err error) {
+func (p *publisher) retire(e *entry, err error, outcomes []outcome) []outcome {
 	if e.pubSeq == 0 {
 		p.controlBytes -= e.cost()
 		p.free(e)
-		return
+		return outcomes
 	}
 	p.bytes -= e.cost()
 	if err != nil {
 		p.stats.refusedBroker.Add(1)
 		p.free(e)
-		return
+		return outcomes
 	}
-	e.done = nil
 	p.recent.pushBack(e)
 	p.recentBytes += e.cost()
 	for p.recentBytes > p.limits.recentBytes {
 		old, _ := p.recent.popFront()
 		p.recentBytes -= old.cost()
+		if old.done != nil {
+			outcomes = append(outcomes, p.tell(old, 0, ErrUnknown))
+		}
 		p.free(old)
 	}
+	return outcomes
 }
 
 // requeue puts back what was in flight on a broken connection: it is sent again, first and in order.
@@ -94,6 +97,7 @@ func (p *publisher) requeue() {
 		if !ok {
 			break
 		}
+		e.resent = true
 		if e.pubSeq == 0 {
 			p.control.pushFront(e)
 		} else {
@@ -110,6 +114,7 @@ func (p *publisher) expire() {
 	oldest := p.now() - int64(p.limits.age)
 	outcomes = p.dropWaiting(&p.control, oldest, outcomes, ErrUnavailable)
 	outcomes = p.dropWaiting(&p.data, oldest, outcomes, ErrUnavailable)
+	outcomes = p.settleUnheard(oldest, outcomes)
 	if len(p.groupSeqs) > maxGroupSeqs/2 {
 		p.sweepGroupSeqs(groupSeqIdle)
 	}
@@ -164,6 +169,7 @@ func (p *publisher) end() {
 	const all = int64(1)<<62 - 1
 	outcomes = p.dropWaiting(&p.control, all, outcomes, ErrClosed)
 	outcomes = p.dropWaiting(&p.data, all, outcomes, ErrClosed)
+	outcomes = p.settleUnheard(all, outcomes)
 	p.mu.Unlock()
 	report(outcomes)
 }

@@ -113,7 +113,7 @@ func (r *Redis) manage(ctx context.Context, first chan<- error) {
 // found silent, or stays away: see watch.
 func (r *Redis) linkEnded(err error, wasUp bool) {
 	r.lastError.Store(&err)
-	if !wasUp || errors.Is(err, errSilent) {
+	if !wasUp || isSilence(err) {
 		r.state.setAway(err.Error())
 	}
 	if wasUp {
@@ -121,6 +121,12 @@ func (r *Redis) linkEnded(err error, wasUp bool) {
 	} else if r.unlogged.Add(1)%32 == 1 {
 		r.log.Warn("no connection to Redis, trying on", "error", err)
 	}
+}
+
+// isSilence says whether err is that an answer did not come: by a probe, or by a command, whichever was noticed first.
+func isSilence(err error) bool {
+	var e net.Error
+	return errors.Is(err, errSilent) || errors.As(err, &e) && e.Timeout()
 }
 
 // runLink makes a link, calls up when it works, and returns why it ended.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -51,6 +52,8 @@ type peers struct {
 	retry   int64             // between two requests for the same counts
 	sync    func(node NodeID) // asks node for its counts
 
+	live atomic.Pointer[map[NodeID]bool] // the keys of nodes, for who can't wait for mu
+
 	mu     sync.Mutex
 	nodes  map[NodeID]*peer
 	change chan struct{} // closed and replaced when something changed
@@ -64,10 +67,12 @@ type peer struct {
 }
 
 func newPeers(w *weights, now func() int64, retry time.Duration, sync func(NodeID)) *peers {
-	return &peers{
+	p := &peers{
 		weights: w, now: now, retry: int64(retry), sync: sync,
 		nodes: make(map[NodeID]*peer), change: make(chan struct{}),
 	}
+	p.live.Store(&map[NodeID]bool{})
+	return p
 }
 
 // seen takes a lease, read from its key or from a kindHello, and returns whether the instance is new.
@@ -159,7 +164,13 @@ func (p *peers) remove(id NodeID, run uint64) bool {
 	return true
 }
 
+// changed tells that nodes or what is known of one changed. It needs mu.
 func (p *peers) changed() {
+	live := make(map[NodeID]bool, len(p.nodes))
+	for id := range p.nodes {
+		live[id] = true
+	}
+	p.live.Store(&live)
 	close(p.change)
 	p.change = make(chan struct{})
 }

@@ -20,15 +20,17 @@ const (
 // lane, which is always served first. Nothing in the control lane depends on its place among the data, save that a
 // message resent precedes all data sent after it: that is what the lane's precedence gives.
 type publisher struct {
-	names    *names
-	self     NodeID
-	run      uint64
-	now      func() int64                   // nanoseconds since the Broker was made
-	ownsub   func(kind Kind, g []byte) bool // whether this instance counts among the receivers of its own message
-	pressure func(on bool)                  // called with mu held
-	limits   publisherLimits
-	stats    *counters
-	wake     chan struct{} // holds a token when a writer that waits has something to do
+	names     *names
+	self      NodeID
+	run       uint64
+	now       func() int64                   // nanoseconds since the Broker was made
+	ownsub    func(kind Kind, g []byte) bool // whether this instance counts among the receivers of its own message
+	pressure  func(on bool)                  // called with mu held
+	expected  func(e *entry) bool            // whether a live instance should have e; called with mu held
+	unreached func(NodeID)                   // an instance did not take what was sent to it; called with mu held
+	limits    publisherLimits
+	stats     *counters
+	wake      chan struct{} // holds a token when a writer that waits has something to do
 
 	mu            sync.Mutex
 	arena         arena
@@ -40,6 +42,7 @@ type publisher struct {
 	controlBytes  int // the same of control
 	inflightBytes int
 	recentBytes   int
+	unheard       int               // of the recent ones, those whose fate is open
 	resuming      map[NodeID]uint64 // the request of each instance that is being answered
 	scratch       []byte
 	pubSeq        uint64
@@ -73,8 +76,11 @@ type entry struct {
 	kind   Kind
 	to     NodeID
 	queued int64
-	sent   int64 // when it was last sent; zero: never
-	done   Completion
+	sent   int64      // when it was last sent; zero: never
+	resent bool       // it was sent before, on a connection that broke
+	had    bool       // an instance asked for it and was sent it
+	struck bool       // nobody may get it any more
+	done   Completion // nil once it was told
 }
 
 func (e *entry) cost() int       { return len(e.buf) + entryOverhead }

@@ -97,7 +97,7 @@ func (r *Redis) takeControl(f *frame) {
 			err = errCorrupt
 			break
 		}
-		r.pub.resend(q)
+		report(r.pub.resend(q))
 	case kindResent, kindResumed:
 		err = r.takeResent(f)
 	case kindQuery, kindAnswer:
@@ -128,7 +128,7 @@ func (r *Redis) takeResent(f *frame) error {
 	if inner.From != f.From || inner.run != f.run || !inner.Kind.isData() {
 		return errCorrupt
 	}
-	r.recv.resent(from, request, &inner)
+	r.recv.resent(from, request, &inner, raw)
 	return nil
 }
 

@@ -2,7 +2,9 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,7 +15,7 @@ import (
 //
 // When the subscriber's connection was broken, messages may have been missed. On the new one receiver asks each
 // publisher for what it sent since the last message that was delivered. Until the publisher says that this was all,
-// messages that arrive on the channels are held back, as those asked for precede them.
+// messages that arrive on the channels are held back, as some of those asked for precede them.
 type receiver struct {
 	self    NodeID
 	now     func() int64
@@ -56,8 +58,15 @@ type recovery struct {
 	asked    bool
 	deadline int64
 	nextAsk  int64
-	held     [][]byte
+	held     []heldMessage
+	first    uint64 // the lowest number in held
 	bytes    int
+}
+
+// heldMessage is the wire form of a message that waits for those before it.
+type heldMessage struct {
+	pubSeq uint64
+	raw    []byte
 }
 
 // Bounds of the receiver's memory.
@@ -76,7 +85,7 @@ func (r *receiver) data(f *frame, raw []byte) {
 	case f.pubSeq <= o.last:
 		r.stats.duplicates.Add(1)
 	case o.recovery != nil:
-		r.hold(o, raw)
+		r.hold(o, f.pubSeq, raw)
 	default:
 		r.take(o, f)
 	}
@@ -115,7 +124,7 @@ func (r *receiver) take(o *origin, f *frame) {
 		return // the last member has left
 	}
 	r.countMissed(o, f, sub, gen)
-	if !want {
+	if !want || f.Flags&flagStruck != 0 {
 		return
 	}
 	r.stats.received.Add(1)
@@ -136,10 +145,14 @@ func (r *receiver) countMissed(o *origin, f *frame, sub *subscription, gen uint3
 }
 
 // hold keeps a message back until the recovery has ended.
-func (r *receiver) hold(o *origin, raw []byte) {
-	o.recovery.held = append(o.recovery.held, bytes.Clone(raw))
-	o.recovery.bytes += len(raw)
-	if o.recovery.bytes > maxHeldBytes {
+func (r *receiver) hold(o *origin, pubSeq uint64, raw []byte) {
+	rec := o.recovery
+	if len(rec.held) == 0 || pubSeq < rec.first {
+		rec.first = pubSeq
+	}
+	rec.held = append(rec.held, heldMessage{pubSeq, bytes.Clone(raw)})
+	rec.bytes += len(raw)
+	if rec.bytes > maxHeldBytes {
 		r.stats.unresumed.Add(1)
 		r.finish(o)
 	}
@@ -185,8 +198,9 @@ func (r *receiver) askFor(o *origin) {
 	r.ask(o, o.recovery.request, o.last)
 }
 
-// resent takes a message that was asked for.
-func (r *receiver) resent(from originKey, request uint64, inner *frame) {
+// resent takes a message that was asked for; raw is its wire form. One that was sent after a message that is held
+// back must wait too: it may be the publisher's next one to this instance, but need not.
+func (r *receiver) resent(from originKey, request uint64, inner *frame, raw []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o := r.origins[from]
@@ -195,12 +209,15 @@ func (r *receiver) resent(from originKey, request uint64, inner *frame) {
 	}
 	now := r.now()
 	o.recovery.deadline, o.recovery.nextAsk = now+int64(r.limits.wait), now+int64(r.limits.retry)
-	if inner.pubSeq <= o.last {
+	switch {
+	case inner.pubSeq <= o.last:
 		r.stats.duplicates.Add(1)
-		return
+	case len(o.recovery.held) > 0 && inner.pubSeq > o.recovery.first:
+		r.hold(o, inner.pubSeq, raw)
+	default:
+		r.stats.recovered.Add(1)
+		r.take(o, inner)
 	}
-	r.stats.recovered.Add(1)
-	r.take(o, inner)
 }
 
 // resumed ends a recovery: everything that was asked for has come, as far as the publisher still had it.
@@ -212,20 +229,19 @@ func (r *receiver) resumed(from originKey, request uint64) {
 	}
 }
 
-// finish delivers what was held. Gaps in it are counted as it is taken.
+// finish delivers what was held, in order. Gaps in it are counted as it is taken.
 func (r *receiver) finish(o *origin) {
 	held := o.recovery.held
 	o.recovery = nil
+	slices.SortFunc(held, func(a, b heldMessage) int { return cmp.Compare(a.pubSeq, b.pubSeq) })
 	var f frame
-	for _, raw := range held {
-		if parseFrame(raw, &f) != nil {
-			continue // not reached: it was parsed before it was held
-		}
-		if f.pubSeq <= o.last {
+	for _, h := range held {
+		switch {
+		case h.pubSeq <= o.last:
 			r.stats.duplicates.Add(1)
-			continue
+		case parseFrame(h.raw, &f) == nil: // it was parsed before it was held
+			r.take(o, &f)
 		}
-		r.take(o, &f)
 	}
 }
 

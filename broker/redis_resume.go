@@ -84,9 +84,11 @@ func parseResume(from NodeID, b []byte) (*resume, bool) {
 
 // wants says whether e went to a channel that the asking instance was subscribed to then.
 func (q *resume) wants(e *entry, now int64) bool {
-	if e.pubSeq <= q.last {
-		return false
-	}
+	return e.pubSeq > q.last && q.concerns(e, now)
+}
+
+// concerns is wants, whatever the asking instance has already.
+func (q *resume) concerns(e *entry, now int64) bool {
 	var age int64
 	switch {
 	case e.kind == KindGlobal:
@@ -104,16 +106,21 @@ func (q *resume) wants(e *entry, now int64) bool {
 // Those that wait to be sent again after a broken connection are among them: Redis may have taken some from the old
 // connection, and even now take more, so that a later one may reach the asking instance before an earlier one, and
 // must not be delivered first.
-func (p *publisher) resend(q *resume) {
+//
+// It returns what is to be reported of messages whose fate was open until now.
+func (p *publisher) resend(q *resume) (outcomes []outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if q.run != p.run || p.resuming[q.from] == q.request {
-		return // for another process, or asked again while the answer is on its way
+		return nil // for another process, or asked again while the answer is on its way
 	}
 	now := p.now()
+	outcomes = p.passed(q, now)
 	first := sort.Search(p.recent.len(), func(i int) bool { return p.recent.at(i).pubSeq > q.last })
 	for i := first; i < p.recent.len(); i++ {
-		p.resendEntry(q, p.recent.at(i), now)
+		if e := p.recent.at(i); p.resendEntry(q, e, now) && e.done != nil {
+			outcomes = append(outcomes, p.tell(e, 1, nil))
+		}
 	}
 	for i := range p.inflight.len() {
 		if e := p.inflight.at(i); e.pubSeq != 0 {
@@ -127,6 +134,7 @@ func (p *publisher) resend(q *resume) {
 	p.sendLocked(&frame{Message: Message{
 		Kind: kindResumed, To: q.from, Payload: binary.BigEndian.AppendUint64(nil, q.request),
 	}}, doneFunc(func(int, error) { p.resumed(q) }))
+	return outcomes
 }
 
 // resumed notes that the answer to q has been sent, or given up.
@@ -138,15 +146,16 @@ func (p *publisher) resumed(q *resume) {
 	}
 }
 
-// resendEntry leaves out what is too old, and what would take too much memory: those are missed, and counted by the
-// instance that misses them.
-func (p *publisher) resendEntry(q *resume, e *entry, now int64) {
+// resendEntry queues e if q asks for it. It leaves out what is too old, and what would take too much memory: those are
+// missed, and counted by the instance that misses them.
+func (p *publisher) resendEntry(q *resume, e *entry, now int64) bool {
 	if !q.wants(e, now) || now-e.queued > int64(p.limits.age) || p.controlBytes > p.limits.bytes {
-		return
+		return false
 	}
 	p.scratch = binary.BigEndian.AppendUint64(p.scratch[:0], q.request)
-	p.scratch = append(p.scratch, e.message()...)
-	p.sendLocked(&frame{Message: Message{Kind: kindResent, To: q.from, Payload: p.scratch}}, nil)
+	p.scratch = e.appendMessage(p.scratch)
+	e.had = p.sendLocked(&frame{Message: Message{Kind: kindResent, To: q.from, Payload: p.scratch}}, nil) || e.had
+	return e.had
 }
 
 // parseRequest splits the payload of a kindResent or a kindResumed.

@@ -1,6 +1,10 @@
 package broker
 
-import "sync"
+import (
+	"slices"
+	"sync"
+	"time"
+)
 
 // weights knows how many members each group has on each instance, and draws one instance by them. It is safe for use
 // by any goroutine; draw allocates nothing.
@@ -8,6 +12,8 @@ type weights struct {
 	mu     sync.RWMutex
 	groups map[string]*groupWeights
 	nodes  map[NodeID]map[string]int // the same counts by instance, so that one can be dropped whole
+	// suspended are instances that are drawn only where nobody else has a member, until a time. Usually it is empty.
+	suspended map[NodeID]time.Time
 }
 
 // groupWeights are the counts of one group, none of them zero; counts[i] belongs to nodes[i].
@@ -17,7 +23,36 @@ type groupWeights struct {
 }
 
 func newWeights() *weights {
-	return &weights{groups: make(map[string]*groupWeights), nodes: make(map[NodeID]map[string]int)}
+	return &weights{
+		groups: make(map[string]*groupWeights), nodes: make(map[NodeID]map[string]int), suspended: make(map[NodeID]time.Time),
+	}
+}
+
+// suspend has node drawn only where nobody else has a member, for some time.
+func (w *weights) suspend(node NodeID, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	for id, until := range w.suspended {
+		if now.After(until) {
+			delete(w.suspended, id)
+		}
+	}
+	w.suspended[node] = now.Add(d)
+}
+
+// isSuspended needs mu.
+func (w *weights) isSuspended(node NodeID) bool {
+	until, ok := w.suspended[node]
+	return ok && time.Now().Before(until)
+}
+
+// anybody says whether any instance but self has a member of group.
+func (w *weights) anybody(group []byte, self NodeID) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	g := w.groups[string(group)]
+	return g != nil && slices.ContainsFunc(g.nodes, func(id NodeID) bool { return id != self })
 }
 
 // set records that node has n members of group.
@@ -93,9 +128,20 @@ func (w *weights) draw(group []byte, self NodeID, own int, random uint64) (NodeI
 	if g == nil {
 		return self, own > 0
 	}
+	if len(w.suspended) > 0 {
+		if node, ok := w.drawFrom(g, self, own, random, true); ok {
+			return node, true
+		}
+	}
+	return w.drawFrom(g, self, own, random, false)
+}
+
+// drawFrom draws among the members of g. It needs mu.
+func (w *weights) drawFrom(g *groupWeights, self NodeID, own int, random uint64, avoidSuspended bool) (NodeID, bool) {
+	leftOut := func(node NodeID) bool { return node == self || avoidSuspended && w.isSuspended(node) }
 	total := own
 	for i, node := range g.nodes {
-		if node != self {
+		if !leftOut(node) {
 			total += g.counts[i]
 		}
 	}
@@ -108,7 +154,7 @@ func (w *weights) draw(group []byte, self NodeID, own int, random uint64) (NodeI
 	}
 	at -= own
 	for i, node := range g.nodes {
-		if node == self {
+		if leftOut(node) {
 			continue
 		}
 		if at < g.counts[i] {
@@ -116,7 +162,7 @@ func (w *weights) draw(group []byte, self NodeID, own int, random uint64) (NodeI
 		}
 		at -= g.counts[i]
 	}
-	return 0, false // not reached: at is less than the sum
+	return 0, false // only where a suspension ended meanwhile: otherwise at is less than the sum
 }
 
 func (g *groupWeights) set(node NodeID, n int) {

@@ -1,0 +1,117 @@
+package broker
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mastersocket/mastersocket/internal/faultproxy"
+	"github.com/mastersocket/mastersocket/internal/redistest"
+)
+
+// fate is what a Completion was told.
+type fate struct {
+	instances int
+	err       error
+}
+
+// cutOff makes two instances, of which the second has lost its connection to Redis behind a proxy, and has the first
+// publish one message of each kind to it.
+func cutOff(t *testing.T, change func(*RedisOptions)) (a, b *instance, p *faultproxy.Proxy, fates []chan fate) {
+	t.Helper()
+	s := redistest.Start(t)
+	p = faultproxy.Start(t, s.Addr())
+	o := quick(s.URL())
+	change(&o)
+	a = join(t, newTestRedis(t, o))
+	o.URL = "redis://" + p.Addr()
+	b = join(t, newTestRedis(t, o))
+	b.subscribe(t, "g")
+	b.SetMembers("g", 1)
+	eventually(t, "b's member", func() bool { node, ok := a.Draw([]byte("g"), 0, 0); return ok && node == b.id })
+	if n, err := a.publish(t, &Message{Kind: KindDirect, To: b.id, Seq: 100}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	p.Set(faultproxy.Refuse)
+	eventually(t, "Redis to notice", func() bool { return s.Do("PUBSUB", "CHANNELS", "*node:"+nodeHex(b.id)) == "" })
+	for seq, kind := range []Kind{KindGlobal, KindGroup, KindDirect, KindAny, KindReturned} {
+		told := make(chan fate, 2)
+		fates = append(fates, told)
+		m := &Message{Kind: kind, Seq: uint64(seq), Group: []byte("g"), Payload: []byte("payload")}
+		if kind >= KindDirect {
+			m.To = b.id
+		}
+		a.Publish(m, doneFunc(func(n int, err error) { told <- fate{n, err} }))
+	}
+	return a, b, p, fates
+}
+
+func expectFates(t *testing.T, fates []chan fate, want fate) {
+	t.Helper()
+	for i, told := range fates {
+		select {
+		case got := <-told:
+			if got.instances != want.instances || !errors.Is(got.err, want.err) {
+				t.Errorf("message %d: %+v, want %+v", i, got, want)
+			}
+		case <-time.After(patience):
+			t.Errorf("message %d: nobody says what became of it", i)
+		}
+	}
+}
+
+// TestUnheard: what Redis passed to nobody, as its receiver's connection was broken, is not refused: it arrives later.
+func TestUnheard(t *testing.T) {
+	t.Parallel()
+	a, b, p, fates := cutOff(t, func(o *RedisOptions) { o.LeaseTTL, o.ProbeInterval = time.Minute, 2*time.Second })
+	eventually(t, "b to be avoided", func() bool { node, ok := a.Draw([]byte("g"), 1, 1); return ok && node == a.id })
+	if node, ok := a.Draw([]byte("g"), 0, 1); !ok || node != b.id {
+		t.Errorf("nobody else has a member: drew %v, %v", node, ok)
+	}
+	for i, told := range fates {
+		select {
+		case got := <-told:
+			t.Errorf("message %d: %+v before anybody can know", i, got)
+		default:
+		}
+	}
+	p.Set(faultproxy.None)
+	expectFates(t, fates, fate{1, nil})
+	b.await(t, "the messages", func() bool { return len(b.got) == 1+len(fates) })
+	var got []uint64
+	for _, d := range b.deliveries() {
+		got = append(got, d.seq)
+	}
+	if d := cmp.Diff([]uint64{100, 0, 1, 2, 3, 4}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestUnheardIsFinal: once the receiver's lease has ended, its messages are refused, and it does not get them when it
+// comes back after all. Nothing is counted as missed.
+func TestUnheardIsFinal(t *testing.T) {
+	t.Parallel()
+	a, b, p, fates := cutOff(t, func(o *RedisOptions) { o.LeaseTTL = time.Second })
+	expectFates(t, fates, fate{0, nil})
+	p.Set(faultproxy.None)
+	eventually(t, "each other", func() bool { return len(a.Nodes()) == 2 && len(b.Nodes()) == 2 })
+	if n, err := a.publish(t, &Message{Kind: KindDirect, To: b.id, Seq: 101}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	b.await(t, "the message after them", func() bool { return b.got[len(b.got)-1].seq == 101 })
+	if got := b.deliveries(); len(got) != 2 {
+		t.Errorf("what was refused arrives: %v", got)
+	}
+	if st := statsOf(b); st.Missed != 0 {
+		t.Errorf("stats: %+v", st)
+	}
+}
+
+// TestUnheardIsBounded: nobody is left waiting for an instance that is there and doesn't come back.
+func TestUnheardIsBounded(t *testing.T) {
+	t.Parallel()
+	_, _, _, fates := cutOff(t, func(o *RedisOptions) { o.LeaseTTL, o.BufferAge = time.Minute, time.Second })
+	expectFates(t, fates, fate{0, ErrUnknown})
+}
