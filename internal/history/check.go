@@ -229,6 +229,11 @@ func (m *send) policy() bool {
 	return m.outcome == refused && (m.code == "FORBIDDEN" || m.code == "RATE_LIMITED")
 }
 
+// denied tells whether the sender was told that nobody got m: then nobody may.
+func (m *send) denied() bool {
+	return m.outcome == refused && (m.code == "NO_RECEIVER" || m.code == "RECEIVER_GONE")
+}
+
 // vouched tells whether the hub answers for message n of s: it is certain to have read it. top is the last message of
 // s that the judging party knows to have been read.
 func vouched(s *peer, n, top int32) bool {

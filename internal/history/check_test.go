@@ -344,3 +344,19 @@ func TestStrays(t *testing.T) {
 		t.Errorf("want 101 corrupted and 101 leaked, with 3 examples each: %v", r)
 	}
 }
+
+// TestDenied: who was told that there was no receiver must not have had one, whatever broke.
+func TestDenied(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]int{"NO_RECEIVER": 1, "RECEIVER_GONE": 1, "OUTCOME_UNKNOWN": 0, "BROKER_UNAVAILABLE": 0} {
+		m, senders := lab(1)
+		s := senders[0]
+		n := s.Send(To{Direct, "id-0"})
+		s.Refused(n, code)
+		to := m.clients[0]
+		to.Arrived(AppendID(nil, s.index, n), []byte(s.life.ID), AppendPayload(nil, s.index, n, 8))
+		if r := m.h.Check(Options{Fault: true}); r.Counts[Misrouted] != want || r.Violations() != want {
+			t.Errorf("%s: want %d misrouted: %v", code, want, r)
+		}
+	}
+}

@@ -65,7 +65,7 @@ func (s *sieve) route(r int32, p *peer, from int32, number int, m *send, a arriv
 		s.report.add(Misrouted, "%v, which is not addressed, got %v", p, letter{sender, a.n})
 	case a.at >= p.life.Identified && p.life.Identified != 0 && !s.present(p, m): // else it counts as leaked already
 		s.report.add(Misrouted, "%v, which identified after it was settled, got %v", p, letter{sender, a.n})
-	case m.policy(), m.outcome == refused && !s.opts.Fault:
+	case m.policy(), m.denied(), m.outcome == refused && !s.opts.Fault:
 		s.report.add(Misrouted, "%v got %v", p, letter{sender, a.n})
 	}
 	if to.target != Any {
