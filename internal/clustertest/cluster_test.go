@@ -1,0 +1,151 @@
+//go:build linux
+
+package clustertest
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/redistest"
+)
+
+// cluster is one hub: several instances, named a, b, c …, and their Redis.
+type cluster struct {
+	t     *testing.T
+	redis *redistest.Server
+	hubs  []*hubtest.Server
+	flags []string
+	env   []string
+	url   func(i int) string // of Redis, as instance i knows it
+}
+
+// clusterOptions change how a cluster is started. The zero value is right for most.
+type clusterOptions struct {
+	flags []string           // of every instance
+	env   []string           // of every instance
+	url   func(i int) string // nil: each instance is connected with the cluster's own Redis
+	redis *redistest.Server  // nil: a new one
+}
+
+// startCluster runs n instances and waits until each knows all others.
+func startCluster(t *testing.T, n int, o clusterOptions) *cluster {
+	t.Helper()
+	c := &cluster{t: t, redis: o.redis, flags: o.flags, env: o.env, url: o.url}
+	if c.redis == nil && c.url == nil {
+		c.redis = redistest.Start(t)
+	}
+	if c.url == nil {
+		c.url = func(int) string { return c.redis.URL() }
+	}
+	for i := range n {
+		c.hubs = append(c.hubs, c.start(i, ""))
+	}
+	c.awaitNodes(patience, n)
+	return c
+}
+
+// start runs instance i, listening on addr if that is not empty.
+func (c *cluster) start(i int, addr string) *hubtest.Server {
+	c.t.Helper()
+	return hubtest.Start(c.t, hubtest.Options{
+		Name: string(rune('a' + i)), Redis: c.url(i), Flags: c.flags, Env: c.env, Addr: addr,
+	})
+}
+
+// urls are the addresses for clients, in the order of the instances.
+func (c *cluster) urls() []string {
+	var urls []string
+	for _, h := range c.hubs {
+		urls = append(urls, h.URL())
+	}
+	return urls
+}
+
+// alive are the instances whose processes run.
+func (c *cluster) alive() []*hubtest.Server {
+	var alive []*hubtest.Server
+	for _, h := range c.hubs {
+		if h.Alive() {
+			alive = append(alive, h)
+		}
+	}
+	return alive
+}
+
+// awaitNodes waits until every instance that is alive counts n of them, itself included.
+func (c *cluster) awaitNodes(timeout time.Duration, n int) {
+	c.t.Helper()
+	for _, h := range c.alive() {
+		err := hubtest.Eventually(timeout, func() bool { return int(h.Metrics().Sum("mastersocket_nodes")) == n })
+		if err != nil {
+			c.t.Fatalf("instance %s counts %v instances, want %d: %v", h.HubAddr, h.Metrics().Sum("mastersocket_nodes"), n, err)
+		}
+	}
+}
+
+// readiness is what GET /readyz says.
+func readiness(h *hubtest.Server) (ready bool, text string) {
+	status, body := h.Get("/readyz")
+	return status == http.StatusOK, strings.TrimSpace(string(body))
+}
+
+// awaitReady waits until each of hubs is ready, or not, and returns how long that took.
+func awaitReady(t *testing.T, ready bool, hubs ...*hubtest.Server) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	for _, h := range hubs {
+		err := hubtest.Eventually(patience, func() bool { is, _ := readiness(h); return is == ready })
+		if err != nil {
+			_, text := readiness(h)
+			t.Fatalf("readiness is %q, want %v: %v", text, ready, err)
+		}
+	}
+	return time.Since(begin)
+}
+
+// sum adds a metric up over the instances that are alive.
+func (c *cluster) sum(name string, labels ...string) int {
+	total := 0.0
+	for _, h := range c.alive() {
+		total += h.Metrics().Sum(name, labels...)
+	}
+	return int(total)
+}
+
+// losses are the messages that the instances say were lost, by any cause but that nobody matched the intent.
+func (c *cluster) losses() (total int, text string) {
+	var b strings.Builder
+	add := func(name string, labels ...string) {
+		n := c.sum(name, labels...)
+		total += n
+		if n > 0 {
+			fmt.Fprintf(&b, " %s%v=%d", name, labels, n)
+		}
+	}
+	for _, reason := range []string{"receiver_gone", "broker_unavailable", "outcome_unknown", "closing"} {
+		add("mastersocket_drops_total", `reason="`+reason+`"`)
+	}
+	add("mastersocket_broker_missed_total")
+	return total, b.String()
+}
+
+// terminate stops instance i as an operator would, and waits until it has drained.
+func (c *cluster) terminate(i int) {
+	c.t.Helper()
+	c.hubs[i].Signal(syscall.SIGTERM)
+	code, ok := c.hubs[i].Wait(patience)
+	if !ok || code != 0 {
+		c.t.Fatalf("instance %d ended: %v, exit code %d; want 0", i, ok, code)
+	}
+}
+
+// restart starts instance i again on its old port.
+func (c *cluster) restart(i int) {
+	c.t.Helper()
+	c.hubs[i] = c.start(i, c.hubs[i].HubAddr)
+}

@@ -1,0 +1,144 @@
+//go:build linux
+
+package clustertest
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/internal/history"
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+)
+
+// TestInstanceKilled kills one of three instances under load. Nobody on the others is disturbed, and what they know of
+// its members is right within 5 s.
+func TestInstanceKilled(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, clusterOptions{})
+	l := startLoad(t, c.urls(), loadOptions{})
+	probe := startProbe(t, c, "only-on-c", 2)
+	probe.expect(t, "")
+	l.runFor(2 * time.Second)
+
+	c.hubs[2].Kill()
+	begin := time.Now()
+	gone := probe.await(t, "NO_RECEIVER")
+	c.awaitNodes(patience, 2)
+	nodes := time.Since(begin)
+	if took := max(gone, nodes); took > 5*time.Second {
+		t.Errorf("an instance that was killed is still counted after %v, want 5s at most", took)
+	}
+	// From now on nobody draws it, and nobody is told anything but the truth.
+	mark := history.Now()
+	l.runFor(2 * time.Second)
+	r := l.finish(c)
+	figure(t, "instance killed: ANY and GROUP for its only group find nobody after %v, mastersocket_nodes is 2 on both others after %v; "+
+		"answers to senders on the others: %v", ms(gone), ms(nodes), r.Refused)
+	if late := l.history.RefusedSince(mark); len(late) > 0 {
+		t.Errorf("refused after the counts were right: %v", late)
+	}
+	for _, m := range l.members {
+		if len(m.ended) > 0 && m.home != 2 {
+			t.Errorf("somebody on another instance was disturbed: %v", m.ended)
+		}
+	}
+	if n := c.sum("mastersocket_broker_lost_nodes_total"); n != 2 {
+		t.Errorf("mastersocket_broker_lost_nodes_total adds up to %d, want 2", n)
+	}
+}
+
+// probe is a client on the first instance that asks for the members of a group of another.
+type probe struct {
+	sender *hubtest.Client
+	group  string
+}
+
+// startProbe joins a member of group on the instance at, and a sender on the first instance.
+func startProbe(t *testing.T, c *cluster, group string, at int) *probe {
+	t.Helper()
+	h := history.New(0)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for i, o := range []hubtest.ClientOptions{
+		{Name: "member", Groups: []string{group}}, {Name: "probe", Groups: []string{"probes"}, Reports: true},
+	} {
+		o.History = h
+		s, err := hubtest.Connect(ctx, c.urls()[at*(1-i)], o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Retire)
+		if i == 1 {
+			return &probe{s, group}
+		}
+	}
+	return nil
+}
+
+// ask sends an ANY and a GROUP message to the group and returns the codes of the errors that come back, if any.
+func (p *probe) ask(t *testing.T) (codes [2]string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for i, target := range []history.Target{history.Any, history.Group} {
+		n, err := p.sender.Send(ctx, history.To{Target: target, Name: p.group}, 0)
+		if err == nil {
+			err = p.sender.Settled(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		codes[i], _ = p.sender.Record().Answer(n)
+	}
+	return codes
+}
+
+func (p *probe) expect(t *testing.T, code string) {
+	t.Helper()
+	if got := p.ask(t); got != [2]string{code, code} {
+		t.Errorf("ANY and GROUP for %s: errors %q, want %q", p.group, got, code)
+	}
+}
+
+// await asks until both answers are code, and returns how long that took.
+func (p *probe) await(t *testing.T, code string) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	if err := hubtest.Eventually(patience, func() bool { return p.ask(t) == [2]string{code, code} }); err != nil {
+		t.Fatalf("ANY and GROUP for %s: %v", p.group, err)
+	}
+	return time.Since(begin)
+}
+
+// TestInstancePaused stops one of three instances until the others take it for dead, and lets it go on.
+func TestInstancePaused(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, clusterOptions{})
+	l := startLoad(t, c.urls(), loadOptions{})
+	l.runFor(time.Second)
+	paused, others := c.hubs[1], []*hubtest.Server{c.hubs[0], c.hubs[2]}
+	paused.Signal(syscall.SIGSTOP)
+	begin := time.Now()
+	for _, h := range others {
+		if err := hubtest.Eventually(patience, func() bool { return h.Metrics().Sum("mastersocket_nodes") == 2 }); err != nil {
+			t.Errorf("a paused instance is still counted: %v", err)
+		}
+	}
+	gone := time.Since(begin)
+	l.runFor(6*time.Second - gone)
+	paused.Signal(syscall.SIGCONT)
+	begin = time.Now()
+	awaitReady(t, true, c.hubs...)
+	c.awaitNodes(patience, 3)
+	nodes := time.Since(begin)
+	l.awaitDelivery()
+	figure(t, "instance paused for 6s: gone from the others after %v; counted again %v and delivery back %v after it went on",
+		ms(gone), ms(nodes), ms(time.Since(begin)))
+	l.runFor(time.Second)
+	r := l.finish(c)
+	if r.Counted > 0 || len(r.Disconnects) > 0 || r.CutOff > 0 {
+		t.Errorf("want nothing lost and nobody disconnected: %v", r)
+	}
+}

@@ -1,0 +1,57 @@
+//go:build linux
+
+package clustertest
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	hubtest.Cleanup()
+	if err := goleak.Find(); err != nil && code == 0 {
+		os.Stderr.WriteString(err.Error() + "\n")
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// full says whether sizes and durations are to be those of the figures.
+func full() bool { return os.Getenv(EnvScale) == "full" }
+
+// size returns the full number or the quick one.
+func size(quick, whole int) int {
+	if full() {
+		return whole
+	}
+	if raceEnabled {
+		return max(quick/4, 1)
+	}
+	return quick
+}
+
+// span returns the full duration or the quick one.
+func span(quick, whole time.Duration) time.Duration {
+	if full() {
+		return whole
+	}
+	return quick
+}
+
+// figure prints a measure.
+func figure(t *testing.T, format string, args ...any) {
+	t.Helper()
+	t.Logf("figure: "+format, args...)
+}
+
+// ms rounds a duration for print.
+func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+
+// patience bounds waits that only a failing test takes to the end.
+const patience = 30 * time.Second

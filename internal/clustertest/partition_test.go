@@ -1,0 +1,56 @@
+//go:build linux
+
+package clustertest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/internal/faultproxy"
+	"github.com/mastersocket/mastersocket/internal/redistest"
+)
+
+// TestSilentPartition swallows what Redis says to one of three instances, and what it says to Redis still arrives.
+func TestSilentPartition(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	proxy := faultproxy.Start(t, redis.Addr())
+	c := startCluster(t, 3, clusterOptions{redis: redis, url: func(i int) string {
+		if i == 1 {
+			return "redis://" + proxy.Addr()
+		}
+		return redis.URL()
+	}})
+	l := startLoad(t, c.urls(), loadOptions{})
+	for range size(1, 3) {
+		l.runFor(time.Second)
+		proxy.Set(faultproxy.SwallowReplies)
+		begin := time.Now()
+		red := awaitReady(t, false, c.hubs[1])
+		l.runFor(span(4*time.Second, 10*time.Second) - time.Since(begin))
+		if ready, text := readiness(c.hubs[0]); !ready {
+			t.Errorf("an instance that is not concerned is not ready: %s", text)
+		}
+		_, why := readiness(c.hubs[1])
+		proxy.Set(faultproxy.None)
+		begin = time.Now()
+		l.awaitDelivery()
+		delivery := time.Since(begin)
+		awaitReady(t, true, c.hubs[1])
+		green := time.Since(begin)
+		figure(t, "replies swallowed: readiness red after %v (%q); delivery back %v and readiness green %v after healing",
+			ms(red), why, ms(delivery), ms(green))
+		if red > 3*time.Second {
+			t.Errorf("readiness turned red after %v, want 3s at most", red)
+		}
+		if delivery > 5*time.Second || green > 5*time.Second {
+			t.Errorf("back %v and %v after healing, want 5s at most", delivery, green)
+		}
+		c.awaitNodes(5*time.Second, 3)
+	}
+	r := l.finish(c)
+	figure(t, "replies swallowed for longer than a lease: senders on the other instances were told %v, and that was true", r.Refused)
+	if r.Counted > 0 || len(r.Disconnects) > 0 || r.CutOff > 0 || r.Refused["BROKER_UNAVAILABLE"]+r.Refused["OUTCOME_UNKNOWN"] > 0 {
+		t.Errorf("want nothing lost but what was refused for want of a receiver: %v", r)
+	}
+}

@@ -1,0 +1,78 @@
+//go:build linux
+
+package clustertest
+
+import (
+	"testing"
+	"time"
+)
+
+// TestRedisKilled kills Redis and starts it again, empty.
+func TestRedisKilled(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, clusterOptions{})
+	l := startLoad(t, c.urls(), loadOptions{})
+	l.runFor(time.Second)
+	for range size(2, 5) {
+		c.redis.Kill()
+		red := awaitReady(t, false, c.hubs...)
+		l.runFor(2 * time.Second)
+		c.redis.Restart()
+		begin := time.Now()
+		green := awaitReady(t, true, c.hubs...)
+		l.awaitDelivery()
+		figure(t, "Redis killed: readiness red on all three after %v; green %v and delivery back %v after it was started empty",
+			ms(red), ms(green), ms(time.Since(begin)))
+		c.awaitNodes(5*time.Second, 3)
+		l.runFor(time.Second)
+	}
+	wantAll(t, l.finish(c))
+}
+
+// TestRedisPaused stops Redis with SIGSTOP: connections stay open and silent.
+func TestRedisPaused(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, clusterOptions{})
+	l := startLoad(t, c.urls(), loadOptions{})
+	l.runFor(time.Second)
+	pause := span(4*time.Second, 10*time.Second)
+	c.redis.Pause()
+	begin := time.Now()
+	red := awaitReady(t, false, c.hubs...)
+	if red > 3*time.Second {
+		t.Errorf("readiness turned red after %v", red)
+	}
+	l.runFor(pause - time.Since(begin))
+	c.redis.Resume()
+	begin = time.Now()
+	green := awaitReady(t, true, c.hubs...)
+	l.awaitDelivery()
+	figure(t, "Redis paused for %v: readiness red on all three after %v; green %v and delivery back %v after it went on",
+		pause, ms(red), ms(green), ms(time.Since(begin)))
+	l.runFor(time.Second)
+	wantAll(t, l.finish(c))
+}
+
+// TestSubscribersKilled cuts all subscriber connections again and again.
+func TestSubscribersKilled(t *testing.T) { clientsKilled(t, "pubsub") }
+
+// TestPublishersKilled cuts all other connections again and again: those that publish and those that keep the leases.
+func TestPublishersKilled(t *testing.T) { clientsKilled(t, "normal") }
+
+func clientsKilled(t *testing.T, kind string) {
+	t.Parallel()
+	c := startCluster(t, 3, clusterOptions{})
+	l := startLoad(t, c.urls(), loadOptions{})
+	l.runFor(time.Second)
+	kills := size(15, 60)
+	for range kills {
+		c.redis.Do("CLIENT", "KILL", "TYPE", kind)
+		l.runFor(200 * time.Millisecond)
+	}
+	back := l.awaitDelivery()
+	figure(t, "CLIENT KILL TYPE %s, %d times in %v: delivery back %v after the last; %d reconnects, %d messages had again, "+
+		"%d duplicates ignored", kind, kills, time.Duration(kills)*200*time.Millisecond, ms(back),
+		c.sum("mastersocket_broker_reconnects_total"), c.sum("mastersocket_broker_recovered_total"),
+		c.sum("mastersocket_broker_duplicates_total"))
+	wantAll(t, l.finish(c))
+}

@@ -1,0 +1,40 @@
+//go:build linux
+
+package clustertest
+
+import (
+	"testing"
+	"time"
+)
+
+// TestRollingRestart restarts three instances one after the other under load, each on its old port: SIGTERM, drain,
+// start. Clients whose connection ends connect to the next instance.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	drain := span(time.Second, 5*time.Second)
+	c := startCluster(t, 3, clusterOptions{flags: []string{"--drain-timeout", drain.String()}})
+	l := startLoad(t, c.urls(), loadOptions{roam: true})
+	for i := range c.hubs {
+		l.runFor(time.Second)
+		begin := time.Now()
+		c.terminate(i)
+		ended := time.Since(begin)
+		c.awaitNodes(patience, 2)
+		known := time.Since(begin) - ended
+		c.restart(i)
+		c.awaitNodes(patience, 3)
+		figure(t, "instance %d restarted: drained and ended %v after SIGTERM, gone from the others %v later, three again after %v in all",
+			i, ms(ended), ms(known), ms(time.Since(begin)))
+	}
+	l.runFor(time.Second)
+	r := l.finish(c)
+	joins := 0
+	for _, m := range l.members {
+		joins += m.joins - 1
+	}
+	figure(t, "rolling restart with a drain timeout of %v: %d clients connected again %d times; disconnects %v, %d cut off; refused %v",
+		drain, len(l.members), joins, r.Disconnects, r.CutOff, r.Refused)
+	if r.Counted > 0 || r.CutOff > 0 || len(r.Disconnects) != 1 || r.Disconnects["SERVER_RESTART"] == 0 {
+		t.Errorf("want nothing lost, and everybody told SERVER_RESTART: %v", r)
+	}
+}

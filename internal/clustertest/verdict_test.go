@@ -1,0 +1,136 @@
+//go:build linux
+
+package clustertest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mastersocket/mastersocket/internal/history"
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+)
+
+// finish stops sending, waits until all that was sent must have arrived, and judges the history: losses are allowed
+// only if the sender was told or the instances counted them, duplicates and everything else never. Faults must be over.
+func (l *load) finish(c *cluster) *history.Report {
+	l.t.Helper()
+	l.stopSending()
+	l.sending.Wait()
+	if l.roam {
+		l.awaitAll()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	if err := l.settle(ctx); err != nil {
+		l.t.Errorf("what was sent before does not all arrive: %v", err)
+	}
+	counted, text := c.losses()
+	l.stopLiving()
+	for _, m := range l.members {
+		m.retire()
+	}
+	l.living.Wait()
+	r := l.history.Check(history.Options{Fault: true, CountedDrops: counted, Grace: patience})
+	l.t.Logf("%vlosses that the instances counted: %d%s", r, counted, text)
+	if r.Err() != nil {
+		l.t.Error("the protocol's guarantees do not hold")
+	}
+	figure(l.t, "%d messages, %d deliveries: %d lost without a word, %d lost and counted, %d lost and reported to the sender, "+
+		"%d duplicated, %d reordered, %d misrouted", r.Messages, r.Arrivals, r.Counts[history.Lost], r.Counted, r.Reported,
+		r.Counts[history.Duplicated], r.Counts[history.Reordered], r.Counts[history.Misrouted])
+	return r
+}
+
+// wantAll expects that nothing at all was lost or refused, and nobody disconnected.
+func wantAll(t *testing.T, r *history.Report) {
+	t.Helper()
+	if r.Counted > 0 || r.Reported > 0 || len(r.Refused) > 0 || len(r.Disconnects) > 0 || r.CutOff > 0 {
+		t.Errorf("want every message delivered, and nobody told otherwise: %v", r)
+	}
+}
+
+// awaitAll waits until every member is connected.
+func (l *load) awaitAll() {
+	l.t.Helper()
+	for _, m := range l.members {
+		if err := hubtest.Eventually(patience, func() bool { return m.current() != nil }); err != nil {
+			l.t.Errorf("%s does not get connected again: %v", m.name, err)
+		}
+	}
+}
+
+// present are the connections that are up.
+func (l *load) present() (all, senders []*hubtest.Client) {
+	for _, m := range l.members {
+		if c := m.current(); c != nil {
+			all = append(all, c)
+			if m.sender {
+				senders = append(senders, c)
+			}
+		}
+	}
+	return all, senders
+}
+
+// settle has every sender send one more message to everybody, and waits for it: as order is guaranteed for each pair,
+// whoever has it has all that was sent before, or never will.
+func (l *load) settle(ctx context.Context) error {
+	all, senders := l.present()
+	var fencing errgroup.Group
+	for _, s := range senders {
+		fencing.Go(func() error {
+			var late error
+			for _, c := range all {
+				n, err := s.Send(ctx, history.To{Target: history.Direct, Name: c.ID()}, 0)
+				if err != nil {
+					return err
+				}
+				waiting, cancel := context.WithTimeout(ctx, patience)
+				late = errors.Join(late, c.WaitArrival(waiting, s.Record().Index(), n))
+				cancel()
+				if late != nil {
+					return late
+				}
+			}
+			return s.Settled(ctx)
+		})
+	}
+	if err := fencing.Wait(); err != nil {
+		return err
+	}
+	for _, c := range all {
+		if err := c.Ping(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitDelivery waits until every client has got something from every sender of another instance that was sent after
+// the call, and returns how long that took. Nobody may reconnect meanwhile.
+func (l *load) awaitDelivery() time.Duration {
+	l.t.Helper()
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var waiting errgroup.Group
+	for _, from := range l.members {
+		s, next := from.current(), int(from.sent.Load())
+		if !from.sender || s == nil {
+			continue
+		}
+		for _, to := range l.members {
+			if c := to.current(); c != nil && to.home != from.home {
+				waiting.Go(func() error { return c.WaitArrival(ctx, s.Record().Index(), next) })
+			}
+		}
+	}
+	if err := waiting.Wait(); err != nil {
+		l.t.Errorf("delivery does not come back: %v", err)
+	}
+	return time.Since(begin)
+}
