@@ -143,3 +143,25 @@ func TestPendingIsBounded(t *testing.T) {
 		t.Errorf("%d frames were queued at once", most)
 	}
 }
+
+// TestBrokenWithinSend: a Send that finds its connection broken ends nothing; the loop does, at the end of the turn.
+func TestBrokenWithinSend(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.SendQueueBytes = 4 << 10
+	var ends []End
+	l := bareLoop(t, o)
+	c, peer := bareConn(t, l, protocolWebSocket, &hooks{closed: func(_ *Conn, end End) { ends = append(ends, end) }}, 0)
+	_ = unix.Close(peer)
+	if n := sendNumbered(c, 0, 100, 1000); n == 0 || n == 100 {
+		t.Errorf("queued %d messages", n)
+	}
+	if c.state != stateOpen || c.flags&flagBroken == 0 || len(ends) != 0 || c.Ref().Conn() == nil {
+		t.Errorf("state %d, flags %b, ends %v", c.state, c.flags, ends)
+	}
+	c.Close(1000, "", NewMessage([]byte("in vain")))
+	l.flush()
+	if c.state != stateFree || len(ends) != 1 {
+		t.Errorf("state %d, ends %v", c.state, ends)
+	}
+}
