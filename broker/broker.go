@@ -5,13 +5,16 @@
 //
 // # Concurrency
 //
-// Every method of a Broker may be called from any goroutine and none blocks, save Start, Gather and Close. A Broker
-// calls its Handler from goroutines of its own; Deliver is called by one goroutine at a time, in the order that the
-// package guarantees. A Handler's methods must not block.
+// Every method of a Broker may be called from any goroutine once Start has returned, and none blocks, save Start,
+// Gather and Close. A Broker calls its Handler from goroutines of its own; Deliver is called by one goroutine at a
+// time, in the order that the package guarantees. A Handler's methods must not block, with one exception: Deliver may
+// wait for room, which slows down the reading of what others publish and nothing else.
 //
 // # Order
 //
-// Messages that one instance published reach each other instance in the order of the Publish calls, at most once.
+// Messages that one instance published reach each other instance in the order of the Publish calls, at most once. A
+// message that was published and doesn't arrive is counted, by the publisher (see Stats, Refused…) or by the instance
+// that missed it (Missed).
 package broker
 
 import (
@@ -60,8 +63,9 @@ type Message struct {
 // Completion learns, exactly once, what became of a published message.
 type Completion interface {
 	// Published reports how many other instances took the message, or why none could. None at all is final: nobody has
-	// it and nobody will get it. While an instance that should have it may come back, the report waits. It is called by a
-	// goroutine of the Broker, or within Publish, and must not block.
+	// it and nobody will get it. While an instance that should have it may come back, the report waits. It may be one too
+	// many for a message that crosses this instance's own joining or leaving of the group. It is called by a goroutine
+	// of the Broker, or within Publish, and must not block.
 	Published(instances int, err error)
 }
 
@@ -120,16 +124,19 @@ type Broker interface {
 
 	// Subscribe declares that this instance has members in group. confirmed is called once, perhaps before Subscribe
 	// returns: from then on nothing that others publish to the group is missed. If the broker is away it is called once
-	// the subscription is made after its return, or with an error if ctx-less waiting would exceed the Broker's own
-	// deadline. Each group is subscribed once, however often it is asked for.
+	// the subscription is made after its return, or with ErrUnavailable if that takes longer than the Broker's own
+	// deadline; the group remains subscribed for all that until Unsubscribe. Each group is subscribed once, however
+	// often it is asked for. Where the group is subscribed already, confirmed is called before Subscribe returns.
 	Subscribe(group string, confirmed func(error))
 	// Unsubscribe declares that this instance has no member in group any more.
 	Unsubscribe(group string)
 
 	// SetMembers tells the others how many members of group this instance has; group "" stands for all its clients.
+	// A group's first member that is set before Subscribe is known to the others when that is confirmed.
 	SetMembers(group string, n int)
 	// Draw picks an instance with a probability proportional to its members in group ("" for all clients), counting
 	// own members for this instance; random is a uniformly distributed number. It returns false if nobody has any.
+	// While the broker is away it picks this instance if own is not zero, as the others can't be reached.
 	Draw(group []byte, own int, random uint64) (NodeID, bool)
 
 	// Nodes lists the live instances, this one included.

@@ -62,7 +62,7 @@ func conformResubscribe(t *testing.T, newBroker func(testing.TB) Broker) {
 	b.Unsubscribe("g")
 	b.Unsubscribe("never subscribed")
 	if r, ok := b.Broker.(*Redis); ok {
-		eventually(t, "the channel to be given up", func() bool { return !r.subs.subscribedTo(KindGroup, []byte("g")) })
+		eventually(t, "the channel to be given up", func() bool { return !r.subs.subscribedTo(KindGroup, []byte("g"), r.now()) })
 	}
 	eventually(t, "nobody to take the message", func() bool {
 		n, err := a.publish(t, &Message{Kind: KindGroup, Group: []byte("g")})

@@ -1,10 +1,6 @@
 package broker
 
 import (
-	"context"
-	"errors"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,8 +18,7 @@ type load struct {
 	stop    chan struct{}
 	sending sync.WaitGroup
 
-	mu   sync.Mutex
-	sent map[uuid.UUID]*sent
+	sent map[uuid.UUID]*sent // filled before the senders begin
 }
 
 // sent is what one sender published.
@@ -263,178 +258,5 @@ func TestSilentPartition(t *testing.T) { // not parallel: it takes times
 	}
 	if s := b.states[0]; s.Available && len(b.states) != 3 {
 		t.Errorf("states: %+v", b.states)
-	}
-}
-
-// TestBufferBounds fills the buffer while Redis is away: what fits arrives in order once it is back, and everything
-// else is refused and counted.
-func TestBufferBounds(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	o := quick(s.URL())
-	o.BufferBytes = 64 << 10
-	in := redisCluster(t, 2, o)
-	a, b := in[0], in[1]
-	s.Kill()
-	awaitState(t, in, false)
-	var mu sync.Mutex
-	accepted, refused := []uint64(nil), 0
-	for seq := range uint64(1000) {
-		a.Publish(&Message{Kind: KindGlobal, Seq: seq, Payload: make([]byte, 100)}, doneFunc(func(_ int, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				accepted = append(accepted, seq)
-			case errors.Is(err, ErrUnavailable):
-				refused++
-			default:
-				t.Errorf("message %d: %v", seq, err)
-			}
-		}))
-	}
-	if st := statsOf(a); st.BufferedBytes > o.BufferBytes || st.BufferedMessages < 50 || st.RefusedFull == 0 {
-		t.Errorf("stats: %+v", st)
-	}
-	a.mu.Lock()
-	if len(a.pressure) > 0 {
-		t.Errorf("pressure while the broker was away: %v", a.pressure)
-	}
-	a.mu.Unlock()
-	s.Restart()
-	awaitState(t, in, true)
-	eventually(t, "all outcomes", func() bool { mu.Lock(); defer mu.Unlock(); return len(accepted)+refused == 1000 })
-	b.await(t, "the messages", func() bool { return len(b.got) >= len(accepted) })
-	var got []uint64
-	for _, d := range b.deliveries() {
-		got = append(got, d.seq)
-	}
-	if !slices.Equal(got, accepted) {
-		t.Errorf("accepted %v, got %v", accepted, got)
-	}
-	if st := statsOf(a); st.RefusedFull != uint64(refused) || st.BufferedMessages != 0 || st.BufferedBytes != 0 {
-		t.Errorf("%d refused, stats: %+v", refused, st)
-	}
-}
-
-func TestBufferAge(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	o := quick(s.URL())
-	o.BufferAge = 300 * time.Millisecond
-	a := redisCluster(t, 1, o)[0]
-	s.Kill()
-	awaitState(t, []*instance{a}, false)
-	if _, err := a.publish(t, &Message{Kind: KindGlobal}); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("too old: %v, want ErrUnavailable", err)
-	}
-	if st := statsOf(a); st.RefusedExpired != 1 || st.BufferedMessages != 0 {
-		t.Errorf("stats: %+v", st)
-	}
-	if !strings.Contains(a.State().Err, "refused") {
-		t.Errorf("reason: %q", a.State().Err)
-	}
-}
-
-// TestUnknownOutcome breaks the connection for good after a message was sent.
-func TestUnknownOutcome(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	p := faultproxy.Start(t, s.Addr())
-	o := quick("redis://" + p.Addr())
-	o.BufferAge = time.Second
-	a := redisCluster(t, 1, o)[0]
-	p.Set(faultproxy.SwallowReplies)
-	if _, err := a.publish(t, &Message{Kind: KindGlobal}); !errors.Is(err, ErrUnknown) {
-		t.Errorf("sent and never answered: %v, want ErrUnknown", err)
-	}
-	if st := statsOf(a); st.RefusedUnknown != 1 {
-		t.Errorf("stats: %+v", st)
-	}
-}
-
-// TestPressure publishes faster than Redis takes it.
-func TestPressure(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	o := RedisOptions{URL: s.URL(), BufferBytes: 2 << 20}
-	a := redisCluster(t, 1, o)[0]
-	s.Pause() // for less than it takes to be away
-	for range 40 {
-		a.Publish(&Message{Kind: KindGlobal, Payload: make([]byte, 32<<10)}, nil)
-	}
-	a.await(t, "pressure", func() bool { return len(a.pressure) == 1 && a.pressure[0] })
-	s.Resume()
-	a.await(t, "its end", func() bool { return len(a.pressure) == 2 && !a.pressure[1] })
-	if st := statsOf(a); st.RefusedFull != 0 {
-		t.Errorf("stats: %+v", st)
-	}
-}
-
-// TestPressureEndsWhenAway: nobody's clients are held up for a broker that is away.
-func TestPressureEndsWhenAway(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	o := quick(s.URL())
-	o.BufferBytes = 2 << 20
-	a := redisCluster(t, 1, o)[0]
-	awaitState(t, []*instance{a}, true)
-	s.Pause()
-	defer s.Resume()
-	for range 40 {
-		a.Publish(&Message{Kind: KindGlobal, Payload: make([]byte, 32<<10)}, nil)
-	}
-	a.await(t, "pressure and its end", func() bool { return slices.Equal(a.pressure, []bool{true, false}) })
-	a.await(t, "the report", func() bool { return !a.states[len(a.states)-1].Available })
-}
-
-// TestStartWithoutRedis starts while Redis is away, and works once it comes.
-func TestStartWithoutRedis(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	s.Kill()
-	o := quick(s.URL())
-	a := join(t, newTestRedis(t, o))
-	if st := a.State(); st.Available || !strings.Contains(st.Err, "refused") {
-		t.Errorf("state: %+v", st)
-	}
-	confirmed := make(chan error, 1)
-	a.Subscribe("g", func(err error) { confirmed <- err })
-	a.Publish(&Message{Kind: KindGlobal}, nil)
-	if node, ok := a.Draw([]byte("g"), 1, 0); !ok || node != a.id {
-		t.Errorf("drew %v, %v", node, ok)
-	}
-	if _, err := a.Gather(t.Context(), nil, nil); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("gather: %v", err)
-	}
-	s.Restart()
-	if err := <-confirmed; err != nil {
-		t.Errorf("subscribe: %v", err)
-	}
-	a.await(t, "the report", func() bool { return len(a.states) == 1 && a.states[0].Available })
-}
-
-func TestSubscribeTimesOut(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	s.Kill()
-	o := quick(s.URL())
-	o.SubscribeTimeout = 100 * time.Millisecond
-	a := join(t, newTestRedis(t, o))
-	confirmed := make(chan error, 2)
-	a.Subscribe("g", func(err error) { confirmed <- err })
-	if err := <-confirmed; !errors.Is(err, ErrUnavailable) {
-		t.Errorf("without Redis: %v", err)
-	}
-	a.Subscribe("h", func(err error) { confirmed <- err })
-	a.Unsubscribe("h")
-	if err := <-confirmed; !errors.Is(err, errUnsubscribed) {
-		t.Errorf("unsubscribed first: %v", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	a.Publish(&Message{Kind: KindGlobal}, nil)
-	if err := a.Close(ctx); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("close with a message that waits: %v", err)
 	}
 }

@@ -124,9 +124,9 @@ type Redis struct {
 	gathers  *gathers
 	inquired chan inquiry
 
-	heardPushes  atomic.Uint64 // reads that brought something, of the subscriber's connection
-	heardReplies atomic.Uint64 // the same of the publisher's
-	links        atomic.Int64  // made so far
+	heardPushes  hearing      // by the subscriber's connection
+	heardReplies hearing      // by the publisher's
+	links        atomic.Int64 // made so far
 	link         atomic.Pointer[link]
 	commands     atomic.Pointer[redisConn] // of the link
 	lastError    atomic.Pointer[error]

@@ -56,7 +56,7 @@ func (p *publisher) complete(replies []reply, outcomes []outcome) ([]outcome, bo
 
 // others is how many of the receivers are other instances.
 func (p *publisher) others(e *entry, receivers int) int {
-	if receivers > 0 && p.ownsub(e.kind, e.group()) {
+	if receivers > 0 && p.ownsub(e.kind, e.group(), e.sent) {
 		receivers--
 	}
 	return receivers

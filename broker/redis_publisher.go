@@ -23,11 +23,11 @@ type publisher struct {
 	names     *names
 	self      NodeID
 	run       uint64
-	now       func() int64                   // nanoseconds since the Broker was made
-	ownsub    func(kind Kind, g []byte) bool // whether this instance counts among the receivers of its own message
-	pressure  func(on bool)                  // called with mu held
-	expected  func(e *entry) bool            // whether a live instance should have e; called with mu held
-	unreached func(NodeID)                   // an instance did not take what was sent to it; called with mu held
+	now       func() int64                                   // nanoseconds since the Broker was made
+	ownsub    func(kind Kind, group []byte, sent int64) bool // whether this instance is among the receivers of its own message
+	pressure  func(on bool)                                  // called with mu held
+	expected  func(e *entry) bool                            // whether a live instance should have e; called with mu held
+	unreached func(NodeID)                                   // an instance did not take what was sent to it; called with mu held
 	limits    publisherLimits
 	stats     *counters
 	wake      chan struct{} // holds a token when a writer that waits has something to do

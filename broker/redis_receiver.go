@@ -26,9 +26,13 @@ type receiver struct {
 	ask     func(o *origin, request, last uint64) // sends a kindResume
 	limits  receiverLimits
 
-	mu       sync.Mutex // held during Deliver
+	mu       sync.Mutex // held during Deliver, so never waited for by anybody but the reader and its link
 	origins  map[originKey]*origin
 	rejoined int64 // when the last broken connection was replaced; zero: none was
+	nextTick int64
+
+	goneMu sync.Mutex
+	ended  []NodeID // instances whose lease ended, until the next tick
 }
 
 type receiverLimits struct {
@@ -89,6 +93,7 @@ func (r *receiver) data(f *frame, raw []byte) {
 	default:
 		r.take(o, f)
 	}
+	r.tickLocked(o.lastAt)
 }
 
 // origin finds or makes what is known of f's publisher. One that is heard of first soon after a broken connection
@@ -245,14 +250,31 @@ func (r *receiver) finish(o *origin) {
 	}
 }
 
-// tick asks again, gives up waiting, and forgets.
+// tick asks again, gives up waiting, and forgets. While a message is being delivered it does nothing: data does the
+// same when its time has come.
 func (r *receiver) tick() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.now()
+	if r.mu.TryLock() {
+		defer r.mu.Unlock()
+		r.tickLocked(r.now())
+	}
+}
+
+// tickEvery is how often tick is worth its while, in nanoseconds.
+const tickEvery = int64(20 * time.Millisecond)
+
+func (r *receiver) tickLocked(now int64) {
+	if now < r.nextTick {
+		return
+	}
+	r.nextTick = now + tickEvery
+	ended := r.takeEnded()
 	for key, o := range r.origins {
 		if o.recovery != nil {
-			r.tickRecovery(o, now)
+			if slices.Contains(ended, key.node) {
+				r.finish(o)
+			} else {
+				r.tickRecovery(o, now)
+			}
 		}
 		if now-o.lastAt > int64(r.limits.forget) && !r.alive(key.node) {
 			r.forget(o)
@@ -280,15 +302,19 @@ func (r *receiver) disconnected() {
 	}
 }
 
-// gone ends the wait for an instance whose lease ended.
+// gone ends, with the next tick, the wait for an instance whose lease ended.
 func (r *receiver) gone(node NodeID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for key, o := range r.origins {
-		if key.node == node && o.recovery != nil {
-			r.finish(o)
-		}
-	}
+	r.goneMu.Lock()
+	defer r.goneMu.Unlock()
+	r.ended = append(r.ended, node)
+}
+
+func (r *receiver) takeEnded() []NodeID {
+	r.goneMu.Lock()
+	defer r.goneMu.Unlock()
+	ended := r.ended
+	r.ended = nil
+	return ended
 }
 
 // forgetOldest makes room for one more origin.

@@ -27,12 +27,18 @@ func (e serverError) Error() string { return "Redis says: " + string(e) }
 // respReader reads RESP2 from a connection. What its methods return is valid until the next call.
 type respReader struct {
 	src   io.Reader
-	heard *atomic.Uint64 // grows with each read that brought something
+	heard *hearing
 	buf   []byte
 	r, w  int
 }
 
-func newRespReader(src io.Reader, heard *atomic.Uint64) *respReader {
+// hearing is what others may know of a reader.
+type hearing struct {
+	reads   atomic.Uint64 // grows with each read that brought something
+	waiting atomic.Bool   // it waits for more
+}
+
+func newRespReader(src io.Reader, heard *hearing) *respReader {
 	return &respReader{src: src, heard: heard, buf: make([]byte, respBuffer)}
 }
 
@@ -55,10 +61,12 @@ func (r *respReader) fill(need int) error {
 		r.w = copy(buf, r.buf[r.r:r.w])
 		r.buf, r.r = buf, 0
 	}
+	r.heard.waiting.Store(true)
 	n, err := r.src.Read(r.buf[r.w:])
+	r.heard.waiting.Store(false)
 	if n > 0 {
 		r.w += n
-		r.heard.Add(1)
+		r.heard.reads.Add(1)
 		return nil
 	}
 	if err == nil {

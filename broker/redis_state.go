@@ -105,16 +105,20 @@ func (k *stateKeeper) run(ctx context.Context, h Handler) {
 }
 
 // silence tells a broken connection from a quiet one. Time counts only as far as this process was running: one that
-// was paused hears what waited for it before the time of its pause could add up to the limit.
+// was paused hears what waited for it before the time of its pause could add up to the limit. Nor does time count
+// while the reader is held up by whom it hands messages to.
 type silence struct {
-	heard uint64
+	reads uint64
 	spent time.Duration
 }
 
-// after takes the time since the last call and what was heard up to now, and returns for how long nothing was.
-func (s *silence) after(step time.Duration, heard uint64) time.Duration {
-	if s.spent += step; heard != s.heard {
-		s.heard, s.spent = heard, 0
+// after takes the time since the last call, and returns for how long nothing was heard, and whether the reader was
+// held up.
+func (s *silence) after(step time.Duration, h *hearing) (spent time.Duration, heldUp bool) {
+	reads := h.reads.Load()
+	heldUp = reads == s.reads && !h.waiting.Load()
+	if s.spent += step; reads != s.reads || heldUp {
+		s.reads, s.spent = reads, 0
 	}
-	return s.spent
+	return s.spent, heldUp
 }

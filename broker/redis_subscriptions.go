@@ -252,15 +252,17 @@ func (s *subscriptions) forget(o *origin) {
 	}
 }
 
-// subscribedTo says whether a message of kind, to group where it has one, comes to this instance too.
-func (s *subscriptions) subscribedTo(kind Kind, group []byte) bool {
+// subscribedTo says whether a message of kind, to group where it has one, that was sent at the time sent came to this
+// instance too. Where that can't be told, as it crossed a change of the subscription, it says no: one receiver too
+// many is better than a message that seems to have found nobody.
+func (s *subscriptions) subscribedTo(kind Kind, group []byte, sent int64) bool {
 	if kind != KindGroup {
 		return kind.toAll()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.groups[string(group)]
-	return c != nil && s.confirmed(c)
+	return c != nil && s.confirmed(c) && c.since < sent
 }
 
 // tick gives up channels whose time has come, and confirmations that took too long.

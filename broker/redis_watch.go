@@ -144,7 +144,11 @@ func (r *Redis) watchLink(w *watcher, step time.Duration) {
 		w.sinceProbe = 0
 		r.probe()
 	}
-	pushes, replies := w.pushes.after(step, r.heardPushes.Load()), w.replies.after(step, r.heardReplies.Load())
+	pushes, heldUp := w.pushes.after(step, &r.heardPushes)
+	replies, _ := w.replies.after(step, &r.heardReplies)
+	if heldUp {
+		step = 0 // a probe may have come back without having been read
+	}
 	lost := r.probes.after(step)
 	if max(pushes, replies) >= r.opt.silentLimit() || lost >= r.opt.lostLimit() {
 		r.probes.reset()
