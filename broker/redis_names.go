@@ -66,7 +66,6 @@ const (
 )
 
 func (n *names) global() string               { return n.channels + globalSuffix }
-func (n *names) group(name string) string     { return n.channels + groupSuffix + name }
 func (n *names) node(id NodeID) string        { return n.channels + nodeSuffix + nodeHex(id) }
 func (n *names) lease(id NodeID) string       { return n.keys + "lease:" + nodeHex(id) }
 func (n *names) nodes() string                { return n.keys + "nodes" }
