@@ -100,18 +100,6 @@ func onLoop(t testing.TB, l *Loop, f func()) {
 	<-done
 }
 
-// send sends a message to the connection that r names; it must be open.
-func send(t testing.TB, r Ref, message string) {
-	t.Helper()
-	onLoop(t, r.Loop(), func() {
-		b := NewMessage([]byte(message))
-		defer b.Release()
-		if c := r.Conn(); c == nil || !c.Send(b) {
-			t.Errorf("send %.80q: not queued", message)
-		}
-	})
-}
-
 // tape is an Endpoint that notes all that its sessions are told, and echoes nothing. Its functions, where set, are
 // called on the loop in addition.
 type tape struct {
