@@ -2,6 +2,8 @@ package broker
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,17 +25,19 @@ type model struct {
 	subscribed bool
 	published  uint64
 	got        []uint64
+	told       map[uint64][]fate // what the publisher was told of each message
+	live       bool              // the publisher takes the receiver for alive
 	clock      int64
 }
 
 // pipe is one of the publisher's connections: what was written to it and not taken by Redis, and what was answered.
 type pipe struct {
 	commands [][]byte
-	replies  int
+	replies  []reply
 }
 
 func newModel(t *rapid.T) *model {
-	m := &model{t: t, pipes: []*pipe{{}}}
+	m := &model{t: t, pipes: []*pipe{{}}, told: make(map[uint64][]fate), live: true}
 	now := func() int64 { m.clock += tickEvery; return m.clock }
 	n := newNames("ms", &target{})
 	counts := newOwnCounts()
@@ -42,7 +46,7 @@ func newModel(t *rapid.T) *model {
 		names: n, self: 1, run: 9, now: now, ownsub: func(Kind, []byte, int64) bool { return false }, pressure: func(bool) {},
 		limits: publisherLimits{bytes: 1 << 20, recentBytes: 1 << 20, age: time.Hour}, stats: &counters{},
 		wake: make(chan struct{}, 1), nodeSeqs: make(map[NodeID]uint64), groupSeqs: make(map[string]*groupSeq),
-		resuming: make(map[NodeID]uint64),
+		resuming: make(map[NodeID]uint64), expected: func(*entry) bool { return m.live }, unreached: func(NodeID) {},
 	}
 	m.recv = &receiver{
 		self: 2, now: now, handler: m, subs: m.subs, stats: &counters{}, alive: func(NodeID) bool { return true },
@@ -66,7 +70,9 @@ func (m *model) publish() {
 	if m.published%2 == 1 {
 		msg.Kind, msg.To = KindDirect, 2
 	}
-	if err := m.pub.publish(msg, nil); err != nil {
+	seq := m.published
+	done := doneFunc(func(n int, err error) { m.told[seq] = append(m.told[seq], fate{n, err}) })
+	if err := m.pub.publish(msg, done); err != nil {
 		m.t.Fatal(err)
 	}
 	m.published++
@@ -103,21 +109,23 @@ func (m *model) take(p *pipe) {
 	if len(p.commands) == 0 {
 		return
 	}
+	receivers := 0
 	if m.subscribed {
 		m.inbox = append(m.inbox, p.commands[0])
+		receivers++
 	}
 	p.commands = p.commands[1:]
-	p.replies++
+	p.replies = append(p.replies, reply{receivers: receivers})
 }
 
 // answer lets the publisher read what Redis answered on its connection.
 func (m *model) answer() {
 	p := m.pipes[len(m.pipes)-1]
-	outcomes, ok := m.pub.complete(make([]reply, p.replies), nil)
+	outcomes, ok := m.pub.complete(p.replies, nil)
 	if !ok {
 		m.t.Fatal("more replies than commands")
 	}
-	p.replies = 0
+	p.replies = nil
 	report(outcomes)
 }
 
@@ -189,7 +197,7 @@ func (m *model) ask(lost bool) {
 		m.t.Fatal("malformed request")
 	}
 	if !lost {
-		m.pub.resend(q)
+		report(m.pub.resend(q))
 	}
 }
 
@@ -216,13 +224,49 @@ func (m *model) heal() {
 	}
 }
 
+// checkFates expects that each message's fate was told once, and truly. A message to all that was sent twice may have
+// reached somebody with the first, who is dead since, as far as the publisher knows: it found nobody who lives.
+func (m *model) checkFates() {
+	m.pub.end()
+	for seq := range m.published {
+		told, delivered := m.told[seq], slices.Contains(m.got, seq)
+		switch {
+		case len(told) != 1:
+			m.t.Fatalf("message %d: told %v", seq, told)
+		case told[0].err == nil && told[0].instances == 0 && delivered && seq%2 == 0:
+		case told[0].err == nil && (told[0].instances > 0) != delivered:
+			m.t.Fatalf("message %d: told %v, delivered %v", seq, told, delivered)
+		}
+	}
+}
+
+// TestModelFates adds that the publisher takes the receiver for dead at times, so that it strikes what wasn't taken.
+func TestModelFates(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := newModel(t)
+		m.clock += 1 << 50
+		m.run(t, map[string]func(*rapid.T){
+			"live": func(*rapid.T) { m.live = true },
+			"dead": func(*rapid.T) { m.live = false },
+			"time": func(*rapid.T) { m.pub.expire() },
+		})
+		for i, seq := range m.got {
+			if i > 0 && seq <= m.got[i-1] {
+				t.Fatalf("%d after %d", seq, m.got[i-1])
+			}
+		}
+		m.checkFates()
+	})
+}
+
 // TestModel tries orders of events at random. Whatever they are, every message is delivered, once and in order.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
 		m.clock += 1 << 50 // the subscription is old: see resumeRequest for one that isn't
-		m.run(t)
+		m.run(t, nil)
 		for i, seq := range m.got {
 			if seq != uint64(i) {
 				t.Fatalf("message %d is number %d", i, seq)
@@ -231,6 +275,7 @@ func TestModel(t *testing.T) {
 		if uint64(len(m.got)) != m.published {
 			t.Fatalf("%d of %d messages", len(m.got), m.published)
 		}
+		m.checkFates()
 	})
 }
 
@@ -239,7 +284,7 @@ func TestModelFresh(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
-		m.run(t)
+		m.run(t, nil)
 		for i, seq := range m.got {
 			if i > 0 && seq <= m.got[i-1] {
 				t.Fatalf("%d after %d", seq, m.got[i-1])
@@ -248,8 +293,8 @@ func TestModelFresh(t *testing.T) {
 	})
 }
 
-func (m *model) run(t *rapid.T) {
-	t.Repeat(map[string]func(*rapid.T){
+func (m *model) run(t *rapid.T, more map[string]func(*rapid.T)) {
+	actions := map[string]func(*rapid.T){
 		"publish": func(*rapid.T) { m.publish() },
 		"write":   func(*rapid.T) { m.write() },
 		"take": func(t *rapid.T) {
@@ -262,6 +307,8 @@ func (m *model) run(t *rapid.T) {
 		"connect receiver": func(*rapid.T) { m.connectReceiver([]originKey{{1, 9}}) },
 		"ask":              func(t *rapid.T) { m.ask(rapid.Bool().Draw(t, "lost")) },
 		"tick":             func(*rapid.T) { m.recv.tick() },
-	})
+	}
+	maps.Copy(actions, more)
+	t.Repeat(actions)
 	m.heal()
 }
