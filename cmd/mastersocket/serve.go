@@ -61,9 +61,12 @@ func (c *serveCmd) Run(out streams) error {
 	for _, w := range c.Warnings() {
 		log.Warn(w)
 	}
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	defer signal.Stop(signals)
+	// Two channels: a signal that finds its channel full is lost, and any number of SIGHUPs may come while one is served.
+	stops, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	signal.Notify(stops, unix.SIGINT, unix.SIGTERM)
+	defer signal.Stop(stops)
+	signal.Notify(hangups, unix.SIGHUP)
+	defer signal.Stop(hangups)
 
 	ctx := context.Background()
 	store := auth.NewStore(tokens)
@@ -75,15 +78,27 @@ func (c *serveCmd) Run(out streams) error {
 	if err != nil {
 		return err
 	}
-	reload := func() { c.reload(h, store, log) }
-	err = c.run(ctx, h, generated, signals, reload, log, out.err)
+	wait := func() os.Signal { return awaitStop(stops, hangups, func() { c.reload(h, store, log) }) }
+	err = c.run(ctx, h, generated, stops, wait, log, out.err)
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	return errors.Join(err, h.Close(ctx))
 }
 
-// run listens, waits for a signal, and drains.
-func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, signals <-chan os.Signal, reload func(), log *slog.Logger, stderr io.Writer) error {
+// awaitStop returns the first signal to stop. Until then it reloads on each hangup.
+func awaitStop(stops, hangups <-chan os.Signal, reload func()) os.Signal {
+	for {
+		select {
+		case s := <-stops:
+			return s
+		case <-hangups:
+			reload()
+		}
+	}
+}
+
+// run listens, waits for a signal to stop, and drains.
+func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, stops <-chan os.Signal, wait func() os.Signal, log *slog.Logger, stderr io.Writer) error {
 	if c.AdminListen != "" {
 		a, err := admin.Listen(ctx, string(c.AdminListen), admin.Options{Hub: h, Log: log})
 		if err != nil {
@@ -114,40 +129,30 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, signal
 		defer announceToken(generated, addr, log, stderr)()
 	}
 
-	s := <-signals
-	for ; s == unix.SIGHUP; s = <-signals {
-		reload()
-	}
+	s := wait()
 	log.Info("draining: clients are told to reconnect elsewhere; a second signal ends at once",
 		"signal", s.String(), "clients", h.Stats().Clients, "over", c.DrainTimeout)
-	drain(ctx, h, c.DrainTimeout, signals, log)
+	drain(ctx, h, c.DrainTimeout, stops, log)
 	return nil
 }
 
 // drain tells clients to go elsewhere until all have, their time is over, or a second signal comes.
-func drain(ctx context.Context, h *hub.Hub, over time.Duration, signals <-chan os.Signal, log *slog.Logger) {
+func drain(ctx context.Context, h *hub.Hub, over time.Duration, stops <-chan os.Signal, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, over+closeTimeout)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- h.Drain(ctx, over) }()
-	for {
-		select {
-		case sig := <-signals:
-			if sig == unix.SIGHUP {
-				continue
-			}
-			cancel()
-			<-done
-			log.Warn("ended at once by a second signal", "connections", open(h))
-			return
-		case err := <-done:
-			if err != nil {
-				log.Warn("connections did not end in time", "connections", open(h))
-				return
-			}
-			log.Info("drained")
+	select {
+	case <-stops:
+		cancel()
+		<-done
+		log.Warn("ended at once by a second signal", "connections", open(h))
+	case err := <-done:
+		if err != nil {
+			log.Warn("connections did not end in time", "connections", open(h))
 			return
 		}
+		log.Info("drained")
 	}
 }
 
