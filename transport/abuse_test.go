@@ -86,3 +86,45 @@ func TestStandstill(t *testing.T) {
 		t.Errorf("state %d, idle for %v", c.state, c.Idle())
 	}
 }
+
+// TestLongWorkIsShared has a client send in one piece what is a lot of work, at the ends of frames and within one: the
+// loop comes back to others in between, and loses nothing.
+func TestLongWorkIsShared(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.SendQueueBytes = 1 << 30
+	l := bareLoop(t, o)
+	sink, peer := bareConn(t, l, protocolTCP, quietSession{}, 1)
+	defer unix.Close(peer)
+	b := NewMessage([]byte("x"))
+	defer b.Release()
+	var got []byte
+	c, other := bareConn(t, l, protocolWebSocket, &hooks{message: func(_ *Conn, _ bool, p []byte) {
+		got = append(got, p...)
+		for range maxPending / 3 {
+			sink.Send(b)
+		}
+	}}, 0)
+	defer unix.Close(other)
+
+	const all = "abcdefghijklmnopqrstuvwxyz"
+	var stream []byte
+	for _, letter := range all {
+		stream = append(stream, text(string(letter))...)
+	}
+	l.feed(c, bytes.Clone(stream[:len(stream)-3]))
+	parts := 1
+	for ; len(l.resumed) > 0; parts++ {
+		if n := len(got); n > 4*parts {
+			t.Fatalf("%d messages in %d parts", n, parts)
+		}
+		l.resume()
+	}
+	if c.flags&flagNoRead != 0 {
+		t.Error("nothing is read any more")
+	}
+	l.feed(c, bytes.Clone(stream[len(stream)-3:]))
+	if string(got) != all {
+		t.Errorf("got %q after %d parts", got, parts)
+	}
+}

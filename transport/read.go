@@ -100,10 +100,23 @@ func (l *Loop) feed(c *Conn, p []byte) {
 		}
 		if l.pending > maxPending {
 			l.flush() // bounds what one read can queue; may destroy c, which its state tells
+			l.yield(c, p)
+			return
 		}
 	}
 	if c.state == stateOpen && c.rx != nil {
 		l.tidyRx(c)
+	}
+}
+
+// yield lets others have their turn before the rest of what arrived from a connection, whose messages are a lot of work.
+func (l *Loop) yield(c *Conn, p []byte) {
+	if c.state != stateOpen {
+		return
+	}
+	l.stash(c, p)
+	if c.flags&(flagPaused|flagStalled) == 0 {
+		l.resumed = append(l.resumed, c.Ref())
 	}
 }
 

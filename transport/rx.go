@@ -128,8 +128,8 @@ func (l *Loop) stall(c *Conn) {
 	l.stalled = append(l.stalled, c.Ref())
 }
 
-// resume goes on with the connections whose sessions asked for it and, if the gate is open, with those that waited for
-// the gate. Handling them may stall or resume others; those are left for the next turn.
+// resume goes on with the connections that yielded or whose sessions asked for it and, if the gate is open, with those
+// that waited for the gate. Handling them may stall or resume others; those are left for the next turn.
 func (l *Loop) resume() {
 	if len(l.stalled) > 0 && !l.srv.gate.Closed() {
 		l.spare, l.stalled = l.stalled, l.spare[:0]
