@@ -23,6 +23,7 @@ import (
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/config"
 	"github.com/mastersocket/mastersocket/internal/localtoken"
+	"github.com/mastersocket/mastersocket/internal/logwriter"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -57,7 +58,9 @@ func (c *serveCmd) Run(out streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	log := c.newLogger(out.err)
+	stderr := logwriter.New(out.err) // a loop that logs must not wait for whoever reads the log
+	defer stderr.Close(time.Second)
+	log := c.newLogger(stderr)
 	for _, w := range c.Warnings() {
 		log.Warn(w)
 	}
@@ -79,7 +82,7 @@ func (c *serveCmd) Run(out streams) error {
 		return err
 	}
 	wait := func() os.Signal { return awaitStop(stops, hangups, func() { c.reload(h, store, log) }) }
-	err = c.run(ctx, h, generated, stops, wait, log, out.err)
+	err = c.run(ctx, h, generated, stops, wait, log, stderr)
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	return errors.Join(err, h.Close(ctx))
