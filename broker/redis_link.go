@@ -209,7 +209,6 @@ func (r *Redis) connectSubscriber(l *link, addr string) error {
 	defer timeout.Stop()
 	select {
 	case <-joined:
-		r.recv.joined()
 		return nil
 	case <-timeout.C:
 		return errors.New("subscribe: not confirmed in time")
@@ -253,6 +252,7 @@ func (r *Redis) connectPublisher(l *link, addr string) error {
 	r.probe()
 	l.goes(func() error { return r.write(l.ctx, conn) })
 	l.goes(func() error { return r.readReplies(conn) })
+	r.recv.joined() // not before it can be sent at once: see resumeRequest
 	timeout := time.NewTimer(2 * r.opt.DialTimeout)
 	defer timeout.Stop()
 	select {

@@ -182,8 +182,8 @@ func (r *receiver) recover(o *origin) {
 	o.recovery = &recovery{request: rand.Uint64(), deadline: r.now() + int64(r.limits.wait)}
 }
 
-// joined is called once every channel is subscribed on the new connection: what is sent from now on arrives by
-// itself.
+// joined is called once every channel is subscribed on the new connection, so that what is sent from now on arrives by
+// itself, and the publisher has one too.
 func (r *receiver) joined() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -14,7 +14,8 @@ import (
 // An age is for how many nanoseconds the asking instance has been subscribed: what was sent before that nobody there
 // wanted, and is not resent. The request takes a while, during which the age grows: so what was sent in the first
 // moments of a subscription would be left out. An instance that has seen a message of the publisher on a channel
-// wants everything that followed, and says so with the age noAge.
+// wants everything that followed, and says so with the age noAge. For other channels the request is made only when it
+// can be sent at once.
 //
 // The publisher answers with a kindResent for each message (request 8, then the message whole) and one kindResumed
 // (request 8).

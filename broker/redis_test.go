@@ -20,6 +20,7 @@ func TestDirectCost(t *testing.T) {
 	for _, nodes := range []int{2, 8} {
 		s := redistest.Start(t)
 		in := redisCluster(t, nodes, RedisOptions{URL: s.URL(), ProbeInterval: time.Hour, LeaseTTL: time.Hour})
+		settle(t, in)
 		s.ResetCalls()
 		for seq := range uint64(10) {
 			if n, err := in[0].publish(t, &Message{Kind: KindDirect, To: in[1].id, Seq: seq}); n != 1 || err != nil {
@@ -33,6 +34,15 @@ func TestDirectCost(t *testing.T) {
 	}
 }
 
+// settle waits until the instances have told each other everything.
+func settle(t *testing.T, in []*instance) {
+	t.Helper()
+	for _, n := range in {
+		r := n.Broker.(*Redis)
+		eventually(t, "the counts of all", func() bool { synced, _ := r.peers.synced(); return synced && !r.pub.pending() })
+	}
+}
+
 // TestKnownGroupCost: a further member of a group costs Redis nothing before it is confirmed.
 func TestKnownGroupCost(t *testing.T) {
 	t.Parallel()
@@ -40,6 +50,7 @@ func TestKnownGroupCost(t *testing.T) {
 	in := redisCluster(t, 2, RedisOptions{URL: s.URL(), ProbeInterval: time.Hour, LeaseTTL: time.Hour})[0]
 	in.SetMembers("g", 1)
 	in.subscribe(t, "g")
+	settle(t, []*instance{in})
 	s.ResetCalls()
 	for i := range 100 {
 		in.SetMembers("g", i+2)
