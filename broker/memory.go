@@ -143,7 +143,9 @@ func (m *Memory) publish(msg *Message) (instances int, err error) {
 	if instances > 0 {
 		err = nil
 	}
-	m.published.Add(1)
+	if err == nil {
+		m.published.Add(1)
+	}
 	return instances, err
 }
 
