@@ -82,7 +82,7 @@ func (r *Redis) readLeases(ctx context.Context, c *redisConn, ids, before []Node
 		if !ok {
 			continue
 		}
-		if _, err := r.peers.seen(ids[i], []byte(value)); err != nil {
+		if err := r.leaseSeen(ids[i], []byte(value)); err != nil {
 			r.stats.corrupt.Add(1)
 			continue
 		}
@@ -98,10 +98,11 @@ func (r *Redis) dropUnheld(ctx context.Context, c *redisConn, listed, before []N
 		return nil
 	}
 	for _, id := range before {
+		name := r.peers.name(id)
 		if !held[id] && r.peers.remove(id, 0) {
 			r.stats.lostNodes.Add(1)
 			r.nodeGone(id)
-			r.log.Warn("an instance is gone: its lease ended", "node", nodeHex(id))
+			r.log.Warn("an instance is gone: its lease ended", "node", name, "id", nodeHex(id))
 		}
 	}
 	for _, id := range listed {
@@ -114,6 +115,15 @@ func (r *Redis) dropUnheld(ctx context.Context, c *redisConn, listed, before []N
 		}
 	}
 	return nil
+}
+
+// leaseSeen takes another instance's lease.
+func (r *Redis) leaseSeen(id NodeID, value []byte) error {
+	added, err := r.peers.seen(id, value)
+	if added {
+		r.log.Info("an instance is there", "node", r.peers.name(id), "id", nodeHex(id))
+	}
+	return err
 }
 
 // nodeGone ends what waits for an instance.

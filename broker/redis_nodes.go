@@ -181,6 +181,16 @@ func (p *peers) alive(id NodeID) bool {
 	return p.nodes[id] != nil
 }
 
+// name is what the instance calls itself, empty if it isn't known.
+func (p *peers) name(id NodeID) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := p.nodes[id]; n != nil {
+		return n.Name
+	}
+	return ""
+}
+
 // ids lists the instances.
 func (p *peers) ids() []NodeID {
 	p.mu.Lock()

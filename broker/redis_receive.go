@@ -80,10 +80,12 @@ func (r *Redis) takeControl(f *frame) {
 	err := error(nil)
 	switch f.Kind {
 	case kindHello:
-		_, err = r.peers.seen(f.From, f.Payload)
+		err = r.leaseSeen(f.From, f.Payload)
 	case kindBye:
+		name := r.peers.name(f.From)
 		if r.peers.remove(f.From, f.run) {
 			r.nodeGone(f.From)
+			r.log.Info("an instance has left", "node", name, "id", nodeHex(f.From))
 		}
 	case kindDelta:
 		err = r.peers.delta(f.From, f.run, f.Payload)
