@@ -27,11 +27,13 @@ func TestReconnectStorm(t *testing.T) {
 	c := startCluster(t, 3, clusterOptions{flags: []string{"--ping-interval", "5m"}})
 	h := newHerd(size(2000, 10_000))
 	defer h.close()
+	empty, fds := c.hubs[2].RSS(), c.hubs[2].Descriptors()
 	begin := time.Now()
 	if err := h.connect(t.Context(), c.hubs[2].HubAddr); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d clients identified at one instance in %v", len(h.conns), ms(time.Since(begin)))
+	figure(t, "one instance: %d clients identified in %v; resident memory %.1f MiB, %.1f MiB without them; descriptors %d, %d without them",
+		len(h.conns), ms(time.Since(begin)), mib(c.hubs[2].RSS()), mib(empty), c.hubs[2].Descriptors(), fds)
 	// ANY of everybody and GLOBAL would reach the storm's clients too.
 	l := startLoad(t, c.urls()[:2], loadOptions{senders: 6, receivers: 6, noAnyone: true})
 	l.runFor(time.Second)
@@ -59,6 +61,8 @@ func TestReconnectStorm(t *testing.T) {
 		len(h.conns), ms(took), ms(h.quantile(0)), ms(h.quantile(1)), ms(during), ms(before))
 	wantAll(t, r)
 }
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
 // herd is many cheap clients: a connection each, and nothing that reads it once it has identified.
 type herd struct {

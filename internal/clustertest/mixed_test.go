@@ -4,6 +4,8 @@ package clustertest
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,9 +22,9 @@ func TestMixedLoad(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	begin := time.Now()
+	begin, busy := time.Now(), c.cpu()
 	h, err := w.Run(ctx)
-	took := time.Since(begin)
+	took, redis, hubs := time.Since(begin), c.redisCPU(), c.cpu()-busy
 	if err != nil {
 		t.Errorf("the run was not completed: %v", err)
 	}
@@ -40,4 +42,29 @@ func TestMixedLoad(t *testing.T) {
 	figure(t, "three instances, 20 senders, 12 receivers: %d messages, %d deliveries in %v: %d lost, %d duplicated, "+
 		"%d reordered, %d misrouted", r.Messages, r.Arrivals, ms(took), r.Counts[history.Lost],
 		r.Counts[history.Duplicated], r.Counts[history.Reordered], r.Counts[history.Misrouted])
+	figure(t, "processor time: Redis %v for each message sent, the three instances together %v for each delivery",
+		(redis / time.Duration(r.Messages)).Round(10*time.Nanosecond), (hubs / time.Duration(r.Arrivals)).Round(10*time.Nanosecond))
+}
+
+// cpu is the processor time that the instances have used.
+func (c *cluster) cpu() (sum time.Duration) {
+	for _, h := range c.alive() {
+		sum += h.CPU()
+	}
+	return sum
+}
+
+// redisCPU is the processor time that Redis has used, its start included.
+func (c *cluster) redisCPU() (sum time.Duration) {
+	for line := range strings.Lines(c.redis.Do("INFO", "cpu")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if name == "used_cpu_user" || name == "used_cpu_sys" {
+			seconds, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				c.t.Fatalf("%q: %v", line, err)
+			}
+			sum += time.Duration(seconds * float64(time.Second))
+		}
+	}
+	return sum
 }
