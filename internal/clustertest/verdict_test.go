@@ -53,6 +53,20 @@ func wantAll(t *testing.T, r *history.Report) {
 	}
 }
 
+// wantHonest expects that nothing was lost but what its sender was told, truly, that it found no receiver.
+func wantHonest(t *testing.T, r *history.Report) {
+	t.Helper()
+	others := len(r.Refused)
+	for _, code := range []string{"NO_RECEIVER", "RECEIVER_GONE"} {
+		if r.Refused[code] > 0 {
+			others--
+		}
+	}
+	if r.Counted > 0 || others > 0 || len(r.Disconnects) > 0 || r.CutOff > 0 {
+		t.Errorf("want nothing lost but what was refused for want of a receiver: %v", r)
+	}
+}
+
 // awaitAll waits until every member is connected.
 func (l *load) awaitAll() {
 	l.t.Helper()
