@@ -88,6 +88,8 @@ func (r *registry) acquire(name string) *group {
 	subscribe := g.state == unsubscribed
 	if subscribe {
 		g.state = subscribing
+		// Others are to know of the first member before it is told that it is one, or an ANY could miss it.
+		r.hub.broker.SetMembers(name, max(g.total(), 1))
 	}
 	g.mu.Unlock()
 	if subscribe {
@@ -103,7 +105,8 @@ func (r *registry) release(g *group) {
 	defer s.Unlock()
 	if g.users--; g.users == 0 {
 		delete(s.groups, g.name)
-		r.hub.broker.Unsubscribe(g.name) // within the lock, so that a new group's Subscribe comes after it
+		r.hub.broker.SetMembers(g.name, 0) // also where nobody joined after all
+		r.hub.broker.Unsubscribe(g.name)   // within the lock, so that a new group's Subscribe comes after it
 	}
 }
 
