@@ -35,10 +35,11 @@ func TestDirectCost(t *testing.T) {
 			messages := size(2000, 10_000)
 			c := startCluster(t, n, clusterOptions{})
 			h := history.New(0)
-			to := connectTo(t, c, 1, hubtest.ClientOptions{Name: "to", Groups: []string{"g"}, History: h})
+			remote := connectTo(t, c, 1, hubtest.ClientOptions{Name: "to", Groups: []string{"g"}, History: h})
 			from := connectTo(t, c, 0, hubtest.ClientOptions{Name: "from", Groups: []string{"f"}, Reports: true, History: h})
 			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 			defer cancel()
+			to := remote
 			send := func() {
 				last := 0
 				for range messages {
@@ -73,13 +74,24 @@ func TestDirectCost(t *testing.T) {
 			}
 			figure(t, "%d instances: %d DIRECT messages cost %d PUBLISH beyond the %d of an idle time as long: %.3f each; "+
 				"%d instance received them, %d messages", n, messages, busy-idle, idle, per, seen, after[1]-before[1])
+			calls = c.redis.Calls("publish")
+			neighbour := connectTo(t, c, 0, hubtest.ClientOptions{Name: "neighbour", Groups: []string{"f"}, History: h})
+			to = neighbour
+			begin = time.Now()
+			send()
+			<-time.After(window - time.Since(begin))
+			local := c.redis.Calls("publish") - calls
+			figure(t, "%d instances: %d DIRECT messages within one instance: %d PUBLISH, those of an idle time included", n, messages, local)
+			if local > idle+n+10 {
+				t.Errorf("%d PUBLISH for messages within one instance, %d in an idle time as long", local, idle)
+			}
 			if per < 0.99 || per > 1.01 {
 				t.Errorf("%.3f PUBLISH for each message, want 1", per)
 			}
 			if seen != 1 || after[1]-before[1] != messages {
 				t.Errorf("received by the instances: %v before, %v after", before, after)
 			}
-			if subscribers := c.redis.Do("PUBSUB", "NUMSUB", fmt.Sprintf("ms:node:%.8s", to.ID())); subscribers[len(subscribers)-1] != '1' {
+			if subscribers := c.redis.Do("PUBSUB", "NUMSUB", fmt.Sprintf("ms:node:%.8s", remote.ID())); subscribers[len(subscribers)-1] != '1' {
 				t.Errorf("subscribers of the instance's channel: %q", subscribers)
 			}
 		})
