@@ -257,6 +257,7 @@ func (r *Redis) connectPublisher(l *link, addr string) error {
 	defer timeout.Stop()
 	select {
 	case <-returned:
+		r.state.setAvailable() // the receiver, which told us, may not have come to it yet
 		return nil
 	case <-timeout.C:
 		return fmt.Errorf("%w: the first probe did not come back", errSilent)
