@@ -219,7 +219,7 @@ func (r *Redis) assemble() {
 		names: r.names, self: r.self.ID, run: r.run, now: r.now, ownsub: r.subs.subscribedTo,
 		pressure: r.state.setPressure, stats: r.stats, wake: make(chan struct{}, 1),
 		expected: r.expected, unreached: func(id NodeID) { r.weights.suspend(id, o.ProbeInterval) },
-		limits:   publisherLimits{bytes: o.BufferBytes, recentBytes: o.RecentBytes, age: o.BufferAge},
+		limits:   publisherLimits{bytes: o.BufferBytes, recentBytes: o.RecentBytes, age: o.BufferAge, unheard: min(o.BufferAge, 2*o.LeaseTTL)},
 		nodeSeqs: make(map[NodeID]uint64), groupSeqs: make(map[string]*groupSeq),
 		resuming: make(map[NodeID]uint64),
 	}

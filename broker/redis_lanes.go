@@ -114,7 +114,7 @@ func (p *publisher) expire() {
 	oldest := p.now() - int64(p.limits.age)
 	outcomes = p.dropWaiting(&p.control, oldest, outcomes, ErrUnavailable)
 	outcomes = p.dropWaiting(&p.data, oldest, outcomes, ErrUnavailable)
-	outcomes = p.settleUnheard(oldest, outcomes)
+	outcomes = p.settleUnheard(p.now()-int64(p.limits.unheard), outcomes)
 	if len(p.groupSeqs) > maxGroupSeqs/2 {
 		p.sweepGroupSeqs(groupSeqIdle)
 	}

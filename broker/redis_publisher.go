@@ -59,6 +59,7 @@ type publisherLimits struct {
 	bytes       int // of data waiting or in flight
 	recentBytes int
 	age         time.Duration // of a message that waits, or is kept
+	unheard     time.Duration // of a message whose fate is open
 }
 
 // groupSeq counts this instance's messages to one group.

@@ -58,14 +58,14 @@ func (p *publisher) nobody(e *entry) outcome {
 	return p.tell(e, 0, nil)
 }
 
-// settleUnheard ends the fates that time decides: oldest is when the oldest that may stay open was queued.
+// settleUnheard ends the fates that time decides: oldest is when the oldest that may stay open was sent.
 func (p *publisher) settleUnheard(oldest int64, outcomes []outcome) []outcome {
 	for i := 0; p.unheard > 0 && i < p.recent.len(); i++ {
 		switch e := p.recent.at(i); {
 		case e.done == nil:
 		case !p.expected(e):
 			outcomes = append(outcomes, p.nobody(e))
-		case e.queued < oldest:
+		case e.sent < oldest:
 			outcomes = append(outcomes, p.tell(e, 0, ErrUnknown))
 		}
 	}
