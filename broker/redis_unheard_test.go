@@ -34,6 +34,7 @@ func cutOff(t *testing.T, change func(*RedisOptions)) (a, b *instance, p *faultp
 	if n, err := a.publish(t, &Message{Kind: KindDirect, To: b.id, Seq: 100}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
+	b.await(t, "the first message", func() bool { return len(b.got) == 1 })
 	p.Set(faultproxy.Refuse)
 	eventually(t, "Redis to notice", func() bool { return s.Do("PUBSUB", "CHANNELS", "*node:"+nodeHex(b.id)) == "" })
 	for seq, kind := range []Kind{KindGlobal, KindGroup, KindDirect, KindAny, KindReturned} {
@@ -100,7 +101,7 @@ func TestUnheardIsFinal(t *testing.T) {
 	if n, err := a.publish(t, &Message{Kind: KindDirect, To: b.id, Seq: 101}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	b.await(t, "the message after them", func() bool { return b.got[len(b.got)-1].seq == 101 })
+	b.await(t, "the message after them", func() bool { return len(b.got) > 0 && b.got[len(b.got)-1].seq == 101 })
 	if got := b.deliveries(); len(got) != 2 {
 		t.Errorf("what was refused arrives: %v", got)
 	}
