@@ -29,7 +29,10 @@ type Envelope struct {
 	Identifier []byte    // Group, Any: the group's name, unescaped; nil for Any among all clients
 	Receiver   uuid.UUID // Direct: the client's id
 
-	idNull int // where the null of "id":null begins in Raw; 0 for none
+	Sender uuid.UUID // of a message that the hub delivers, see ScanDelivery; else zero
+
+	delivered bool // scan as ScanDelivery
+	idNull    int  // where the null of "id":null begins in Raw; 0 for none
 
 	scratch     []byte // unescaped strings
 	names       nameSet
@@ -51,8 +54,8 @@ func (e *Envelope) reset() {
 	}
 	e.scratch = e.scratch[:0]
 	e.Op, e.Raw, e.ID, e.Event, e.Data = 0, nil, nil, nil, nil
-	e.Target, e.Identifier, e.Receiver = intent.None, nil, uuid.Nil
-	e.idNull = 0
+	e.Target, e.Identifier, e.Receiver, e.Sender = intent.None, nil, uuid.Nil, uuid.Nil
+	e.delivered, e.idNull = false, 0
 }
 
 // Scan takes the message msg of a client apart and checks all of it, data included: it must be one JSON object (RFC
@@ -78,6 +81,16 @@ func (e *Envelope) Scan(msg []byte) error {
 	return nil
 }
 
+// ScanDelivery is Scan for a message as the hub delivers it: it has a sender, and may be for a reserved group.
+func (e *Envelope) ScanDelivery(msg []byte) error {
+	e.reset()
+	e.delivered = true
+	if err := e.scan(msg); err != nil {
+		return err
+	}
+	return nil
+}
+
 // members is what scan has met of an envelope's own members.
 type members uint8
 
@@ -87,6 +100,7 @@ const (
 	hasEvent
 	hasData
 	hasIntent
+	hasSender
 )
 
 func (e *Envelope) scan(msg []byte) *ScanError {
@@ -192,7 +206,10 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 	case "intent":
 		field = hasIntent
 	case "sender":
-		return i, ErrForgedSender
+		if !e.delivered {
+			return i, ErrForgedSender
+		}
+		field = hasSender
 	default:
 		if !e.names.add(name) {
 			return i, ErrDuplicate
@@ -217,8 +234,26 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 	case hasData:
 		i, err = scanValue(msg, i, 1)
 		e.Data = msg[at:i]
+	case hasSender:
+		i, err = e.scanSender(msg, i)
 	}
 	return i, err
+}
+
+// scanSender reads the sender at msg[i].
+func (e *Envelope) scanSender(msg []byte, i int) (int, *ScanError) {
+	if msg[i] != '"' {
+		return i, ErrForgedSender
+	}
+	text, end, err := e.scanText(msg, i)
+	if err != nil {
+		return end, err
+	}
+	var ok bool
+	if e.Sender, ok = parseUUID(text); !ok {
+		return end, ErrForgedSender
+	}
+	return end, nil
 }
 
 // scanOp reads the integer at b[i]; unknownOp stands for all that are no opcodes.

@@ -108,7 +108,11 @@ func (e *Envelope) resolve(in *rawIntent) *ScanError {
 		return ErrIdentifierMissing
 	}
 	e.Identifier = in.identifier
-	return groupError(intent.CheckGroup(in.identifier))
+	err := intent.CheckGroup(in.identifier)
+	if err == intent.ErrGroupReserved && e.delivered {
+		return nil
+	}
+	return groupError(err)
 }
 
 func (e *Envelope) resolveReceiver(in *rawIntent) *ScanError {

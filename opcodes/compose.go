@@ -1,0 +1,65 @@
+package opcodes
+
+import (
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/intent"
+)
+
+// Message is an EVENT or REPLY that the hub itself makes, on behalf of a client that speaks another protocol for
+// instance. The hub's own messages may go to reserved groups.
+type Message struct {
+	Op       Op
+	ID       string // 1 to MaxIDBytes bytes; for an EVENT empty stands for a new UUID
+	Event    string // up to MaxEventBytes bytes; left out where it is empty
+	Data     []byte // one JSON value; left out where it is empty
+	Target   intent.Target
+	Group    []byte    // Group, Any; nil for Any among all clients
+	Receiver uuid.UUID // Direct
+}
+
+// MessageSize returns how many bytes [AppendMessage] appends at most.
+func MessageSize(m *Message) int {
+	const members = len(`{"op":0,"id":"","event":"","data":,"intent":{"target":"GLOBAL","identifier":""},"sender":""}`)
+	return members + 6*(len(m.ID)+len(m.Event)+len(m.Group)) + len(m.Data) + 3*uuidBytes
+}
+
+// AppendMessage appends m as its receivers get it, sent by sender.
+func AppendMessage(dst []byte, m *Message, sender uuid.UUID) []byte {
+	dst = append(dst, `{"op":`...)
+	dst = strconv.AppendInt(dst, int64(m.Op), 10)
+	dst = append(dst, `,"id":`...)
+	if m.ID != "" {
+		dst = appendString(dst, m.ID)
+	} else {
+		dst = append(dst, '"')
+		dst = appendUUID(dst, uuid.New())
+		dst = append(dst, '"')
+	}
+	if m.Event != "" {
+		dst = append(dst, `,"event":`...)
+		dst = appendString(dst, m.Event)
+	}
+	if len(m.Data) > 0 {
+		dst = append(dst, `,"data":`...)
+		dst = append(dst, m.Data...)
+	}
+	dst = append(dst, `,"intent":{"target":"`...)
+	dst = append(dst, m.Target.String()...)
+	dst = append(dst, '"')
+	switch {
+	case m.Target == intent.Direct:
+		dst = append(dst, `,"identifier":"`...)
+		dst = appendUUID(dst, m.Receiver)
+		dst = append(dst, '"')
+	case m.Target != intent.Global && len(m.Group) > 0:
+		dst = append(dst, `,"identifier":`...)
+		dst = appendString(dst, string(m.Group))
+	}
+	dst = append(dst, `}`...)
+	dst = append(dst, memberSender...)
+	dst = appendUUID(dst, sender)
+	return append(dst, `"}`...)
+}
