@@ -19,18 +19,21 @@ var rules = map[string]struct {
 	allowed []string
 	why     string
 }{
-	"intent":     {nil, "the vocabulary of everybody else"},
-	"opcodes":    {[]string{"intent"}, "the wire format knows targets, and neither sockets nor clients"},
-	"auth":       {[]string{"intent"}, "a grant is about intents, whoever asks"},
-	"transport":  {nil, "sockets know nothing of what messages mean, so that any service type can use them"},
-	"broker":     {nil, "instances exchange bytes, whatever the hub puts into them"},
-	"hub":        {[]string{"intent", "opcodes", "auth", "transport", "broker"}, "the hub joins the parts, and knows no operator"},
-	"admin":      {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub"}, "operators look at the hub, the hub not at them"},
-	"client":     {[]string{"intent", "opcodes"}, "the SDK must build wherever Go does, without the server"},
-	"internal/":  {[]string{"intent", "auth", "opcodes"}, "helpers stay below the hub; hubtest alone is a client of it"},
-	"cmd/":       {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "admin", "client", "internal/"}, "the top"},
-	"go-redis":   {[]string{"broker"}, "Redis is one way to connect instances, and only broker knows it"},
-	"prometheus": {[]string{"admin"}, "counting is everybody's, publishing the counts is admin's"},
+	"intent":                {nil, "the vocabulary of everybody else"},
+	"opcodes":               {[]string{"intent"}, "the wire format knows targets, and neither sockets nor clients"},
+	"auth":                  {[]string{"intent"}, "a grant is about intents, whoever asks"},
+	"transport":             {nil, "sockets know nothing of what messages mean, so that any service type can use them"},
+	"broker":                {nil, "instances exchange bytes, whatever the hub puts into them"},
+	"hub":                   {[]string{"intent", "opcodes", "auth", "transport", "broker"}, "the hub joins the parts, and knows no operator"},
+	"admin":                 {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub"}, "operators look at the hub, the hub not at them"},
+	"client":                {[]string{"intent", "opcodes"}, "the SDK must build wherever Go does, without the server"},
+	"services/team/rtm":     {nil, "both ends of the team protocol share its frames, whatever is behind them"},
+	"services/team/bridge":  {[]string{"client", "services/team/rtm"}, "the bridge is a client of the hub like any other, in a process of its own"},
+	"services/team/rtmtest": {[]string{"services/team/rtm"}, "the simulated server knows neither hub nor bridge"},
+	"internal/":             {[]string{"intent", "auth", "opcodes"}, "helpers stay below the hub; hubtest alone is a client of it"},
+	"cmd/":                  {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "admin", "client", "internal/"}, "the top"},
+	"go-redis":              {[]string{"broker"}, "Redis is one way to connect instances, and only broker knows it"},
+	"prometheus":            {[]string{"admin", "services/team/bridge"}, "counting is everybody's, publishing the counts is for what listens to operators: admin, and the bridge, a process of its own"},
 }
 
 // leaves are helpers that any package may use.
