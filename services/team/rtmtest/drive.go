@@ -1,0 +1,237 @@
+package rtmtest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/mastersocket/mastersocket/services/team/rtm"
+)
+
+// Join lets teams join. One that is there already is announced again.
+func (s *Server) Join(ids ...rtm.ID) {
+	for _, id := range ids {
+		s.mu.Lock()
+		t := s.teams[id]
+		if t == nil {
+			t = &team{}
+			s.teams[id] = t
+		}
+		t.present = true
+		g := s.global
+		s.notify()
+		s.mu.Unlock()
+		f := rtm.Frame{Type: rtm.TeamJoin, TeamID: id}
+		if g != nil {
+			g.write(string(f.Append(nil)))
+		}
+	}
+}
+
+// Leave lets a team leave, announced on its own connection or on Global.
+func (s *Server) Leave(id rtm.ID, own bool) {
+	s.mu.Lock()
+	t := s.teams[id]
+	t.present = false
+	c, f := s.global, rtm.Frame{Type: rtm.TeamLeft, TeamID: id}
+	if own {
+		c, f = t.sock, rtm.Frame{Type: rtm.TeamLeft}
+	}
+	s.notify()
+	s.mu.Unlock()
+	if c != nil {
+		c.write(string(f.Append(nil)))
+	}
+}
+
+// Message sends a message to a team and counts it. It reports whether the team's connection was open.
+func (s *Server) Message(id rtm.ID, text string) bool {
+	f := rtm.Frame{Type: rtm.Message, Text: text}
+	s.mu.Lock()
+	t := s.teams[id]
+	c := t.sock
+	s.mu.Unlock()
+	if c == nil || !c.write(string(f.Append(nil))) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.sent++
+	t.props += countProps(text)
+	return true
+}
+
+// SendTeam sends a frame on the team's connection as it stands, and counts nothing.
+func (s *Server) SendTeam(id rtm.ID, frame string) bool {
+	s.mu.Lock()
+	c := s.teams[id].sock
+	s.mu.Unlock()
+	return c != nil && c.write(frame)
+}
+
+// SendGlobal sends a frame on the Global connection as it stands.
+func (s *Server) SendGlobal(frame string) bool {
+	s.mu.Lock()
+	c := s.global
+	s.mu.Unlock()
+	return c != nil && c.write(frame)
+}
+
+// SendRaw writes bytes to the team's connection, frame headers and all, and ends it.
+func (s *Server) SendRaw(id rtm.ID, raw []byte) {
+	s.mu.Lock()
+	c := s.teams[id].sock
+	s.mu.Unlock()
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	_, _ = c.Write(raw)
+	c.mu.Unlock()
+	c.drop()
+}
+
+// Goodbye says goodbye on the Global connection and closes it.
+func (s *Server) Goodbye() {
+	s.mu.Lock()
+	c := s.global
+	s.mu.Unlock()
+	if c != nil {
+		c.write(`{"type":"goodbye"}`)
+		c.bye(ws.StatusNormalClosure)
+	}
+}
+
+// Drop ends the team's connection without a word, as a broken network does. What was sent before still arrives.
+func (s *Server) Drop(id rtm.ID) {
+	s.mu.Lock()
+	c := s.teams[id].sock
+	s.mu.Unlock()
+	if c != nil {
+		c.drop()
+	}
+}
+
+// DropGlobal ends the Global connection alone.
+func (s *Server) DropGlobal() {
+	s.mu.Lock()
+	c := s.global
+	s.mu.Unlock()
+	if c != nil {
+		c.drop()
+	}
+}
+
+// DropAll ends all connections at once.
+func (s *Server) DropAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.global != nil {
+		s.global.drop()
+	}
+	for _, t := range s.teams {
+		if t.sock != nil {
+			t.sock.drop()
+		}
+	}
+}
+
+// Healthcheck asks for the state of all teams and returns the answer.
+func (s *Server) Healthcheck(ctx context.Context) ([]rtm.Stat, error) {
+	s.mu.Lock()
+	n := len(s.answers)
+	s.mu.Unlock()
+	if !s.SendGlobal(`{"type":"healthcheck"}`) {
+		return nil, fmt.Errorf("rtmtest: there is no Global connection")
+	}
+	if err := s.Await(ctx, func() bool { return s.Answers() > n }); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answers[n], nil
+}
+
+// Answers is how often a healthcheck was answered.
+func (s *Server) Answers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.answers)
+}
+
+// Connected is how many teams have an open connection.
+func (s *Server) Connected() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, t := range s.teams {
+		if t.sock != nil && t.sock.open.Load() {
+			n++
+		}
+	}
+	return n
+}
+
+// AwaitConnected waits until exactly n teams have an open connection.
+func (s *Server) AwaitConnected(ctx context.Context, n int) error {
+	if err := s.Await(ctx, func() bool { return s.Connected() == n }); err != nil {
+		return fmt.Errorf("%d teams are connected, want %d: %w", s.Connected(), n, err)
+	}
+	return nil
+}
+
+// Globals is how many Global connections were asked for so far.
+func (s *Server) Globals() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.globals
+}
+
+// GlobalOpen tells whether there is a Global connection.
+func (s *Server) GlobalOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.global != nil && s.global.open.Load()
+}
+
+// Asks is how often the team's connection was asked for, Sockets how often it was opened with a good ticket, and
+// Replaced how often that happened while the one before was open.
+func (s *Server) Asks(id rtm.ID) int     { return s.team(id).asks }
+func (s *Server) Sockets(id rtm.ID) int  { return s.team(id).sockets }
+func (s *Server) Replaced(id rtm.ID) int { return s.team(id).replaced }
+
+// Sent is what a healthcheck should say of the team, by the server's own count.
+func (s *Server) Sent(id rtm.ID) rtm.Stat {
+	t := s.team(id)
+	return rtm.Stat{ID: id, Connected: t.sock != nil, MessageCount: t.sent, PropsCount: t.props}
+}
+
+func (s *Server) team(id rtm.ID) team {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.teams[id]; t != nil {
+		return *t
+	}
+	return team{}
+}
+
+// AskRate returns how many connections were asked for since a time, and the most within any window of the given length.
+func (s *Server) AskRate(since time.Time, window time.Duration) (total, most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := 0
+	for i, at := range s.asks {
+		if at.Before(since) {
+			first = i + 1
+			continue
+		}
+		for at.Sub(s.asks[first]) > window {
+			first++
+		}
+		total++
+		most = max(most, i-first+1)
+	}
+	return total, most
+}
