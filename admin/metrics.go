@@ -10,9 +10,6 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// serviceType labels what concerns clients of the master socket protocol.
-const serviceType = "service"
-
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("mastersocket_"+name, help, labels, nil)
 }
@@ -70,13 +67,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	gauge(descConnections, float64(s.Clients), serviceType)
 	gauge(descStrangers, float64(s.Strangers))
 	gauge(descGroups, float64(s.Groups))
-	for t, n := range s.Received {
-		count(descReceived, n, serviceType, t.String())
+	for i := range s.Types {
+		collectType(&s.Types[i], ch, count, gauge)
 	}
-	count(descDeliveries, s.Deliveries, serviceType)
 	for d, n := range s.Drops {
 		count(descDrops, n, d.String())
 	}
@@ -101,6 +96,22 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descQueue, float64(l.QueueBytes), loop)
 		gauge(descInbox, float64(l.InboxBytes), loop)
 		ch <- turns(&l, loop)
+	}
+}
+
+// collectType turns the counts of a service type into metrics.
+func collectType(t *hub.TypeStats, ch chan<- prometheus.Metric, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	gauge(descConnections, float64(t.Clients), t.Type)
+	for target, n := range t.Received {
+		count(descReceived, n, t.Type, target.String())
+	}
+	count(descDeliveries, t.Deliveries, t.Type)
+	for _, m := range t.Metrics {
+		kind := prometheus.GaugeValue
+		if m.Counter {
+			kind = prometheus.CounterValue
+		}
+		ch <- prometheus.MustNewConstMetric(desc(t.Type+"_"+m.Name, m.Help), kind, m.Value)
 	}
 }
 

@@ -22,6 +22,9 @@ type location struct {
 	slot uint32
 }
 
+// agentSlot stands for the loop's own agent, which is no connection. No table grows to it.
+const agentSlot = 1<<24 - 1
+
 // newClientID makes the id of a client at loc.
 func newClientID(loc location) uuid.UUID {
 	var id uuid.UUID

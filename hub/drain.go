@@ -13,6 +13,11 @@ const drainInterval = 20 * time.Millisecond
 
 // drainState is a shard's part of a drain.
 type drainState struct {
+	own, foreign drainList // clients of the hub's own protocol, and of service types
+}
+
+// drainList is how far the drain of a list of clients has come.
+type drainList struct {
 	total int // clients when it began
 	told  int
 }
@@ -55,12 +60,17 @@ func (d drainStep) Deliver(*transport.Loop) {
 	for len(sh.strangers) > 0 {
 		sh.strangers[0].disconnect(opcodes.ServerRestart)
 	}
-	clients := sh.hub.groups.everyone.local[sh.index]
-	if sh.drain.total == 0 {
-		sh.drain.total = len(clients.list)
+	sh.drain.own.step(sh.hub.groups.everyone.local[sh.index], d.part)
+	sh.drain.foreign.step(sh.hub.groups.foreign.local[sh.index], d.part)
+}
+
+// step disconnects those whose slot has come.
+func (d *drainList) step(clients *members, part float64) {
+	if d.total == 0 {
+		d.total = len(clients.list)
 	}
-	due := 1 + int(d.part*float64(sh.drain.total)) // the first goes at once
-	for ; len(clients.list) > 0 && (sh.drain.told < due || d.part >= 1); sh.drain.told++ {
+	due := 1 + int(part*float64(d.total)) // the first goes at once
+	for ; len(clients.list) > 0 && (d.told < due || part >= 1); d.told++ {
 		clients.list[0].disconnect(opcodes.ServerRestart)
 	}
 }

@@ -34,6 +34,7 @@ type Options struct {
 	// WithoutBroker lets clients identify while the broker is away. They reach the clients of this instance at once, and
 	// those of others when it is back. Otherwise they are told to try again later.
 	WithoutBroker bool
+	Services      []ServiceType // foreign protocols, less than 8
 	Log           *slog.Logger
 }
 
@@ -52,11 +53,16 @@ type Hub struct {
 	started  time.Time
 	draining atomic.Bool
 	random   *rand.Rand // of the broker's goroutine
+
+	reached      chan struct{} // the broker became available
+	synchronized chan struct{} // closed when the goroutine that tells the service types so has ended
+	stopSync     context.CancelFunc
 }
 
 // fixedMessages are the messages that are the same for everybody, built once.
 type fixedMessages struct {
 	ping, pong *transport.Buffer
+	frame      *transport.Buffer // a ping of WebSocket itself, for the clients of service types
 	disconnect [opcodes.NumReasons]*transport.Buffer
 }
 
@@ -68,7 +74,10 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	if o.Transport.Loops < 1 || o.Transport.Loops > MaxLoops {
 		return nil, fmt.Errorf("start hub: %d loops: want 1 to %d", o.Transport.Loops, MaxLoops)
 	}
-	h := &Hub{opts: o, log: o.Log, tokens: o.Tokens, broker: o.Broker, started: time.Now(), random: newRandom()}
+	h := &Hub{
+		opts: o, log: o.Log, tokens: o.Tokens, broker: o.Broker, started: time.Now(), random: newRandom(),
+		reached: make(chan struct{}, 1), synchronized: make(chan struct{}),
+	}
 	h.groups = newRegistry(h, o.Transport.Loops)
 	h.counters = make([]counters, o.Transport.Loops)
 	h.fixed = newFixedMessages()
@@ -83,17 +92,39 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 			hub: h, loop: l, index: i, count: c, random: newRandom(), losses: losses{c},
 		})
 	}
+	if err := h.attachServices(); err != nil {
+		server.Close()
+		return nil, fmt.Errorf("start hub: %w", err)
+	}
 	if err := h.joinCluster(ctx); err != nil {
 		server.Close()
 		return nil, fmt.Errorf("start hub: %w", err)
 	}
+	h.startSynchronizing()
 	return h, nil
+}
+
+// startSynchronizing starts the goroutine that tells service types when other instances can be reached. Close ends it.
+func (h *Hub) startSynchronizing() {
+	ctx, cancel := context.WithCancel(context.Background())
+	h.stopSync = cancel
+	if h.broker.State().Available {
+		h.othersReached()
+	}
+	go h.synchronize(ctx, h.synchronizers())
 }
 
 // joinCluster starts the broker under a node id of its own.
 func (h *Hub) joinCluster(ctx context.Context) error {
 	h.node = broker.Node{ID: newNodeID(), Name: h.opts.NodeName, Version: h.opts.Version, Started: h.started}
-	return h.broker.Start(ctx, h.node, remote{h})
+	for _, sh := range h.shards {
+		sh.agent = session{shard: sh, phase: phaseIdentified, id: newClientID(location{h.node.ID, sh.index, agentSlot})}
+	}
+	if err := h.broker.Start(ctx, h.node, remote{h}); err != nil {
+		return err
+	}
+	h.groups.subscribeObserved()
+	return nil
 }
 
 func newRandom() *rand.Rand {
@@ -107,13 +138,15 @@ func newFixedMessages() fixedMessages {
 		ping: transport.NewMessage([]byte(opcodes.PingMessage)),
 		pong: transport.NewMessage([]byte(opcodes.PongMessage)),
 	}
+	f.frame = transport.NewPing()
 	for _, r := range opcodes.Reasons() {
 		f.disconnect[r] = transport.NewMessage(opcodes.AppendDisconnect(nil, r))
 	}
 	return f
 }
 
-// ListenWebSocket serves the master socket protocol on the paths / and /socket of addr ("host:port").
+// ListenWebSocket serves addr ("host:port"): the master socket protocol on the paths / and /socket, and the service types
+// on theirs.
 func (h *Hub) ListenWebSocket(ctx context.Context, addr string) (net.Addr, error) {
 	e := endpoint{h}
 	return h.server.ListenWebSocket(ctx, addr, func(path []byte) transport.Endpoint {
@@ -121,7 +154,7 @@ func (h *Hub) ListenWebSocket(ctx context.Context, addr string) (net.Addr, error
 		case "/", "/socket":
 			return e
 		}
-		return nil
+		return h.serviceFor(path)
 	})
 }
 
@@ -153,6 +186,8 @@ func (h *Hub) Ready() error {
 // Close ends all connections without further words, leaves the cluster, and waits until everything has ended or ctx
 // does.
 func (h *Hub) Close(ctx context.Context) error {
+	h.stopSync()
+	<-h.synchronized
 	h.server.Close()
 	if err := h.broker.Close(ctx); err != nil {
 		return fmt.Errorf("close hub: %w", err)

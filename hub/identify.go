@@ -129,6 +129,24 @@ func (j *joining) finish() {
 	s.id = newClientID(location{h.node.ID, s.shard.index, s.conn.Slot()})
 	s.limit = newLimiter(s.grant)
 
+	if s.kind == 0 {
+		s.sendIdentified(now)
+	}
+	s.enterAll(j.groups)
+	if ctx := context.Background(); h.log.Enabled(ctx, slog.LevelDebug) {
+		h.log.LogAttrs(ctx, slog.LevelDebug, "client identified", slog.String("client", s.id.String()),
+			slog.String("token", s.tokenName()), slog.Any("groups", s.groupNames()))
+	}
+	if p := s.peer(); p != nil {
+		if p.identified = true; p.handler != nil { // else Open is not over
+			p.handler.Identified()
+		}
+	}
+}
+
+// sendIdentified answers the client's IDENTIFY.
+func (s *session) sendIdentified(now time.Time) {
+	h := s.shard.hub
 	b := transport.AllocBuffer(identifiedBytes + 6*len(h.node.Name))
 	b.Seal(opcodes.AppendIdentified(b.Room(), opcodes.Identified{
 		ID:              s.id,
@@ -140,32 +158,46 @@ func (j *joining) finish() {
 	}))
 	s.conn.Send(b)
 	b.Release()
+}
 
+// enterAll makes the session a member of the groups, and a client.
+func (s *session) enterAll(groups []*group) {
+	h := s.shard.hub
 	s.shard.removeStranger(s)
-	s.everyone = s.enter(h.groups.everyone)
-	s.first = s.enter(j.groups[0])
-	if len(j.groups) > 1 {
-		more := make([]place, 0, len(j.groups)-1)
+	if s.kind == 0 {
+		s.everyone = s.enter(h.groups.everyone)
+	} else {
+		s.everyone = s.enter(h.groups.foreign)
+	}
+	if len(groups) > 0 {
+		s.first = s.enter(groups[0])
+	}
+	if len(groups) > 1 {
+		more := make([]place, 0, len(groups)-1)
 		s.more = &more
-		for _, g := range j.groups[1:] {
+		for _, g := range groups[1:] {
 			more = append(more, s.enter(g))
 		}
 	}
 	s.phase = phaseIdentified
-	s.shard.count.clients.Add(1)
-	h.announce(h.groups.everyone)
-	for _, g := range j.groups {
+	s.shard.count.types[s.kind].clients.Add(1)
+	h.announce(s.everyone.group)
+	for _, g := range groups {
 		h.announce(g)
 	}
-	if ctx := context.Background(); h.log.Enabled(ctx, slog.LevelDebug) {
-		h.log.LogAttrs(ctx, slog.LevelDebug, "client identified", slog.String("client", s.id.String()),
-			slog.String("token", s.grant.Name), slog.String("group", j.groups[0].name))
+}
+
+// tokenName returns the name of the client's token, empty if it showed none.
+func (s *session) tokenName() string {
+	if s.grant == nil {
+		return ""
 	}
+	return s.grant.Name
 }
 
 // newLimiter returns the limit on the messages of one connection, or nil if the grant sets none.
 func newLimiter(g *auth.Grant) *rate.Limiter {
-	if g.Rate <= 0 {
+	if g == nil || g.Rate <= 0 {
 		return nil
 	}
 	return rate.NewLimiter(rate.Limit(g.Rate), max(g.Burst, 1))
@@ -178,14 +210,16 @@ const identifiedBytes = 256
 func (s *session) leaveAll() {
 	h := s.shard.hub
 	s.exit(s.everyone)
-	h.announce(h.groups.everyone)
-	s.leave(s.first)
+	h.announce(s.everyone.group)
+	if s.first.group != nil {
+		s.leave(s.first)
+	}
 	if s.more != nil {
 		for _, p := range *s.more {
 			s.leave(p)
 		}
 	}
-	s.shard.count.clients.Add(-1)
+	s.shard.count.types[s.kind].clients.Add(-1)
 }
 
 func (s *session) leave(p place) {
@@ -198,6 +232,9 @@ func (s *session) leave(p place) {
 // announce tells the other instances how many members a group has here. The lock keeps the last word for the last
 // change.
 func (h *Hub) announce(g *group) {
+	if g.private {
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	h.broker.SetMembers(g.name, g.total())

@@ -84,6 +84,8 @@ type query struct {
 	Name   string    `json:"name"`  // queryGroups: behind this name
 	ID     uuid.UUID `json:"id"`    // queryClient
 	Limit  int       `json:"limit"`
+
+	Payload []byte `json:"payload,omitempty"` // askServices: what the service type called Name is asked
 }
 
 const (
@@ -96,6 +98,7 @@ const (
 type answer struct {
 	Clients []Client `json:"clients,omitempty"`
 	Groups  []Group  `json:"groups,omitempty"`
+	Payload []byte   `json:"payload,omitempty"`
 }
 
 // position is a client's place in the order of lists: instance, loop, slot. It stays while the client is connected, so
@@ -211,6 +214,11 @@ func (h *Hub) ask(ctx context.Context, q query, each func(answer)) (missing []st
 		return nil, err
 	}
 	each(own)
+	return h.askOthers(ctx, q, func(_ string, a answer) { each(a) })
+}
+
+// askOthers collects what the other instances answer to q.
+func (h *Hub) askOthers(ctx context.Context, q query, each func(node string, a answer)) (missing []string, err error) {
 	encoded, err := json.Marshal(q)
 	if err != nil {
 		return nil, fmt.Errorf("encode query: %w", err)
@@ -222,7 +230,7 @@ func (h *Hub) ask(ctx context.Context, q query, each func(answer)) (missing []st
 	silent, err := h.broker.Gather(ctx, encoded, func(from broker.NodeID, b []byte) {
 		var a answer
 		if json.Unmarshal(b, &a) == nil {
-			each(a)
+			each(nodeName(names, from), a)
 			return
 		}
 		missing = append(missing, nodeName(names, from)) // it answered something that this release can't read

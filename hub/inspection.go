@@ -55,6 +55,8 @@ func (h *Hub) inspect(ctx context.Context, q query) (answer, error) {
 		return answer{Clients: clients}, err
 	case queryGroups:
 		return answer{Groups: h.groups.list(q.Name, q.Limit, h.node.Name)}, nil
+	case askServices:
+		return h.answerService(q), nil
 	}
 	return answer{}, nil
 }
@@ -62,7 +64,7 @@ func (h *Hub) inspect(ctx context.Context, q query) (answer, error) {
 // inspectClients lists clients loop by loop, which is their order.
 func (h *Hub) inspectClients(ctx context.Context, q query) (answer, error) {
 	var a answer
-	if q.Filter.Node != "" && q.Filter.Node != h.node.Name || q.Filter.Type != "" && q.Filter.Type != TypeService {
+	if q.Filter.Node != "" && q.Filter.Node != h.node.Name {
 		return a, nil
 	}
 	for _, sh := range h.shards {
@@ -138,6 +140,9 @@ func (sh *shard) scanClients(i *inspection, f *Filter, first uint32, limit int) 
 
 // matches reports whether the client is one that the filter lets through.
 func (s *session) matches(f *Filter) bool {
+	if f.Type != "" && s.shard.hub.typeName(s.kind) != f.Type {
+		return false
+	}
 	if f.Name != "" && (s.about == nil || s.about.name != f.Name) {
 		return false
 	}
@@ -145,6 +150,9 @@ func (s *session) matches(f *Filter) bool {
 }
 
 func (s *session) groupNames() []string {
+	if s.first.group == nil {
+		return []string{}
+	}
 	names := []string{s.first.group.name}
 	if s.more != nil {
 		for _, p := range *s.more {
@@ -157,7 +165,7 @@ func (s *session) groupNames() []string {
 // describe makes what operators see of the client.
 func (s *session) describe() Client {
 	c := Client{
-		ID: s.id, Node: s.shard.hub.node.Name, Type: TypeService, Groups: s.groupNames(), Token: s.grant.Name,
+		ID: s.id, Node: s.shard.hub.node.Name, Type: s.shard.hub.typeName(s.kind), Groups: s.groupNames(), Token: s.tokenName(),
 		ConnectedSince: time.Unix(int64(s.since), 0).UTC(), IdleMillis: s.conn.Idle().Milliseconds(),
 		QueueBytes: s.conn.QueueBytes(), MessagesIn: uint64(s.sent),
 	}

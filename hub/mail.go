@@ -78,7 +78,7 @@ func (m *mail) Deliver(*transport.Loop) {
 	sh := m.shard
 	switch m.kind {
 	case mailSpread:
-		sh.deliver(m.group.local[sh.index].list, nil, m.buf)
+		sh.deliver(m.group, nil, m.buf)
 	case mailDirect:
 		sh.directMail(m)
 	case mailAny:

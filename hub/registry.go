@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+
+	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // registry knows every group that has, or is about to have, a member on this instance.
@@ -16,6 +18,9 @@ type registry struct {
 	}
 	// everyone stands for all identified clients. It is not in the map and never goes away.
 	everyone *group
+	observed []*group // groups with observers; set before the hub starts
+	// foreign are the identified clients of service types. It is not in the map either.
+	foreign *group
 }
 
 // group is what the loops share of one group.
@@ -24,7 +29,8 @@ type group struct {
 	counts []atomic.Int32 // members on each loop; written by that loop
 	local  []*members     // the members themselves; each element belongs to its loop
 
-	users int // guarded by the registry's shard: members and those about to join
+	private bool // other instances are not told of its members
+	users   int  // guarded by the registry's shard: members and those about to join
 
 	mu      sync.Mutex
 	state   subscription
@@ -42,7 +48,8 @@ const (
 
 // members is a loop's share of a group.
 type members struct {
-	list []*session
+	list      []*session
+	observers []func(*opcodes.Envelope) // set before the hub starts, and never changed
 }
 
 func newRegistry(h *Hub, loops int) *registry {
@@ -51,6 +58,8 @@ func newRegistry(h *Hub, loops int) *registry {
 		r.shards[i].groups = make(map[string]*group)
 	}
 	r.everyone = newGroup("", loops)
+	r.foreign = newGroup("", loops)
+	r.foreign.private = true
 	r.everyone.state = subscribed // the broker subscribes to what concerns everybody at its start
 	return r
 }
@@ -141,6 +150,35 @@ func (g *group) await(j *joining) bool {
 	return true
 }
 
+// observe adds an observer of the group on a loop. It must be called before the hub starts.
+func (r *registry) observe(name string, loop int, f func(*opcodes.Envelope)) {
+	s := &r.shards[maphash.String(r.seed, name)%uint64(len(r.shards))]
+	g := s.groups[name]
+	if g == nil {
+		g = newGroup(name, len(r.everyone.counts))
+		g.users = 1 // it never goes away
+		s.groups[name] = g
+		r.observed = append(r.observed, g)
+	}
+	g.local[loop].observers = append(g.local[loop].observers, f)
+}
+
+// subscribeObserved makes the broker subscribe to the groups that have observers.
+func (r *registry) subscribeObserved() {
+	for _, g := range r.observed {
+		g.mu.Lock()
+		g.state = subscribing
+		g.mu.Unlock()
+		r.hub.broker.Subscribe(g.name, g.confirmed)
+	}
+}
+
+// reaches reports whether a message to the group concerns anybody on a loop, and how many members it has there.
+func (g *group) reaches(loop int) (members int, ok bool) {
+	members = int(g.counts[loop].Load())
+	return members, members > 0 || len(g.local[loop].observers) > 0
+}
+
 // total returns the number of members on this instance.
 func (g *group) total() int {
 	n := 0
@@ -150,13 +188,18 @@ func (g *group) total() int {
 	return n
 }
 
-// len returns the number of groups.
+// len returns the number of groups with members.
 func (r *registry) len() int {
 	n := 0
 	for i := range r.shards {
 		r.shards[i].RLock()
 		n += len(r.shards[i].groups)
 		r.shards[i].RUnlock()
+	}
+	for _, g := range r.observed {
+		if g.total() == 0 {
+			n--
+		}
 	}
 	return n
 }

@@ -37,7 +37,7 @@ func (r remote) Deliver(m *broker.Message) {
 
 func (r remote) spread(g *group, b *transport.Buffer) {
 	for i, sh := range r.hub.shards {
-		if g.counts[i].Load() > 0 {
+		if _, ok := g.reaches(i); ok {
 			sh.postWait(mailSpread, b, func(o *mail) { o.group = g })
 		}
 	}
@@ -97,6 +97,7 @@ func (r remote) Pressure(on bool) {
 func (r remote) StateChanged(s broker.State) {
 	if s.Available {
 		r.hub.log.Info("broker available")
+		r.hub.othersReached()
 		return
 	}
 	r.hub.log.Warn("broker unavailable: clients of other instances can't be reached until it is back", "error", s.Err)

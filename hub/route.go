@@ -13,21 +13,25 @@ import (
 
 // route sends an EVENT or REPLY to whom its intent names.
 func (s *session) route(e *opcodes.Envelope) {
-	sh := s.shard
 	if !s.grant.MaySend(e.Target, e.Identifier) {
 		s.forbid(e)
 		return
 	}
-	sh.count.received[e.Target].Add(1)
-	s.sent++
-
 	var id uuid.UUID
 	if e.ID == nil {
 		id = uuid.New()
 	}
 	b := transport.AllocBuffer(opcodes.DeliverySize(e))
 	b.Seal(opcodes.AppendDelivery(b.Room(), e, id, s.id))
-	f := s.wantFeedback(e, id)
+	s.dispatch(e, b, s.wantFeedback(e, id))
+	b.Release()
+}
+
+// dispatch sends the message in b the way that e names.
+func (s *session) dispatch(e *opcodes.Envelope, b *transport.Buffer, f *feedback) {
+	sh := s.shard
+	sh.count.types[s.kind].received[e.Target].Add(1)
+	s.sent++
 	switch e.Target {
 	case intent.Global:
 		sh.spread(s, sh.hub.groups.everyone, broker.KindGlobal, e, b, f)
@@ -38,7 +42,6 @@ func (s *session) route(e *opcodes.Envelope) {
 	case intent.Any:
 		sh.any(s, e.Identifier, 0, 0, b, f)
 	}
-	b.Release()
 }
 
 // spread delivers to every member of g, nil for a group without members here, and publishes to the other instances.
@@ -56,33 +59,52 @@ func (sh *shard) spread(s *session, g *group, kind broker.Kind, e *opcodes.Envel
 
 // spreadLocal delivers to the group's members on this instance and returns how many there are.
 func (sh *shard) spreadLocal(g *group, except *session, b *transport.Buffer) int {
-	n := sh.deliver(g.local[sh.index].list, except, b)
+	n := sh.deliver(g, except, b)
 	for i, other := range sh.hub.shards {
-		if members := int(g.counts[i].Load()); i != sh.index && members > 0 {
+		if members, ok := g.reaches(i); ok && i != sh.index {
 			other.post(mailSpread, b, func(m *mail) { m.group = g })
-			n += members
+			n += max(members, 1)
 		}
 	}
 	return n
 }
 
-// deliver queues the message for each of the sessions but one, and returns how many that were.
-func (sh *shard) deliver(to []*session, except *session, b *transport.Buffer) int {
-	n, refused := 0, 0
-	for _, s := range to {
+// deliver queues the message for each of the group's members here but one, and returns how many receivers that were.
+func (sh *shard) deliver(g *group, except *session, b *transport.Buffer) int {
+	n, refused, foreign := 0, 0, 0
+	sh.beginDelivery()
+	for _, s := range g.local[sh.index].list {
 		if s == except {
 			continue
 		}
 		n++
-		if !s.conn.Send(b) {
+		switch {
+		case s.kind != 0:
+			foreign++
+			sh.deliverForeign(s, b)
+		case !s.conn.Send(b):
 			refused++
 		}
 	}
-	sh.count.deliveries.Add(uint64(n - refused))
+	observers := sh.observed(g, b)
+	sh.endDelivery()
+	sh.count.types[0].deliveries.Add(uint64(n - foreign - refused))
 	if refused > 0 {
 		sh.count.drops[DropClosing].Add(uint64(refused))
 	}
-	return n
+	return n + observers
+}
+
+// deliverForeign hands the message to a client of a service type, and counts what became of it.
+func (sh *shard) deliverForeign(s *session, b *transport.Buffer) Outcome {
+	o := sh.hand(s, b)
+	switch o {
+	case Taken:
+		sh.count.types[s.kind].deliveries.Add(1)
+	case Refused:
+		sh.count.drop(DropClosing)
+	}
+	return o
 }
 
 // direct delivers to the client of that id, wherever it is.
@@ -104,12 +126,21 @@ func (sh *shard) direct(s *session, to uuid.UUID, b *transport.Buffer, f *feedba
 	}
 }
 
-// give queues the message for one session. It returns false if the session is being disconnected.
+// give queues the message for one session. It returns false if the session is being disconnected, or can't use it.
 func (sh *shard) give(s *session, b *transport.Buffer) bool {
+	if s.kind != 0 {
+		sh.beginDelivery()
+		o := sh.hand(s, b)
+		if o == Taken {
+			sh.count.types[s.kind].deliveries.Add(1)
+		}
+		sh.endDelivery()
+		return o == Taken
+	}
 	if !s.conn.Send(b) {
 		return false
 	}
-	sh.count.deliveries.Add(1)
+	sh.count.types[0].deliveries.Add(1)
 	return true
 }
 
@@ -217,6 +248,9 @@ func (sh *shard) deliverAny(g *group, b *transport.Buffer) bool {
 		if sh.give(list[(first+i)%len(list)], b) {
 			return true
 		}
+		if list = g.local[sh.index].list; len(list) == 0 { // a service type may have ended connections meanwhile
+			return false
+		}
 	}
 	return false
 }
@@ -224,14 +258,18 @@ func (sh *shard) deliverAny(g *group, b *transport.Buffer) bool {
 // drawAgain handles an ANY that came back to its sender's loop because the client drawn had left. It may be drawn again
 // only if nothing that the sender sent later could have reached the next receiver before it.
 func (sh *shard) drawAgain(m *mail) {
-	s := sh.client(&m.sender)
-	if s == nil || uint64(s.sent) != m.seq || m.draws >= maxDraws {
+	s := sh.senderOf(&m.sender)
+	if s == nil || !s.unordered() && uint64(s.sent) != m.seq || m.draws >= maxDraws {
 		sh.count.drop(DropReceiverGone)
 		m.feedback.refuse(opcodes.CodeReceiverGone)
 		return
 	}
 	sh.any(s, m.name, m.draws+1, m.origin, m.buf, m.feedback)
 }
+
+// unordered reports whether an ANY of the client may be drawn again though it sent more since: the order of messages is
+// promised to clients of the hub's own protocol, those of service types rather want each to arrive.
+func (s *session) unordered() bool { return s.kind != 0 }
 
 // The number of draws travels in the upper half of a message's flags.
 func drawFlags(draws uint8) broker.Flags { return broker.Flags(draws << 4) }

@@ -23,7 +23,7 @@ const (
 	phaseOver                    // disconnected
 )
 
-// session is a client of the master socket protocol. It belongs to its shard's loop. There is one for every
+// session is a client, of the master socket protocol or of a service type. It belongs to its shard's loop. There is one for every
 // connection, so that its size counts.
 type session struct {
 	shard *shard
@@ -37,6 +37,7 @@ type session struct {
 	first    place    // in its group
 	more     *[]place // in its further groups; nil for none
 
+	kind     uint8  // of the service types; 0 for the hub's own protocol
 	sent     uint32 // EVENTs and REPLYs so far; wraps
 	pingedAt uint32 // loop clock at the last PING
 	since    uint32 // Unix time of IDENTIFY
@@ -46,10 +47,11 @@ type session struct {
 	pinged   bool // a PING is out and nothing arrived since
 }
 
-// about is what operators see of a client.
+// about is what operators see of a client, and what a service type knows of its own.
 type about struct {
 	name, version string
 	meta          map[string]string
+	peer          *Peer // nil for a client of the hub's own protocol
 }
 
 // endpoint opens sessions of the master socket protocol.
@@ -70,9 +72,13 @@ func (e endpoint) Open(c *transport.Conn, _ *transport.Request) (transport.Sessi
 }
 
 // Message implements transport.Session.
-func (s *session) Message(_ *transport.Conn, binary bool, p []byte) {
+func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	if s.limit != nil && !s.limit.Allow() {
 		s.disconnect(opcodes.RateLimited)
+		return
+	}
+	if p := s.peer(); p != nil {
+		p.handler.Receive(binary, b)
 		return
 	}
 	e := &s.shard.scan
@@ -80,7 +86,7 @@ func (s *session) Message(_ *transport.Conn, binary bool, p []byte) {
 		s.disconnect(opcodes.InvalidPayload)
 		return
 	}
-	if err := e.Scan(p); err != nil {
+	if err := e.Scan(b); err != nil {
 		s.disconnect(reasonOf(err))
 		return
 	}
@@ -134,6 +140,9 @@ func (s *session) Sweep(c *transport.Conn) {
 	case phaseIdentified:
 		s.checkSilence(c.Idle(), h.opts.PingInterval)
 	}
+	if p := s.peer(); p != nil && s.phase != phaseOver {
+		p.handler.Sweep()
+	}
 }
 
 // checkSilence asks a silent client whether it is there, and gives it as long again to say so.
@@ -144,12 +153,21 @@ func (s *session) checkSilence(idle, interval time.Duration) {
 		s.pinged = false
 	case !s.pinged:
 		s.pinged, s.pingedAt = true, loop.Clock()
-		s.conn.Send(s.shard.hub.fixed.ping)
+		s.ping()
 	case idle < loop.Since(s.pingedAt): // it spoke since the PING
 		s.pinged = false
 	case loop.Since(s.pingedAt) >= interval:
 		s.disconnect(opcodes.PingTimeout)
 	}
+}
+
+// ping asks the client whether it is there: with a PING, or, where that is unknown, with one of RFC 6455 section 5.5.2.
+func (s *session) ping() {
+	if s.kind == 0 {
+		s.conn.Send(s.shard.hub.fixed.ping)
+		return
+	}
+	s.conn.Send(s.shard.hub.fixed.frame)
 }
 
 // Closed implements transport.Session.
@@ -164,9 +182,8 @@ func (s *session) disconnect(r opcodes.Reason) {
 	if s.phase == phaseOver {
 		return
 	}
+	last := s.farewell(r)
 	s.over(r)
-	last := s.shard.hub.fixed.disconnect[r]
-	last.Retain()
 	code := ws.StatusCode(r.CloseCode())
 	if r == opcodes.SlowConsumer {
 		s.conn.Abort(code, r.String(), last)
@@ -186,6 +203,9 @@ func (s *session) over(r opcodes.Reason) {
 		s.leaveAll()
 	}
 	s.phase = phaseOver
+	if p := s.peer(); p != nil && p.handler != nil {
+		p.handler.Closed()
+	}
 	s.shard.count.reasons[r].Add(1)
 	s.logEnd(r)
 }

@@ -17,8 +17,17 @@ type shard struct {
 	scan   opcodes.Envelope // of the message that is being handled
 	random *rand.Rand
 
+	agent    session           // sends what no client sends
+	services []LoopService     // the service types' shares of the loop
+	composed opcodes.Envelope  // where a message made here goes
 	outgoing broker.Message    // the message that is being published
 	losses   broker.Completion // counts what could not be published
+
+	// The message that is being delivered to service types, and what they asked for meanwhile.
+	delivering bool
+	parsed     *transport.Buffer // what delivered was read from; nil for nothing
+	delivered  opcodes.Envelope
+	deferred   []func()
 
 	strangers []*session // not identified
 	drain     drainState

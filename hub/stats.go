@@ -36,24 +36,29 @@ const numTargets = int(intent.Any) + 1
 
 // counters are written by one loop each, so that counting never makes a cache line travel between cores.
 type counters struct {
+	types     [maxTypes]typeCounters
+	drops     [NumDrops]atomic.Uint64
+	reasons   [opcodes.NumReasons]atomic.Uint64
+	strangers atomic.Int64 // not identified yet
+	_         [64]byte
+}
+
+// typeCounters are what is counted for each service type.
+type typeCounters struct {
+	clients    atomic.Int64              // identified
 	received   [numTargets]atomic.Uint64 // EVENT and REPLY accepted, by target
 	deliveries atomic.Uint64
-	drops      [NumDrops]atomic.Uint64
-	reasons    [opcodes.NumReasons]atomic.Uint64
-	clients    atomic.Int64 // identified
-	strangers  atomic.Int64 // not identified yet
-	_          [64]byte
 }
 
 func (c *counters) drop(d Drop) { c.drops[d].Add(1) }
 
 // Stats are the hub's counts since it started.
 type Stats struct {
-	Clients     int // identified
+	Clients     int // identified, of all types
 	Strangers   int // connected, not identified
 	Groups      int // with a member on this instance
-	Received    map[intent.Target]uint64
-	Deliveries  uint64
+	Types       []TypeStats
+	Deliveries  uint64 // of all types
 	Drops       map[Drop]uint64
 	Disconnects map[opcodes.Reason]uint64
 	Transport   transport.Stats
@@ -63,11 +68,19 @@ type Stats struct {
 	Started     time.Time
 }
 
+// TypeStats are the counts of one service type.
+type TypeStats struct {
+	Type       string
+	Clients    int // identified
+	Received   map[intent.Target]uint64
+	Deliveries uint64
+	Metrics    []Metric // the type's own
+}
+
 // Stats returns the counts. Any goroutine may call it.
 func (h *Hub) Stats() Stats {
 	s := Stats{
 		Groups:      h.groups.len(),
-		Received:    make(map[intent.Target]uint64),
 		Drops:       make(map[Drop]uint64),
 		Disconnects: make(map[opcodes.Reason]uint64),
 		Transport:   h.server.Stats(),
@@ -80,12 +93,7 @@ func (h *Hub) Stats() Stats {
 	}
 	for i := range h.counters {
 		c := &h.counters[i]
-		s.Clients += int(c.clients.Load())
 		s.Strangers += int(c.strangers.Load())
-		s.Deliveries += c.deliveries.Load()
-		for t := intent.Global; int(t) < numTargets; t++ {
-			s.Received[t] += c.received[t].Load()
-		}
 		for d := range Drop(NumDrops) {
 			s.Drops[d] += c.drops[d].Load()
 		}
@@ -93,5 +101,30 @@ func (h *Hub) Stats() Stats {
 			s.Disconnects[r] += c.reasons[r].Load()
 		}
 	}
+	for kind := range len(h.opts.Services) + 1 {
+		t := h.typeStats(uint8(kind))
+		s.Types = append(s.Types, t)
+		s.Clients += t.Clients
+		s.Deliveries += t.Deliveries
+	}
 	return s
+}
+
+// typeStats returns the counts of one kind of client.
+func (h *Hub) typeStats(kind uint8) TypeStats {
+	t := TypeStats{Type: h.typeName(kind), Received: make(map[intent.Target]uint64)}
+	for i := range h.counters {
+		c := &h.counters[i].types[kind]
+		t.Clients += int(c.clients.Load())
+		t.Deliveries += c.deliveries.Load()
+		for target := intent.Global; int(target) < numTargets; target++ {
+			t.Received[target] += c.received[target].Load()
+		}
+	}
+	if kind > 0 {
+		if m, ok := h.opts.Services[kind-1].(Meter); ok {
+			t.Metrics = m.Metrics()
+		}
+	}
+	return t
 }

@@ -44,6 +44,9 @@ func (r *review) Size() int { return 0 }
 
 // review gives the client the rights that its token has now.
 func (s *session) review() {
+	if s.grant == nil {
+		return // it showed no token
+	}
 	grant, ok := s.shard.hub.tokens.Current(s.grant)
 	switch {
 	case ok && grant == s.grant:
@@ -51,7 +54,7 @@ func (s *session) review() {
 	case s.phase == phaseJoining: // let it ask again, with the new rights
 		s.disconnect(opcodes.TryAgainLater)
 		return
-	case !ok || !mayJoinAll(grant, s.groupNames()):
+	case !ok || s.kind == 0 && !mayJoinAll(grant, s.groupNames()):
 		s.disconnect(opcodes.Unauthorized)
 		return
 	}

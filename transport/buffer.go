@@ -124,6 +124,10 @@ func NewMessage(payload []byte) *Buffer {
 	return b
 }
 
+// NewPing returns a WebSocket's own ping (RFC 6455 section 5.5.2), which every client answers by itself. It must not be
+// sent to a connection that is plain TCP.
+func NewPing() *Buffer { return newControl(ws.OpPing, nil) }
+
 // newControl returns a control frame with a copy of payload, at most 125 bytes (RFC 6455 section 5.5).
 func newControl(op ws.OpCode, payload []byte) *Buffer {
 	b := AllocBuffer(len(payload))

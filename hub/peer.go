@@ -1,0 +1,195 @@
+package hub
+
+import (
+	"slices"
+
+	"github.com/gobwas/ws"
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// Peer is a connection of a service type. It belongs to its loop: its methods may be called on the loop's goroutine
+// only. After PeerHandler.Closed they do nothing.
+type Peer struct {
+	session    *session
+	handler    PeerHandler
+	identified bool
+}
+
+// Identity is as what a Peer takes part in the hub.
+type Identity struct {
+	Grant   *auth.Grant // of the token that it showed; nil for none. Its rate limit applies
+	Groups  []string    // to be a member of; reserved names are allowed. The service type has checked that it may
+	Name    string      // shown to operators, as are the next two
+	Version string
+	Meta    map[string]string
+}
+
+// ID returns the client's id; it has none before it is identified.
+func (p *Peer) ID() uuid.UUID { return p.session.id }
+
+// Open reports whether the client has not been disconnected.
+func (p *Peer) Open() bool { return p.session.phase != phaseOver }
+
+// Identify makes the connection a client of the hub, once. PeerHandler.Identified follows, perhaps before Identify
+// returns; what the client sends meanwhile waits. If the broker can't subscribe to the groups the client is disconnected
+// as TRY_AGAIN_LATER.
+func (p *Peer) Identify(i Identity) {
+	s := p.session
+	if s.phase != phaseStranger {
+		return
+	}
+	s.grant = i.Grant
+	s.about.name, s.about.version, s.about.meta = i.Name, i.Version, i.Meta
+	s.join(i.Groups)
+}
+
+// Send queues a message of the client's own protocol that is no delivery, taking a reference of its own. It reports
+// whether it was queued.
+func (p *Peer) Send(b *transport.Buffer) bool { return p.Open() && p.session.conn.Send(b) }
+
+// Deliver is Send for what PeerHandler.Deliver makes of a message, and says what that is to return.
+func (p *Peer) Deliver(b *transport.Buffer) Outcome {
+	if !p.Send(b) {
+		return Refused
+	}
+	return Taken
+}
+
+// Publish routes a message that the client sends. It must be identified.
+func (p *Peer) Publish(m *opcodes.Message) {
+	if p.session.phase == phaseIdentified {
+		p.session.publish(m)
+	}
+}
+
+// Disconnect ends the connection for one of the hub's reasons, with the handler's farewell before the close frame.
+func (p *Peer) Disconnect(r opcodes.Reason) {
+	sh := p.session.shard
+	sh.afterDelivery(func() { p.session.disconnect(r) })
+}
+
+// Close ends the connection with a close code and reason of the client's own protocol, and last before them (nil for
+// none), whose reference it takes over.
+func (p *Peer) Close(code uint16, reason string, last *transport.Buffer) {
+	s := p.session
+	s.shard.afterDelivery(func() {
+		if s.phase == phaseOver {
+			if last != nil {
+				last.Release()
+			}
+			return
+		}
+		s.over(opcodes.NoReason)
+		s.conn.Close(ws.StatusCode(code), reason, last)
+	})
+}
+
+// peer returns the session's Peer, nil for a client of the hub's own protocol.
+func (s *session) peer() *Peer {
+	if s.kind == 0 || s.about == nil {
+		return nil
+	}
+	return s.about.peer
+}
+
+// farewell returns the last message for a client that is disconnected for that reason. The caller owns a reference.
+func (s *session) farewell(r opcodes.Reason) *transport.Buffer {
+	if p := s.peer(); p != nil {
+		if p.handler == nil {
+			return nil
+		}
+		return p.handler.Farewell(r)
+	}
+	b := s.shard.hub.fixed.disconnect[r]
+	b.Retain()
+	return b
+}
+
+// publish routes a message that was made here on behalf of a client, or of the loop's agent.
+func (s *session) publish(m *opcodes.Message) {
+	sh := s.shard
+	if sh.delivering {
+		kept := *m
+		kept.Data, kept.Group = slices.Clone(m.Data), slices.Clone(m.Group)
+		sh.afterDelivery(func() {
+			if s.phase == phaseIdentified {
+				s.publish(&kept)
+			}
+		})
+		return
+	}
+	b := transport.AllocBuffer(opcodes.MessageSize(m))
+	b.Seal(opcodes.AppendMessage(b.Room(), m, s.id))
+	sh.composed.Target, sh.composed.Identifier, sh.composed.Receiver = m.Target, m.Group, m.Receiver
+	s.dispatch(&sh.composed, b, nil)
+	b.Release()
+}
+
+// afterDelivery runs f now, or, while a message is being delivered, behind that: the list of its receivers must not
+// change meanwhile.
+func (sh *shard) afterDelivery(f func()) {
+	if sh.delivering {
+		sh.deferred = append(sh.deferred, f)
+		return
+	}
+	f()
+}
+
+// beginDelivery and endDelivery enclose the delivery of one message to service types.
+func (sh *shard) beginDelivery() {
+	sh.delivering = true
+	sh.parsed = nil
+}
+
+func (sh *shard) endDelivery() {
+	sh.delivering = false
+	sh.parsed = nil
+	for len(sh.deferred) > 0 {
+		f := sh.deferred[0]
+		sh.deferred = slices.Delete(sh.deferred, 0, 1)
+		f()
+	}
+}
+
+// parse returns the message that is being delivered, taken apart once for all its receivers here; nil if it can't be:
+// an instance of another release may have sent what this one doesn't understand.
+func (sh *shard) parse(b *transport.Buffer) *opcodes.Envelope {
+	if sh.parsed != b {
+		if sh.delivered.ScanDelivery(b.Payload()) != nil {
+			return nil
+		}
+		sh.parsed = b
+	}
+	return &sh.delivered
+}
+
+// hand gives the message to a Peer's handler.
+func (sh *shard) hand(s *session, b *transport.Buffer) Outcome {
+	p := s.about.peer
+	if p.handler == nil { // it sent something to itself before it was opened
+		return Ignored
+	}
+	m := sh.parse(b)
+	if m == nil {
+		return Ignored
+	}
+	return p.handler.Deliver(m)
+}
+
+// observed gives the message to the group's observers on this loop and returns how many there are.
+func (sh *shard) observed(g *group, b *transport.Buffer) int {
+	observers := g.local[sh.index].observers
+	if len(observers) == 0 {
+		return 0
+	}
+	if m := sh.parse(b); m != nil {
+		for _, f := range observers {
+			f(m)
+		}
+	}
+	return len(observers)
+}
