@@ -1,0 +1,84 @@
+//go:build linux
+
+package load
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// clientsPerAddress bounds the clients of one source address, far below the number of ports that one has.
+const clientsPerAddress = 8000
+
+// Connect adds n clients with a role and returns once all of them are ready. At most parallel are on their way at the
+// same time.
+func (l *Loop) Connect(n, parallel int, role Role, timeout time.Duration) error {
+	var (
+		target  = len(l.clients) + n
+		waiting = make(map[*Client]struct{}, parallel)
+		ready   = len(l.clients)
+		failure error
+	)
+	done := func() bool {
+		for c := range waiting {
+			if c.Ready {
+				delete(waiting, c)
+				ready++
+			}
+		}
+		for failure == nil && len(waiting) < parallel && len(l.clients) < target {
+			var c *Client
+			if c, failure = l.dial(role); failure == nil {
+				waiting[c] = struct{}{}
+			}
+		}
+		return failure != nil || ready == target
+	}
+	err := errors.Join(l.run(time.Now().Add(timeout), done), failure)
+	if err != nil {
+		return fmt.Errorf("connecting %d clients, of which %d are ready: %w", target, ready, err)
+	}
+	return nil
+}
+
+// dial starts a connection. The request is written once it is there, by the first EPOLLOUT.
+func (l *Loop) dial(role Role) (*Client, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening a socket: %w", err)
+	}
+	c := &Client{Index: len(l.clients), Role: role, fd: fd}
+	c.out = append(c.out, l.dialect.Request(c)...)
+	for len(l.byFD) <= fd {
+		l.byFD = append(l.byFD, nil)
+	}
+	l.byFD[fd] = c
+	l.clients = append(l.clients, c)
+
+	if err := l.bind(c); err != nil {
+		return nil, err
+	}
+	to := &unix.SockaddrInet4{Port: int(l.server.Port()), Addr: l.server.Addr().As4()}
+	if err := unix.Connect(fd, to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		return nil, fmt.Errorf("connecting to %s: %w", l.server, err)
+	}
+	return c, l.watch(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
+}
+
+// bind spreads the clients over loopback addresses, for one has no more than some 28,000 ports.
+func (l *Loop) bind(c *Client) error {
+	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return fmt.Errorf("setting TCP_NODELAY: %w", err)
+	}
+	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
+		return fmt.Errorf("setting IP_BIND_ADDRESS_NO_PORT: %w", err)
+	}
+	from := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + c.Index/clientsPerAddress)}}
+	if err := unix.Bind(c.fd, from); err != nil {
+		return fmt.Errorf("binding to a loopback address: %w", err)
+	}
+	return nil
+}

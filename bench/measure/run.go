@@ -1,0 +1,118 @@
+//go:build linux
+
+package measure
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/mastersocket/mastersocket/bench/load"
+	"github.com/mastersocket/mastersocket/bench/servers"
+)
+
+// A Run is one measure of one server in one round.
+type Run struct {
+	Server  string             `json:"server"`
+	Measure string             `json:"measure"`
+	Round   int                `json:"round"`
+	Values  map[string]float64 `json:"values,omitempty"` // by metric
+	Error   string             `json:"error,omitempty"`  // why there are none
+}
+
+// A Plan says what is measured.
+type Plan struct {
+	Servers  []servers.Adapter
+	Measures []string
+	Rounds   int
+	Times    Times
+	Progress io.Writer
+}
+
+const (
+	connectTimeout = 60 * time.Second
+	// parallel is how many connections are on their way at the same time.
+	parallel = 64
+	// warmClients are connected before memory is looked at for the first time, so that what a server allocates once
+	// does not count as its clients'.
+	warmClients = 100
+)
+
+// Execute runs the plan. The servers take turns within each round, and another one begins each round. It stops early
+// when ctx ends.
+func (p Plan) Execute(ctx context.Context) []Run {
+	var runs []Run
+	for round := range p.Rounds {
+		for _, s := range scenarios {
+			for i := range p.Servers {
+				if ctx.Err() != nil {
+					return runs
+				}
+				a := p.Servers[(i+round)%len(p.Servers)]
+				if wanted := p.wanted(s, a); len(wanted) > 0 {
+					fmt.Fprintf(p.Progress, "round %d of %d, %s: %s\n", round+1, p.Rounds, s.name, a.Name())
+					runs = append(runs, p.scenario(s, a, wanted, round)...)
+				}
+			}
+		}
+	}
+	return runs
+}
+
+func (p Plan) wanted(s scenario, a servers.Adapter) []string {
+	var wanted []string
+	for _, m := range s.measures {
+		limited, ok := a.(servers.Limited)
+		if slices.Contains(p.Measures, m) && (!ok || limited.Covers(m)) {
+			wanted = append(wanted, m)
+		}
+	}
+	return wanted
+}
+
+// scenario takes the measures of one scenario. After one that failed, what follows gets a new server.
+func (p Plan) scenario(s scenario, a servers.Adapter, wanted []string, round int) []Run {
+	var runs []Run
+	for len(runs) < len(wanted) {
+		runs = append(runs, p.attempt(s, a, wanted[len(runs):], round)...)
+	}
+	for _, r := range runs {
+		if r.Error != "" {
+			fmt.Fprintf(p.Progress, "FAILED: %s, %s: %s\n", r.Server, r.Measure, r.Error)
+		}
+	}
+	return runs
+}
+
+// attempt starts a server and takes measures until one fails. It returns one Run at least.
+func (p Plan) attempt(s scenario, a servers.Adapter, wanted []string, round int) []Run {
+	failed := func(m string, err error) Run {
+		return Run{Server: a.Name(), Measure: m, Round: round, Error: err.Error()}
+	}
+	process, err := servers.Start(a)
+	if err != nil {
+		return []Run{failed(wanted[0], err)}
+	}
+	defer process.Stop()
+	loop, err := load.New(process.Site.Listen, a.Dialect())
+	if err != nil {
+		return []Run{failed(wanted[0], err)}
+	}
+	defer loop.Close()
+
+	b := &bench{times: p.Times, adapter: a, process: process, loop: loop, values: map[string]map[string]float64{}}
+	if err := b.connect(s); err != nil {
+		return []Run{failed(wanted[0], fmt.Errorf("%w\n%s", err, process.Output()))}
+	}
+	var runs []Run
+	for _, m := range wanted {
+		values, err := b.measure(m)
+		if err != nil {
+			return append(runs, failed(m, err))
+		}
+		runs = append(runs, Run{Server: a.Name(), Measure: m, Round: round, Values: values})
+	}
+	return runs
+}

@@ -1,0 +1,69 @@
+//go:build linux
+
+package report
+
+import (
+	"fmt"
+
+	"github.com/mastersocket/mastersocket/bench/measure"
+)
+
+// A Column of the table is one metric of one measure, or several of them with a slash between.
+type Column struct {
+	Title   string
+	Measure string
+	Metrics []string
+	// Format writes one value.
+	Format func(float64) string
+}
+
+// Columns are those of the table of all servers.
+var Columns = []Column{
+	{"idle B/client", measure.Idle, []string{measure.Bytes}, whole},
+	{"setup conn/s", measure.Setup, []string{measure.PerSecond}, thousands},
+	{"setup µs", measure.Setup, []string{measure.CPU}, whole},
+	{"1k, 20/s: µs", measure.Fanout1k, []string{measure.CPU}, tenths},
+	{"10k, 5/s: µs", measure.Fanout10k, []string{measure.CPU}, tenths},
+	{"1k sat. 1", measure.Saturated1k1, []string{measure.PerSecond}, thousands},
+	{"1k sat. 8", measure.Saturated1k8, []string{measure.PerSecond}, thousands},
+	{"1k sat. 64", measure.Saturated1k64, []string{measure.PerSecond}, thousands},
+	{"10k sat. 8", measure.Saturated10k8, []string{measure.PerSecond}, thousands},
+	{"DIRECT/s", measure.Direct, []string{measure.PerSecond}, thousands},
+	{"DIRECT µs", measure.Direct, []string{measure.CPU}, tenths},
+	{"p50/p99/p99.9 ms at half", measure.LatencyHalf, latencies, precise},
+	{"… at 50/s", measure.LatencyFixed, latencies, precise},
+}
+
+var latencies = []string{measure.P50, measure.P99, measure.P999}
+
+func whole(v float64) string     { return fmt.Sprintf("%.0f", v) }
+func tenths(v float64) string    { return fmt.Sprintf("%.1f", v) }
+func precise(v float64) string   { return fmt.Sprintf("%.3g", v) }
+func thousands(v float64) string { return fmt.Sprintf("%.*fk", digits(v), v/1000) }
+
+// digits returns how many digits behind the point a number of thousands needs.
+func digits(v float64) int {
+	if v < 100_000 {
+		return 1
+	}
+	return 0
+}
+
+// text returns a server's entry in the column.
+func (c Column) text(s Summary, server string) string {
+	if s.Failed(server, c.Measure) {
+		return "failed"
+	}
+	all := ""
+	for i, metric := range c.Metrics {
+		cell, ok := s.Get(server, c.Measure, metric)
+		if !ok {
+			return "–"
+		}
+		if i > 0 {
+			all += "/"
+		}
+		all += c.Format(cell.Median)
+	}
+	return all
+}
