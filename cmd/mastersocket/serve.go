@@ -196,6 +196,10 @@ func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options
 	if err != nil {
 		return hub.Options{}, usageError{err}
 	}
+	services, err := c.services()
+	if err != nil {
+		return hub.Options{}, err
+	}
 	loops := c.Loops
 	if loops == 0 {
 		loops = min(runtime.GOMAXPROCS(0), hub.MaxLoops)
@@ -219,6 +223,7 @@ func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options
 		Tokens:          tokens,
 		Broker:          b,
 		WithoutBroker:   c.ReadyWithoutBroker,
+		Services:        services,
 		Log:             log,
 	}, nil
 }

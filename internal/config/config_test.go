@@ -68,6 +68,7 @@ var settings = map[string]struct {
 	"listen":               {[3]string{"a:1", "b:2", "c:3"}, func(s *Serve) any { return s.Listen }, [3]any{Address("a:1"), Address("b:2"), Address("c:3")}},
 	"tcp-listen":           {[3]string{"a:1", "b:2", "c:3"}, func(s *Serve) any { return s.TCPListen }, [3]any{Address("a:1"), Address("b:2"), Address("c:3")}},
 	"admin-listen":         {[3]string{"a:1", "off", "c:3"}, func(s *Serve) any { return s.AdminListen }, [3]any{Address("a:1"), Address(""), Address("c:3")}},
+	"enable":               {[3]string{"team", "echo", "echo,team"}, func(s *Serve) any { return strings.Join(s.Enable, " ") }, [3]any{"team", "echo", "echo team"}},
 	"allowed-origins":      {[3]string{"'*'", "https://a.b,http://c.d:80", "https://*.e.f"}, func(s *Serve) any { return strings.Join(s.AllowedOrigins, " ") }, [3]any{"*", "https://a.b http://c.d:80", "https://*.e.f"}},
 	"token":                {[3]string{"aa", "bb", "cc"}, func(s *Serve) any { return s.Token.Reveal() }, [3]any{"aa", "bb", "cc"}},
 	"token-file":           {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.TokenFile }, [3]any{"/a", "/b", "/c"}},

@@ -22,6 +22,8 @@ type Serve struct {
 	Listen      Address `group:"Listeners" default:":42069" help:"Address for WebSocket clients (host:port; without a host: every interface)."`
 	TCPListen   Address `name:"tcp-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for clients that speak the same JSON over plain TCP. Without it there is none."`
 	AdminListen Address `group:"Listeners" default:"127.0.0.1:42070" help:"Address for health checks, metrics and the admin API; off for none."`
+	// Enable names service types; see ServiceTypes.
+	Enable []string `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, team."`
 	// AllowedOrigins are the origins, beside the hub's own host, whose pages may connect.
 	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, or * for all. Clients that are no browser need none."`
 
@@ -50,6 +52,9 @@ type Serve struct {
 
 	sources
 }
+
+// ServiceTypes are the foreign protocols that can be enabled.
+func ServiceTypes() []string { return []string{"echo", "team"} }
 
 // Level is LogLevel for slog; [slog.LevelInfo] where it is not one of the four.
 func (s *Serve) Level() slog.Level {

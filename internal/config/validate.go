@@ -40,6 +40,7 @@ func (s *Serve) Validate() error {
 	v := validation{s: s, problems: slices.Clone(s.problems)}
 	v.listeners()
 	v.origins()
+	v.serviceTypes()
 	v.tokens()
 	v.cluster()
 	v.limits()
@@ -50,6 +51,20 @@ func (s *Serve) Validate() error {
 type validation struct {
 	problems
 	s *Serve
+}
+
+// serviceTypes checks the names of service types.
+func (v *validation) serviceTypes() {
+	seen := make(map[string]bool)
+	for _, name := range v.s.Enable {
+		switch {
+		case !slices.Contains(ServiceTypes(), name):
+			v.addf("enable", "%q is no service type: want one of %s", name, strings.Join(ServiceTypes(), ", "))
+		case seen[name]:
+			v.addf("enable", "%q is named twice", name)
+		}
+		seen[name] = true
+	}
 }
 
 // addf adds a problem of the setting, at the place it comes from.

@@ -1,0 +1,21 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/mastersocket/mastersocket/hub"
+)
+
+// services makes the service types that the settings enable.
+func (c *serveCmd) services() ([]hub.ServiceType, error) {
+	var all []hub.ServiceType
+	for _, name := range c.Enable {
+		switch name {
+		default:
+			return nil, usageError{fmt.Errorf("--enable: %q is not part of this build", name)}
+		}
+	}
+	return all, nil
+}
