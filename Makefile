@@ -2,13 +2,16 @@
 # make test   everything that CI runs: formatting, vet, staticcheck, unit and end-to-end tests, with a real Redis
 # make lint   formatting, vet and staticcheck alone
 # make fuzz   each fuzz target for FUZZTIME
-# make bench  the benchmarks of the packages
+# make bench        mastersocket beside the least that a server could do, in less than 4 minutes; BENCH_FLAGS are flags
+#                   of that tool: docs/benchmarks.md
+# make bench-peers  the same beside its peers, which it installs, in less than 25 minutes
+# make bench-go     the benchmarks of the packages
 
 GO       ?= go
 FUZZTIME ?= 60s
 COUNT    ?= 1
 
-.PHONY: run build test lint fuzz bench deps clean
+.PHONY: run build test lint fuzz bench bench-peers bench-go deps clean
 
 run: build
 	bin/mastersocket serve
@@ -37,7 +40,15 @@ deps:
 fuzz:
 	scripts/fuzz $(FUZZTIME)
 
-bench:
+bench: build
+	bench/peers/install floor
+	bench/.cache/bin/bench -servers mastersocket,floor-c,floor-go,floor-c-coalescing,floor-go-coalescing $(BENCH_FLAGS)
+
+bench-peers: build
+	bench/peers/install
+	bench/.cache/bin/bench $(BENCH_FLAGS)
+
+bench-go:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 clean:

@@ -99,12 +99,15 @@ func (l *Loop) look(c *Client, first byte, payload []byte) error {
 	case pongFrame:
 		return nil
 	}
+	var reply []byte
+	var err error
 	if c.Ready && len(payload) >= l.least {
-		n, err := l.count(payload)
+		var n int
+		n, reply, err = l.count(payload)
 		l.arrived += n
-		return err
+	} else {
+		reply, err = l.dialect.Message(c, payload)
 	}
-	reply, err := l.dialect.Message(c, payload)
 	if err != nil {
 		return err
 	}

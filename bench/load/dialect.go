@@ -7,15 +7,20 @@ type Role uint8
 
 // The roles of clients.
 const (
-	// Subscriber receives what is published. In a ring of direct messages it sends as well.
+	// Subscriber receives what is published.
 	Subscriber Role = iota
 	// Publisher publishes and receives nothing.
 	Publisher
+	// Member is one of a ring, in which clients send messages to each other.
+	Member
 )
 
 // WireBytes is the size that a dialect gives each delivered message on the wire, frame header included, as far as its
 // server's format lets it choose.
 const WireBytes = 230
+
+// A Counter counts the deliveries in a frame's payload: see Dialect.
+type Counter func(payload []byte) (n int, reply []byte, err error)
 
 // A Dialect is how one kind of server wants to be spoken to: by WebSocket, each with messages of its own. Its methods
 // are called by one Loop's goroutine; the slices that they return are not changed by the Loop.
@@ -34,8 +39,9 @@ type Dialect interface {
 	// MinDelivery is the least length of the payload of a frame with deliveries. Whatever is shorter goes to Message.
 	MinDelivery() int
 
-	// Count returns how many deliveries a frame's payload holds. If it is nil, frames hold one each.
-	Count() func(payload []byte) (int, error)
+	// Count returns how many deliveries a frame's payload holds, and what to answer if something else is among them. If
+	// it is nil, frames hold one each.
+	Count() Counter
 
 	// Publish returns the bytes that publish one message from c to all subscribers.
 	Publish(c *Client) []byte

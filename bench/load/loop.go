@@ -20,7 +20,7 @@ const readBytes = 256 << 10
 type Loop struct {
 	dialect Dialect
 	least   int
-	count   func([]byte) (int, error)
+	count   Counter
 	server  netip.AddrPort
 
 	epoll   int

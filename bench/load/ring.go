@@ -22,7 +22,7 @@ type ring struct {
 // Ring measures messages from one client to one other for the given time, after a fourth of it for warming up, with as
 // many in flight as there are subscribers.
 func (l *Loop) Ring(d time.Duration, clock CPUClock) (Result, error) {
-	r := &ring{loop: l, clients: l.Clients(Subscriber)}
+	r := &ring{loop: l, clients: l.Clients(Member)}
 	if len(r.clients) < 2 {
 		return Result{}, errors.New("a ring needs two clients at least")
 	}

@@ -34,12 +34,12 @@ type bench struct {
 
 // connect makes the scenario's clients, and measures that.
 func (b *bench) connect(s scenario) error {
-	if s.publisher {
+	if s.role == load.Subscriber {
 		if err := b.loop.Connect(1, 1, load.Publisher, connectTimeout); err != nil {
 			return err
 		}
 	}
-	if err := b.loop.Connect(warmClients, parallel, load.Subscriber, connectTimeout); err != nil {
+	if err := b.loop.Connect(warmClients, parallel, s.role, connectTimeout); err != nil {
 		return err
 	}
 	if err := b.loop.Serve(b.times.Settle); err != nil {
@@ -51,8 +51,8 @@ func (b *bench) connect(s scenario) error {
 		return err
 	}
 	began := time.Now()
-	n := s.subscribers - warmClients
-	if err := b.loop.Connect(n, parallel, load.Subscriber, connectTimeout); err != nil {
+	n := s.clients - warmClients
+	if err := b.loop.Connect(n, parallel, s.role, connectTimeout); err != nil {
 		return err
 	}
 	elapsed := time.Since(began)

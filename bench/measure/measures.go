@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mastersocket/mastersocket/bench/load"
 )
 
 // The measures, each of which gives one value or more: see Metrics.
@@ -28,17 +30,17 @@ const (
 
 // A scenario is a server with a number of clients, at which several measures are taken one after the other.
 type scenario struct {
-	name        string
-	subscribers int
-	publisher   bool
-	measures    []string
+	name     string
+	clients  int
+	role     load.Role
+	measures []string
 }
 
 // scenarios holds all measures, in the order in which they are taken.
 var scenarios = []scenario{
-	{"10,000 clients", 10_000, true, []string{Setup, Idle, Fanout10k, Saturated10k8}},
-	{"1,000 clients", 1_000, true, []string{Fanout1k, Saturated1k1, Saturated1k8, Saturated1k64, LatencyHalf, LatencyFixed}},
-	{"ring of 500 clients", 500, false, []string{Direct}},
+	{"10,000 clients", 10_000, load.Subscriber, []string{Setup, Idle, Fanout10k, Saturated10k8}},
+	{"1,000 clients", 1_000, load.Subscriber, []string{Fanout1k, Saturated1k1, Saturated1k8, Saturated1k64, LatencyHalf, LatencyFixed}},
+	{"ring of 500 clients", 500, load.Member, []string{Direct}},
 }
 
 // Names returns all measures.

@@ -50,7 +50,7 @@ func (f Floor) Version() (string, error) {
 // Missing implements Adapter.
 func (f Floor) Missing() error {
 	if _, err := os.Stat(f.path()); err != nil {
-		return errNotBuilt
+		return errNotInstalled
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func (g GWS) path() string { return filepath.Join(g.Bin, "gws") }
 // Missing implements Adapter.
 func (g GWS) Missing() error {
 	if _, err := os.Stat(g.path()); err != nil {
-		return errNotBuilt
+		return errNotInstalled
 	}
 	return nil
 }

@@ -133,7 +133,7 @@ func (masterDialect) Message(c *load.Client, payload []byte) ([]byte, error) {
 
 func (masterDialect) MinDelivery() int { return 128 }
 
-func (masterDialect) Count() func([]byte) (int, error) { return nil }
+func (masterDialect) Count() load.Counter { return nil }
 
 func (masterDialect) Publish(*load.Client) []byte {
 	return masterEvent(`{"target":"GROUP","identifier":"` + benchGroup + `"}`)

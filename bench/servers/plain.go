@@ -42,7 +42,7 @@ func (plainDialect) Message(c *load.Client, payload []byte) ([]byte, error) {
 
 func (plainDialect) MinDelivery() int { return deliveredPayload }
 
-func (plainDialect) Count() func([]byte) (int, error) { return nil }
+func (plainDialect) Count() load.Counter { return nil }
 
 func (plainDialect) Publish(*load.Client) []byte { return plainMessage("P") }
 
@@ -53,5 +53,5 @@ func plainMessage(begin string) []byte {
 	return load.AppendFrame(nil, load.BinaryFrame, append([]byte(begin), pad...))
 }
 
-// errNotBuilt is what adapters report whose server is made by peers/install.
-var errNotBuilt = errors.New("not installed: run bench/peers/install")
+// errNotInstalled is what adapters report whose server is made by peers/install.
+var errNotInstalled = errors.New("not installed: run bench/peers/install")

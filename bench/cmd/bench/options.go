@@ -98,7 +98,7 @@ func (o *options) complete(list string, quick bool, window time.Duration) (err e
 
 // all returns every server, in the order of the table.
 func (o *options) all() []servers.Adapter {
-	bin := filepath.Join(o.cache, "bin")
+	bin, peers := filepath.Join(o.cache, "bin"), filepath.Join(o.cache, "..", "peers")
 	var all []servers.Adapter
 	for _, m := range o.builds {
 		all = append(all, m)
@@ -109,6 +109,9 @@ func (o *options) all() []servers.Adapter {
 		servers.Floor{Bin: bin, C: true, Coalesce: true},
 		servers.Floor{Bin: bin, Coalesce: true},
 		servers.GWS{Bin: bin},
+		servers.NATS{Bin: bin},
+		servers.NewWS(peers),
+		servers.NewSocketIO(peers),
 	)
 }
 

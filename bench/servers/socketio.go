@@ -1,0 +1,81 @@
+//go:build linux
+
+package servers
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/mastersocket/mastersocket/bench/load"
+)
+
+// SocketIO is Socket.IO: peers/socketio.js.
+type SocketIO struct{ node }
+
+// NewSocketIO returns the adapter. The folder peers has the script and its packages.
+func NewSocketIO(peers string) SocketIO {
+	return SocketIO{node{peers: peers, script: "socketio.js", module: "socket.io"}}
+}
+
+// Name implements Adapter.
+func (SocketIO) Name() string { return "socket.io" }
+
+// Dialect implements Adapter.
+func (SocketIO) Dialect() load.Dialect { return socketIODialect{} }
+
+// socketIODialect is Engine.IO 4 and Socket.IO 5 as text. A packet begins with the type of each: 0 is Engine.IO's open
+// packet, 2 its ping, 3 its pong, and 4 a message, whose own type follows: 40 connects, 42 is an event and 43 an
+// acknowledgement.
+type socketIODialect struct{}
+
+func (socketIODialect) Request(*load.Client) []byte {
+	return request("/socket.io/?EIO=4&transport=websocket", "")
+}
+
+func (socketIODialect) Join(*load.Client) []byte {
+	return socketIOFrame("40")
+}
+
+func (socketIODialect) Message(c *load.Client, payload []byte) ([]byte, error) {
+	switch {
+	case bytes.HasPrefix(payload, []byte("0{")):
+		return nil, nil
+	case string(payload) == "2":
+		return socketIOFrame("3"), nil
+	case bytes.HasPrefix(payload, []byte("40{")) && c.ID == "":
+		var connected struct{ SID string }
+		if err := json.Unmarshal(payload[2:], &connected); err != nil {
+			return nil, fmt.Errorf("reading %q: %w", payload, err)
+		}
+		c.ID = connected.SID
+		if c.Role == load.Publisher {
+			c.Ready = true
+			return nil, nil
+		}
+		return socketIOFrame(`420["subscribe"]`), nil
+	case string(payload) == "430[]" && !c.Ready:
+		c.Ready = true
+		return nil, nil
+	}
+	return nil, fmt.Errorf("unexpected packet %q", payload)
+}
+
+func (socketIODialect) MinDelivery() int { return deliveredPayload }
+
+func (socketIODialect) Count() load.Counter { return nil }
+
+// socketIOData is what fills a delivered packet up to its size.
+var socketIOData = padding(len(`42["m",""]`), deliveredPayload)
+
+func (socketIODialect) Publish(*load.Client) []byte {
+	return socketIOFrame(fmt.Sprintf(`42["publish",%q]`, socketIOData))
+}
+
+func (socketIODialect) Direct(_, to *load.Client) []byte {
+	return socketIOFrame(fmt.Sprintf(`42["direct",%q,%q]`, to.ID, socketIOData))
+}
+
+func socketIOFrame(packet string) []byte {
+	return load.AppendFrame(nil, load.TextFrame, []byte(packet))
+}
