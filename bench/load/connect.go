@@ -44,7 +44,7 @@ func (l *Loop) Connect(n, parallel int, role Role, timeout time.Duration) error 
 	return nil
 }
 
-// dial starts a connection. The request is written once it is there, by the first EPOLLOUT.
+// dial starts a connection, to each server in turn. The request is written once it is there, by the first EPOLLOUT.
 func (l *Loop) dial(role Role) (*Client, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -61,9 +61,10 @@ func (l *Loop) dial(role Role) (*Client, error) {
 	if err := l.bind(c); err != nil {
 		return nil, err
 	}
-	to := &unix.SockaddrInet4{Port: int(l.server.Port()), Addr: l.server.Addr().As4()}
+	server := l.servers[c.Index%len(l.servers)]
+	to := &unix.SockaddrInet4{Port: int(server.Port()), Addr: server.Addr().As4()}
 	if err := unix.Connect(fd, to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		return nil, fmt.Errorf("connecting to %s: %w", l.server, err)
+		return nil, fmt.Errorf("connecting to %s: %w", server, err)
 	}
 	return c, l.watch(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
 }

@@ -21,7 +21,7 @@ type Loop struct {
 	dialect Dialect
 	least   int
 	count   Counter
-	server  netip.AddrPort
+	servers []netip.AddrPort
 
 	epoll   int
 	timer   int // timerfd of a paced run
@@ -39,9 +39,9 @@ type Loop struct {
 	idle func() error
 }
 
-// New returns a Loop for clients of one server, without any yet. The caller must stay on its goroutine, and call Close
+// New returns a Loop for clients of one server, or of several that act as one, without any client yet. The caller must stay on its goroutine, and call Close
 // at the end; the goroutine is locked to its thread until then.
-func New(server netip.AddrPort, d Dialect) (*Loop, error) {
+func New(d Dialect, servers ...netip.AddrPort) (*Loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("creating an epoll instance: %w", err)
@@ -52,7 +52,7 @@ func New(server netip.AddrPort, d Dialect) (*Loop, error) {
 		return nil, fmt.Errorf("creating a timer: %w", err)
 	}
 	l := &Loop{
-		dialect: d, least: d.MinDelivery(), count: d.Count(), server: server,
+		dialect: d, least: d.MinDelivery(), count: d.Count(), servers: servers,
 		epoll: epoll, timer: timer,
 		events: make([]unix.EpollEvent, 1024),
 		buf:    make([]byte, readBytes),

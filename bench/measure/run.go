@@ -96,7 +96,7 @@ func (p Plan) attempt(s scenario, a servers.Adapter, wanted []string, round int)
 		return []Run{failed(wanted[0], err)}
 	}
 	defer process.Stop()
-	loop, err := load.New(process.Site.Listen, a.Dialect())
+	loop, err := load.New(a.Dialect(), process.Site.Listen)
 	if err != nil {
 		return []Run{failed(wanted[0], err)}
 	}

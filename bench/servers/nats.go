@@ -126,7 +126,7 @@ func countNATS(b []byte) (n int, reply []byte, err error) {
 func natsLength(line []byte) int {
 	length := 0
 	for _, digit := range line[bytes.LastIndexByte(line, ' ')+1:] {
-		length = length*10 + int(digit-'0')&15
+		length = length*10 + int(digit-'0')
 	}
 	return length
 }

@@ -35,7 +35,7 @@ type Process struct {
 
 // Start runs an adapter's server and waits until it accepts connections. The caller must Stop it.
 func Start(a Adapter) (*Process, error) {
-	site, err := newSite()
+	site, err := NewSite()
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", a.Name(), err)
 	}
@@ -74,8 +74,9 @@ func Run(cmd *exec.Cmd, site Site) (*Process, error) {
 	return p, nil
 }
 
-func newSite() (Site, error) {
-	ports, err := FreePorts(2)
+// NewSite returns a Site with ports that are free now. Its folder has to be removed, unless it is handed to Run.
+func NewSite() (Site, error) {
+	ports, err := freePorts(2)
 	if err != nil {
 		return Site{}, err
 	}
@@ -86,8 +87,8 @@ func newSite() (Site, error) {
 	return Site{Listen: ports[0], Admin: ports[1], Dir: dir}, nil
 }
 
-// FreePorts returns loopback addresses with ports that nobody listened on just now.
-func FreePorts(n int) ([]netip.AddrPort, error) {
+// freePorts returns loopback addresses with ports that nobody listened on just now.
+func freePorts(n int) ([]netip.AddrPort, error) {
 	var free []netip.AddrPort
 	for range n {
 		l, err := net.Listen("tcp4", "127.0.0.1:0")

@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/mastersocket/mastersocket/bench/measure"
 	"github.com/mastersocket/mastersocket/bench/report"
+	"github.com/mastersocket/mastersocket/bench/servers"
 )
 
 func main() {
@@ -33,6 +35,13 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if o.from != "" {
+		d, err := report.Read(o.from)
+		if err != nil {
+			return err
+		}
+		return publish(d, o)
+	}
 	adapters, skipped, err := o.choose()
 	if err != nil {
 		return err
@@ -40,9 +49,55 @@ func run(ctx context.Context, args []string) error {
 	plan := measure.Plan{
 		Servers: adapters, Measures: o.measures, Rounds: o.rounds, Times: o.times, Progress: os.Stderr,
 	}
-	runs := plan.Execute(ctx)
+	d := &report.Document{
+		Taken: time.Now().UTC().Truncate(time.Second), Command: args, Machine: report.ThisMachine(), Rounds: o.rounds,
+		Versions: versions(adapters), Skipped: skipped, Subject: o.builds[0].Name(),
+	}
+	if len(o.measures) > 0 {
+		d.Runs = plan.Execute(ctx)
+	}
+	if o.cluster {
+		cluster := measure.ClusterPlan{
+			Build: o.builds[0], Sizes: measure.ClusterSizes, Rounds: o.rounds, Times: o.times, Progress: os.Stderr,
+		}
+		d.Cluster = cluster.Execute(ctx)
+	}
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
-	return report.Table(report.Summarize(runs), skipped).Print(os.Stdout)
+	return publish(d, o)
+}
+
+// publish writes the results to wherever they are asked for. Runs that failed make the whole fail, at the end.
+func publish(d *report.Document, o options) error {
+	if err := d.Print(os.Stdout); err != nil {
+		return err
+	}
+	if o.json != "" {
+		if err := d.Write(o.json); err != nil {
+			return err
+		}
+	}
+	if o.docs != "" {
+		if err := d.Publish(o.docs); err != nil {
+			return err
+		}
+	}
+	if n := d.Failures(); n > 0 {
+		return fmt.Errorf("%d runs failed", n)
+	}
+	return nil
+}
+
+// versions asks the servers for theirs. One that does not tell is measured all the same.
+func versions(adapters []servers.Adapter) map[string]string {
+	all := map[string]string{}
+	for _, a := range adapters {
+		v, err := a.Version()
+		if err != nil {
+			v = "unknown: " + err.Error()
+		}
+		all[a.Name()] = v
+	}
+	return all
 }

@@ -20,7 +20,10 @@ type options struct {
 	measures []string
 	rounds   int
 	times    measure.Times
+	cluster  bool
 	json     string
+	docs     string
+	from     string
 	builds   []servers.Mastersocket
 	cache    string
 }
@@ -33,7 +36,7 @@ func parse(args []string) (options, error) {
 		list    string
 		flagSet = flag.NewFlagSet("bench", flag.ContinueOnError)
 	)
-	flagSet.StringVar(&list, "measures", "", "measures to take, separated by commas (default: all); saturated stands for all that begin so: "+
+	flagSet.StringVar(&list, "measures", "", "measures to take, separated by commas (default: all; none: no server by itself, for -cluster); saturated stands for all that begin so: "+
 		strings.Join(measure.Names(), ","))
 	flagSet.Func("servers", "servers to measure, separated by commas (default: all that are installed)", func(s string) error {
 		o.servers = strings.Split(s, ",")
@@ -49,6 +52,9 @@ func parse(args []string) (options, error) {
 	flagSet.BoolVar(&quick, "quick", false, "a short run that shows that everything works; its figures mean little")
 	flagSet.DurationVar(&window, "window", 0, "length of each measurement, instead of each measure's own")
 	flagSet.StringVar(&o.json, "json", "", "file to write all runs to, as JSON")
+	flagSet.StringVar(&o.docs, "docs", "", "folder docs: put tables and charts there, into benchmarks.md and benchmarks/")
+	flagSet.StringVar(&o.from, "from", "", "measure nothing, but print and publish what -json wrote to this file")
+	flagSet.BoolVar(&o.cluster, "cluster", false, "measure 1, 2 and 4 instances with a redis-server too")
 	flagSet.StringVar(&o.cache, "cache", "", "folder with the installed servers (default: that of this program)")
 	if err := flagSet.Parse(args); err != nil {
 		return o, err
@@ -65,8 +71,10 @@ func (o *options) complete(list string, quick bool, window time.Duration) (err e
 	if list != "" {
 		named = strings.Split(list, ",")
 	}
-	if o.measures, err = measure.Select(named); err != nil {
-		return err
+	if list != "none" {
+		if o.measures, err = measure.Select(named); err != nil {
+			return err
+		}
 	}
 	o.times = measure.FullTimes
 	rounds := 3

@@ -1,0 +1,139 @@
+//go:build linux
+
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mastersocket/mastersocket/bench/measure"
+)
+
+// A Bound is one condition on a figure of mastersocket: a factor of another server's figure in the same runs, or, if
+// Against is empty, an absolute value.
+type Bound struct {
+	Factor  float64
+	Against string
+	Most    bool // the figure may be the bound at most; otherwise it has to be that at least
+}
+
+// A Target is what mastersocket is held to in one measure.
+type Target struct {
+	Title   string
+	Measure string
+	Metric  string
+	Format  func(float64) string
+	Least   []Bound // what it has to reach
+	Aim     []Bound // what it should reach
+}
+
+func least(factor float64, against string) Bound { return Bound{Factor: factor, Against: against} }
+func most(factor float64, against string) Bound {
+	return Bound{Factor: factor, Against: against, Most: true}
+}
+
+// uwsOverFloor is how many times the C floor's deliveries uWebSockets 20.79 reached with 10,000 subscribers and 8
+// messages in flight, when the target was set.
+const uwsOverFloor = 919.0 / 164
+
+// Targets are those of the project.
+var Targets = []Target{
+	{
+		"resident bytes per idle identified client, 10,000", measure.Idle, measure.Bytes, whole,
+		[]Bound{most(600, "")}, []Bound{most(458, "")},
+	},
+	{
+		"CPU µs per delivery, 1→1,000 at 20/s", measure.Fanout1k, measure.CPU, tenths,
+		[]Bound{most(1.10, "floor-go")}, []Bound{most(1, "uwebsockets")},
+	},
+	{
+		"deliveries/s saturated, 1,000 subscribers, 8 in flight", measure.Saturated1k8, measure.PerSecond, thousands,
+		[]Bound{least(2, "gws"), least(1, "nats-server"), least(1, "centrifugo")}, []Bound{least(1, "floor-go-coalescing")},
+	},
+	{
+		"the same, 64 in flight", measure.Saturated1k64, measure.PerSecond, thousands,
+		[]Bound{least(1.2, "nats-server")}, []Bound{least(0.9, "floor-go-coalescing")},
+	},
+	{
+		"deliveries/s, 10,000 subscribers, 8 in flight", measure.Saturated10k8, measure.PerSecond, thousands,
+		[]Bound{least(2, "gws")}, []Bound{least(0.9*uwsOverFloor, "floor-c")},
+	},
+	{
+		"DIRECT messages/s, 500 in flight", measure.Direct, measure.PerSecond, thousands,
+		[]Bound{least(0.9, "floor-go"), least(1, "gws")}, []Bound{least(1, "uwebsockets")},
+	},
+	{
+		"connections set up per second", measure.Setup, measure.PerSecond, thousands,
+		[]Bound{least(1, "gws")}, []Bound{least(0.9, "uwebsockets")},
+	},
+	{
+		"allocations per delivered message, steady state", measure.Fanout1k, measure.Allocations, hundredths,
+		[]Bound{most(noAllocations, "")}, []Bound{most(noAllocations, "")},
+	},
+}
+
+// noAllocations is what counts as none: a figure over a time contains what the server does once a second too.
+const noAllocations = 0.005
+
+func hundredths(v float64) string { return fmt.Sprintf("%.2f", v) }
+
+// TargetTable compares a server, by its name in the summary, with the targets.
+func TargetTable(s Summary, server string) Grid {
+	g := Grid{Head: []string{"measure", server, "at least", "", "aim", ""}}
+	for _, t := range Targets {
+		cell, ok := s.Get(server, t.Measure, t.Metric)
+		if !ok {
+			value := "–"
+			if s.Failed(server, t.Measure) {
+				value = "failed"
+			}
+			g.Rows = append(g.Rows, []string{t.Title, value, "", "not measured", "", "not measured"})
+			continue
+		}
+		atLeast, reached := t.judge(s, cell.Median, t.Least)
+		aim, aimReached := t.judge(s, cell.Median, t.Aim)
+		g.Rows = append(g.Rows, []string{t.Title, t.Format(cell.Median), atLeast, reached, aim, aimReached})
+	}
+	return g
+}
+
+// judge says what the bounds are, with the ratios that were measured, and whether they hold.
+func (t Target) judge(s Summary, figure float64, bounds []Bound) (text, verdict string) {
+	var texts []string
+	verdict = "met"
+	for _, b := range bounds {
+		sign := "≥"
+		if b.Most {
+			sign = "≤"
+		}
+		if b.Against == "" {
+			texts = append(texts, sign+" "+t.Format(b.Factor))
+			if !b.holds(figure) {
+				verdict = "not met"
+			}
+			continue
+		}
+		text := fmt.Sprintf("%s %.3g × %s", sign, b.Factor, b.Against)
+		other, ok := s.Get(b.Against, t.Measure, t.Metric)
+		if !ok || other.Median == 0 {
+			texts = append(texts, text+" (not measured)")
+			if verdict == "met" {
+				verdict = "unknown"
+			}
+			continue
+		}
+		ratio := figure / other.Median
+		texts = append(texts, fmt.Sprintf("%s (is %.2f)", text, ratio))
+		if !b.holds(ratio) {
+			verdict = "not met"
+		}
+	}
+	return strings.Join(texts, ", "), verdict
+}
+
+func (b Bound) holds(value float64) bool {
+	if b.Most {
+		return value <= b.Factor
+	}
+	return value >= b.Factor
+}
