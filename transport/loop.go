@@ -34,6 +34,7 @@ type Loop struct {
 	buf       []byte
 	events    []unix.EpollEvent
 	slabs     []*[slabConns]Conn
+	traffic   []*[slabConns]Traffic // of the connections in slabs; apart, so that each of those is one cache line
 	freeSlots []uint32
 	dirty     []*Conn
 	stalled   []Ref
@@ -220,6 +221,7 @@ func (l *Loop) take() *Conn {
 		first := uint32(len(l.slabs) * slabConns)
 		slab := new([slabConns]Conn)
 		l.slabs = append(l.slabs, slab)
+		l.traffic = append(l.traffic, new([slabConns]Traffic))
 		for i := range slab {
 			slab[i].loop = l
 			slab[i].slot = first + uint32(i)
@@ -248,6 +250,7 @@ func (l *Loop) destroy(c *Conn, end End) {
 	l.releaseTx(c)
 	l.srv.closeFD(c.fd)
 	l.conns.Add(-1)
+	*l.trafficOf(c) = Traffic{}
 	*c = Conn{loop: l, slot: c.slot, gen: c.gen + 1}
 	l.freeSlots = append(l.freeSlots, c.slot)
 }

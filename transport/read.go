@@ -45,6 +45,7 @@ func (l *Loop) readable(c *Conn) {
 		l.peerDone(c)
 	default:
 		l.stats.bytesIn += uint64(n)
+		l.trafficOf(c).BytesIn += uint64(n)
 		if c.state == stateClosing || c.state == stateLinger {
 			l.discard(c, n)
 			return

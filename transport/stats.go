@@ -56,6 +56,21 @@ func (l *Loop) publish(d time.Duration) {
 	p.turnNanos.Add(uint64(d))
 }
 
+// Traffic is what passed over one connection since it was opened.
+type Traffic struct {
+	BytesIn     uint64 // read from the socket, the handshake included
+	BytesOut    uint64 // written to the socket
+	MessagesOut uint64 // messages, and control frames of RFC 6455 section 5.5, that left whole
+}
+
+// Traffic returns what passed over the connection so far.
+func (c *Conn) Traffic() Traffic { return *c.loop.trafficOf(c) }
+
+// trafficOf returns the counts of a connection. They are touched for each system call, never for each message.
+func (l *Loop) trafficOf(c *Conn) *Traffic {
+	return &l.traffic[c.slot/slabConns][c.slot%slabConns]
+}
+
 // LoopStats are the counts of one loop since the server started.
 type LoopStats struct {
 	Connections int

@@ -100,7 +100,11 @@ func (c *Conn) write() bool {
 		}
 		l.stats.bytesOut += uint64(n)
 		l.stats.writes++
+		head := t.head
 		t.advance(c, n)
+		traffic := l.trafficOf(c)
+		traffic.BytesOut += uint64(n)
+		traffic.MessagesOut += uint64(t.head - head)
 		t.progress = l.now
 		if n < len(p) {
 			return true
