@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/services/echo"
 )
 
 // services makes the service types that the settings enable.
@@ -13,6 +14,8 @@ func (c *serveCmd) services() ([]hub.ServiceType, error) {
 	var all []hub.ServiceType
 	for _, name := range c.Enable {
 		switch name {
+		case "echo":
+			all = append(all, echo.New(echo.DefaultLimits()))
 		default:
 			return nil, usageError{fmt.Errorf("--enable: %q is not part of this build", name)}
 		}

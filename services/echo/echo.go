@@ -1,0 +1,55 @@
+package echo
+
+import (
+	"hash/maphash"
+
+	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/services/echo/wire"
+)
+
+// The groups and events that carry the protocol between instances.
+const (
+	group   = "$echo"    // every connection
+	okGroup = "$echo.ok" // observed by every loop
+
+	eventMessage = "message"
+	eventOK      = "ok"
+	eventBack    = "back"
+)
+
+// Limits bound what a connection may make the hub remember.
+type Limits struct {
+	Waiting      int // messages of one connection that wait for their ok
+	WaitingBytes int // their texts together; one message may always wait
+	Given        int // messages given to one connection that it has not answered; each takes 32 bytes, whatever its text
+	Passes       int // how often a message goes to another because the one who had it left
+}
+
+// DefaultLimits returns limits that no well-behaved client comes near.
+func DefaultLimits() Limits {
+	return Limits{Waiting: 100, WaitingBytes: 1 << 20, Given: 1000, Passes: 100}
+}
+
+// Type is the service type of the echo protocol. It implements [hub.ServiceType] and [hub.Meter].
+type Type struct {
+	limits Limits
+	seed   maphash.Seed
+	loops  []*loop // of Attach; not changed once the hub runs
+}
+
+// New returns the service type for one hub.
+func New(l Limits) *Type { return &Type{limits: l, seed: maphash.MakeSeed()} }
+
+// Name implements hub.ServiceType.
+func (*Type) Name() string { return "echo" }
+
+// Serves implements hub.ServiceType.
+func (*Type) Serves(path []byte) bool { return string(path) == wire.Path }
+
+// Attach implements hub.ServiceType.
+func (t *Type) Attach(on *hub.ServiceLoop) hub.LoopService {
+	l := newLoop(t, on)
+	t.loops = append(t.loops, l)
+	on.Observe(okGroup, l.answer)
+	return l
+}

@@ -1,0 +1,122 @@
+package echo
+
+import (
+	"hash/maphash"
+	"math/rand/v2"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/services/echo/wire"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// loop is the service type's share of one loop.
+type loop struct {
+	all      *Type
+	on       *hub.ServiceLoop
+	identity hub.Identity
+	count    counters
+	waiting  table
+	scratch  []byte // the text or the data that is being handled
+	message  opcodes.Message
+
+	returns   []given // go back to their senders, see giveBack
+	returning bool    // sendBack is posted
+	again     func()  // sendBack, for Post
+}
+
+func newLoop(t *Type, on *hub.ServiceLoop) *loop {
+	l := &loop{all: t, on: on, identity: hub.Identity{Groups: []string{group}}, waiting: newTable()}
+	l.again = l.sendBack
+	return l
+}
+
+// Open implements hub.LoopService.
+func (l *loop) Open(p *hub.Peer, _ *transport.Request) (hub.PeerHandler, *transport.Rejection) {
+	p.Identify(l.identity)
+	return &conn{loop: l, peer: p}, nil
+}
+
+// hash returns the hash of a text. Its seed is secret, so that nobody can make texts collide.
+func (l *loop) hash(text []byte) uint64 { return maphash.Bytes(l.all.seed, text) }
+
+// newKey returns a key for a message, which no client can guess. It is an integer that JSON numbers hold exactly.
+func newKey() uint64 { return rand.Uint64() >> 11 }
+
+// drawFor has the message that w waits for given to somebody.
+func (l *loop) drawFor(w *wait) {
+	l.scratch = appendMessage(l.scratch[:0], w.key, w.text)
+	l.message = opcodes.Message{Event: eventMessage, Data: l.scratch, Target: intent.Any, Group: groupName}
+	w.conn.peer.Publish(&l.message)
+}
+
+// publishOK tells every loop that the text was received.
+func (l *loop) publishOK(p *hub.Peer, text []byte) {
+	l.scratch, _ = jsontext.AppendQuote(l.scratch[:0], text) // it is valid UTF-8: the transport looks
+	l.message = opcodes.Message{Event: eventOK, Data: l.scratch, Target: intent.Group, Group: okGroupName}
+	p.Publish(&l.message)
+}
+
+var groupName, okGroupName = []byte(group), []byte(okGroup)
+
+// answer handles an ok, of whichever connection: all who wait for its text here are told.
+func (l *loop) answer(m *opcodes.Envelope) {
+	if string(m.Event) != eventOK {
+		return
+	}
+	text, err := jsontext.AppendUnquote(l.scratch[:0], m.Data)
+	if err != nil {
+		return
+	}
+	l.scratch = text
+	var b *transport.Buffer
+	for w := range l.waiting.all(l.hash(text), text) {
+		if b == nil {
+			b = transport.AllocBuffer(wire.Overhead + len(text))
+			b.Seal(append(wire.Append(b.Room(), wire.OK), text...))
+		}
+		w.conn.peer.Send(b) // or it is being disconnected, and connects again
+		w.conn.settle(w)
+		l.count.answered.Add(1)
+	}
+	if b != nil {
+		b.Release()
+	}
+}
+
+// returnsPerTurn is how many messages a loop sends back before it looks after its connections again.
+const returnsPerTurn = 256
+
+// giveBack lets the senders of the messages know that they were given in vain. It happens in turns of their own: one
+// departure may cause others, and the loop must not be held up by all of them at once.
+func (l *loop) giveBack(messages []given) {
+	l.returns = append(l.returns, messages...)
+	l.count.returned.Add(uint64(len(messages)))
+	if len(l.returns) > 0 && !l.returning {
+		l.returning = l.on.Post(l.again)
+	}
+}
+
+// sendBack sends messages back to their senders.
+func (l *loop) sendBack() {
+	n := min(len(l.returns), returnsPerTurn)
+	for _, g := range l.returns[:n] {
+		l.sendBackTo(g.sender, g.key)
+	}
+	if n == len(l.returns) {
+		l.returns, l.returning = nil, false
+		return
+	}
+	l.returns = l.returns[n:]
+	l.returning = l.on.Post(l.again)
+}
+
+func (l *loop) sendBackTo(sender uuid.UUID, key uint64) {
+	l.scratch = appendKey(l.scratch[:0], key)
+	l.message = opcodes.Message{Event: eventBack, Data: l.scratch, Target: intent.Direct, Receiver: sender}
+	l.on.Publish(&l.message)
+}

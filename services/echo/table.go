@@ -1,0 +1,85 @@
+package echo
+
+import (
+	"bytes"
+	"iter"
+)
+
+// wait is a message whose sender waits for its ok.
+type wait struct {
+	conn   *conn
+	key    uint64
+	hash   uint64
+	text   []byte // in memory of its own, used again
+	passes int    // how often it came back
+
+	next, previous         *wait // of the same hash
+	nextOfConn, lastOfConn *wait // of the same connection
+}
+
+// table finds those who wait for a text. Its waits are used again, so that a message costs no allocation.
+type table struct {
+	byHash map[uint64]*wait
+	free   *wait // linked by next
+	spare  int   // length of free
+}
+
+// What is kept to be used again.
+const (
+	maxSpare     = 1024
+	maxSpareText = 1024
+)
+
+func newTable() table { return table{byHash: make(map[uint64]*wait)} }
+
+// add notes that c waits for an ok of the text, which is copied.
+func (t *table) add(c *conn, hash uint64, text []byte) *wait {
+	w := t.free
+	if w != nil {
+		t.free = w.next
+		t.spare--
+	} else {
+		w = new(wait)
+	}
+	*w = wait{conn: c, key: newKey(), hash: hash, text: append(w.text[:0], text...), next: t.byHash[hash]}
+	if w.next != nil {
+		w.next.previous = w
+	}
+	t.byHash[hash] = w
+	return w
+}
+
+// remove forgets w, which must not be used any more.
+func (t *table) remove(w *wait) {
+	switch {
+	case w.previous != nil:
+		w.previous.next = w.next
+	case w.next != nil:
+		t.byHash[w.hash] = w.next
+	default:
+		delete(t.byHash, w.hash)
+	}
+	if w.next != nil {
+		w.next.previous = w.previous
+	}
+	text := w.text
+	*w = wait{}
+	if t.spare < maxSpare && cap(text) <= maxSpareText {
+		w.text, w.next = text, t.free
+		t.free = w
+		t.spare++
+	}
+}
+
+// all returns those who wait for the text. Each may be removed while it is the current one.
+func (t *table) all(hash uint64, text []byte) iter.Seq[*wait] {
+	return func(yield func(*wait) bool) {
+		for w := t.byHash[hash]; w != nil; {
+			next := w.next
+			if bytes.Equal(w.text, text) && !yield(w) {
+				return
+			}
+			w = next
+		}
+	}
+}
