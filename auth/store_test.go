@@ -185,3 +185,21 @@ func BenchmarkAuthenticate(b *testing.B) {
 		}
 	}
 }
+
+func TestNamed(t *testing.T) {
+	t.Parallel()
+	s := NewStore(mustParse(t, "*", "a", "b"))
+	if g, ok := s.Named("b"); !ok || g.Name != "b" {
+		t.Errorf("Named(b) = %v, %v", g, ok)
+	}
+	if want, _ := s.Authenticate("a"); want == nil {
+		t.Error("no grant of a")
+	} else if g, ok := s.Named("a"); !ok || g != want {
+		t.Errorf("Named(a) = %v, %v; want the one that Authenticate returns", g, ok)
+	}
+	for _, s := range []*Store{s, NewStore(nil), new(Store)} {
+		if g, ok := s.Named("c"); ok || g != nil {
+			t.Errorf("Named(c) = %v, %v", g, ok)
+		}
+	}
+}

@@ -40,9 +40,12 @@ type Request struct {
 	Authorization []byte // never to be logged
 	UserAgent     []byte
 	ForwardedFor  []byte // the last X-Forwarded-For: anybody can send one, so it means something from a proxy of one's own only
-	Key           []byte // Sec-WebSocket-Key, not checked
-	Version       []byte // Sec-WebSocket-Version, not checked
-	Protocols     []byte // the first Sec-WebSocket-Protocol; subprotocols are not negotiated
+	// ForwardedProto is the last X-Forwarded-Proto: the scheme that the client used, according to a proxy, or to the client
+	// itself where there is none. It may be a list.
+	ForwardedProto []byte
+	Key            []byte // Sec-WebSocket-Key, not checked
+	Version        []byte // Sec-WebSocket-Version, not checked
+	Protocols      []byte // the first Sec-WebSocket-Protocol; subprotocols are not negotiated
 
 	Upgrade           bool // an Upgrade field lists websocket
 	ConnectionUpgrade bool // a Connection field lists upgrade
@@ -190,6 +193,8 @@ func (r *Request) parseField(line []byte) *Rejection {
 		r.UserAgent = value
 	case equalFold(name, "x-forwarded-for"):
 		r.ForwardedFor = value
+	case equalFold(name, "x-forwarded-proto"):
+		r.ForwardedProto = value
 	case equalFold(name, "sec-websocket-protocol") && r.Protocols == nil:
 		r.Protocols = value
 	}

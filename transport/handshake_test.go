@@ -238,6 +238,7 @@ func TestParseRequestFields(t *testing.T) {
 	t.Parallel()
 	head := "GET http://h:80/a%20b?c=d?e HTTP/1.1\r\nHost: h:80\r\nOrigin: null\r\nAuthorization: Bearer x\r\n" +
 		"User-Agent: a b\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\nSec-WebSocket-Key: k\r\n" +
+		"X-Forwarded-Proto: https\r\n" +
 		"Sec-WebSocket-Version: v\r\nSec-WebSocket-Protocol: p, q\r\nSec-WebSocket-Protocol: r\r\n\r\n"
 	var r Request
 	n, err := parseRequest([]byte(head+"\x81\x80frames"), 0, &r)
@@ -252,6 +253,7 @@ func TestParseRequestFields(t *testing.T) {
 		{"Path", string(r.Path), "/a%20b"}, {"Query", string(r.Query), "c=d?e"}, {"Host", string(r.Host), "h:80"},
 		{"Origin", string(r.Origin), "null"}, {"Authorization", string(r.Authorization), "Bearer x"},
 		{"UserAgent", string(r.UserAgent), "a b"}, {"ForwardedFor", string(r.ForwardedFor), "2.2.2.2"},
+		{"ForwardedProto", string(r.ForwardedProto), "https"},
 		{"Key", string(r.Key), "k"}, {"Version", string(r.Version), "v"}, {"Protocols", string(r.Protocols), "p, q"},
 	} {
 		if f.got != f.want {

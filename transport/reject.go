@@ -64,6 +64,9 @@ func appendResponse(dst []byte, rej *Rejection, r *Request, now time.Time) []byt
 	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(len(rej.Line)+1), 10)
 	dst = append(append(dst, "\r\n"...), rej.fields...)
+	if rej.Status == http.StatusUnauthorized { // RFC 9110 §11.6.1
+		dst = append(dst, "WWW-Authenticate: Bearer\r\n"...)
+	}
 	if rej.Status == http.StatusUpgradeRequired {
 		dst = append(dst, "Connection: Upgrade, close\r\n\r\n"...)
 	} else {
