@@ -165,7 +165,7 @@ func stats(value []byte) ([]Stat, error) {
 // Append appends the frame as one JSON object. Members that its type has not are left out, as are those that may be
 // absent and are zero. What is not UTF-8 in a string becomes U+FFFD.
 func (f *Frame) Append(dst []byte) []byte {
-	dst = appendString(append(dst, `{"type":`...), string(f.Type))
+	dst = AppendString(append(dst, `{"type":`...), string(f.Type))
 	if !f.TeamID.IsZero() {
 		switch f.Type {
 		case TeamJoin, TeamLeft, TeamConnect, Error:
@@ -175,14 +175,14 @@ func (f *Frame) Append(dst []byte) []byte {
 	switch f.Type {
 	case TeamConnect:
 		if f.WSURL != "" {
-			dst = appendString(append(dst, `,"ws_url":`...), f.WSURL)
+			dst = AppendString(append(dst, `,"ws_url":`...), f.WSURL)
 		}
 	case Message:
-		dst = appendString(append(dst, `,"text":`...), f.Text)
+		dst = AppendString(append(dst, `,"text":`...), f.Text)
 	case Ping, Pong:
 		dst = f.UniqueID.Append(append(dst, `,"unique_id":`...))
 	case Error:
-		dst = appendString(append(dst, `,"message":`...), f.Text)
+		dst = AppendString(append(dst, `,"message":`...), f.Text)
 		if f.Received != nil {
 			dst = append(append(dst, `,"received_message":`...), f.Received...)
 		}

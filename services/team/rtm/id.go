@@ -104,7 +104,7 @@ func (id ID) Append(dst []byte) []byte {
 	case id.integer:
 		return append(dst, id.text...)
 	}
-	return appendString(dst, id.text)
+	return AppendString(dst, id.text)
 }
 
 // MarshalJSON returns what [ID.Append] appends.
@@ -120,8 +120,8 @@ func (id *ID) UnmarshalJSON(value []byte) (err error) {
 	return err
 }
 
-// appendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.
-func appendString(dst []byte, s string) []byte {
+// AppendString appends s as a JSON string, as all strings of frames are written. Bytes that are not UTF-8 become U+FFFD.
+func AppendString(dst []byte, s string) []byte {
 	dst, _ = jsontext.AppendQuote(dst, s) // it fails for invalid UTF-8 alone
 	return dst
 }

@@ -30,13 +30,15 @@ func (s *Server) Join(ids ...rtm.ID) {
 	}
 }
 
-// Leave lets a team leave, announced on its own connection or on Global.
+// Leave lets a team leave, announced on its own connection or on Global. There need not be such a team.
 func (s *Server) Leave(id rtm.ID, own bool) {
 	s.mu.Lock()
 	t := s.teams[id]
-	t.present = false
+	if t != nil {
+		t.present = false
+	}
 	c, f := s.global, rtm.Frame{Type: rtm.TeamLeft, TeamID: id}
-	if own {
+	if own && t != nil {
 		c, f = t.sock, rtm.Frame{Type: rtm.TeamLeft}
 	}
 	s.notify()

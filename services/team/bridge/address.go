@@ -1,0 +1,220 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+)
+
+// maxURLBytes bounds a ws_url.
+const maxURLBytes = 4096
+
+// webSocketSchemes are the schemes that a URL may have, and what they stand for.
+var webSocketSchemes = map[string]string{"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}
+
+// parseURL reads the URL of a WebSocket. The error does not repeat it: there may be a secret in it.
+func parseURL(s string) (*url.URL, error) {
+	if s == "" {
+		return nil, errors.New("there is no URL")
+	}
+	if len(s) > maxURLBytes {
+		return nil, fmt.Errorf("the URL has %d bytes, want at most %d", len(s), maxURLBytes)
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, errors.New("the URL is malformed")
+	}
+	scheme, ok := webSocketSchemes[strings.ToLower(u.Scheme)]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("scheme %.20q: want ws, wss, http or https", u.Scheme)
+	case u.Hostname() == "":
+		return nil, errors.New("the URL has no host")
+	case u.User != nil:
+		return nil, errors.New("the URL has a user or password")
+	}
+	u.Scheme, u.Fragment, u.RawFragment = scheme, "", ""
+	return u, nil
+}
+
+// guard decides which hosts and addresses may be dialed.
+type guard struct {
+	global   string          // the Global server's host name
+	names    map[string]bool // HOST and HOST:PORT that are allowed besides
+	prefixes []netip.Prefix  // addresses that are allowed, of whatever class
+	resolve  func(ctx context.Context, host string) ([]netip.Addr, error)
+	// globalAddr is the address that the Global connection was made to last.
+	globalAddr atomic.Pointer[netip.Addr]
+}
+
+func newGuard(global *url.URL, o *Options) (*guard, error) {
+	g := &guard{global: canonicalHost(global.Hostname()), names: make(map[string]bool), resolve: o.Resolve}
+	for _, s := range o.AllowHosts {
+		if err := g.allow(s); err != nil {
+			return nil, fmt.Errorf("allowed host %.100q: %w", s, err)
+		}
+	}
+	return g, nil
+}
+
+func (g *guard) allow(s string) error {
+	if prefix, err := netip.ParsePrefix(s); err == nil {
+		g.prefixes = append(g.prefixes, prefix.Masked())
+		return nil
+	}
+	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		addr = addr.Unmap()
+		g.prefixes = append(g.prefixes, netip.PrefixFrom(addr, addr.BitLen()))
+		g.names[addr.String()] = true
+		return nil
+	}
+	host, port := s, ""
+	if h, p, err := net.SplitHostPort(s); err == nil {
+		host, port = h, p
+	}
+	if host == "" || strings.ContainsAny(host, "/:@?#* ") {
+		return errors.New("want HOST, HOST:PORT, an address or a prefix such as 10.0.0.0/8")
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		g.prefixes = append(g.prefixes, netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()))
+	}
+	if host = canonicalHost(host); port != "" {
+		host = net.JoinHostPort(host, port)
+	}
+	g.names[host] = true
+	return nil
+}
+
+// canonicalHost makes names of one host equal.
+func canonicalHost(host string) string {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap().String()
+	}
+	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
+
+// errAddress is a host or address that must not be dialed.
+var errAddress = errors.New("not allowed")
+
+// check decides about one address of a host.
+func (g *guard) check(host, port string, addr netip.Addr) error {
+	addr = addr.Unmap()
+	if addr.Zone() != "" || classOf(addr) == classNever {
+		return fmt.Errorf("%s is no address of a server: %w", addr, errAddress)
+	}
+	own := g.globalAddr.Load()
+	if own != nil && *own == addr {
+		return nil // the Global server itself, whatever it is called
+	}
+	host = canonicalHost(host)
+	if host != g.global && !g.names[host] && !g.names[net.JoinHostPort(host, port)] {
+		return fmt.Errorf("the host %.100q is not that of the Global server: %w", host, errAddress)
+	}
+	for _, p := range g.prefixes {
+		if p.Contains(addr) {
+			return nil
+		}
+	}
+	if class := classOf(addr); class != classPublic && (own == nil || class != classOf(*own)) {
+		return fmt.Errorf("%.100q resolves to %s, a %s address, which that of the Global server is not: %w", host, addr, class, errAddress)
+	}
+	return nil
+}
+
+// dial resolves the host once, and dials the first of its addresses that may be dialed and answers.
+func (g *guard) dial(ctx context.Context, network, hostport string) (net.Conn, error) {
+	return g.dialChecked(ctx, network, hostport, g.check)
+}
+
+// dialGlobal dials the server that the operator named, and remembers its address.
+func (g *guard) dialGlobal(ctx context.Context, network, hostport string) (net.Conn, error) {
+	conn, err := g.dialChecked(ctx, network, hostport, func(string, string, netip.Addr) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	if remote, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		addr := remote.AddrPort().Addr().Unmap().WithZone("")
+		g.globalAddr.Store(&addr)
+	}
+	return conn, nil
+}
+
+// maxDialed bounds how many addresses of one host are tried.
+const maxDialed = 4
+
+func (g *guard) dialChecked(
+	ctx context.Context, network, hostport string, check func(host, port string, addr netip.Addr) error,
+) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := g.addresses(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, addr := range addrs[:min(len(addrs), maxDialed)] {
+		if err := check(host, port, addr); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, net.JoinHostPort(addr.String(), port))
+		if err == nil {
+			return conn, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+func (g *guard) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr}, nil
+	}
+	addrs, err := g.resolve(ctx, host)
+	if err == nil && len(addrs) == 0 {
+		err = fmt.Errorf("the host %.100q has no address", host)
+	}
+	return addrs, err
+}
+
+func systemResolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+}
+
+// class is what kind of network an address belongs to.
+type class string
+
+const (
+	classPublic    class = "public"
+	classPrivate   class = "private"
+	classLoopback  class = "loopback"
+	classLinkLocal class = "link-local"
+	classNever     class = "reserved" // nothing that can be dialed
+)
+
+// shared is the address space of carriers (RFC 6598), which is as private as the others.
+var shared = netip.MustParsePrefix("100.64.0.0/10")
+
+// classOf tells the class of an address that is not an IPv4 address in IPv6's clothes. For the ranges see RFC 6890.
+func classOf(addr netip.Addr) class {
+	switch {
+	case !addr.IsValid(), addr.IsUnspecified(), addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}),
+		addr.Is4() && addr.As4()[0] == 0:
+		return classNever
+	case addr.IsLoopback():
+		return classLoopback
+	case addr.IsLinkLocalUnicast():
+		return classLinkLocal
+	case addr.IsPrivate(), shared.Contains(addr):
+		return classPrivate
+	}
+	return classPublic
+}

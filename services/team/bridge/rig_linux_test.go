@@ -1,0 +1,349 @@
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/services/team/bridge"
+	"github.com/mastersocket/mastersocket/services/team/rtm"
+	"github.com/mastersocket/mastersocket/services/team/rtmtest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		hubtest.Cleanup()
+		os.Exit(code)
+	}))
+}
+
+// patience bounds waits that only a failing test takes to the end.
+const patience = 30 * time.Second
+
+// rig is an RTM server, a bridge, a real hub and a client of the hub that records what arrives.
+type rig struct {
+	t      *testing.T
+	rtm    *rtmtest.Server
+	hub    *hubtest.Server
+	bridge *bridge.Bridge
+	sink   *sink
+	log    *logBuffer
+	stop   context.CancelFunc
+	done   chan struct{} // closed when Run has returned
+	err    error         // what it returned
+}
+
+// logBuffer collects the bridge's log, for failed tests.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// fast are options with which nothing waits for long.
+func fast() bridge.Options {
+	return bridge.Options{MinBackoff: 5 * time.Millisecond, MaxBackoff: 100 * time.Millisecond, FlushTimeout: 20 * time.Second}
+}
+
+// start runs everything. The sink is in the groups, and in teams.
+func start(t *testing.T, o bridge.Options, server rtmtest.Options, groups ...string) *rig {
+	t.Helper()
+	hub := hubtest.Start(t, hubtest.Options{})
+	r := &rig{t: t, rtm: rtmtest.Start(t, server), hub: hub, log: &logBuffer{}, done: make(chan struct{})}
+	r.sink = newSink(t, hub, append([]string{"teams"}, groups...)...)
+	if o.Global == "" {
+		o.Global = r.rtm.URL()
+	}
+	o.Logger = slog.New(slog.NewTextHandler(r.log, nil))
+	b, err := bridge.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.bridge = b
+	c := dial(t, hub, b)
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop = cancel
+	go func() {
+		defer close(r.done)
+		r.err = b.Run(ctx, c)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-r.done
+		closeClient(t, c)
+		if t.Failed() {
+			t.Logf("log of the bridge:\n%s", r.log)
+			status, _ := json.Marshal(b.Status())
+			t.Logf("status: %s", status)
+		}
+	})
+	return r
+}
+
+func dial(t *testing.T, hub *hubtest.Server, b *bridge.Bridge) *client.Client {
+	t.Helper()
+	o, err := b.HubOptions(client.Options{
+		URL: hub.URL(), Token: hub.Token, Group: "bridges", MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := client.Connect(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func closeClient(t *testing.T, c *client.Client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := c.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// within returns a context for one wait.
+func (r *rig) within() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	r.t.Cleanup(cancel)
+	return ctx
+}
+
+// connected waits until exactly n teams are connected, as both ends see it.
+func (r *rig) connected(n int) {
+	r.t.Helper()
+	if err := r.rtm.AwaitConnected(r.within(), n); err != nil {
+		r.t.Fatal(err)
+	}
+	r.until(fmt.Sprintf("%d teams connected", n), func(s bridge.Status) bool { return s.Teams.Connected == n })
+}
+
+// until waits for a state of the bridge, of which no event tells.
+func (r *rig) until(what string, cond func(bridge.Status) bool) {
+	r.t.Helper()
+	if err := hubtest.Eventually(patience, func() bool { return cond(r.bridge.Status()) }); err != nil {
+		r.t.Fatalf("not reached: %s", what)
+	}
+}
+
+// run joins teams and waits until they are connected.
+func (r *rig) join(ids ...rtm.ID) {
+	r.t.Helper()
+	before := r.rtm.Connected()
+	if err := r.rtm.Await(r.within(), r.rtm.GlobalOpen); err != nil {
+		r.t.Fatal(err)
+	}
+	r.rtm.Join(ids...)
+	r.connected(before + len(ids))
+}
+
+// send sends a message and fails the test where the team has no open connection.
+func (r *rig) send(id rtm.ID, text string) {
+	r.t.Helper()
+	if !r.rtm.Message(id, text) {
+		r.t.Errorf("the connection of team %s is not open", id)
+	}
+}
+
+// ended waits for Run to return.
+func (r *rig) ended() error {
+	r.t.Helper()
+	select {
+	case <-r.done:
+		return r.err
+	case <-time.After(patience):
+		r.t.Fatal("the bridge still runs")
+		return nil
+	}
+}
+
+// counted checks that a healthcheck says of each team what the server counted.
+func (r *rig) counted(ids ...rtm.ID) {
+	r.t.Helper()
+	stats, err := r.rtm.Healthcheck(r.within())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	said := make(map[rtm.ID]rtm.Stat, len(stats))
+	for _, s := range stats {
+		said[s.ID] = s
+	}
+	for _, id := range ids {
+		if want := r.rtm.Sent(id); said[id] != want {
+			r.t.Errorf("the healthcheck says of team %s %+v, the server %+v", id, said[id], want)
+		}
+	}
+}
+
+// ids returns the integer ids from 1 to n.
+func ids(n int) []rtm.ID {
+	all := make([]rtm.ID, n)
+	for i := range all {
+		all[i] = rtm.IntID(int64(i + 1))
+	}
+	return all
+}
+
+// sink is a client of the hub that records the bridge's events.
+type sink struct {
+	t *testing.T
+
+	mu      sync.Mutex
+	events  []string         // name and data
+	texts   map[string]int   // of team.message: team and text → how often
+	byTeam  map[rtm.ID]int   // messages
+	last    map[rtm.ID]int64 // last number of each team's messages, where they are numbers
+	errors  []string
+	changed chan struct{}
+	total   int
+}
+
+func newSink(t *testing.T, hub *hubtest.Server, groups ...string) *sink {
+	t.Helper()
+	s := &sink{
+		t: t, texts: make(map[string]int), byTeam: make(map[rtm.ID]int), last: make(map[rtm.ID]int64), changed: make(chan struct{}, 1),
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := client.Connect(ctx, client.Options{
+		URL: hub.URL(), Token: hub.Token, Group: groups[0], Groups: groups[1:], MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond,
+		OnMessage: func(_ context.Context, m *client.Message) { s.take(m) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		closeClient(t, c)
+		for _, e := range s.errors {
+			t.Error(e)
+		}
+	})
+	return s
+}
+
+func (s *sink) take(m *client.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() {
+		select {
+		case s.changed <- struct{}{}:
+		default:
+		}
+	}()
+	if m.Event != "team.message" {
+		s.events = append(s.events, m.Event+" "+string(m.Data))
+		return
+	}
+	var data struct {
+		TeamID rtm.ID `json:"team_id"`
+		Text   string `json:"text"`
+	}
+	if err := m.Unmarshal(&data); err != nil {
+		s.errors = append(s.errors, err.Error())
+		return
+	}
+	key := string(data.TeamID.Append(nil)) + " " + data.Text
+	if s.texts[key]++; s.texts[key] > 1 {
+		s.errors = append(s.errors, fmt.Sprintf("message %.100q came %d times", key, s.texts[key]))
+	}
+	var n int64
+	if _, err := fmt.Sscanf(data.Text, "%d", &n); err == nil {
+		if n <= s.last[data.TeamID] {
+			s.errors = append(s.errors, fmt.Sprintf("team %s: message %d came after %d", data.TeamID, n, s.last[data.TeamID]))
+		}
+		s.last[data.TeamID] = n
+	}
+	s.byTeam[data.TeamID]++
+	s.total++
+}
+
+// await waits until cond, which is called with the lock held, is true.
+func (s *sink) await(what string, cond func() bool) {
+	s.t.Helper()
+	timeout := time.After(patience)
+	for {
+		s.mu.Lock()
+		ok := cond()
+		s.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-s.changed:
+		case <-timeout:
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.t.Fatalf("the hub did not get %s; it got %d messages and the events %.3000q", what, s.total, s.events)
+		}
+	}
+}
+
+// messages waits until exactly n messages have arrived.
+func (s *sink) messages(n int) {
+	s.t.Helper()
+	s.await(fmt.Sprintf("%d messages", n), func() bool { return s.total >= n })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.total != n {
+		s.t.Errorf("%d messages arrived, want %d", s.total, n)
+	}
+}
+
+// event waits for an event with that name and data.
+func (s *sink) event(text string) {
+	s.t.Helper()
+	s.await(text, func() bool { return slices.Contains(s.events, text) })
+}
+
+// count returns how often the event has come.
+func (s *sink) count(text string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.events {
+		if e == text {
+			n++
+		}
+	}
+	return n
+}
+
+// all returns the events so far.
+func (s *sink) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.events)
+}
+
+// perTeam returns the number of messages of each team so far.
+func (s *sink) perTeam() map[rtm.ID]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.byTeam)
+}

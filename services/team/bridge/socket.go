@@ -1,0 +1,205 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+const (
+	// keptBytes is how much memory for reading a connection keeps from one message to the next.
+	keptBytes = 4 << 10
+	// freeBytes is how large a message may be without having a share in the memory for large ones.
+	freeBytes = 64 << 10
+	// messageTimeout is how long a message may take from its first byte to its last.
+	messageTimeout = 30 * time.Second
+	headerBytes    = 64 << 10 // greatest HTTP header of an answer to a handshake
+)
+
+// socket is a WebSocket to the server.
+type socket struct {
+	b    *Bridge
+	ws   *websocket.Conn
+	conn net.Conn // under ws
+	buf  []byte   // of the reader
+}
+
+// dialFunc dials a network connection.
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// dialSocket opens a WebSocket. No proxy is used and no redirect followed: both would choose another address than the
+// one that was checked.
+func (b *Bridge) dialSocket(ctx context.Context, u *url.URL, header http.Header, dial dialFunc) (*socket, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.opts.ConnectTimeout)
+	defer cancel()
+	s := &socket{b: b}
+	var dialed atomic.Pointer[error] // set by another goroutine, perhaps after this one has given up
+	transport := &http.Transport{
+		TLSClientConfig: b.opts.TLSConfig.Clone(), DisableKeepAlives: true, DisableCompression: true,
+		MaxResponseHeaderBytes: headerBytes, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err != nil {
+				dialed.Store(&err)
+				return nil, err
+			}
+			s.conn = conn // read only when the handshake has succeeded, and so after this
+			return conn, nil
+		},
+	}
+	ws, resp, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{
+		HTTPHeader: header,
+		HTTPClient: &http.Client{
+			Transport:     transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	})
+	if err == nil {
+		ws.SetReadLimit(int64(b.opts.MaxFrameBytes))
+		s.ws = ws
+		return s, nil
+	}
+	transport.CloseIdleConnections()
+	if cause := dialed.Load(); cause != nil {
+		return nil, dialFailure(ctx, u, resp, *cause, err)
+	}
+	return nil, dialFailure(ctx, u, resp, nil, err)
+}
+
+// statusError is an HTTP answer other than 101 Switching Protocols.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("HTTP status %d", int(e)) }
+
+// permanent tells whether asking again would most likely get the same answer.
+func (e statusError) permanent() bool {
+	return e >= 400 && e < 500 && e != http.StatusRequestTimeout && e != http.StatusTooEarly && e != http.StatusTooManyRequests
+}
+
+// dialFailure says why there is no WebSocket, without the URL's path and query, where a ticket may be.
+func dialFailure(ctx context.Context, u *url.URL, resp *http.Response, dialed, err error) error {
+	at := u.Scheme + "://" + u.Host
+	switch {
+	case errors.Is(dialed, errAddress):
+		return fail(ReasonNotAllowed, dialed)
+	case dialed != nil:
+		return fail(ReasonDial, fmt.Errorf("%s: %w", at, dialed))
+	case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
+		return fail(ReasonHandshake, fmt.Errorf("%s: %w", at, statusError(resp.StatusCode)))
+	case ctx.Err() != nil:
+		return fail(ReasonHandshake, fmt.Errorf("%s: no answer: %w", at, ctx.Err()))
+	}
+	var inURL *url.Error
+	if errors.As(err, &inURL) {
+		err = inURL.Err
+	}
+	return fail(ReasonHandshake, fmt.Errorf("%s: %w", at, err))
+}
+
+// write writes a text message, and gives the connection up where the server takes nothing for too long.
+func (s *socket) write(ctx context.Context, text []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, s.b.opts.ConnectTimeout)
+	defer cancel()
+	return s.ws.Write(ctx, websocket.MessageText, text)
+}
+
+// errMemory and errSlow are why a message is not read to its end.
+var (
+	errMemory = errors.New("too many large messages at once")
+	errSlow   = fmt.Errorf("a message was not complete within %v", messageTimeout)
+)
+
+// read calls f with the next message, which is valid until it returns.
+func (s *socket) read(f func(msg []byte, text bool)) error {
+	typ, r, err := s.ws.Reader(context.Background()) // whoever ends the connection closes it
+	if err != nil {
+		return err
+	}
+	_ = s.conn.SetReadDeadline(time.Now().Add(messageTimeout))
+	large, err := s.readAll(r)
+	defer s.b.large.release(large)
+	if err != nil {
+		return err
+	}
+	_ = s.conn.SetReadDeadline(time.Time{})
+	f(s.buf, typ == websocket.MessageText)
+	if cap(s.buf) > keptBytes {
+		s.buf = nil
+	}
+	return nil
+}
+
+// readAll reads a message into buf. large is what it took of the memory for large messages, also with an error.
+func (s *socket) readAll(r io.Reader) (large int, err error) {
+	if s.buf == nil {
+		s.buf = make([]byte, 0, 512)
+	}
+	for s.buf = s.buf[:0]; ; {
+		n, err := r.Read(s.buf[len(s.buf):cap(s.buf)])
+		s.buf = s.buf[:len(s.buf)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return large, nil
+		case isTimeout(err):
+			return large, errSlow
+		case err != nil:
+			return large, err
+		case len(s.buf) < cap(s.buf):
+			continue
+		}
+		size := min(2*cap(s.buf), s.b.opts.MaxFrameBytes+512)
+		if size > freeBytes {
+			if !s.b.large.take(size - large) {
+				return large, errMemory
+			}
+			large = size
+		}
+		s.buf = append(make([]byte, 0, size), s.buf...)
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// endOf says why reading ended.
+func endOf(err error) error {
+	var closed websocket.CloseError
+	switch {
+	case errors.As(err, &closed):
+		return fail(ReasonClosed, fmt.Errorf("closed by the server with code %d", closed.Code))
+	case errors.Is(err, websocket.ErrMessageTooBig):
+		return fail(ReasonTooBig, err)
+	case errors.Is(err, errMemory):
+		return fail(ReasonMemory, err)
+	case errors.Is(err, errSlow):
+		return fail(ReasonSlow, err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.As(err, new(net.Error)):
+		return fail(ReasonLost, err)
+	}
+	return fail(ReasonProtocol, err)
+}
+
+// budget is memory that many share.
+type budget struct {
+	left atomic.Int64
+}
+
+func (m *budget) take(n int) bool {
+	if m.left.Add(-int64(n)) >= 0 {
+		return true
+	}
+	m.left.Add(int64(n))
+	return false
+}
+
+func (m *budget) release(n int) { m.left.Add(int64(n)) }
