@@ -25,6 +25,9 @@ type location struct {
 // agentSlot stands for the loop's own agent, which is no connection. No table grows to it.
 const agentSlot = 1<<24 - 1
 
+// publisherSlot stands for whoever publishes without a connection.
+const publisherSlot = agentSlot - 1
+
 // newClientID makes the id of a client at loc.
 func newClientID(loc location) uuid.UUID {
 	var id uuid.UUID

@@ -19,6 +19,9 @@ type feedback struct {
 	code     opcodes.ErrorCode            // why it was refused
 	id       [opcodes.MaxIDBytes * 6]byte // as it was sent, escaped: at most six bytes for one
 	idLen    int
+
+	publishing *publishing // the message's, of a sender without a connection, who always asks; nil for others
+	remotes    int         // of publishing alone: other instances reached
 }
 
 var feedbackPool = sync.Pool{New: func() any { return new(feedback) }}
@@ -59,6 +62,10 @@ func (f *feedback) refuse(code opcodes.ErrorCode) {
 // send brings the feedback to the sender's loop. It is also right on that loop itself: what the sender is told of its
 // messages then comes in the order in which it was decided.
 func (f *feedback) send() {
+	if f.publishing != nil {
+		f.publishing.settle(f)
+		return
+	}
 	if f.code == "" && !f.features.Has(opcodes.FeatureAcks) || f.code != "" && !f.features.Has(opcodes.FeatureErrors) {
 		feedbackPool.Put(f)
 		return
@@ -159,6 +166,9 @@ func (p *publication) Published(instances int, err error) {
 	sh, f, local, retry := p.shard, p.feedback, p.local, p.retry
 	*p = publication{}
 	publicationPool.Put(p)
+	if f != nil && f.publishing != nil {
+		f.remotes = instances
+	}
 	if local > 0 {
 		instances++
 	}

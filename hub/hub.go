@@ -53,6 +53,9 @@ type Hub struct {
 	started  time.Time
 	draining atomic.Bool
 	random   *rand.Rand // of the broker's goroutine
+	turns    turnWindow
+	receipts receipts
+	taps     atomic.Int32 // open ones
 
 	reached      chan struct{} // the broker became available
 	synchronized chan struct{} // closed when the goroutine that tells the service types so has ended

@@ -67,7 +67,7 @@ func (s *session) join(names []string) {
 	r := s.shard.hub.groups
 	ready := true
 	for _, name := range names {
-		g := r.acquire(name)
+		g := r.acquire(name, true)
 		j.groups = append(j.groups, g)
 		ready = ready && g.ready()
 	}

@@ -36,17 +36,22 @@ type Client struct {
 	Address        string            `json:"address,omitempty"`
 	Token          string            `json:"token"` // the token's name
 	ConnectedSince time.Time         `json:"connected_since"`
-	IdleMillis     int64             `json:"idle_ms"`     // since something arrived from it
-	QueueBytes     int               `json:"queue_bytes"` // its unsent backlog
-	MessagesIn     uint64            `json:"messages_in"` // EVENTs and REPLYs from it
+	IdleMillis     int64             `json:"idle_ms"`      // since something arrived from it
+	QueueBytes     int               `json:"queue_bytes"`  // its unsent backlog
+	StalledMillis  int64             `json:"stalled_ms"`   // since something of the backlog left; 0 without a backlog
+	MessagesIn     uint64            `json:"messages_in"`  // EVENTs and REPLYs from it
+	MessagesOut    uint64            `json:"messages_out"` // all that was written to it, the hub's own included
+	BytesIn        uint64            `json:"bytes_in"`
+	BytesOut       uint64            `json:"bytes_out"`
 }
 
 // Filter narrows a list of clients; empty fields match all.
 type Filter struct {
-	Group string `json:"group,omitempty"`
-	Type  string `json:"type,omitempty"`
-	Name  string `json:"name,omitempty"`
-	Node  string `json:"node,omitempty"`
+	Group    string `json:"group,omitempty"`
+	Type     string `json:"type,omitempty"`
+	Name     string `json:"name,omitempty"` // one that ends with * stands for all that begin like it
+	Node     string `json:"node,omitempty"`
+	MinQueue int    `json:"min_queue,omitempty"` // an unsent backlog of so many bytes or more
 }
 
 // ClientPage is a part of the cluster's clients, in the order of their places.
@@ -74,15 +79,19 @@ type GroupPage struct {
 var (
 	ErrCursor         = errors.New("invalid cursor")
 	ErrClientNotFound = errors.New("no such client")
+	ErrGroupNotFound  = errors.New("no such group")
+	// ErrSilent: the instance that could tell did not answer.
+	ErrSilent = errors.New("the instance that the client is on did not answer")
 )
 
 // query is what one instance asks another. It travels as JSON, so that instances of two releases understand each other.
 type query struct {
-	Kind   string    `json:"kind"` // queryClients, queryClient, queryGroups
+	Kind   string    `json:"kind"` // one of those below
 	Filter Filter    `json:"filter"`
-	After  position  `json:"after"` // queryClients: behind this place
-	Name   string    `json:"name"`  // queryGroups: behind this name
-	ID     uuid.UUID `json:"id"`    // queryClient
+	After  position  `json:"after"`            // queryClients: behind this place
+	Name   string    `json:"name"`             // queryGroups: behind this name; queryGroup: this group
+	Prefix string    `json:"prefix,omitempty"` // queryGroups: that begin with it
+	ID     uuid.UUID `json:"id"`               // queryClient, queryKick: the client; queryReceipt: the sender
 	Limit  int       `json:"limit"`
 
 	Payload []byte `json:"payload,omitempty"` // askServices: what the service type called Name is asked
@@ -92,13 +101,19 @@ const (
 	queryClients = "clients"
 	queryClient  = "client"
 	queryGroups  = "groups"
+	queryGroup   = "group"
+	queryNode    = "node"
+	queryKick    = "kick"
+	queryReceipt = "receipt"
 )
 
 // answer is what an instance says of itself.
 type answer struct {
-	Clients []Client `json:"clients,omitempty"`
-	Groups  []Group  `json:"groups,omitempty"`
-	Payload []byte   `json:"payload,omitempty"`
+	Clients []Client    `json:"clients,omitempty"`
+	Groups  []Group     `json:"groups,omitempty"`
+	Node    *NodeStatus `json:"node,omitempty"`
+	Receipt *tally      `json:"receipt,omitempty"`
+	Payload []byte      `json:"payload,omitempty"`
 }
 
 // position is a client's place in the order of lists: instance, loop, slot. It stays while the client is connected, so
@@ -131,11 +146,11 @@ func (h *Hub) Clients(ctx context.Context, f Filter, cursor string, limit int) (
 		return ClientPage{}, err
 	}
 	var page ClientPage
-	missing, err := h.ask(ctx, q, func(a answer) { page.Clients = append(page.Clients, a.Clients...) })
+	silent, err := h.ask(ctx, q, func(a answer) { page.Clients = append(page.Clients, a.Clients...) })
 	if err != nil {
 		return ClientPage{}, err
 	}
-	page.Missing = missing
+	page.Missing = h.names(silent)
 	slices.SortFunc(page.Clients, func(a, b Client) int { return positionOf(&a.ID).compare(positionOf(&b.ID)) })
 	if len(page.Clients) >= q.Limit {
 		page.Clients = page.Clients[:q.Limit]
@@ -144,45 +159,47 @@ func (h *Hub) Clients(ctx context.Context, f Filter, cursor string, limit int) (
 	return page, nil
 }
 
-// Client returns the client of that id, wherever it is; ErrClientNotFound if no instance has it. missing names the
-// instances that did not answer.
-func (h *Hub) Client(ctx context.Context, id uuid.UUID) (c Client, missing []string, err error) {
+// Client returns the client of that id, wherever it is. The error is ErrClientNotFound if no instance has it, and
+// ErrSilent if the one that its id names did not answer.
+func (h *Hub) Client(ctx context.Context, id uuid.UUID) (Client, error) {
+	return h.askClient(ctx, query{Kind: queryClient, ID: id})
+}
+
+// Kick disconnects the client of that id as KICKED, wherever it is, and returns what it was. It returns once the
+// instance that has it has done so. The errors are those of Client; with ErrSilent it may be disconnected or not.
+func (h *Hub) Kick(ctx context.Context, id uuid.UUID) (Client, error) {
+	return h.askClient(ctx, query{Kind: queryKick, ID: id})
+}
+
+// askClient asks about one client.
+func (h *Hub) askClient(ctx context.Context, q query) (c Client, err error) {
 	found := false
-	missing, err = h.ask(ctx, query{Kind: queryClient, ID: id}, func(a answer) {
+	silent, err := h.ask(ctx, q, func(a answer) {
 		if len(a.Clients) > 0 {
 			c, found = a.Clients[0], true
 		}
 	})
-	if err == nil && !found {
-		err = ErrClientNotFound
+	switch {
+	case err != nil || found:
+		return c, err
+	case slices.Contains(silent, locate(&q.ID).node):
+		return c, ErrSilent
 	}
-	return c, missing, err
+	return c, ErrClientNotFound
 }
 
-// Groups lists the cluster's groups in the order of their names, as Clients does clients.
-func (h *Hub) Groups(ctx context.Context, cursor string, limit int) (GroupPage, error) {
-	q := query{Kind: queryGroups, Limit: min(max(limit, 1), MaxPage)}
+// Groups lists the cluster's groups whose names begin with prefix in the order of their names, as Clients does clients.
+func (h *Hub) Groups(ctx context.Context, prefix, cursor string, limit int) (GroupPage, error) {
+	q := query{Kind: queryGroups, Prefix: prefix, Limit: min(max(limit, 1), MaxPage)}
 	if err := decodeCursor(cursor, &q.Name); err != nil {
 		return GroupPage{}, err
 	}
 	byName := make(map[string]Group)
-	missing, err := h.ask(ctx, q, func(a answer) {
-		for _, g := range a.Groups {
-			sum, ok := byName[g.Name]
-			if !ok {
-				sum = Group{Name: g.Name, Nodes: make(map[string]int)}
-			}
-			sum.Members += g.Members
-			for node, n := range g.Nodes {
-				sum.Nodes[node] += n
-			}
-			byName[g.Name] = sum
-		}
-	})
+	silent, err := h.ask(ctx, q, func(a answer) { sumGroups(byName, a.Groups) })
 	if err != nil {
 		return GroupPage{}, err
 	}
-	page := GroupPage{Missing: missing}
+	page := GroupPage{Missing: h.names(silent)}
 	for _, g := range byName {
 		page.Groups = append(page.Groups, g)
 	}
@@ -193,6 +210,35 @@ func (h *Hub) Groups(ctx context.Context, cursor string, limit int) (GroupPage, 
 		page.Next = encodeCursor(page.Groups[q.Limit-1].Name)
 	}
 	return page, nil
+}
+
+// sumGroups adds what one instance says of its groups.
+func sumGroups(byName map[string]Group, groups []Group) {
+	for _, g := range groups {
+		sum, ok := byName[g.Name]
+		if !ok {
+			sum = Group{Name: g.Name, Nodes: make(map[string]int)}
+		}
+		sum.Members += g.Members
+		for node, n := range g.Nodes {
+			sum.Nodes[node] += n
+		}
+		byName[g.Name] = sum
+	}
+}
+
+// Group returns the group of that name. The error is ErrGroupNotFound if no instance that answered has a member of it.
+func (h *Hub) Group(ctx context.Context, name string) (g Group, missing []string, err error) {
+	byName := make(map[string]Group)
+	silent, err := h.ask(ctx, query{Kind: queryGroup, Name: name}, func(a answer) { sumGroups(byName, a.Groups) })
+	if err != nil {
+		return g, nil, err
+	}
+	g, ok := byName[name]
+	if !ok {
+		err = ErrGroupNotFound
+	}
+	return g, h.names(silent), err
 }
 
 // Nodes lists the live instances, this one included, in the order of their names.
@@ -207,42 +253,70 @@ func (h *Hub) Nodes() []broker.Node {
 	return nodes
 }
 
-// ask collects what all instances answer to q.
-func (h *Hub) ask(ctx context.Context, q query, each func(answer)) (missing []string, err error) {
+// ask collects what all instances answer to q, and returns those that did not. While the broker is away these are all
+// but this one.
+func (h *Hub) ask(ctx context.Context, q query, each func(answer)) (silent []broker.NodeID, err error) {
 	own, err := h.inspect(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	each(own)
-	return h.askOthers(ctx, q, func(_ string, a answer) { each(a) })
+	silent, err = h.gather(ctx, q, func(_ broker.NodeID, a answer) { each(a) })
+	if errors.Is(err, broker.ErrUnavailable) {
+		return silent, nil
+	}
+	return silent, err
 }
 
 // askOthers collects what the other instances answer to q.
 func (h *Hub) askOthers(ctx context.Context, q query, each func(node string, a answer)) (missing []string, err error) {
+	names := h.nodeNames()
+	silent, err := h.gather(ctx, q, func(from broker.NodeID, a answer) { each(nodeName(names, from), a) })
+	if err != nil {
+		return nil, err
+	}
+	return h.names(silent), nil
+}
+
+// gather collects what the other instances answer to q, and returns those that did not.
+func (h *Hub) gather(ctx context.Context, q query, each func(broker.NodeID, answer)) (silent []broker.NodeID, err error) {
 	encoded, err := json.Marshal(q)
 	if err != nil {
 		return nil, fmt.Errorf("encode query: %w", err)
 	}
+	var unreadable []broker.NodeID
+	silent, err = h.broker.Gather(ctx, encoded, func(from broker.NodeID, b []byte) {
+		var a answer
+		if json.Unmarshal(b, &a) == nil {
+			each(from, a)
+			return
+		}
+		unreadable = append(unreadable, from) // it answered something that this release can't read
+	})
+	return append(silent, unreadable...), err
+}
+
+// nodeNames returns the names of the live instances.
+func (h *Hub) nodeNames() map[broker.NodeID]string {
 	names := make(map[broker.NodeID]string)
 	for _, n := range h.broker.Nodes() {
 		names[n.ID] = n.Name
 	}
-	silent, err := h.broker.Gather(ctx, encoded, func(from broker.NodeID, b []byte) {
-		var a answer
-		if json.Unmarshal(b, &a) == nil {
-			each(nodeName(names, from), a)
-			return
-		}
-		missing = append(missing, nodeName(names, from)) // it answered something that this release can't read
-	})
-	if err != nil {
-		return nil, err
+	return names
+}
+
+// names returns the names of instances, sorted.
+func (h *Hub) names(ids []broker.NodeID) []string {
+	if len(ids) == 0 {
+		return nil
 	}
-	for _, id := range silent {
-		missing = append(missing, nodeName(names, id))
+	names := h.nodeNames()
+	all := make([]string, 0, len(ids))
+	for _, id := range ids {
+		all = append(all, nodeName(names, id))
 	}
-	slices.Sort(missing)
-	return missing, nil
+	slices.Sort(all)
+	return all
 }
 
 // nodeName returns the name of an instance, or its id if it is not known.
@@ -250,7 +324,7 @@ func nodeName(names map[broker.NodeID]string, id broker.NodeID) string {
 	if name := names[id]; name != "" {
 		return name
 	}
-	return fmt.Sprintf("%08x", uint32(id))
+	return NodeName(id)
 }
 
 // A cursor is opaque to whoever gets it.

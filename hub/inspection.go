@@ -5,16 +5,22 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
 // answerTimeout is how long an instance looks for the answer to another's query.
 const answerTimeout = time.Second
 
-// inspectSlots is how many places a loop looks at before it goes on with its other work.
-const inspectSlots = 512
+// A loop looks at so many places, or describes so many clients, before it goes on with its other work: either takes it
+// some tens of microseconds.
+const (
+	inspectSlots    = 512
+	inspectDescribe = 32
+)
 
 // Answer implements broker.Handler.
 func (r remote) Answer(encoded []byte) []byte {
@@ -37,28 +43,45 @@ func (r remote) Answer(encoded []byte) []byte {
 
 // inspect answers q for this instance.
 func (h *Hub) inspect(ctx context.Context, q query) (answer, error) {
-	q.Limit = min(q.Limit, MaxPage)
+	q.Limit = min(max(q.Limit, 0), MaxPage)
 	switch q.Kind {
 	case queryClients:
 		return h.inspectClients(ctx, q)
-	case queryClient:
-		sh := h.shardOf(&q.ID)
-		if sh == nil {
-			return answer{}, nil
-		}
-		clients, err := sh.inspect(ctx, func(i *inspection) {
-			if s := sh.client(&q.ID); s != nil {
-				i.found = append(i.found, s.describe())
-			}
-			i.finished = true
-		})
-		return answer{Clients: clients}, err
+	case queryClient, queryKick:
+		return h.inspectClient(ctx, q)
 	case queryGroups:
-		return answer{Groups: h.groups.list(q.Name, q.Limit, h.node.Name)}, nil
+		return answer{Groups: h.groups.list(q.Prefix, q.Name, q.Limit, h.node.Name)}, nil
+	case queryGroup:
+		return answer{Groups: h.groups.one(q.Name, h.node.Name)}, nil
+	case queryNode:
+		status := h.status()
+		return answer{Node: &status}, nil
+	case queryReceipt:
+		return answer{Receipt: h.receipts.tally(q.ID)}, nil
 	case askServices:
 		return h.answerService(q), nil
 	}
 	return answer{}, nil
+}
+
+// inspectClient looks for one client, and disconnects it if that is asked for.
+func (h *Hub) inspectClient(ctx context.Context, q query) (answer, error) {
+	sh := h.shardOf(&q.ID)
+	if sh == nil {
+		return answer{}, nil
+	}
+	clients, err := sh.inspect(ctx, func(i *inspection) {
+		i.finished = true
+		s := sh.client(&q.ID)
+		if s == nil {
+			return
+		}
+		i.found = append(i.found, s.describe())
+		if q.Kind == queryKick {
+			s.disconnect(opcodes.Kicked)
+		}
+	})
+	return answer{Clients: clients}, err
 }
 
 // inspectClients lists clients loop by loop, which is their order.
@@ -126,7 +149,8 @@ func (i *inspection) Size() int { return 0 }
 func (sh *shard) scanClients(i *inspection, f *Filter, first uint32, limit int) {
 	slots := sh.loop.Slots()
 	i.next = max(i.next, first)
-	for end := i.next + inspectSlots; i.next < slots && i.next < end && len(i.found) < limit; i.next++ {
+	enough := min(len(i.found)+inspectDescribe, limit)
+	for end := i.next + inspectSlots; i.next < slots && i.next < end && len(i.found) < enough; i.next++ {
 		c := sh.loop.Conn(i.next)
 		if c == nil {
 			continue
@@ -143,10 +167,30 @@ func (s *session) matches(f *Filter) bool {
 	if f.Type != "" && s.shard.hub.typeName(s.kind) != f.Type {
 		return false
 	}
-	if f.Name != "" && (s.about == nil || s.about.name != f.Name) {
+	if f.MinQueue > 0 && s.conn.QueueBytes() < f.MinQueue {
 		return false
 	}
-	return f.Group == "" || slices.Contains(s.groupNames(), f.Group)
+	if f.Name != "" && (s.about == nil || !matchesName(s.about.name, f.Name)) {
+		return false
+	}
+	return f.Group == "" || s.memberOf(f.Group)
+}
+
+// matchesName reports whether a client's name is the one that is looked for, or begins with what stands before its *.
+func matchesName(name, wanted string) bool {
+	if prefix, ok := strings.CutSuffix(wanted, "*"); ok {
+		return strings.HasPrefix(name, prefix)
+	}
+	return name == wanted
+}
+
+// memberOf reports whether the client is in the group of that name.
+func (s *session) memberOf(name string) bool {
+	if s.first.group == nil {
+		return false
+	}
+	return s.first.group.name == name ||
+		s.more != nil && slices.ContainsFunc(*s.more, func(p place) bool { return p.group.name == name })
 }
 
 func (s *session) groupNames() []string {
@@ -167,8 +211,10 @@ func (s *session) describe() Client {
 	c := Client{
 		ID: s.id, Node: s.shard.hub.node.Name, Type: s.shard.hub.typeName(s.kind), Groups: s.groupNames(), Token: s.tokenName(),
 		ConnectedSince: time.Unix(int64(s.since), 0).UTC(), IdleMillis: s.conn.Idle().Milliseconds(),
-		QueueBytes: s.conn.QueueBytes(), MessagesIn: uint64(s.sent),
+		QueueBytes: s.conn.QueueBytes(), StalledMillis: s.conn.Stalled().Milliseconds(), MessagesIn: uint64(s.sent),
 	}
+	traffic := s.conn.Traffic()
+	c.BytesIn, c.BytesOut, c.MessagesOut = traffic.BytesIn, traffic.BytesOut, traffic.MessagesOut
 	if a := s.conn.RemoteAddr(); a.IsValid() {
 		c.Address = a.String()
 	}
@@ -178,14 +224,15 @@ func (s *session) describe() Client {
 	return c
 }
 
-// list returns the groups with members here whose names come behind after, in the order of their names.
-func (r *registry) list(after string, limit int, node string) []Group {
+// list returns the groups with members here whose names begin with prefix and come behind after, in the order of their
+// names.
+func (r *registry) list(prefix, after string, limit int, node string) []Group {
 	var all []Group
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.RLock()
 		for name, g := range s.groups {
-			if n := g.total(); n > 0 && name > after {
+			if n := g.total(); n > 0 && name > after && strings.HasPrefix(name, prefix) {
 				all = append(all, Group{Name: name, Members: n})
 			}
 		}
@@ -197,4 +244,17 @@ func (r *registry) list(after string, limit int, node string) []Group {
 		all[i].Nodes = map[string]int{node: all[i].Members}
 	}
 	return all
+}
+
+// one returns the group of that name if it has members here.
+func (r *registry) one(name, node string) []Group {
+	g := r.find([]byte(name))
+	if g == nil {
+		return nil
+	}
+	n := g.total()
+	if n == 0 {
+		return nil
+	}
+	return []Group{{Name: name, Members: n, Nodes: map[string]int{node: n}}}
 }

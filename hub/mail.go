@@ -33,6 +33,7 @@ type mail struct {
 	receiver uuid.UUID
 	seq      uint64
 	feedback *feedback
+	tally    *running      // of a message that somebody waits to hear of; nil for others
 	origin   broker.NodeID // remote: the instance of the sender; mailReturn: one that had nobody, 0 for none
 }
 
@@ -78,6 +79,10 @@ func (m *mail) Deliver(*transport.Loop) {
 	sh := m.shard
 	switch m.kind {
 	case mailSpread:
+		if m.tally != nil {
+			sh.deliverCounted(m.group, m.buf, m.tally)
+			break
+		}
 		sh.deliver(m.group, nil, m.buf)
 	case mailDirect:
 		sh.directMail(m)
@@ -98,8 +103,10 @@ func (m *mail) Deliver(*transport.Loop) {
 func (sh *shard) directMail(m *mail) {
 	switch {
 	case sh.deliverDirect(&m.receiver, m.buf):
+		m.tally.end(1, 0)
 		m.feedback.ack(1)
 	case m.remote:
+		m.tally.end(0, 0)
 		sh.count.drop(DropNoReceiver)
 		sh.returnDirect(m)
 	default:
@@ -111,8 +118,10 @@ func (sh *shard) directMail(m *mail) {
 func (sh *shard) anyMail(m *mail) {
 	switch {
 	case sh.deliverAny(m.group, m.buf):
+		m.tally.end(1, 0)
 		m.feedback.ack(1)
 	case m.remote:
+		m.tally.end(0, 0)
 		sh.returnAny(m)
 	default:
 		sh.hub.shards[locate(&m.sender).loop].post(mailReturn, m.buf, func(r *mail) {

@@ -180,16 +180,23 @@ func (sh *shard) hand(s *session, b *transport.Buffer) Outcome {
 	return p.handler.Deliver(m)
 }
 
-// observed gives the message to the group's observers on this loop and returns how many there are.
+// observed gives the message to those who watch the group on this loop and returns how many observers there are: who
+// taps is nobody that the message reaches.
 func (sh *shard) observed(g *group, b *transport.Buffer) int {
-	observers := g.local[sh.index].observers
-	if len(observers) == 0 {
+	w := g.local[sh.index].watchers.Load()
+	if w == nil {
+		return 0
+	}
+	for _, t := range w.taps {
+		t.look(sh, b)
+	}
+	if len(w.observers) == 0 {
 		return 0
 	}
 	if m := sh.parse(b); m != nil {
-		for _, f := range observers {
+		for _, f := range w.observers {
 			f(m)
 		}
 	}
-	return len(observers)
+	return len(w.observers)
 }

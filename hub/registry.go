@@ -2,6 +2,7 @@ package hub
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -19,6 +20,9 @@ type registry struct {
 	// everyone stands for all identified clients. It is not in the map and never goes away.
 	everyone *group
 	observed []*group // groups with observers; set before the hub starts
+
+	tapMu  sync.Mutex
+	tapped map[*group]int // how many taps hold a group
 	// foreign are the identified clients of service types. It is not in the map either.
 	foreign *group
 }
@@ -34,7 +38,7 @@ type group struct {
 
 	mu      sync.Mutex
 	state   subscription
-	waiting []*joining // who waits for the subscription
+	waiting []waiter // who waits for the subscription
 }
 
 // subscription is how far the broker has come with a group.
@@ -48,12 +52,15 @@ const (
 
 // members is a loop's share of a group.
 type members struct {
-	list      []*session
-	observers []func(*opcodes.Envelope) // set before the hub starts, and never changed
+	list     []*session
+	watchers atomic.Pointer[watchers] // nil for none; replaced under group.mu, read by every loop
 }
 
+// waiter is who waits for the broker's subscription to a group. done must not block.
+type waiter interface{ done(err error) }
+
 func newRegistry(h *Hub, loops int) *registry {
-	r := &registry{hub: h, seed: maphash.MakeSeed()}
+	r := &registry{hub: h, seed: maphash.MakeSeed(), tapped: make(map[*group]int)}
 	for i := range r.shards {
 		r.shards[i].groups = make(map[string]*group)
 	}
@@ -80,9 +87,9 @@ func (r *registry) find(name []byte) *group {
 	return s.groups[string(name)]
 }
 
-// acquire returns the group of that name for somebody who is about to join, and sees to it that the broker subscribes
-// to it. Each acquire needs a release.
-func (r *registry) acquire(name string) *group {
+// acquire returns the group of that name for somebody who is about to join, or only watches, and sees to it that the
+// broker subscribes to it. Each acquire needs a release.
+func (r *registry) acquire(name string, join bool) *group {
 	s := &r.shards[maphash.String(r.seed, name)%uint64(len(r.shards))]
 	s.Lock()
 	g := s.groups[name]
@@ -97,6 +104,8 @@ func (r *registry) acquire(name string) *group {
 	subscribe := g.state == unsubscribed
 	if subscribe {
 		g.state = subscribing
+	}
+	if join && (subscribe || g.total() == 0) {
 		// Others are to know of the first member before it is told that it is one, or an ANY could miss it.
 		r.hub.broker.SetMembers(name, max(g.total(), 1))
 	}
@@ -112,11 +121,17 @@ func (r *registry) release(g *group) {
 	s := &r.shards[maphash.String(r.seed, g.name)%uint64(len(r.shards))]
 	s.Lock()
 	defer s.Unlock()
-	if g.users--; g.users == 0 {
-		delete(s.groups, g.name)
-		r.hub.broker.SetMembers(g.name, 0) // also where nobody joined after all
-		r.hub.broker.Unsubscribe(g.name)   // within the lock, so that a new group's Subscribe comes after it
+	if g.users--; g.users > 0 {
+		if g.total() == 0 { // whoever was about to join did not, and others may have been told of it
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			r.hub.broker.SetMembers(g.name, g.total())
+		}
+		return
 	}
+	delete(s.groups, g.name)
+	r.hub.broker.SetMembers(g.name, 0) // also where nobody joined after all
+	r.hub.broker.Unsubscribe(g.name)   // within the lock, so that a new group's Subscribe comes after it
 }
 
 // confirmed is called by the broker when the subscription stands, or can't be had.
@@ -160,7 +175,7 @@ func (r *registry) observe(name string, loop int, f func(*opcodes.Envelope)) {
 		s.groups[name] = g
 		r.observed = append(r.observed, g)
 	}
-	g.local[loop].observers = append(g.local[loop].observers, f)
+	g.watch(loop, func(w *watchers) { w.observers = append(w.observers, f) })
 }
 
 // subscribeObserved makes the broker subscribe to the groups that have observers.
@@ -176,7 +191,7 @@ func (r *registry) subscribeObserved() {
 // reaches reports whether a message to the group concerns anybody on a loop, and how many members it has there.
 func (g *group) reaches(loop int) (members int, ok bool) {
 	members = int(g.counts[loop].Load())
-	return members, members > 0 || len(g.local[loop].observers) > 0
+	return members, members > 0 || g.local[loop].watchers.Load() != nil
 }
 
 // total returns the number of members on this instance.
@@ -201,5 +216,21 @@ func (r *registry) len() int {
 			n--
 		}
 	}
+	r.tapMu.Lock()
+	defer r.tapMu.Unlock()
+	for g := range r.tapped {
+		if g.total() == 0 && !slices.Contains(r.observed, g) {
+			n--
+		}
+	}
 	return n
+}
+
+// tap counts a tap that begins (1) or ends (-1) to hold the group.
+func (r *registry) tap(g *group, change int) {
+	r.tapMu.Lock()
+	defer r.tapMu.Unlock()
+	if r.tapped[g] += change; r.tapped[g] == 0 {
+		delete(r.tapped, g)
+	}
 }

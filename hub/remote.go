@@ -21,10 +21,10 @@ func (r remote) Deliver(m *broker.Message) {
 	defer b.Release()
 	switch m.Kind {
 	case broker.KindGlobal:
-		r.spread(r.hub.groups.everyone, b)
+		r.spread(m, r.hub.groups.everyone, b)
 	case broker.KindGroup:
 		if g := r.hub.groups.find(m.Group); g != nil {
-			r.spread(g, b)
+			r.spread(m, g, b)
 		}
 	case broker.KindDirect:
 		r.direct(m, b)
@@ -35,17 +35,23 @@ func (r remote) Deliver(m *broker.Message) {
 	}
 }
 
-func (r remote) spread(g *group, b *transport.Buffer) {
+func (r remote) spread(m *broker.Message, g *group, b *transport.Buffer) {
+	t := r.hub.receipts.start(&m.Sender)
 	for i, sh := range r.hub.shards {
 		if _, ok := g.reaches(i); ok {
-			sh.postWait(mailSpread, b, func(o *mail) { o.group = g })
+			t.begin()
+			sh.postWait(mailSpread, b, func(o *mail) { o.group, o.tally = g, t })
 		}
 	}
+	t.end(0, 0)
 }
 
 func (r remote) direct(m *broker.Message, b *transport.Buffer) {
 	if sh := r.hub.shardOf(&m.Receiver); sh != nil {
-		sh.postWait(mailDirect, b, func(o *mail) { o.sender, o.receiver, o.origin = m.Sender, m.Receiver, m.From })
+		t := r.hub.receipts.start(&m.Sender)
+		sh.postWait(mailDirect, b, func(o *mail) {
+			o.sender, o.receiver, o.origin, o.tally = m.Sender, m.Receiver, m.From, t
+		})
 	}
 }
 
@@ -63,8 +69,9 @@ func (r remote) any(m *broker.Message, b *transport.Buffer) {
 		h.returnAny(m)
 		return
 	}
+	t := h.receipts.start(&m.Sender)
 	h.shards[loop].postWait(mailAny, b, func(o *mail) {
-		o.group, o.sender, o.seq, o.draws, o.origin = g, m.Sender, m.Seq, drawsOf(m.Flags), m.From
+		o.group, o.sender, o.seq, o.draws, o.origin, o.tally = g, m.Sender, m.Seq, drawsOf(m.Flags), m.From, t
 	})
 }
 
@@ -139,6 +146,9 @@ func (sh *shard) missing(m *mail) { sh.lateFeedback(m).refuse(opcodes.CodeNoRece
 // lateFeedback makes a feedback for a message that came back from another instance. Its ACK, if one was asked for, is
 // sent already: it was handed to the instance.
 func (sh *shard) lateFeedback(m *mail) *feedback {
+	if p := sh.publishing[m.sender]; p != nil {
+		return p.feedback()
+	}
 	s := sh.client(&m.sender)
 	if s == nil || !s.features.Has(opcodes.FeatureErrors) {
 		return nil

@@ -279,5 +279,8 @@ func (sh *shard) senderOf(id *uuid.UUID) *session {
 	if sh.agent.id == *id {
 		return &sh.agent
 	}
+	if p := sh.publishing[*id]; p != nil {
+		return &p.session
+	}
 	return sh.client(id)
 }

@@ -3,6 +3,8 @@ package hub
 import (
 	"math/rand/v2"
 
+	"github.com/google/uuid"
+
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
@@ -28,6 +30,8 @@ type shard struct {
 	parsed     *transport.Buffer // what delivered was read from; nil for nothing
 	delivered  opcodes.Envelope
 	deferred   []func()
+
+	publishing map[uuid.UUID]*publishing // what somebody waits to hear of, by its sender
 
 	strangers []*session // not identified
 	drain     drainState

@@ -66,6 +66,14 @@ type Traffic struct {
 // Traffic returns what passed over the connection so far.
 func (c *Conn) Traffic() Traffic { return *c.loop.trafficOf(c) }
 
+// Stalled returns how long nothing of the unsent backlog has left; 0 without a backlog.
+func (c *Conn) Stalled() time.Duration {
+	if c.tx == nil || c.tx.bytes == 0 {
+		return 0
+	}
+	return c.loop.since(c.tx.progress)
+}
+
 // trafficOf returns the counts of a connection. They are touched for each system call, never for each message.
 func (l *Loop) trafficOf(c *Conn) *Traffic {
 	return &l.traffic[c.slot/slabConns][c.slot%slabConns]
