@@ -1,0 +1,115 @@
+import { end, headerOf } from "./session";
+import type { Client, ClientPage, Group, GroupPage, Nodes, Receipt } from "./types";
+
+/** The longest that an answer is waited for. The hub itself waits 1 s for other instances. */
+const patience = 10_000;
+
+/** Failure is a request that was not answered with success. status is 0 if there was no answer at all. */
+export class Failure extends Error {
+  constructor(
+    readonly status: number,
+    readonly title: string,
+    readonly detail: string,
+  ) {
+    super(detail || title);
+  }
+}
+
+/** A problem document (RFC 9457). */
+interface Problem {
+  title?: string;
+  detail?: string;
+  errors?: { message?: string; location?: string }[];
+}
+
+async function failureOf(response: Response): Promise<Failure> {
+  let problem: Problem = {};
+  try {
+    if (/\bjson\b/.test(response.headers.get("Content-Type") ?? "")) problem = (await response.json()) as Problem;
+  } catch {
+    // Whatever it was, the status says enough.
+  }
+  const more = (problem.errors ?? []).map((e) => [e.location, e.message].filter(Boolean).join(": "));
+  const detail = [problem.detail, ...more].filter(Boolean).join("; ");
+  return new Failure(response.status, problem.title || `Status ${response.status}`, detail);
+}
+
+export interface Call {
+  method?: "GET" | "POST" | "DELETE";
+  body?: string;
+  signal?: AbortSignal;
+  token?: string; // another than the session's, to try it
+}
+
+/** open sends a request and returns the answer if it is a success, with its body unread. */
+export async function open(path: string, call: Call = {}): Promise<Response> {
+  const headers: Record<string, string> = { Authorization: headerOf(call.token) };
+  if (call.body !== undefined) headers["Content-Type"] = "application/json";
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method: call.method ?? "GET",
+      headers,
+      body: call.body ?? null,
+      signal: call.signal ?? null,
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+      referrerPolicy: "no-referrer",
+    });
+  } catch (error) {
+    if (call.signal?.aborted) throw call.signal.reason;
+    throw new Failure(0, "The hub does not answer", String((error as Error).message));
+  }
+  if (response.ok) return response;
+  const failure = await failureOf(response);
+  if (failure.status === 401 && call.token === undefined) {
+    end("The hub no longer accepts the token. It was revoked or replaced, or the hub has started anew.");
+  }
+  throw failure;
+}
+
+async function read<T>(path: string, call: Call = {}): Promise<T> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new Failure(0, "The hub does not answer", `No answer within ${patience / 1000} s`)), patience);
+  const stop = () => late.abort(call.signal?.reason);
+  call.signal?.addEventListener("abort", stop);
+  try {
+    if (call.signal?.aborted) stop();
+    const response = await open(path, { ...call, signal: late.signal });
+    if (response.status === 204) return undefined as T;
+    return (await response.json()) as T;
+  } catch (error) {
+    if (late.signal.aborted) throw late.signal.reason;
+    if (error instanceof Failure) throw error;
+    throw new Failure(0, "The answer could not be read", String((error as Error).message));
+  } finally {
+    clearTimeout(timer);
+    call.signal?.removeEventListener("abort", stop);
+  }
+}
+
+/** query makes a query string of the values that are not empty. */
+export function query(values: Record<string, string | number | undefined>): string {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(values)) {
+    if (value !== undefined && value !== "") params.set(name, String(value));
+  }
+  const text = params.toString();
+  return text && `?${text}`;
+}
+
+export type ClientFilter = { group?: string; type?: string; node?: string; name?: string };
+export type Page = { limit: number; cursor?: string };
+
+const segment = encodeURIComponent;
+
+export const api = {
+  nodes: (call?: Call) => read<Nodes>("/v1/nodes", call),
+  clients: (filter: ClientFilter & Page, call?: Call) => read<ClientPage>(`/v1/clients${query(filter)}`, call),
+  client: (id: string, call?: Call) => read<Client>(`/v1/clients/${segment(id)}`, call),
+  disconnect: (id: string) => read<void>(`/v1/clients/${segment(id)}`, { method: "DELETE" }),
+  groups: (filter: { prefix?: string } & Page, call?: Call) => read<GroupPage>(`/v1/groups${query(filter)}`, call),
+  group: (name: string, call?: Call) => read<Group>(`/v1/groups/${segment(name)}`, call),
+  publish: (body: string) => read<Receipt>("/v1/events", { method: "POST", body }),
+};

@@ -1,0 +1,119 @@
+import { useEffect } from "preact/hooks";
+import type { JSX } from "preact";
+import { Mark, ThemeChoice } from "./brand";
+import { cluster, watch } from "./history";
+import { ClientPage } from "./pages/client";
+import { Clients } from "./pages/clients";
+import { GroupPage } from "./pages/group";
+import { Groups } from "./pages/groups";
+import { Login } from "./pages/login";
+import { Overview } from "./pages/overview";
+import { Publish } from "./pages/publish";
+import { Tail } from "./pages/tail";
+import { onLink, place } from "./route";
+import { end, loggedIn } from "./session";
+import { StatusStrip } from "./status";
+import { Head, Nothing } from "./ui";
+
+const pages = [
+  { path: "/", name: "Overview" },
+  { path: "/clients", name: "Clients" },
+  { path: "/groups", name: "Groups" },
+  { path: "/tail", name: "Live tail" },
+  { path: "/publish", name: "Publish" },
+];
+
+/** page returns what the place shows. Its key makes each client and group a page of its own. */
+function page(parts: string[]): JSX.Element {
+  const [first, second] = parts;
+  if (parts.length > 2) return <NotFound />;
+  if (first === undefined) return <Overview />;
+  if (first === "clients") return second === undefined ? <Clients /> : <ClientPage key={second} id={second} />;
+  if (first === "groups") return second === undefined ? <Groups /> : <GroupPage key={second} name={second} />;
+  if (second !== undefined) return <NotFound />;
+  if (first === "tail") return <Tail key={place.value.query.toString()} />;
+  if (first === "publish") return <Publish key={place.value.query.toString()} />;
+  return <NotFound />;
+}
+
+function NotFound() {
+  return (
+    <>
+      <Head title="No such page" />
+      <Nothing title="There is nothing at this address.">
+        Go to the <a href="/">overview</a>.
+      </Nothing>
+    </>
+  );
+}
+
+export function App() {
+  useEffect(() => {
+    document.addEventListener("click", onLink);
+    document.addEventListener("keydown", onSlash);
+    return () => {
+      document.removeEventListener("click", onLink);
+      document.removeEventListener("keydown", onSlash);
+    };
+  }, []);
+  const first = place.value.parts[0];
+  const name = pages.find((p) => p.path === `/${first ?? ""}`)?.name ?? "Console";
+  useEffect(() => {
+    document.title = `${loggedIn() ? name : "Log in"} · mastersocket`;
+  });
+  return loggedIn() ? <Shell /> : <Login />;
+}
+
+/** onSlash puts the focus where one searches. */
+function onSlash(event: KeyboardEvent) {
+  const at = event.target as HTMLElement;
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName)) return;
+  const search = document.querySelector<HTMLInputElement>("[data-search]");
+  if (!search) return;
+  event.preventDefault();
+  search.focus();
+  search.select();
+}
+
+function Shell() {
+  useEffect(watch, []);
+  const { parts } = place.value;
+  const here = `/${parts[0] ?? ""}`;
+  const self = cluster.value.latest?.nodes.find((n) => n.self);
+  useEffect(() => scrollTo(0, 0), [parts.join("/")]);
+  return (
+    <div class="shell">
+      <a class="skip" href="#main">
+        Skip to the content
+      </a>
+      <aside class="side">
+        <a class="brand" href="/">
+          <Mark />
+          <span>mastersocket</span>
+        </a>
+        <nav aria-label="Pages">
+          {pages.map((p) => (
+            <a key={p.path} href={p.path} aria-current={here === p.path ? "page" : undefined}>
+              {p.name}
+            </a>
+          ))}
+        </nav>
+        <div class="foot">
+          <ThemeChoice />
+          <button type="button" class="ghost" onClick={() => end("")}>
+            Log out
+          </button>
+          <p class="self">
+            <bdi>{self?.name ?? " "}</bdi>
+            <br />
+            <span>{self?.version ?? " "}</span>
+          </p>
+        </div>
+      </aside>
+      <div class="body">
+        <StatusStrip />
+        <main id="main">{page(parts)}</main>
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,86 @@
+// JSON as it was written: numbers keep their digits, repeated names stay. Nothing is parsed into values that could
+// lose something.
+
+/** pretty lays a JSON text out on several lines. What is no JSON comes back as it is, more or less. */
+export function pretty(text: string): string {
+  let out = "";
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(Math.max(0, depth))}`;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i]!;
+    if (c === '"') {
+      const end = stringEnd(text, i);
+      out += text.slice(i, end);
+      i = end - 1;
+    } else if (c === "{" || c === "[") {
+      const close = nextSolid(text, i + 1);
+      if (text[close] === "}" || text[close] === "]") {
+        out += c + text[close];
+        i = close;
+      } else {
+        depth++;
+        out += c + line();
+      }
+    } else if (c === "}" || c === "]") {
+      depth--;
+      out += line() + c;
+    } else if (c === ",") out += c + line();
+    else if (c === ":") out += ": ";
+    else if (!/[ \t\r\n]/.test(c)) out += c;
+  }
+  return out;
+}
+
+/** stringEnd returns the index behind the string that begins at start. */
+function stringEnd(text: string, start: number): number {
+  for (let i = start + 1; i < text.length; i++) {
+    if (text[i] === "\\") i++;
+    else if (text[i] === '"') return i + 1;
+  }
+  return text.length;
+}
+
+function nextSolid(text: string, from: number): number {
+  while (from < text.length && /[ \t\r\n]/.test(text[from]!)) from++;
+  return from;
+}
+
+/** memberOf returns the text of a member of the object that the text is, or undefined if there is none. */
+export function memberOf(text: string, name: string): string | undefined {
+  let depth = 0;
+  let start = -1;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i]!;
+    if (c === '"') {
+      const end = stringEnd(text, i);
+      const colon = nextSolid(text, end);
+      if (depth === 1 && start < 0 && text[colon] === ":" && parsed(text.slice(i, end)) === name) {
+        start = colon + 1;
+        i = colon;
+      } else i = end - 1;
+      continue;
+    }
+    if (depth === 1 && start >= 0 && (c === "," || c === "}")) return text.slice(start, i).trim();
+    if (c === "{" || c === "[") depth++;
+    else if (c === "}" || c === "]") depth--;
+  }
+  return undefined;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** problemOf says what is wrong with a text that should be JSON; empty if nothing is. */
+export function problemOf(text: string): string {
+  try {
+    JSON.parse(text);
+    return "";
+  } catch (error) {
+    return (error as Error).message.replace(/^JSON\.parse: /, "");
+  }
+}

@@ -1,0 +1,41 @@
+import { useState } from "preact/hooks";
+
+/** usePages remembers the cursors of the pages that led to the present one, until key changes. */
+export function usePages(key: string) {
+  const [state, setState] = useState<{ key: string; cursors: string[] }>({ key, cursors: [] });
+  const cursors = state.key === key ? state.cursors : [];
+  const set = (next: string[]) => setState({ key, cursors: next });
+  return {
+    cursor: cursors.at(-1),
+    number: cursors.length + 1,
+    first: () => set([]),
+    back: () => set(cursors.slice(0, -1)),
+    next: (cursor: string) => set([...cursors, cursor]),
+  };
+}
+
+interface Props {
+  pages: ReturnType<typeof usePages>;
+  next: string | undefined;
+  count: string; // what is on this page: 100 clients
+}
+
+export function Pager({ pages, next, count }: Props) {
+  return (
+    <nav class="pager" aria-label="Pages of the list">
+      <span class="num">
+        Page {pages.number} · {count}
+        {next ? " · there are more" : ""}
+      </span>
+      <button type="button" onClick={pages.first} disabled={pages.number === 1}>
+        First
+      </button>
+      <button type="button" onClick={pages.back} disabled={pages.number === 1}>
+        Previous
+      </button>
+      <button type="button" onClick={() => next && pages.next(next)} disabled={!next}>
+        Next
+      </button>
+    </nav>
+  );
+}

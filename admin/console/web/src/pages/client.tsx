@@ -1,0 +1,242 @@
+import { useRef, useState } from "preact/hooks";
+import { api, Failure } from "../api";
+import { Chart } from "../chart";
+import { amount, byteRate, bytes, count, duration, idle, moment, none, rate } from "../format";
+import { since } from "../history";
+import { usePoll } from "../poll";
+import { groupPath } from "../route";
+import { behind } from "../table";
+import { Said } from "../text";
+import type { Client } from "../types";
+import { Confirm, Failed, Head, Loading, Nothing, Notice, Stat } from "../ui";
+
+const every = 1000;
+const kept = 300;
+
+interface Past {
+  at: number; // seconds
+  client: Client;
+}
+
+/** usePast keeps what was said of the client during the last minutes. */
+function usePast(client: Client | undefined, at: number): Past[] {
+  const past = useRef<Past[]>([]);
+  const last = past.current.at(-1);
+  if (client && last?.client !== client) {
+    past.current = [...past.current.slice(-kept + 1), { at: (performance.timeOrigin + at) / 1000, client }];
+  }
+  return past.current;
+}
+
+/** slope is by how much a figure grows in a second, over the last few seconds. */
+function slope(past: Past[], of: (c: Client) => number, over = 1): number | undefined {
+  const now = past.at(-1);
+  const then = past.at(-1 - over) ?? past[0];
+  if (!now || !then || now.at <= then.at) return undefined;
+  return (of(now.client) - of(then.client)) / (now.at - then.at);
+}
+
+export function ClientPage({ id }: { id: string }) {
+  const { data, failure, at, again } = usePoll((signal) => api.client(id, { signal }), id, every);
+  const past = usePast(data, at);
+  const client = past.at(-1)?.client;
+  const gone = failure?.status === 404;
+  const [asking, setAsking] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const [refused, setRefused] = useState<Failure>();
+  const [kicked, setKicked] = useState(false);
+
+  const disconnect = async () => {
+    setBusy(true);
+    setRefused(undefined);
+    try {
+      await api.disconnect(id);
+      setKicked(true);
+    } catch (error) {
+      if (error instanceof Failure && error.status === 404) setKicked(false);
+      else setRefused(error as Failure);
+    }
+    setBusy(false);
+    setAsking(false);
+    again();
+  };
+
+  return (
+    <>
+      <Head title={client?.name ? <Said value={client.name} /> : "Client"} sub={<span class="mono">{id}</span>}>
+        <a class="button" href={`/publish?target=DIRECT&identifier=${encodeURIComponent(id)}`}>
+          Send to it
+        </a>
+        <button type="button" class="danger" onClick={() => setAsking(true)} disabled={!client || gone || kicked}>
+          Disconnect…
+        </button>
+      </Head>
+      {refused && <Failed failure={refused} />}
+      {kicked ? (
+        <Notice tone="good">
+          <strong>Disconnected.</strong> The client was told KICKED. It may connect again, under another id. <a href="/clients">Back to all clients</a>.
+        </Notice>
+      ) : gone && client ? (
+        <Notice tone="warn">
+          <strong>This client has left.</strong> Below is what was last known of it. <a href="/clients">Back to all clients</a>.
+        </Notice>
+      ) : (
+        failure && !gone && <Failed failure={failure} />
+      )}
+      {client ? (
+        <Details client={client} past={past} stale={gone || kicked} />
+      ) : gone ? (
+        <section class="panel">
+          <Nothing title="No client has this id.">
+            It has left, or its instance does not answer. A client that connects again has another id. <a href="/clients">Show all clients</a>.
+          </Nothing>
+        </section>
+      ) : (
+        !failure && <Loading rows={8} />
+      )}
+      <Confirm open={asking} title="Disconnect this client?" action="Disconnect" busy={busy} onYes={disconnect} onNo={() => setAsking(false)}>
+        <p>
+          {client?.name ? <Said value={client.name} /> : "The client"} on <bdi>{client?.node}</bdi> is told <code>KICKED</code> and its connection is closed.
+          {client && client.queue_bytes > 0 && ` The ${bytes(client.queue_bytes)} that wait for it may be lost.`} Most clients connect again after a while; to keep one out, take its token away.
+        </p>
+      </Confirm>
+    </>
+  );
+}
+
+function Details({ client: c, past, stale }: { client: Client; past: Past[]; stale: boolean }) {
+  const times = past.map((p) => p.at);
+  const steps = past.map((_, i) => past.slice(Math.max(0, i - 1), i + 1));
+  return (
+    <div class={stale ? "stale" : ""}>
+      {!stale && <Verdict client={c} past={past} />}
+      <dl class="stats">
+        <Stat label="Waiting for it" value={bytes(c.queue_bytes)} note={growth(slope(past, (x) => x.queue_bytes, 5))} tone={c.queue_bytes >= behind ? "warn" : undefined} />
+        <Stat label="Messages to it" value={rate(stale ? undefined : slope(past, (x) => x.messages_out))} note={`${count(c.messages_out)} in all`} />
+        <Stat label="Bytes to it" value={byteRate(stale ? undefined : slope(past, (x) => x.bytes_out))} note={`${bytes(c.bytes_out)} in all`} />
+        <Stat label="Messages from it" value={rate(stale ? undefined : slope(past, (x) => x.messages_in))} note={`${count(c.messages_in)} in all`} />
+        <Stat label="Last heard of" value={`${idle(c.idle_ms)} ago`} note={`${bytes(c.bytes_in)} from it in all`} />
+      </dl>
+      <div class="charts">
+        <Chart title="Waiting for it" binary times={times} span={kept} format={bytes} lines={[{ label: "backlog", values: past.map((p) => p.client.queue_bytes), color: "--series-3" }]} />
+        <Chart
+          title="Messages"
+          times={times}
+          span={kept}
+          format={(n) => `${amount(n)}/s`}
+          lines={[
+            { label: "from it", values: steps.map((s) => slope(s, (x) => x.messages_in) ?? null), color: "--series-1" },
+            { label: "to it", values: steps.map((s) => slope(s, (x) => x.messages_out) ?? null), color: "--series-2" },
+          ]}
+        />
+      </div>
+      <div class="columns two">
+        <Facts client={c} />
+        <div>
+          <GroupList names={c.groups ?? []} />
+          <Meta meta={c.meta ?? {}} />
+        </div>
+      </div>
+    </div>
+  );
+}
+
+function growth(perSecond: number | undefined): string {
+  if (perSecond === undefined) return " ";
+  if (Math.abs(perSecond) < 1) return "steady";
+  return perSecond > 0 ? `grows by ${byteRate(perSecond)}` : `shrinks by ${byteRate(-perSecond)}`;
+}
+
+/** Verdict says in a sentence why a client is slow, if it is. */
+function Verdict({ client: c, past }: { client: Client; past: Past[] }) {
+  if (c.queue_bytes < behind) return null;
+  const grows = slope(past, (x) => x.queue_bytes, 5) ?? 0;
+  const sent = slope(past, (x) => x.messages_out, 5);
+  return (
+    <Notice tone="warn">
+      <strong>This client is slow.</strong> It has not taken the {bytes(c.queue_bytes)} that wait for it
+      {sent !== undefined && sent > 0 && `, while ${rate(sent)} more are queued for it`}.{" "}
+      {grows > 1 ? `The backlog grows by ${byteRate(grows)}. ` : grows < -1 ? "The backlog shrinks. " : ""}
+      At the limit of its queue (<code>--send-queue-bytes</code>, 1 MiB by default), or without any progress for <code>--write-timeout</code>, the hub disconnects it with SLOW_CONSUMER. It
+      should read faster, or join fewer groups.
+    </Notice>
+  );
+}
+
+function Facts({ client: c }: { client: Client }) {
+  return (
+    <section class="panel">
+      <h2>Client</h2>
+      <dl class="facts">
+        <dt>Id</dt>
+        <dd class="mono">{c.id}</dd>
+        <dt>Name</dt>
+        <dd>{c.name ? <Said value={c.name} wide /> : none}</dd>
+        <dt>Version</dt>
+        <dd>{c.version ? <Said value={c.version} wide /> : none}</dd>
+        <dt>Type</dt>
+        <dd>{c.type}</dd>
+        <dt>Instance</dt>
+        <dd>
+          <a href={`/clients?node=${encodeURIComponent(c.node)}`}>
+            <bdi>{c.node}</bdi>
+          </a>
+        </dd>
+        <dt>Address</dt>
+        <dd class="mono">{c.address || none}</dd>
+        <dt>Token</dt>
+        <dd>{c.token ? <Said value={c.token} wide /> : none}</dd>
+        <dt>Connected since</dt>
+        <dd class="num">
+          {moment(new Date(c.connected_since))} <span class="dim">({duration(since(c.connected_since))})</span>
+        </dd>
+      </dl>
+    </section>
+  );
+}
+
+function GroupList({ names }: { names: string[] }) {
+  return (
+    <section class="panel">
+      <h2>Groups</h2>
+      {names.length === 0 ? (
+        <Nothing title="It is in no group." />
+      ) : (
+        <ul class="tags">
+          {names.map((name) => (
+            <li key={name}>
+              <a href={groupPath(name)}>
+                <Said value={name} wide />
+              </a>
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function Meta({ meta }: { meta: Record<string, string> }) {
+  const rows = Object.entries(meta).sort(([a], [b]) => (a < b ? -1 : 1));
+  return (
+    <section class="panel">
+      <h2>Meta</h2>
+      {rows.length === 0 ? (
+        <Nothing title="It said nothing more of itself." />
+      ) : (
+        <dl class="facts">
+          {rows.map(([k, v]) => (
+            <>
+              <dt key={k}>
+                <Said value={k} wide />
+              </dt>
+              <dd>
+                <Said value={v} wide />
+              </dd>
+            </>
+          ))}
+        </dl>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,194 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { api, Failure, query, type ClientFilter } from "../api";
+import { clock, count, plural } from "../format";
+import { cluster } from "../history";
+import { Pager, usePages } from "../pager";
+import { usePoll } from "../poll";
+import { go, place } from "../route";
+import { ClientTable } from "../table";
+import type { Client } from "../types";
+import { Failed, Field, Head, Loading, Missing, Nothing, Notice } from "../ui";
+
+/** How long after an answer the list is asked for again: a new client is to be seen within a second. */
+const every = 600;
+const limit = 100;
+
+const names = ["name", "group", "type", "node"] as const;
+
+function filterOf(params: URLSearchParams): ClientFilter {
+  const f: ClientFilter = {};
+  for (const name of names) {
+    const v = params.get(name);
+    if (v) f[name] = v;
+  }
+  return f;
+}
+
+export function Clients() {
+  const filter = filterOf(place.value.query);
+  const [slowest, setSlowest] = useState(false);
+  const key = query(filter);
+  return (
+    <>
+      <Head title="Clients" sub="Connections that have identified, on all instances.">
+        <button type="button" aria-pressed={slowest} onClick={() => setSlowest(!slowest)}>
+          {slowest ? "Back to the list" : "Find the slowest of all"}
+        </button>
+      </Head>
+      <Filters filter={filter} />
+      {slowest ? <Slowest key={key} filter={filter} /> : <List filter={filter} />}
+    </>
+  );
+}
+
+function Filters({ filter }: { filter: ClientFilter }) {
+  const nodes = cluster.value.latest?.nodes ?? [];
+  const types = [...new Set(nodes.flatMap((n) => Object.keys(n.connections)))].sort();
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const set = (name: keyof ClientFilter, value: string) => go(`/clients${query({ ...filterOf(place.peek().query), [name]: value })}`, true);
+  const later = (name: keyof ClientFilter, value: string) => {
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => set(name, value), 200);
+  };
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const known = (list: string[], value: string | undefined) => (value && !list.includes(value) ? [...list, value] : list);
+  return (
+    <form class="filters" role="search" aria-label="Clients" onSubmit={(e) => e.preventDefault()}>
+      <Field label="Name" grow>
+        <input type="search" data-search value={filter.name ?? ""} onInput={(e) => later("name", e.currentTarget.value)} placeholder="billing" autocomplete="off" spellcheck={false} maxLength={128} />
+      </Field>
+      <Field label="Group" grow>
+        <input type="search" value={filter.group ?? ""} onInput={(e) => later("group", e.currentTarget.value)} placeholder="any" autocomplete="off" spellcheck={false} maxLength={128} />
+      </Field>
+      <Field label="Type">
+        <select value={filter.type ?? ""} onChange={(e) => set("type", e.currentTarget.value)}>
+          <option value="">any</option>
+          {known(types, filter.type).map((t) => (
+            <option key={t}>{t}</option>
+          ))}
+        </select>
+      </Field>
+      <Field label="Instance">
+        <select value={filter.node ?? ""} onChange={(e) => set("node", e.currentTarget.value)}>
+          <option value="">any</option>
+          {known(nodes.map((n) => n.name), filter.node).map((n) => (
+            <option key={n}>{n}</option>
+          ))}
+        </select>
+      </Field>
+      <a class="button" href="/clients" aria-disabled={!query(filter)}>
+        Clear
+      </a>
+    </form>
+  );
+}
+
+function List({ filter }: { filter: ClientFilter }) {
+  const key = query(filter);
+  const pages = usePages(key);
+  const cursor = pages.cursor;
+  const { data, failure } = usePoll((signal) => api.clients({ ...filter, limit, ...(cursor && { cursor }) }, { signal }), `${key} ${cursor ?? ""}`, every);
+  const clients = data?.clients ?? [];
+  return (
+    <>
+      {failure && <Failed failure={failure} />}
+      <Missing names={data?.missing} what="clients" />
+      <section class="panel">
+        {!data ? (
+          !failure && <Loading rows={8} />
+        ) : clients.length === 0 ? (
+          <NoClient filtered={key !== ""} />
+        ) : (
+          <ClientTable clients={clients} label="Clients" />
+        )}
+        <Pager pages={pages} next={data?.next} count={plural(clients.length, "client")} />
+      </section>
+    </>
+  );
+}
+
+function NoClient({ filtered }: { filtered: boolean }) {
+  if (filtered) {
+    return (
+      <Nothing title="No client matches.">
+        The name and the group must match exactly. <a href="/clients">Show all clients</a>.
+      </Nothing>
+    );
+  }
+  return (
+    <Nothing title="No client is connected.">
+      Connect one: <code>mastersocket sub --group demo</code>
+    </Nothing>
+  );
+}
+
+/** Bounds of the search for the slowest. */
+const pageSize = 500;
+const most = 200; // pages
+const kept = 50;
+
+interface Search {
+  seen: number;
+  found: Client[];
+  missing: string[];
+  done: boolean;
+  cut: boolean;
+  at: Date;
+}
+
+/** Slowest goes through all clients once, page by page, and keeps those with the largest backlog. */
+function Slowest({ filter }: { filter: ClientFilter }) {
+  const [turn, setTurn] = useState(0);
+  const [search, setSearch] = useState<Search>();
+  const [failure, setFailure] = useState<Failure>();
+  useEffect(() => {
+    const stop = new AbortController();
+    setFailure(undefined);
+    searchAll(filter, stop.signal, setSearch).catch((error: unknown) => {
+      if (!stop.signal.aborted) setFailure(error instanceof Failure ? error : new Failure(0, "Something went wrong", String(error)));
+    });
+    return () => stop.abort();
+  }, [turn]);
+  return (
+    <>
+      {failure && <Failed failure={failure} />}
+      <Missing names={search?.missing} what="clients" />
+      {search?.cut && <Notice tone="warn">Only the first {count(search.seen)} clients were looked at. Narrow the search by instance or group.</Notice>}
+      <section class="panel">
+        {search && search.found.length > 0 ? (
+          <ClientTable clients={search.found} label="Slowest clients" />
+        ) : search?.done ? (
+          <Nothing title="No client is behind.">Each has taken all that was sent to it.</Nothing>
+        ) : (
+          !failure && <Loading rows={8} />
+        )}
+        <div class="pager" role="status">
+          <span class="num">
+            {search && `${search.done ? "Of" : "Looked at"} ${plural(search.seen, "client")}${search.done ? `, at ${clock(search.at)}` : " so far…"}`}
+          </span>
+          <button type="button" onClick={() => setTurn(turn + 1)} disabled={!search?.done && !failure}>
+            Search again
+          </button>
+        </div>
+      </section>
+    </>
+  );
+}
+
+async function searchAll(filter: ClientFilter, signal: AbortSignal, tell: (s: Search) => void) {
+  let found: Client[] = [];
+  let seen = 0;
+  let cursor: string | undefined;
+  const missing = new Set<string>();
+  for (let page = 1; !signal.aborted; page++) {
+    const answer = await api.clients({ ...filter, limit: pageSize, ...(cursor && { cursor }) }, { signal });
+    const clients = answer.clients ?? [];
+    seen += clients.length;
+    answer.missing?.forEach((name) => missing.add(name));
+    found = [...found, ...clients.filter((c) => c.queue_bytes > 0)].sort((a, b) => b.queue_bytes - a.queue_bytes).slice(0, kept);
+    cursor = answer.next || undefined;
+    const done = !cursor || page === most;
+    tell({ seen, found, missing: [...missing], done, cut: done && cursor !== undefined, at: new Date() });
+    if (done) return;
+  }
+}

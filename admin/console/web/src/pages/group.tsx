@@ -1,0 +1,63 @@
+import { api, query } from "../api";
+import { count, plural } from "../format";
+import { Pager, usePages } from "../pager";
+import { usePoll } from "../poll";
+import { ClientTable } from "../table";
+import { Said } from "../text";
+import { Failed, Head, Loading, Missing, Nothing, Notice, Stat } from "../ui";
+
+const every = 1000;
+const limit = 100;
+
+export function GroupPage({ name }: { name: string }) {
+  const group = usePoll((signal) => api.group(name, { signal }), name, every);
+  const empty = group.failure?.status === 404;
+  const nodes = Object.entries(group.data?.nodes ?? {}).sort(([a], [b]) => a.localeCompare(b));
+  return (
+    <>
+      <Head title={<Said value={name} />} sub="Group">
+        <a class="button" href={`/publish${query({ target: "GROUP", identifier: name })}`}>
+          Publish to it
+        </a>
+        <a class="button primary" href={`/tail${query({ group: name })}`}>
+          Watch live
+        </a>
+      </Head>
+      {group.failure && !empty && <Failed failure={group.failure} />}
+      {empty && <Notice tone="quiet">Nobody is in this group now. It is there again as soon as a client joins it.</Notice>}
+      <dl class="stats">
+        <Stat label="Members" value={empty ? "0" : group.data ? count(group.data.members) : "–"} note={`on ${plural(nodes.length, "instance")}`} />
+        {nodes.map(([node, n]) => (
+          <Stat key={node} label={`on ${node}`} value={count(n)} note={`${Math.round((100 * n) / Math.max(1, group.data?.members ?? 1))} %`} />
+        ))}
+      </dl>
+      <Members name={name} />
+    </>
+  );
+}
+
+function Members({ name }: { name: string }) {
+  const pages = usePages(name);
+  const cursor = pages.cursor;
+  const { data, failure } = usePoll((signal) => api.clients({ group: name, limit, ...(cursor && { cursor }) }, { signal }), `${name}\n${cursor ?? ""}`, every);
+  const clients = data?.clients ?? [];
+  return (
+    <>
+      {failure && <Failed failure={failure} />}
+      <Missing names={data?.missing} what="members" />
+      <section class="panel">
+        <h2>Members</h2>
+        {!data ? (
+          !failure && <Loading />
+        ) : clients.length === 0 ? (
+          <Nothing title="No client is in this group.">
+            Join it: <code>mastersocket sub --group …</code>
+          </Nothing>
+        ) : (
+          <ClientTable clients={clients} label="Members" />
+        )}
+        <Pager pages={pages} next={data?.next} count={plural(clients.length, "client")} />
+      </section>
+    </>
+  );
+}

@@ -1,0 +1,237 @@
+import { Chart } from "../chart";
+import { amount, byteRate, bytes, count, duration, lag, none, plural, rate, sum, words } from "../format";
+import { cluster, since, type Rates } from "../history";
+import type { Counts, Node } from "../types";
+import { Badge, Failed, Head, Loading, Nothing, Stat } from "../ui";
+
+const span = 300;
+
+/** When a figure deserves attention. */
+const laggard = 0.05; // seconds that the slowest of 100 turns of a loop take
+
+export function Overview() {
+  const { latest, rates, total, failure, series } = cluster.value;
+  if (!latest) {
+    return (
+      <>
+        <Head title="Overview" />
+        {failure ? <Failed failure={failure} /> : <Loading rows={8} />}
+      </>
+    );
+  }
+  const { nodes } = latest;
+  const add = (f: (n: Node) => number) => nodes.reduce((n, node) => n + f(node), 0);
+  const clients = add((n) => sum(n.connections));
+  const drops = merge(nodes.map((n) => n.drops));
+  const disconnects = merge(nodes.map((n) => n.disconnects));
+  const types = merge(nodes.map((n) => n.connections));
+  const queue = add((n) => n.queue_bytes);
+  return (
+    <>
+      <Head title="Overview" sub="Of all instances together. Rates are those of the last second." />
+      <dl class="stats">
+        <Stat label="Clients" value={count(clients)} note={plural(add((n) => n.unidentified), "unidentified connection")} />
+        <Stat label="Messages in" value={rate(total?.received)} note={`${byteRate(total?.bytesIn)} received`} />
+        <Stat label="Deliveries" value={rate(total?.deliveries)} note={`${byteRate(total?.bytesOut)} sent`} />
+        <Stat label="Drops" value={rate(total?.drops)} note={`${count(sum(drops))} since start`} tone={total && total.drops > 0 ? "warn" : undefined} />
+        <Stat label="Waiting for clients" value={bytes(queue)} note={queue > 0 ? <a href="/clients">find the slow ones</a> : "nobody is behind"} />
+      </dl>
+      <div class="charts">
+        <Chart
+          title="Messages"
+          times={series.time}
+          span={span}
+          format={(n) => `${amount(n)}/s`}
+          lines={[
+            { label: "in", values: series.received, color: "--series-1" },
+            { label: "delivered", values: series.deliveries, color: "--series-2" },
+          ]}
+        />
+        <Chart
+          title="Traffic"
+          binary
+          times={series.time}
+          span={span}
+          format={(n) => `${bytes(n)}/s`}
+          lines={[
+            { label: "received", values: series.bytesIn, color: "--series-1" },
+            { label: "sent", values: series.bytesOut, color: "--series-2" },
+          ]}
+        />
+        <Chart title="Clients" times={series.time} span={span} format={amount} lines={[{ label: "connected", values: series.clients, color: "--series-1" }]} />
+        <Chart title="Drops" times={series.time} span={span} format={(n) => `${amount(n)}/s`} lines={[{ label: "dropped", values: series.drops, color: "--series-3" }]} />
+      </div>
+      <Instances nodes={nodes} rates={rates} missing={latest.missing ?? []} />
+      <div class="columns">
+        <Reasons title="Drops by reason" about="Messages that did not reach somebody they were meant for." counts={drops} rates={total?.dropsBy} empty="Nothing was dropped since the instances started." />
+        <Reasons title="Disconnects by reason" about="Sessions that ended." counts={disconnects} rates={total?.disconnectsBy} empty="No session has ended since the instances started." />
+        <Types counts={types} all={clients} />
+      </div>
+    </>
+  );
+}
+
+function merge(all: Counts[]): Counts {
+  const out: Counts = {};
+  for (const counts of all) for (const [k, v] of Object.entries(counts)) out[k] = (out[k] ?? 0) + v;
+  return out;
+}
+
+function Instances({ nodes, rates, missing }: { nodes: Node[]; rates: Map<string, Rates>; missing: string[] }) {
+  return (
+    <section class="panel">
+      <h2>Instances</h2>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Instances">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Instance</th>
+              <th scope="col">State</th>
+              <th scope="col">Broker</th>
+              <th scope="col" class="r">Clients</th>
+              <th scope="col" class="r">Groups</th>
+              <th scope="col" class="r">In</th>
+              <th scope="col" class="r">Delivered</th>
+              <th scope="col" class="r">Drops</th>
+              <th scope="col" class="r">Waiting</th>
+              <th scope="col" class="r" title="99 of 100 turns of its event loops take no longer than this">Loop lag p99</th>
+              <th scope="col" class="r">Up for</th>
+              <th scope="col">Version</th>
+            </tr>
+          </thead>
+          <tbody>
+            {nodes.map((n) => (
+              <Instance key={n.id} node={n} rates={rates.get(n.id)} />
+            ))}
+            {missing.map((name) => (
+              <tr key={`missing ${name}`}>
+                <th scope="row">
+                  <bdi>{name}</bdi>
+                </th>
+                <td colSpan={11}>
+                  <Badge tone="bad">no answer</Badge> <span class="dim">within 1 s. Its clients are counted nowhere on this page. Is it reachable, and can it reach the broker?</span>
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+function Instance({ node: n, rates: r }: { node: Node; rates: Rates | undefined }) {
+  return (
+    <tr>
+      <th scope="row">
+        <a href={`/clients?node=${encodeURIComponent(n.name)}`} title={`Its clients. Id ${n.id}`}>
+          <bdi>{n.name}</bdi>
+        </a>
+        {n.self && <small class="dim"> this one</small>}
+      </th>
+      <td>{n.draining ? <Badge tone="warn">draining</Badge> : n.gated ? <Badge tone="warn">catching up</Badge> : <Badge tone="good">serving</Badge>}</td>
+      <td>
+        <BrokerState node={n} />
+      </td>
+      <td class="r num">{count(sum(n.connections))}</td>
+      <td class="r num">{count(n.groups)}</td>
+      <td class="r num">{rate(r?.received)}</td>
+      <td class="r num">{rate(r?.deliveries)}</td>
+      <td class={`r num ${r && r.drops > 0 ? "warn" : ""}`}>{rate(r?.drops)}</td>
+      <td class="r num">{bytes(n.queue_bytes)}</td>
+      <td class={`r num ${n.loop_turn_p99_seconds > laggard ? "warn" : ""}`}>{n.loop_turn_p99_seconds > 0 ? lag(n.loop_turn_p99_seconds) : none}</td>
+      <td class="r num">{duration(since(n.started))}</td>
+      <td class="mono">{n.version}</td>
+    </tr>
+  );
+}
+
+function BrokerState({ node: { broker } }: { node: Node }) {
+  if (!broker) return <span class="dim">none: alone</span>;
+  if (broker.available) {
+    return (
+      <>
+        <Badge tone="good">reached</Badge>{" "}
+        <span class="num dim">{broker.round_trip_seconds ? `in ${lag(broker.round_trip_seconds)}` : ""}</span>
+      </>
+    );
+  }
+  return (
+    <>
+      <Badge tone="bad">away</Badge>{" "}
+      <span class="dim">
+        {broker.since && `for ${duration(since(broker.since))}`}
+        {broker.error && `: ${broker.error}`}
+      </span>
+    </>
+  );
+}
+
+function Reasons({ title, about, counts, rates, empty }: { title: string; about: string; counts: Counts; rates: Counts | undefined; empty: string }) {
+  const rows = Object.entries(counts)
+    .filter(([, n]) => n > 0)
+    .sort(([a, n], [b, m]) => m - n || a.localeCompare(b));
+  return (
+    <section class="panel">
+      <h2>{title}</h2>
+      {rows.length === 0 ? (
+        <Nothing title={empty} />
+      ) : (
+        <table>
+          <caption class="hide">{about}</caption>
+          <thead>
+            <tr>
+              <th scope="col">Reason</th>
+              <th scope="col" class="r">Now</th>
+              <th scope="col" class="r">Since start</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map(([reason, n]) => (
+              <tr key={reason}>
+                <th scope="row">{words(reason)}</th>
+                <td class="r num">{rate(rates?.[reason])}</td>
+                <td class="r num">{count(n)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}
+
+function Types({ counts, all }: { counts: Counts; all: number }) {
+  const rows = Object.entries(counts).sort(([a, n], [b, m]) => m - n || a.localeCompare(b));
+  return (
+    <section class="panel">
+      <h2>Clients by type</h2>
+      {all === 0 ? (
+        <Nothing title="No client is connected.">
+          Connect one: <code>mastersocket sub --group demo</code>
+        </Nothing>
+      ) : (
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Type</th>
+              <th scope="col" class="r">Share</th>
+              <th scope="col" class="r">Clients</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map(([type, n]) => (
+              <tr key={type}>
+                <th scope="row">
+                  <a href={`/clients?type=${encodeURIComponent(type)}`}>{type}</a>
+                </th>
+                <td class="r num">{Math.round((100 * n) / Math.max(1, all))} %</td>
+                <td class="r num">{count(n)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}

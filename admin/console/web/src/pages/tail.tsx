@@ -1,0 +1,239 @@
+import { useSignal } from "@preact/signals";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { bytes, clock, count } from "../format";
+import { pretty } from "../json";
+import { clientPath, groupPath, place } from "../route";
+import { kept, Stream, type Entry, type Watch } from "../tail";
+import { Id, Said, SaidBlock } from "../text";
+import { Badge, Failed, Field, Head, Nothing } from "../ui";
+
+const limits = [5, 20, 50, 100];
+const ops: Record<string, string> = { "0": "EVENT", "5": "REPLY" };
+const encoder = new TextEncoder();
+const sizeOf = (text: string) => encoder.encode(text).length;
+
+export function Tail() {
+  const query = place.value.query;
+  const asked = query.get("group") ?? "";
+  const [watch, setWatch] = useState<Watch>({ group: asked, global: false, event: "", perSecond: 20 });
+  const stream = useMemo(() => new Stream(), []);
+  const [search, setSearch] = useState("");
+  const selected = useSignal<Entry | undefined>(undefined);
+  const [paused, setPaused] = useState(false);
+  const [over, setOver] = useState(false);
+  useEffect(() => {
+    if (asked) stream.start(watch);
+    return () => stream.stop();
+  }, []);
+  useEffect(() => stream.hold(paused || over), [paused, over]);
+
+  const phase = stream.phase.value;
+  const running = phase !== "stopped";
+  const ready = watch.global || watch.group !== "";
+  const change = (next: Partial<Watch>) => setWatch({ ...watch, ...next });
+  const submit = (event: Event) => {
+    event.preventDefault();
+    if (running) return stream.stop();
+    if (!ready) return;
+    stream.clear();
+    selected.value = undefined;
+    setPaused(false);
+    stream.start(watch);
+  };
+  return (
+    <>
+      <Head title="Live tail" sub="A sample of what passes, as clients receive it. Watching does not slow the hub: what is too much is left out and counted." />
+      <form class="filters" aria-label="What to watch" onSubmit={submit}>
+        <Field label="Group" grow>
+          <input
+            type="text"
+            data-search
+            value={watch.global ? "" : watch.group}
+            disabled={watch.global || running}
+            onInput={(e) => change({ group: e.currentTarget.value })}
+            placeholder={watch.global ? "every client" : "billing"}
+            maxLength={128}
+            autocomplete="off"
+            spellcheck={false}
+          />
+        </Field>
+        <label class="check">
+          <input type="checkbox" checked={watch.global} disabled={running} onChange={(e) => change({ global: e.currentTarget.checked })} />
+          <span>GLOBAL messages</span>
+        </label>
+        <Field label="Event" grow>
+          <input type="text" value={watch.event} disabled={running} onInput={(e) => change({ event: e.currentTarget.value })} placeholder="any" maxLength={128} autocomplete="off" spellcheck={false} />
+        </Field>
+        <Field label="At most">
+          <select value={watch.perSecond} disabled={running} onChange={(e) => change({ perSecond: Number(e.currentTarget.value) })}>
+            {limits.map((n) => (
+              <option key={n} value={n}>
+                {n}/s
+              </option>
+            ))}
+          </select>
+        </Field>
+        <button type="submit" class={running ? "" : "primary"} disabled={!running && !ready}>
+          {running ? "Stop" : "Watch"}
+        </button>
+      </form>
+      {stream.failure.value && <Failed failure={stream.failure.value} />}
+      <div class="tail">
+        <section class="panel">
+          <Bar stream={stream} paused={paused} over={over} setPaused={setPaused} search={search} setSearch={setSearch} />
+          <List stream={stream} search={search} selected={selected.value} select={(e) => (selected.value = e)} setOver={setOver} />
+        </section>
+        <Detail entry={selected.value} />
+      </div>
+    </>
+  );
+}
+
+interface BarProps {
+  stream: Stream;
+  paused: boolean;
+  over: boolean;
+  setPaused: (on: boolean) => void;
+  search: string;
+  setSearch: (text: string) => void;
+}
+
+function Bar({ stream, paused, over, setPaused, search, setSearch }: BarProps) {
+  const phase = stream.phase.value;
+  const held = paused || over;
+  const state = {
+    stopped: <Badge tone="quiet">stopped</Badge>,
+    connecting: <Badge tone="quiet">connecting</Badge>,
+    waiting: <Badge tone="warn">connecting again</Badge>,
+    live: held ? <Badge tone="warn">{paused ? "paused" : "held"}</Badge> : <Badge tone="good">live</Badge>,
+  }[phase];
+  return (
+    <div class="bar">
+      <span class="state" role="status">
+        {state}
+      </span>
+      <span class="num dim counts">
+        {count(stream.shown.value)} seen · {count(stream.skipped.value)} left out · the last {kept} kept
+      </span>
+      <input type="search" class="small" aria-label="Show only those that contain" placeholder="filter what is shown" value={search} onInput={(e) => setSearch(e.currentTarget.value)} autocomplete="off" spellcheck={false} />
+      <button type="button" class="small" aria-pressed={paused} onClick={() => setPaused(!paused)}>
+        {paused ? "Resume" : "Pause"}
+      </button>
+      <button type="button" class="small" onClick={() => stream.clear()}>
+        Clear
+      </button>
+    </div>
+  );
+}
+
+interface ListProps {
+  stream: Stream;
+  search: string;
+  selected: Entry | undefined;
+  select: (e: Entry) => void;
+  setOver: (over: boolean) => void;
+}
+
+/** List shows what came. It stands still while the pointer is on it, so that one can hit what one aims at. */
+function List({ stream, search, selected, select, setOver }: ListProps) {
+  const all = stream.entries.value;
+  const wanted = search.toLowerCase();
+  const entries = wanted ? all.filter((e) => e.text.toLowerCase().includes(wanted)) : all;
+  const running = stream.phase.value !== "stopped";
+  return (
+    <div class="scroll fixed" tabIndex={0} role="region" aria-label="Events, the newest first" onPointerEnter={(e) => e.pointerType === "mouse" && setOver(true)} onPointerLeave={() => setOver(false)}>
+      {entries.length === 0 ? (
+        all.length > 0 ? (
+          <Nothing title="None of the events kept contains that." />
+        ) : running ? (
+          <Nothing title="Nothing has passed yet.">Events appear here as soon as somebody sends one there.</Nothing>
+        ) : (
+          <Nothing title="Choose a group to watch.">Or GLOBAL messages, and press Watch.</Nothing>
+        )
+      ) : (
+        <table class="events">
+          <thead>
+            <tr>
+              <th scope="col">Time</th>
+              <th scope="col">Event</th>
+              <th scope="col">From</th>
+              <th scope="col" class="r">
+                Size
+              </th>
+              <th scope="col">Data</th>
+            </tr>
+          </thead>
+          <tbody>
+            {entries.map((e) => (
+              <Line key={e.seq} entry={e} selected={e === selected} select={select} />
+            ))}
+          </tbody>
+        </table>
+      )}
+    </div>
+  );
+}
+
+function Line({ entry: e, selected, select }: { entry: Entry; selected: boolean; select: (e: Entry) => void }) {
+  return (
+    <tr class={selected ? "selected" : ""} onClick={() => select(e)}>
+      <td class="num">{clock(e.at, true)}</td>
+      <th scope="row">
+        <button type="button" class="link" aria-pressed={selected} onClick={() => select(e)}>
+          {e.event ? <Said value={e.event} /> : <span class="dim">{ops[e.op] ?? "no name"}</span>}
+        </button>
+      </th>
+      <td class="dim">{e.sender ? <Id value={e.sender} /> : "the API"}</td>
+      <td class="r num">{bytes(sizeOf(e.text))}</td>
+      <td class="preview">
+        <Said value={e.data} mono />
+      </td>
+    </tr>
+  );
+}
+
+function Detail({ entry: e }: { entry: Entry | undefined }) {
+  return (
+    <section class="panel detail" aria-label="The chosen event">
+      <h2>{e ? <Said value={e.event || (ops[e.op] ?? "Event")} /> : "Event"}</h2>
+      {!e ? (
+        <Nothing title="No event is chosen.">Choose one of the list to see all of it.</Nothing>
+      ) : (
+        <>
+          <dl class="facts">
+            <dt>Operation</dt>
+            <dd>{ops[e.op] ?? <Said value={e.op} />}</dd>
+            <dt>Seen at</dt>
+            <dd class="num">{clock(e.at, true)}</dd>
+            <dt>Id</dt>
+            <dd>
+              <Said value={e.id} mono wide />
+            </dd>
+            <dt>From</dt>
+            <dd class="mono">{e.sender ? <a href={clientPath(e.sender)}>{e.sender}</a> : "the API"}</dd>
+            <Intent text={e.text} />
+          </dl>
+          <SaidBlock value={pretty(e.text)} />
+        </>
+      )}
+    </section>
+  );
+}
+
+function Intent({ text }: { text: string }) {
+  let intent: { target?: unknown; identifier?: unknown } = {};
+  try {
+    intent = (JSON.parse(text) as { intent?: typeof intent }).intent ?? {};
+  } catch {
+    return null; // it is shown below as it is
+  }
+  const identifier = typeof intent.identifier === "string" ? intent.identifier : "";
+  return (
+    <>
+      <dt>To</dt>
+      <dd>
+        {String(intent.target ?? "")} {intent.target === "GROUP" ? <a href={groupPath(identifier)}><Said value={identifier} /></a> : <Said value={identifier} mono />}
+      </dd>
+    </>
+  );
+}

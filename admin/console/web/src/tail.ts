@@ -1,0 +1,149 @@
+import { batch, signal } from "@preact/signals";
+import { Failure, open, query } from "./api";
+import { memberOf } from "./json";
+import { events } from "./sse";
+
+/** How many events are kept; older ones go. */
+export const kept = 500;
+
+/** What to follow. Neither group nor global means nothing. */
+export interface Watch {
+  group: string;
+  global: boolean;
+  event: string;
+  perSecond: number;
+}
+
+export interface Entry {
+  seq: number;
+  at: Date;
+  text: string; // the envelope as the hub sent it
+  op: string;
+  event: string;
+  sender: string;
+  id: string;
+  data: string; // JSON
+}
+
+type Phase = "stopped" | "connecting" | "live" | "waiting";
+
+function stringOf(text: string, name: string): string {
+  const raw = memberOf(text, name);
+  if (raw === undefined) return "";
+  try {
+    const v: unknown = JSON.parse(raw);
+    return typeof v === "string" ? v : "";
+  } catch {
+    return "";
+  }
+}
+
+/** Stream follows one group. Entries arrive in memory at once and are shown once a frame. */
+export class Stream {
+  readonly phase = signal<Phase>("stopped");
+  readonly entries = signal<Entry[]>([]); // the newest first
+  readonly shown = signal(0); // events that came
+  readonly skipped = signal(0); // events that the hub left out
+  readonly failure = signal<Failure | undefined>(undefined);
+  readonly held = signal(false);
+
+  private fresh: Entry[] = [];
+  private freshSkipped = 0;
+  private seq = 0;
+  private frame = 0;
+  private stopper: AbortController | undefined;
+
+  start(watch: Watch) {
+    this.stop();
+    const stopper = new AbortController();
+    this.stopper = stopper;
+    this.failure.value = undefined;
+    void this.follow(watch, stopper.signal);
+  }
+
+  stop() {
+    this.stopper?.abort();
+    this.stopper = undefined;
+    this.phase.value = "stopped";
+  }
+
+  clear() {
+    this.fresh = [];
+    this.freshSkipped = 0;
+    batch(() => {
+      this.entries.value = [];
+      this.shown.value = 0;
+      this.skipped.value = 0;
+    });
+  }
+
+  hold(held: boolean) {
+    this.held.value = held;
+    if (!held) this.show();
+  }
+
+  /** follow connects, and connects again when the stream breaks, until it is stopped. */
+  private async follow(watch: Watch, stop: AbortSignal) {
+    for (let failures = 0; !stop.aborted; failures++) {
+      this.phase.value = failures === 0 ? "connecting" : "waiting";
+      try {
+        const response = await open(
+          `/v1/tail${query({ group: watch.global ? "" : watch.group, global: watch.global ? "true" : "", event: watch.event, per_second: watch.perSecond })}`,
+          { signal: stop },
+        );
+        this.phase.value = "live";
+        this.failure.value = undefined;
+        failures = 0;
+        for await (const e of events(response.body!)) {
+          if (stop.aborted) return;
+          if (e.name === "skipped") this.freshSkipped += Number(/\d+/.exec(e.data)?.[0] ?? 0);
+          else this.take(e.data);
+          this.soon();
+        }
+      } catch (error) {
+        if (stop.aborted) return;
+        const failure = error instanceof Failure ? error : new Failure(0, "The stream broke", String((error as Error).message));
+        this.failure.value = failure;
+        if (failure.status >= 400 && failure.status < 500 && failure.status !== 429) {
+          this.stop();
+          return;
+        }
+      }
+      if (stop.aborted) return;
+      this.phase.value = "waiting";
+      await new Promise((resolve) => setTimeout(resolve, Math.min(10_000, 500 * 2 ** failures)));
+    }
+  }
+
+  private take(text: string) {
+    this.fresh.push({
+      seq: ++this.seq,
+      at: new Date(),
+      text,
+      op: memberOf(text, "op") ?? "",
+      event: stringOf(text, "event"),
+      sender: stringOf(text, "sender"),
+      id: stringOf(text, "id"),
+      data: memberOf(text, "data") ?? "",
+    });
+    if (this.fresh.length > kept) this.fresh.shift();
+    this.shown.value++;
+  }
+
+  private soon() {
+    if (this.held.value || this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      if (!this.held.value) this.show();
+    });
+  }
+
+  private show() {
+    batch(() => {
+      if (this.fresh.length > 0) this.entries.value = [...this.fresh.reverse(), ...this.entries.value].slice(0, kept);
+      this.skipped.value += this.freshSkipped;
+    });
+    this.fresh = [];
+    this.freshSkipped = 0;
+  }
+}

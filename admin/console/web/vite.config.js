@@ -1,0 +1,31 @@
+import { readFileSync } from "node:fs";
+import { defineConfig } from "vite";
+
+// The packages whose code is in the bundle. Their licences travel with it.
+const bundled = ["preact", "@preact/signals", "@preact/signals-core", "uplot"];
+
+const licences = {
+  name: "licences",
+  generateBundle() {
+    const texts = bundled.map((name) => {
+      const dir = new URL(`node_modules/${name}/`, import.meta.url);
+      const { version } = JSON.parse(readFileSync(new URL("package.json", dir), "utf8"));
+      return `${name} ${version}\n\n${readFileSync(new URL("LICENSE", dir), "utf8").trim()}\n`;
+    });
+    this.emitFile({ type: "asset", fileName: "licenses.txt", source: texts.join(`\n${"-".repeat(72)}\n\n`) });
+  },
+};
+
+// OUT is where the files go, other than to ../dist, for the check that ../dist is what the sources build.
+export default defineConfig({
+  plugins: [licences],
+  build: {
+    outDir: process.env.OUT ?? "../dist",
+    emptyOutDir: true,
+    target: "es2022",
+    assetsInlineLimit: 0, // a data: URL would need an exception in the Content-Security-Policy
+    cssCodeSplit: false,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: true,
+  },
+});
