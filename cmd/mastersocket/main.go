@@ -20,6 +20,7 @@ type cli struct {
 	Pub     pubCmd     `cmd:"" help:"Send events."`
 	Request requestCmd `cmd:"" help:"Send an event and print the replies to it."`
 	Bridge  bridgeCmd  `cmd:"" help:"Connect something that speaks another protocol to the hub."`
+	Echo    echoCmd    `cmd:"" help:"Speak the echo protocol with a hub that serves it."`
 	Token   tokenCmd   `cmd:"" help:"Make tokens, and hash them for a tokens file."`
 	Config  configCmd  `cmd:"" help:"Check configuration files."`
 	Version versionCmd `cmd:"" help:"Print the version."`
