@@ -39,16 +39,14 @@ type mail struct {
 
 var mailPool = sync.Pool{New: func() any { return new(mail) }}
 
-// post sends the message to the shard's loop. fill sets what its kind needs.
-func (sh *shard) post(k mailKind, b *transport.Buffer, fill func(*mail)) {
-	m := sh.newMail(k, b)
+// forward sends the message to another shard's loop, or to this one's own. fill sets what its kind needs.
+func (sh *shard) forward(to *shard, k mailKind, b *transport.Buffer, fill func(*mail)) {
+	m := to.newMail(k, b)
 	fill(m)
-	if !sh.loop.Post(m) {
-		m.recycle()
-	}
+	sh.loop.Forward(to.loop, m, k != mailSpread)
 }
 
-// postWait is post for the broker's goroutine, which may be slowed down.
+// postWait is forward for the broker's goroutine, which may be slowed down.
 func (sh *shard) postWait(k mailKind, b *transport.Buffer, fill func(*mail)) {
 	m := sh.newMail(k, b)
 	m.remote = true
@@ -124,7 +122,7 @@ func (sh *shard) anyMail(m *mail) {
 		m.tally.end(0, 0)
 		sh.returnAny(m)
 	default:
-		sh.hub.shards[locate(&m.sender).loop].post(mailReturn, m.buf, func(r *mail) {
+		sh.forward(sh.hub.shards[locate(&m.sender).loop], mailReturn, m.buf, func(r *mail) {
 			r.name = append(r.name, m.group.name...)
 			r.sender, r.seq, r.draws, r.feedback = m.sender, m.seq, m.draws, m.feedback
 		})

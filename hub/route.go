@@ -62,7 +62,7 @@ func (sh *shard) spreadLocal(g *group, except *session, b *transport.Buffer) int
 	n := sh.deliver(g, except, b)
 	for i, other := range sh.hub.shards {
 		if members, ok := g.reaches(i); ok && i != sh.index {
-			other.post(mailSpread, b, func(m *mail) { m.group = g })
+			sh.forward(other, mailSpread, b, func(m *mail) { m.group = g })
 			n += max(members, 1)
 		}
 	}
@@ -118,7 +118,7 @@ func (sh *shard) direct(s *session, to uuid.UUID, b *transport.Buffer, f *feedba
 	case at.loop >= len(sh.hub.shards):
 		sh.noReceiver(f)
 	case at.loop != sh.index:
-		sh.hub.shards[at.loop].post(mailDirect, b, func(m *mail) { m.receiver, m.feedback = to, f })
+		sh.forward(sh.hub.shards[at.loop], mailDirect, b, func(m *mail) { m.receiver, m.feedback = to, f })
 	case sh.deliverDirect(&to, b):
 		f.ack(1)
 	default:
@@ -214,7 +214,7 @@ func (sh *shard) anyLocal(s *session, g *group, draws uint8, b *transport.Buffer
 	case loop == sh.index && sh.deliverAny(g, b):
 		f.ack(1)
 	default: // also on this loop, where all members are being disconnected: the mail brings the message back
-		sh.hub.shards[loop].post(mailAny, b, func(m *mail) {
+		sh.forward(sh.hub.shards[loop], mailAny, b, func(m *mail) {
 			m.group, m.sender, m.seq, m.draws, m.feedback = g, s.id, uint64(s.sent), draws, f
 		})
 	}

@@ -58,14 +58,76 @@ func (l *Loop) post(m Mail, wait bool) bool {
 		return false
 	}
 	b.mail = append(b.mail, m)
-	b.bytes += m.Size() + mailOverhead
+	b.addLocked(l, m.Size()+mailOverhead)
+	b.mu.Unlock()
+	return true
+}
+
+// addLocked counts n bytes of mail for l, whose inbox it is, and wakes it. b.mu must be held.
+func (b *inbox) addLocked(l *Loop, n int) {
+	b.bytes += n
 	if b.bytes > b.high && !b.held {
 		b.held = true
 		l.srv.gate.Hold()
 	}
 	b.signalLocked()
+}
+
+// outbox is mail from one loop for another that leaves together: what a turn makes of several messages is then also
+// handled, and written, together.
+type outbox struct {
+	mail  []Mail
+	bytes int
+}
+
+// maxOutbox is how many bytes of mail leave before the turn is over.
+const maxOutbox = 256 << 10
+
+// Forward hands m to another loop, in the order of the calls: before this loop writes or, if it is urgent and nothing
+// waits to leave before it, at once. Mail for many is worth collecting; mail for one is not, as the other loop can work
+// on it meanwhile. Mail that is posted may overtake what is forwarded. Forward must be called on l's goroutine. If the
+// other loop has ended, m is lost.
+func (l *Loop) Forward(to *Loop, m Mail, urgent bool) {
+	if l.outboxes == nil {
+		l.outboxes = make([]outbox, len(l.srv.loops))
+	}
+	o := &l.outboxes[to.index]
+	if urgent && len(o.mail) == 0 {
+		to.Post(m)
+		return
+	}
+	o.mail = append(o.mail, m)
+	o.bytes += m.Size() + mailOverhead
+	l.outgoing = true
+	if o.bytes > maxOutbox {
+		to.receive(o)
+	}
+}
+
+// sendMail empties the outboxes.
+func (l *Loop) sendMail() {
+	if !l.outgoing {
+		return
+	}
+	l.outgoing = false
+	for i := range l.outboxes {
+		if o := &l.outboxes[i]; len(o.mail) > 0 {
+			l.srv.loops[i].receive(o)
+		}
+	}
+}
+
+// receive moves what is in the outbox to the loop's inbox.
+func (l *Loop) receive(o *outbox) {
+	b := &l.inbox
+	b.mu.Lock()
+	if !b.closed {
+		b.mail = append(b.mail, o.mail...)
+		b.addLocked(l, o.bytes)
+	}
 	b.mu.Unlock()
-	return true
+	clear(o.mail)
+	o.mail, o.bytes = o.mail[:0], 0
 }
 
 // postAccepted hands over a connection that was just accepted.

@@ -46,10 +46,13 @@ type Loop struct {
 	refSeq    uint64
 	freeRefs  []*localRef
 	freeTx    []*txState
+	idleTx    int // the fewest that freeTx held since the pools were trimmed
 	freeRx    []*rxState
-	pending   int // frames queued since the last flush; a standing backlog must not count, it would end all gathering
-	queued    int // unsent bytes of all connections
-	untrusted int // bytes buffered for connections that are not trusted
+	outboxes  []outbox // mail for other loops, by their index
+	outgoing  bool     // there is some
+	pending   int      // frames queued since the last flush; a standing backlog must not count, it would end all gathering
+	queued    int      // unsent bytes of all connections
+	untrusted int      // bytes buffered for connections that are not trusted
 	cursor    uint32
 	nextSweep uint32
 	stats     turnStats
@@ -94,7 +97,7 @@ func (l *Loop) run() {
 		for i, m := range mail {
 			mail[i] = nil
 			m.Deliver(l)
-			if l.pending > maxPending {
+			if l.full() {
 				l.flush()
 			}
 		}
@@ -107,6 +110,7 @@ func (l *Loop) run() {
 			l.sweep()
 		}
 		l.flush()
+		l.sendMail()
 		l.publish(l.srv.clock() - begin)
 	}
 	l.end()

@@ -99,7 +99,7 @@ func (l *Loop) feed(c *Conn, p []byte) {
 		default:
 			p = l.feedFrame(c, p)
 		}
-		if l.pending > maxPending {
+		if l.full() {
 			l.flush() // bounds what one read can queue; may destroy c, which its state tells
 			l.yield(c, p)
 			return
@@ -121,8 +121,15 @@ func (l *Loop) yield(c *Conn, p []byte) {
 	}
 }
 
-// maxPending is how many frames a loop queues at most before it writes, even if its turn goes on.
-const maxPending = 1 << 16
+// A loop writes, even if its turn goes on, once it has queued maxPending frames, or maxShare for each connection that it
+// will write to if that is more: what is written together should not be cut short because it goes to many.
+const (
+	maxPending = 1 << 16
+	maxShare   = 16
+)
+
+// full reports whether enough is queued to write before the turn goes on.
+func (l *Loop) full() bool { return l.pending > max(maxPending, maxShare*len(l.dirty)) }
 
 // feedHandshake collects a request head and answers it. It returns what lies behind the head.
 func (l *Loop) feedHandshake(c *Conn, p []byte) []byte {

@@ -19,6 +19,7 @@ func (l *Loop) sweep() {
 	for i := uint32(0); i < part && slots > 0; i++ {
 		if l.cursor >= slots {
 			l.cursor = 0
+			l.trimPools()
 			break
 		}
 		l.check(l.conn(l.cursor))

@@ -234,6 +234,7 @@ func (l *Loop) newTx() *txState {
 	if n := len(l.freeTx); n > 0 {
 		t := l.freeTx[n-1]
 		l.freeTx = l.freeTx[:n-1]
+		l.idleTx = min(l.idleTx, n-1)
 		t.progress = l.now
 		return t
 	}
@@ -252,17 +253,25 @@ func (l *Loop) releaseTx(c *Conn) {
 	}
 	l.queued -= t.bytes
 	frames := t.frames[:0]
-	if cap(frames) > maxIdleFrames {
+	if keep := maxIdleFrames; cap(frames) > keep || len(l.freeTx) >= maxFree && cap(frames) > maxShare {
 		frames = nil
 	}
 	*t = txState{frames: frames}
-	if len(l.freeTx) < maxFree {
-		l.freeTx = append(l.freeTx, t)
-	}
+	l.freeTx = append(l.freeTx, t)
+}
+
+// trimPools gives up half of what nobody needed since it was called last. A fan-out needs a txState for each receiver at
+// once, so that their number can't be bounded by less than that of the connections.
+func (l *Loop) trimPools() {
+	keep := len(l.freeTx) - min(l.idleTx, len(l.freeTx))/2
+	clear(l.freeTx[keep:])
+	l.freeTx = l.freeTx[:keep]
+	l.idleTx = keep
 }
 
 // flush writes every connection that has something unsent, once, and does what was put off until now.
 func (l *Loop) flush() {
+	l.sendMail()                        // first, so that the other loops work on it meanwhile
 	for i := 0; i < len(l.dirty); i++ { // grows while sessions react
 		c := l.dirty[i]
 		if c.flags&flagDirty == 0 { // the slot was freed, and perhaps taken again, since
