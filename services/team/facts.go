@@ -36,28 +36,32 @@ func (s *store) merge(facts []fact, epoch uint64) {
 		if f.ID.IsZero() || !f.Present && f.Changed+rememberLeft < now {
 			continue
 		}
-		e := s.entryOf(f.ID)
-		e.rank = max(e.rank, f.Rank)
 		f.Changed = min(f.Changed, now+maxFuture)
-		if e.observed > epoch || f.Changed <= e.changed {
-			continue
-		}
-		if f.Present && !e.present && s.present >= s.max {
-			s.refused.Add(1)
-			continue
-		}
-		e.changed = f.Changed
-		c, ok := s.set(e, f.ID, f.Present, f.Since)
-		switch {
+		switch c, ok := s.adopt(f, epoch, now); {
 		case ok && c.left:
 			s.tellJoined(&joined)
 			s.tell(c)
 		case ok:
 			joined = true
 		}
-		s.forget(now)
 	}
 	s.tellJoined(&joined)
+}
+
+// adopt takes over one fact, and returns what is to be told if that is a change. mu must be held.
+func (s *store) adopt(f fact, epoch uint64, now int64) (change, bool) {
+	e := s.entryOf(f.ID)
+	defer s.settle(e, now)
+	e.rank = max(e.rank, f.Rank)
+	if e.observed > epoch || f.Changed <= e.changed {
+		return change{}, false
+	}
+	if f.Present && !e.present && s.present >= s.max {
+		s.refused.Add(1)
+		return change{}, false
+	}
+	e.changed = f.Changed
+	return s.set(e, f.ID, f.Present, f.Since)
 }
 
 // tellJoined tells of several joins at once. mu must be held.

@@ -89,9 +89,9 @@ func (s *store) observe(id rtm.ID, join bool) bool {
 	defer s.mu.Unlock()
 	now := s.now()
 	e := s.entryOf(id)
+	defer s.settle(e, now)
 	if join && !e.present && s.present >= s.max {
 		s.refused.Add(1)
-		s.forget(now)
 		return false
 	}
 	s.seq++
@@ -100,17 +100,15 @@ func (s *store) observe(id rtm.ID, join bool) bool {
 	if c, ok := s.set(e, id, join, e.changed); ok {
 		s.tell(c)
 	}
-	s.forget(now)
 	return true
 }
 
-// entryOf returns the team's entry, a new one if need be. mu must be held.
+// entryOf returns the team's entry, a new one if need be: then settle must follow. mu must be held.
 func (s *store) entryOf(id rtm.ID) *entry {
 	e := s.byText[id.String()]
 	if e == nil {
 		e = &entry{text: id.String(), id: id}
 		s.byText[e.text] = e
-		s.enqueue(e)
 	}
 	return e
 }
@@ -133,7 +131,6 @@ func (s *store) set(e *entry, id rtm.ID, join bool, since int64) (change, bool) 
 	if len(s.order) > 64 && s.present < len(s.order)/2 {
 		s.order = slices.DeleteFunc(s.order, func(p place) bool { return p.entry == nil })
 	}
-	s.enqueue(e)
 	return change{seq: s.seq, id: e.id, left: true, join: e.seq}, true
 }
 
@@ -151,12 +148,13 @@ func (s *store) search(seq uint64) int {
 	return i
 }
 
-// enqueue has the entry forgotten once it is old. mu must be held.
-func (s *store) enqueue(e *entry) {
-	if !e.queued {
+// settle ends each change of an entry: one that stands for nothing any more is forgotten in time. mu must be held.
+func (s *store) settle(e *entry, now int64) {
+	if !e.present && e.socket == nil && !e.queued {
 		e.queued = true
 		s.gone = append(s.gone, e)
 	}
+	s.forget(now)
 }
 
 // forget drops a few teams that left long ago, or any if there are too many. mu must be held.
@@ -173,7 +171,7 @@ func (s *store) forget(now int64) {
 			delete(s.byText, e.text)
 			s.sorted.stale.Store(true)
 		}
-		e.queued = false // one that is there comes back when it leaves
+		e.queued = false // one that stands for something comes back when it doesn't any more
 		s.gone[0] = nil
 		s.gone = s.gone[1:]
 	}
@@ -234,9 +232,7 @@ func (s *store) detach(e *entry, sock *socket) {
 		return
 	}
 	e.socket = nil
-	if !e.present {
-		s.enqueue(e)
-	}
+	s.settle(e, s.now())
 }
 
 // rival notes a connection of another instance. It returns the team's connection here, if any, and whether that is the
@@ -245,6 +241,7 @@ func (s *store) rival(id rtm.ID, rank uint64, client uuid.UUID) (here *socket, r
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.entryOf(id)
+	defer s.settle(e, s.now())
 	e.rank = max(e.rank, rank)
 	here = e.socket
 	if here == nil || here.client == client {

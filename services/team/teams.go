@@ -1,10 +1,19 @@
 package team
 
 import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
+	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
@@ -53,4 +62,165 @@ type Page struct {
 	Teams   []Team
 	Next    string   // cursor of the page that follows; empty for none
 	Missing []string // names of the instances that did not answer in time: what only they know is not in the page
+}
+
+// teamsAnswer is an instance's answer to askTeams.
+type teamsAnswer struct {
+	Teams []teamHere `json:"teams"`
+	More  bool       `json:"more,omitzero"`
+}
+
+// teamHere is what an instance knows of a team.
+type teamHere struct {
+	Team
+	There bool `json:"there"` // the team is there, as far as the instance knows
+}
+
+// Teams lists the teams of the whole cluster, at most limit of them (1 to MaxPage), behind the cursor of an earlier page,
+// or from the first for an empty one. A page may be shorter though others follow. It waits for other instances until ctx
+// ends. The error is hub.ErrCursor, or why the others can't be asked.
+func (s *Service) Teams(ctx context.Context, cursor string, limit int) (Page, error) {
+	after, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return Page{}, fmt.Errorf("%w: %q", hub.ErrCursor, cursor)
+	}
+	limit = min(max(limit, 1), MaxPage)
+	all := newTeamList()
+	all.add(s.teamsHere(string(after), limit))
+	query, err := json.Marshal(question{Kind: askTeams, After: string(after), Limit: limit})
+	if err != nil {
+		return Page{}, fmt.Errorf("%w: %q", hub.ErrCursor, cursor)
+	}
+	missing, err := s.hub.Ask(ctx, s.Name(), query, func(_ string, b []byte) {
+		var a teamsAnswer
+		if json.Unmarshal(b, &a) == nil {
+			all.add(a)
+		}
+	})
+	if err != nil {
+		return Page{}, fmt.Errorf("list teams: %w", err)
+	}
+	return all.page(limit, missing), nil
+}
+
+// teamsHere lists the teams that this instance has something to say about.
+func (s *Service) teamsHere(after string, limit int) teamsAnswer {
+	var a teamsAnswer
+	node := s.hub.Node().Name
+	for _, e := range s.store.behind(after) {
+		if t, ok := s.store.describe(e, node); ok {
+			if len(a.Teams) == limit {
+				a.More = true
+				break
+			}
+			a.Teams = append(a.Teams, t)
+		}
+	}
+	s.addClaims(a.Teams, node)
+	return a
+}
+
+// describe makes what operators see of a team, if there is anything to see.
+func (s *store) describe(e *entry, node string) (teamHere, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	t := teamHere{There: e.present, Team: Team{
+		ID: e.id, Since: time.UnixMilli(e.since).UTC(), MessageCount: e.messages.Load(), PropsCount: e.props.Load(), Claims: []Claim{},
+	}}
+	if e.socket != nil {
+		t.Connection = &Connection{Node: node, Client: e.socket.client, Address: e.socket.address, Since: e.socket.since.UTC()}
+	}
+	return t, e.present || e.socket != nil || t.MessageCount > 0
+}
+
+// addClaims adds what clients here say of the teams.
+func (s *Service) addClaims(teams []teamHere, node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for g := range s.globals {
+		claims := g.claims.Load()
+		if claims == nil {
+			continue
+		}
+		for i := range teams {
+			stat, ok := claims.teams[teams[i].ID.String()]
+			if !ok || len(teams[i].Claims) == MaxClaims {
+				continue
+			}
+			teams[i].Claims = append(teams[i].Claims, Claim{
+				Node: node, Client: g.client, At: claims.at.UTC(),
+				Connected: stat.Connected, MessageCount: stat.MessageCount, PropsCount: stat.PropsCount,
+			})
+		}
+	}
+}
+
+// teamList adds up what instances know.
+type teamList struct {
+	byText map[string]*teamHere
+	cut    string // up to this team all answers are complete
+	more   bool   // there are teams behind it
+}
+
+func newTeamList() *teamList { return &teamList{byText: make(map[string]*teamHere)} }
+
+// add adds one instance's answer.
+func (l *teamList) add(a teamsAnswer) {
+	for _, t := range a.Teams {
+		text := t.ID.String()
+		if sum := l.byText[text]; sum != nil {
+			sum.merge(&t)
+		} else {
+			l.byText[text] = &t
+		}
+	}
+	if n := len(a.Teams); a.More && n > 0 {
+		l.end(a.Teams[n-1].ID.String())
+	}
+}
+
+// end notes that the list is complete up to a team only.
+func (l *teamList) end(text string) {
+	if !l.more || text < l.cut {
+		l.cut = text
+	}
+	l.more = true
+}
+
+// merge adds what another instance knows of the same team.
+func (t *teamHere) merge(o *teamHere) {
+	if o.There && (!t.There || o.Since.Before(t.Since)) {
+		t.ID, t.Since = o.ID, o.Since
+	}
+	t.There = t.There || o.There
+	t.MessageCount += o.MessageCount
+	t.PropsCount += o.PropsCount
+	t.Claims = append(t.Claims, o.Claims...)
+	if t.Connection == nil || o.Connection != nil && o.Connection.Since.After(t.Connection.Since) {
+		t.Connection = o.Connection
+	}
+}
+
+// page returns the teams that are there.
+func (l *teamList) page(limit int, missing []string) Page {
+	texts := slices.Sorted(maps.Keys(l.byText))
+	if len(texts) > limit {
+		l.end(texts[limit-1])
+	}
+	p := Page{Teams: []Team{}, Missing: missing}
+	for _, text := range texts {
+		if l.more && text > l.cut {
+			break
+		}
+		t := l.byText[text]
+		if !t.There {
+			continue
+		}
+		slices.SortFunc(t.Claims, func(a, b Claim) int { return cmp.Or(b.At.Compare(a.At), strings.Compare(a.Node, b.Node)) })
+		p.Teams = append(p.Teams, t.Team)
+	}
+	if l.more {
+		p.Next = base64.RawURLEncoding.EncodeToString([]byte(l.cut))
+	}
+	return p
 }

@@ -43,6 +43,7 @@ type rig struct {
 	stop   context.CancelFunc
 	done   chan struct{} // closed when Run has returned
 	err    error         // what it returned
+	said   int           // messages of the bystander
 }
 
 // logBuffer collects the bridge's log, for failed tests.
@@ -170,6 +171,12 @@ func (r *rig) send(id rtm.ID, text string) {
 	if !r.rtm.Message(id, text) {
 		r.t.Errorf("the connection of team %s is not open", id)
 	}
+}
+
+// finish ends the bridge in good order.
+func (r *rig) finish() {
+	r.stop()
+	<-r.done
 }
 
 // ended waits for Run to return.

@@ -69,6 +69,7 @@ func (s *session) serve(life context.Context) (connected bool, err error) {
 	stop := context.AfterFunc(life, func() {
 		defer s.closing.Done()
 		cause := context.Cause(life)
+		s.settle()
 		s.end(fail(lifeReason(cause), cause), websocket.StatusNormalClosure)
 	})
 	s.watchdog = time.AfterFunc(s.b.opts.ConnectTimeout, func() {
@@ -91,6 +92,17 @@ func (s *session) serve(life context.Context) (connected bool, err error) {
 		s.b.tell(s.t, eventDisconnected, teamDataWith(s.t.id, "reason", string(reason)))
 	}
 	return s.greeted, s.endErr
+}
+
+// settleTimeout bounds how long a connection that is about to be closed may take to deliver what is under way.
+const settleTimeout = 2 * time.Second
+
+// settle waits until the reader has read all that the server has sent so far: its pong comes behind that. Closing would
+// throw it away.
+func (s *session) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	_ = s.ws.Ping(ctx) // without an answer there is nothing to wait for
 }
 
 // lifeReason is the word for the end of a team's life.

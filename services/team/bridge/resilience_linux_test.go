@@ -1,0 +1,154 @@
+package bridge_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/services/team/bridge"
+	"github.com/mastersocket/mastersocket/services/team/rtm"
+	"github.com/mastersocket/mastersocket/services/team/rtmtest"
+)
+
+// The teams stay connected when the Global connection is lost. What was missed is caught up on with the next one.
+func TestGlobalLost(t *testing.T) {
+	t.Parallel()
+	for _, forgetful := range []bool{false, true} {
+		t.Run(fmt.Sprintf("forgetful=%v", forgetful), func(t *testing.T) {
+			t.Parallel()
+			r := start(t, fast(), rtmtest.Options{Plan: &rtmtest.Plan{Forgetful: forgetful}})
+			r.join(ids(3)...)
+			for round := range 5 {
+				r.rtm.DropGlobal()
+				r.rtm.Drop(rtm.IntID(3)) // comes back through the next Global connection
+				if err := r.rtm.Await(r.within(), func() bool { return r.rtm.Globals() == round+2 && r.rtm.GlobalOpen() }); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.rtm.Await(r.within(), func() bool { return r.rtm.Sockets(rtm.IntID(3)) == round+2 }); err != nil {
+					t.Fatal(err)
+				}
+				r.connected(3)
+				for id := range int64(3) {
+					r.send(rtm.IntID(id+1), fmt.Sprint(round+1))
+				}
+			}
+			r.sink.messages(15)
+			r.counted(ids(3)...)
+			for id := range int64(2) {
+				if n := r.rtm.Sockets(rtm.IntID(id + 1)); n != 1 {
+					t.Errorf("team %d was connected %d times", id+1, n)
+				}
+			}
+		})
+	}
+}
+
+// A server that goes away entirely and comes back later finds its teams again, and a team that joined meanwhile.
+func TestServerRestart(t *testing.T) {
+	t.Parallel()
+	r := start(t, fast(), rtmtest.Options{})
+	r.join(ids(10)...)
+	r.rtm.Stop()
+	r.until("the server is away", func(s bridge.Status) bool { return !s.Global.Connected && s.Teams.Connected == 0 })
+	r.rtm.Join(rtm.IntID(11))
+	r.rtm.Restart()
+	r.connected(11)
+	for _, id := range ids(11) {
+		r.send(id, "1")
+	}
+	r.sink.messages(11)
+	r.counted(ids(11)...)
+}
+
+// With Stay a goodbye is followed by another Global connection, and the teams' connections stay.
+func TestStay(t *testing.T) {
+	t.Parallel()
+	o := fast()
+	o.Stay = true
+	r := start(t, o, rtmtest.Options{})
+	r.join(ids(2)...)
+	r.rtm.Goodbye()
+	r.sink.event("goodbye ")
+	if err := r.rtm.Await(r.within(), func() bool { return r.rtm.Globals() == 2 && r.rtm.GlobalOpen() }); err != nil {
+		t.Fatal(err)
+	}
+	r.join(rtm.IntID(3))
+	for _, id := range ids(3) {
+		r.send(id, "1")
+	}
+	r.sink.messages(3)
+	if n := r.rtm.Sockets(rtm.IntID(1)); n != 1 {
+		t.Errorf("team 1 was connected %d times", n)
+	}
+	r.stop()
+	if err := r.ended(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	r.sink.event(`team.disconnected {"team_id":3,"reason":"shutdown"}`)
+	if n := r.rtm.Connected(); n != 0 {
+		t.Errorf("%d teams are connected after the end", n)
+	}
+}
+
+// A server that does many things wrong, with drops all the while: each message that it sent on an open connection arrives
+// once, and in order.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	const teams, rounds = 30, 30
+	o := fast()
+	o.ConnectTimeout, o.PingInterval, o.PongTimeout = 500*time.Millisecond, 500*time.Millisecond, 10*time.Second
+	plan := rtmtest.Chaos(1)
+	deaf := plan.Socket
+	plan.Socket = func(id rtm.ID, n int) rtmtest.Socket {
+		s := deaf(id, n)
+		s.Deaf = false // which takes a whole PongTimeout to notice, and has a test of its own
+		return s
+	}
+	r := start(t, o, rtmtest.Options{Plan: plan})
+	r.rtm.Join(ids(teams)...)
+	if err := r.rtm.Await(r.within(), r.rtm.GlobalOpen); err != nil {
+		t.Fatal(err)
+	}
+	r.connected(teams)
+	var sending sync.WaitGroup
+	for i, id := range ids(teams) {
+		sending.Go(func() {
+			next := 1
+			for round := range rounds {
+				for range 20 {
+					if r.rtm.Message(id, fmt.Sprintf("%d props", next)) {
+						next++
+					}
+				}
+				if (round+i)%7 == 0 {
+					r.rtm.Drop(id)
+					if i == 0 {
+						r.rtm.DropGlobal()
+					}
+					if err := r.rtm.Await(r.within(), func() bool { return r.rtm.Sent(id).Connected }); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	sending.Wait()
+	r.connected(teams)
+	total := 0
+	for _, id := range ids(teams) {
+		total += int(r.rtm.Sent(id).MessageCount)
+	}
+	r.sink.messages(total)
+	r.counted(ids(teams)...)
+	for id, n := range r.sink.perTeam() {
+		if sent := int(r.rtm.Sent(id).MessageCount); n != sent {
+			t.Errorf("team %s: %d messages in the hub, %d sent", id, n, sent)
+		}
+	}
+	s := r.bridge.Status()
+	t.Logf("%d messages, %d reconnects, attempts that failed: %v, ended: %v", total, s.Connections.Reconnects, s.Connections.Failed, s.Connections.Ended)
+	if s.Connections.Reconnects < teams {
+		t.Errorf("%d reconnects", s.Connections.Reconnects)
+	}
+}

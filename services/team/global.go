@@ -1,0 +1,231 @@
+package team
+
+import (
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/services/team/rtm"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// globalConn is a Global connection. It belongs to its loop, save client and claims.
+type globalConn struct {
+	loop   *loop
+	peer   *hub.Peer
+	holder *holder
+	origin string // scheme and host of the URLs that the client is given
+
+	cursor  uint64 // number of the last join that the client was told of
+	posted  bool   // a call of feed is on its way
+	checked uint32 // loop clock at the last healthcheck
+	asked   bool   // it is not answered yet
+	health  []rtm.Stat
+
+	client uuid.UUID              // set before it is in Service.globals
+	claims atomic.Pointer[claims] // what the client said last; nil for nothing
+}
+
+// claims are what a client says of its teams. They are immutable.
+type claims struct {
+	at    time.Time
+	teams map[string]rtm.Stat // by the text of the id
+}
+
+const (
+	// feedBatch is how many teams a client is told of in one turn of the loop.
+	feedBatch = 256
+	// frameBound is more than a team.join with the longest id needs.
+	frameBound = 1 << 10
+	// healthBatch is how many entries of a healthcheck are published in one turn.
+	healthBatch = 256
+)
+
+// Identified implements hub.PeerHandler.
+func (g *globalConn) Identified() {
+	l := g.loop
+	g.checked, g.client = l.on.Clock(), g.peer.ID()
+	g.peer.Send(l.s.fixed.hello)
+	l.globals[g] = struct{}{}
+	l.s.count.globals.Add(1)
+	l.s.mu.Lock()
+	l.s.globals[g] = struct{}{}
+	l.s.mu.Unlock()
+	g.feed()
+}
+
+// feed tells the client of teams that it wasn't told of. A client that does not read for the moment gets no more than
+// there is room for; what is left follows later.
+func (g *globalConn) feed() {
+	l := g.loop
+	if g.posted || g.cursor == l.seen {
+		return
+	}
+	n := min(g.peer.Room()/frameBound, feedBatch)
+	if n <= 0 {
+		return // Sweep goes on
+	}
+	ids, cursor := l.s.store.after(g.cursor, l.seen, n, make([]rtm.ID, 0, n))
+	g.cursor = cursor
+	for _, id := range ids {
+		g.send(&rtm.Frame{Type: rtm.TeamJoin, TeamID: id})
+	}
+	if g.cursor != l.seen {
+		g.posted = l.on.Post(func() {
+			g.posted = false
+			if _, open := l.globals[g]; open {
+				g.feed()
+			}
+		})
+	}
+}
+
+// changed tells the client of a change of the store that came after the change numbered before.
+func (g *globalConn) changed(c change, before uint64, frame *transport.Buffer) {
+	switch {
+	case c.left:
+		if g.cursor == before {
+			g.cursor = c.seq
+		}
+		if c.join <= g.cursor {
+			g.peer.Send(frame)
+		}
+	case frame != nil && g.cursor == before && g.peer.Room() > frameBound:
+		g.cursor = c.seq
+		g.peer.Send(frame)
+	default:
+		g.feed()
+	}
+}
+
+// send sends a frame that is made for this client alone.
+func (g *globalConn) send(f *rtm.Frame) {
+	b := newFrame(f)
+	g.peer.Send(b)
+	b.Release()
+}
+
+// Receive implements hub.PeerHandler.
+func (g *globalConn) Receive(binary bool, b []byte) {
+	if binary {
+		g.peer.Close(uint16(ws.StatusUnsupportedData), "binary message", nil)
+		return
+	}
+	f, err := rtm.Parse(b)
+	if err != nil {
+		g.complain(err.Error(), b, rtm.ID{})
+		return
+	}
+	switch f.Type {
+	case rtm.TeamConnect:
+		g.connect(f.TeamID, b)
+	case rtm.Healthcheck:
+		g.healthcheck(f.Stats, b)
+	case rtm.Ping:
+		g.loop.s.count.pings.Add(1)
+		g.send(&rtm.Frame{Type: rtm.Pong, UniqueID: f.UniqueID})
+	default:
+		g.complain("clients don't send "+string(f.Type), b, f.TeamID)
+	}
+}
+
+// complain tells the client what is wrong with its message.
+func (g *globalConn) complain(what string, received []byte, id rtm.ID) {
+	g.loop.s.count.errors.Add(1)
+	g.send(errorFrame(what, received, id))
+}
+
+// connect answers a team.connect.
+func (g *globalConn) connect(id rtm.ID, received []byte) {
+	s := g.loop.s
+	text := id.String()
+	if !s.store.has(text) {
+		g.complain("there is no such team", received, id)
+		return
+	}
+	secret, ok := s.tickets.issue(g.holder, id, time.Now())
+	if !ok {
+		s.count.exhausted.Add(1)
+		g.loop.on.Warn("a client was given no ticket: too many are open", "max")
+		g.complain("too many connections are asked for and not made; try again later", received, id)
+		return
+	}
+	s.count.issued.Add(1)
+	address := g.origin + teamPath + url.PathEscape(text) + "?ticket=" + formatTicket(g.loop.inbox, secret)
+	g.send(&rtm.Frame{Type: rtm.TeamConnect, TeamID: id, WSURL: address})
+}
+
+// healthcheck keeps what the client says of its teams, and publishes it if it was asked.
+func (g *globalConn) healthcheck(stats []rtm.Stat, received []byte) {
+	s := g.loop.s
+	if stats == nil {
+		g.complain("a healthcheck has stats", received, rtm.ID{})
+		return
+	}
+	all := &claims{at: time.Now(), teams: make(map[string]rtm.Stat, len(stats))}
+	for _, stat := range stats {
+		all.teams[stat.ID.String()] = stat
+	}
+	g.claims.Store(all)
+	if !g.asked || len(g.health) > 0 {
+		s.count.unasked.Add(1)
+		return
+	}
+	g.asked = false
+	s.count.answers.Add(1)
+	g.health = stats
+	g.publishHealth()
+}
+
+// publishHealth publishes some entries of a healthcheck, and the others in later turns.
+func (g *globalConn) publishHealth() {
+	n := min(len(g.health), healthBatch)
+	for i := range g.health[:n] {
+		g.loop.publish(eventHealth, healthData(&g.health[i], g.client))
+	}
+	g.health = g.health[n:]
+	if len(g.health) == 0 {
+		g.health = nil
+		return
+	}
+	g.loop.on.Post(g.publishHealth)
+}
+
+// Deliver implements hub.PeerHandler. What a Global connection is told comes from the list of teams, in its order.
+func (g *globalConn) Deliver(*opcodes.Envelope) hub.Outcome { return hub.Ignored }
+
+// Sweep implements hub.PeerHandler.
+func (g *globalConn) Sweep() {
+	if _, identified := g.loop.globals[g]; !identified {
+		return
+	}
+	g.feed()
+	s := g.loop.s
+	if now := g.loop.on.Clock(); time.Duration(now-g.checked)*time.Millisecond >= s.opts.Healthcheck {
+		g.checked, g.asked = now, true
+		s.count.healthchecks.Add(1)
+		g.peer.Send(s.fixed.healthcheck)
+	}
+}
+
+// Farewell implements hub.PeerHandler.
+func (g *globalConn) Farewell(opcodes.Reason) *transport.Buffer { return g.loop.s.goodbye() }
+
+// Closed implements hub.PeerHandler.
+func (g *globalConn) Closed() {
+	l := g.loop
+	l.s.tickets.end(g.holder)
+	if _, identified := l.globals[g]; !identified {
+		return
+	}
+	delete(l.globals, g)
+	l.s.count.globals.Add(-1)
+	l.s.mu.Lock()
+	delete(l.s.globals, g)
+	l.s.mu.Unlock()
+}
