@@ -20,6 +20,9 @@ type registry struct {
 	// everyone stands for all identified clients. It is not in the map and never goes away.
 	everyone *group
 	observed []*group // groups with observers; set before the hub starts
+	// listening is closed when the broker has said of each of them that it is subscribed, or can't be for now.
+	listening   chan struct{}
+	unconfirmed atomic.Int32
 
 	tapMu  sync.Mutex
 	tapped map[*group]int // how many taps hold a group
@@ -60,7 +63,7 @@ type members struct {
 type waiter interface{ done(err error) }
 
 func newRegistry(h *Hub, loops int) *registry {
-	r := &registry{hub: h, seed: maphash.MakeSeed(), tapped: make(map[*group]int)}
+	r := &registry{hub: h, seed: maphash.MakeSeed(), tapped: make(map[*group]int), listening: make(chan struct{})}
 	for i := range r.shards {
 		r.shards[i].groups = make(map[string]*group)
 	}
@@ -180,11 +183,23 @@ func (r *registry) observe(name string, loop int, f func(*opcodes.Envelope)) {
 
 // subscribeObserved makes the broker subscribe to the groups that have observers.
 func (r *registry) subscribeObserved() {
+	r.unconfirmed.Store(int32(len(r.observed)) + 1)
 	for _, g := range r.observed {
 		g.mu.Lock()
 		g.state = subscribing
 		g.mu.Unlock()
-		r.hub.broker.Subscribe(g.name, g.confirmed)
+		r.hub.broker.Subscribe(g.name, func(err error) {
+			g.confirmed(err)
+			r.confirmedOne()
+		})
+	}
+	r.confirmedOne()
+}
+
+// confirmedOne notes that one of the observed groups is subscribed, or subscribeObserved is through with them.
+func (r *registry) confirmedOne() {
+	if r.unconfirmed.Add(-1) == 0 {
+		close(r.listening)
 	}
 }
 

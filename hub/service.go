@@ -70,7 +70,8 @@ type (
 		Answer(query []byte) []byte
 	}
 	// Synchronizer keeps state that all instances share. Synchronize is called by a goroutine of its own whenever this
-	// instance came to reach the others, for the first time or again. ctx ends with the hub.
+	// instance came to reach the others, for the first time or again, once its observers miss nothing. ctx ends with the
+	// hub.
 	Synchronizer interface {
 		Synchronize(ctx context.Context)
 	}
@@ -259,9 +260,15 @@ func (h *Hub) othersReached() {
 	}
 }
 
-// synchronize tells the service types each time that the broker became available, until ctx ends.
+// synchronize tells the service types each time that the broker became available, until ctx ends; not before their
+// observers hear what others send, since what happens between an answer and that would be missed.
 func (h *Hub) synchronize(ctx context.Context, all []Synchronizer) {
 	defer close(h.synchronized)
+	select {
+	case <-h.groups.listening:
+	case <-ctx.Done():
+		return
+	}
 	for {
 		select {
 		case <-ctx.Done():
