@@ -10,9 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clientsPerAddress bounds the clients of one source address, far below the number of ports that one has.
-const clientsPerAddress = 8000
-
 // Connect adds n clients with a role and returns once all of them are ready. At most parallel are on their way at the
 // same time.
 func (l *Loop) Connect(n, parallel int, role Role, timeout time.Duration) error {
@@ -58,8 +55,8 @@ func (l *Loop) dial(role Role) (*Client, error) {
 	l.byFD[fd] = c
 	l.clients = append(l.clients, c)
 
-	if err := l.bind(c); err != nil {
-		return nil, err
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return nil, fmt.Errorf("setting TCP_NODELAY: %w", err)
 	}
 	server := l.servers[c.Index%len(l.servers)]
 	to := &unix.SockaddrInet4{Port: int(server.Port()), Addr: server.Addr().As4()}
@@ -67,19 +64,4 @@ func (l *Loop) dial(role Role) (*Client, error) {
 		return nil, fmt.Errorf("connecting to %s: %w", server, err)
 	}
 	return c, l.watch(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
-}
-
-// bind spreads the clients over loopback addresses, for one has no more than some 28,000 ports.
-func (l *Loop) bind(c *Client) error {
-	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return fmt.Errorf("setting TCP_NODELAY: %w", err)
-	}
-	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
-		return fmt.Errorf("setting IP_BIND_ADDRESS_NO_PORT: %w", err)
-	}
-	from := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + c.Index/clientsPerAddress)}}
-	if err := unix.Bind(c.fd, from); err != nil {
-		return fmt.Errorf("binding to a loopback address: %w", err)
-	}
-	return nil
 }

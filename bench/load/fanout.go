@@ -108,9 +108,9 @@ func (f *fanout) arrived(c *Client, n int) error {
 // drain waits until everything has arrived, and checks it.
 func (f *fanout) drain() error {
 	want := f.sent * len(f.subscribers)
-	err := f.loop.run(time.Now().Add(drainTimeout), func() bool { return f.delivered >= want })
+	err := f.loop.run(time.Now().Add(f.loop.patience), func() bool { return f.delivered >= want })
 	if err != nil {
-		return late(err, want, f.delivered)
+		return f.loop.late(err, want, f.delivered)
 	}
 	return verify(f.subscribers, f.before, f.sent)
 }
@@ -125,13 +125,13 @@ func (l *Loop) Saturate(inFlight int, d time.Duration, clock CPUClock) (Result, 
 	defer f.end()
 	refill := func(until time.Time) error {
 		var failure error
-		err := l.run(until.Add(drainTimeout), func() bool {
+		err := l.run(until.Add(f.loop.patience), func() bool {
 			if n := inFlight - (f.sent - f.complete); n > 0 {
 				failure = f.publish(n)
 			}
 			return failure != nil || !time.Now().Before(until)
 		})
-		return errors.Join(failure, late(err, f.sent*len(f.subscribers), f.delivered))
+		return errors.Join(failure, f.loop.late(err, f.sent*len(f.subscribers), f.delivered))
 	}
 	m := meter{clock: clock}
 	if err := refill(time.Now().Add(d / 4)); err != nil {

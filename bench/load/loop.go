@@ -23,6 +23,9 @@ type Loop struct {
 	count   Counter
 	servers []netip.AddrPort
 
+	// patience is how long deliveries may be under way after the last message: drainTimeout.
+	patience time.Duration
+
 	epoll   int
 	timer   int // timerfd of a paced run
 	events  []unix.EpollEvent
@@ -52,7 +55,7 @@ func New(d Dialect, servers ...netip.AddrPort) (*Loop, error) {
 		return nil, fmt.Errorf("creating a timer: %w", err)
 	}
 	l := &Loop{
-		dialect: d, least: d.MinDelivery(), count: d.Count(), servers: servers,
+		dialect: d, least: d.MinDelivery(), count: d.Count(), servers: servers, patience: drainTimeout,
 		epoll: epoll, timer: timer,
 		events: make([]unix.EpollEvent, 1024),
 		buf:    make([]byte, readBytes),

@@ -77,8 +77,8 @@ func (p *pace) publishAll() error {
 		return err
 	}
 	end := p.dueAt(p.planned)
-	err := p.loop.run(end.Add(drainTimeout), func() bool { return p.sent >= p.planned })
-	return late(err, p.planned*len(p.subscribers), p.delivered)
+	err := p.loop.run(end.Add(p.loop.patience), func() bool { return p.sent >= p.planned })
+	return p.loop.late(err, p.planned*len(p.subscribers), p.delivered)
 }
 
 func (p *pace) dueAt(message int) time.Time { return p.start.Add(time.Duration(message) * p.interval) }

@@ -74,9 +74,9 @@ func (r *ring) arrived(c *Client, n int) error {
 // drain lets the messages in flight arrive, and checks that each client got what the one before it sent.
 func (r *ring) drain() error {
 	r.stopped = true
-	err := r.loop.run(time.Now().Add(drainTimeout), func() bool { return r.delivered >= r.sent })
+	err := r.loop.run(time.Now().Add(r.loop.patience), func() bool { return r.delivered >= r.sent })
 	if err != nil {
-		return late(err, r.sent, r.delivered)
+		return r.loop.late(err, r.sent, r.delivered)
 	}
 	for i, c := range r.clients {
 		to := (i + 1) % len(r.clients)

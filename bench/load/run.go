@@ -77,9 +77,9 @@ func counts(clients []*Client) []int {
 }
 
 // late turns the end of a run's time into what it means: deliveries are missing.
-func late(err error, want, got int) error {
+func (l *Loop) late(err error, want, got int) error {
 	if errors.Is(err, errLate) {
-		return fmt.Errorf("%w: %d of %d arrived within %s after the last message", ErrMissing, got, want, drainTimeout)
+		return fmt.Errorf("%w: %d of %d arrived within %s after the last message", ErrMissing, got, want, l.patience)
 	}
 	return err
 }

@@ -3,8 +3,10 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
 	"image/color"
+	"os"
 	"path/filepath"
 
 	"github.com/mastersocket/mastersocket/bench/measure"
@@ -12,149 +14,132 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// A chart is a picture of one metric: horizontal bars, one group for each server and one bar for each series.
+// A chart is a picture of one metric of one measure: a horizontal bar for each server.
 type chart struct {
-	file   string
-	title  string
-	axis   string
-	metric string
-	series []series
-	format func(float64) string
+	file    string
+	title   string
+	axis    string
+	measure string
+	metric  string
+	format  func(float64) string
 }
-
-// series is one measure in a chart. The name is left out where it is the only one.
-type series struct{ name, measure string }
 
 // charts are those of the document.
 var charts = []chart{
-	{
-		"idle.svg", "Memory of the server for each idle subscribed client, 10,000 clients", "bytes (RSS)", measure.Bytes,
-		[]series{{"", measure.Idle}}, whole,
-	},
-	{
-		"fanout.svg", "CPU of the server for each delivery at a fixed rate", "µs", measure.CPU,
-		[]series{{"1,000 subscribers, 20 messages/s", measure.Fanout1k}, {"10,000 subscribers, 5 messages/s", measure.Fanout10k}},
-		tenths,
-	},
-	{
-		"direct.svg", "Messages from one client to another, 500 in flight", "messages/s", measure.PerSecond,
-		[]series{{"", measure.Direct}}, thousands,
-	},
-	{
-		"setup.svg", "Connections set up and subscribed", "connections/s", measure.PerSecond,
-		[]series{{"", measure.Setup}}, thousands,
-	},
-	{
-		"latency.svg", "Latency, 1,000 subscribers, 50 messages/s: 99th percentile", "ms", measure.P99,
-		[]series{{"", measure.LatencyFixed}}, precise,
-	},
+	{"idle.svg", "Memory of the server per idle subscribed client, 10,000 clients", "bytes", measure.Idle, measure.Bytes, whole},
+	{"fanout-1k.svg", "CPU of the server per delivery: 1,000 subscribers, 20 messages/s", "µs", measure.Fanout1k, measure.CPU, tenths},
+	{"fanout-10k.svg", "CPU of the server per delivery: 10,000 subscribers, 5 messages/s", "µs", measure.Fanout10k, measure.CPU, tenths},
+	{"direct.svg", "Messages from one client to another, 500 in flight", "messages/s", measure.Direct, measure.PerSecond, thousands},
+	{"setup.svg", "Connections set up and subscribed", "connections/s", measure.Setup, measure.PerSecond, thousands},
+	{"latency.svg", "Latency, 99th percentile: 1,000 subscribers, 50 messages/s", "ms", measure.LatencyFixed, measure.P99, precise},
 }
 
-var palette = []color.Color{
-	color.RGBA{0x1f, 0x77, 0xb4, 0xff}, color.RGBA{0xff, 0x7f, 0x0e, 0xff}, color.RGBA{0x2c, 0xa0, 0x2c, 0xff},
-}
+var barColor = color.RGBA{0x1f, 0x77, 0xb4, 0xff}
 
 const (
-	chartWidth = 20 * vg.Centimeter
-	barHeight  = 14 // points
+	chartWidth  = 20 * vg.Centimeter
+	lineHeight  = 13 * vg.Centimeter // of a chart with lines
+	barHeight   = 22                 // points, with the gap
+	headHeight  = 90                 // points, for title and axis
+	chartMargin = 4 * vg.Millimeter
 )
 
 // Charts writes all charts that the summary has figures for into a folder and returns their names.
 func Charts(s Summary, dir string) ([]string, error) {
 	var files []string
 	for _, c := range charts {
-		p, rows, err := c.draw(s)
+		p, bars, err := c.draw(s)
 		if err != nil {
 			return nil, fmt.Errorf("drawing %s: %w", c.file, err)
 		}
-		if p == nil {
+		if bars == 0 {
 			continue
 		}
-		height := vg.Points(float64(barHeight*(rows*len(c.series)+rows/2) + 80))
-		if err := p.Save(chartWidth, height, filepath.Join(dir, c.file)); err != nil {
-			return nil, fmt.Errorf("writing %s: %w", c.file, err)
+		if err := save(p, vg.Points(float64(barHeight*bars+headHeight)), filepath.Join(dir, c.file)); err != nil {
+			return nil, err
 		}
 		files = append(files, c.file)
 	}
-	p, err := saturation(s)
-	if err != nil || p == nil {
+	p, lines, err := saturation(s)
+	if err != nil || lines == 0 {
 		return files, err
 	}
 	const file = "saturation.svg"
-	if err := p.Save(chartWidth, 13*vg.Centimeter, filepath.Join(dir, file)); err != nil {
-		return nil, fmt.Errorf("writing %s: %w", file, err)
-	}
-	return append(files, file), nil
+	return append(files, file), save(p, lineHeight, filepath.Join(dir, file))
 }
 
-// measured returns the servers with a figure in every series, the first at the top, which is the last of an axis.
-func (c chart) measured(s Summary) []string {
-	var servers []string
-	for i := len(s.Servers) - 1; i >= 0; i-- {
-		complete := true
-		for _, series := range c.series {
-			_, ok := s.Get(s.Servers[i], series.measure, c.metric)
-			complete = complete && ok
-		}
-		if complete {
-			servers = append(servers, s.Servers[i])
-		}
+// save writes a chart with a margin, without which long names are cut, and with fonts that a reader may have.
+func save(p *plot.Plot, height vg.Length, file string) error {
+	c := vgsvg.New(chartWidth, height)
+	all := draw.New(c)
+	all.SetColor(color.White)
+	all.Fill(all.Rectangle.Path())
+	p.Draw(draw.Crop(all, chartMargin, -chartMargin, chartMargin, -chartMargin))
+	var b bytes.Buffer
+	if _, err := c.WriteTo(&b); err != nil {
+		return fmt.Errorf("drawing %s: %w", file, err)
 	}
-	return servers
+	svg := bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,sans-serif;"))
+	return os.WriteFile(file, svg, 0o644)
 }
 
-// draw returns nil if there is nothing to draw, and the number of servers.
+// newPlot returns an empty plot in the style of all charts.
+func newPlot(title string) *plot.Plot {
+	p := plot.New()
+	p.Title.Text = title
+	p.Title.Padding = vg.Points(10)
+	for _, style := range []*text.Style{
+		&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle,
+	} {
+		style.Font.Variant = "Sans"
+	}
+	return p
+}
+
+// draw returns the chart and the number of its bars.
 func (c chart) draw(s Summary) (*plot.Plot, int, error) {
-	servers := c.measured(s)
-	if len(servers) == 0 {
+	var (
+		names  []string
+		values plotter.Values
+		labels plotter.XYLabels
+	)
+	// The first server is to be at the top, which is the end of the axis.
+	for i := len(s.Servers) - 1; i >= 0; i-- {
+		cell, ok := s.Get(s.Servers[i], c.measure, c.metric)
+		if !ok {
+			continue
+		}
+		labels.XYs = append(labels.XYs, plotter.XY{X: cell.Median, Y: float64(len(names))})
+		labels.Labels = append(labels.Labels, c.format(cell.Median))
+		names = append(names, s.Servers[i])
+		values = append(values, cell.Median)
+	}
+	if len(names) == 0 {
 		return nil, 0, nil
 	}
-	p := plot.New()
-	p.Title.Text, p.X.Label.Text = c.title, c.axis
+	p := newPlot(c.title)
+	p.X.Label.Text = c.axis
+	bars, err := plotter.NewBarChart(values, vg.Points(barHeight*0.7))
+	if err != nil {
+		return nil, 0, err
+	}
+	bars.Horizontal, bars.Color, bars.LineStyle.Width = true, barColor, 0
+	figures, err := plotter.NewLabels(labels)
+	if err != nil {
+		return nil, 0, err
+	}
+	figures.Offset.X = vg.Points(3)
+	for i := range figures.TextStyle {
+		figures.TextStyle[i].YAlign = text.YCenter
+		figures.TextStyle[i].Font.Variant = "Sans"
+	}
+	p.Add(bars, figures)
+	p.NominalY(names...)
 	p.X.Min = 0
-	p.NominalY(servers...)
-	p.Legend.Top = false
-	p.Legend.XOffs = -vg.Centimeter
-	for i := range c.series {
-		offset := vg.Points(barHeight) * vg.Length(float64(len(c.series)-1)/2-float64(i))
-		if err := c.bars(p, s, servers, i, offset); err != nil {
-			return nil, 0, err
-		}
-	}
-	p.X.Max *= 1.12 // room for the figures behind the bars
-	return p, len(servers), nil
-}
-
-// bars adds the bars of one series, with their figures.
-func (c chart) bars(p *plot.Plot, s Summary, servers []string, i int, offset vg.Length) error {
-	series := c.series[i]
-	values := make(plotter.Values, len(servers))
-	at := plotter.XYLabels{XYs: make(plotter.XYs, len(servers)), Labels: make([]string, len(servers))}
-	for j, server := range servers {
-		cell, _ := s.Get(server, series.measure, c.metric)
-		values[j] = cell.Median
-		at.XYs[j] = plotter.XY{X: cell.Median, Y: float64(j)}
-		at.Labels[j] = c.format(cell.Median)
-	}
-	bars, err := plotter.NewBarChart(values, vg.Points(barHeight-2))
-	if err != nil {
-		return err
-	}
-	bars.Horizontal, bars.Offset, bars.Color = true, offset, palette[i%len(palette)]
-	bars.LineStyle.Width = 0
-	labels, err := plotter.NewLabels(at)
-	if err != nil {
-		return err
-	}
-	labels.Offset = vg.Point{X: vg.Points(3), Y: offset}
-	for j := range labels.TextStyle {
-		labels.TextStyle[j].YAlign = text.YCenter
-	}
-	p.Add(bars, labels)
-	if series.name != "" {
-		p.Legend.Add(series.name, bars)
-	}
-	return nil
+	p.X.Max *= 1.1 // room for the figures behind the bars
+	return p, len(names), nil
 }

@@ -21,10 +21,9 @@ var inFlight = []struct {
 }{{1, measure.Saturated1k1}, {8, measure.Saturated1k8}, {64, measure.Saturated1k64}}
 
 // saturation draws deliveries per second over messages in flight, both on logarithmic scales, with a line for each
-// server. It returns nil if there is nothing to draw.
-func saturation(s Summary) (*plot.Plot, error) {
-	p := plot.New()
-	p.Title.Text = "Deliveries per second at saturation, 1,000 subscribers"
+// server, and returns the number of lines.
+func saturation(s Summary) (p *plot.Plot, lines int, err error) {
+	p = newPlot("Deliveries per second at saturation, 1,000 subscribers")
 	p.X.Label.Text, p.Y.Label.Text = "messages in flight", "deliveries/s"
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.Y.Tick.Marker = plot.TickerFunc(thousandTicks)
@@ -35,7 +34,6 @@ func saturation(s Summary) (*plot.Plot, error) {
 		ticks = append(ticks, plot.Tick{Value: float64(f.n), Label: strconv.Itoa(f.n)})
 	}
 	p.X.Tick.Marker = plot.ConstantTicks(ticks)
-	drawn := 0
 	for i, server := range s.Servers {
 		var points plotter.XYs
 		for _, f := range inFlight {
@@ -48,19 +46,16 @@ func saturation(s Summary) (*plot.Plot, error) {
 		}
 		line, dots, err := plotter.NewLinePoints(points)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		line.Color, dots.Color = lineColor(i), lineColor(i)
 		line.Width, line.Dashes = vg.Points(1.5), plotutil.Dashes(i/len(plotutil.DarkColors))
 		dots.Shape = plotutil.Shape(i)
 		p.Add(line, dots)
 		p.Legend.Add(server, line, dots)
-		drawn++
+		lines++
 	}
-	if drawn == 0 {
-		return nil, nil
-	}
-	return p, nil
+	return p, lines, nil
 }
 
 func lineColor(i int) color.Color { return plotutil.DarkColors[i%len(plotutil.DarkColors)] }

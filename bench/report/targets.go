@@ -67,15 +67,13 @@ var Targets = []Target{
 		[]Bound{least(1, "gws")}, []Bound{least(0.9, "uwebsockets")},
 	},
 	{
-		"allocations per delivered message, steady state", measure.Fanout1k, measure.Allocations, hundredths,
+		"allocations per delivered message, steady state", measure.Fanout1k, measure.Allocations, precise,
 		[]Bound{most(noAllocations, "")}, []Bound{most(noAllocations, "")},
 	},
 }
 
 // noAllocations is what counts as none: a figure over a time contains what the server does once a second too.
 const noAllocations = 0.005
-
-func hundredths(v float64) string { return fmt.Sprintf("%.2f", v) }
 
 // TargetTable compares a server, by its name in the summary, with the targets.
 func TargetTable(s Summary, server string) Grid {
