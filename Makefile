@@ -46,7 +46,7 @@ bench: build
 
 bench-peers: build
 	bench/peers/install
-	bench/.cache/bin/bench $(BENCH_FLAGS)
+	bench/.cache/bin/bench -cluster $(BENCH_FLAGS)
 
 bench-go:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -107,6 +108,7 @@ func (o *options) complete(list string, quick bool, window time.Duration) (err e
 // all returns every server, in the order of the table.
 func (o *options) all() []servers.Adapter {
 	bin, peers := filepath.Join(o.cache, "bin"), filepath.Join(o.cache, "..", "peers")
+	centrifugo := cmp.Or(os.Getenv(servers.CentrifugoVariable), filepath.Join(bin, "centrifugo"))
 	var all []servers.Adapter
 	for _, m := range o.builds {
 		all = append(all, m)
@@ -120,6 +122,8 @@ func (o *options) all() []servers.Adapter {
 		servers.NATS{Bin: bin},
 		servers.NewWS(peers),
 		servers.NewSocketIO(peers),
+		servers.Centrifugo{Path: centrifugo},
+		servers.UWS{Path: os.Getenv(servers.UWSVariable), Peers: peers},
 	)
 }
 
