@@ -7,6 +7,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/services/echo"
+	"github.com/mastersocket/mastersocket/services/team"
 )
 
 // services makes the service types that the settings enable.
@@ -16,6 +17,8 @@ func (c *serveCmd) services() ([]hub.ServiceType, error) {
 		switch name {
 		case "echo":
 			all = append(all, echo.New(echo.DefaultLimits()))
+		case "team":
+			all = append(all, team.New(team.Options{Anonymous: c.TeamAnonymous, Healthcheck: c.TeamHealthcheck}))
 		default:
 			return nil, usageError{fmt.Errorf("--enable: %q is not part of this build", name)}
 		}

@@ -49,7 +49,7 @@ func TestDefaults(t *testing.T) {
 		Listen: ":42069", AdminListen: "127.0.0.1:42070", RedisPrefix: "ms", MaxMessageBytes: 32768,
 		PingInterval: 30 * time.Second, IdentifyTimeout: 10 * time.Second, HandshakeTimeout: 10 * time.Second,
 		MessageTimeout: 30 * time.Second, SendQueueBytes: 1 << 20,
-		WriteTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, LogFormat: "text", LogLevel: "info",
+		WriteTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, TeamHealthcheck: 30 * time.Second, LogFormat: "text", LogLevel: "info",
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Serve{}, sources{})); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -69,6 +69,8 @@ var settings = map[string]struct {
 	"tcp-listen":           {[3]string{"a:1", "b:2", "c:3"}, func(s *Serve) any { return s.TCPListen }, [3]any{Address("a:1"), Address("b:2"), Address("c:3")}},
 	"admin-listen":         {[3]string{"a:1", "off", "c:3"}, func(s *Serve) any { return s.AdminListen }, [3]any{Address("a:1"), Address(""), Address("c:3")}},
 	"enable":               {[3]string{"team", "echo", "echo,team"}, func(s *Serve) any { return strings.Join(s.Enable, " ") }, [3]any{"team", "echo", "echo team"}},
+	"team-anonymous":       {[3]string{"true", "false", "true"}, func(s *Serve) any { return s.TeamAnonymous }, [3]any{true, false, true}},
+	"team-healthcheck":     {[3]string{"1s", "2s", "1m30s"}, func(s *Serve) any { return s.TeamHealthcheck }, [3]any{time.Second, 2 * time.Second, 90 * time.Second}},
 	"allowed-origins":      {[3]string{"'*'", "https://a.b,http://c.d:80", "https://*.e.f"}, func(s *Serve) any { return strings.Join(s.AllowedOrigins, " ") }, [3]any{"*", "https://a.b http://c.d:80", "https://*.e.f"}},
 	"token":                {[3]string{"aa", "bb", "cc"}, func(s *Serve) any { return s.Token.Reveal() }, [3]any{"aa", "bb", "cc"}},
 	"token-file":           {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.TokenFile }, [3]any{"/a", "/b", "/c"}},

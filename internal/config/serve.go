@@ -24,6 +24,9 @@ type Serve struct {
 	AdminListen Address `group:"Listeners" default:"127.0.0.1:42070" help:"Address for health checks, metrics and the admin API; off for none."`
 	// Enable names service types; see ServiceTypes.
 	Enable []string `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, team."`
+	// TeamAnonymous lets clients of the team protocol in without a token: the original protocol has none.
+	TeamAnonymous   bool          `group:"Listeners" help:"With --enable team: let clients open /global without a token. Whoever reaches the hub then sees every team and its messages."`
+	TeamHealthcheck time.Duration `group:"Listeners" default:"30s" help:"With --enable team: how often clients are asked for the state of their teams."`
 	// AllowedOrigins are the origins, beside the hub's own host, whose pages may connect.
 	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, or * for all. Clients that are no browser need none."`
 
