@@ -140,7 +140,9 @@ const centrifugoPush = 128
 
 func (centrifugoDialect) Publish(*load.Client) []byte { return centrifugoFrame("bench") }
 
-func (centrifugoDialect) Direct(_, to *load.Client) []byte { return centrifugoFrame(centrifugoChannel(to)) }
+func (centrifugoDialect) Direct(_, to *load.Client) []byte {
+	return centrifugoFrame(centrifugoChannel(to))
+}
 
 func centrifugoFrame(channel string) []byte {
 	delivered := fmt.Sprintf(`{"push":{"channel":%q,"pub":{"data":""}}}`, channel)
