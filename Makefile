@@ -1,6 +1,8 @@
 # make run    the hub, with a token made for this run; no Redis needed
 # make test   everything that CI runs: formatting, vet, staticcheck, unit and end-to-end tests, with a real Redis
 # make lint   formatting, vet and staticcheck alone
+# make console       builds the operators' pages anew: admin/console/dist, from admin/console/web
+# make console-test  that they are what their sources build, and work in a real browser
 # make fuzz   each fuzz target for FUZZTIME
 # make bench        mastersocket beside the least that a server could do, in less than 4 minutes; BENCH_FLAGS are flags
 #                   of that tool: docs/benchmarks.md
@@ -11,7 +13,7 @@ GO       ?= go
 FUZZTIME ?= 60s
 COUNT    ?= 1
 
-.PHONY: run build test lint fuzz bench bench-peers bench-go deps clean
+.PHONY: run build test lint fuzz bench bench-peers bench-go console console-test deps clean
 
 run: build
 	bin/mastersocket serve
@@ -32,6 +34,19 @@ lint:
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+WEB     = admin/console/web
+MODULES = $(WEB)/node_modules/.package-lock.json
+
+$(MODULES): $(WEB)/package-lock.json
+	cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+console: $(MODULES)
+	cd $(WEB) && npm run build
+
+console-test: deps build $(MODULES)
+	cd $(WEB) && npm run check && npm run e2e
 
 # What the tests need beside Go. Where it is missing and can be installed, it is.
 deps:

@@ -15,11 +15,12 @@ interface Props {
   times: (number | null)[]; // Unix seconds
   lines: Line[];
   format: (n: number) => string;
-  span: number; // seconds that the chart is wide
+  span: number; // seconds that the chart is wide, once there is so much to show
   binary?: boolean; // ticks at powers of two, for bytes
 }
 
 const height = 132;
+const narrowest = 60; // seconds that the chart is wide at least
 const decimal = [1, 2, 5].flatMap((n) => Array.from({ length: 12 }, (_, e) => n * 10 ** e)).sort((a, b) => a - b);
 const powers = Array.from({ length: 45 }, (_, e) => 2 ** e);
 
@@ -62,12 +63,12 @@ export function Chart({ title, times, lines, format, span, binary }: Props) {
         legend: { show: false },
         cursor: { y: false, drag: { setScale: false }, sync: { key: "console" }, points: { size: 6 } },
         scales: {
-          x: { range: (_u, _min, max) => [(max ?? 0) - span, max ?? 0] },
+          x: { range: (self, _min, max) => [Math.max((max ?? 0) - span, Math.min(self.data[0][0] ?? 0, (max ?? 0) - narrowest)), max ?? 0] },
           y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.1 : 1] },
         },
         axes: [
           { ...axis, size: 24, space: 70, values: (_u, ticks) => ticks.map((t) => clock(new Date(t * 1000)).slice(0, t % 60 ? 8 : 5)) },
-          { ...axis, size: 68, space: 28, incrs: binary ? powers : [0.1, 0.2, 0.5, ...decimal], values: (_u, ticks) => ticks.map(format) },
+          { ...axis, size: 68, space: 28, incrs: binary ? powers : [0.1, 0.2, 0.5, ...decimal], values: (_u, ticks) => ticks.map((t) => format(t).replace(/\.0(?!\d)/, "")) },
         ],
         series: [
           {},

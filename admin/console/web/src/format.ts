@@ -45,6 +45,9 @@ export function duration(ms: number): string {
   return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
 }
 
+/** brief is a duration in its greatest unit alone, for tables. */
+export const brief = (ms: number) => duration(ms).split(" ").slice(0, 2).join(" ");
+
 /** idle is a duration that is shown again and again: below a second it is just that. */
 export const idle = (ms: number) => (ms < 1000 ? "<1 s" : duration(ms));
 

@@ -103,17 +103,19 @@ function add(a: Rates, b: Rates): Rates {
 /** take turns an answer into the next state. */
 function take(answer: Nodes): State {
   const at = Date.parse(answer.at);
+  if (Number.isNaN(at)) throw new Failure(0, "The answer could not be read", "it has no time");
   skew = at - Date.now();
   const rates = new Map<string, Rates>();
   let total: Rates | undefined;
   for (const node of answer.nodes) {
     const before = seen.get(node.id);
-    if (before && at > before.at && before.node.started === node.started) {
-      const r = ratesOf(node, before.node, (at - before.at) / 1000);
+    const said = node.at ? Date.parse(node.at) : at; // by its own clock
+    if (before && said > before.at && before.node.started === node.started) {
+      const r = ratesOf(node, before.node, (said - before.at) / 1000);
       rates.set(node.id, r);
       total = total ? add(total, r) : r;
     }
-    seen.set(node.id, { at, node });
+    seen.set(node.id, { at: said, node });
   }
   for (const [id, last] of seen) if (at - last.at > kept * 1000) seen.delete(id);
   const row: Record<Column, number | null> = {

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { bytes, count, idle, none, duration } from "./format";
+import { brief, bytes, count, none } from "./format";
 import { since } from "./history";
 import { clientPath, groupPath } from "./route";
 import { Said } from "./text";
@@ -15,11 +15,11 @@ const columns: { key: Key; label: string; figure?: boolean; about?: string }[] =
   { key: "type", label: "Type" },
   { key: "node", label: "Instance" },
   { key: "queue", label: "Waiting", figure: true, about: "Bytes that the client has not taken yet" },
-  { key: "out", label: "Messages to it", figure: true },
-  { key: "sent", label: "Bytes to it", figure: true },
-  { key: "in", label: "Messages from it", figure: true },
+  { key: "out", label: "Msgs to it", figure: true, about: "Messages queued for it since it connected" },
+  { key: "sent", label: "Bytes to it", figure: true, about: "Bytes written to it since it connected" },
+  { key: "in", label: "Msgs from it", figure: true, about: "Messages from it since it connected" },
   { key: "idle", label: "Last heard", figure: true, about: "Since something arrived from it" },
-  { key: "since", label: "Connected", figure: true },
+  { key: "since", label: "Connected", figure: true, about: "For how long" },
 ];
 
 const value: Record<Key, (c: Client) => number | string> = {
@@ -96,8 +96,8 @@ function Row({ client: c }: { client: Client }) {
       <td class="r num">{count(c.messages_out ?? 0)}</td>
       <td class="r num">{bytes(c.bytes_out ?? 0)}</td>
       <td class="r num">{count(c.messages_in)}</td>
-      <td class="r num">{idle(c.idle_ms)} ago</td>
-      <td class="r num">{duration(since(c.connected_since))}</td>
+      <td class="r num">{c.idle_ms < 1000 ? "<1 s" : brief(c.idle_ms)} ago</td>
+      <td class="r num">{brief(since(c.connected_since))}</td>
       <td class="groups">
         <GroupLinks names={c.groups ?? []} />
       </td>

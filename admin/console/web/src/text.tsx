@@ -26,7 +26,7 @@ function pieces(s: string) {
 
 /** Said shows a string that a client chose, on one line, cut where there is no room. */
 export function Said({ value, mono, wide }: { value: string; mono?: boolean; wide?: boolean }) {
-  const cut = value.length > short;
+  const cut = !wide && value.length > short;
   const text = cut ? value.slice(0, short) : value;
   return (
     <bdi class={`said${mono ? " mono" : ""}${wide ? " wide" : ""}`} title={visible(text) + (cut ? `… (${value.length} characters)` : "")}>

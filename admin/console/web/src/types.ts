@@ -15,6 +15,7 @@ export interface Node {
   id: string;
   name: string;
   version: string;
+  at?: string; // when it said this
   started: string;
   self?: boolean;
   draining?: boolean;
@@ -80,7 +81,7 @@ export type Target = "GLOBAL" | "GROUP" | "DIRECT" | "ANY";
 
 export interface Receipt {
   id: string;
-  instances: number;
-  clients: number;
+  instances?: number | null; // null: not known in time
+  clients?: number | null;
   dropped?: Counts | null;
 }

@@ -108,7 +108,7 @@ function Details({ client: c, past, stale }: { client: Client; past: Past[]; sta
   const times = past.map((p) => p.at);
   const steps = past.map((_, i) => past.slice(Math.max(0, i - 1), i + 1));
   return (
-    <div class={stale ? "stale" : ""}>
+    <div class={stale ? "stack stale" : "stack"}>
       {!stale && <Verdict client={c} past={past} />}
       <dl class="stats">
         <Stat label="Waiting for it" value={bytes(c.queue_bytes)} note={growth(slope(past, (x) => x.queue_bytes, 5))} tone={c.queue_bytes >= behind ? "warn" : undefined} />

@@ -26,14 +26,14 @@ function filterOf(params: URLSearchParams): ClientFilter {
 
 export function Clients() {
   const filter = filterOf(place.value.query);
-  const [slowest, setSlowest] = useState(false);
+  const slowest = place.value.query.get("view") === "slowest";
   const key = query(filter);
   return (
     <>
       <Head title="Clients" sub="Connections that have identified, on all instances.">
-        <button type="button" aria-pressed={slowest} onClick={() => setSlowest(!slowest)}>
+        <a class="button" href={`/clients${query({ ...filter, view: slowest ? "" : "slowest" })}`}>
           {slowest ? "Back to the list" : "Find the slowest of all"}
-        </button>
+        </a>
       </Head>
       <Filters filter={filter} />
       {slowest ? <Slowest key={key} filter={filter} /> : <List filter={filter} />}
@@ -45,7 +45,10 @@ function Filters({ filter }: { filter: ClientFilter }) {
   const nodes = cluster.value.latest?.nodes ?? [];
   const types = [...new Set(nodes.flatMap((n) => Object.keys(n.connections)))].sort();
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  const set = (name: keyof ClientFilter, value: string) => go(`/clients${query({ ...filterOf(place.peek().query), [name]: value })}`, true);
+  const set = (name: keyof ClientFilter, value: string) => {
+    const now = place.peek().query;
+    go(`/clients${query({ ...filterOf(now), view: now.get("view") ?? "", [name]: value })}`, true);
+  };
   const later = (name: keyof ClientFilter, value: string) => {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => set(name, value), 200);

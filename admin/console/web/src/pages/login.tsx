@@ -70,6 +70,10 @@ export function Login() {
               aria-invalid={refused !== ""}
             />
           </label>
+          <p id="login-hint" class="hint">
+            It stays in the memory of this page: a reload forgets it. A hub that was started without a token printed the one that
+            it made.
+          </p>
           <button type="submit" class="primary" disabled={busy}>
             {busy ? "Asking the hub…" : "Log in"}
           </button>
@@ -77,10 +81,6 @@ export function Login() {
             {refused}
           </p>
         </form>
-        <p id="login-hint" class="hint">
-          It stays in the memory of this page: a reload forgets it. A hub that was started without a token printed the one that it
-          made.
-        </p>
       </main>
       <ThemeChoice />
     </div>

@@ -34,7 +34,7 @@ export function Overview() {
         <Stat label="Messages in" value={rate(total?.received)} note={`${byteRate(total?.bytesIn)} received`} />
         <Stat label="Deliveries" value={rate(total?.deliveries)} note={`${byteRate(total?.bytesOut)} sent`} />
         <Stat label="Drops" value={rate(total?.drops)} note={`${count(sum(drops))} since start`} tone={total && total.drops > 0 ? "warn" : undefined} />
-        <Stat label="Waiting for clients" value={bytes(queue)} note={queue > 0 ? <a href="/clients">find the slow ones</a> : "nobody is behind"} />
+        <Stat label="Waiting for clients" value={bytes(queue)} note={queue > 0 ? <a href="/clients?view=slowest">find the slow clients</a> : "nobody is behind"} />
       </dl>
       <div class="charts">
         <Chart
@@ -58,7 +58,7 @@ export function Overview() {
             { label: "sent", values: series.bytesOut, color: "--series-2" },
           ]}
         />
-        <Chart title="Clients" times={series.time} span={span} format={amount} lines={[{ label: "connected", values: series.clients, color: "--series-1" }]} />
+        <Chart title="Clients" times={series.time} span={span} format={count} lines={[{ label: "connected", values: series.clients, color: "--series-1" }]} />
         <Chart title="Drops" times={series.time} span={span} format={(n) => `${amount(n)}/s`} lines={[{ label: "dropped", values: series.drops, color: "--series-3" }]} />
       </div>
       <Instances nodes={nodes} rates={rates} missing={latest.missing ?? []} />
@@ -130,7 +130,7 @@ function Instance({ node: n, rates: r }: { node: Node; rates: Rates | undefined 
         {n.self && <small class="dim"> this one</small>}
       </th>
       <td>{n.draining ? <Badge tone="warn">draining</Badge> : n.gated ? <Badge tone="warn">catching up</Badge> : <Badge tone="good">serving</Badge>}</td>
-      <td>
+      <td class="broker">
         <BrokerState node={n} />
       </td>
       <td class="r num">{count(sum(n.connections))}</td>
@@ -146,13 +146,14 @@ function Instance({ node: n, rates: r }: { node: Node; rates: Rates | undefined 
   );
 }
 
+/** BrokerState tells whether the instance reaches the others. Without Redis there is no way that could take time. */
 function BrokerState({ node: { broker } }: { node: Node }) {
-  if (!broker) return <span class="dim">none: alone</span>;
+  if (!broker || (broker.available && !broker.round_trip_seconds)) return <span class="dim">none</span>;
   if (broker.available) {
     return (
       <>
         <Badge tone="good">reached</Badge>{" "}
-        <span class="num dim">{broker.round_trip_seconds ? `in ${lag(broker.round_trip_seconds)}` : ""}</span>
+        <span class="num dim">in {lag(broker.round_trip_seconds ?? 0)}</span>
       </>
     );
   }

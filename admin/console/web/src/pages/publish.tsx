@@ -77,7 +77,7 @@ export function Publish() {
 
   return (
     <>
-      <Head title="Publish" sub="An event from an operator. Receivers see it as one of no client: it has no sender." />
+      <Head title="Publish" sub="An event from an operator, in the way of any other. What answers to its sender reaches nobody." />
       <div class="columns publish">
         <form class="panel form" ref={form} onSubmit={submit} onKeyDown={onKey} aria-label="Publish">
           <fieldset class="targets">
@@ -139,7 +139,7 @@ function Card({ sent: { at, event, target, identifier, receipt } }: { sent: Sent
   return (
     <li>
       <header>
-        {receipt.clients > 0 ? <Badge tone="good">{plural(receipt.clients, "client")}</Badge> : <Badge tone="warn">nobody</Badge>}
+        {receipt.clients == null ? <Badge tone="quiet">sent</Badge> : receipt.clients > 0 ? <Badge tone="good">{plural(receipt.clients, "client")}</Badge> : <Badge tone="warn">nobody</Badge>}
         <strong>{event ? <Said value={event} /> : <span class="dim">no name</span>}</strong>
         <span class="dim">
           to {target}{" "}
@@ -154,7 +154,9 @@ function Card({ sent: { at, event, target, identifier, receipt } }: { sent: Sent
         <time class="num dim">{clock(at)}</time>
       </header>
       <p class="num">
-        Matched {plural(receipt.clients, "client")} on {plural(receipt.instances, "instance")}.{" "}
+        {receipt.instances == null
+          ? "Which instances have it was not known in time: it may still be delivered."
+          : `Handed to ${receipt.clients == null ? "clients, how many was not known in time," : plural(receipt.clients, "client")} on ${plural(receipt.instances, "instance")}.`}{" "}
         {dropped.length > 0 ? `${count(sum(receipt.dropped))} dropped: ${dropped.map(([why, n]) => `${words(why)} ${count(n)}`).join(", ")}.` : "Nothing was dropped."}
       </p>
       <p class="mono dim">{receipt.id}</p>

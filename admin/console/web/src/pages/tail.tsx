@@ -112,10 +112,10 @@ function Bar({ stream, paused, over, setPaused, search, setSearch }: BarProps) {
       <span class="state" role="status">
         {state}
       </span>
-      <span class="num dim counts">
-        {count(stream.shown.value)} seen · {count(stream.skipped.value)} left out · the last {kept} kept
+      <span class="num dim counts" title={`Left out: more than was asked for, or than this page could be told in time. The last ${kept} seen are kept.`}>
+        {count(stream.shown.value)} seen · {count(stream.skipped.value)} left out
       </span>
-      <input type="search" class="small" aria-label="Show only those that contain" placeholder="filter what is shown" value={search} onInput={(e) => setSearch(e.currentTarget.value)} autocomplete="off" spellcheck={false} />
+      <input type="search" class="small" aria-label="Show only those that contain" placeholder="contains…" value={search} onInput={(e) => setSearch(e.currentTarget.value)} autocomplete="off" spellcheck={false} />
       <button type="button" class="small" aria-pressed={paused} onClick={() => setPaused(!paused)}>
         {paused ? "Resume" : "Pause"}
       </button>

@@ -1,0 +1,59 @@
+// A real Chromium, which notes everything that must not happen.
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { chromium } from "playwright-core";
+import { patience, token } from "./hub.mjs";
+
+const executablePath = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => path && existsSync(path));
+if (!executablePath) throw new Error("no Chromium: install Debian's package chromium, or name one in the variable CHROMIUM");
+
+/** launch starts a browser, which the test ends. */
+export async function launch(t) {
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
+  t.after(() => browser.close());
+  return browser;
+}
+
+/**
+ * open shows the login page in a new window. When the test ends, the window must have seen no error, no violation of
+ * the page's policy, no dialog, and no request to anybody but the hub. Statuses in expected may occur.
+ */
+export async function open(t, browser, hub, { path = "/", expected = [], ...options } = {}) {
+  const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(patience);
+  const wrong = [];
+  page.on("pageerror", (error) => wrong.push(`error: ${error.stack}`));
+  page.on("dialog", async (dialog) => {
+    wrong.push(`dialog: ${dialog.message()}`);
+    await dialog.dismiss();
+  });
+  page.on("console", (message) => {
+    const text = message.text();
+    const status = Number(/status of (\d+)/.exec(text)?.[1]);
+    if (["error", "warning"].includes(message.type()) && !expected.includes(status) && !(expected.includes(0) && /net::ERR/.test(text))) {
+      wrong.push(`console: ${text}`);
+    }
+  });
+  page.on("request", (request) => {
+    if (new URL(request.url()).origin !== hub.admin) wrong.push(`a request to ${request.url()}`);
+    if (request.url().includes(token)) wrong.push(`the token is in ${request.url()}`);
+  });
+  t.after(async () => {
+    await context.close();
+    assert.deepEqual(wrong, []);
+  });
+  await page.goto(hub.admin + path);
+  return page;
+}
+
+/** logIn types the token and waits for the page behind. */
+export async function logIn(page, typed = token) {
+  await page.getByLabel("Admin token").fill(typed);
+  await page.keyboard.press("Enter");
+  await page.locator(".shell").waitFor();
+}
+
+/** to follows a link of the navigation. */
+export const to = (page, name) => page.getByRole("navigation", { name: "Pages", exact: true }).getByRole("link", { name, exact: true }).click();

@@ -1,0 +1,286 @@
+// The console of one instance, in a real browser, with real clients.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { launch, logIn, open, to } from "./browser.mjs";
+import { call, connect, publish, startHub, subscribe, token, until } from "./hub.mjs";
+
+test("one must log in, and the token stays in memory", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub, { path: "/groups", expected: [401] });
+
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByText("Type or paste the token.").waitFor();
+  await page.getByLabel("Admin token").fill("wrong-token");
+  await page.keyboard.press("Enter");
+  await page.getByText("The hub does not know this token.").waitFor();
+
+  await logIn(page);
+  await page.getByRole("heading", { name: "Groups", level: 1 }).waitFor(); // the page that was asked for
+  const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href, history.state, window.name]));
+  assert.ok(!kept.includes(token), kept);
+  assert.equal(await page.locator(`text=${token}`).count(), 0);
+
+  await page.reload();
+  await page.getByLabel("Admin token").waitFor();
+  await logIn(page);
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByLabel("Admin token").waitFor();
+});
+
+test("a client appears within a second", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub);
+  await logIn(page);
+  await to(page, "Clients");
+  await page.getByText("No client is connected.").waitFor();
+  const times = [];
+  for (let i = 0; i < 5; i++) {
+    const name = `newcomer-${i}`;
+    await connect(t, hub, { group: "demo", name });
+    const began = performance.now();
+    await page.getByRole("link", { name }).waitFor();
+    times.push(Math.round(performance.now() - began));
+  }
+  console.log(`a new client was seen after ${times.join(", ")} ms`);
+  assert.ok(Math.min(...times) < 1000, `seen after ${times} ms`); // the best of five: other work may be going on
+});
+
+test("events are tailed, with filters", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub);
+  await logIn(page);
+  await subscribe(t, hub, "demo");
+  await to(page, "Groups");
+  await page.getByRole("link", { name: "demo", exact: true }).click();
+  await page.getByRole("link", { name: "Watch live" }).click();
+  await page.locator(".bar .badge", { hasText: /^live$/ }).waitFor();
+  await publish(hub, "GROUP:demo", "order.created", { total: 12.5, note: "first" });
+  await page.getByRole("button", { name: "order.created" }).click();
+  await page.mouse.move(5, 600);
+  const detail = page.getByRole("region", { name: "The chosen event" });
+  await detail.getByText('"note": "first"').waitFor();
+
+  await page.getByRole("button", { name: "Pause" }).click();
+  await publish(hub, "GROUP:demo", "order.paid", { note: "second" });
+  await page.locator(".bar", { hasText: "2 seen" }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "order.paid" }).count(), 0);
+  await page.getByRole("button", { name: "Resume" }).click();
+  await page.getByRole("button", { name: "order.paid" }).waitFor();
+  await page.getByLabel("Show only those that contain").fill("FIRST");
+  await page.getByRole("button", { name: "order.paid" }).waitFor({ state: "detached" });
+  await page.getByLabel("Show only those that contain").fill("");
+
+  // The hub's own filter, by event.
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByLabel("Event", { exact: true }).fill("wanted");
+  await page.getByRole("button", { name: "Watch", exact: true }).click();
+  await page.locator(".bar .badge", { hasText: /^live$/ }).waitFor();
+  await publish(hub, "GROUP:demo", "unwanted", {});
+  await publish(hub, "GROUP:demo", "wanted", {});
+  await page.getByRole("button", { name: "wanted", exact: true }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "unwanted" }).count(), 0);
+
+  // GLOBAL messages are another stream.
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByLabel("Event", { exact: true }).fill("");
+  await page.getByLabel("GLOBAL messages").check();
+  await page.getByRole("button", { name: "Watch", exact: true }).click();
+  await page.locator(".bar .badge", { hasText: /^live$/ }).waitFor();
+  await publish(hub, "GLOBAL", "to.everybody", {});
+  await page.getByRole("button", { name: "to.everybody" }).waitFor();
+});
+
+test("a flood is sampled, and what is left out is counted", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub, { path: "/tail?group=flood" });
+  await logIn(page);
+  await page.locator(".bar .badge", { hasText: /^live$/ }).waitFor();
+  const sender = await connect(t, hub, { group: "flood", echo: false });
+  for (let i = 0; i < 2000; i++) sender.send({ op: 0, event: "flood", data: i, intent: { target: "GROUP", identifier: "flood" } });
+  await page.locator(".bar", { hasText: /[1-9][\d,]* left out/ }).waitFor();
+  const rows = await page.locator(".events tbody tr").count();
+  assert.ok(rows > 0 && rows <= 500, `${rows} rows`);
+});
+
+test("an event is published, and the receipt tells what became of it", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub);
+  await logIn(page);
+  const sub = await subscribe(t, hub, "demo");
+  await to(page, "Publish");
+  await page.getByLabel("Group", { exact: true }).last().fill("demo");
+  await page.getByLabel("Event", { exact: true }).fill("config.changed");
+  const data = page.getByLabel("Data (JSON)");
+  await data.fill('{"limit": 1');
+  await page.getByText(/Not JSON/).waitFor();
+  assert.ok(await page.getByRole("button", { name: "Publish", exact: true }).isDisabled());
+  await data.fill('{"limit": 12345678901234567890.50}');
+  await data.press("Control+Enter");
+  await page.locator(".receipts .badge", { hasText: "1 client" }).waitFor();
+  await sub.printed(/config\.changed/);
+  assert.match(sub.output, /12345678901234567890\.50/); // its digits are those that were typed
+
+  await page.getByText("Everybody", { exact: true }).click();
+  await page.getByRole("button", { name: "Publish to everybody…" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  assert.equal(await page.locator(".receipts li").count(), 1);
+  await page.getByRole("button", { name: "Publish to everybody…" }).click();
+  await dialog.getByRole("button", { name: "Publish" }).click();
+  await until("a second receipt", async () => (await page.locator(".receipts li").count()) === 2);
+
+  await page.getByText("Group", { exact: true }).first().click();
+  await page.getByLabel("Group", { exact: true }).last().fill("nobody.is.here");
+  await page.getByRole("button", { name: "Publish", exact: true }).click();
+  await page.locator(".receipts li", { hasText: "nobody.is.here" }).locator(".badge", { hasText: "nobody" }).waitFor();
+});
+
+test("a client is disconnected, with the keyboard alone", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub, { expected: [404] });
+  await logIn(page);
+  const client = await connect(t, hub, { group: "demo", name: "reports", version: "2.3.1", meta: { region: "eu-1" } });
+  await connect(t, hub, { group: "demo", name: "other" });
+
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Tab"); // past the title, which has the focus after login: the page's first control
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  assert.equal(outline, "solid", "the focus is visible");
+  await page.getByRole("link", { name: "Clients", exact: true }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("link", { name: "reports" }).waitFor();
+  await page.keyboard.press("/");
+  await page.keyboard.type("reports");
+  await page.getByRole("link", { name: "other" }).waitFor({ state: "detached" });
+  await page.getByRole("link", { name: "reports" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByText("eu-1").waitFor();
+  await page.getByRole("button", { name: "Disconnect…" }).focus();
+  await page.keyboard.press("Enter");
+  const dialog = page.getByRole("dialog", { name: "Disconnect this client?" });
+  await dialog.waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Cancel"); // the way out comes first
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "hidden" });
+  await page.keyboard.press("Enter"); // the focus is back on the button
+  await dialog.waitFor();
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.getByText("Disconnected.").waitFor();
+  await client.closed;
+  assert.equal(client.received.at(-1).data, "KICKED");
+});
+
+test("a client that leaves is said to have left", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub, { expected: [404] });
+  await logIn(page);
+  const client = await connect(t, hub, { group: "demo", name: "visitor" });
+  await to(page, "Clients");
+  await page.getByRole("link", { name: "visitor" }).click();
+  await page.locator(".facts").first().waitFor();
+  client.socket.destroy();
+  await page.getByText("This client has left.").waitFor();
+  await page.locator("dd", { hasText: client.id }).waitFor(); // what was known of it stays
+});
+
+test("when the hub goes away the page says so, and when it no longer knows the token too", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub, { expected: [0, 401] });
+  await logIn(page);
+  await page.getByText(/^Live ·/).waitFor();
+  hub.child.kill("SIGSTOP");
+  await page.route("**/v1/**", (route) => route.abort()); // as if nobody listened
+  await page.getByRole("status").getByText(/The hub does not answer/).waitFor();
+  hub.child.kill("SIGCONT");
+  await page.unroute("**/v1/**");
+  await page.getByText(/^Live ·/).waitFor();
+  await page.route("**/v1/nodes", (route) => route.fulfill({ status: 401, contentType: "application/problem+json", body: '{"title":"Unauthorized","status":401}' }));
+  await page.getByText("The hub no longer accepts the token.").waitFor();
+  await page.getByLabel("Admin token").waitFor();
+});
+
+test("what clients say is never anything but text", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub);
+  await logIn(page);
+  const tag = '<img src="x" onerror="alert(1)">';
+  const nasty = `${tag}\u202egnp.exe\u0007\u0000`.slice(0, -1);
+  const group = `<script>alert(2)</script>/../%2e\u202e`;
+  const client = await connect(t, hub, {
+    group,
+    groups: ["x".repeat(128)],
+    name: nasty,
+    version: '"><svg onload=alert(3)>',
+    meta: { "<b>bold</b>": "</dd><iframe src=javascript:alert(4)>", long: "y".repeat(256), "__proto__": "p", zalgo: "z" + "\u0335\u0321".repeat(60) },
+  });
+
+  await to(page, "Clients");
+  const row = page.locator("tbody tr", { hasText: client.id.slice(-12) });
+  await row.waitFor();
+  assert.ok((await row.innerText()).includes(tag));
+  assert.ok((await row.innerText()).includes("U+202E") && (await row.innerText()).includes("U+0007"), await row.innerText());
+  assert.ok((await row.boundingBox()).height < 60, "a row is one line high, whatever is in it");
+  await row.getByRole("link").first().click();
+  await page.getByText("</dd><iframe src=javascript:alert(4)>").waitFor();
+  await page.getByText("<b>bold</b>").waitFor();
+
+  await to(page, "Groups");
+  await page.getByRole("link", { name: /<script>/ }).click();
+  await page.getByRole("link", { name: "Watch live" }).click();
+  await page.locator(".bar .badge", { hasText: /^live$/ }).waitFor();
+  const said = { "</pre><script>alert(5)</script>": ["\u202e", "\u2028", tag, 1] };
+  await client.send({ op: 0, event: tag, data: said, intent: { target: "GROUP", identifier: group } });
+  await page.getByRole("button", { name: /<img/ }).click();
+  await page.getByText("</pre><script>alert(5)</script>").last().waitFor();
+  assert.equal(await page.locator("img, iframe, script:not([src]), svg:not(.mark), b b").count(), 0);
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "nothing is wider than the window");
+  // And the browser would refuse to take a string for HTML.
+  const refused = await page.evaluate(() => {
+    try {
+      document.createElement("div").innerHTML = "<i></i>";
+      return "";
+    } catch (error) {
+      return String(error);
+    }
+  }).catch(String);
+  assert.match(refused, /TrustedHTML/);
+  page.removeAllListeners("console"); // that refusal
+});
+
+test("nothing moves on the page by itself", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub);
+  await page.evaluate(() => {
+    window.shifts = 0;
+    new PerformanceObserver((list) => {
+      for (const e of list.getEntries()) if (!e.hadRecentInput) window.shifts += e.value;
+    }).observe({ type: "layout-shift", buffered: true });
+  });
+  await logIn(page);
+  await page.locator(".charts").waitFor();
+  const before = (await call(hub, "/v1/nodes")).nodes[0].messages_received;
+  const client = await connect(t, hub, { group: "demo", name: "busy" });
+  for (let i = 0; i < 500; i++) client.send({ op: 0, event: "x", data: "y".repeat(1000), intent: { target: "GROUP", identifier: "demo" } });
+  await until("500 messages", async () => (await call(hub, "/v1/nodes")).nodes[0].messages_received >= before + 500);
+  await page.locator(".stat", { hasText: "Clients" }).getByText("1", { exact: true }).waitFor();
+  const shifts = await page.evaluate(() => window.shifts);
+  console.log(`cumulative layout shift: ${shifts.toFixed(4)}`);
+  assert.ok(shifts < 0.05, `the layout shifted by ${shifts}`);
+});
+
+test("it can be used in a narrow window, and in both colours", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, await launch(t), hub, { viewport: { width: 390, height: 800 }, colorScheme: "dark" });
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
+  await logIn(page);
+  await connect(t, hub, { group: "demo", name: "n".repeat(128) });
+  for (const name of ["Overview", "Clients", "Groups", "Live tail", "Publish"]) {
+    await to(page, name);
+    await page.getByRole("heading", { name, level: 1 }).waitFor();
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} fits`);
+  }
+  await page.getByText("Light", { exact: true }).click();
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "light");
+});
