@@ -1,0 +1,248 @@
+package echo
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/internal/rawclient"
+)
+
+// small are limits that a test reaches soon.
+func small() Limits { return Limits{Waiting: 4, WaitingBytes: 4096, Given: 10, Passes: 100} }
+
+func TestTooManyMessagesWait(t *testing.T) {
+	t.Parallel()
+	n := alone(t, small())
+	c := n.dial()
+	for i := range 5 {
+		c.send(fmt.Sprint("message ", i))
+	}
+	c.wantClosed(4009, "RATE_LIMITED")
+	n.await("refused_waiting_total", 1)
+	n.awaitZero()
+
+	c = n.dial()
+	c.send("message " + strings.Repeat("x", 5000)) // one may always wait
+	c.want("message " + strings.Repeat("x", 5000))
+	c.send("message y")
+	c.wantClosed(4009, "RATE_LIMITED")
+	n.awaitZero()
+}
+
+// Who never answers is disconnected, and what it was given goes to others.
+func TestWhoNeverAnswersIsDisconnected(t *testing.T) {
+	t.Parallel()
+	n := start(t, broker.NewMemory().Broker(), small(), 1)
+	idle, sender := n.dial(), n.dial()
+	const messages = 200
+	for i := range messages {
+		text := fmt.Sprint(i)
+		sender.send("message " + text)
+		n.await("messages_total", i+1) // with one loop it is given by now
+		sender.send("ok " + text)      // whoever has it
+		for sender.read() != "ok "+text {
+		}
+	}
+	idle.wantClosed(4008, "SLOW_CONSUMER")
+	if n.metric("refused_given_total") != 1 {
+		t.Error(n.echo.Metrics())
+	}
+	// It had ten by then, all answered by now, so that none is passed on. The next one's are.
+	if n.metric("returned_total") != 10 || n.metric("passed_on_total") != 0 {
+		t.Error(n.echo.Metrics())
+	}
+	sender.leave()
+	n.awaitZero()
+}
+
+// What a full connection has goes to others as long as the senders wait.
+func TestFullConnectionsMessagesArePassedOn(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	there, n := start(t, bus.Broker(), small(), 1), start(t, bus.Broker(), DefaultLimits(), 1)
+	there.dial() // never answers
+	sender := n.dial()
+	const messages = 60
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		for oks := 0; oks < messages; {
+			got := sender.read()
+			if text, ok := strings.CutPrefix(got, "message "); ok {
+				sender.send("ok " + text)
+			} else {
+				oks++
+			}
+		}
+	}()
+	for i := range messages { // about half of them are given to the other one, more than it may have
+		sender.send(fmt.Sprint("message ", i))
+	}
+	<-done
+	if n.metric("answered_total") != messages || n.metric("passed_on_total") < 10 {
+		t.Error(n.echo.Metrics())
+	}
+	there.await("refused_given_total", 1)
+	there.awaitZero()
+}
+
+func TestUnknownAndRepeatedOKs(t *testing.T) {
+	t.Parallel()
+	n := alone(t, DefaultLimits())
+	c := n.dial()
+	const oks = 500
+	for range oks {
+		c.send("ok of what nobody sent")
+	}
+	c.send("message x")
+	c.want("message x") // nothing came before it
+	for range 3 {
+		c.send("ok x")
+	}
+	c.want("ok x")
+	n.await("unasked_oks_total", oks+2)
+	n.await("answered_total", 1)
+	c.leave()
+	n.awaitZero()
+}
+
+// A flood of one client costs others nothing, and leaves nothing behind.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	n := alone(t, DefaultLimits())
+	other, flooder := n.dial(), n.dial()
+	const messages = 20_000
+	sent := make(chan bool)
+	go func() {
+		defer close(sent)
+		for range messages {
+			flooder.send("message same")
+		}
+	}()
+	counts := make(chan int, 2)
+	for _, c := range []*talker{other, flooder} {
+		go func() {
+			got := 0
+			for {
+				_, b, err := c.conn.Read(c.ctx)
+				if err != nil || string(b) != "message same" {
+					break
+				}
+				got++
+			}
+			counts <- got
+		}()
+	}
+	<-sent
+	n.await("messages_total", messages)
+	if w, g := n.metric("waiting"), n.metric("given"); w != 1 || g > 2 {
+		t.Errorf("%d wait and %d are given, want one and at most one of each connection", w, g)
+	}
+	other.send("ok same") // ends both: it is what the flooder waits for, and
+	other.send("message end")
+	flooder.send("message end")
+	if a, b := <-counts, <-counts; a+b < messages {
+		t.Errorf("%d and %d of %d messages arrived", a, b, messages)
+	}
+	_ = other.conn.CloseNow()
+	_ = flooder.conn.CloseNow()
+	n.awaitZero()
+}
+
+// What is not for them is not given to echo clients, and doesn't make them do anything.
+func TestClientsOfTheHubCannotForge(t *testing.T) {
+	t.Parallel()
+	n := alone(t, DefaultLimits())
+	c := n.dial()
+	c.send("message x")
+	c.want("message x")
+	var id string
+	var key uint64
+	l := n.echo.loops
+	for _, l := range l {
+		done := make(chan bool)
+		l.on.Post(func() {
+			for _, w := range l.waiting.byHash {
+				id, key = w.conn.peer.ID().String(), w.key
+			}
+			close(done)
+		})
+		<-done
+	}
+	h, err := rawclient.Dial(n.addr, rawclient.Options{Timeout: patience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Close() })
+	if err := h.Upgrade("/"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Identify("secret", "g", `,"features":["errors"]`); err != nil {
+		t.Fatal(err)
+	}
+	for _, data := range []string{fmt.Sprint(key + 1), `"x"`, `{}`, `null`, fmt.Sprintf(`"%d"`, key)} {
+		if err := h.Send(fmt.Sprintf(`{"op":0,"event":"back","data":%s,"intent":{"target":"DIRECT","identifier":%q}}`, data, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, event := range []string{"message", "ok", "other"} {
+		if err := h.Send(fmt.Sprintf(`{"op":0,"id":"1","event":%q,"data":{"key":1,"text":"forged"},"intent":{"target":"DIRECT","identifier":%q}}`, event, id)); err != nil {
+			t.Fatal(err)
+		}
+		if e, err := h.Receive(); err != nil || !e.Is(rawclient.OpError) {
+			t.Errorf("%s: %v, %v", event, e, err)
+		}
+	}
+	if err := h.Quiet(); err != nil {
+		t.Error(err)
+	}
+	c.send("ok x")
+	c.want("ok x")
+	if n.metric("passed_on_total") != 0 {
+		t.Error("a forged message was drawn again")
+	}
+}
+
+// A client that closes its sending half has left.
+func TestHalfClose(t *testing.T) {
+	t.Parallel()
+	n := alone(t, DefaultLimits())
+	c := n.raw()
+	if err := c.Send("message x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := c.ReadMessage(); err != nil || string(got) != "message x" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	n.awaitZero()
+	if _, err := c.End(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFragmentedMessage(t *testing.T) {
+	t.Parallel()
+	n := alone(t, DefaultLimits())
+	c := n.raw()
+	if err := c.Write(rawclient.Frames(rawclient.Fragment(rawclient.OpText, true, "mess"), rawclient.Control(rawclient.OpPing, "p"),
+		rawclient.Fragment(rawclient.OpContinuation, true, "age fr"), rawclient.Fragment(rawclient.OpContinuation, false, "agments"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"p", "message fragments"} {
+		if _, got, err := c.ReadMessage(); err != nil || string(got) != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	if err := c.Write(rawclient.Text("ok \xff").Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if end, err := c.End(); err != nil || end.Code != 1007 {
+		t.Errorf("%v, %v", end, err)
+	}
+	n.awaitZero()
+}
