@@ -1,6 +1,8 @@
-// Package admin serves operators over HTTP, on a listener of its own: health, readiness and metrics.
+// Package admin serves operators over HTTP, on a listener of its own: health, readiness, metrics, the REST API under /v1,
+// and the console.
 //
-// It asks the hub and keeps nothing. Requests are served by goroutines of net/http; none of them waits for a loop.
+// It asks the hub and keeps nothing. Requests are served by goroutines of net/http. Those that look at clients wait for
+// the loops, which answer between two pieces of their own work; no loop ever waits for a request.
 package admin
 
 import (
@@ -10,6 +12,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,8 +25,11 @@ import (
 
 // Options configure a Server.
 type Options struct {
-	Hub *hub.Hub
-	Log *slog.Logger
+	Hub          *hub.Hub
+	Log          *slog.Logger
+	Reload       Reloader      // nil where there is nothing to read again
+	Teams        TeamLister    // nil where the service type team is not enabled
+	DrainTimeout time.Duration // for POST /v1/drain that names none
 }
 
 // Server is the admin listener.
@@ -30,6 +37,9 @@ type Server struct {
 	http   *http.Server
 	addr   net.Addr
 	served chan error
+	drain  *drainer
+	ended  chan struct{} // closed at the beginning of Close
+	ending sync.Once
 }
 
 // Limits of the HTTP server.
@@ -48,17 +58,20 @@ func Listen(ctx context.Context, addr string, o Options) (*Server, error) {
 		return nil, fmt.Errorf("admin: listen on %s: %w", addr, err)
 	}
 	s := &Server{
-		addr:   l.Addr(),
-		served: make(chan error, 1),
-		http: &http.Server{
-			Handler:           handler(o),
-			ReadHeaderTimeout: headerTimeout,
-			ReadTimeout:       requestTime,
-			WriteTimeout:      requestTime,
-			IdleTimeout:       idleTime,
-			MaxHeaderBytes:    headerBytes,
-			ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
-		},
+		addr: l.Addr(), served: make(chan error, 1), ended: make(chan struct{}), drain: newDrainer(o.Hub, o.DrainTimeout),
+	}
+	h, err := s.handler(o)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	s.http = &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTime,
+		WriteTimeout:      requestTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    headerBytes,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
 	go func() { s.served <- s.http.Serve(l) }()
 	return s, nil
@@ -69,6 +82,8 @@ func (s *Server) Addr() net.Addr { return s.addr }
 
 // Close stops listening and waits for requests in progress until ctx ends.
 func (s *Server) Close(ctx context.Context) error {
+	s.ending.Do(func() { close(s.ended) })
+	s.drain.close()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
@@ -82,18 +97,30 @@ func (s *Server) Close(ctx context.Context) error {
 	return nil
 }
 
-func handler(o Options) http.Handler {
+// handler serves everything of the listener.
+func (s *Server) handler(o Options) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
-		newCollector(o.Hub),
+		newCollector(o.Hub, o.Reload),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	v1, err := newAPI(o, s.drain, s.ended, registry)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { o.ready(w) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	return mux
+	return secure(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path := r.URL.Path; path == "/v1" || strings.HasPrefix(path, "/v1/") {
+			w.Header().Set("Cache-Control", "no-store")
+			v1.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})), nil
 }
 
 // ready says whether the hub may be sent traffic.

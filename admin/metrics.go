@@ -47,13 +47,18 @@ var (
 	descLostNodes   = desc("broker_lost_nodes_total", "Other instances that ended without a goodbye.")
 	descNodes       = desc("nodes", "Live instances, this one included.")
 	descDraining    = desc("draining", "1 while clients are told to go elsewhere.")
+	descReloads     = desc("reload_total", "Times that the configuration was read again, by what came of it.", "result")
+	descReloaded    = desc("reload_last_success_timestamp_seconds", "When the configuration in force was read, in Unix time.")
 	descStarted     = desc("start_time_seconds", "When the hub started, in Unix time.")
 )
 
 // collector turns the hub's counts into metrics when somebody asks.
-type collector struct{ hub *hub.Hub }
+type collector struct {
+	hub    *hub.Hub
+	reload Reloader // nil for none
+}
 
-func newCollector(h *hub.Hub) prometheus.Collector { return collector{h} }
+func newCollector(h *hub.Hub, r Reloader) prometheus.Collector { return collector{h, r} }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
@@ -87,6 +92,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descDraining, flag(s.Draining))
 	gauge(descStarted, float64(s.Started.UnixMilli())/1000)
 	c.collectBroker(&s.BrokerStats, count, gauge)
+	if c.reload != nil {
+		r := c.reload.Reloads()
+		count(descReloads, r.Succeeded, "success")
+		count(descReloads, r.Failed, "failure")
+		gauge(descReloaded, float64(r.LastSuccess.UnixMilli())/1000)
+	}
 	for i, l := range s.Transport.Loops {
 		loop := strconv.Itoa(i)
 		gauge(descSockets, float64(l.Connections), loop)

@@ -147,6 +147,9 @@ func (h *Hub) Loops() int { return len(h.shards) }
 // Authenticate returns what the holder of the token may do, and whether there is such a token.
 func (h *Hub) Authenticate(token string) (*auth.Grant, bool) { return h.tokens.Authenticate(token) }
 
+// Current returns what the holder of the token of an earlier grant may do now, and whether the token is still in force.
+func (h *Hub) Current(old *auth.Grant) (*auth.Grant, bool) { return h.tokens.Current(old) }
+
 // attachServices makes the service types' parts on each loop. Nothing runs yet.
 func (h *Hub) attachServices() error {
 	if len(h.opts.Services) >= maxTypes {

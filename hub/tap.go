@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +33,7 @@ const (
 	tapQueue     = 256     // messages that wait for whoever reads
 	tapBytes     = 2 << 20 // their memory
 	tapExamine   = 1000    // messages a second that are parsed to know their event
-	maxTaps      = 64      // of one hub
+	maxTaps      = 32      // of one hub
 	tapSubscribe = time.Second
 )
 
@@ -59,7 +60,7 @@ type Tap struct {
 // Tap begins to watch. Close ends it. While the broker is away it shows what is sent on this instance.
 func (h *Hub) Tap(ctx context.Context, o TapOptions) (*Tap, error) {
 	if o.Group != "" {
-		if err := intent.CheckGroup(o.Group); err != nil {
+		if err := intent.CheckGroup(strings.TrimPrefix(o.Group, "$")); err != nil { // reserved ones too
 			return nil, err
 		}
 	}

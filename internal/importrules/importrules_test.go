@@ -38,6 +38,7 @@ var rules = map[string]struct {
 	"services/":             {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "services/"}, "a service type serves its own protocol through the hub"},
 	"cmd/":                  {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "admin", "client", "services/", "internal/"}, "the top"},
 	"go-redis":              {[]string{"broker"}, "Redis is one way to connect instances, and only broker knows it"},
+	"huma":                  {[]string{"admin"}, "REST is for operators alone"},
 	"prometheus":            {[]string{"admin", "services/team/bridge"}, "counting is everybody's, publishing the counts is for what listens to operators: admin, and the bridge, a process of its own"},
 }
 
@@ -106,6 +107,8 @@ func TestImportsGoDownward(t *testing.T) {
 				t.Errorf("%s imports go-redis: %s", path, rules["go-redis"].why)
 			case strings.Contains(imported, "/prometheus/") && !slices.Contains(rules["prometheus"].allowed, path):
 				t.Errorf("%s imports prometheus: %s", path, rules["prometheus"].why)
+			case strings.Contains(imported, "/danielgtaylor/huma/") && !slices.Contains(rules["huma"].allowed, path):
+				t.Errorf("%s imports huma: %s", path, rules["huma"].why)
 			case own == imported, slices.Contains(leaves, own), strings.HasPrefix(path, "internal/") && strings.HasPrefix(own, "internal/"):
 			case !allowed(rules[key].allowed, own):
 				t.Errorf("%s imports %s: %s", path, own, rules[key].why)

@@ -1,0 +1,124 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mastersocket/mastersocket/hub"
+)
+
+// Names of operations that are treated apart.
+const tailOperation = "tail"
+
+// gatherTime is how long the other instances have to answer.
+const gatherTime = time.Second
+
+// api is what is served under /v1.
+type api struct {
+	hub        *hub.Hub
+	log        *slog.Logger
+	self       string // this instance's id as operators see it
+	reload     Reloader
+	teams      TeamLister
+	drain      *drainer
+	ended      <-chan struct{}   // closed when the server ends: streams end then
+	operations map[string]string // names by the pattern of the route
+	requests   *prometheus.CounterVec
+	document   json.RawMessage
+}
+
+// newAPI returns the API, behind its guard.
+func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Registerer) (http.Handler, error) {
+	a := &api{
+		hub: o.Hub, log: o.Log, self: hub.NodeName(o.Hub.Node().ID), reload: o.Reload, teams: o.Teams, drain: d, ended: ended,
+		operations: make(map[string]string),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mastersocket_admin_requests_total",
+			Help: "Requests to the admin API. Those refused before it was known what they want have the operation none.",
+		}, []string{"operation", "status"}),
+	}
+	registry.MustRegister(a.requests)
+	mux := http.NewServeMux()
+	config := apiConfig(o.Hub.Node().Version)
+	h := humago.New(mux, config)
+	a.registerReads(h)
+	a.registerWrites(h)
+	a.registerTail(h)
+	a.registerDocument(h)
+	var err error
+	if a.document, err = json.Marshal(h.OpenAPI()); err != nil {
+		return nil, fmt.Errorf("admin: write the OpenAPI document: %w", err)
+	}
+	return newGuard(a, mux), nil
+}
+
+func apiConfig(version string) huma.Config {
+	if version == "" {
+		version = "development"
+	}
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title:   "mastersocket admin API",
+				Version: version,
+				Description: "What operators see and do. Everything speaks for the whole cluster, whichever instance is asked; " +
+					"lists name the instances that did not answer within a second. Errors are problem documents (RFC 9457).",
+				License: &huma.License{Name: "MIT", Identifier: "MIT"},
+			},
+			Components: &huma.Components{
+				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					"bearer": {Type: "http", Scheme: "bearer", Description: "A token with admin: true in the tokens file, or the one shared token."},
+				},
+			},
+			Security: []map[string][]string{{"bearer": {}}},
+		},
+		Formats:                      huma.DefaultFormats,
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+	}
+}
+
+// refusals are the statuses with which any request may be refused.
+var refusals = []int{
+	http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable,
+	http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity,
+	http.StatusServiceUnavailable,
+}
+
+// operation describes a route. Its name is its id in the document and a label of the metric.
+func (a *api) operation(name, method, path, summary, description string, errors ...int) huma.Operation {
+	a.operations[method+" "+path] = name
+	return huma.Operation{
+		OperationID: name, Method: method, Path: path, Summary: summary, Description: description,
+		Errors: append(append([]int{}, refusals...), errors...), MaxBodyBytes: maxBodyBytes + 1,
+	}
+}
+
+// count counts an answer. Both labels are from fixed sets.
+func (a *api) count(operation string, status int) {
+	a.requests.WithLabelValues(operation, strconv.Itoa(status)).Inc()
+}
+
+// registerDocument serves the description of the API.
+func (a *api) registerDocument(h huma.API) {
+	op := a.operation("openapi", http.MethodGet, "/v1/openapi.json", "This document", "The API in the form of OpenAPI 3.1.")
+	huma.Register(h, op, func(context.Context, *struct{}) (*struct{ Body json.RawMessage }, error) {
+		return &struct{ Body json.RawMessage }{a.document}, nil
+	})
+}
+
+// gathering returns a context with the time in which instances have to answer.
+func gathering(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, gatherTime)
+}

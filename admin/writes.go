@@ -1,0 +1,148 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+type eventInput struct {
+	Body    Event
+	RawBody []byte
+}
+
+type drainInput struct {
+	Body *drainBody `required:"false"`
+}
+
+type drainBody struct {
+	Over string `json:"over,omitempty" maxLength:"32" example:"30s" doc:"The time over which clients are told to go elsewhere, such as 30s or 2m, up to an hour; 0s is at once. Left out: the setting drain-timeout."`
+}
+
+func (a *api) registerWrites(h huma.API) {
+	kick := a.operation("kick", http.MethodDelete, "/v1/clients/{id}", "Disconnect a client",
+		"Disconnects the client, wherever it is, as KICKED. The answer comes once the instance that has it has done so. "+
+			"The client may connect again: to keep it out, revoke its token.", http.StatusNotFound, http.StatusGatewayTimeout)
+	kick.DefaultStatus = http.StatusNoContent
+	huma.Register(h, kick, a.kick)
+	huma.Register(h, a.operation("publish", http.MethodPost, "/v1/events", "Publish an event",
+		"Sends an EVENT, for backends that hold no connection. It is an envelope without op, under the rules that hold for "+
+			"clients: what the token may send, and max_message_bytes. Its sender is an id that nobody answers at. A caller "+
+			"that waits for each receipt before it sends again has its events delivered in order."), a.publish)
+	huma.Register(h, a.operation("reload", http.MethodPost, "/v1/reload", "Read the configuration again",
+		"Reads the files of this instance again, as SIGHUP does: tokens, what they may do, and the log level take effect, or, if "+
+			"anything is wrong with them, nothing (422, with what is wrong).", http.StatusNotFound), a.reloadNow)
+	drain := a.operation("drain", http.MethodPost, "/v1/drain", "Take this instance out of service",
+		"The instance that is asked accepts nothing more, is not ready, and tells its clients SERVER_RESTART, spread over the "+
+			"time given. It goes on running until it gets SIGTERM.")
+	drain.DefaultStatus = http.StatusAccepted
+	huma.Register(h, drain, a.startDrain)
+}
+
+func (a *api) kick(ctx context.Context, q *clientPath) (*struct{}, error) {
+	id, err := uuid.Parse(q.ID)
+	if err != nil {
+		return nil, problem(http.StatusUnprocessableEntity, "the id is not a UUID")
+	}
+	ctx, cancel := gathering(ctx)
+	defer cancel()
+	if _, err := a.hub.Kick(ctx, id); err != nil {
+		return nil, hubProblem(err)
+	}
+	return nil, nil
+}
+
+func (a *api) publish(ctx context.Context, in *eventInput) (*body[Receipt], error) {
+	message, err := envelope(in.RawBody)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := gathering(ctx)
+	defer cancel()
+	r, err := a.hub.Publish(ctx, callerOf(ctx).grant, message)
+	if err != nil {
+		return nil, publishProblem(err)
+	}
+	return &body[Receipt]{Receipt{r.ID, r.Instances, r.Clients, r.DropsByName()}}, nil
+}
+
+// envelope makes an EVENT of what stands in a body. The hub's own scanner, stricter than any schema, has the last word.
+func envelope(raw []byte) ([]byte, error) {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || raw[0] != '{' {
+		return nil, problem(http.StatusUnprocessableEntity, "the body is not a JSON object")
+	}
+	message := append(make([]byte, 0, len(raw)+len(`"op":0,`)), `{"op":0`...)
+	if rest := bytes.TrimLeft(raw[1:], " \t\r\n"); len(rest) == 0 || rest[0] != '}' {
+		message = append(message, ',')
+	}
+	return append(message, raw[1:]...), nil
+}
+
+// publishProblem is how an error of [hub.Hub.Publish] is answered.
+func publishProblem(err error) error {
+	var scan *opcodes.ScanError
+	switch {
+	case errors.As(err, &scan):
+		return problem(http.StatusUnprocessableEntity, "not a valid event: "+scan.Message+" (op is not among its members)")
+	case errors.Is(err, hub.ErrForbidden):
+		return problem(http.StatusForbidden, err.Error())
+	case errors.Is(err, hub.ErrTooBig):
+		return problem(http.StatusRequestEntityTooLarge, err.Error())
+	}
+	return hubProblem(err)
+}
+
+func (a *api) reloadNow(ctx context.Context, _ *struct{}) (*body[ReloadResult], error) {
+	if a.reload == nil {
+		return nil, problem(http.StatusNotFound, "this instance has no configuration to read again")
+	}
+	result, err := a.reload.Reload(ctx, "api")
+	if err != nil {
+		var invalid *InvalidConfig
+		if !errors.As(err, &invalid) {
+			return nil, problem(http.StatusServiceUnavailable, err.Error())
+		}
+		details := make([]error, 0, len(invalid.Problems))
+		for _, p := range invalid.Problems {
+			details = append(details, &huma.ErrorDetail{Message: p.What, Location: p.Where})
+		}
+		return nil, problem(http.StatusUnprocessableEntity, "the configuration is not valid: all stays as it was", details...)
+	}
+	for _, list := range []*[]string{
+		&result.Changed, &result.TokensAdded, &result.TokensChanged, &result.TokensRevoked, &result.NeedRestart,
+	} {
+		*list = slices.Clone(*list)
+		if *list == nil {
+			*list = []string{}
+		}
+	}
+	return &body[ReloadResult]{result}, nil
+}
+
+// maxDrain is the longest time to drain over.
+const maxDrain = time.Hour
+
+func (a *api) startDrain(_ context.Context, in *drainInput) (*body[Drain], error) {
+	over := a.drain.over
+	if in.Body != nil && in.Body.Over != "" {
+		d, err := time.ParseDuration(in.Body.Over)
+		if err != nil || d < 0 || d > maxDrain {
+			return nil, problem(http.StatusUnprocessableEntity, "over is not a time from 0s to 1h",
+				&huma.ErrorDetail{Message: "want a duration such as 30s or 2m", Location: "body.over", Value: in.Body.Over})
+		}
+		over = d
+	}
+	over, began := a.drain.start(over)
+	s := a.hub.Stats()
+	return &body[Drain]{Drain{a.hub.Node().Name, s.Transport.Open(), over.Seconds(), began}}, nil
+}
