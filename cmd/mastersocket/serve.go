@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -71,6 +72,7 @@ func (c *serveCmd) Run(out streams) error {
 	signal.Notify(hangups, unix.SIGHUP)
 	defer signal.Stop(hangups)
 
+	tuneGC()
 	ctx := context.Background()
 	store := auth.NewStore(tokens)
 	options, err := c.hubOptions(store, log)
@@ -86,6 +88,18 @@ func (c *serveCmd) Run(out streams) error {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	return errors.Join(err, h.Close(ctx))
+}
+
+// gcPercent is how much the heap may grow over what is in use before the garbage collector runs. What is in use is
+// mostly what connections keep for as long as they last, and messages come from pools: collecting oftener than Go does by
+// itself costs next to nothing here, and saves a third of the memory of an idle client.
+const gcPercent = 40
+
+// tuneGC sets the garbage collector's pace, unless the environment does (GOGC).
+func tuneGC() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 }
 
 // awaitStop returns the first signal to stop. Until then it reloads on each hangup.
