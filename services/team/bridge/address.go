@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 )
@@ -75,13 +76,16 @@ func (g *guard) allow(s string) error {
 	}
 	host, port := s, ""
 	if h, p, err := net.SplitHostPort(s); err == nil {
+		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
+			return errAllowed
+		}
 		host, port = h, p
 	}
-	if host == "" || strings.ContainsAny(host, "/:@?#* ") {
-		return errors.New("want HOST, HOST:PORT, an address or a prefix such as 10.0.0.0/8")
-	}
 	if addr, err := netip.ParseAddr(host); err == nil {
-		g.prefixes = append(g.prefixes, netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()))
+		addr = addr.Unmap()
+		g.prefixes = append(g.prefixes, netip.PrefixFrom(addr, addr.BitLen()))
+	} else if host == "" || strings.ContainsAny(host, "/:@?#*[] ") {
+		return errAllowed
 	}
 	if host = canonicalHost(host); port != "" {
 		host = net.JoinHostPort(host, port)
@@ -89,6 +93,9 @@ func (g *guard) allow(s string) error {
 	g.names[host] = true
 	return nil
 }
+
+// errAllowed is a host to allow that is none.
+var errAllowed = errors.New("want HOST, HOST:PORT, an address or a prefix such as 10.0.0.0/8")
 
 // canonicalHost makes names of one host equal.
 func canonicalHost(host string) string {

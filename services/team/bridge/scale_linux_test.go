@@ -82,8 +82,9 @@ func TestScale(t *testing.T) {
 	if full && took > 15*time.Second {
 		t.Errorf("the teams took %v to come back", took)
 	}
-	if most > 550 { // the rate, and what may come at once
-		t.Errorf("%d attempts within a second", most)
+	// 500 a second are asked for, and 25 at once; a busy machine may hand some of them over late, bunched.
+	if peak := r.bridge.Status().Connections.Peak; most > 750 || peak > 750 {
+		t.Errorf("%d attempts within a second as the server saw it, %d as the bridge did", most, peak)
 	}
 	sent += speak()
 	began = time.Now()

@@ -1,0 +1,177 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// names is a resolver with a fixed table.
+func names(table map[string]string) func(context.Context, string) ([]netip.Addr, error) {
+	return func(_ context.Context, host string) ([]netip.Addr, error) {
+		var addrs []netip.Addr
+		for s := range strings.FieldsSeq(table[host]) {
+			addrs = append(addrs, netip.MustParseAddr(s))
+		}
+		return addrs, nil
+	}
+}
+
+func TestGuardChecks(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		global, addr string // the Global server's host, and the address that its connection was made to
+		allow        string
+		host, to     string // what a ws_url names, and what that resolves to
+		ok           bool
+	}{
+		{"rtm.example", "198.51.100.1", "", "rtm.example", "198.51.100.1", true},
+		{"rtm.example", "198.51.100.1", "", "RTM.example.", "198.51.100.2", true},
+		{"rtm.example", "198.51.100.1", "", "alias.example", "198.51.100.1", true}, // the server itself, by another name
+		{"rtm.example", "198.51.100.1", "", "evil.example", "198.51.100.2", false},
+		{"rtm.example", "198.51.100.1", "teams.example", "teams.example", "198.51.100.2", true},
+		{"rtm.example", "198.51.100.1", "teams.example:80", "teams.example", "198.51.100.2", true},
+		{"rtm.example", "198.51.100.1", "teams.example:81", "teams.example", "198.51.100.2", false},
+		// The name is right, and its address is not: rebinding.
+		{"rtm.example", "198.51.100.1", "", "rtm.example", "127.0.0.1", false},
+		{"rtm.example", "198.51.100.1", "", "rtm.example", "::1", false},
+		{"rtm.example", "198.51.100.1", "", "rtm.example", "10.0.0.1", false},
+		{"rtm.example", "198.51.100.1", "", "rtm.example", "169.254.169.254", false},
+		{"rtm.example", "198.51.100.1", "", "rtm.example", "fe80::1", false},
+		{"rtm.example", "198.51.100.1", "", "rtm.example", "fd00::1", false},
+		{"rtm.example", "198.51.100.1", "", "rtm.example", "100.64.0.1", false},
+		{"rtm.example", "198.51.100.1", "", "rtm.example", "::ffff:127.0.0.1", false},
+		{"rtm.example", "198.51.100.1", "teams.example", "teams.example", "10.0.0.1", false},
+		{"rtm.example", "198.51.100.1", "teams.example 10.0.0.0/8", "teams.example", "10.0.0.1", true},
+		{"rtm.example", "198.51.100.1", "10.0.0.1", "10.0.0.1", "10.0.0.1", true},
+		{"rtm.example", "198.51.100.1", "10.0.0.0/8", "10.0.0.1", "10.0.0.1", false}, // an address that no name led to
+		// A Global server at home has its teams at home.
+		{"rtm.local", "10.0.0.1", "", "rtm.local", "192.168.0.1", true},
+		{"rtm.local", "10.0.0.1", "", "rtm.local", "127.0.0.1", false},
+		{"localhost", "127.0.0.1", "", "localhost", "::1", true},
+		{"localhost", "127.0.0.1", "", "127.0.0.1", "127.0.0.1", true},
+		{"localhost", "127.0.0.1", "", "127.0.0.2", "127.0.0.2", false},
+		{"localhost", "127.0.0.1", "", "localhost", "10.0.0.1", false},
+		// Never.
+		{"rtm.example", "198.51.100.1", "0.0.0.0/0", "rtm.example", "0.0.0.0", false},
+		{"rtm.example", "198.51.100.1", "0.0.0.0/0", "rtm.example", "224.0.0.1", false},
+		{"rtm.example", "198.51.100.1", "0.0.0.0/0", "rtm.example", "255.255.255.255", false},
+		{"rtm.example", "198.51.100.1", "", "rtm.example", "::", false},
+		{"rtm.example", "", "", "rtm.example", "10.0.0.1", false},
+	} {
+		o := Options{AllowHosts: strings.Fields(tc.allow)}
+		g, err := newGuard(&url.URL{Scheme: "ws", Host: tc.global}, &o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tc.addr != "" {
+			addr := netip.MustParseAddr(tc.addr)
+			g.globalAddr.Store(&addr)
+		}
+		err = g.check(tc.host, "80", netip.MustParseAddr(tc.to))
+		if (err == nil) != tc.ok || err != nil && !errors.Is(err, errAddress) {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
+}
+
+// A name is resolved once: the address that was checked is the one that is dialed.
+func TestGuardDialsWhatItChecked(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	lookups := 0
+	o := Options{Resolve: func(context.Context, string) ([]netip.Addr, error) {
+		if lookups++; lookups > 1 {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+		}
+		return []netip.Addr{netip.MustParseAddr("10.255.255.1"), netip.MustParseAddr("127.0.0.1")}, nil
+	}}
+	g, err := newGuard(&url.URL{Scheme: "ws", Host: "rtm.example"}, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loopback := netip.MustParseAddr("127.0.0.1")
+	g.globalAddr.Store(&loopback)
+	conn, err := g.dial(t.Context(), "tcp", "rtm.example:"+port) // skips the private address
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if lookups != 1 || conn.RemoteAddr().String() != l.Addr().String() {
+		t.Errorf("%d look-ups, dialed %s", lookups, conn.RemoteAddr())
+	}
+	g.resolve = names(map[string]string{"rtm.example": "10.0.0.1 169.254.169.254"})
+	if _, err := g.dial(t.Context(), "tcp", "rtm.example:"+port); !errors.Is(err, errAddress) {
+		t.Errorf("addresses that are not allowed: %v", err)
+	}
+	g.resolve = names(nil)
+	if _, err := g.dial(t.Context(), "tcp", "rtm.example:"+port); err == nil || errors.Is(err, errAddress) {
+		t.Errorf("no address: %v", err)
+	}
+}
+
+func TestParseURL(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"http://localhost:8080/connect/to/team": "ws://localhost:8080/connect/to/team",
+		"HTTPS://a/?ticket=1#x":                 "wss://a/?ticket=1",
+		"ws://[::1]:80/%20":                     "ws://[::1]:80/%20",
+		"wss://a":                               "wss://a",
+		"":                                      "", "a": "", "//a": "", "/x": "", "ftp://a": "", "javascript:alert(1)": "", "ws:a": "", "ws://": "",
+		"ws://u@a/": "", "ws://u:p@a/": "", "ws://a b/": "", "http://[": "", "ws://a:99999999999/x\x7f": "",
+		"ws://a/" + strings.Repeat("x", maxURLBytes): "",
+	} {
+		u, err := parseURL(in)
+		switch {
+		case want == "" && err == nil:
+			t.Errorf("%.60q is accepted as %.60s", in, u)
+		case want != "" && (err != nil || u.String() != want):
+			t.Errorf("%q: %v, %v; want %s", in, u, err, want)
+		case err != nil && in != "" && len(in) > 6 && strings.Contains(err.Error(), in):
+			t.Errorf("the error repeats the URL: %v", err)
+		}
+	}
+}
+
+func FuzzParseURL(f *testing.F) {
+	for _, s := range []string{"http://localhost:8080/x", "ws://[::1]:1/", "wss://u:p@a?b#c", "ws://a%zz/", "::"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		u, err := parseURL(s)
+		if err != nil {
+			return
+		}
+		if u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+			t.Fatalf("%q became %q", s, u)
+		}
+	})
+}
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	for _, o := range []Options{
+		{}, {Global: "ftp://a"}, {Global: "ws://u:p@a"}, {Global: "ws://a", To: "nobody"}, {Global: "ws://a", To: "GROUP:{team}"},
+		{Global: "ws://a", To: "GROUP:{team_id"}, {Global: "ws://a", To: "DIRECT:{team_id}"}, {Global: "ws://a", ConnectRate: -1},
+		{Global: "ws://a", AllowHosts: []string{""}}, {Global: "ws://a", AllowHosts: []string{"http://b"}}, {Global: "ws://a", AllowHosts: []string{"b/c"}},
+		{Global: "ws://a", PingInterval: -1}, {Global: "ws://a", Queue: -1}, {Global: "ws://a", MinBackoff: 2, MaxBackoff: 1},
+	} {
+		if _, err := New(o); err == nil {
+			t.Errorf("%+v is accepted", o)
+		}
+	}
+	for _, to := range []string{"", "GLOBAL", "GROUP:a", "ANY", "ANY:workers", "GROUP:team.{team_id}", "GROUP:{team_id}.{team_id}"} {
+		if _, err := New(Options{Global: "https://a/global", To: to, AllowHosts: []string{"b", "b:1", "10.0.0.1", "[::1]:80", "fd00::/8"}}); err != nil {
+			t.Errorf("To %q: %v", to, err)
+		}
+	}
+}
