@@ -107,7 +107,7 @@ function Row({ client: c }: { client: Client }) {
 
 function GroupLinks({ names }: { names: string[] }) {
   if (names.length === 0) return <>{none}</>;
-  const shown = names.slice(0, 2);
+  const shown = names.slice(0, 1);
   return (
     <>
       {shown.map((name) => (
