@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/mastersocket/mastersocket/admin/console"
 	"github.com/mastersocket/mastersocket/hub"
 )
 
@@ -27,9 +28,9 @@ import (
 type Options struct {
 	Hub          *hub.Hub
 	Log          *slog.Logger
-	Reload       Reloader      // nil where there is nothing to read again
-	Teams        TeamLister    // nil where the service type team is not enabled
-	DrainTimeout time.Duration // for POST /v1/drain that names none
+	Reload       Reloader             // nil where there is nothing to read again
+	Teams        TeamLister           // nil where the service type team is not enabled
+	DrainTimeout func() time.Duration // for POST /v1/drain that names none; nil for at once
 }
 
 // Server is the admin listener.
@@ -109,17 +110,25 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { o.ready(w) })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	probes := http.NewServeMux()
+	probes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	probes.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { o.ready(w) })
+	probes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	pages := console.Handler()
 	return secure(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if path := r.URL.Path; path == "/v1" || strings.HasPrefix(path, "/v1/") {
+		switch path := r.URL.Path; {
+		case path == "/v1" || strings.HasPrefix(path, "/v1/"):
 			w.Header().Set("Cache-Control", "no-store")
 			v1.ServeHTTP(w, r)
-			return
+		case path == "/healthz" || path == "/readyz" || path == "/metrics":
+			if h, pattern := probes.Handler(r); pattern == "" {
+				refuse(w, r, h)
+				return
+			}
+			probes.ServeHTTP(w, r)
+		default:
+			pages.ServeHTTP(w, r)
 		}
-		mux.ServeHTTP(w, r)
 	})), nil
 }
 

@@ -63,7 +63,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	handler, pattern := g.find(r)
 	if pattern == "" {
-		g.refuse(w, r, handler)
+		refuse(w, r, handler)
 		return
 	}
 	name = g.api.operations[pattern]
@@ -99,7 +99,7 @@ func (g *guard) find(r *http.Request) (http.Handler, string) {
 }
 
 // refuse answers a request for which there is no handler, as the mux would, in words of ours.
-func (g *guard) refuse(w http.ResponseWriter, r *http.Request, handler http.Handler) {
+func refuse(w http.ResponseWriter, r *http.Request, handler http.Handler) {
 	probe := &probe{header: make(http.Header)}
 	handler.ServeHTTP(probe, r)
 	if probe.status == http.StatusMethodNotAllowed {

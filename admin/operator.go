@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -47,7 +46,7 @@ func (e *InvalidConfig) Error() string {
 // TeamLister lists the teams of the service type team for the whole cluster.
 type TeamLister interface {
 	// Teams returns the page behind a cursor, empty for the first, of at most limit teams. It waits for other instances
-	// until ctx ends. The error is ErrCursor for a cursor that is none.
+	// until ctx ends. The error is hub.ErrCursor for a cursor that is none.
 	Teams(ctx context.Context, cursor string, limit int) (TeamPage, error)
 }
 
@@ -58,13 +57,10 @@ type TeamPage struct {
 	Missing []string
 }
 
-// ErrCursor is what a TeamLister returns for a cursor that it did not give.
-var ErrCursor = errors.New("invalid cursor")
-
 // drainer takes the hub out of service once somebody asks, and ends with the server.
 type drainer struct {
 	hub  *hub.Hub
-	over time.Duration // where nothing else is asked for
+	over func() time.Duration // where nothing else is asked for
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -75,7 +71,10 @@ type drainer struct {
 	spent time.Duration // what the drain that goes on is spread over
 }
 
-func newDrainer(h *hub.Hub, over time.Duration) *drainer {
+func newDrainer(h *hub.Hub, over func() time.Duration) *drainer {
+	if over == nil {
+		over = func() time.Duration { return 0 }
+	}
 	d := &drainer{hub: h, over: over}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	return d

@@ -188,7 +188,7 @@ func (a *api) listTeams(ctx context.Context, q *PageQuery) (*body[TeamList], err
 // hubProblem is how an error of the hub is answered.
 func hubProblem(err error) error {
 	switch {
-	case errors.Is(err, hub.ErrCursor), errors.Is(err, ErrCursor):
+	case errors.Is(err, hub.ErrCursor):
 		return problem(http.StatusUnprocessableEntity, "the cursor is none that this API gave")
 	case errors.Is(err, hub.ErrClientNotFound):
 		return problem(http.StatusNotFound, "no client has this id; it may have left")

@@ -133,7 +133,7 @@ func (a *api) reloadNow(ctx context.Context, _ *struct{}) (*body[ReloadResult], 
 const maxDrain = time.Hour
 
 func (a *api) startDrain(_ context.Context, in *drainInput) (*body[Drain], error) {
-	over := a.drain.over
+	over := a.drain.over()
 	if in.Body != nil && in.Body.Over != "" {
 		d, err := time.ParseDuration(in.Body.Over)
 		if err != nil || d < 0 || d > maxDrain {

@@ -119,7 +119,7 @@ func (p *publishing) spread(g *group, kind broker.Kind, b *transport.Buffer) {
 		p.local.begin()
 		receivers = sh.deliverCounted(g, b, &p.local)
 		for i, other := range sh.hub.shards {
-			members, ok := g.reaches(i)
+			n, ok := g.reaches(i)
 			if !ok || i == sh.index {
 				continue
 			}
@@ -129,7 +129,7 @@ func (p *publishing) spread(g *group, kind broker.Kind, b *transport.Buffer) {
 			if !other.loop.Post(m) {
 				m.recycle()
 			}
-			receivers += members
+			receivers += n
 		}
 	}
 	p.local.end(0, 0)

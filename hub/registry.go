@@ -203,10 +203,17 @@ func (r *registry) confirmedOne() {
 	}
 }
 
-// reaches reports whether a message to the group concerns anybody on a loop, and how many members it has there.
-func (g *group) reaches(loop int) (members int, ok bool) {
-	members = int(g.counts[loop].Load())
-	return members, members > 0 || g.local[loop].watchers.Load() != nil
+// reaches reports whether a message to the group concerns anybody on a loop, and how many receivers it has there. Where
+// it has members, observers are not counted; who taps never is.
+func (g *group) reaches(loop int) (receivers int, ok bool) {
+	if members := int(g.counts[loop].Load()); members > 0 {
+		return members, true
+	}
+	w := g.local[loop].watchers.Load()
+	if w == nil {
+		return 0, false
+	}
+	return len(w.observers), true
 }
 
 // total returns the number of members on this instance.

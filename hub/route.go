@@ -61,9 +61,9 @@ func (sh *shard) spread(s *session, g *group, kind broker.Kind, e *opcodes.Envel
 func (sh *shard) spreadLocal(g *group, except *session, b *transport.Buffer) int {
 	n := sh.deliver(g, except, b)
 	for i, other := range sh.hub.shards {
-		if members, ok := g.reaches(i); ok && i != sh.index {
+		if receivers, ok := g.reaches(i); ok && i != sh.index {
 			sh.forward(other, mailSpread, b, func(m *mail) { m.group = g })
-			n += max(members, 1)
+			n += receivers
 		}
 	}
 	return n

@@ -3,32 +3,151 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
+	"github.com/mastersocket/mastersocket/admin"
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/config"
 )
 
-// reload reads the configuration again, as a whole: it takes over tokens and the log level, or nothing at all.
-func (c *serveCmd) reload(h *hub.Hub, store *auth.Store, log *slog.Logger) {
-	fresh, err := c.Reload()
+// reloader reads the configuration again, whoever asks: a signal, a changed file, or an operator. One does so at a time,
+// and what it finds takes effect as a whole or not at all.
+type reloader struct {
+	started *config.Serve // as the hub was started with it
+	level   *slog.LevelVar
+	hub     *hub.Hub
+	store   *auth.Store
+	log     *slog.Logger
+
+	mu        sync.Mutex
+	current   *config.Serve // as it is in force
+	generated bool          // the tokens in force are one that was made at the start
+	stats     admin.ReloadStats
+}
+
+func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, generated bool, log *slog.Logger) *reloader {
+	return &reloader{
+		started: &c.Serve, level: &c.level, hub: h, store: store, log: log, current: &c.Serve, generated: generated,
+		stats: admin.ReloadStats{LastSuccess: time.Now()},
+	}
+}
+
+// reloaded are the settings that take effect without a restart. What a tokens file says of rates takes effect with it.
+var reloaded = []string{"config", "token", "token-file", "tokens-file", "drain-timeout", "log-level"}
+
+// Reload implements admin.Reloader.
+func (r *reloader) Reload(_ context.Context, source string) (admin.ReloadResult, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	result, err := r.reload()
 	if err != nil {
-		log.Error("configuration not reloaded: all stays as it was", "error", err)
-		return
+		r.stats.Failed++
+		r.log.Error("configuration not reloaded: all stays as it was", "source", source, "error", err)
+		return result, err
 	}
-	tokens, generated, err := config.LoadTokens(*fresh)
+	r.stats.Succeeded++
+	r.stats.LastSuccess = result.At
+	r.log.Info("configuration reloaded", "source", source, "changed", strings.Join(result.Changed, " "),
+		"tokens_added", len(result.TokensAdded), "tokens_changed", len(result.TokensChanged),
+		"tokens_revoked", len(result.TokensRevoked))
+	if len(result.NeedRestart) > 0 {
+		r.log.Warn("settings changed that take effect at the next start only", "settings", strings.Join(result.NeedRestart, " "))
+	}
+	return result, nil
+}
+
+// Reloads implements admin.Reloader.
+func (r *reloader) Reloads() admin.ReloadStats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stats
+}
+
+// drainTimeout returns the setting in force.
+func (r *reloader) drainTimeout() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current.DrainTimeout
+}
+
+// files returns the files that the configuration in force stands in.
+func (r *reloader) files() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.DeleteFunc([]string{r.current.Config, r.current.TokenFile, r.current.TokensFile}, func(name string) bool {
+		return name == ""
+	})
+}
+
+// reload checks everything before it changes anything. mu must be held.
+func (r *reloader) reload() (admin.ReloadResult, error) {
+	fresh, err := r.started.Reload()
 	if err != nil {
-		log.Error("configuration not reloaded: all stays as it was", "error", err)
-		return
+		return admin.ReloadResult{}, invalidConfig(err)
 	}
-	c.level.Set(fresh.Level())
-	if generated != "" { // no token is configured: the one made at the start goes on
-		log.Info("configuration reloaded")
-		return
+	tokens, made, err := config.LoadTokens(*fresh)
+	if err != nil {
+		return admin.ReloadResult{}, invalidConfig(err)
 	}
-	change := store.Replace(tokens)
-	h.TokensChanged()
-	log.Info("configuration reloaded", "tokens", tokens.Len(),
-		"added", len(change.Added), "changed", len(change.Changed), "revoked", len(change.Revoked))
+	if made != "" && !r.generated {
+		return admin.ReloadResult{}, &admin.InvalidConfig{Problems: []admin.ConfigProblem{{
+			Where: "token", What: "no token is configured any more, and a hub that runs makes none; configure one, or restart it",
+		}}}
+	}
+	result := admin.ReloadResult{At: time.Now().UTC()}
+	if made == "" {
+		r.takeTokens(tokens, &result)
+	}
+	for _, name := range config.Differences(r.current, fresh) {
+		if name == "log-level" || name == "drain-timeout" {
+			result.Changed = append(result.Changed, name)
+		}
+	}
+	for _, name := range config.Differences(r.started, fresh) {
+		if !slices.Contains(reloaded, name) {
+			result.NeedRestart = append(result.NeedRestart, name)
+		}
+	}
+	r.level.Set(fresh.Level())
+	r.current = fresh
+	return result, nil
+}
+
+// takeTokens puts tokens in force, and disconnects the clients whose token is not any more.
+func (r *reloader) takeTokens(tokens *auth.Tokens, result *admin.ReloadResult) {
+	change := r.store.Replace(tokens)
+	r.hub.TokensChanged()
+	r.generated = false
+	result.TokensAdded, result.TokensChanged, result.TokensRevoked = names(change.Added), names(change.Changed), names(change.Revoked)
+	if len(change.Added)+len(change.Changed)+len(change.Revoked) > 0 {
+		result.Changed = append(result.Changed, "tokens")
+	}
+}
+
+func names(grants []*auth.Grant) []string {
+	var all []string
+	for _, g := range grants {
+		all = append(all, g.Name)
+	}
+	return all
+}
+
+// invalidConfig translates an error of package config.
+func invalidConfig(err error) error {
+	var invalid *config.InvalidError
+	if !errors.As(err, &invalid) {
+		return &admin.InvalidConfig{Problems: []admin.ConfigProblem{{Where: "configuration", What: err.Error()}}}
+	}
+	e := &admin.InvalidConfig{}
+	for _, p := range invalid.Problems {
+		e.Problems = append(e.Problems, admin.ConfigProblem{Where: p.Where, What: p.What})
+	}
+	return e
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/localtoken"
 	"github.com/mastersocket/mastersocket/internal/logwriter"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
+	"github.com/mastersocket/mastersocket/services/team"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
@@ -34,6 +35,7 @@ type serveCmd struct {
 	config.Serve `embed:""`
 
 	level slog.LevelVar
+	teams *team.Service // nil where the service type is not enabled
 }
 
 // Help is what mastersocket serve --help says beside the flags.
@@ -41,8 +43,9 @@ func (*serveCmd) Help() string {
 	return `Runs the hub until SIGINT or SIGTERM. Clients are then told to reconnect elsewhere, spread over the drain
 timeout; a second signal ends at once.
 
-On SIGHUP it reads its configuration again and takes over tokens, what they may do, and the log level; clients whose
-token is gone are disconnected. If anything is wrong with the new configuration, all stays as it was and the log says so.
+On SIGHUP, when one of its files changes, and on POST /v1/reload it reads its configuration again and takes over tokens,
+what they may do, the drain timeout and the log level; clients whose token is gone are disconnected. If anything is wrong
+with the new configuration, all stays as it was and the log says so.
 
 Without a token the hub makes one, prints it, and leaves it where the commands of the same user on this machine find it.`
 }
@@ -83,8 +86,14 @@ func (c *serveCmd) Run(out streams) error {
 	if err != nil {
 		return err
 	}
-	wait := func() os.Signal { return awaitStop(stops, hangups, func() { c.reload(h, store, log) }) }
-	err = c.run(ctx, h, generated, stops, wait, log, stderr)
+	r := newReloader(c, h, store, generated != "", log)
+	reload := func(source string) func() {
+		return func() { _, _ = r.Reload(ctx, source) } // it logs what is wrong
+	}
+	w := startWatch(r.files, reload("changed file"), log)
+	defer w.close()
+	wait := func() os.Signal { return awaitStop(stops, hangups, reload("SIGHUP")) }
+	err = c.run(ctx, h, r, generated, stops, wait, log, stderr)
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	return errors.Join(err, h.Close(ctx))
@@ -115,9 +124,11 @@ func awaitStop(stops, hangups <-chan os.Signal, reload func()) os.Signal {
 }
 
 // run listens, waits for a signal to stop, and drains.
-func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, stops <-chan os.Signal, wait func() os.Signal, log *slog.Logger, stderr io.Writer) error {
+func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated string, stops <-chan os.Signal, wait func() os.Signal, log *slog.Logger, stderr io.Writer) error {
 	if c.AdminListen != "" {
-		a, err := admin.Listen(ctx, string(c.AdminListen), admin.Options{Hub: h, Log: log})
+		a, err := admin.Listen(ctx, string(c.AdminListen), admin.Options{
+			Hub: h, Log: log, Reload: r, Teams: c.teamLister(), DrainTimeout: r.drainTimeout,
+		})
 		if err != nil {
 			return err
 		}
@@ -148,8 +159,8 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, generated string, stops 
 
 	s := wait()
 	log.Info("draining: clients are told to reconnect elsewhere; a second signal ends at once",
-		"signal", s.String(), "clients", h.Stats().Clients, "over", c.DrainTimeout)
-	drain(ctx, h, c.DrainTimeout, stops, log)
+		"signal", s.String(), "clients", h.Stats().Clients, "over", r.drainTimeout())
+	drain(ctx, h, r.drainTimeout(), stops, log)
 	return nil
 }
 

@@ -18,7 +18,8 @@ func (c *serveCmd) services() ([]hub.ServiceType, error) {
 		case "echo":
 			all = append(all, echo.New(echo.DefaultLimits()))
 		case "team":
-			all = append(all, team.New(team.Options{Anonymous: c.TeamAnonymous, Healthcheck: c.TeamHealthcheck}))
+			c.teams = team.New(team.Options{Anonymous: c.TeamAnonymous, Healthcheck: c.TeamHealthcheck})
+			all = append(all, c.teams)
 		default:
 			return nil, usageError{fmt.Errorf("--enable: %q is not part of this build", name)}
 		}
