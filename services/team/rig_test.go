@@ -167,7 +167,7 @@ func (s *service) event(name string) data {
 		case m := <-s.events:
 			if m.Event == name {
 				var d data
-				if err := m.Decode(&d); err != nil {
+				if err := m.Unmarshal(&d); err != nil {
 					s.t.Fatal(err)
 				}
 				return d
@@ -177,3 +177,12 @@ func (s *service) event(name string) data {
 		}
 	}
 }
+
+// knows waits until the instance knows the team, or that it is not there.
+func (i *instance) knows(id string, there bool) {
+	i.t.Helper()
+	eventually(i.t, "team "+id, func() bool { return i.store.has(id) == there })
+}
+
+// group is the intent for a team's messages.
+func group(id string) client.Intent { return client.Group(teamPrefix + id) }

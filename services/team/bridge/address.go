@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -119,13 +120,13 @@ func (g *guard) check(host, port string, addr netip.Addr) error {
 		return nil // the Global server itself, whatever it is called
 	}
 	host = canonicalHost(host)
-	if host != g.global && !g.names[host] && !g.names[net.JoinHostPort(host, port)] {
+	listed := slices.ContainsFunc(g.prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+	named := host == g.global || g.names[host] || g.names[net.JoinHostPort(host, port)] || listed && host == addr.String()
+	if !named {
 		return fmt.Errorf("the host %.100q is not that of the Global server: %w", host, errAddress)
 	}
-	for _, p := range g.prefixes {
-		if p.Contains(addr) {
-			return nil
-		}
+	if listed {
+		return nil
 	}
 	if class := classOf(addr); class != classPublic && (own == nil || class != classOf(*own)) {
 		return fmt.Errorf("%.100q resolves to %s, a %s address, which that of the Global server is not: %w", host, addr, class, errAddress)

@@ -48,7 +48,9 @@ func TestGuardChecks(t *testing.T) {
 		{"rtm.example", "198.51.100.1", "teams.example", "teams.example", "10.0.0.1", false},
 		{"rtm.example", "198.51.100.1", "teams.example 10.0.0.0/8", "teams.example", "10.0.0.1", true},
 		{"rtm.example", "198.51.100.1", "10.0.0.1", "10.0.0.1", "10.0.0.1", true},
-		{"rtm.example", "198.51.100.1", "10.0.0.0/8", "10.0.0.1", "10.0.0.1", false}, // an address that no name led to
+		{"rtm.example", "198.51.100.1", "10.0.0.0/8", "10.0.0.1", "10.0.0.1", true},
+		{"rtm.example", "198.51.100.1", "10.0.0.0/8", "evil.example", "10.0.0.1", false},
+		{"rtm.example", "198.51.100.1", "10.0.0.1:80", "10.0.0.1", "10.0.0.1", true},
 		// A Global server at home has its teams at home.
 		{"rtm.local", "10.0.0.1", "", "rtm.local", "192.168.0.1", true},
 		{"rtm.local", "10.0.0.1", "", "rtm.local", "127.0.0.1", false},

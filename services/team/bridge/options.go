@@ -22,8 +22,8 @@ type Options struct {
 	// To says whom events are for, as [client.ParseIntent] reads it, with {team_id} in place of the team's id; default
 	// GROUP:teams. Joins and lefts go to GROUP:teams in any case.
 	To string
-	// AllowHosts are hosts besides the Global server's own that a ws_url may point to: HOST or HOST:PORT, and addresses
-	// or prefixes such as 10.0.0.0/8, which hosts may resolve to although they are not public.
+	// AllowHosts are hosts besides the Global server's own that a ws_url may point to: HOST or HOST:PORT, or addresses and
+	// prefixes such as 10.0.0.0/8. To the latter, hosts that are allowed may also resolve although they are not public.
 	AllowHosts []string
 	// Stay has the bridge wait for the server after its goodbye, in place of ending.
 	Stay bool

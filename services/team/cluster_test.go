@@ -1,0 +1,304 @@
+package team
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/redistest"
+	"github.com/mastersocket/mastersocket/services/team/teamtest"
+)
+
+// elsewhere is the address at another instance.
+func elsewhere(t testing.TB, address string, i *instance) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = strings.TrimPrefix(i.base, "ws://")
+	return u.String()
+}
+
+// clusters are the ways to connect instances.
+var clusters = map[string]func(t testing.TB) func() broker.Broker{
+	"memory": func(testing.TB) func() broker.Broker {
+		bus := broker.NewMemory()
+		return func() broker.Broker { return bus.Broker() }
+	},
+	"redis": func(t testing.TB) func() broker.Broker {
+		server := redistest.Start(t)
+		return func() broker.Broker { return newRedis(t, server) }
+	},
+}
+
+func newRedis(t testing.TB, server *redistest.Server) broker.Broker {
+	t.Helper()
+	b, err := broker.NewRedis(broker.RedisOptions{URL: server.URL(), Prefix: "ms"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// inClusters runs a test with two instances, connected in each way.
+func inClusters(t *testing.T, o Options, test func(t *testing.T, a, b *instance, another func() *instance)) {
+	t.Parallel()
+	for name, cluster := range clusters {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			next := cluster(t)
+			n := 0
+			another := func() *instance {
+				n++
+				return start(t, settings{broker: next(), name: fmt.Sprint("node-", n), Options: o})
+			}
+			test(t, another(), another(), another)
+		})
+	}
+}
+
+func TestTeamsOfAllInstances(t *testing.T) {
+	inClusters(t, Options{}, func(t *testing.T, a, b *instance, another func() *instance) {
+		sa := a.service()
+		ga, gb := a.global(), b.global()
+		sa.join(1)
+		for _, g := range []*teamtest.Conn{ga, gb} {
+			g.Expect(`{"type":"team.join","team_id":1}`)
+		}
+		sb := b.service()
+		sb.join("x")
+		for _, g := range []*teamtest.Conn{ga, gb} {
+			g.Expect(`{"type":"team.join","team_id":"x"}`)
+		}
+		c := another() // asks those who know
+		c.knows("1", true)
+		c.knows("x", true)
+		one := c.global().Team("1")
+		if d := sa.event(eventConnected); d["team_id"] != 1.0 {
+			t.Errorf("team.connected %v", d)
+		}
+		for k := range 100 {
+			sa.message("1", fmt.Sprint(k))
+		}
+		for k := range 100 {
+			one.Expect(fmt.Sprintf(`{"type":"message","text":"%d"}`, k))
+		}
+		sa.leave(1)
+		if last, code, _ := one.Ended(); last != `{"type":"team.left","team_id":1}` || code != 1000 {
+			t.Errorf("ended with %s, %d", last, code)
+		}
+		ga.Expect(`{"type":"team.left","team_id":1}`)
+		gb.Expect(`{"type":"team.left","team_id":1}`)
+		ga.Quiet()
+		gb.Quiet()
+	})
+}
+
+func TestTicketOfAnotherInstance(t *testing.T) {
+	inClusters(t, Options{}, func(t *testing.T, a, b *instance, _ func() *instance) {
+		s := a.service()
+		s.join("a b/c")
+		s.join("gone")
+		a.knows("gone", true)
+		b.knows("gone", true)
+		g := a.global()
+		address := elsewhere(t, g.Ask(`"a b/c"`), b)
+		c := teamtest.Dial(t, address, nil)
+		c.Send(`{"type":"ping","unique_id":1}`) // before it is let in
+		c.Expect(`{"type":"hello"}`)
+		c.Expect(`{"type":"pong","unique_id":1}`)
+		s.message("a b/c", "hi")
+		c.Expect(`{"type":"message","text":"hi"}`)
+		if n := b.metric("tickets_asked_total"); n != 1 {
+			t.Errorf("%v questions about tickets", n)
+		}
+
+		fresh := elsewhere(t, g.Ask(`"a b/c"`), b)
+		left := elsewhere(t, g.Ask(`"gone"`), b)
+		s.leave("gone")
+		a.knows("gone", false)
+		for what, address := range map[string]string{
+			"used": address, "other secret": fresh[:len(fresh)-4] + "AAAA", "other team": strings.Replace(fresh, "/a%20b%2Fc?", "/x?", 1), "left": left,
+		} {
+			last, code, reason := teamtest.Dial(t, address, nil).Ended()
+			if code != 1008 || reason == "" || !strings.HasPrefix(last, `{"type":"error","message":"`) {
+				t.Errorf("%s: %s, %d %q", what, last, code, reason)
+			}
+		}
+		c.Quiet()
+	})
+}
+
+func TestTicketOfAnInstanceThatIsGone(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
+	a.service().join(1)
+	b.knows("1", true)
+	address := elsewhere(t, a.global().Ask("1"), b)
+	box, _, _ := parseTicket([]byte(address[len(address)-ticketText:]))
+	unknown := newInbox()
+	if a.issuer(box) == nil || b.issuer(box) != nil {
+		t.Fatal("the ticket does not say whose it is")
+	}
+	gone := strings.Replace(address, address[len(address)-ticketText:], formatTicket(unknown, secret{}), 1)
+	last, code, reason := teamtest.Dial(t, gone, nil).Ended()
+	if code != 1013 || reason == "" || !strings.HasPrefix(last, `{"type":"error","message":"`) {
+		t.Errorf("%s, %d %q", last, code, reason)
+	}
+	if n := b.metric("refused_timeout_total"); n != 1 {
+		t.Errorf("%v timeouts", n)
+	}
+	hanging := teamtest.Dial(t, gone, nil)
+	hanging.Close() // while it waits
+	teamtest.Dial(t, address, nil).Expect(`{"type":"hello"}`)
+}
+
+func TestRevokedTokenEndsItsTeams(t *testing.T) {
+	t.Parallel()
+	tokens := func(names ...string) *auth.Tokens {
+		text := "tokens:\n- {name: keep, sha256: " + auth.Hash(token) + ", groups: ['*'], send: ['*']}\n"
+		for _, name := range names {
+			text += "- {name: " + name + ", sha256: " + auth.Hash(name) + ", groups: [teams]}\n"
+		}
+		all, err := auth.ParseTokens([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	bus := broker.NewMemory()
+	a := start(t, settings{broker: bus.Broker(), tokens: tokens("rtm")})
+	b := start(t, settings{broker: bus.Broker(), tokens: tokens("rtm")})
+	a.service().join(1)
+	a.service().join(2)
+	b.knows("1", true)
+	b.knows("2", true)
+	g := teamtest.Global(t, a.base, "rtm")
+	here := g.Team("1")
+	there := teamtest.Dial(t, elsewhere(t, g.Ask("2"), b), nil)
+	there.Expect(`{"type":"hello"}`)
+	waiting := elsewhere(t, g.Ask("1"), b)
+	for _, i := range []*instance{a, b} {
+		i.tokens.Replace(tokens())
+		i.hub.TokensChanged()
+	}
+	for _, c := range []*teamtest.Conn{g, here, there} {
+		if last, code, reason := c.Ended(); last != `{"type":"goodbye"}` || code != 4003 || reason != "UNAUTHORIZED" {
+			t.Errorf("%s, %d %q", last, code, reason)
+		}
+	}
+	if _, code, _ := teamtest.Dial(t, waiting, nil).Ended(); code != 1008 {
+		t.Errorf("a ticket outlived its token: %d", code)
+	}
+}
+
+func TestReplacementAcrossInstances(t *testing.T) {
+	inClusters(t, Options{}, func(t *testing.T, a, b *instance, _ func() *instance) {
+		s := a.service()
+		s.join(1)
+		a.knows("1", true)
+		b.knows("1", true)
+		b.store.mu.Lock()
+		b.store.now = func() int64 { return time.Now().Add(-time.Hour).UnixMilli() } // its clock is slow
+		b.store.mu.Unlock()
+		ga, gb := a.global(), b.global()
+		c := ga.Team("1")
+		for k := range 6 {
+			g := gb
+			if k%2 == 1 {
+				g = ga
+			}
+			// The other instance has yet to hear of the connection for its rank to count.
+			eventually(t, "the rank is known", func() bool { return a.rankOf("1") == b.rankOf("1") })
+			next := g.Team("1")
+			if last, code, _ := c.Ended(); code != CloseReplaced {
+				t.Fatalf("ended with %s, %d", last, code)
+			}
+			s.message("1", "hi")
+			next.Expect(`{"type":"message","text":"hi"}`)
+			c = next
+		}
+		page, err := a.Teams(t.Context(), "", 10)
+		if err != nil || len(page.Teams) != 1 || page.Teams[0].Connection == nil {
+			t.Fatalf("%+v, %v", page, err)
+		}
+		if page.Teams[0].MessageCount != 6 || page.Teams[0].Connection.Node != "node-1" {
+			t.Errorf("%+v", page.Teams[0])
+		}
+	})
+}
+
+// rankOf is the greatest rank of the team's connections that the instance knows.
+func (i *instance) rankOf(text string) uint64 {
+	i.store.mu.RLock()
+	defer i.store.mu.RUnlock()
+	return i.store.byText[text].rank
+}
+
+// Whatever is opened at once on both sides, one connection remains, and everybody knows which.
+func TestOneConnectionRemains(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
+	s := a.service()
+	s.join(1)
+	a.knows("1", true)
+	b.knows("1", true)
+	var addresses []string
+	for _, i := range []*instance{a, b} {
+		g := i.global()
+		for range 10 {
+			addresses = append(addresses, g.Ask("1"))
+		}
+	}
+	for _, address := range addresses {
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			teamtest.Hold(ctx, address)
+		}()
+	}
+	eventually(t, "one connection remains", func() bool {
+		opened := a.metric("tickets_redeemed_total") + b.metric("tickets_redeemed_total")
+		return opened == 20 && a.metric("team_connections")+b.metric("team_connections") == 1
+	})
+}
+
+func TestRedisIsAwayForAWhile(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := start(t, settings{broker: newRedis(t, server), name: "a"})
+	b := start(t, settings{broker: newRedis(t, server), name: "b"})
+	sa, sb := a.service(), b.service()
+	sa.join("stays")
+	sa.join("leaves")
+	b.knows("leaves", true)
+	server.Kill()
+	eventually(t, "both miss Redis", func() bool { return !a.hub.Stats().Broker.Available && !b.hub.Stats().Broker.Available })
+	// What is sent while Redis is away reaches the instance of its sender alone.
+	for _, s := range []*service{sa, sb} {
+		for _, d := range []struct{ event, id string }{{eventJoin, "of a"}, {eventLeft, "leaves"}, {eventJoin, "of b"}} {
+			if s == sa == (d.id != "of b") {
+				_ = s.Send(t.Context(), client.Group(teamsGroup), d.event, data{"team_id": d.id})
+			}
+		}
+	}
+	a.knows("of a", true)
+	a.knows("leaves", false)
+	b.knows("of b", true)
+	server.Restart()
+	for _, i := range []*instance{a, b} {
+		i.knows("of a", true)
+		i.knows("of b", true)
+		i.knows("leaves", false)
+		i.knows("stays", true)
+	}
+}
