@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/mastersocket/mastersocket/bench/measure"
@@ -70,7 +71,10 @@ func (d *Document) sections() []section {
 	var all []section
 	if len(d.Runs) > 0 {
 		s := Summarize(d.Runs)
-		all = append(all, section{"All servers", Table(s, d.Skipped)}, section{"Targets", TargetTable(s, d.Subject)})
+		all = append(all, section{"All servers", Table(s, d.Skipped)})
+		if slices.Contains(s.Servers, d.Subject) {
+			all = append(all, section{"Targets", TargetTable(s, d.Subject)})
+		}
 	}
 	if len(d.Cluster) > 0 {
 		all = append(all, section{"Several instances", ClusterTable(Summarize(d.Cluster))})
