@@ -75,13 +75,13 @@ func (c *serveCmd) Run(out streams) error {
 	signal.Notify(hangups, unix.SIGHUP)
 	defer signal.Stop(hangups)
 
-	tuneGC()
 	ctx := context.Background()
 	store := auth.NewStore(tokens)
 	options, err := c.hubOptions(store, log)
 	if err != nil {
 		return err
 	}
+	tuneRuntime(options.Transport.Loops)
 	h, err := hub.New(ctx, options)
 	if err != nil {
 		return err
@@ -104,10 +104,15 @@ func (c *serveCmd) Run(out streams) error {
 // itself costs next to nothing here, and saves a third of the memory of an idle client.
 const gcPercent = 40
 
-// tuneGC sets the garbage collector's pace, unless the environment does (GOGC).
-func tuneGC() {
+// tuneRuntime sets the pace of the garbage collector, and the number of goroutines that run at the same time to one more
+// than there are loops, unless the environment does (GOGC, GOMAXPROCS). A loop is in a system call most of the time; with
+// none to spare, Go's scheduler would take its processor away in each of them that takes long, and give it back after.
+func tuneRuntime(loops int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(loops + 1)
 	}
 }
 
