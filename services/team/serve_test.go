@@ -175,7 +175,7 @@ func TestTickets(t *testing.T) {
 		{"of another team, once more", strings.Replace(other, "/team/b?", "/team/a?", 1), 403},
 		{"none", base + "a", 403}, {"empty", base + "a?ticket=", 403}, {"short", fresh[:len(fresh)-1], 403}, {"long", fresh + "A", 403},
 		{"no base64", fresh[:len(fresh)-1] + "!", 403}, {"other secret", fresh[:len(fresh)-4] + "AAAA", 403},
-		{"no id", base + "?ticket=x", 404}, {"two parts", base + "a/b?ticket=x", 404}, {"control", base + "a%0a?ticket=x", 404},
+		{"no id", base + "?ticket=x", 404}, {"two parts", base + "a/b?ticket=x", 404}, {"control", base + "a%0a?ticket=x", 400},
 		{"too long", base + strings.Repeat("x", 121) + "?ticket=x", 404}, {"not UTF-8", base + "%ff?ticket=x", 404},
 	} {
 		if r := teamtest.Refused(t, c.url, nil); r.StatusCode != c.status {

@@ -57,7 +57,7 @@ func parseTicket(text []byte) (i inbox, s secret, ok bool) {
 	if len(text) != ticketText {
 		return i, s, false
 	}
-	if _, err := base64.RawURLEncoding.Strict().Decode(b[:], text); err != nil {
+	if n, err := base64.RawURLEncoding.Strict().Decode(b[:], text); err != nil || n != len(b) { // it skips line breaks
 		return i, s, false
 	}
 	copy(s[:], b[copy(i[:], b[:]):])

@@ -1,0 +1,237 @@
+package team
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/services/team/rtm"
+	"github.com/mastersocket/mastersocket/services/team/teamtest"
+)
+
+// joinMany announces teams 0 to n-1 and waits until the instances know them.
+func (s *service) joinMany(n int, all ...*instance) {
+	s.t.Helper()
+	for k := range n {
+		if _, err := s.Queue(s.t.Context(), client.Group(teamsGroup), eventJoin, data{"team_id": k}); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	for _, i := range all {
+		eventually(s.t, "all teams are there", func() bool { return i.metric("teams") == float64(n) })
+	}
+}
+
+// A new Global connection is told of each team once, however small its queue, while teams come and go.
+func TestManyTeamsForANewConnection(t *testing.T) {
+	t.Parallel()
+	const n = 5000
+	i := start(t, settings{queue: 40 << 10})
+	s := i.service()
+	s.joinMany(n, i)
+	g := i.global()
+	go func() {
+		for k := range 500 {
+			_, _ = s.Queue(t.Context(), client.Group(teamsGroup), eventLeft, data{"team_id": k * 10})
+			_, _ = s.Queue(t.Context(), client.Group(teamsGroup), eventJoin, data{"team_id": fmt.Sprint("new", k)})
+		}
+		_, _ = s.Queue(t.Context(), client.Group(teamsGroup), eventJoin, data{"team_id": "last"})
+	}()
+	there := make(map[rtm.ID]bool)
+	for {
+		f := g.Read()
+		switch {
+		case f.Type == rtm.TeamJoin && !there[f.TeamID]:
+			there[f.TeamID] = true
+		case f.Type == rtm.TeamLeft: // perhaps one that it was never told of
+			delete(there, f.TeamID)
+		default:
+			t.Fatalf("got %s", f.Append(nil))
+		}
+		if len(there) == n+1 && there[rtm.StringID("last")] {
+			break
+		}
+	}
+	for id := range there {
+		if !i.store.has(id.String()) {
+			t.Errorf("%v is not there", id)
+		}
+	}
+	g.Quiet()
+}
+
+func TestHealthcheck(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	o := Options{Healthcheck: 200 * time.Millisecond}
+	a := start(t, settings{broker: bus.Broker(), name: "a", Options: o})
+	b := start(t, settings{broker: bus.Broker(), name: "b", Options: o})
+	s := a.service()
+	s.join(1)
+	s.join("2")
+	a.knows("2", true)
+	b.knows("2", true)
+	g := a.global()
+	g.Expect(`{"type":"team.join","team_id":1}`)
+	g.Expect(`{"type":"team.join","team_id":"2"}`)
+	g.Expect(`{"type":"healthcheck"}`)
+	g.Send(`{"type":"healthcheck","stats":[{"id":1,"connected":true,"message_count":100,"props_count":10},{"id":"2","connected":false,"message_count":99,"props_count":9},{"id":"unknown"}]}`)
+	for k, want := range []data{
+		{"team_id": 1.0, "connected": true, "message_count": 100.0, "props_count": 10.0},
+		{"team_id": "2", "connected": false, "message_count": 99.0, "props_count": 9.0},
+		{"team_id": "unknown", "connected": false, "message_count": 0.0, "props_count": 0.0},
+	} {
+		d := s.event(eventHealth)
+		client := d["client"]
+		delete(d, "client")
+		if fmt.Sprint(d) != fmt.Sprint(want) || len(fmt.Sprint(client)) != 36 {
+			t.Errorf("entry %d: %v of %v", k, d, client)
+		}
+	}
+	// What nobody asked for is kept, but not published.
+	g.Send(`{"type":"healthcheck","stats":[{"id":"1","message_count":7}]}`)
+	eventually(t, "the second answer is counted", func() bool { return a.metric("healthcheck_unasked_total") == 1 })
+
+	c := b.global().Team("1")
+	for _, text := range []string{"props", "Props", "no prop's", "two props props", `a\u0070rops`} {
+		s.message("1", text)
+		c.Read()
+	}
+	var page Page
+	eventually(t, "messages are counted", func() bool {
+		var err error
+		page, err = b.Teams(t.Context(), "", 10)
+		return err == nil && len(page.Teams) == 2 && page.Teams[0].MessageCount == 5
+	})
+	one, two := page.Teams[0], page.Teams[1]
+	if one.ID != rtm.IntID(1) || one.PropsCount != 2 || one.Connection == nil || one.Connection.Node != "b" || one.Connection.Address == "" ||
+		time.Since(one.Since) > time.Hour || time.Since(one.Connection.Since) > time.Hour {
+		t.Errorf("team 1: %+v %+v", one, one.Connection)
+	}
+	if len(one.Claims) != 1 || one.Claims[0].MessageCount != 7 || one.Claims[0].Node != "a" || one.Claims[0].Connected {
+		t.Errorf("claims about team 1: %+v", one.Claims)
+	}
+	if two.ID != rtm.StringID("2") || two.Connection != nil || len(two.Claims) != 0 || two.MessageCount != 0 {
+		t.Errorf("team 2: %+v", two)
+	}
+	if page.Next != "" || len(page.Missing) != 0 {
+		t.Errorf("%+v", page)
+	}
+	// A connection that does not answer is asked again all the same.
+	g.Expect(`{"type":"healthcheck"}`)
+	g.Expect(`{"type":"healthcheck"}`)
+}
+
+func TestHealthcheckOfManyTeams(t *testing.T) {
+	t.Parallel()
+	i := start(t, settings{Options: Options{Healthcheck: time.Millisecond}})
+	s := i.service()
+	g := i.global()
+	g.Expect(`{"type":"healthcheck"}`)
+	var stats strings.Builder
+	const n = 1000
+	for k := range n {
+		fmt.Fprintf(&stats, `,{"id":%d}`, k)
+	}
+	g.Send(`{"type":"healthcheck","stats":[` + stats.String()[1:] + `]}`)
+	for k := range n {
+		if d := s.event(eventHealth); d["team_id"] != float64(k) {
+			t.Fatalf("entry %d: %v", k, d)
+		}
+	}
+}
+
+func TestListOfTeamsInPages(t *testing.T) {
+	t.Parallel()
+	const n = 1234
+	bus := broker.NewMemory()
+	a := start(t, settings{broker: bus.Broker(), name: "a"})
+	b := start(t, settings{broker: bus.Broker(), name: "b"})
+	s := a.service()
+	s.joinMany(n, a, b)
+	s.leave(7)
+	a.knows("7", false)
+	b.knows("7", false)
+	for _, limit := range []int{1, 100, 1000, 0} {
+		seen, before, pages := 0, "", 0
+		for cursor := ""; ; {
+			page, err := b.Teams(t.Context(), cursor, limit)
+			if err != nil || len(page.Missing) > 0 || len(page.Teams) > max(limit, 1) {
+				t.Fatal(page.Missing, err)
+			}
+			for _, team := range page.Teams {
+				if text := team.ID.String(); text <= before || text == "7" {
+					t.Fatalf("%s after %s", text, before)
+				} else {
+					before = text
+				}
+			}
+			seen += len(page.Teams)
+			pages++
+			if cursor = page.Next; cursor == "" || pages > 30 && limit <= 1 {
+				break
+			}
+		}
+		if limit > 1 && seen != n-1 {
+			t.Errorf("%d teams in pages of %d, want %d", seen, limit, n-1)
+		}
+	}
+	if _, err := a.Teams(t.Context(), "?", 1); !errors.Is(err, hub.ErrCursor) {
+		t.Errorf("a bad cursor: %v", err)
+	}
+}
+
+func TestTooManyTeams(t *testing.T) {
+	t.Parallel()
+	i := start(t, settings{Options: Options{MaxTeams: 3}})
+	s := i.service()
+	g := i.global()
+	for _, id := range []int{1, 2, 3, 4, 1, 2} {
+		s.join(id)
+	}
+	for id := range 3 {
+		g.Expect(fmt.Sprintf(`{"type":"team.join","team_id":%d}`, id+1))
+	}
+	s.leave(2)
+	g.Expect(`{"type":"team.left","team_id":2}`)
+	s.join(5)
+	g.Expect(`{"type":"team.join","team_id":5}`)
+	g.Quiet()
+	if n := i.metric("teams_refused_total"); n != 1 {
+		t.Errorf("%v joins were refused", n)
+	}
+}
+
+func TestTicketsAreBounded(t *testing.T) {
+	t.Parallel()
+	i := start(t, settings{})
+	i.tickets.mu.Lock()
+	i.tickets.limit, i.tickets.each = 3, 2
+	i.tickets.mu.Unlock()
+	i.service().join(1)
+	i.knows("1", true)
+	g, other := i.global(), i.global()
+	first := g.Ask("1")
+	g.Ask("1")
+	other.Expect(`{"type":"team.join","team_id":1}`)
+	refused := func(c *teamtest.Conn) {
+		t.Helper()
+		c.Send(`{"type":"team.connect","team_id":1}`)
+		if f := c.Read(); f.Type != rtm.Error || f.TeamID != rtm.IntID(1) {
+			t.Errorf("got %s", f.Append(nil))
+		}
+	}
+	refused(g)
+	other.Ask("1")
+	refused(other)
+	teamtest.Dial(t, first, nil).Expect(`{"type":"hello"}`)
+	g.Ask("1")
+	if n := i.metric("tickets_exhausted_total"); n != 2 {
+		t.Errorf("%v tickets were not given", n)
+	}
+}
