@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/faultproxy"
 	"github.com/mastersocket/mastersocket/services/team/bridge"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
@@ -41,6 +42,31 @@ func TestGlobalLost(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A Global connection that has gone silent is noticed, and made anew.
+func TestGlobalHalfOpen(t *testing.T) {
+	t.Parallel()
+	server := rtmtest.Start(t, rtmtest.Options{})
+	proxy := faultproxy.Start(t, server.Addr()) // the teams' connections pass it by
+	o := fast()
+	o.Global = "http://" + proxy.Addr() + "/global"
+	o.PingInterval, o.PongTimeout = 100*time.Millisecond, 3*time.Second
+	r := startWith(t, o, server)
+	r.join(ids(2)...)
+	proxy.Set(faultproxy.Swallow)
+	r.until("the silence noticed", func(s bridge.Status) bool { return !s.Global.Connected })
+	r.send(rtm.IntID(1), "1")
+	r.sink.messages(1)
+	proxy.Set(faultproxy.None)
+	if err := r.rtm.Await(r.within(), func() bool { return r.rtm.Globals() >= 2 && r.rtm.GlobalOpen() }); err != nil {
+		t.Fatal(err)
+	}
+	r.until("Global again", func(s bridge.Status) bool { return s.Global.Connected })
+	r.join(rtm.IntID(3))
+	if n := r.rtm.Sockets(rtm.IntID(1)); n != 1 {
+		t.Errorf("team 1 was connected %d times", n)
 	}
 }
 

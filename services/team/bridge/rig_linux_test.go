@@ -72,8 +72,14 @@ func fast() bridge.Options {
 // start runs everything. The sink is in the groups, and in teams.
 func start(t *testing.T, o bridge.Options, server rtmtest.Options, groups ...string) *rig {
 	t.Helper()
+	return startWith(t, o, rtmtest.Start(t, server), groups...)
+}
+
+// startWith runs everything with a server that runs.
+func startWith(t *testing.T, o bridge.Options, server *rtmtest.Server, groups ...string) *rig {
+	t.Helper()
 	hub := hubtest.Start(t, hubtest.Options{})
-	r := &rig{t: t, rtm: rtmtest.Start(t, server), hub: hub, log: &logBuffer{}, done: make(chan struct{})}
+	r := &rig{t: t, rtm: server, hub: hub, log: &logBuffer{}, done: make(chan struct{})}
 	r.sink = newSink(t, hub, append([]string{"teams"}, groups...)...)
 	if o.Global == "" {
 		o.Global = r.rtm.URL()

@@ -185,12 +185,6 @@ func (ts *teams) lifeOf(t *team) context.Context {
 	return t.life
 }
 
-func (ts *teams) get(id rtm.ID) *team {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	return ts.byID[id]
-}
-
 func (ts *teams) presence(t *team) (present bool, leftAt time.Time) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
