@@ -64,7 +64,13 @@ type Traffic struct {
 }
 
 // Traffic returns what passed over the connection so far.
-func (c *Conn) Traffic() Traffic { return *c.loop.trafficOf(c) }
+func (c *Conn) Traffic() Traffic {
+	t := *c.loop.trafficOf(c)
+	if c.protocol == protocolWebSocket && t.MessagesOut > 0 {
+		t.MessagesOut-- // the answer to the handshake
+	}
+	return t
+}
 
 // Stalled returns how long nothing of the unsent backlog has left; 0 without a backlog.
 func (c *Conn) Stalled() time.Duration {
