@@ -12,6 +12,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/internal/redistest"
+	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 )
 
@@ -301,4 +302,39 @@ func TestRedisIsAwayForAWhile(t *testing.T) {
 		i.knows("leaves", false)
 		i.knows("stays", true)
 	}
+}
+
+// What an instance missed it learns when it asks, and what the others missed they are told.
+func TestSynchronizeBothWays(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
+	eventually(t, "both have compared their lists", func() bool {
+		return a.metric("synchronized_total") > 0 && b.metric("synchronized_total") > 0
+	})
+	for k := range int64(2500) { // heard on one side only: several pages
+		a.store.observe(rtm.IntID(k), true)
+		b.store.observe(rtm.StringID(fmt.Sprint("b", k)), true)
+	}
+	b.store.observe(rtm.IntID(1), true)
+	b.store.observe(rtm.IntID(1), false)
+	a.store.observe(rtm.StringID("b1"), true)
+	a.store.observe(rtm.StringID("b1"), false)
+	g := b.global()
+	a.Synchronize(t.Context())
+	for _, i := range []*instance{a, b} {
+		eventually(t, "the lists agree", func() bool { return i.metric("teams") == 4998 })
+		i.knows("1", false)
+		i.knows("b1", false)
+	}
+	there := make(map[rtm.ID]bool)
+	for len(there) < 4998 || there[rtm.IntID(1)] || there[rtm.StringID("b1")] {
+		switch f := g.Read(); f.Type {
+		case rtm.TeamJoin:
+			there[f.TeamID] = true
+		case rtm.TeamLeft:
+			delete(there, f.TeamID)
+		}
+	}
+	g.Quiet()
 }
