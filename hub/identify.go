@@ -123,7 +123,9 @@ func (j *joining) Size() int { return 64 }
 // finish answers the IDENTIFY and makes the client a member, in this order: what is sent to it comes behind the answer.
 func (j *joining) finish() {
 	s, h := j.session, j.session.shard.hub
-	s.conn.Trust()
+	if s.grant != nil { // anybody may be a client of a service type that asks for no token
+		s.conn.Trust()
+	}
 	now := time.Now()
 	s.since = uint32(now.Unix())
 	s.id = newClientID(location{h.node.ID, s.shard.index, s.conn.Slot()})

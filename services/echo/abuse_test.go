@@ -11,7 +11,9 @@ import (
 )
 
 // small are limits that a test reaches soon.
-func small() Limits { return Limits{Waiting: 4, WaitingBytes: 4096, Given: 10, Passes: 100} }
+func small() Limits {
+	return Limits{Waiting: 4, WaitingBytes: 4096, TotalBytes: 16 << 10, Given: 10, Passes: 100}
+}
 
 func TestTooManyMessagesWait(t *testing.T) {
 	t.Parallel()
@@ -30,6 +32,34 @@ func TestTooManyMessagesWait(t *testing.T) {
 	c.send("message y")
 	c.wantClosed(4009, "RATE_LIMITED")
 	n.awaitZero()
+}
+
+func TestTooMuchWaitsInAll(t *testing.T) {
+	t.Parallel()
+	n := start(t, broker.NewMemory().Broker(), small(), 1)
+	var all []*talker
+	for i := range 5 {
+		c := n.dial()
+		c.send(fmt.Sprint("message ", i, strings.Repeat("x", 3500)))
+		if i < 4 {
+			n.await("waiting", i+1)
+			all = append(all, c)
+			continue
+		}
+		c.wantClosed(1013, "TRY_AGAIN_LATER")
+	}
+	n.await("refused_memory_total", 1)
+	all[0].send("ok 1" + strings.Repeat("x", 3500))
+	n.await("waiting", 3)
+	all[1].send("message now there is room" + strings.Repeat("x", 3000))
+	n.await("waiting", 4)
+	for _, c := range all {
+		_ = c.conn.CloseNow()
+	}
+	n.awaitZero()
+	if n.echo.loops[0].waiting.bytes != 0 {
+		t.Error("texts are counted that don't wait any more")
+	}
 }
 
 // Who never answers is disconnected, and what it was given goes to others.

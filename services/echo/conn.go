@@ -52,9 +52,7 @@ func (c *conn) send(text []byte) {
 	hash := l.hash(text)
 	w := c.waitFor(hash, text)
 	if w == nil {
-		if c.waiting > 0 && (c.waiting >= l.all.limits.Waiting || c.waitBytes+len(text) > l.all.limits.WaitingBytes) {
-			l.count.refusedWaiting.Add(1)
-			c.peer.Disconnect(opcodes.RateLimited)
+		if !c.mayWait(len(text)) {
 			return
 		}
 		w = c.await(hash, text)
@@ -62,6 +60,22 @@ func (c *conn) send(text []byte) {
 	l.count.messages.Add(1)
 	w.passes = 0
 	l.drawFor(w)
+}
+
+// mayWait reports whether the client may wait for the ok to another text of n bytes. If not, it is disconnected.
+func (c *conn) mayWait(n int) bool {
+	l, limits := c.loop, &c.loop.all.limits
+	switch {
+	case c.waiting > 0 && (c.waiting >= limits.Waiting || c.waitBytes+n > limits.WaitingBytes):
+		l.count.refusedWaiting.Add(1)
+		c.peer.Disconnect(opcodes.RateLimited)
+	case l.waiting.bytes+n > limits.TotalBytes:
+		l.count.refusedMemory.Add(1)
+		c.peer.Disconnect(opcodes.TryAgainLater)
+	default:
+		return true
+	}
+	return false
 }
 
 // acknowledge handles "ok X".

@@ -21,13 +21,14 @@ const (
 type Limits struct {
 	Waiting      int // messages of one connection that wait for their ok
 	WaitingBytes int // their texts together; one message may always wait
+	TotalBytes   int // the texts of all messages that wait on one loop
 	Given        int // messages given to one connection that it has not answered; each takes 32 bytes, whatever its text
 	Passes       int // how often a message goes to another because the one who had it left
 }
 
 // DefaultLimits returns limits that no well-behaved client comes near.
 func DefaultLimits() Limits {
-	return Limits{Waiting: 100, WaitingBytes: 1 << 20, Given: 1000, Passes: 100}
+	return Limits{Waiting: 100, WaitingBytes: 256 << 10, TotalBytes: 64 << 20, Given: 1000, Passes: 100}
 }
 
 // Type is the service type of the echo protocol. It implements [hub.ServiceType] and [hub.Meter].

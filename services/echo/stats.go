@@ -10,9 +10,9 @@ import (
 type counters struct {
 	waiting, given atomic.Int64
 
-	messages, oks, answered, unasked           atomic.Uint64
-	returned, passedOn, givenUp                atomic.Uint64
-	refusedFrame, refusedWaiting, refusedGiven atomic.Uint64
+	messages, oks, answered, unasked                          atomic.Uint64
+	returned, passedOn, givenUp                               atomic.Uint64
+	refusedFrame, refusedWaiting, refusedMemory, refusedGiven atomic.Uint64
 
 	_ [64]byte // the next loop's counters are on another cache line
 }
@@ -45,6 +45,7 @@ func (t *Type) Metrics() []hub.Metric {
 		count("given_up_total", "Messages of senders here not drawn again: too many receivers had left.", func(c *counters) *atomic.Uint64 { return &c.givenUp }),
 		count("refused_frame_total", "Connections ended for what is no frame of the protocol.", func(c *counters) *atomic.Uint64 { return &c.refusedFrame }),
 		count("refused_waiting_total", "Connections ended for too many messages without an ok.", func(c *counters) *atomic.Uint64 { return &c.refusedWaiting }),
+		count("refused_memory_total", "Connections ended because the messages that wait are too large together.", func(c *counters) *atomic.Uint64 { return &c.refusedMemory }),
 		count("refused_given_total", "Connections ended for too many messages that they did not answer.", func(c *counters) *atomic.Uint64 { return &c.refusedGiven }),
 	}
 }

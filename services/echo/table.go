@@ -20,6 +20,7 @@ type wait struct {
 // table finds those who wait for a text. Its waits are used again, so that a message costs no allocation.
 type table struct {
 	byHash map[uint64]*wait
+	bytes  int   // of all texts
 	free   *wait // linked by next
 	spare  int   // length of free
 }
@@ -46,6 +47,7 @@ func (t *table) add(c *conn, hash uint64, text []byte) *wait {
 		w.next.previous = w
 	}
 	t.byHash[hash] = w
+	t.bytes += len(text)
 	return w
 }
 
@@ -63,6 +65,7 @@ func (t *table) remove(w *wait) {
 		w.next.previous = w.previous
 	}
 	text := w.text
+	t.bytes -= len(text)
 	*w = wait{}
 	if t.spare < maxSpare && cap(text) <= maxSpareText {
 		w.text, w.next = text, t.free
