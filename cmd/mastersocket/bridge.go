@@ -30,7 +30,7 @@ type bridgeTeamCmd struct {
 	GlobalTokenFile string   `group:"Server" placeholder:"FILE" help:"File with the token that Global demands (Authorization: Bearer), in one line; or set $$MASTERSOCKET_GLOBAL_TOKEN. It is sent to Global alone."`
 	AllowHost       []string `group:"Server" sep:"none" placeholder:"HOST" help:"Host that a ws_url may point to besides Global's own: HOST, HOST:PORT, an address, or a prefix such as 10.0.0.0/8; may be given several times."`
 	Stay            bool     `group:"Server" help:"After the server's goodbye wait and connect again, and don't end."`
-	ConnectRate     float64  `group:"Server" default:"500" placeholder:"N" help:"Connections asked for per second, of all teams together (default: ${default})."`
+	ConnectRate     float64  `group:"Server" default:"600" placeholder:"N" help:"Connections asked for per second, of all teams together (default: ${default})."`
 
 	PingInterval time.Duration `group:"Server" default:"30s" placeholder:"TIME" help:"Time between pings on a connection (default: ${default})."`
 	PongTimeout  time.Duration `group:"Server" default:"10s" placeholder:"TIME" help:"How long a pong may take (default: ${default})."`

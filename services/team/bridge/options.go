@@ -28,7 +28,7 @@ type Options struct {
 	// Stay has the bridge wait for the server after its goodbye, in place of ending.
 	Stay bool
 
-	ConnectRate    float64       // connections asked for per second, of all teams together; default 500
+	ConnectRate    float64       // connections asked for per second, of all teams together; default 600
 	ConnectTimeout time.Duration // of each step of connecting: answer to team.connect, handshake and hello; default 10 s
 	PingInterval   time.Duration // between pings on a connection; default 30 s
 	PongTimeout    time.Duration // how long a pong may take; default 10 s
@@ -51,7 +51,7 @@ type Options struct {
 // prepare checks o and returns it with defaults.
 func (o Options) prepare() (Options, error) {
 	o.To = cmp.Or(o.To, "GROUP:"+teamsGroup)
-	o.ConnectRate = cmp.Or(o.ConnectRate, 500)
+	o.ConnectRate = cmp.Or(o.ConnectRate, 600)
 	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 10*time.Second)
 	o.PingInterval = cmp.Or(o.PingInterval, 30*time.Second)
 	o.PongTimeout = cmp.Or(o.PongTimeout, 10*time.Second)

@@ -78,13 +78,16 @@ func TestScale(t *testing.T) {
 	r.until("all teams back", func(s bridge.Status) bool { return s.Teams.Connected == teams && back() })
 	took := time.Since(began)
 	total, most := r.rtm.AskRate(began, time.Second)
-	t.Logf("figure: %d teams back in %v with %d attempts, at most %d within a second", teams, took.Round(time.Millisecond), total, most)
+	t.Logf("figure: %d teams back in %v with %d attempts, at most %d seen by the server within a second", teams, took.Round(time.Millisecond), total, most)
 	if full && took > 15*time.Second {
 		t.Errorf("the teams took %v to come back", took)
 	}
-	// 500 a second are asked for, and 25 at once; a busy machine may hand some of them over late, bunched.
-	if peak := r.bridge.Status().Connections.Peak; most > 750 || peak > 750 {
-		t.Errorf("%d attempts within a second as the server saw it, %d as the bridge did", most, peak)
+	// 600 a second are asked for, and 30 at once. A busy machine may do some of that late, bunched: so twice as many pass
+	// here, and what the server saw, which is as busy, is a figure only.
+	peak := r.bridge.Status().Connections.Peak
+	t.Logf("figure: at most %d attempts in any second by the bridge's own count", peak)
+	if peak > 1200 || total > teams+teams/10 {
+		t.Errorf("%d attempts within a second, %d in all", peak, total)
 	}
 	sent += speak()
 	began = time.Now()

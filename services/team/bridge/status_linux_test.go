@@ -44,7 +44,7 @@ func TestStatus(t *testing.T) {
 		t.Fatalf("%d %s: %v", code, body, err)
 	}
 	if s.Teams.Seen != 4 || s.Teams.Connected != 3 || s.Messages.Received != 2 || s.Messages.Props != 1 || !s.Global.Connected ||
-		!s.Hub.Connected || s.Connections.Attempts != 4 || s.Connections.RateLimit != 500 || s.Hub.ID == "" {
+		!s.Hub.Connected || s.Connections.Attempts != 4 || s.Connections.RateLimit != 600 || s.Hub.ID == "" {
 		t.Errorf("status: %s", body)
 	}
 	code, body = get(t, h, "/v1/teams?limit=1&state=connected")
@@ -86,7 +86,7 @@ func (r *rig) metrics(h http.Handler, secret string) {
 		`mastersocket_bridge_messages_received_total`:                           2,
 		`mastersocket_bridge_props_received_total`:                              1,
 		`mastersocket_bridge_attempts_total`:                                    4,
-		`mastersocket_bridge_attempts_limit`:                                    500,
+		`mastersocket_bridge_attempts_limit`:                                    600,
 		`mastersocket_bridge_events_total{kind="message",outcome="published"}`:  2,
 		`mastersocket_bridge_events_total{kind="message",outcome="queue_full"}`: 0,
 		`mastersocket_bridge_disconnects_total{reason="left"}`:                  1,
