@@ -38,6 +38,8 @@ const (
 	// warmClients are connected before memory is looked at for the first time, so that what a server allocates once
 	// does not count as its clients'.
 	warmClients = 100
+	// warmTime is how long a server is left alone after connections whose cost is not measured.
+	warmTime = 200 * time.Millisecond
 )
 
 // Execute runs the plan. The servers take turns within each round, and another one begins each round. It stops early
