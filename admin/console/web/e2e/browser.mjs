@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
-import { patience, token } from "./hub.mjs";
+import { atEnd, patience, token } from "./hub.mjs";
 
 const executablePath = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => path && existsSync(path));
 if (!executablePath) throw new Error("no Chromium: install Debian's package chromium, or name one in the variable CHROMIUM");
@@ -11,7 +11,7 @@ if (!executablePath) throw new Error("no Chromium: install Debian's package chro
 /** launch starts a browser, which the test ends. */
 export async function launch(t) {
   const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
-  t.after(() => browser.close());
+  atEnd(t, () => browser.close());
   return browser;
 }
 
@@ -40,7 +40,7 @@ export async function open(t, browser, hub, { path = "/", expected = [], ...opti
     if (new URL(request.url()).origin !== hub.admin) wrong.push(`a request to ${request.url()}`);
     if (request.url().includes(token)) wrong.push(`the token is in ${request.url()}`);
   });
-  t.after(async () => {
+  atEnd(t, async () => {
     await context.close();
     assert.deepEqual(wrong, []);
   });

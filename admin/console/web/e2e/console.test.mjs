@@ -63,7 +63,7 @@ test("events are tailed, with filters", async (t) => {
 
   await page.getByRole("button", { name: "Pause" }).click();
   await publish(hub, "GROUP:demo", "order.paid", { note: "second" });
-  await page.locator(".bar", { hasText: "2 seen" }).waitFor();
+  await page.locator(".bar", { hasText: "2 passed" }).waitFor();
   assert.equal(await page.getByRole("button", { name: "order.paid" }).count(), 0);
   await page.getByRole("button", { name: "Resume" }).click();
   await page.getByRole("button", { name: "order.paid" }).waitFor();

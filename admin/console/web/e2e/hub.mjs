@@ -20,6 +20,28 @@ export const token = "e2e-token-of-no-secrecy";
 
 const environment = { PATH: process.env.PATH, HOME: tmpdir(), MASTERSOCKET_TOKEN: token };
 
+const stacks = new WeakMap();
+
+/** atEnd has something done when the test has ended: what was begun last ends first. */
+export function atEnd(t, end) {
+  if (!stacks.has(t)) {
+    const stack = [];
+    stacks.set(t, stack);
+    t.after(async () => {
+      const errors = [];
+      while (stack.length > 0) {
+        try {
+          await stack.pop()();
+        } catch (error) {
+          errors.push(error);
+        }
+      }
+      if (errors.length > 0) throw errors[0];
+    });
+  }
+  stacks.get(t).push(end);
+}
+
 /** Process is a running command whose output can be waited for. */
 class Process {
   constructor(command, args, options = {}) {
@@ -65,7 +87,7 @@ class Process {
 export async function startHub(t, ...flags) {
   const listen = "127.0.0.1:0";
   const hub = new Process(binary, ["serve", "--listen", listen, "--tcp-listen", listen, "--admin-listen", listen, "--drain-timeout", "100ms", ...flags]);
-  t.after(() => {
+  atEnd(t, () => {
     hub.child.kill("SIGCONT");
     return hub.stop();
   });
@@ -90,7 +112,7 @@ export async function startRedis(t) {
   const dir = mkdtempSync(join(tmpdir(), "console-redis-"));
   const port = await freePort();
   const redis = new Process("redis-server", ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir]);
-  t.after(async () => {
+  atEnd(t, async () => {
     await redis.stop("SIGKILL");
     rmSync(dir, { recursive: true, force: true });
   });
@@ -101,7 +123,7 @@ export async function startRedis(t) {
 /** subscribe runs `mastersocket sub` in a group. */
 export async function subscribe(t, hub, group) {
   const sub = new Process(binary, ["sub", "--url", hub.url, "--group", group, "--json"]);
-  t.after(() => sub.stop());
+  atEnd(t, () => sub.stop());
   const [, id] = await sub.printed(/([0-9a-f]{8}-[0-9a-f-]{27})/);
   sub.id = id;
   return sub;
@@ -119,7 +141,7 @@ export async function connect(t, hub, identity, { read = true } = {}) {
   const [host, port] = hub.tcp.split(":");
   const socket = net.connect(Number(port), host);
   const client = { socket, id: "", received: [], closed: new Promise((resolve) => socket.on("close", resolve)) };
-  t.after(() => socket.destroy());
+  atEnd(t, () => socket.destroy());
   socket.on("error", () => {}); // the hub ends connections, too
   client.send = (message) => new Promise((resolve) => socket.write(`${JSON.stringify(message)}\n`, resolve));
   let rest = "";

@@ -99,7 +99,8 @@ export function query(values: Record<string, string | number | undefined>): stri
   return text && `?${text}`;
 }
 
-export type ClientFilter = { group?: string; type?: string; node?: string; name?: string };
+/** name may end with a *, which stands for anything. */
+export type ClientFilter = { group?: string; type?: string; node?: string; name?: string; min_queue_bytes?: number };
 export type Page = { limit: number; cursor?: string };
 
 const segment = encodeURIComponent;

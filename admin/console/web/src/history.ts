@@ -102,14 +102,14 @@ function add(a: Rates, b: Rates): Rates {
 
 /** take turns an answer into the next state. */
 function take(answer: Nodes): State {
-  const at = Date.parse(answer.at);
+  const at = Date.parse((answer.nodes.find((n) => n.self) ?? answer.nodes[0])?.at ?? "");
   if (Number.isNaN(at)) throw new Failure(0, "The answer could not be read", "it has no time");
   skew = at - Date.now();
   const rates = new Map<string, Rates>();
   let total: Rates | undefined;
   for (const node of answer.nodes) {
     const before = seen.get(node.id);
-    const said = node.at ? Date.parse(node.at) : at; // by its own clock
+    const said = Date.parse(node.at); // by its own clock
     if (before && said > before.at && before.node.started === node.started) {
       const r = ratesOf(node, before.node, (said - before.at) / 1000);
       rates.set(node.id, r);

@@ -75,6 +75,9 @@ function parsed(text: string): unknown {
   }
 }
 
+/** plain writes the letters < > & as themselves, which the API escapes within strings. */
+export const plain = (text: string) => text.replace(/\\(?:u00(3c|3e|26)|[^])/gi, (all, hex?: string) => (hex ? String.fromCharCode(parseInt(hex, 16)) : all));
+
 /** problemOf says what is wrong with a text that should be JSON; empty if nothing is. */
 export function problemOf(text: string): string {
   try {

@@ -16,7 +16,7 @@ export function usePages(key: string) {
 
 interface Props {
   pages: ReturnType<typeof usePages>;
-  next: string | undefined;
+  next: string | null | undefined;
   count: string; // what is on this page: 100 clients
 }
 

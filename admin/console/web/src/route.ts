@@ -44,4 +44,6 @@ export function onLink(event: MouseEvent) {
 }
 
 export const clientPath = (id: string) => `/clients/${encodeURIComponent(id)}`;
-export const groupPath = (name: string) => `/groups/${encodeURIComponent(name)}`;
+
+/** groupPath leads to a group. The names . and .. can't be in a path: there the list has to do. */
+export const groupPath = (name: string) => (/^\.\.?$/.test(name) ? `/groups?prefix=${name}` : `/groups/${encodeURIComponent(name)}`);

@@ -8,7 +8,7 @@ function troubles({ latest, failure, failingSince }: State): { tone: Tone; text:
   const out: { tone: Tone; text: string }[] = [];
   if (failure) {
     const since = duration(performance.now() - failingSince);
-    out.push({ tone: "bad", text: `${failure.message} (for ${since}). What is shown is as old as that; trying again` });
+    out.push({ tone: "bad", text: `${failure.title} (for ${since}). What is shown is as old as that; trying again` });
   }
   const missing = latest?.missing ?? [];
   if (missing.length > 0) {
@@ -16,7 +16,7 @@ function troubles({ latest, failure, failingSince }: State): { tone: Tone; text:
     out.push({ tone: "bad", text: `${are} not answer: its clients are not in what is shown` });
   }
   for (const n of latest?.nodes ?? []) {
-    if (n.broker && !n.broker.available) out.push({ tone: "bad", text: `${n.name} can't reach the broker` });
+    if (!n.broker.available) out.push({ tone: "bad", text: `${n.name} can't reach the broker` });
     if (n.gated) out.push({ tone: "warn", text: `${n.name} reads nothing from clients until it has caught up` });
     if (n.draining) out.push({ tone: "warn", text: `${n.name} is draining` });
   }

@@ -15,7 +15,7 @@ const columns: { key: Key; label: string; figure?: boolean; about?: string }[] =
   { key: "type", label: "Type" },
   { key: "node", label: "Instance" },
   { key: "queue", label: "Waiting", figure: true, about: "Bytes that the client has not taken yet" },
-  { key: "out", label: "Msgs to it", figure: true, about: "Messages queued for it since it connected" },
+  { key: "out", label: "Msgs to it", figure: true, about: "Messages that left for it since it connected" },
   { key: "sent", label: "Bytes to it", figure: true, about: "Bytes written to it since it connected" },
   { key: "in", label: "Msgs from it", figure: true, about: "Messages from it since it connected" },
   { key: "idle", label: "Last heard", figure: true, about: "Since something arrived from it" },
@@ -23,7 +23,7 @@ const columns: { key: Key; label: string; figure?: boolean; about?: string }[] =
 ];
 
 const value: Record<Key, (c: Client) => number | string> = {
-  name: (c) => (c.name ?? "").toLowerCase(),
+  name: (c) => c.name.toLowerCase(),
   type: (c) => c.type,
   node: (c) => c.node,
   since: (c) => -Date.parse(c.connected_since),
@@ -93,13 +93,13 @@ function Row({ client: c }: { client: Client }) {
         <bdi>{c.node}</bdi>
       </td>
       <td class={`r num ${slow ? "warn" : ""}`}>{c.queue_bytes > 0 ? bytes(c.queue_bytes) : <span class="dim">0 B</span>}</td>
-      <td class="r num">{count(c.messages_out ?? 0)}</td>
-      <td class="r num">{bytes(c.bytes_out ?? 0)}</td>
+      <td class="r num">{count(c.messages_out)}</td>
+      <td class="r num">{bytes(c.bytes_out)}</td>
       <td class="r num">{count(c.messages_in)}</td>
       <td class="r num">{c.idle_ms < 1000 ? "<1 s" : brief(c.idle_ms)} ago</td>
       <td class="r num">{brief(since(c.connected_since))}</td>
       <td class="groups">
-        <GroupLinks names={c.groups ?? []} />
+        <GroupLinks names={c.groups} />
       </td>
     </tr>
   );

@@ -1,6 +1,6 @@
 import { batch, signal } from "@preact/signals";
 import { Failure, open, query } from "./api";
-import { memberOf } from "./json";
+import { memberOf, plain } from "./json";
 import { events } from "./sse";
 
 /** How many events are kept; older ones go. */
@@ -25,6 +25,12 @@ export interface Entry {
   data: string; // JSON
 }
 
+/** Counts are those since the stream was opened. */
+interface Counts {
+  seen: number;
+  left_out: number;
+}
+
 type Phase = "stopped" | "connecting" | "live" | "waiting";
 
 function stringOf(text: string, name: string): string {
@@ -42,13 +48,12 @@ function stringOf(text: string, name: string): string {
 export class Stream {
   readonly phase = signal<Phase>("stopped");
   readonly entries = signal<Entry[]>([]); // the newest first
-  readonly shown = signal(0); // events that came
-  readonly skipped = signal(0); // events that the hub left out
+  readonly seen = signal(0); // events that passed
+  readonly skipped = signal(0); // those among them that the hub left out
   readonly failure = signal<Failure | undefined>(undefined);
   readonly held = signal(false);
 
   private fresh: Entry[] = [];
-  private freshSkipped = 0;
   private seq = 0;
   private frame = 0;
   private stopper: AbortController | undefined;
@@ -69,10 +74,9 @@ export class Stream {
 
   clear() {
     this.fresh = [];
-    this.freshSkipped = 0;
     batch(() => {
       this.entries.value = [];
-      this.shown.value = 0;
+      this.seen.value = 0;
       this.skipped.value = 0;
     });
   }
@@ -96,9 +100,8 @@ export class Stream {
         failures = 0;
         for await (const e of events(response.body!)) {
           if (stop.aborted) return;
-          if (e.name === "skipped") this.freshSkipped += Number(/\d+/.exec(e.data)?.[0] ?? 0);
-          else this.take(e.data);
-          this.soon();
+          if (e.name === "counts") this.count(JSON.parse(e.data) as Counts);
+          else if (e.name === "message") this.take(e.data);
         }
       } catch (error) {
         if (stop.aborted) return;
@@ -115,10 +118,18 @@ export class Stream {
     }
   }
 
-  private take(text: string) {
+  private count({ seen, left_out }: Counts) {
+    batch(() => {
+      this.seen.value = seen;
+      this.skipped.value = left_out;
+    });
+  }
+
+  private take(told: string) {
+    const text = plain(memberOf(told, "message") ?? "");
     this.fresh.push({
       seq: ++this.seq,
-      at: new Date(),
+      at: new Date(stringOf(told, "at")),
       text,
       op: memberOf(text, "op") ?? "",
       event: stringOf(text, "event"),
@@ -127,7 +138,7 @@ export class Stream {
       data: memberOf(text, "data") ?? "",
     });
     if (this.fresh.length > kept) this.fresh.shift();
-    this.shown.value++;
+    this.soon();
   }
 
   private soon() {
@@ -139,11 +150,8 @@ export class Stream {
   }
 
   private show() {
-    batch(() => {
-      if (this.fresh.length > 0) this.entries.value = [...this.fresh.reverse(), ...this.entries.value].slice(0, kept);
-      this.skipped.value += this.freshSkipped;
-    });
+    if (this.fresh.length === 0) return;
+    this.entries.value = [...this.fresh.reverse(), ...this.entries.value].slice(0, kept);
     this.fresh = [];
-    this.freshSkipped = 0;
   }
 }

@@ -1,4 +1,5 @@
-// What the admin API answers. All counters count since the instance started; times are RFC 3339.
+// What the admin API answers: GET /v1/openapi.json has it all. Counts are those since the instance started, or the client
+// connected; times are RFC 3339.
 
 export interface Counts {
   [reason: string]: number;
@@ -6,19 +7,19 @@ export interface Counts {
 
 export interface Broker {
   available: boolean;
-  since?: string;
-  error?: string;
-  round_trip_seconds?: number;
+  since: string;
+  error: string | null;
+  round_trip_seconds: number;
 }
 
 export interface Node {
   id: string;
   name: string;
   version: string;
-  at?: string; // when it said this
+  at: string; // when it said this
   started: string;
-  self?: boolean;
-  draining?: boolean;
+  self: boolean;
+  draining: boolean;
   connections: Counts;
   unidentified: number;
   groups: number;
@@ -28,41 +29,41 @@ export interface Node {
   disconnects: Counts;
   queue_bytes: number;
   loop_turn_p99_seconds: number;
-  gated?: boolean;
+  gated: boolean;
   received_bytes: number;
   sent_bytes: number;
-  broker?: Broker | null;
+  broker: Broker;
 }
 
 export interface Nodes {
-  at: string;
   nodes: Node[];
-  missing?: string[] | null;
+  missing: string[];
 }
 
 export interface Client {
   id: string;
   node: string;
   type: string;
-  name?: string;
-  version?: string;
-  groups: string[] | null;
-  meta?: { [key: string]: string } | null;
-  address?: string;
+  name: string; // empty for none
+  version: string;
+  groups: string[];
+  meta: { [key: string]: string };
+  address: string;
   connected_since: string;
   idle_ms: number;
   messages_in: number;
-  messages_out: number;
+  messages_out: number; // that left for it whole
   bytes_in: number;
   bytes_out: number;
-  queue_bytes: number;
+  queue_bytes: number; // that have not left
+  stalled_ms: number; // since anything of that left
   token: string;
 }
 
 export interface ClientPage {
-  clients: Client[] | null;
-  next?: string;
-  missing?: string[] | null;
+  clients: Client[];
+  next: string | null;
+  missing: string[];
 }
 
 export interface Group {
@@ -72,16 +73,16 @@ export interface Group {
 }
 
 export interface GroupPage {
-  groups: Group[] | null;
-  next?: string;
-  missing?: string[] | null;
+  groups: Group[];
+  next: string | null;
+  missing: string[];
 }
 
 export type Target = "GLOBAL" | "GROUP" | "DIRECT" | "ANY";
 
 export interface Receipt {
   id: string;
-  instances?: number | null; // null: not known in time
-  clients?: number | null;
-  dropped?: Counts | null;
+  instances: number | null; // null: not known in time
+  clients: number | null;
+  dropped: Counts;
 }

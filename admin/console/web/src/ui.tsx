@@ -52,7 +52,7 @@ const advice: Record<number, string> = {
   0: "Is the hub running, and is the way to its admin listener open? This page tries again by itself.",
   403: "The token may not do this. Log out, and log in with one that may administer.",
   404: "This hub has no such thing; it may be of another release than this page. Reload the page.",
-  429: "Too many requests. This page tries again by itself.",
+  503: "This page tries again by itself.",
 };
 
 /** Failed says what went wrong with a request, and what to do. */

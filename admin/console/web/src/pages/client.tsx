@@ -111,9 +111,9 @@ function Details({ client: c, past, stale }: { client: Client; past: Past[]; sta
     <div class={stale ? "stack stale" : "stack"}>
       {!stale && <Verdict client={c} past={past} />}
       <dl class="stats">
-        <Stat label="Waiting for it" value={bytes(c.queue_bytes)} note={growth(slope(past, (x) => x.queue_bytes, 5))} tone={c.queue_bytes >= behind ? "warn" : undefined} />
-        <Stat label="Messages to it" value={rate(stale ? undefined : slope(past, (x) => x.messages_out))} note={`${count(c.messages_out)} in all`} />
-        <Stat label="Bytes to it" value={byteRate(stale ? undefined : slope(past, (x) => x.bytes_out))} note={`${bytes(c.bytes_out)} in all`} />
+        <Stat label="Waiting for it" value={bytes(c.queue_bytes)} note={c.stalled_ms > stall ? `takes nothing for ${duration(c.stalled_ms)}` : growth(slope(past, (x) => x.queue_bytes, 5))} tone={c.queue_bytes >= behind ? "warn" : undefined} />
+        <Stat label="Messages to it" value={rate(stale ? undefined : slope(past, (x) => x.messages_out))} note={`${count(c.messages_out)} have left`} />
+        <Stat label="Bytes to it" value={byteRate(stale ? undefined : slope(past, (x) => x.bytes_out))} note={`${bytes(c.bytes_out)} have left`} />
         <Stat label="Messages from it" value={rate(stale ? undefined : slope(past, (x) => x.messages_in))} note={`${count(c.messages_in)} in all`} />
         <Stat label="Last heard of" value={`${idle(c.idle_ms)} ago`} note={`${bytes(c.bytes_in)} from it in all`} />
       </dl>
@@ -133,8 +133,8 @@ function Details({ client: c, past, stale }: { client: Client; past: Past[]; sta
       <div class="columns two">
         <Facts client={c} />
         <div>
-          <GroupList names={c.groups ?? []} />
-          <Meta meta={c.meta ?? {}} />
+          <GroupList names={c.groups} />
+          <Meta meta={c.meta} />
         </div>
       </div>
     </div>
@@ -147,18 +147,21 @@ function growth(perSecond: number | undefined): string {
   return perSecond > 0 ? `grows by ${byteRate(perSecond)}` : `shrinks by ${byteRate(-perSecond)}`;
 }
 
+/** Without progress for so many milliseconds a client does not read at all. */
+const stall = 3000;
+
 /** Verdict says in a sentence why a client is slow, if it is. */
 function Verdict({ client: c, past }: { client: Client; past: Past[] }) {
   if (c.queue_bytes < behind) return null;
   const grows = slope(past, (x) => x.queue_bytes, 5) ?? 0;
-  const sent = slope(past, (x) => x.messages_out, 5);
+  const leaves = Math.max(0, slope(past, (x) => x.bytes_out, 5) ?? 0);
+  const stalled = c.stalled_ms > stall;
   return (
     <Notice tone="warn">
-      <strong>This client is slow.</strong> It has not taken the {bytes(c.queue_bytes)} that wait for it
-      {sent !== undefined && sent > 0 && `, while ${rate(sent)} more are queued for it`}.{" "}
-      {grows > 1 ? `The backlog grows by ${byteRate(grows)}. ` : grows < -1 ? "The backlog shrinks. " : ""}
-      At the limit of its queue (<code>--send-queue-bytes</code>, 1 MiB by default), or without any progress for <code>--write-timeout</code>, the hub disconnects it with SLOW_CONSUMER. It
-      should read faster, or join fewer groups.
+      <strong>This client is slow.</strong> {bytes(c.queue_bytes)} wait for it
+      {stalled ? `, and it has taken nothing for ${duration(c.stalled_ms)}: it does not read, or can't be reached.` : `; it takes ${byteRate(leaves)} of the ${byteRate(leaves + Math.max(0, grows))} sent to it.`} When the backlog
+      passes <code>--send-queue-bytes</code> (1 MiB by default), or nothing leaves for <code>--write-timeout</code> (30 s), the hub disconnects it as SLOW_CONSUMER. It should read faster, or join
+      fewer groups.
     </Notice>
   );
 }

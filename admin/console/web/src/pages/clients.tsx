@@ -10,13 +10,17 @@ import type { Client } from "../types";
 import { Failed, Field, Head, Loading, Missing, Nothing, Notice } from "../ui";
 
 /** How long after an answer the list is asked for again: a new client is to be seen within a second. */
-const every = 600;
+const every = 350;
 const limit = 100;
 
 const names = ["name", "group", "type", "node"] as const;
+type Filter = { [name in (typeof names)[number]]?: string };
 
-function filterOf(params: URLSearchParams): ClientFilter {
-  const f: ClientFilter = {};
+/** asked is what the API is asked for: a name may be typed in part. */
+const asked = ({ name, ...rest }: Filter): ClientFilter => (name ? { ...rest, name: name.endsWith("*") ? name : `${name}*` } : rest);
+
+function filterOf(params: URLSearchParams): Filter {
+  const f: Filter = {};
   for (const name of names) {
     const v = params.get(name);
     if (v) f[name] = v;
@@ -41,15 +45,15 @@ export function Clients() {
   );
 }
 
-function Filters({ filter }: { filter: ClientFilter }) {
+function Filters({ filter }: { filter: Filter }) {
   const nodes = cluster.value.latest?.nodes ?? [];
   const types = [...new Set(nodes.flatMap((n) => Object.keys(n.connections)))].sort();
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  const set = (name: keyof ClientFilter, value: string) => {
+  const set = (name: keyof Filter, value: string) => {
     const now = place.peek().query;
     go(`/clients${query({ ...filterOf(now), view: now.get("view") ?? "", [name]: value })}`, true);
   };
-  const later = (name: keyof ClientFilter, value: string) => {
+  const later = (name: keyof Filter, value: string) => {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => set(name, value), 200);
   };
@@ -57,7 +61,7 @@ function Filters({ filter }: { filter: ClientFilter }) {
   const known = (list: string[], value: string | undefined) => (value && !list.includes(value) ? [...list, value] : list);
   return (
     <form class="filters" role="search" aria-label="Clients" onSubmit={(e) => e.preventDefault()}>
-      <Field label="Name" grow>
+      <Field label="Name begins with" grow>
         <input type="search" data-search value={filter.name ?? ""} onInput={(e) => later("name", e.currentTarget.value)} placeholder="billing" autocomplete="off" spellcheck={false} maxLength={128} />
       </Field>
       <Field label="Group" grow>
@@ -86,11 +90,11 @@ function Filters({ filter }: { filter: ClientFilter }) {
   );
 }
 
-function List({ filter }: { filter: ClientFilter }) {
+function List({ filter }: { filter: Filter }) {
   const key = query(filter);
   const pages = usePages(key);
   const cursor = pages.cursor;
-  const { data, failure } = usePoll((signal) => api.clients({ ...filter, limit, ...(cursor && { cursor }) }, { signal }), `${key} ${cursor ?? ""}`, every);
+  const { data, failure } = usePoll((signal) => api.clients({ ...asked(filter), limit, ...(cursor && { cursor }) }, { signal }), `${key} ${cursor ?? ""}`, every);
   const clients = data?.clients ?? [];
   return (
     <>
@@ -114,7 +118,7 @@ function NoClient({ filtered }: { filtered: boolean }) {
   if (filtered) {
     return (
       <Nothing title="No client matches.">
-        The name and the group must match exactly. <a href="/clients">Show all clients</a>.
+        The group must match exactly, the name from its beginning. <a href="/clients">Show all clients</a>.
       </Nothing>
     );
   }
@@ -139,8 +143,8 @@ interface Search {
   at: Date;
 }
 
-/** Slowest goes through all clients once, page by page, and keeps those with the largest backlog. */
-function Slowest({ filter }: { filter: ClientFilter }) {
+/** Slowest goes once through all clients that are behind, page by page, and keeps those with the largest backlog. */
+function Slowest({ filter }: { filter: Filter }) {
   const [turn, setTurn] = useState(0);
   const [search, setSearch] = useState<Search>();
   const [failure, setFailure] = useState<Failure>();
@@ -156,7 +160,7 @@ function Slowest({ filter }: { filter: ClientFilter }) {
     <>
       {failure && <Failed failure={failure} />}
       <Missing names={search?.missing} what="clients" />
-      {search?.cut && <Notice tone="warn">Only the first {count(search.seen)} clients were looked at. Narrow the search by instance or group.</Notice>}
+      {search?.cut && <Notice tone="warn">Only the first {count(search.seen)} clients that are behind were looked at. Narrow the search by instance or group.</Notice>}
       <section class="panel">
         {search && search.found.length > 0 ? (
           <ClientTable clients={search.found} label="Slowest clients" />
@@ -167,7 +171,7 @@ function Slowest({ filter }: { filter: ClientFilter }) {
         )}
         <div class="pager" role="status">
           <span class="num">
-            {search && `${search.done ? "Of" : "Looked at"} ${plural(search.seen, "client")}${search.done ? `, at ${clock(search.at)}` : " so far…"}`}
+            {search && `${plural(search.seen, "client")} ${search.seen === 1 ? "is" : "are"} behind${search.done ? `, at ${clock(search.at)}` : ", so far…"}`}
           </span>
           <button type="button" onClick={() => setTurn(turn + 1)} disabled={!search?.done && !failure}>
             Search again
@@ -178,17 +182,17 @@ function Slowest({ filter }: { filter: ClientFilter }) {
   );
 }
 
-async function searchAll(filter: ClientFilter, signal: AbortSignal, tell: (s: Search) => void) {
+async function searchAll(filter: Filter, signal: AbortSignal, tell: (s: Search) => void) {
   let found: Client[] = [];
   let seen = 0;
   let cursor: string | undefined;
   const missing = new Set<string>();
   for (let page = 1; !signal.aborted; page++) {
-    const answer = await api.clients({ ...filter, limit: pageSize, ...(cursor && { cursor }) }, { signal });
-    const clients = answer.clients ?? [];
+    const answer = await api.clients({ ...asked(filter), min_queue_bytes: 1, limit: pageSize, ...(cursor && { cursor }) }, { signal });
+    const clients = answer.clients;
     seen += clients.length;
     answer.missing?.forEach((name) => missing.add(name));
-    found = [...found, ...clients.filter((c) => c.queue_bytes > 0)].sort((a, b) => b.queue_bytes - a.queue_bytes).slice(0, kept);
+    found = [...found, ...clients].sort((a, b) => b.queue_bytes - a.queue_bytes).slice(0, kept);
     cursor = answer.next || undefined;
     const done = !cursor || page === most;
     tell({ seen, found, missing: [...missing], done, cut: done && cursor !== undefined, at: new Date() });

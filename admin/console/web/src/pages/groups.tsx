@@ -99,7 +99,7 @@ function Table({ groups }: { groups: Group[] }) {
 }
 
 function ByNode({ nodes }: { nodes: Group["nodes"] }) {
-  const all = Object.entries(nodes ?? {}).sort(([a], [b]) => a.localeCompare(b));
+  const all = Object.entries(nodes).sort(([a], [b]) => a.localeCompare(b));
   return (
     <span class="bynode">
       {all.map(([name, n]) => (

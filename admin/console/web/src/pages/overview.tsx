@@ -148,12 +148,12 @@ function Instance({ node: n, rates: r }: { node: Node; rates: Rates | undefined 
 
 /** BrokerState tells whether the instance reaches the others. Without Redis there is no way that could take time. */
 function BrokerState({ node: { broker } }: { node: Node }) {
-  if (!broker || (broker.available && !broker.round_trip_seconds)) return <span class="dim">none</span>;
+  if (broker.available && broker.round_trip_seconds === 0) return <span class="dim">none</span>;
   if (broker.available) {
     return (
       <>
         <Badge tone="good">reached</Badge>{" "}
-        <span class="num dim">in {lag(broker.round_trip_seconds ?? 0)}</span>
+        <span class="num dim">in {lag(broker.round_trip_seconds)}</span>
       </>
     );
   }
@@ -161,7 +161,7 @@ function BrokerState({ node: { broker } }: { node: Node }) {
     <>
       <Badge tone="bad">away</Badge>{" "}
       <span class="dim">
-        {broker.since && `for ${duration(since(broker.since))}`}
+        for {duration(since(broker.since))}
         {broker.error && `: ${broker.error}`}
       </span>
     </>

@@ -135,11 +135,11 @@ export function Publish() {
 }
 
 function Card({ sent: { at, event, target, identifier, receipt } }: { sent: Sent }) {
-  const dropped = Object.entries(receipt.dropped ?? {}).filter(([, n]) => n > 0);
+  const dropped = Object.entries(receipt.dropped).filter(([, n]) => n > 0);
   return (
     <li>
       <header>
-        {receipt.clients == null ? <Badge tone="quiet">sent</Badge> : receipt.clients > 0 ? <Badge tone="good">{plural(receipt.clients, "client")}</Badge> : <Badge tone="warn">nobody</Badge>}
+        {receipt.clients === null ? <Badge tone="quiet">sent</Badge> : receipt.clients > 0 ? <Badge tone="good">{plural(receipt.clients, "client")}</Badge> : <Badge tone="warn">nobody</Badge>}
         <strong>{event ? <Said value={event} /> : <span class="dim">no name</span>}</strong>
         <span class="dim">
           to {target}{" "}
@@ -154,9 +154,9 @@ function Card({ sent: { at, event, target, identifier, receipt } }: { sent: Sent
         <time class="num dim">{clock(at)}</time>
       </header>
       <p class="num">
-        {receipt.instances == null
+        {receipt.instances === null
           ? "Which instances have it was not known in time: it may still be delivered."
-          : `Handed to ${receipt.clients == null ? "clients, how many was not known in time," : plural(receipt.clients, "client")} on ${plural(receipt.instances, "instance")}.`}{" "}
+          : `Handed to ${receipt.clients === null ? "clients, how many was not known in time," : plural(receipt.clients, "client")} on ${plural(receipt.instances, "instance")}.`}{" "}
         {dropped.length > 0 ? `${count(sum(receipt.dropped))} dropped: ${dropped.map(([why, n]) => `${words(why)} ${count(n)}`).join(", ")}.` : "Nothing was dropped."}
       </p>
       <p class="mono dim">{receipt.id}</p>

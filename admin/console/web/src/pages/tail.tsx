@@ -112,8 +112,8 @@ function Bar({ stream, paused, over, setPaused, search, setSearch }: BarProps) {
       <span class="state" role="status">
         {state}
       </span>
-      <span class="num dim counts" title={`Left out: more than was asked for, or than this page could be told in time. The last ${kept} seen are kept.`}>
-        {count(stream.shown.value)} seen · {count(stream.skipped.value)} left out
+      <span class="num dim counts" title={`Left out: more than was asked for, or than this page could be told in time. The last ${kept} shown are kept.`}>
+        {count(stream.seen.value)} passed · {count(stream.skipped.value)} left out
       </span>
       <input type="search" class="small" aria-label="Show only those that contain" placeholder="contains…" value={search} onInput={(e) => setSearch(e.currentTarget.value)} autocomplete="off" spellcheck={false} />
       <button type="button" class="small" aria-pressed={paused} onClick={() => setPaused(!paused)}>
@@ -203,7 +203,7 @@ function Detail({ entry: e }: { entry: Entry | undefined }) {
           <dl class="facts">
             <dt>Operation</dt>
             <dd>{ops[e.op] ?? <Said value={e.op} />}</dd>
-            <dt>Seen at</dt>
+            <dt>Passed at</dt>
             <dd class="num">{clock(e.at, true)}</dd>
             <dt>Id</dt>
             <dd>
