@@ -7,7 +7,11 @@ import (
 	"testing"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/rawclient"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/services/echo/wire"
 )
 
 // small are limits that a test reaches soon.
@@ -256,6 +260,38 @@ func TestHalfClose(t *testing.T) {
 	if _, err := c.End(); err != nil {
 		t.Error(err)
 	}
+}
+
+// Unfinished messages of clients that nobody knows have a bound for all of them together.
+func TestUnfinishedMessagesAreBounded(t *testing.T) {
+	t.Parallel()
+	n := startWith(t, broker.NewMemory().Broker(), DefaultLimits(), 1, func(o *hub.Options) { o.Transport.UntrustedBytes = 256 << 10 })
+	unfinished := rawclient.Frame{Op: rawclient.OpText, Declared: 32 << 10, Payload: make([]byte, 30<<10)}.Bytes()
+	var all []*rawclient.Conn
+	for range 40 {
+		c, err := rawclient.Dial(n.addr, rawclient.Options{Timeout: patience})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		if err := c.Upgrade(wire.Path); err != nil {
+			break // refused before it could send anything
+		}
+		if err := c.Write(unfinished); err != nil {
+			break
+		}
+		all = append(all, c)
+	}
+	if err := hubtest.Eventually(patience, func() bool {
+		s := n.hub.Stats()
+		return s.Disconnects[opcodes.TryAgainLater] > 0 || len(all) < 40
+	}); err != nil {
+		t.Error("nobody was told to come back later")
+	}
+	for _, c := range all {
+		_ = c.Close()
+	}
+	n.awaitZero()
 }
 
 func TestFragmentedMessage(t *testing.T) {

@@ -36,6 +36,12 @@ type node struct {
 // start starts an instance on a free port.
 func start(t testing.TB, b broker.Broker, limits Limits, loops int) *node {
 	t.Helper()
+	return startWith(t, b, limits, loops, func(*hub.Options) {})
+}
+
+// startWith is start with other options of the hub.
+func startWith(t testing.TB, b broker.Broker, limits Limits, loops int, change func(*hub.Options)) *node {
+	t.Helper()
 	e := New(limits)
 	log := slog.New(slog.DiscardHandler)
 	o := hub.Options{
@@ -49,6 +55,7 @@ func start(t testing.TB, b broker.Broker, limits Limits, loops int) *node {
 		Log:             log,
 	}
 	o.Transport.Log = ratelog.New(log)
+	change(&o)
 	h, err := hub.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
