@@ -26,11 +26,13 @@ import (
 
 // Options configure a Server.
 type Options struct {
-	Hub          *hub.Hub
-	Log          *slog.Logger
-	Reload       Reloader             // nil where there is nothing to read again
-	Teams        TeamLister           // nil where the service type team is not enabled
-	DrainTimeout func() time.Duration // for POST /v1/drain that names none; nil for at once
+	Hub    *hub.Hub
+	Log    *slog.Logger
+	Reload Reloader   // nil where there is nothing to read again
+	Teams  TeamLister // nil where the service type team is not enabled
+	// GatherTimeout is how long the other instances have to answer; 0 means a second.
+	GatherTimeout time.Duration
+	DrainTimeout  func() time.Duration // for POST /v1/drain that names none; nil for at once
 }
 
 // Server is the admin listener.

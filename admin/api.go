@@ -19,7 +19,7 @@ import (
 // Names of operations that are treated apart.
 const tailOperation = "tail"
 
-// gatherTime is how long the other instances have to answer.
+// gatherTime is how long the other instances have to answer where Options say nothing.
 const gatherTime = time.Second
 
 // api is what is served under /v1.
@@ -30,6 +30,7 @@ type api struct {
 	reload     Reloader
 	teams      TeamLister
 	drain      *drainer
+	wait       time.Duration     // for the other instances
 	ended      <-chan struct{}   // closed when the server ends: streams end then
 	operations map[string]string // names by the pattern of the route
 	requests   *prometheus.CounterVec
@@ -40,11 +41,14 @@ type api struct {
 func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Registerer) (http.Handler, error) {
 	a := &api{
 		hub: o.Hub, log: o.Log, self: hub.NodeName(o.Hub.Node().ID), reload: o.Reload, teams: o.Teams, drain: d, ended: ended,
-		operations: make(map[string]string),
+		operations: make(map[string]string), wait: o.GatherTimeout,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mastersocket_admin_requests_total",
 			Help: "Requests to the admin API. Those refused before it was known what they want have the operation none.",
 		}, []string{"operation", "status"}),
+	}
+	if a.wait == 0 {
+		a.wait = gatherTime
 	}
 	registry.MustRegister(a.requests)
 	mux := http.NewServeMux()
@@ -119,6 +123,6 @@ func (a *api) registerDocument(h huma.API) {
 }
 
 // gathering returns a context with the time in which instances have to answer.
-func gathering(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, gatherTime)
+func (a *api) gathering(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, a.wait)
 }

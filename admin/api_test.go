@@ -163,7 +163,9 @@ func (b awayFor) Gather(ctx context.Context, _ []byte, _ func(broker.NodeID, []b
 // TestSilentInstancesAreNamed has an instance that doesn't answer.
 func TestSilentInstancesAreNamed(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1, func(_ int, o *hub.Options, _ *Options) { o.Broker = awayFor{o.Broker} })
+	c := startCluster(t, 1, func(_ int, o *hub.Options, a *Options) {
+		o.Broker, a.GatherTimeout = awayFor{o.Broker}, 500*time.Millisecond
+	})
 	c.connect(0, "g", nil)
 	var nodes NodeList
 	var clients ClientList
@@ -239,7 +241,9 @@ func TestPublish(t *testing.T) {
 // TestPublishUnknownOutcome publishes while other instances can't be asked what they did.
 func TestPublishUnknownOutcome(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, 1, func(_ int, o *hub.Options, _ *Options) { o.Broker = silent{o.Broker} })
+	c := startCluster(t, 1, func(_ int, o *hub.Options, a *Options) {
+		o.Broker, a.GatherTimeout = silent{o.Broker}, 500*time.Millisecond
+	})
 	c.connect(0, "g", nil)
 	r := c.call(0, "POST", "/v1/events", `{"intent":{"target":"GROUP","identifier":"g"}}`)
 	var got Receipt

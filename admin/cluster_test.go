@@ -98,7 +98,7 @@ func (c *cluster) add(i int, b broker.Broker, change func(i int, h *hub.Options,
 		NodeName: fmt.Sprint("node-", i), Version: "1.2.3", Tokens: c.store, Broker: b, Log: log,
 	}
 	o.Transport.Log = ratelog.New(log)
-	a := Options{Log: log}
+	a := Options{Log: log, GatherTimeout: 20 * time.Second}
 	if change != nil {
 		change(i, &o, &a)
 	}

@@ -99,7 +99,7 @@ func (a *api) registerReads(h huma.API) {
 }
 
 func (a *api) nodes(ctx context.Context, _ *struct{}) (*body[NodeList], error) {
-	ctx, cancel := gathering(ctx)
+	ctx, cancel := a.gathering(ctx)
 	defer cancel()
 	nodes, missing, err := a.hub.Status(ctx)
 	if err != nil {
@@ -113,7 +113,7 @@ func (a *api) nodes(ctx context.Context, _ *struct{}) (*body[NodeList], error) {
 }
 
 func (a *api) clients(ctx context.Context, q *clientsQuery) (*body[ClientList], error) {
-	ctx, cancel := gathering(ctx)
+	ctx, cancel := a.gathering(ctx)
 	defer cancel()
 	f := hub.Filter{Group: q.Group, Type: q.Type, Name: q.Name, Node: q.Node, MinQueue: q.MinQueue}
 	page, err := a.hub.Clients(ctx, f, q.Cursor, q.Limit)
@@ -133,7 +133,7 @@ func (a *api) client(ctx context.Context, q *clientPath) (*body[Client], error) 
 	if err != nil {
 		return nil, problem(http.StatusUnprocessableEntity, "the id is not a UUID")
 	}
-	ctx, cancel := gathering(ctx)
+	ctx, cancel := a.gathering(ctx)
 	defer cancel()
 	c, err := a.hub.Client(ctx, id)
 	if err != nil {
@@ -146,7 +146,7 @@ func (a *api) groups(ctx context.Context, q *struct {
 	PageQuery
 	Prefix string `query:"prefix" maxLength:"128" doc:"Whose names begin so."`
 }) (*body[GroupList], error) {
-	ctx, cancel := gathering(ctx)
+	ctx, cancel := a.gathering(ctx)
 	defer cancel()
 	page, err := a.hub.Groups(ctx, q.Prefix, q.Cursor, q.Limit)
 	if err != nil {
@@ -160,7 +160,7 @@ func (a *api) groups(ctx context.Context, q *struct {
 }
 
 func (a *api) group(ctx context.Context, q *groupPath) (*body[GroupDetail], error) {
-	ctx, cancel := gathering(ctx)
+	ctx, cancel := a.gathering(ctx)
 	defer cancel()
 	g, missing, err := a.hub.Group(ctx, q.Name)
 	if err != nil {
@@ -173,7 +173,7 @@ func (a *api) listTeams(ctx context.Context, q *PageQuery) (*body[TeamList], err
 	if a.teams == nil {
 		return nil, problem(http.StatusNotFound, "the service type team is not enabled (--enable team)")
 	}
-	ctx, cancel := gathering(ctx)
+	ctx, cancel := a.gathering(ctx)
 	defer cancel()
 	page, err := a.teams.Teams(ctx, q.Cursor, q.Limit)
 	if err != nil {

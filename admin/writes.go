@@ -53,7 +53,7 @@ func (a *api) kick(ctx context.Context, q *clientPath) (*struct{}, error) {
 	if err != nil {
 		return nil, problem(http.StatusUnprocessableEntity, "the id is not a UUID")
 	}
-	ctx, cancel := gathering(ctx)
+	ctx, cancel := a.gathering(ctx)
 	defer cancel()
 	if _, err := a.hub.Kick(ctx, id); err != nil {
 		return nil, hubProblem(err)
@@ -66,7 +66,7 @@ func (a *api) publish(ctx context.Context, in *eventInput) (*body[Receipt], erro
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := gathering(ctx)
+	ctx, cancel := a.gathering(ctx)
 	defer cancel()
 	r, err := a.hub.Publish(ctx, callerOf(ctx).grant, message)
 	if err != nil {

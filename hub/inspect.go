@@ -93,6 +93,7 @@ type query struct {
 	Prefix string    `json:"prefix,omitempty"` // queryGroups: that begin with it
 	ID     uuid.UUID `json:"id"`               // queryClient, queryKick: the client; queryReceipt: the sender
 	Limit  int       `json:"limit"`
+	Wait   int64     `json:"wait_ms,omitempty"` // how long whoever asks waits
 
 	Payload []byte `json:"payload,omitempty"` // askServices: what the service type called Name is asked
 }
@@ -280,6 +281,9 @@ func (h *Hub) askOthers(ctx context.Context, q query, each func(node string, a a
 
 // gather collects what the other instances answer to q, and returns those that did not.
 func (h *Hub) gather(ctx context.Context, q query, each func(broker.NodeID, answer)) (silent []broker.NodeID, err error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		q.Wait = max(time.Until(deadline).Milliseconds(), 1)
+	}
 	encoded, err := json.Marshal(q)
 	if err != nil {
 		return nil, fmt.Errorf("encode query: %w", err)

@@ -12,8 +12,12 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// answerTimeout is how long an instance looks for the answer to another's query.
-const answerTimeout = time.Second
+// An instance looks for the answer to another's query as long as that waits, maxAnswer at most, and answerTimeout if it
+// does not say.
+const (
+	answerTimeout = time.Second
+	maxAnswer     = 10 * time.Second
+)
 
 // A loop looks at so many places, or describes so many clients, before it goes on with its other work: either takes it
 // some tens of microseconds.
@@ -28,7 +32,11 @@ func (r remote) Answer(encoded []byte) []byte {
 	if err := json.Unmarshal(encoded, &q); err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	wait := answerTimeout
+	if q.Wait > 0 {
+		wait = time.Duration(min(q.Wait, maxAnswer.Milliseconds())) * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	a, err := r.hub.inspect(ctx, q)
 	if err != nil {
