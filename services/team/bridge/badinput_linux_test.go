@@ -302,6 +302,20 @@ func TestLargeTexts(t *testing.T) {
 	})
 }
 
+// A message that is begun and never finished ends the connection, though the server goes on answering pings.
+func TestUnfinishedMessage(t *testing.T) {
+	t.Parallel()
+	o := fast()
+	o.MessageTimeout = 500 * time.Millisecond
+	r := start(t, o, rtmtest.Options{})
+	r.join(victim, bystander)
+	undisturbed(t, r, func() {
+		r.rtm.SendPart(victim, append([]byte{0x81, 0x7e, 0x10, 0x00}, `{"type":"message"`...))
+		r.sink.event(`team.disconnected {"team_id":1,"reason":"slow"}`)
+		r.connected(2)
+	})
+}
+
 // A half-open connection, and a server that answers no pings, are noticed.
 func TestSilence(t *testing.T) {
 	t.Parallel()

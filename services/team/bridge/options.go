@@ -30,6 +30,7 @@ type Options struct {
 
 	ConnectRate    float64       // connections asked for per second, of all teams together; default 600
 	ConnectTimeout time.Duration // of each step of connecting: answer to team.connect, handshake and hello; default 10 s
+	MessageTimeout time.Duration // from the first byte of a message to its last; default 30 s
 	PingInterval   time.Duration // between pings on a connection; default 30 s
 	PongTimeout    time.Duration // how long a pong may take; default 10 s
 	MinBackoff     time.Duration // greatest wait before the first new attempt; default 500 ms
@@ -53,6 +54,7 @@ func (o Options) prepare() (Options, error) {
 	o.To = cmp.Or(o.To, "GROUP:"+teamsGroup)
 	o.ConnectRate = cmp.Or(o.ConnectRate, 600)
 	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 10*time.Second)
+	o.MessageTimeout = cmp.Or(o.MessageTimeout, 30*time.Second)
 	o.PingInterval = cmp.Or(o.PingInterval, 30*time.Second)
 	o.PongTimeout = cmp.Or(o.PongTimeout, 10*time.Second)
 	o.MinBackoff = cmp.Or(o.MinBackoff, 500*time.Millisecond)
@@ -73,7 +75,7 @@ func (o Options) prepare() (Options, error) {
 }
 
 func (o *Options) check() error {
-	times := min(o.ConnectTimeout, o.PingInterval, o.PongTimeout, o.MinBackoff, o.FlushTimeout)
+	times := min(o.ConnectTimeout, o.MessageTimeout, o.PingInterval, o.PongTimeout, o.MinBackoff, o.FlushTimeout)
 	switch {
 	case times < 0 || o.MaxBackoff < o.MinBackoff:
 		return errors.New("times must be positive, and the greatest wait at least the first")

@@ -19,9 +19,8 @@ const (
 	keptBytes = 4 << 10
 	// freeBytes is how large a message may be without having a share in the memory for large ones.
 	freeBytes = 64 << 10
-	// messageTimeout is how long a message may take from its first byte to its last.
-	messageTimeout = 30 * time.Second
-	headerBytes    = 64 << 10 // greatest HTTP header of an answer to a handshake
+	// headerBytes is the greatest HTTP header of an answer to a handshake.
+	headerBytes = 64 << 10
 )
 
 // socket is a WebSocket to the server.
@@ -114,7 +113,7 @@ func (s *socket) write(ctx context.Context, text []byte) error {
 // errMemory and errSlow are why a message is not read to its end.
 var (
 	errMemory = errors.New("too many large messages at once")
-	errSlow   = fmt.Errorf("a message was not complete within %v", messageTimeout)
+	errSlow   = errors.New("a message was not complete in time")
 )
 
 // read calls f with the next message, which is valid until it returns.
@@ -123,7 +122,7 @@ func (s *socket) read(f func(msg []byte, text bool)) error {
 	if err != nil {
 		return err
 	}
-	_ = s.conn.SetReadDeadline(time.Now().Add(messageTimeout))
+	_ = s.conn.SetReadDeadline(time.Now().Add(s.b.opts.MessageTimeout))
 	large, err := s.readAll(r)
 	defer s.b.large.release(large)
 	if err != nil {

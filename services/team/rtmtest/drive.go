@@ -83,16 +83,25 @@ func (s *Server) SendGlobal(frame string) bool {
 
 // SendRaw writes bytes to the team's connection, frame headers and all, and ends it.
 func (s *Server) SendRaw(id rtm.ID, raw []byte) {
+	if c := s.sendPart(id, raw); c != nil {
+		c.drop()
+	}
+}
+
+// SendPart writes bytes to the team's connection, frame headers and all, and then nothing more.
+func (s *Server) SendPart(id rtm.ID, raw []byte) { s.sendPart(id, raw) }
+
+func (s *Server) sendPart(id rtm.ID, raw []byte) *conn {
 	s.mu.Lock()
 	c := s.teams[id].sock
 	s.mu.Unlock()
 	if c == nil {
-		return
+		return nil
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	_, _ = c.Write(raw)
-	c.mu.Unlock()
-	c.drop()
+	return c
 }
 
 // Goodbye says goodbye on the Global connection and closes it.
