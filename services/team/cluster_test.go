@@ -158,7 +158,7 @@ func TestTicketOfAnInstanceThatIsGone(t *testing.T) {
 		t.Errorf("%v timeouts", n)
 	}
 	hanging := teamtest.Dial(t, gone, nil)
-	hanging.Close() // while it waits
+	hanging.Drop() // while it waits
 	teamtest.Dial(t, address, nil).Expect(`{"type":"hello"}`)
 }
 

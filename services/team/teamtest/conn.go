@@ -79,14 +79,14 @@ func (c *Conn) Team(id string) *Conn {
 	return t
 }
 
-// Ask asks for a team's connection and returns the ws_url. Joins and lefts that arrive before the answer are passed
-// over.
+// Ask asks for a team's connection and returns the ws_url. Joins, lefts and healthchecks that arrive before the
+// answer are passed over.
 func (c *Conn) Ask(id string) string {
 	c.tb.Helper()
 	c.Send(`{"type":"team.connect","team_id":` + id + `}`)
 	for {
 		switch f := c.Read(); f.Type {
-		case rtm.TeamJoin, rtm.TeamLeft:
+		case rtm.TeamJoin, rtm.TeamLeft, rtm.Healthcheck:
 		case rtm.TeamConnect:
 			if got := string(f.TeamID.Append(nil)); got != id || f.WSURL == "" {
 				c.tb.Fatalf("teamtest: answered %s for %s, %q", got, id, f.WSURL)
@@ -158,6 +158,9 @@ func (c *Conn) Ended() (last string, code int, reason string) {
 
 // Close closes the connection with a closing handshake.
 func (c *Conn) Close() { _ = c.ws.Close(websocket.StatusNormalClosure, "") }
+
+// Drop ends the connection without a word.
+func (c *Conn) Drop() { _ = c.ws.CloseNow() }
 
 // Hold opens a connection and reads it until it ends or ctx does. What goes wrong is nobody's concern.
 func Hold(ctx context.Context, url string) {
