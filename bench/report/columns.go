@@ -38,8 +38,15 @@ var latencies = []string{measure.P50, measure.P99, measure.P999}
 
 func whole(v float64) string     { return fmt.Sprintf("%.0f", v) }
 func tenths(v float64) string    { return fmt.Sprintf("%.1f", v) }
-func precise(v float64) string   { return fmt.Sprintf("%.3g", v) }
 func thousands(v float64) string { return fmt.Sprintf("%.*fk", digits(v), v/1000) }
+
+// precise writes three digits, or all of them in front of the point.
+func precise(v float64) string {
+	if v >= 1000 {
+		return whole(v)
+	}
+	return fmt.Sprintf("%.3g", v)
+}
 
 // digits returns how many digits behind the point a number of thousands needs.
 func digits(v float64) int {

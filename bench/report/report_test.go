@@ -31,6 +31,18 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	for got, want := range map[string]string{
+		precise(0.00312): "0.00312", precise(12.345): "12.3", precise(2331.4): "2331",
+		thousands(5_832): "5.8k", thousands(99_000): "99.0k", thousands(1_234_567): "1235k", tenths(7.85): "7.8", whole(312.5): "312",
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 // sample is a document with figures of each kind.
 func sample() *Document {
 	d := &Document{
