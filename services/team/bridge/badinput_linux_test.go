@@ -167,7 +167,7 @@ func TestFailedAttempts(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			o := fast()
-			o.ConnectTimeout = 2 * time.Second // for the bystander, on a slow machine
+			o.ConnectTimeout = 3 * time.Second // for the bystander, on a slow machine
 			plan := &rtmtest.Plan{
 				Ask: func(id rtm.ID, n int) rtmtest.Answer {
 					if id == victim && n <= 2 && tc.ask != nil {

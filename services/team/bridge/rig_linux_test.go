@@ -160,7 +160,17 @@ func (r *rig) until(what string, cond func(bridge.Status) bool) {
 	}
 }
 
-// run joins teams and waits until they are connected.
+// team returns what the bridge says of a team.
+func (r *rig) team(id rtm.ID) bridge.TeamStatus {
+	for _, t := range r.bridge.Teams() {
+		if t.ID == id {
+			return t
+		}
+	}
+	return bridge.TeamStatus{}
+}
+
+// join joins teams and waits until they are connected.
 func (r *rig) join(ids ...rtm.ID) {
 	r.t.Helper()
 	before := r.rtm.Connected()
