@@ -162,6 +162,27 @@ func TestTicketOfAnInstanceThatIsGone(t *testing.T) {
 	teamtest.Dial(t, address, nil).Expect(`{"type":"hello"}`)
 }
 
+// A team that leaves while a connection of it is let in is left.
+func TestTeamLeavesWhileItsTicketIsLookedAt(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
+	s := a.service()
+	s.join(1)
+	a.knows("1", true)
+	b.knows("1", true)
+	address := elsewhere(t, a.global().Ask("1"), b)
+	b.store.observe(rtm.IntID(1), false) // it has heard so, the other has not
+	c := teamtest.Dial(t, address, nil)
+	c.Expect(`{"type":"hello"}`)
+	if last, code, _ := c.Ended(); last != `{"type":"team.left","team_id":1}` || code != 1000 {
+		t.Errorf("ended with %s, %d", last, code)
+	}
+	if d := s.event(eventDisconnected); d["reason"] != reasonLeft {
+		t.Errorf("team.disconnected %v", d)
+	}
+}
+
 func TestRevokedTokenEndsItsTeams(t *testing.T) {
 	t.Parallel()
 	tokens := func(names ...string) *auth.Tokens {

@@ -41,10 +41,7 @@ type teamConn struct {
 func (c *teamConn) identify(id rtm.ID, grant *auth.Grant) {
 	c.id = id
 	c.loop.s.count.redeemed.Add(1)
-	text := id.String()
-	c.peer.Identify(hub.Identity{
-		Grant: grant, Groups: []string{teamPrefix + text}, Name: "team", Meta: map[string]string{"team_id": text},
-	})
+	c.peer.Identify(hub.Identity{Grant: grant, Groups: []string{teamPrefix + id.String()}, Name: "team"})
 }
 
 // Identified implements hub.PeerHandler.
@@ -55,7 +52,7 @@ func (c *teamConn) Identified() {
 	if a := c.peer.RemoteAddr(); a.IsValid() {
 		c.sock.address = a.String()
 	}
-	entry, old := l.s.store.attach(c.id, c.sock)
+	entry, old, left := l.s.store.attach(c.id, c.sock)
 	c.entry = entry
 	if old != nil {
 		old.replace()
@@ -64,6 +61,9 @@ func (c *teamConn) Identified() {
 	l.s.count.sockets.Add(1)
 	l.announce([]opened{{c.id, c.sock.rank, c.sock.client}})
 	l.publish(eventConnected, socketData(c.id, c.sock.client, ""))
+	if left { // while the ticket was looked at, or the broker subscribed to the group
+		c.left()
+	}
 }
 
 // replace ends the connection since there is another one. Any goroutine may call it.

@@ -212,16 +212,16 @@ func (s *store) size() (present, remembered int) {
 	return s.present, len(s.byText) - s.present
 }
 
-// attach makes the connection its team's, and returns the entry and the connection that it replaces here, if any.
-func (s *store) attach(id rtm.ID, sock *socket) (*entry, *socket) {
+// attach makes the connection its team's, and returns the entry, the connection that it replaces here, if any, and
+// whether the team has left. One that this instance has yet to hear of has not.
+func (s *store) attach(id rtm.ID, sock *socket) (e *entry, old *socket, left bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.entryOf(id)
+	e = s.entryOf(id)
 	e.rank = max(uint64(s.now()), e.rank+1)
 	sock.rank = e.rank
-	old := e.socket
-	e.socket = sock
-	return e, old
+	old, e.socket = e.socket, sock
+	return e, old, !e.present && e.changed > 0
 }
 
 // detach undoes attach.

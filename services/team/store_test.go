@@ -229,8 +229,8 @@ func TestRanks(t *testing.T) {
 	s := f.store
 	id := rtm.IntID(1)
 	one := &socket{client: uuid.New()}
-	e, old := s.attach(id, one)
-	if old != nil || one.rank != 1000 {
+	e, old, left := s.attach(id, one)
+	if old != nil || one.rank != 1000 || left {
 		t.Errorf("rank %d, replaced %v", one.rank, old)
 	}
 	if here, _ := s.rival(id, one.rank, one.client); here != nil {
@@ -243,7 +243,7 @@ func TestRanks(t *testing.T) {
 		t.Error("a newer one did not replace it")
 	}
 	two := &socket{client: uuid.New()}
-	if _, old := s.attach(id, two); old != one || two.rank != 5001 {
+	if _, old, _ := s.attach(id, two); old != one || two.rank != 5001 {
 		t.Errorf("rank %d, replaced %v", two.rank, old)
 	}
 	s.detach(e, one) // too late
