@@ -145,7 +145,7 @@ func (r *echoResult) print(out io.Writer) error {
 	row("ok", "%s", grouped(c.OK))
 	row("without ok", "%s", grouped(int64(r.plan.Clients)-c.OK))
 	row("given", "%s messages, %s answered", grouped(c.Given), grouped(c.Answered))
-	row("reconnections", "%s, %s of them cut by the client", grouped(c.Connections-int64(r.plan.Clients)), grouped(c.Killed))
+	row("reconnections", "%s, %s of them cut by the client", grouped(max(c.Connections-c.Started, 0)), grouped(c.Killed))
 	row("time to ok", "p50 %v, p99 %v, max %v", r.wait(0.5), r.wait(0.99), r.wait(1))
 	row("peak concurrent", "%s", grouped(r.sum.Peak()))
 	row("hub afterwards", "%s", r.stateText())

@@ -74,11 +74,14 @@ func Send(ctx context.Context, o Options) (Result, error) {
 	s := sender{options: o}
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 5*time.Second
+	var before error // of the try before
 	for try := 1; ; try++ {
 		err := s.try(ctx)
 		switch {
 		case err == nil:
 			return s.result, nil
+		case ctx.Err() != nil && before != nil:
+			return s.result, fmt.Errorf("send message: %w; before that: %w", context.Cause(ctx), before)
 		case ctx.Err() != nil:
 			return s.result, fmt.Errorf("send message: %w", context.Cause(ctx))
 		case permanent(err) || o.Tries > 0 && try >= o.Tries:
@@ -87,6 +90,7 @@ func Send(ctx context.Context, o Options) (Result, error) {
 			wait.Reset() // the server is well
 			continue
 		}
+		before = err
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait.NextBackOff()):
