@@ -83,10 +83,11 @@ func TestScale(t *testing.T) {
 		t.Errorf("the teams took %v to come back", took)
 	}
 	// 600 a second are asked for, and 30 at once. A busy machine may do some of that late, bunched: so twice as many pass
-	// here, and what the server saw, which is as busy, is a figure only.
+	// here, and what the server saw, which is as busy, is a figure only. A team may ask once on a Global connection that is
+	// lost already.
 	peak := r.bridge.Status().Connections.Peak
 	t.Logf("figure: at most %d attempts in any second by the bridge's own count", peak)
-	if peak > 1200 || total > teams+teams/10 {
+	if peak > 1200 || total > 2*teams {
 		t.Errorf("%d attempts within a second, %d in all", peak, total)
 	}
 	sent += speak()
