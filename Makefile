@@ -23,12 +23,15 @@ build:
 
 # TIMED packages break things and look at the clock while they heal: nothing else runs beside them. The race detector
 # allocates, so the budgets of allocations and memory are tested without it.
-TIMED = ./broker ./internal/clustertest
+TIMED    = ./broker ./internal/clustertest
+BUDGETED = ./auth ./broker ./hub ./intent ./opcodes ./transport ./services/echo ./internal/hubtest
 
 test: deps lint
 	$(GO) test -race -count=$(COUNT) -timeout=20m $$($(GO) list ./... | grep -v -e /broker$$ -e /clustertest$$)
 	$(GO) test -race -count=$(COUNT) -timeout=20m -p=1 $(TIMED)
-	$(GO) test -count=1 -run 'Alloc|MemoryPerIdle' -v ./auth ./broker ./hub ./intent ./opcodes ./transport ./internal/hubtest
+	$(GO) test -count=1 -run 'Alloc|MemoryPerIdle' -v $(BUDGETED)
+	cd bench && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
+	$(MAKE) console-test
 
 lint:
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
@@ -57,7 +60,7 @@ fuzz:
 
 bench: build
 	bench/peers/install floor
-	bench/.cache/bin/bench -servers mastersocket,floor-c,floor-go,floor-c-coalescing,floor-go-coalescing $(BENCH_FLAGS)
+	bench/.cache/bin/bench -servers mastersocket,mastersocket-1-loop,floor-c,floor-go,floor-c-coalescing,floor-go-coalescing $(BENCH_FLAGS)
 
 bench-peers: build
 	bench/peers/install

@@ -21,7 +21,7 @@ type Document struct {
 	Rounds   int               `json:"rounds"`
 	Versions map[string]string `json:"versions"`          // by server
 	Skipped  map[string]string `json:"skipped,omitempty"` // by server: why
-	Subject  string            `json:"subject"`           // the build that is held to the targets
+	Subjects []string          `json:"subjects"`          // the builds that are held to the targets
 	Runs     []measure.Run     `json:"runs"`
 	Cluster  []measure.Run     `json:"cluster,omitempty"`
 }
@@ -72,8 +72,10 @@ func (d *Document) sections() []section {
 	if len(d.Runs) > 0 {
 		s := Summarize(d.Runs)
 		all = append(all, section{"All servers", Table(s, d.Skipped)})
-		if slices.Contains(s.Servers, d.Subject) {
-			all = append(all, section{"Targets", TargetTable(s, d.Subject)})
+		for _, subject := range d.Subjects {
+			if slices.Contains(s.Servers, subject) {
+				all = append(all, section{"Targets: " + subject, TargetTable(s, subject)})
+			}
 		}
 	}
 	if len(d.Cluster) > 0 {

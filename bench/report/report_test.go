@@ -46,7 +46,7 @@ func TestFormats(t *testing.T) {
 // sample is a document with figures of each kind.
 func sample() *Document {
 	d := &Document{
-		Taken: time.Unix(0, 0).UTC(), Rounds: 3, Subject: "mastersocket", Command: []string{"-rounds", "3"},
+		Taken: time.Unix(0, 0).UTC(), Rounds: 3, Subjects: []string{"mastersocket"}, Command: []string{"-rounds", "3"},
 		Versions: map[string]string{"mastersocket": "1.0", "gws": "v1|2"}, Skipped: map[string]string{"centrifugo": "not here"},
 	}
 	add := func(server, name, metric string, values ...float64) {

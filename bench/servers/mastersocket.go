@@ -25,6 +25,9 @@ const (
 	benchGroup = "bench"
 )
 
+// OneLoop is mastersocket with one event loop instead of one for each core.
+const OneLoop = "mastersocket-1-loop"
+
 // Mastersocket is a build of mastersocket, with the memory broker.
 type Mastersocket struct {
 	// Label is the name in tables; several builds can be compared.

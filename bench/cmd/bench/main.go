@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	d := &report.Document{
 		Taken: time.Now().UTC().Truncate(time.Second), Command: args, Machine: report.ThisMachine(), Rounds: o.rounds,
-		Versions: versions(adapters), Skipped: skipped, Subject: o.builds[0].Name(),
+		Versions: versions(adapters), Skipped: skipped, Subjects: names(o.builds),
 	}
 	if len(o.measures) > 0 {
 		d.Runs = plan.Execute(ctx)
@@ -98,6 +98,15 @@ func versions(adapters []servers.Adapter) map[string]string {
 			v = "unknown: " + err.Error()
 		}
 		all[a.Name()] = v
+	}
+	return all
+}
+
+// names returns the names of the builds.
+func names(builds []servers.Mastersocket) []string {
+	var all []string
+	for _, b := range builds {
+		all = append(all, b.Name())
 	}
 	return all
 }
