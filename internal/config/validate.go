@@ -235,7 +235,7 @@ func (v *validation) limits() {
 	v.duration("message-timeout", v.s.MessageTimeout, minDuration)
 	v.duration("ping-interval", v.s.PingInterval, minDuration)
 	v.duration("drain-timeout", v.s.DrainTimeout, 0)
-	v.duration("team-healthcheck", v.s.TeamHealthcheck, minDuration)
+	v.duration("team-healthcheck", v.s.TeamHealthcheck, time.Second)
 }
 
 func (v *validation) between(setting string, n, least, most int64) {

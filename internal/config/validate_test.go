@@ -160,7 +160,7 @@ func TestBadFlags(t *testing.T) {
 		{"--identify-timeout=25h", []string{"--identify-timeout: 25h0m0s is out of range"}},
 		{"--write-timeout=-1s", []string{"--write-timeout: -1s is out of range"}},
 		{"--drain-timeout=0s", nil},
-		{"--team-healthcheck=0s", []string{"--team-healthcheck: 0s is out of range; write a duration from 10ms to 24h0m0s"}},
+		{"--team-healthcheck=0s", []string{"--team-healthcheck: 0s is out of range; write a duration from 1s to 24h0m0s"}},
 		{"--log-level=INFO", []string{`--log-level: "INFO" is not a level`}},
 		{"--log-format=", []string{`--log-format: "" is not a form`}},
 	} {

@@ -148,7 +148,7 @@ func TestServerBridgeHubClient(t *testing.T) {
 func TestProgramsWithRedis(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	flags := []string{"--enable", "team", "--team-anonymous", "--team-healthcheck", "100ms"}
+	flags := []string{"--enable", "team", "--team-anonymous", "--team-healthcheck", "1s"}
 	a := hubtest.Start(t, hubtest.Options{Name: "a", Redis: redis.URL(), Flags: flags})
 	b := hubtest.Start(t, hubtest.Options{Name: "b", Redis: redis.URL(), Flags: flags})
 	server := rtmtest.Start(t, rtmtest.Options{})

@@ -32,10 +32,11 @@ type instance struct {
 // settings of an instance; the zero value is one alone.
 type settings struct {
 	Options
-	broker broker.Broker
-	name   string
-	tokens *auth.Tokens
-	queue  int // send queue in bytes; 0: the default
+	broker  broker.Broker
+	name    string
+	tokens  *auth.Tokens
+	queue   int // send queue in bytes; 0: the default
+	message int // greatest message in bytes; 0: the default
 }
 
 func start(t testing.TB, s settings) *instance {
@@ -62,6 +63,9 @@ func start(t testing.TB, s settings) *instance {
 	o.Transport.SweepInterval = 20 * time.Millisecond
 	if s.queue > 0 {
 		o.Transport.SendQueueBytes = s.queue
+	}
+	if s.message > 0 {
+		o.Transport.MaxMessageBytes = s.message
 	}
 	h, err := hub.New(t.Context(), o)
 	if err != nil {

@@ -35,7 +35,8 @@ type Options struct {
 	// Anonymous lets clients without a token open Global connections. One who shows a token must show a right one
 	// nevertheless.
 	Anonymous bool
-	// Healthcheck is the time between two questions for the state of a client's teams; 0: DefaultHealthcheck.
+	// Healthcheck is the time between two questions for the state of a client's teams, to the precision of the hub's sweeps
+	// (transport.Options.SweepInterval); 0: DefaultHealthcheck.
 	Healthcheck time.Duration
 	// MaxTeams is how many teams may be there; a further one is not taken. 0: DefaultMaxTeams.
 	MaxTeams int
