@@ -8,19 +8,20 @@ import { atEnd, patience, token } from "./hub.mjs";
 const executablePath = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => path && existsSync(path));
 if (!executablePath) throw new Error("no Chromium: install Debian's package chromium, or name one in the variable CHROMIUM");
 
-/** launch starts a browser, which the test ends. */
-export async function launch(t) {
-  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
-  atEnd(t, () => browser.close());
-  return browser;
-}
+let started;
+
+/** launch returns the browser of all tests of a file. Their windows share nothing. */
+export const launch = () => (started ??= chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] }));
+
+/** close ends the browser. */
+export const close = async () => (await started)?.close();
 
 /**
  * open shows the login page in a new window. When the test ends, the window must have seen no error, no violation of
  * the page's policy, no dialog, and no request to anybody but the hub. Statuses in expected may occur.
  */
-export async function open(t, browser, hub, { path = "/", expected = [], ...options } = {}) {
-  const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, ...options });
+export async function open(t, hub, { path = "/", expected = [], ...options } = {}) {
+  const context = await (await launch()).newContext({ viewport: { width: 1360, height: 900 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(patience);
   const wrong = [];

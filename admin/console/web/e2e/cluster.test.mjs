@@ -1,9 +1,11 @@
 // The console of a hub of three instances: what an operator does who looks for the one client that is slow.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { launch, logIn, open, to } from "./browser.mjs";
+import { after, test } from "node:test";
+import { close, logIn, open, to } from "./browser.mjs";
 import { call, connect, startHub, startRedis, until } from "./hub.mjs";
+
+after(close);
 
 async function startThree(t, ...flags) {
   const redis = await startRedis(t);
@@ -22,7 +24,7 @@ test("the one slow client of three instances is found, understood, and disconnec
   const slow = await connect(t, b, { group: "reports", name: "laggard" }, { read: false });
   const sender = await connect(t, c, { group: "senders", name: "sender" });
 
-  const page = await open(t, await launch(t), a, { expected: [404] });
+  const page = await open(t, a, { expected: [404] });
   await logIn(page);
   await page.getByText("Live · all 3 instances answer").waitFor();
 
@@ -50,7 +52,7 @@ test("the one slow client of three instances is found, understood, and disconnec
 
 test("instances that do not answer are named", async (t) => {
   const [a, b] = await startThree(t);
-  const page = await open(t, await launch(t), a);
+  const page = await open(t, a);
   await connect(t, b, { group: "demo", name: "hidden" });
   await logIn(page);
   await page.getByText("Live · all 3 instances answer").waitFor();

@@ -1,13 +1,15 @@
 // The console of one instance, in a real browser, with real clients.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { launch, logIn, open, to } from "./browser.mjs";
+import { after, test } from "node:test";
+import { close, logIn, open, to } from "./browser.mjs";
 import { call, connect, publish, startHub, subscribe, token, until } from "./hub.mjs";
+
+after(close);
 
 test("one must log in, and the token stays in memory", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub, { path: "/groups", expected: [401] });
+  const page = await open(t, hub, { path: "/groups", expected: [401] });
 
   await page.getByRole("button", { name: "Log in" }).click();
   await page.getByText("Type or paste the token.").waitFor();
@@ -30,7 +32,7 @@ test("one must log in, and the token stays in memory", async (t) => {
 
 test("a client appears within a second", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub);
+  const page = await open(t, hub);
   await logIn(page);
   await to(page, "Clients");
   await page.getByText("No client is connected.").waitFor();
@@ -48,7 +50,7 @@ test("a client appears within a second", async (t) => {
 
 test("events are tailed, with filters", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub);
+  const page = await open(t, hub);
   await logIn(page);
   await subscribe(t, hub, "demo");
   await to(page, "Groups");
@@ -93,7 +95,7 @@ test("events are tailed, with filters", async (t) => {
 
 test("a flood is sampled, and what is left out is counted", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub, { path: "/tail?group=flood" });
+  const page = await open(t, hub, { path: "/tail?group=flood" });
   await logIn(page);
   await page.locator(".bar .badge", { hasText: /^live$/ }).waitFor();
   const sender = await connect(t, hub, { group: "flood", echo: false });
@@ -105,7 +107,7 @@ test("a flood is sampled, and what is left out is counted", async (t) => {
 
 test("an event is published, and the receipt tells what became of it", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub);
+  const page = await open(t, hub);
   await logIn(page);
   const sub = await subscribe(t, hub, "demo");
   await to(page, "Publish");
@@ -138,7 +140,7 @@ test("an event is published, and the receipt tells what became of it", async (t)
 
 test("a client is disconnected, with the keyboard alone", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub, { expected: [404] });
+  const page = await open(t, hub, { expected: [404] });
   await logIn(page);
   const client = await connect(t, hub, { group: "demo", name: "reports", version: "2.3.1", meta: { region: "eu-1" } });
   await connect(t, hub, { group: "demo", name: "other" });
@@ -174,7 +176,7 @@ test("a client is disconnected, with the keyboard alone", async (t) => {
 
 test("a client that leaves is said to have left", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub, { expected: [404] });
+  const page = await open(t, hub, { expected: [404] });
   await logIn(page);
   const client = await connect(t, hub, { group: "demo", name: "visitor" });
   await to(page, "Clients");
@@ -187,7 +189,7 @@ test("a client that leaves is said to have left", async (t) => {
 
 test("when the hub goes away the page says so, and when it no longer knows the token too", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub, { expected: [0, 401] });
+  const page = await open(t, hub, { expected: [0, 401] });
   await logIn(page);
   await page.getByText(/^Live ·/).waitFor();
   hub.child.kill("SIGSTOP");
@@ -203,7 +205,7 @@ test("when the hub goes away the page says so, and when it no longer knows the t
 
 test("what clients say is never anything but text", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub);
+  const page = await open(t, hub);
   await logIn(page);
   const tag = '<img src="x" onerror="alert(1)">';
   const nasty = `${tag}\u202egnp.exe\u0007\u0000`.slice(0, -1);
@@ -251,7 +253,7 @@ test("what clients say is never anything but text", async (t) => {
 
 test("nothing moves on the page by itself", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub);
+  const page = await open(t, hub);
   await page.evaluate(() => {
     window.shifts = 0;
     new PerformanceObserver((list) => {
@@ -272,7 +274,7 @@ test("nothing moves on the page by itself", async (t) => {
 
 test("it can be used in a narrow window, and in both colours", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, await launch(t), hub, { viewport: { width: 390, height: 800 }, colorScheme: "dark" });
+  const page = await open(t, hub, { viewport: { width: 390, height: 800 }, colorScheme: "dark" });
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
   await logIn(page);
   await connect(t, hub, { group: "demo", name: "n".repeat(128) });

@@ -136,6 +136,27 @@ export async function publish(hub, to, event, data) {
   if (code !== 0) throw new Error(`${pub.name} ended with ${code}:\n${pub.output}`);
 }
 
+/** objects cuts a text into the JSON objects in it. A message may have line feeds of its own. */
+function objects(text) {
+  const all = [];
+  let depth = 0;
+  let quoted = false;
+  let start = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i];
+    if (quoted) {
+      if (c === "\\") i++;
+      else if (c === '"') quoted = false;
+    } else if (c === '"') quoted = true;
+    else if (c === "{") depth++;
+    else if (c === "}" && --depth === 0) {
+      all.push(JSON.parse(text.slice(start, i + 1)));
+      start = i + 1;
+    }
+  }
+  return { all, rest: text.slice(start) };
+}
+
 /** connect is a client over TCP that says of itself what the test wants. read: false makes it a slow one. */
 export async function connect(t, hub, identity, { read = true } = {}) {
   const [host, port] = hub.tcp.split(":");
@@ -148,10 +169,9 @@ export async function connect(t, hub, identity, { read = true } = {}) {
   const identified = new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error("no answer to IDENTIFY")), patience);
     socket.setEncoding("utf8").on("data", (text) => {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop();
-      for (const line of lines) {
-        const m = JSON.parse(line);
+      const found = objects(rest + text);
+      rest = found.rest;
+      for (const m of found.all) {
         if (m.op === 3) client.send({ op: 4 });
         else if (m.op === 1) {
           clearTimeout(timer);

@@ -40,6 +40,19 @@ function stringEnd(text: string, start: number): number {
   return text.length;
 }
 
+/** compact leaves out the white space between the parts of a JSON text. */
+export function compact(text: string): string {
+  let out = "";
+  for (let i = 0; i < text.length; i++) {
+    if (text[i] === '"') {
+      const end = stringEnd(text, i);
+      out += text.slice(i, end);
+      i = end - 1;
+    } else if (!/[ \t\r\n]/.test(text[i]!)) out += text[i];
+  }
+  return out;
+}
+
 function nextSolid(text: string, from: number): number {
   while (from < text.length && /[ \t\r\n]/.test(text[from]!)) from++;
   return from;

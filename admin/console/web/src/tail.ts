@@ -55,6 +55,7 @@ export class Stream {
 
   private fresh: Entry[] = [];
   private seq = 0;
+  private taken = 0; // of the present connection
   private frame = 0;
   private stopper: AbortController | undefined;
 
@@ -98,6 +99,8 @@ export class Stream {
         this.phase.value = "live";
         this.failure.value = undefined;
         failures = 0;
+        this.taken = 0;
+        this.seen.value = 0;
         for await (const e of events(response.body!)) {
           if (stop.aborted) return;
           if (e.name === "counts") this.count(JSON.parse(e.data) as Counts);
@@ -120,7 +123,7 @@ export class Stream {
 
   private count({ seen, left_out }: Counts) {
     batch(() => {
-      this.seen.value = seen;
+      this.seen.value = Math.max(seen, this.seen.value); // an event that has come since is counted already
       this.skipped.value = left_out;
     });
   }
@@ -138,6 +141,8 @@ export class Stream {
       data: memberOf(text, "data") ?? "",
     });
     if (this.fresh.length > kept) this.fresh.shift();
+    this.taken++;
+    if (this.taken + this.skipped.value > this.seen.value) this.seen.value++;
     this.soon();
   }
 

@@ -111,9 +111,9 @@ function Details({ client: c, past, stale }: { client: Client; past: Past[]; sta
     <div class={stale ? "stack stale" : "stack"}>
       {!stale && <Verdict client={c} past={past} />}
       <dl class="stats">
-        <Stat label="Waiting for it" value={bytes(c.queue_bytes)} note={c.stalled_ms > stall ? `takes nothing for ${duration(c.stalled_ms)}` : growth(slope(past, (x) => x.queue_bytes, 5))} tone={c.queue_bytes >= behind ? "warn" : undefined} />
-        <Stat label="Messages to it" value={rate(stale ? undefined : slope(past, (x) => x.messages_out))} note={`${count(c.messages_out)} have left`} />
-        <Stat label="Bytes to it" value={byteRate(stale ? undefined : slope(past, (x) => x.bytes_out))} note={`${bytes(c.bytes_out)} have left`} />
+        <Stat label="Waiting for it" value={bytes(c.queue_bytes)} note={growth(slope(past, (x) => x.queue_bytes, 5))} tone={c.queue_bytes >= behind ? "warn" : undefined} />
+        <Stat label="Messages to it" value={rate(stale ? undefined : slope(past, (x) => x.messages_out))} note={`${count(c.messages_out)} in all`} />
+        <Stat label="Bytes to it" value={byteRate(stale ? undefined : slope(past, (x) => x.bytes_out))} note={`${bytes(c.bytes_out)} in all`} />
         <Stat label="Messages from it" value={rate(stale ? undefined : slope(past, (x) => x.messages_in))} note={`${count(c.messages_in)} in all`} />
         <Stat label="Last heard of" value={`${idle(c.idle_ms)} ago`} note={`${bytes(c.bytes_in)} from it in all`} />
       </dl>

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api, Failure, query } from "../api";
-import { bytes, clock, count, plural, sum, words } from "../format";
-import { problemOf } from "../json";
+import { bytes, clock, count, plural, words } from "../format";
+import { compact, problemOf } from "../json";
 import { groupPath, place } from "../route";
 import { Said } from "../text";
 import type { Receipt, Target } from "../types";
@@ -44,8 +44,8 @@ export function Publish() {
 
   const wrong = data.trim() === "" ? "" : problemOf(data);
   const intent = kind.identifier && identifier ? { target, identifier } : { target };
-  // data goes as it was typed: its numbers keep their digits.
-  const body = `{"event":${JSON.stringify(event)},"intent":${JSON.stringify(intent)}${data.trim() ? `,"data":${data.trim()}` : ""}}`;
+  // data goes as it was typed, less the white space: its numbers keep their digits.
+  const body = `{"event":${JSON.stringify(event)},"intent":${JSON.stringify(intent)}${compact(data) && `,"data":${compact(data)}`}}`;
   const size = encoder.encode(body).length;
   const incomplete = (target === "GROUP" || target === "DIRECT") && identifier === "";
 
@@ -77,7 +77,7 @@ export function Publish() {
 
   return (
     <>
-      <Head title="Publish" sub="An event from an operator, in the way of any other. What answers to its sender reaches nobody." />
+      <Head title="Publish" sub="An event from an operator, routed like any other. A reply to its sender reaches nobody." />
       <div class="columns publish">
         <form class="panel form" ref={form} onSubmit={submit} onKeyDown={onKey} aria-label="Publish">
           <fieldset class="targets">
@@ -154,10 +154,12 @@ function Card({ sent: { at, event, target, identifier, receipt } }: { sent: Sent
         <time class="num dim">{clock(at)}</time>
       </header>
       <p class="num">
-        {receipt.instances === null
+        {receipt.clients === 0 && dropped.length > 0
+          ? "It reached nobody."
+          : receipt.instances === null
           ? "Which instances have it was not known in time: it may still be delivered."
           : `Handed to ${receipt.clients === null ? "clients, how many was not known in time," : plural(receipt.clients, "client")} on ${plural(receipt.instances, "instance")}.`}{" "}
-        {dropped.length > 0 ? `${count(sum(receipt.dropped))} dropped: ${dropped.map(([why, n]) => `${words(why)} ${count(n)}`).join(", ")}.` : "Nothing was dropped."}
+        {dropped.length > 0 ? `Dropped: ${dropped.map(([why, n]) => `${words(why)} (${count(n)})`).join(", ")}.` : "Nothing was dropped."}
       </p>
       <p class="mono dim">{receipt.id}</p>
     </li>

@@ -232,7 +232,7 @@ function Intent({ text }: { text: string }) {
     <>
       <dt>To</dt>
       <dd>
-        {String(intent.target ?? "")} {intent.target === "GROUP" ? <a href={groupPath(identifier)}><Said value={identifier} /></a> : <Said value={identifier} mono />}
+        {String(intent.target ?? "")} {intent.target === "GROUP" ? <a href={groupPath(identifier)}><Said value={identifier} wide /></a> : <Said value={identifier} mono wide />}
       </dd>
     </>
   );
