@@ -95,10 +95,9 @@ func TestScale(t *testing.T) {
 	r.sink.messages(sent)
 	t.Logf("figure: %d messages in the hub %v later, each once and in order", sent, time.Since(began).Round(time.Millisecond))
 	r.counted(all...)
-	s := r.bridge.Status()
-	if s.Messages.Received != uint64(sent) || s.Messages.Outcomes["published"] != uint64(sent) {
-		t.Errorf("%d messages received, outcomes %v; %d were sent", s.Messages.Received, s.Messages.Outcomes, sent)
-	}
+	r.until("all messages acknowledged", func(s bridge.Status) bool {
+		return s.Messages.Received == uint64(sent) && s.Messages.Outcomes["published"] == uint64(sent)
+	})
 	for i, id := range all {
 		if n := r.rtm.Sent(id).MessageCount; n != uint64(next[i]) {
 			t.Fatalf("the test has miscounted team %s", id)
