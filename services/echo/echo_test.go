@@ -1,6 +1,7 @@
 package echo
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -109,6 +110,46 @@ func TestPassedOnWhenTheReceiverLeaves(t *testing.T) {
 		sender.leave()
 		n.awaitZero()
 	}
+}
+
+// One ok answers all that a connection was given of one text, of several senders.
+func TestOneOKForEqualTexts(t *testing.T) {
+	t.Parallel()
+	n := alone(t, DefaultLimits())
+	a, b := n.dial(), n.dial()
+	for i := range 20 { // in half of the rounds one of them is given both
+		for _, c := range []*talker{a, b} {
+			c.send(fmt.Sprint("message ", i))
+		}
+		n.await("given", 2)
+		for _, c := range []*talker{a, b} {
+			c.send(fmt.Sprint("ok ", i))
+		}
+		n.await("given", 0)
+		n.await("waiting", 0)
+	}
+}
+
+// What takes several turns of the loop is passed on entirely.
+func TestManyMessagesArePassedOn(t *testing.T) {
+	t.Parallel()
+	limits := DefaultLimits()
+	limits.Waiting, limits.Given = 2000, 2000
+	n := start(t, broker.NewMemory().Broker(), limits, 1)
+	sender, holder := n.dial(), n.dial()
+	const messages = 4 * returnsPerTurn
+	for i := range messages {
+		sender.send(fmt.Sprint("message ", i))
+	}
+	n.await("given", messages)
+	holder.leave()
+	n.awaitClients(1)
+	n.await("given", messages)
+	if returned := n.metric("returned_total"); returned <= returnsPerTurn || n.metric("passed_on_total") != returned {
+		t.Error(n.echo.Metrics())
+	}
+	sender.leave()
+	n.awaitZero()
 }
 
 func TestNotPassedOnWhenNobodyWaits(t *testing.T) {
