@@ -17,6 +17,7 @@ interface Props {
   format: (n: number) => string;
   span: number; // seconds that the chart is wide, once there is so much to show
   binary?: boolean; // ticks at powers of two, for bytes
+  whole?: boolean; // no ticks between whole numbers
 }
 
 const height = 132;
@@ -25,7 +26,7 @@ const decimal = [1, 2, 5].flatMap((n) => Array.from({ length: 12 }, (_, e) => n 
 const powers = Array.from({ length: 45 }, (_, e) => 2 ** e);
 
 /** Chart draws the last seconds of some lines. What the cursor is at, or the last values, stand in the legend above. */
-export function Chart({ title, times, lines, format, span, binary }: Props) {
+export function Chart({ title, times, lines, format, span, binary, whole }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
   const legend = useRef<HTMLDivElement>(null);
@@ -68,7 +69,7 @@ export function Chart({ title, times, lines, format, span, binary }: Props) {
         },
         axes: [
           { ...axis, size: 24, space: 70, values: (_u, ticks) => ticks.map((t) => clock(new Date(t * 1000)).slice(0, t % 60 ? 8 : 5)) },
-          { ...axis, size: 68, space: 28, incrs: binary ? powers : [0.1, 0.2, 0.5, ...decimal], values: (_u, ticks) => ticks.map((t) => format(t).replace(/\.0(?!\d)/, "")) },
+          { ...axis, size: 68, space: 28, incrs: binary ? powers : whole ? decimal : [0.1, 0.2, 0.5, ...decimal], values: (_u, ticks) => ticks.map((t) => format(t).replace(/\.0(?!\d)/, "")) },
         ],
         series: [
           {},

@@ -20,6 +20,12 @@ export interface Rates {
   disconnectsBy: Counts;
 }
 
+/** An instance that was there, and when it was last heard of, in milliseconds of Unix time. */
+export interface Gone {
+  node: Node;
+  at: number;
+}
+
 /** The columns of the charts. Where there is no figure yet, it is null. */
 export const columns = ["time", "received", "deliveries", "bytesIn", "bytesOut", "drops", "clients", "queue"] as const;
 export type Column = (typeof columns)[number];
@@ -29,6 +35,7 @@ export interface State {
   latest: Nodes | undefined;
   rates: Map<string, Rates>; // by instance id
   total: Rates | undefined;
+  gone: Gone[]; // during the last minutes
   failure: Failure | undefined;
   failingSince: number; // performance.now; 0: all is well
   series: Series;
@@ -39,6 +46,7 @@ const fresh = (): State => ({
   latest: undefined,
   rates: new Map(),
   total: undefined,
+  gone: [],
   failure: undefined,
   failingSince: 0,
   series: Object.fromEntries(columns.map((c) => [c, []])) as unknown as Series,
@@ -56,11 +64,7 @@ export const hubNow = () => Date.now() + skew;
 /** since tells how long ago, by the hub's clock, something happened, in milliseconds. */
 export const since = (time: string) => Math.max(0, hubNow() - Date.parse(time));
 
-interface Seen {
-  at: number;
-  node: Node;
-}
-let seen = new Map<string, Seen>();
+let seen = new Map<string, Gone>(); // by instance id, those that are there too
 
 /** Counters shrink when an instance has started anew under the same id, which is no reason to show negative rates. */
 const diff = (now: number, before: number, seconds: number) => Math.max(0, now - before) / seconds;
@@ -81,6 +85,9 @@ function ratesOf(now: Node, before: Node, seconds: number): Rates {
     disconnectsBy: diffs(now.disconnects, before.disconnects, seconds),
   };
 }
+
+/** nameOf returns the name of an instance that the API could only give by its id, as just after its lease has ended. */
+export const nameOf = (instance: string) => seen.get(instance)?.node.name ?? instance;
 
 function addCounts(a: Counts, b: Counts): Counts {
   const out = { ...a };
@@ -132,7 +139,10 @@ function take(answer: Nodes): State {
   const first = old.series.time.findIndex((t) => t !== null && t > at / 1000 - kept);
   const from = first < 0 ? old.series.time.length : first;
   const series = Object.fromEntries(columns.map((c) => [c, [...old.series[c].slice(from), row[c]]])) as unknown as Series;
-  return { latest: answer, rates, total, failure: undefined, failingSince: 0, series, samples: old.samples + 1 };
+  const missing = answer.missing.map(nameOf);
+  const there = new Set([...answer.nodes.map((n) => n.name), ...missing]);
+  const gone = [...seen.values()].filter(({ node }) => !there.has(node.name));
+  return { latest: { ...answer, missing }, rates, total, gone, failure: undefined, failingSince: 0, series, samples: old.samples + 1 };
 }
 
 /** watch asks the instances until it is told to stop. */

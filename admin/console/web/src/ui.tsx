@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { Failure } from "./api";
+import { nameOf } from "./history";
 import { loggedIn } from "./session";
 
 /** Head is the top of a page. It takes the focus when the page is opened, so that a screen reader says where one is. */
@@ -82,7 +83,7 @@ export function Missing({ names, what }: { names: string[] | null | undefined; w
   return (
     <Notice tone="warn">
       <strong>
-        {names.length === 1 ? "Instance" : "Instances"} <bdi>{names.join(", ")}</bdi> did not answer
+        {names.length === 1 ? "Instance" : "Instances"} <bdi>{names.map(nameOf).join(", ")}</bdi> did not answer
       </strong>{" "}
       within 1 s: {what} there may be missing below.
     </Notice>

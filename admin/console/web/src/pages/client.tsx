@@ -40,7 +40,7 @@ export function ClientPage({ id }: { id: string }) {
   const { data, failure, at, again } = usePoll((signal) => api.client(id, { signal }), id, every);
   const past = usePast(data, at);
   const client = past.at(-1)?.client;
-  const gone = failure?.status === 404;
+  const gone = failure?.status === 404 || failure?.status === 422; // 422: it is not even an id
   const [asking, setAsking] = useState(false);
   const [busy, setBusy] = useState(false);
   const [refused, setRefused] = useState<Failure>();

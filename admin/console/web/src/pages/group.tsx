@@ -4,7 +4,7 @@ import { Pager, usePages } from "../pager";
 import { usePoll } from "../poll";
 import { ClientTable } from "../table";
 import { Said } from "../text";
-import { Failed, Head, Loading, Missing, Nothing, Notice, Stat } from "../ui";
+import { Failed, Head, Loading, Missing, Nothing, Stat } from "../ui";
 
 const every = 1000;
 const limit = 100;
@@ -24,7 +24,6 @@ export function GroupPage({ name }: { name: string }) {
         </a>
       </Head>
       {group.failure && !empty && <Failed failure={group.failure} />}
-      {empty && <Notice tone="quiet">Nobody is in this group now. It is there again as soon as a client joins it.</Notice>}
       <dl class="stats">
         <Stat label="Members" value={empty ? "0" : group.data ? count(group.data.members) : "–"} note={`on ${plural(nodes.length, "instance")}`} />
         {nodes.map(([node, n]) => (
@@ -50,9 +49,7 @@ function Members({ name }: { name: string }) {
         {!data ? (
           !failure && <Loading />
         ) : clients.length === 0 ? (
-          <Nothing title="No client is in this group.">
-            Join it: <code>mastersocket sub --group …</code>
-          </Nothing>
+          <Nothing title="Nobody is in this group now.">It is there again as soon as a client joins it.</Nothing>
         ) : (
           <ClientTable clients={clients} label="Members" />
         )}

@@ -1,6 +1,6 @@
 import { Chart } from "../chart";
 import { amount, byteRate, bytes, count, duration, lag, none, plural, rate, sum, words } from "../format";
-import { cluster, since, type Rates } from "../history";
+import { cluster, hubNow, since, type Gone, type Rates } from "../history";
 import type { Counts, Node } from "../types";
 import { Badge, Failed, Head, Loading, Nothing, Stat } from "../ui";
 
@@ -10,7 +10,7 @@ const span = 300;
 const laggard = 0.05; // seconds that the slowest of 100 turns of a loop take
 
 export function Overview() {
-  const { latest, rates, total, failure, series } = cluster.value;
+  const { latest, rates, total, failure, series, gone } = cluster.value;
   if (!latest) {
     return (
       <>
@@ -30,7 +30,7 @@ export function Overview() {
     <>
       <Head title="Overview" sub="Of all instances together. Rates are those of the last second." />
       <dl class="stats">
-        <Stat label="Clients" value={count(clients)} note={plural(add((n) => n.unidentified), "unidentified connection")} />
+        <Stat label="Clients" value={count(clients)} note={`${count(add((n) => n.unidentified))} more have not identified`} />
         <Stat label="Messages in" value={rate(total?.received)} note={`${byteRate(total?.bytesIn)} received`} />
         <Stat label="Deliveries" value={rate(total?.deliveries)} note={`${byteRate(total?.bytesOut)} sent`} />
         <Stat label="Drops" value={rate(total?.drops)} note={`${count(sum(drops))} since start`} tone={total && total.drops > 0 ? "warn" : undefined} />
@@ -58,10 +58,10 @@ export function Overview() {
             { label: "sent", values: series.bytesOut, color: "--series-2" },
           ]}
         />
-        <Chart title="Clients" times={series.time} span={span} format={count} lines={[{ label: "connected", values: series.clients, color: "--series-1" }]} />
+        <Chart title="Clients" whole times={series.time} span={span} format={count} lines={[{ label: "connected", values: series.clients, color: "--series-1" }]} />
         <Chart title="Drops" times={series.time} span={span} format={(n) => `${amount(n)}/s`} lines={[{ label: "dropped", values: series.drops, color: "--series-3" }]} />
       </div>
-      <Instances nodes={nodes} rates={rates} missing={latest.missing ?? []} />
+      <Instances nodes={nodes} rates={rates} missing={latest.missing} gone={gone} />
       <div class="columns">
         <Reasons title="Drops by reason" about="Messages that did not reach somebody they were meant for." counts={drops} rates={total?.dropsBy} empty="Nothing was dropped since the instances started." />
         <Reasons title="Disconnects by reason" about="Sessions that ended." counts={disconnects} rates={total?.disconnectsBy} empty="No session has ended since the instances started." />
@@ -77,7 +77,7 @@ function merge(all: Counts[]): Counts {
   return out;
 }
 
-function Instances({ nodes, rates, missing }: { nodes: Node[]; rates: Map<string, Rates>; missing: string[] }) {
+function Instances({ nodes, rates, missing, gone }: { nodes: Node[]; rates: Map<string, Rates>; missing: string[]; gone: Gone[] }) {
   return (
     <section class="panel">
       <h2>Instances</h2>
@@ -110,6 +110,19 @@ function Instances({ nodes, rates, missing }: { nodes: Node[]; rates: Map<string
                 </th>
                 <td colSpan={11}>
                   <Badge tone="bad">no answer</Badge> <span class="dim">within 1 s. Its clients are counted nowhere on this page. Is it reachable, and can it reach the broker?</span>
+                </td>
+              </tr>
+            ))}
+            {gone.map(({ node, at }) => (
+              <tr key={`gone ${node.id}`}>
+                <th scope="row">
+                  <bdi class="dim">{node.name}</bdi>
+                </th>
+                <td colSpan={11}>
+                  <Badge tone="quiet">gone</Badge>{" "}
+                  <span class="dim num">
+                    for {duration(Math.max(0, hubNow() - at))}: it was stopped, has crashed, or is cut off. It had {plural(sum(node.connections), "client")}.
+                  </span>
                 </td>
               </tr>
             ))}
