@@ -2,7 +2,9 @@ package team
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -180,6 +182,36 @@ func TestProgramsWithRedis(t *testing.T) {
 	if err != nil || m.Sum("mastersocket_team_teams") != 20 || m.Sum("mastersocket_team_messages_total") != 400 {
 		t.Errorf("teams %v, messages %v: %v", m.Sum("mastersocket_team_teams"), m.Sum("mastersocket_team_messages_total"), err)
 	}
+	eventually(t, "the admin API of the other instance shows it", func() bool {
+		teams := listOverHTTP(t, a)
+		return len(teams) == len(ids) && !slices.ContainsFunc(teams, func(team Team) bool {
+			return team.MessageCount != 20 || team.PropsCount != 7 || team.Connection == nil || team.Connection.Node != "b" ||
+				len(team.Claims) != 1 || team.Claims[0].MessageCount != 20 || team.Claims[0].PropsCount != 7
+		})
+	})
 	b.Signal(syscall.SIGTERM)
 	eventually(t, "the client is told goodbye", c.Goodbye)
+}
+
+// listOverHTTP lists the teams as an operator does.
+func listOverHTTP(t *testing.T, s *hubtest.Server) []Team {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.AdminURL("/v1/teams"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = teamtest.Bearer(s.Token)
+	request.Close = true // an idle connection would look like a leak
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var list struct {
+		Teams []Team `json:"teams"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&list); err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("GET /v1/teams: %s, %v", response.Status, err)
+	}
+	return list.Teams
 }
