@@ -17,9 +17,10 @@ import (
 
 // Times of a tail.
 const (
-	tailBeat  = time.Second      // between counts, and between looks whether the token is still in force
-	tailQuiet = 10 * time.Second // after which counts are sent though nothing changed
-	tailWrite = 10 * time.Second // that a write may take
+	tailPace  = 100 * time.Millisecond // between writes: what came meanwhile leaves together, and nobody wakes a goroutine for it
+	tailBeat  = time.Second            // between counts, and between looks whether the token is still in force
+	tailQuiet = 10 * time.Second       // after which counts are sent though nothing changed
+	tailWrite = 10 * time.Second       // that a write may take
 )
 
 type tailQuery struct {
@@ -96,34 +97,35 @@ func (a *api) tail(ctx context.Context, q *tailQuery) (*huma.StreamResponse, err
 
 // follow writes what the tap shows until the reader goes, its token is revoked, or the server ends.
 func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c caller, open TailOpen) {
-	if s.send("open", open) != nil {
+	if s.add("open", open); s.flush() != nil {
 		return
 	}
-	beat := time.NewTicker(tailBeat)
-	defer beat.Stop()
+	pace := time.NewTicker(tailPace)
+	defer pace.Stop()
 	var last TailCounts
-	var at time.Time
+	var told, beat time.Time
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.ended:
 			return
-		case m := <-tap.Messages():
-			err = s.message(m)
-			tap.Took(m)
-		case now := <-beat.C:
+		case now := <-pace.C:
+			s.take(tap)
+			if now.Sub(beat) < tailBeat {
+				break
+			}
+			beat = now
 			if g, ok := a.hub.Current(c.grant); !ok || !g.Admin {
 				return
 			}
 			var counts TailCounts
-			if counts.Seen, counts.LeftOut = tap.Counts(); counts != last || now.Sub(at) >= tailQuiet {
-				last, at = counts, now
-				err = s.send("counts", counts)
+			if counts.Seen, counts.LeftOut = tap.Counts(); counts != last || now.Sub(told) >= tailQuiet {
+				last, told = counts, now
+				s.add("counts", counts)
 			}
 		}
-		if err != nil {
+		if s.flush() != nil {
 			return
 		}
 	}
@@ -136,27 +138,43 @@ type stream struct {
 	buf     bytes.Buffer
 }
 
-// message sends what a client sent. It is made one line: nothing in it can be taken for an event of its own.
-func (s *stream) message(m []byte) error {
-	return s.send("message", TailMessage{time.Now().UTC(), m})
+// take adds what the tap has.
+func (s *stream) take(tap *hub.Tap) {
+	now := time.Now().UTC()
+	for {
+		select {
+		case m := <-tap.Messages():
+			s.add("message", TailMessage{now, m})
+			tap.Took(m)
+		default:
+			return
+		}
+	}
 }
 
-// send writes one event.
-func (s *stream) send(name string, data any) error {
+// add adds one event. Its data is made one line: nothing that a client sent can be taken for an event of its own.
+func (s *stream) add(name string, data any) {
 	b, err := json.Marshal(data) // escapes line breaks, and puts raw messages on one line
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", name, err)
+		return // what the hub delivers is JSON
 	}
-	s.buf.Reset()
 	fmt.Fprintf(&s.buf, "event: %s\ndata: %s\n\n", name, b)
+}
+
+// flush sends what was added.
+func (s *stream) flush() error {
+	if s.buf.Len() == 0 {
+		return nil
+	}
+	defer s.buf.Reset()
 	if err := s.control.SetWriteDeadline(time.Now().Add(tailWrite)); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return fmt.Errorf("write to a tail: %w", err)
 	}
 	if _, err := s.w.Write(s.buf.Bytes()); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return fmt.Errorf("write to a tail: %w", err)
 	}
 	if err := s.control.Flush(); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return fmt.Errorf("write to a tail: %w", err)
 	}
 	return nil
 }

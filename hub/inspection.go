@@ -23,7 +23,7 @@ const (
 // some tens of microseconds.
 const (
 	inspectSlots    = 512
-	inspectDescribe = 32
+	inspectDescribe = 16
 )
 
 // Answer implements broker.Handler.
