@@ -18,9 +18,10 @@ export const close = async () => (await started)?.close();
 
 /**
  * open shows the login page in a new window. When the test ends, the window must have seen no error, no violation of
- * the page's policy, no dialog, and no request to anybody but the hub. Statuses in expected may occur.
+ * the page's policy, no dialog, and no request to anybody but the hub. Statuses in expected may occur, and what allowed
+ * matches may be complained of.
  */
-export async function open(t, hub, { path = "/", expected = [], ...options } = {}) {
+export async function open(t, hub, { path = "/", expected = [], allowed, ...options } = {}) {
   const context = await (await launch()).newContext({ viewport: { width: 1360, height: 900 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(patience);
@@ -33,6 +34,7 @@ export async function open(t, hub, { path = "/", expected = [], ...options } = {
   page.on("console", (message) => {
     const text = message.text();
     const status = Number(/status of (\d+)/.exec(text)?.[1]);
+    if (allowed?.test(text)) return;
     if (["error", "warning"].includes(message.type()) && !expected.includes(status) && !(expected.includes(0) && /net::ERR/.test(text))) {
       wrong.push(`console: ${text}`);
     }
@@ -55,6 +57,14 @@ export async function logIn(page, typed = token) {
   await page.keyboard.press("Enter");
   await page.locator(".shell").waitFor();
 }
+
+/** tooWide names the elements that stick out of the window. */
+export const tooWide = (page) =>
+  page.evaluate(() => {
+    if (document.documentElement.scrollWidth <= innerWidth) return [];
+    const out = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth && !e.parentElement.closest(".scroll, .bar"));
+    return [`${document.documentElement.scrollWidth} px`, ...out.map((e) => `${e.tagName}.${e.className}`)];
+  });
 
 /** to follows a link of the navigation. */
 export const to = (page, name) => page.getByRole("navigation", { name: "Pages", exact: true }).getByRole("link", { name, exact: true }).click();

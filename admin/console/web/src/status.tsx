@@ -44,7 +44,15 @@ export function StatusStrip() {
           ))}
         </span>
       ) : state.latest ? (
-        <span>Live · {n === 1 ? "1 instance" : `all ${plural(n, "instance")} answer`}</span>
+        <span>
+          Live · {n === 1 ? "1 instance" : `all ${plural(n, "instance")} answer`}
+          {state.gone.map(({ node }) => (
+            <span key={node.id}>
+              {" "}
+              · <bdi>{node.name}</bdi> is gone
+            </span>
+          ))}
+        </span>
       ) : (
         <span>Asking the hub…</span>
       )}

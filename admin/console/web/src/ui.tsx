@@ -54,6 +54,7 @@ const advice: Record<number, string> = {
   403: "The token may not do this. Log out, and log in with one that may administer.",
   404: "This hub has no such thing; it may be of another release than this page. Reload the page.",
   503: "This page tries again by itself.",
+  504: "An instance does not answer. This page tries again by itself.",
 };
 
 /** Failed says what went wrong with a request, and what to do. */
