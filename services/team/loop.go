@@ -205,8 +205,10 @@ func (l *loop) leave(id rtm.ID) {
 func (l *loop) changed(c change, frame *transport.Buffer) {
 	before := l.seen
 	l.seen = c.seq
-	if c.left {
+	if c.left && !c.heard {
 		l.leave(c.id)
+	} else if t := l.sockets[c.id.String()]; c.left && t != nil {
+		t.doubt(l.on.Clock())
 	}
 	for g := range l.globals {
 		g.changed(c, before, frame)

@@ -187,6 +187,3 @@ func (i *instance) knows(id string, there bool) {
 	i.t.Helper()
 	eventually(i.t, "team "+id, func() bool { return i.store.has(id) == there })
 }
-
-// group is the intent for a team's messages.
-func group(id string) client.Intent { return client.Group(teamPrefix + id) }

@@ -10,6 +10,8 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 )
 
@@ -64,24 +66,57 @@ func TestConnectSequence(t *testing.T) {
 	g.Expect(`{"type":"error","team_id":1,"message":"there is no such team","received_message":{"type":"team.connect","team_id":1}}`)
 }
 
+// Messages reach a team in their order, and all that were sent before it left before that; whichever loops the service
+// and the teams are on.
 func TestMessagesOfATeamStayInOrder(t *testing.T) {
 	t.Parallel()
 	i := start(t, settings{})
+	const teams, each = 8, 400
 	s := i.service()
-	s.join("o")
-	i.knows("o", true)
-	c := i.global().Team(`"o"`)
-	const n = 3000
-	for k := range n {
-		if _, err := s.Queue(t.Context(), group("o"), eventMessage, data{"text": fmt.Sprint(k)}); err != nil {
+	s.joinMany(teams, i)
+	g := i.global()
+	var conns []*teamtest.Conn
+	for id := range teams {
+		conns = append(conns, g.Team(fmt.Sprint(id)))
+	}
+	queue := func(group, event string, d data) {
+		t.Helper()
+		if _, err := s.Queue(t.Context(), client.Group(group), event, d); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.leave("o")
-	for k := range n {
-		c.Expect(fmt.Sprintf(`{"type":"message","text":"%d"}`, k))
+	for k := range each {
+		for id := range teams {
+			queue(fmt.Sprint(teamPrefix, id), eventMessage, data{"text": fmt.Sprint(k)})
+			if k == each-1 {
+				queue(teamsGroup, eventLeft, data{"team_id": id})
+			}
+		}
 	}
-	c.Expect(`{"type":"team.left","team_id":"o"}`)
+	for id, c := range conns {
+		for k := range each {
+			c.Expect(fmt.Sprintf(`{"type":"message","text":"%d"}`, k))
+		}
+		c.Expect(fmt.Sprintf(`{"type":"team.left","team_id":%d}`, id))
+	}
+}
+
+// A connection that came to be between the two ways in which its loop learns that the team left is ended, if late.
+func TestDoubtIsResolved(t *testing.T) {
+	t.Parallel()
+	i := start(t, settings{})
+	s := i.service()
+	s.joinMany(2, i)
+	g := i.global()
+	left, back := g.Team("0"), g.Team("1")
+	for id := range int64(2) {
+		i.store.observe(rtm.IntID(id), false) // as the first loop does, but no loop hears of it
+	}
+	i.store.observe(rtm.IntID(1), true)
+	if last, code, _ := left.Ended(); last != `{"type":"team.left","team_id":0}` || code != 1000 {
+		t.Errorf("ended with %s, %d", last, code)
+	}
+	back.Quiet()
 }
 
 func TestGlobalNeedsAToken(t *testing.T) {

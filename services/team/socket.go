@@ -24,6 +24,9 @@ const (
 	reasonBinary   = "binary"   // the client sent a binary message
 )
 
+// doubtTimeout is how long a loop may hear of a left team later than of the change of the list.
+const doubtTimeout = 2 * time.Second
+
 // teamConn is a Team connection. It belongs to its loop.
 type teamConn struct {
 	loop     *loop
@@ -31,6 +34,8 @@ type teamConn struct {
 	opened   uint32 // loop clock
 	question uint64 // to another instance, about the ticket; 0: none is open
 	ended    string // why this side ended it; empty: it did not
+	doubtful bool   // its team has left since the loop's time doubted, as the list has it
+	doubted  uint32
 
 	id    rtm.ID // in the form in which the client asked for it
 	entry *entry // nil before it is identified
@@ -161,6 +166,20 @@ func (c *teamConn) Sweep() {
 	waits := time.Duration(c.loop.on.Clock()-c.opened) * time.Millisecond
 	if c.question != 0 && waits >= redeemTimeout {
 		c.refuse(refusedTimeout)
+	}
+	if now := c.loop.on.Clock(); c.doubtful && time.Duration(now-c.doubted)*time.Millisecond >= doubtTimeout {
+		c.doubtful = false
+		if !c.loop.s.store.has(c.id.String()) {
+			c.left()
+		}
+	}
+}
+
+// doubt notes that the team is not in the list any more. The loop has yet to hear that it left, behind the team's last
+// messages, unless it did so before the connection was there: then time has to tell.
+func (c *teamConn) doubt(now uint32) {
+	if !c.doubtful {
+		c.doubtful, c.doubted = true, now
 	}
 }
 

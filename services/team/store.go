@@ -68,6 +68,8 @@ type change struct {
 	id   rtm.ID // zero: several joins
 	left bool
 	join uint64 // left: number of the join that has ended
+	// heard: each loop hears of it by itself, in order with the team's messages, which this must not overtake.
+	heard bool
 }
 
 const (
@@ -98,6 +100,7 @@ func (s *store) observe(id rtm.ID, join bool) bool {
 	e.observed = s.seq
 	e.changed = max(now, e.changed+1)
 	if c, ok := s.set(e, id, join, e.changed); ok {
+		c.heard = true
 		s.tell(c)
 	}
 	return true
