@@ -26,7 +26,7 @@ func TestTailCost(t *testing.T) {
 	}
 	for _, members := range []int{100, 1} {
 		t.Run(fmt.Sprint(members, " members"), func(t *testing.T) {
-			s := hubtest.Start(t, hubtest.Options{})
+			s := hubtest.Start(t, hubtest.Options{Flags: []string{"--ping-interval", "1h"}})
 			o := operator{t, "http://" + s.AdminAddr, s.Token}
 			for range members {
 				c := joinRaw(t, s, "busy")
