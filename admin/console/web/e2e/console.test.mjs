@@ -39,10 +39,16 @@ test("a client appears within a second", async (t) => {
   const times = [];
   for (let i = 0; i < 5; i++) {
     const name = `newcomer-${i}`;
+    const seen = page.evaluate(
+      (text) =>
+        new Promise((resolve) => {
+          new MutationObserver(() => document.querySelector("main").textContent.includes(text) && resolve(Date.now())).observe(document.body, { childList: true, subtree: true });
+        }),
+      name,
+    );
     await connect(t, hub, { group: "demo", name });
-    const began = performance.now();
-    await page.getByRole("link", { name }).waitFor();
-    times.push(Math.round(performance.now() - began));
+    const began = Date.now();
+    times.push((await seen) - began);
   }
   console.log(`a new client was seen after ${times.join(", ")} ms`);
   assert.ok(Math.min(...times) < 1000, `seen after ${times} ms`); // the best of five: other work may be going on

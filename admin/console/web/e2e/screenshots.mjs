@@ -1,5 +1,5 @@
 // Pictures of every page of a busy hub of three instances, in light and dark, for docs/console.md. The folder that they
-// go to may be given: node e2e/screenshots.mjs /tmp/pictures
+// go to may be given, and then gets them all: node e2e/screenshots.mjs /tmp/pictures
 
 import { mkdirSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -7,6 +7,7 @@ import { close, logIn, open, to } from "./browser.mjs";
 import { call, connect, startHub, startRedis, until } from "./hub.mjs";
 
 const out = process.argv[2] ?? fileURLToPath(new URL("../../../../docs/console", import.meta.url));
+const chosen = ["overview-light", "overview-dark", "clients-light", "client-dark", "groups-light", "tail-light", "publish-dark"];
 const seconds = Number(process.env.SECONDS_OF_TRAFFIC ?? 75);
 mkdirSync(out, { recursive: true });
 
@@ -66,6 +67,7 @@ async function main() {
     for (const theme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme: theme });
       await pause(150); // the charts are drawn anew
+      if (!process.argv[2] && !chosen.includes(`${name}-${theme}`)) continue;
       const path = `${out}/${name}-${theme}.png`;
       await page.screenshot({ path });
       sizes.push(`${name}-${theme}.png ${Math.round(statSync(path).size / 1000)} kB`);

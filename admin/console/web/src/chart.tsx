@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { clock } from "./format";
@@ -46,7 +46,7 @@ export function Chart({ title, times, lines, format, span, binary, whole }: Prop
   const telling = useRef(tell);
   telling.current = tell;
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const el = box.current!;
     const style = getComputedStyle(document.documentElement);
     const color = (name: string) => style.getPropertyValue(name).trim();
@@ -60,7 +60,7 @@ export function Chart({ title, times, lines, format, span, binary, whole }: Prop
       {
         width: Math.max(el.clientWidth, 100),
         height,
-        padding: [8, 8, 0, 0],
+        padding: [8, 22, 0, 0],
         legend: { show: false },
         cursor: { y: false, drag: { setScale: false }, sync: { key: "console" }, points: { size: 6 } },
         scales: {
@@ -90,7 +90,7 @@ export function Chart({ title, times, lines, format, span, binary, whole }: Prop
     };
   }, [isDark, labels, span]);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     plot.current?.setData(data);
     tell(plot.current);
   });

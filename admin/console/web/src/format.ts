@@ -49,7 +49,7 @@ export function duration(ms: number): string {
 export const brief = (ms: number) => duration(ms).split(" ").slice(0, 2).join(" ");
 
 /** idle is a duration that is shown again and again: below a second it is just that. */
-export const idle = (ms: number) => (ms < 1000 ? "<1 s" : duration(ms));
+export const idle = (ms: number) => (ms < 1000 ? "<1 s" : brief(ms));
 
 /** lag of something short, in seconds. */
 export function lag(s: number): string {

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { brief, bytes, count, none } from "./format";
+import { brief, bytes, count, idle, none } from "./format";
 import { since } from "./history";
 import { clientPath, groupPath } from "./route";
 import { Said } from "./text";
@@ -96,7 +96,7 @@ function Row({ client: c }: { client: Client }) {
       <td class="r num">{count(c.messages_out)}</td>
       <td class="r num">{bytes(c.bytes_out)}</td>
       <td class="r num">{count(c.messages_in)}</td>
-      <td class="r num">{c.idle_ms < 1000 ? "<1 s" : brief(c.idle_ms)} ago</td>
+      <td class="r num">{idle(c.idle_ms)} ago</td>
       <td class="r num">{brief(since(c.connected_since))}</td>
       <td class="groups">
         <GroupLinks names={c.groups} />
