@@ -135,13 +135,13 @@ func (g *guard) check(host, port string, addr netip.Addr) error {
 }
 
 // dial resolves the host once, and dials the first of its addresses that may be dialed and answers.
-func (g *guard) dial(ctx context.Context, network, hostport string) (net.Conn, error) {
-	return g.dialChecked(ctx, network, hostport, g.check)
+func (g *guard) dial(ctx context.Context, network, hostport string, turn turnFunc) (net.Conn, error) {
+	return g.dialChecked(ctx, network, hostport, turn, g.check)
 }
 
 // dialGlobal dials the server that the operator named, and remembers its address.
-func (g *guard) dialGlobal(ctx context.Context, network, hostport string) (net.Conn, error) {
-	conn, err := g.dialChecked(ctx, network, hostport, func(string, string, netip.Addr) error { return nil })
+func (g *guard) dialGlobal(ctx context.Context, network, hostport string, turn turnFunc) (net.Conn, error) {
+	conn, err := g.dialChecked(ctx, network, hostport, turn, func(string, string, netip.Addr) error { return nil })
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (g *guard) dialGlobal(ctx context.Context, network, hostport string) (net.C
 const maxDialed = 4
 
 func (g *guard) dialChecked(
-	ctx context.Context, network, hostport string, check func(host, port string, addr netip.Addr) error,
+	ctx context.Context, network, hostport string, turn turnFunc, check func(host, port string, addr netip.Addr) error,
 ) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -171,6 +171,9 @@ func (g *guard) dialChecked(
 		if err := check(host, port, addr); err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		if err := turn(ctx); err != nil {
+			return nil, err
 		}
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, network, net.JoinHostPort(addr.String(), port))

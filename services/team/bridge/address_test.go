@@ -10,6 +10,9 @@ import (
 	"testing"
 )
 
+// atOnce waits for no turn.
+func atOnce(context.Context) error { return nil }
+
 // names is a resolver with a fixed table.
 func names(table map[string]string) func(context.Context, string) ([]netip.Addr, error) {
 	return func(_ context.Context, host string) ([]netip.Addr, error) {
@@ -103,7 +106,7 @@ func TestGuardDialsWhatItChecked(t *testing.T) {
 	}
 	loopback := netip.MustParseAddr("127.0.0.1")
 	g.globalAddr.Store(&loopback)
-	conn, err := g.dial(t.Context(), "tcp", "rtm.example:"+port) // skips the private address
+	conn, err := g.dial(t.Context(), "tcp", "rtm.example:"+port, atOnce) // skips the private address
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,11 +115,11 @@ func TestGuardDialsWhatItChecked(t *testing.T) {
 		t.Errorf("%d look-ups, dialed %s", lookups, conn.RemoteAddr())
 	}
 	g.resolve = names(map[string]string{"rtm.example": "10.0.0.1 169.254.169.254"})
-	if _, err := g.dial(t.Context(), "tcp", "rtm.example:"+port); !errors.Is(err, errAddress) {
+	if _, err := g.dial(t.Context(), "tcp", "rtm.example:"+port, atOnce); !errors.Is(err, errAddress) {
 		t.Errorf("addresses that are not allowed: %v", err)
 	}
 	g.resolve = names(nil)
-	if _, err := g.dial(t.Context(), "tcp", "rtm.example:"+port); err == nil || errors.Is(err, errAddress) {
+	if _, err := g.dial(t.Context(), "tcp", "rtm.example:"+port, atOnce); err == nil || errors.Is(err, errAddress) {
 		t.Errorf("no address: %v", err)
 	}
 }

@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
@@ -32,7 +30,8 @@ type Bridge struct {
 	general  client.Intent // whom events of no team are for
 	log      *slog.Logger
 	rate     *ratelog.Logger
-	limiter  *rate.Limiter
+	asks     *pacer // of team.connect
+	dials    *pacer // of the connections of teams
 	began    time.Time
 
 	// Each guards itself.
@@ -43,6 +42,7 @@ type Bridge struct {
 	counts *counts
 	large  budget
 	pings  atomic.Int64 // the last unique_id
+	lives  uint64       // Global connections so far; owned by runGlobal
 
 	hubLimit      atomic.Int64 // greatest message that the hub takes; 0 if it is not known
 	hubLost       atomic.Int64 // when the hub was lost last, Unix time in ns
@@ -80,7 +80,7 @@ func New(o Options) (*Bridge, error) {
 	}
 	b := &Bridge{
 		opts: opts, global: global, guard: guard, template: template, general: template.general(), log: opts.Logger,
-		rate: ratelog.New(opts.Logger), limiter: rate.NewLimiter(rate.Limit(opts.ConnectRate), max(int(opts.ConnectRate/20), 1)),
+		rate: ratelog.New(opts.Logger), asks: newPacer(opts.ConnectRate), dials: newPacer(opts.ConnectRate),
 		gate: newGate(), none: newLane(), counts: newCounts(), began: time.Now(),
 	}
 	b.large.left.Store(largeBytes + int64(opts.MaxFrameBytes))

@@ -1,10 +1,6 @@
 package bridge
 
-import (
-	"sync"
-	"sync/atomic"
-	"time"
-)
+import "sync/atomic"
 
 // Words that counts are kept by. They are labels of metrics: each set is fixed.
 
@@ -118,7 +114,7 @@ type counts struct {
 	globals                atomic.Uint64 // Global connections made
 	healthchecks           atomic.Uint64 // answered
 	evicted                atomic.Uint64 // teams forgotten
-	attempts               meter         // team.connect sent
+	presumed               atomic.Uint64 // teams that were taken to have left
 	bad                    counters[badInput]
 	failed, ended          counters[Reason]  // attempts to connect; connections
 	messages, otherOutcome counters[outcome] // of team.message, of all other events
@@ -138,41 +134,4 @@ func (c *counts) outcome(name string, o outcome) {
 		return
 	}
 	c.otherOutcome.add(o)
-}
-
-// meter counts something and knows how often it happened within a second.
-type meter struct {
-	mu     sync.Mutex
-	total  uint64
-	second int64  // Unix time of now
-	now    uint64 // in the current second
-	last   uint64 // in the one before
-	peak   uint64 // the most of any second
-}
-
-func (m *meter) add() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.turn()
-	m.total++
-	m.now++
-	m.peak = max(m.peak, m.now)
-}
-
-// turn goes on to the current second.
-func (m *meter) turn() {
-	switch second := time.Now().Unix(); {
-	case second == m.second+1:
-		m.second, m.last, m.now = second, m.now, 0
-	case second != m.second:
-		m.second, m.last, m.now = second, 0, 0
-	}
-}
-
-// read returns the total, the count of the last full second, and the most of any second.
-func (m *meter) read() (total, last, peak uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.turn()
-	return m.total, m.last, m.peak
 }

@@ -16,6 +16,8 @@ import (
 // global is one Global connection.
 type global struct {
 	*socket
+	n     uint64    // which one it is, from 1
+	hello time.Time // when the server said something first; set before teams see it
 
 	over      chan struct{} // closed when it has ended
 	endOnce   sync.Once
@@ -40,6 +42,7 @@ func (g *global) end(err error, code websocket.StatusCode) {
 	g.endOnce.Do(func() {
 		g.endErr = err
 		close(g.over)
+		g.b.gate.close(g) // now: nobody must ask on it any more
 		if code == 0 {
 			_ = g.ws.CloseNow()
 			return
@@ -86,12 +89,13 @@ func (b *Bridge) globalOnce(ctx context.Context) error {
 		}
 		header.Set("Authorization", "Bearer "+token)
 	}
-	socket, err := b.dialSocket(ctx, b.global, header, b.guard.dialGlobal)
+	socket, err := b.dialSocket(ctx, b.global, header, b.guard.dialGlobal, nil)
 	if err != nil {
 		return err
 	}
+	b.lives++
 	g := &global{
-		socket: socket, over: make(chan struct{}), questions: make(chan struct{}, 1), pending: make(map[rtm.ID]chan rtm.Frame),
+		socket: socket, n: b.lives, over: make(chan struct{}), questions: make(chan struct{}, 1), pending: make(map[rtm.ID]chan rtm.Frame),
 	}
 	var helpers sync.WaitGroup
 	helpers.Add(1)
@@ -105,7 +109,6 @@ func (b *Bridge) globalOnce(ctx context.Context) error {
 	if stop() {
 		helpers.Done()
 	}
-	b.gate.close(g)
 	helpers.Wait()
 	return g.endErr
 }
@@ -124,7 +127,7 @@ func (b *Bridge) readGlobal(g *global) {
 			return
 		}
 		if !greeted && f.Type != rtm.Goodbye {
-			greeted = true
+			greeted, g.hello = true, time.Now()
 			watchdog.Stop()
 			b.counts.globals.Add(1)
 			b.gate.open(g)
@@ -153,7 +156,7 @@ func (b *Bridge) globalFrame(g *global, f *rtm.Frame) {
 		b.log.Info("the server said goodbye")
 		b.tell(nil, eventGoodbye, nil)
 	case rtm.TeamJoin:
-		b.teams.join(f.TeamID)
+		b.teams.join(f.TeamID, g.n)
 	case rtm.TeamLeft:
 		if !b.teams.leave(f.TeamID) {
 			b.badInput(badUnknownTeam, "team.left")
@@ -187,23 +190,28 @@ func (g *global) answered(f *rtm.Frame) bool {
 	return true
 }
 
-// request asks for a team's connection and returns its URL, as it came.
-func (g *global) request(ctx context.Context, id rtm.ID) (url string, err error) {
-	answer := make(chan rtm.Frame, 1)
+// ask asks for a team's connection. [global.answerOf] must follow, unless there is an error.
+func (g *global) ask(id rtm.ID) (answer chan rtm.Frame, err error) {
+	answer = make(chan rtm.Frame, 1)
 	g.mu.Lock()
 	g.pending[id] = answer
 	g.mu.Unlock()
+	f := rtm.Frame{Type: rtm.TeamConnect, TeamID: id}
+	// Not with ctx: that a team leaves must not cut a write of the connection that all share.
+	if err := g.write(context.Background(), f.Append(nil)); err != nil {
+		g.end(fmt.Errorf("write: %w", err), 0)
+		return nil, fail(ReasonGlobalLost, err)
+	}
+	return answer, nil
+}
+
+// answerOf waits for the answer and returns the URL, as it came.
+func (g *global) answerOf(ctx context.Context, id rtm.ID, answer <-chan rtm.Frame) (url string, err error) {
 	defer func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		delete(g.pending, id)
 	}()
-	f := rtm.Frame{Type: rtm.TeamConnect, TeamID: id}
-	// Not with ctx: that a team leaves must not cut a write of the connection that all share.
-	if err := g.write(context.Background(), f.Append(nil)); err != nil {
-		g.end(fmt.Errorf("write: %w", err), 0)
-		return "", fail(ReasonGlobalLost, err)
-	}
 	timer := time.NewTimer(g.b.opts.ConnectTimeout)
 	defer timer.Stop()
 	select {
@@ -279,6 +287,9 @@ func newGate() *gate { return &gate{opened: make(chan struct{}), since: time.Now
 func (w *gate) open(g *global) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if g.isOver() {
+		return
+	}
 	w.current, w.since = g, time.Now()
 	close(w.opened)
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/netip"
 	"time"
 )
@@ -28,7 +27,10 @@ type Options struct {
 	// Stay has the bridge wait for the server after its goodbye, in place of ending.
 	Stay bool
 
-	ConnectRate    float64       // connections asked for per second, of all teams together; default 600
+	// ConnectRate is how many connections are asked for, and how many are dialed, at most within any second, of all teams
+	// together: from 0.001 to 100,000, default 600. Of numbers above 1 only the whole part counts.
+	ConnectRate float64
+
 	ConnectTimeout time.Duration // of each step of connecting: answer to team.connect, handshake and hello; default 10 s
 	MessageTimeout time.Duration // from the first byte of a message to its last; default 30 s
 	PingInterval   time.Duration // between pings on a connection; default 30 s
@@ -36,6 +38,12 @@ type Options struct {
 	MinBackoff     time.Duration // greatest wait before the first new attempt; default 500 ms
 	MaxBackoff     time.Duration // greatest wait before any attempt; default 30 s
 	FlushTimeout   time.Duration // how long the end may take to hand over what is queued; default 10 s
+
+	// LeftAfter is after how many refusals, one after the other, a team is taken to have left that was not announced again
+	// on the present Global connection; default 5. Less than 0 means never.
+	LeftAfter int
+	// Settle is how long a Global connection must be there before that; default 1 min.
+	Settle time.Duration
 
 	Queue         int // events that wait for the hub; default 65,536
 	TeamQueue     int // those among them of one team; default 4,096
@@ -49,6 +57,12 @@ type Options struct {
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
+// Bounds of ConnectRate.
+const (
+	minRate = 0.001
+	maxRate = 100_000
+)
+
 // prepare checks o and returns it with defaults.
 func (o Options) prepare() (Options, error) {
 	o.To = cmp.Or(o.To, "GROUP:"+teamsGroup)
@@ -60,6 +74,8 @@ func (o Options) prepare() (Options, error) {
 	o.MinBackoff = cmp.Or(o.MinBackoff, 500*time.Millisecond)
 	o.MaxBackoff = cmp.Or(o.MaxBackoff, 30*time.Second)
 	o.FlushTimeout = cmp.Or(o.FlushTimeout, 10*time.Second)
+	o.LeftAfter = cmp.Or(o.LeftAfter, 5)
+	o.Settle = cmp.Or(o.Settle, time.Minute)
 	o.Queue = cmp.Or(o.Queue, 65_536)
 	o.TeamQueue = min(cmp.Or(o.TeamQueue, 4_096), o.Queue)
 	o.QueueBytes = cmp.Or(o.QueueBytes, 64<<20)
@@ -75,14 +91,14 @@ func (o Options) prepare() (Options, error) {
 }
 
 func (o *Options) check() error {
-	times := min(o.ConnectTimeout, o.MessageTimeout, o.PingInterval, o.PongTimeout, o.MinBackoff, o.FlushTimeout)
+	times := min(o.ConnectTimeout, o.MessageTimeout, o.PingInterval, o.PongTimeout, o.MinBackoff, o.FlushTimeout, o.Settle)
 	switch {
 	case times < 0 || o.MaxBackoff < o.MinBackoff:
 		return errors.New("times must be positive, and the greatest wait at least the first")
 	case min(o.Queue, o.TeamQueue, o.QueueBytes, o.MaxFrameBytes, o.MaxTeams) < 0:
 		return errors.New("queues and sizes must be positive")
-	case !(o.ConnectRate > 0) || math.IsInf(o.ConnectRate, 0):
-		return fmt.Errorf("connection rate %v: want more than 0 per second", o.ConnectRate)
+	case !(o.ConnectRate >= minRate && o.ConnectRate <= maxRate):
+		return fmt.Errorf("connection rate %v: want from %v to %d per second", o.ConnectRate, minRate, maxRate)
 	}
 	return nil
 }

@@ -244,6 +244,7 @@ type sink struct {
 	byTeam  map[rtm.ID]int   // messages
 	last    map[rtm.ID]int64 // last number of each team's messages, where they are numbers
 	errors  []string
+	losses  []string // why the connection to the hub ended: what was sent before the next one did not come here
 	changed chan struct{}
 	total   int
 }
@@ -257,7 +258,8 @@ func newSink(t *testing.T, hub *hubtest.Server, groups ...string) *sink {
 	defer cancel()
 	c, err := client.Connect(ctx, client.Options{
 		URL: hub.URL(), Token: hub.Token, Group: groups[0], Groups: groups[1:], MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond,
-		OnMessage: func(_ context.Context, m *client.Message) { s.take(m) },
+		OnMessage:    func(_ context.Context, m *client.Message) { s.take(m) },
+		OnDisconnect: func(err error) { s.lost(err) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -269,6 +271,13 @@ func newSink(t *testing.T, hub *hubtest.Server, groups ...string) *sink {
 		}
 	})
 	return s
+}
+
+// lost notes that the connection to the hub ended.
+func (s *sink) lost(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.losses = append(s.losses, err.Error())
 }
 
 func (s *sink) take(m *client.Message) {
@@ -323,7 +332,7 @@ func (s *sink) await(what string, cond func() bool) {
 		case <-timeout:
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.t.Fatalf("the hub did not get %s; it got %d messages and the events %.3000q", what, s.total, s.events)
+			s.t.Fatalf("the hub did not get %s; it got %d messages and the events %.3000q; it lost its connection: %q", what, s.total, s.events, s.losses)
 		}
 	}
 }

@@ -3,9 +3,12 @@ package bridge
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
 // newBackoff returns waits that are uniform between 0 and a bound ("full jitter"), which doubles from MinBackoff to
@@ -72,13 +75,7 @@ func (b *Bridge) keep(life context.Context, t *team) {
 // connectOnce connects the team and serves the connection until it ends. It returns whether there was one, and why it
 // ended or could not be made.
 func (b *Bridge) connectOnce(life context.Context, t *team) (connected bool, reason Reason) {
-	g, err := b.turn(life)
-	if err != nil {
-		return false, "" // life has ended
-	}
-	t.setPhase(phaseConnecting)
-	b.counts.attempts.add()
-	s, err := b.open(life, g, t)
+	s, err := b.open(life, t)
 	if err == nil {
 		connected, err = s.serve(life)
 	}
@@ -94,20 +91,55 @@ func (b *Bridge) connectOnce(life context.Context, t *team) (connected bool, rea
 	return connected, reason
 }
 
-// turn waits until there is a Global connection and it is the caller's turn to ask for a team's connection.
-func (b *Bridge) turn(ctx context.Context) (*global, error) {
+// ask waits until there is a Global connection and it is the team's turn, asks for the team's connection, and returns its
+// URL, as it came.
+func (b *Bridge) ask(life context.Context, t *team) (url string, err error) {
 	for {
-		g, err := b.gate.await(ctx)
+		g, err := b.gate.await(life)
 		if err != nil {
-			return nil, err
+			return "", fail(lifeReason(context.Cause(life)), err)
 		}
-		if err := b.limiter.Wait(ctx); err != nil {
-			return nil, err
-		}
-		if !g.isOver() {
-			return g, nil
+		var answer <-chan rtm.Frame
+		asked := false
+		err = b.asks.do(life, func() bool {
+			if g.isOver() {
+				return false
+			}
+			t.setPhase(phaseConnecting)
+			answer, err = g.ask(t.id)
+			asked = true
+			return true
+		})
+		switch {
+		case life.Err() != nil && !asked:
+			return "", fail(lifeReason(context.Cause(life)), life.Err())
+		case err != nil:
+			return "", err
+		case asked:
+			url, err := g.answerOf(life, t.id, answer)
+			b.refused(g, t, reasonOf(err) == ReasonRefused)
+			return url, err
 		}
 	}
+}
+
+// refused notes whether the server has refused to connect the team. A team of which that is all that is heard, though
+// the Global connection is there for long enough, has left: its team.left was sent while there was none.
+func (b *Bridge) refused(g *global, t *team, yes bool) {
+	if !yes || t.refusedOn != g.n {
+		t.refusals = 0
+	}
+	if !yes {
+		return
+	}
+	t.refusedOn = g.n
+	t.refusals++
+	if b.opts.LeftAfter < 0 || t.refusals < b.opts.LeftAfter || time.Since(g.hello) < b.opts.Settle || !b.teams.presumeLeft(t, g.n) {
+		return
+	}
+	b.counts.presumed.Add(1)
+	b.rate.Warn("a team is taken to have left while there was no Global connection", "presumed_left", teamAttr(t),
+		slog.Int("refusals", t.refusals))
 }
 
 // failure is an error with the word that it is counted by.

@@ -33,8 +33,8 @@ type session struct {
 }
 
 // open asks for the team's connection and makes it.
-func (b *Bridge) open(life context.Context, g *global, t *team) (*session, error) {
-	raw, err := g.request(life, t.id)
+func (b *Bridge) open(life context.Context, t *team) (*session, error) {
+	raw, err := b.ask(life, t)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (b *Bridge) open(life context.Context, g *global, t *team) (*session, error
 	if err != nil {
 		return nil, fail(ReasonBadURL, err)
 	}
-	socket, err := b.dialSocket(life, u, nil, b.guard.dial)
+	socket, err := b.dialSocket(life, u, nil, b.guard.dial, b.dials)
 	if err != nil {
 		return nil, err
 	}

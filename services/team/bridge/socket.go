@@ -31,21 +31,39 @@ type socket struct {
 	buf  []byte   // of the reader
 }
 
-// dialFunc dials a network connection.
-type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+// dialFunc dials a network connection. It calls turn immediately before each attempt.
+type dialFunc func(ctx context.Context, network, addr string, turn turnFunc) (net.Conn, error)
+
+// turnFunc waits for the caller's turn.
+type turnFunc func(ctx context.Context) error
+
+// errTimeout is an attempt that has taken too long.
+var errTimeout = errors.New("too late")
 
 // dialSocket opens a WebSocket. No proxy is used and no redirect followed: both would choose another address than the
-// one that was checked.
-func (b *Bridge) dialSocket(ctx context.Context, u *url.URL, header http.Header, dial dialFunc) (*socket, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.opts.ConnectTimeout)
-	defer cancel()
+// one that was checked. With a pacer attempts wait for their turn, and the time that takes does not count.
+func (b *Bridge) dialSocket(ctx context.Context, u *url.URL, header http.Header, dial dialFunc, pace *pacer) (*socket, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timeout := time.AfterFunc(b.opts.ConnectTimeout, func() { cancel(errTimeout) })
+	defer timeout.Stop()
+	turn := func(ctx context.Context) error {
+		if pace == nil {
+			return nil
+		}
+		timeout.Stop()
+		return pace.do(ctx, func() bool {
+			timeout.Reset(b.opts.ConnectTimeout)
+			return true
+		})
+	}
 	s := &socket{b: b}
 	var dialed atomic.Pointer[error] // set by another goroutine, perhaps after this one has given up
 	transport := &http.Transport{
 		TLSClientConfig: b.opts.TLSConfig.Clone(), DisableKeepAlives: true, DisableCompression: true,
 		MaxResponseHeaderBytes: headerBytes, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dial(ctx, network, addr)
+			conn, err := dial(ctx, network, addr, turn)
 			if err != nil {
 				dialed.Store(&err)
 				return nil, err
@@ -94,7 +112,7 @@ func dialFailure(ctx context.Context, u *url.URL, resp *http.Response, dialed, e
 	case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
 		return fail(ReasonHandshake, fmt.Errorf("%s: %w", at, statusError(resp.StatusCode)))
 	case ctx.Err() != nil:
-		return fail(ReasonHandshake, fmt.Errorf("%s: no answer: %w", at, ctx.Err()))
+		return fail(ReasonHandshake, fmt.Errorf("%s: no answer: %w", at, context.Cause(ctx)))
 	}
 	var inURL *url.Error
 	if errors.As(err, &inURL) {

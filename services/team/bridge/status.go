@@ -54,14 +54,18 @@ type TeamCounts struct {
 	Connecting int    `json:"connecting"`
 	Waiting    int    `json:"waiting"` // for the Global connection, their turn, or the next attempt
 	Forgotten  uint64 `json:"forgotten"`
+	// PresumedLeft is how often a team was taken to have left, since it was refused and not announced again.
+	PresumedLeft uint64 `json:"presumed_left"`
 }
 
 // ConnectionCounts counts the connections of teams and the attempts to make them.
 type ConnectionCounts struct {
 	RateLimit  float64           `json:"rate_limit"` // attempts per second, at most
 	Attempts   uint64            `json:"attempts"`
-	LastSecond uint64            `json:"attempts_last_second"`
-	Peak       uint64            `json:"attempts_peak_second"` // the most attempts of any second
+	LastSecond int               `json:"attempts_last_second"`
+	Peak       int               `json:"attempts_peak_second"` // the most attempts within any second
+	Dials      uint64            `json:"dials"`                // network connections begun
+	DialsPeak  int               `json:"dials_peak_second"`    // the most within any second
 	Made       uint64            `json:"made"`
 	Reconnects uint64            `json:"reconnects"` // those among them that were not their team's first
 	Failed     map[string]uint64 `json:"failed"`     // attempts, by reason
@@ -109,7 +113,9 @@ func (b *Bridge) Status() Status {
 	s.Teams = b.teamCounts()
 	c := &s.Connections
 	c.RateLimit, c.Made, c.Reconnects = b.opts.ConnectRate, b.counts.connects.Load(), b.counts.reconnects.Load()
-	c.Attempts, c.LastSecond, c.Peak = b.counts.attempts.read()
+	now := time.Now()
+	c.Attempts, c.LastSecond, c.Peak = b.asks.started.read(now)
+	c.Dials, _, c.DialsPeak = b.dials.started.read(now)
 	c.Failed, c.Ended = words(b.counts.failed), words(b.counts.ended)
 	s.Messages = MessageCounts{
 		Received: b.counts.received.Load(), Props: b.counts.props.Load(), Outcomes: words(b.counts.messages),
@@ -132,7 +138,7 @@ func words[K ~string](c counters[K]) map[string]uint64 {
 
 func (b *Bridge) teamCounts() TeamCounts {
 	all := b.teams.all()
-	c := TeamCounts{Seen: len(all), Forgotten: b.counts.evicted.Load()}
+	c := TeamCounts{Seen: len(all), Forgotten: b.counts.evicted.Load(), PresumedLeft: b.counts.presumed.Load()}
 	for _, t := range all {
 		switch phase(t.phase.Load()) {
 		case phaseConnected:

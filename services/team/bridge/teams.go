@@ -45,13 +45,18 @@ type team struct {
 	since           atomic.Int64 // Unix time in ns of the last change of phase
 	lastFailure     atomic.Pointer[Reason]
 
+	// Owned by the team's goroutine.
+	refusals  int    // team.connects refused, one after the other, on one Global connection
+	refusedOn uint64 // the number of that one
+
 	// Guarded by teams.mu.
-	present bool
-	running bool // it has a goroutine
-	listed  bool // it is in teams.left
-	leftAt  time.Time
-	life    context.Context // ends when the team leaves
-	end     context.CancelCauseFunc
+	present   bool
+	announced uint64 // the number of the Global connection on which it was announced last
+	running   bool   // it has a goroutine
+	listed    bool   // it is in teams.left
+	leftAt    time.Time
+	life      context.Context // ends when the team leaves
+	end       context.CancelCauseFunc
 }
 
 func (t *team) setPhase(p phase) {
@@ -81,8 +86,8 @@ type teams struct {
 	running sync.WaitGroup
 }
 
-// join notes that a team is there, and starts its goroutine.
-func (ts *teams) join(id rtm.ID) {
+// join notes that a team is there, announced on the n-th Global connection, and starts its goroutine.
+func (ts *teams) join(id rtm.ID, n uint64) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if ts.life.Err() != nil {
@@ -95,6 +100,7 @@ func (ts *teams) join(id rtm.ID) {
 			return
 		}
 	}
+	t.announced = n
 	if t.present {
 		ts.b.counts.bad.add(badRepeatedJoin) // which is no fault: joins are idempotent
 		return
@@ -157,9 +163,25 @@ func (ts *teams) leave(id rtm.ID) (known bool) {
 	if t == nil || !t.present {
 		return false
 	}
+	ts.gone(t)
+	return true
+}
+
+// presumeLeft has the team leave, unless it was announced on the n-th Global connection.
+func (ts *teams) presumeLeft(t *team, n uint64) bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if !t.present || t.announced == n {
+		return false
+	}
+	ts.gone(t)
+	return true
+}
+
+// gone ends the team's life.
+func (ts *teams) gone(t *team) {
 	t.present, t.leftAt = false, time.Now()
 	t.end(errLeft)
-	return true
 }
 
 // again ends a life of the team. It returns false when there is no next one, and then the team's goroutine must end.
