@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/ratelog"
 )
 
 // Names of operations that are treated apart.
@@ -26,7 +27,8 @@ const gatherTime = time.Second
 type api struct {
 	hub        *hub.Hub
 	log        *slog.Logger
-	self       string // this instance's id as operators see it
+	warn       *ratelog.Logger // what strangers cause: a line a second at most
+	self       string          // this instance's id as operators see it
 	reload     Reloader
 	teams      TeamLister
 	drain      *drainer
@@ -40,7 +42,7 @@ type api struct {
 // newAPI returns the API, behind its guard.
 func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Registerer) (http.Handler, error) {
 	a := &api{
-		hub: o.Hub, log: o.Log, self: hub.NodeName(o.Hub.Node().ID), reload: o.Reload, teams: o.Teams, drain: d, ended: ended,
+		hub: o.Hub, log: o.Log, warn: ratelog.New(o.Log), self: hub.NodeName(o.Hub.Node().ID), reload: o.Reload, teams: o.Teams, drain: d, ended: ended,
 		operations: make(map[string]string), wait: o.GatherTimeout,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mastersocket_admin_requests_total",

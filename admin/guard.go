@@ -67,6 +67,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name = g.api.operations[pattern]
+	c := caller{grant, r.RemoteAddr}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		defer func() { g.api.audit(c, name, r, seen.code()) }()
+	}
 	if !g.acceptable(w, r, name) || !g.bodyFits(w, r) {
 		return
 	}
@@ -80,12 +84,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	c := caller{grant, r.RemoteAddr}
-	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
-	g.routes.ServeHTTP(w, r)
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		g.api.audit(c, name, r, seen.code())
-	}
+	g.routes.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 }
 
 // find returns the handler of a request, with an empty pattern where there is none. A path that is not clean has none: it
@@ -123,11 +122,13 @@ func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (*auth.Gran
 	}
 	grant, ok := g.api.hub.Authenticate(token)
 	if !ok {
+		g.api.warn.Warn("admin request refused", "no valid token", slog.String("from", r.RemoteAddr))
 		w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket"`)
 		writeProblem(w, http.StatusUnauthorized, "send the header Authorization: Bearer <token>, with a token that is in force")
 		return nil, false
 	}
 	if !grant.Admin {
+		g.api.warn.Warn("admin request refused", "not an admin token", slog.String("from", r.RemoteAddr), slog.String("token", grant.Name))
 		w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket", error="insufficient_scope"`)
 		writeProblem(w, http.StatusForbidden, fmt.Sprintf("the token %q may not administer (admin: true in the tokens file)", grant.Name))
 		return nil, false

@@ -17,7 +17,7 @@ import (
 
 // Times of a tail.
 const (
-	tailPace  = 100 * time.Millisecond // between writes: what came meanwhile leaves together, and nobody wakes a goroutine for it
+	tailPace  = 250 * time.Millisecond // between writes: what came meanwhile leaves together, and nobody wakes a goroutine for it
 	tailBeat  = time.Second            // between counts, and between looks whether the token is still in force
 	tailQuiet = 10 * time.Second       // after which counts are sent though nothing changed
 	tailWrite = 10 * time.Second       // that a write may take
@@ -140,11 +140,11 @@ type stream struct {
 
 // take adds what the tap has.
 func (s *stream) take(tap *hub.Tap) {
-	now := time.Now().UTC()
+	now := time.Now().UTC().Format(time.RFC3339Nano)
 	for {
 		select {
 		case m := <-tap.Messages():
-			s.add("message", TailMessage{now, m})
+			s.message(now, m)
 			tap.Took(m)
 		default:
 			return
@@ -152,11 +152,23 @@ func (s *stream) take(tap *hub.Tap) {
 	}
 }
 
-// add adds one event. Its data is made one line: nothing that a client sent can be taken for an event of its own.
+// message adds a TailMessage. It is made one line: nothing that a client sent can be taken for an event of its own. What
+// the hub delivers is JSON, so that line breaks can only stand between its tokens.
+func (s *stream) message(at string, m []byte) {
+	s.buf.WriteString("event: message\ndata: {\"at\":\"" + at + "\",\"message\":")
+	if bytes.ContainsAny(m, "\r\n") {
+		_ = json.Compact(&s.buf, m) // never fails: it is JSON
+	} else {
+		s.buf.Write(m)
+	}
+	s.buf.WriteString("}\n\n")
+}
+
+// add adds one event.
 func (s *stream) add(name string, data any) {
-	b, err := json.Marshal(data) // escapes line breaks, and puts raw messages on one line
+	b, err := json.Marshal(data)
 	if err != nil {
-		return // what the hub delivers is JSON
+		return // no value of ours can't be written
 	}
 	fmt.Fprintf(&s.buf, "event: %s\ndata: %s\n\n", name, b)
 }

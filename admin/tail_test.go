@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/mastersocket/mastersocket/auth"
 )
 
@@ -117,7 +119,11 @@ func TestTail(t *testing.T) {
 	group := c.openTail(0, "group=g%2F1", watchToken)
 	named := c.openTail(1, "group=g%2F1&event=two", rootToken)
 	global := c.openTail(2, "global=true", rootToken)
+	lines := c.openTail(2, "group=h", rootToken)
 	p := c.connect(1, "g/1", obj{"echo": false, "features": []string{"errors"}})
+	if err := p.conn.Write(t.Context(), websocket.MessageText, []byte("{\"op\":0,\r\n\n\"event\":\"lines\",\n\n\"intent\":{\"target\":\"GROUP\",\"identifier\":\"h\"}}\n\n")); err != nil {
+		t.Fatal(err)
+	}
 	for _, m := range []obj{event("one", "GROUP", "g/1"), event("other", "GROUP", "h"), event("two", "GROUP", "g/1"), event("all", "GLOBAL", "")} {
 		p.send(m)
 	}
@@ -125,6 +131,9 @@ func TestTail(t *testing.T) {
 		if m := group.message(); m["event"] != want || m["sender"] != p.id || m["data"] != "a\nb</script>\u2028" {
 			t.Errorf("got %v, want %s", m, want)
 		}
+	}
+	if m := lines.message(); m["event"] != "lines" || m["sender"] != p.id {
+		t.Errorf("a message with line breaks: %v", m)
 	}
 	if m := named.message(); m["event"] != "two" {
 		t.Errorf("got %v", m)

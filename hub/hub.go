@@ -57,6 +57,8 @@ type Hub struct {
 	receipts receipts
 	taps     atomic.Int32 // open ones
 
+	answerBytes int // bound of an answer to another instance; less in tests
+
 	reached      chan struct{} // the broker became available
 	synchronized chan struct{} // closed when the goroutine that tells the service types so has ended
 	stopSync     context.CancelFunc
@@ -79,7 +81,7 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	}
 	h := &Hub{
 		opts: o, log: o.Log, tokens: o.Tokens, broker: o.Broker, started: time.Now(), random: newRandom(),
-		reached: make(chan struct{}, 1), synchronized: make(chan struct{}),
+		reached: make(chan struct{}, 1), synchronized: make(chan struct{}), answerBytes: answerBytes,
 	}
 	h.groups = newRegistry(h, o.Transport.Loops)
 	h.counters = make([]counters, o.Transport.Loops)

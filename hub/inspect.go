@@ -111,6 +111,7 @@ const (
 // answer is what an instance says of itself.
 type answer struct {
 	Clients []Client    `json:"clients,omitempty"`
+	Cut     bool        `json:"cut,omitempty"` // Clients ends before the limit though others follow: it would be too large
 	Groups  []Group     `json:"groups,omitempty"`
 	Node    *NodeStatus `json:"node,omitempty"`
 	Receipt *tally      `json:"receipt,omitempty"`
@@ -139,7 +140,7 @@ func (p position) compare(q position) int {
 func (p position) behind(q position) bool { return !q.Set || p.compare(q) > 0 }
 
 // Clients lists the cluster's clients that match, limit of them at most (1 to MaxPage), behind the cursor of an earlier
-// page, or from the first for an empty one. It waits for other instances until ctx ends. The error is ErrCursor, or
+// page, or from the first for an empty one. A page may be shorter though others follow. It waits for other instances until ctx ends. The error is ErrCursor, or
 // ctx's if this instance itself did not answer in time.
 func (h *Hub) Clients(ctx context.Context, f Filter, cursor string, limit int) (ClientPage, error) {
 	q := query{Kind: queryClients, Filter: f, Limit: min(max(limit, 1), MaxPage)}
@@ -147,15 +148,26 @@ func (h *Hub) Clients(ctx context.Context, f Filter, cursor string, limit int) (
 		return ClientPage{}, err
 	}
 	var page ClientPage
-	silent, err := h.ask(ctx, q, func(a answer) { page.Clients = append(page.Clients, a.Clients...) })
+	var until *position // the end of the shortest list that was cut: what lies behind it is not known of all instances
+	silent, err := h.ask(ctx, q, func(a answer) {
+		page.Clients = append(page.Clients, a.Clients...)
+		if a.Cut && len(a.Clients) > 0 {
+			if last := positionOf(&a.Clients[len(a.Clients)-1].ID); until == nil || last.compare(*until) < 0 {
+				until = &last
+			}
+		}
+	})
 	if err != nil {
 		return ClientPage{}, err
 	}
 	page.Missing = h.names(silent)
 	slices.SortFunc(page.Clients, func(a, b Client) int { return positionOf(&a.ID).compare(positionOf(&b.ID)) })
-	if len(page.Clients) >= q.Limit {
-		page.Clients = page.Clients[:q.Limit]
-		page.Next = encodeCursor(positionOf(&page.Clients[q.Limit-1].ID))
+	if until != nil {
+		page.Clients = slices.DeleteFunc(page.Clients, func(c Client) bool { return positionOf(&c.ID).behind(*until) })
+	}
+	if len(page.Clients) >= q.Limit || until != nil {
+		page.Clients = page.Clients[:min(q.Limit, len(page.Clients))]
+		page.Next = encodeCursor(positionOf(&page.Clients[len(page.Clients)-1].ID))
 	}
 	return page, nil
 }

@@ -2,8 +2,10 @@ package hub
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +86,35 @@ func TestListClientsOfTheCluster(t *testing.T) {
 	}
 	if _, err := hubs[0].Clients(inspectCtx(t), Filter{}, "!", 1); !errors.Is(err, ErrCursor) {
 		t.Errorf("a bad cursor: %v", err)
+	}
+}
+
+// TestLargeClientsMakeShortPages lists clients that say so much of themselves that a page has no room for all.
+func TestLargeClientsMakeShortPages(t *testing.T) {
+	t.Parallel()
+	hubs, urls := twoHubs(t)
+	hubs[0].answerBytes, hubs[1].answerBytes = 20_000, 9_000
+	want := make(map[string]int)
+	for i := range 30 {
+		meta := m{"text": strings.Repeat("\x01", 200)}
+		if i%3 == 0 {
+			meta = nil
+		}
+		want[identify(t, urls[i%2], "g", m{"meta": meta}).id]++
+	}
+	pages := 1
+	for _, c := range listAll(t, hubs[0], Filter{}, 100, func() { pages++ }) {
+		if want[c.ID.String()]--; want[c.ID.String()] != 0 {
+			t.Errorf("client %s is listed twice", c.ID)
+		}
+		delete(want, c.ID.String())
+	}
+	if len(want) > 0 || pages < 3 {
+		t.Errorf("%d clients are not listed, on %d pages", len(want), pages)
+	}
+	big := Client{Name: strings.Repeat("\x01", 100), Groups: []string{"\x02"}, Meta: map[string]string{"\x03": "\x04"}, Address: "[::1]:65535"}
+	if b, err := json.Marshal(&big); err != nil || len(b) > big.size() {
+		t.Errorf("a client takes %d bytes, more than %d: %v", len(b), big.size(), err)
 	}
 }
 

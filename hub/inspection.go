@@ -115,7 +115,36 @@ func (h *Hub) inspectClients(ctx context.Context, q query) (answer, error) {
 			break
 		}
 	}
+	a.cut(h.answerBytes)
 	return a, nil
+}
+
+// answerBytes bounds an answer: a broker refuses those that are much larger. It has room for MaxPage usual clients, and
+// for some hundred of those that say of themselves as much as they may.
+const answerBytes = 12 << 20
+
+// cut drops the clients that an answer of so many bytes has no room for.
+func (a *answer) cut(most int) {
+	size := 0
+	for i := range a.Clients {
+		if size += a.Clients[i].size(); size > most && i > 0 {
+			a.Clients, a.Cut = a.Clients[:i], true
+			return
+		}
+	}
+}
+
+// size returns how many bytes of JSON the client takes at most.
+func (c *Client) size() int {
+	const rest, escaped = 512, 6 // the names of the members and the numbers; a byte of text, as in \u0001
+	n := len(c.Node) + len(c.Type) + len(c.Name) + len(c.Version) + len(c.Token)
+	for _, g := range c.Groups {
+		n += len(g)
+	}
+	for k, v := range c.Meta {
+		n += len(k) + len(v)
+	}
+	return rest + escaped*n + 4*(len(c.Groups)+2*len(c.Meta))
 }
 
 // inspection is a look at the sessions of a loop, a part of them at a time.

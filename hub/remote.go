@@ -25,6 +25,9 @@ func (r remote) Deliver(m *broker.Message) {
 	case broker.KindGroup:
 		if g := r.hub.groups.find(m.Group); g != nil {
 			r.spread(m, g, b)
+		} else { // the last member left; whoever waits for a receipt is to know
+			t := r.hub.receipts.start(&m.Sender)
+			t.end(0, 0)
 		}
 	case broker.KindDirect:
 		r.direct(m, b)
