@@ -30,7 +30,6 @@ test: deps lint
 	$(GO) test -race -count=$(COUNT) -timeout=20m $$($(GO) list ./... | grep -v -e /broker$$ -e /clustertest$$)
 	$(GO) test -race -count=$(COUNT) -timeout=20m -p=1 $(TIMED)
 	$(GO) test -count=1 -run 'Alloc|MemoryPerIdle' -v $(BUDGETED)
-	$(MAKE) console-test
 	cd bench && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
 	$(MAKE) console-test
 
