@@ -81,9 +81,12 @@ func (r *reloader) drainTimeout() time.Duration {
 func (r *reloader) files() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.DeleteFunc([]string{r.current.Config, r.current.TokenFile, r.current.TokensFile}, func(name string) bool {
-		return name == ""
-	})
+	return filesOf(r.current)
+}
+
+// filesOf returns the files that a configuration stands in.
+func filesOf(s *config.Serve) []string {
+	return slices.DeleteFunc([]string{s.Config, s.TokenFile, s.TokensFile}, func(name string) bool { return name == "" })
 }
 
 // reload checks everything before it changes anything. mu must be held.

@@ -188,11 +188,14 @@ func TestReloadKeepsTheGeneratedToken(t *testing.T) {
 	t.Parallel()
 	s := hubtest.Start(t, hubtest.Options{Token: "none", Env: []string{"XDG_CACHE_HOME=" + t.TempDir()}})
 	var token string
-	for _, line := range s.Log() {
-		if line = strings.TrimSpace(line); strings.HasPrefix(line, auth.TokenPrefix) {
-			token = line
+	eventually(t, "the token in the log", func() bool {
+		for _, line := range s.Log() {
+			if line = strings.TrimSpace(line); strings.HasPrefix(line, auth.TokenPrefix) {
+				token = line
+			}
 		}
-	}
+		return token != ""
+	})
 	o := operator{t, "http://" + s.AdminAddr, token}
 	var result admin.ReloadResult
 	if code := o.do("POST", "/v1/reload", "", &result); code != 200 || len(result.Changed) > 0 {

@@ -58,6 +58,7 @@ func (c *serveCmd) Run(out streams) error {
 	if err := c.Validate(); err != nil {
 		return usageError{err}
 	}
+	known := lookAt(filesOf(&c.Serve))
 	tokens, generated, err := config.LoadTokens(c.Serve)
 	if err != nil {
 		return usageError{err}
@@ -90,7 +91,7 @@ func (c *serveCmd) Run(out streams) error {
 	reload := func(source string) func() {
 		return func() { _, _ = r.Reload(ctx, source) } // it logs what is wrong
 	}
-	w := startWatch(r.files, reload("changed file"), log)
+	w := startWatch(r.files, known, reload("changed file"), log)
 	defer w.close()
 	wait := func() os.Signal { return awaitStop(stops, hangups, reload("SIGHUP")) }
 	err = c.run(ctx, h, r, generated, stops, wait, log, stderr)

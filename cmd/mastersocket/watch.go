@@ -41,17 +41,16 @@ type watch struct {
 // fingerprint tells whether a file is as it was. That of a file that can't be read is all zero.
 type fingerprint [sha256.Size]byte
 
-// startWatch begins to watch. Where the system can't, it says so in the log, and SIGHUP and the API remain. Close ends
-// it.
-func startWatch(files func() []string, reload func(), log *slog.Logger) *watch {
+// startWatch begins to watch. known is what the files were like before they were read. Where the system can't watch, the
+// log says so, and SIGHUP and the API remain. Close ends it.
+func startWatch(files func() []string, known map[string]fingerprint, reload func(), log *slog.Logger) *watch {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &watch{files: files, reload: reload, log: log, folders: make(map[string]bool), stop: cancel}
+	w := &watch{files: files, known: known, reload: reload, log: log, folders: make(map[string]bool), stop: cancel}
 	var err error
 	if w.watcher, err = fsnotify.NewWatcher(); err != nil {
 		log.Warn("changed files are not noticed: reload with SIGHUP or POST /v1/reload", "error", err)
 		return w
 	}
-	w.known = w.look()
 	w.follow()
 	w.done.Go(func() { w.run(ctx) })
 	return w
@@ -96,20 +95,27 @@ func (w *watch) run(ctx context.Context) {
 	}
 }
 
-// check reloads if a file is not as it was.
+// check reloads if a file is not as it was, and again if the configuration names other files then. It looks before each
+// reload: what changes meanwhile is seen by the next look.
 func (w *watch) check() {
-	if now := w.look(); !same(now, w.known) {
+	for range maxRenames {
+		now := lookAt(w.files())
+		if same(now, w.known) {
+			break
+		}
 		w.known = now
 		w.reload()
-		w.known = w.look() // of the files that are named now
 	}
 	w.follow()
 }
 
-// look returns what the files are like.
-func (w *watch) look() map[string]fingerprint {
+// maxRenames is how often in a row a reload may find that other files count.
+const maxRenames = 4
+
+// lookAt returns what the files are like.
+func lookAt(files []string) map[string]fingerprint {
 	all := make(map[string]fingerprint)
-	for _, name := range w.files() {
+	for _, name := range files {
 		all[name] = fingerprintOf(name)
 	}
 	return all
