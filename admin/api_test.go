@@ -93,6 +93,12 @@ func TestKick(t *testing.T) {
 			t.Errorf("kicked again: %d", r.status)
 		}
 	}
+	if r := c.call(0, "POST", "/v1/events", `{"id":"i","event":"e f","intent":{"target":"GROUP","identifier":"g"}}`); r.status != 200 {
+		t.Errorf("got %d", r.status)
+	}
+	if log := c.log.String(); !strings.Contains(log, `result=done status=200 intent=GROUP:g event="e f" id=i`) {
+		t.Errorf("the audit log: %s", log)
+	}
 	if log := c.log.String(); strings.Count(log, "operation=kick") != 6 || !strings.Contains(log, "token=root from=127.0.0.1:") {
 		t.Errorf("the audit log: %s", log)
 	}

@@ -35,17 +35,21 @@ func newGuard(a *api, routes *http.ServeMux) *guard {
 // callerKey is the key of a request's caller in its context.
 type callerKey struct{}
 
-// caller is who sent a request.
+// caller is who sent a request. It belongs to the request's goroutine.
 type caller struct {
 	grant   *auth.Grant
 	address string
+	details []slog.Attr // of what was asked for, for the audit log
 }
 
 // callerOf returns who sent the request whose context this is.
-func callerOf(ctx context.Context) caller {
-	c, _ := ctx.Value(callerKey{}).(caller)
+func callerOf(ctx context.Context) *caller {
+	c, _ := ctx.Value(callerKey{}).(*caller)
 	return c
 }
+
+// note adds to what the audit log says of the request.
+func (c *caller) note(name, value string) { c.details = append(c.details, slog.String(name, value)) }
 
 // ServeHTTP implements http.Handler.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -67,7 +71,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name = g.api.operations[pattern]
-	c := caller{grant, r.RemoteAddr}
+	c := &caller{grant: grant, address: r.RemoteAddr}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		defer func() { g.api.audit(c, name, r, seen.code()) }()
 	}
@@ -228,14 +232,16 @@ func (p *probe) Write(b []byte) (int, error) {
 }
 
 // audit writes who changed what. What a caller chose is quoted by the log's handler.
-func (a *api) audit(c caller, operation string, r *http.Request, status int) {
+func (a *api) audit(c *caller, operation string, r *http.Request, status int) {
 	result := "done"
 	if status >= 400 {
 		result = "refused"
 	}
-	a.log.LogAttrs(r.Context(), slog.LevelInfo, "admin", slog.String("operation", operation),
-		slog.String("path", r.URL.EscapedPath()), slog.String("token", c.grant.Name), slog.String("from", c.address),
-		slog.String("result", result), slog.Int("status", status))
+	attrs := []slog.Attr{
+		slog.String("operation", operation), slog.String("path", r.URL.EscapedPath()), slog.String("token", c.grant.Name),
+		slog.String("from", c.address), slog.String("result", result), slog.Int("status", status),
+	}
+	a.log.LogAttrs(r.Context(), slog.LevelInfo, "admin", append(attrs, c.details...)...)
 }
 
 // secure sets the headers that every answer of the listener has. A page may replace the policy by its own.

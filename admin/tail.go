@@ -96,7 +96,7 @@ func (a *api) tail(ctx context.Context, q *tailQuery) (*huma.StreamResponse, err
 }
 
 // follow writes what the tap shows until the reader goes, its token is revoked, or the server ends.
-func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c caller, open TailOpen) {
+func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c *caller, open TailOpen) {
 	if s.add("open", open); s.flush() != nil {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -55,23 +56,30 @@ func (a *api) kick(ctx context.Context, q *clientPath) (*struct{}, error) {
 	}
 	ctx, cancel := a.gathering(ctx)
 	defer cancel()
-	if _, err := a.hub.Kick(ctx, id); err != nil {
+	c, err := a.hub.Kick(ctx, id)
+	if err != nil {
 		return nil, hubProblem(err)
 	}
+	callerOf(ctx).note("name", c.Name)
+	callerOf(ctx).note("node", c.Node)
 	return nil, nil
 }
 
 func (a *api) publish(ctx context.Context, in *eventInput) (*body[Receipt], error) {
+	c := callerOf(ctx)
+	c.note("intent", strings.TrimSuffix(in.Body.Intent.Target+":"+in.Body.Intent.Identifier, ":"))
+	c.note("event", in.Body.Event)
 	message, err := envelope(in.RawBody)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := a.gathering(ctx)
 	defer cancel()
-	r, err := a.hub.Publish(ctx, callerOf(ctx).grant, message)
+	r, err := a.hub.Publish(ctx, c.grant, message)
 	if err != nil {
 		return nil, publishProblem(err)
 	}
+	c.note("id", r.ID)
 	return &body[Receipt]{Receipt{r.ID, r.Instances, r.Clients, r.DropsByName()}}, nil
 }
 
@@ -118,6 +126,8 @@ func (a *api) reloadNow(ctx context.Context, _ *struct{}) (*body[ReloadResult], 
 		}
 		return nil, problem(http.StatusUnprocessableEntity, "the configuration is not valid: all stays as it was", details...)
 	}
+	callerOf(ctx).note("changed", strings.Join(result.Changed, " "))
+	callerOf(ctx).note("revoked", strings.Join(result.TokensRevoked, " "))
 	for _, list := range []*[]string{
 		&result.Changed, &result.TokensAdded, &result.TokensChanged, &result.TokensRevoked, &result.NeedRestart,
 	} {
@@ -132,7 +142,7 @@ func (a *api) reloadNow(ctx context.Context, _ *struct{}) (*body[ReloadResult], 
 // maxDrain is the longest time to drain over.
 const maxDrain = time.Hour
 
-func (a *api) startDrain(_ context.Context, in *drainInput) (*body[Drain], error) {
+func (a *api) startDrain(ctx context.Context, in *drainInput) (*body[Drain], error) {
 	over := a.drain.over()
 	if in.Body != nil && in.Body.Over != "" {
 		d, err := time.ParseDuration(in.Body.Over)
@@ -143,6 +153,7 @@ func (a *api) startDrain(_ context.Context, in *drainInput) (*body[Drain], error
 		over = d
 	}
 	over, began := a.drain.start(over)
+	callerOf(ctx).note("over", over.String())
 	s := a.hub.Stats()
 	return &body[Drain]{Drain{a.hub.Node().Name, s.Transport.Open(), over.Seconds(), began}}, nil
 }

@@ -139,6 +139,17 @@ func TestOperateACluster(t *testing.T) {
 	if receipt.Instances == nil || receipt.Clients == nil || *receipt.Instances != 3 || *receipt.Clients != 3 {
 		t.Errorf("got %+v", receipt)
 	}
+	lines, stop := watchTail(t, ops[0], "/v1/tail?group=elsewhere")
+	defer stop()
+	for range 2 { // the first line says that the tail is open
+		<-lines
+	}
+	ops[2].do("POST", "/v1/events", `{"event":"seen","intent":{"target":"GROUP","identifier":"elsewhere"}}`, nil)
+	for line := range lines {
+		if strings.Contains(line, `"event":"seen"`) {
+			break
+		}
+	}
 	at := slices.IndexFunc(clients.Clients, func(c admin.Client) bool { return c.Name == "svc-1" })
 	if code := ops[2].do("DELETE", "/v1/clients/"+clients.Clients[at].ID, "", nil); code != 204 {
 		t.Errorf("disconnected with %d", code)

@@ -131,7 +131,18 @@ func processorTime(t *testing.T, s *hubtest.Server) float64 {
 // openTail reads a tail until stop is called.
 func openTail(t *testing.T, o operator, path string) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	lines, stop := watchTail(t, o, path)
+	go func() {
+		for range lines {
+		}
+	}()
+	return stop
+}
+
+// watchTail reads a tail until stop is called, which is also when lines is closed.
+func watchTail(t *testing.T, o operator, path string) (lines <-chan string, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, o.url+path, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -141,15 +152,21 @@ func openTail(t *testing.T, o operator, path string) (stop func()) {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("tail: %v %v", resp, err)
 	}
-	done := make(chan struct{})
+	out := make(chan string)
 	go func() {
-		defer close(done)
-		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		defer close(out)
+		for scanner := bufio.NewScanner(resp.Body); scanner.Scan(); {
+			select {
+			case out <- scanner.Text():
+			case <-ctx.Done():
+				return
+			}
 		}
 	}()
-	return func() {
+	return out, func() {
 		cancel()
-		<-done
+		for range out {
+		}
 		resp.Body.Close()
 	}
 }
