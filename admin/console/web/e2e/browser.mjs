@@ -1,7 +1,8 @@
 // A real Chromium, which notes everything that must not happen.
 
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 import { atEnd, patience, token } from "./hub.mjs";
 
@@ -56,6 +57,15 @@ export async function logIn(page, typed = token) {
   await page.getByLabel("Admin token").fill(typed);
   await page.keyboard.press("Enter");
   await page.locator(".shell").waitFor();
+}
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** barriers lists what axe finds that would keep somebody from using the page (WCAG 2.2, levels A and AA). */
+export async function barriers(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+  return violations.flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target.join(" ")}: ${n.failureSummary.replaceAll("\n", " ")}`));
 }
 
 /** tooWide names the elements that stick out of the window. */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { close, logIn, open, to, tooWide } from "./browser.mjs";
+import { barriers, close, logIn, open, to, tooWide } from "./browser.mjs";
 import { call, connect, publish, startHub, subscribe, token, until } from "./hub.mjs";
 
 after(close);
@@ -275,6 +275,54 @@ test("nothing moves on the page by itself", async (t) => {
   const shifts = await page.evaluate(() => window.shifts);
   console.log(`cumulative layout shift: ${shifts.toFixed(4)}`);
   assert.ok(shifts < 0.05, `the layout shifted by ${shifts}`);
+});
+
+test("nothing keeps people with a keyboard or a screen reader out", async (t) => {
+  const hub = await startHub(t);
+  for (const colorScheme of ["light", "dark"]) {
+    const page = await open(t, hub, { colorScheme });
+    assert.deepEqual(await barriers(page), [], `login, ${colorScheme}`);
+    await logIn(page);
+    const client = await connect(t, hub, { group: "demo", name: `reader-${colorScheme}`, meta: { region: "eu-1" } });
+    await page.locator(".charts").waitFor();
+    assert.deepEqual(await barriers(page), [], `overview, ${colorScheme}`);
+    await to(page, "Clients");
+    await page.getByRole("link", { name: `reader-${colorScheme}` }).waitFor();
+    assert.deepEqual(await barriers(page), [], `clients, ${colorScheme}`);
+    await page.getByRole("link", { name: `reader-${colorScheme}` }).click();
+    await page.getByText("eu-1").waitFor();
+    assert.deepEqual(await barriers(page), [], `a client, ${colorScheme}`);
+    await page.getByRole("button", { name: "Disconnect…" }).click();
+    assert.deepEqual(await barriers(page), [], `disconnect, ${colorScheme}`);
+    await page.keyboard.press("Escape");
+    await to(page, "Groups");
+    await page.getByRole("link", { name: "demo", exact: true }).waitFor();
+    assert.deepEqual(await barriers(page), [], `groups, ${colorScheme}`);
+    await page.getByRole("link", { name: "demo", exact: true }).click();
+    await page.getByRole("link", { name: `reader-${colorScheme}` }).waitFor();
+    assert.deepEqual(await barriers(page), [], `a group, ${colorScheme}`);
+    await page.getByRole("link", { name: "Watch live" }).click();
+    await page.locator(".bar .badge", { hasText: /^live$/ }).waitFor();
+    await client.send({ op: 0, event: "seen", data: { n: 1 }, intent: { target: "GROUP", identifier: "demo" } });
+    await page.getByRole("button", { name: "seen", exact: true }).click();
+    assert.deepEqual(await barriers(page), [], `tail, ${colorScheme}`);
+    await to(page, "Publish");
+    await page.getByLabel("Data (JSON)").waitFor();
+    assert.deepEqual(await barriers(page), [], `publish, ${colorScheme}`);
+  }
+});
+
+test("what one types stays while the page is drawn anew", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, hub, { path: "/clients" });
+  await logIn(page);
+  const search = page.getByLabel("Name begins with");
+  await search.pressSequentially("a name that takes more than two seconds", { delay: 60 });
+  assert.equal(await search.inputValue(), "a name that takes more than two seconds");
+  await page.getByText("No client matches.").waitFor();
+  assert.match(page.url(), /name=a\+name\+that/);
+  await page.getByRole("link", { name: "Clear" }).click();
+  assert.equal(await search.inputValue(), "");
 });
 
 test("it can be used in a narrow window, and in both colours", async (t) => {

@@ -167,5 +167,8 @@ export function watch(): () => void {
     }
   };
   void run();
-  return () => stop.abort();
+  return () => {
+    stop.abort();
+    cluster.value = fresh(); // whoever logs in next sees nothing of it
+  };
 }

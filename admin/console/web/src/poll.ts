@@ -23,6 +23,7 @@ export function usePoll<T>(load: (signal: AbortSignal) => Promise<T>, key: strin
 
   useEffect(() => {
     const stop = new AbortController();
+    stop.signal.addEventListener("abort", () => wake.current());
     let data: T | undefined;
     let at = 0;
     const run = async () => {
@@ -44,7 +45,6 @@ export function usePoll<T>(load: (signal: AbortSignal) => Promise<T>, key: strin
             clearTimeout(timer);
             resolve();
           };
-          stop.signal.addEventListener("abort", () => wake.current());
         });
       }
     };

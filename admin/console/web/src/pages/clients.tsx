@@ -1,10 +1,11 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { api, Failure, query, type ClientFilter } from "../api";
 import { clock, count, plural } from "../format";
 import { cluster } from "../history";
 import { Pager, usePages } from "../pager";
 import { usePoll } from "../poll";
 import { go, place } from "../route";
+import { Search } from "../search";
 import { ClientTable } from "../table";
 import type { Client } from "../types";
 import { Failed, Field, Head, Loading, Missing, Nothing, Notice } from "../ui";
@@ -48,24 +49,18 @@ export function Clients() {
 function Filters({ filter }: { filter: Filter }) {
   const nodes = cluster.value.latest?.nodes ?? [];
   const types = [...new Set(nodes.flatMap((n) => Object.keys(n.connections)))].sort();
-  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const set = (name: keyof Filter, value: string) => {
     const now = place.peek().query;
     go(`/clients${query({ ...filterOf(now), view: now.get("view") ?? "", [name]: value })}`, true);
   };
-  const later = (name: keyof Filter, value: string) => {
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => set(name, value), 200);
-  };
-  useEffect(() => () => clearTimeout(timer.current), []);
   const known = (list: string[], value: string | undefined) => (value && !list.includes(value) ? [...list, value] : list);
   return (
     <form class="filters" role="search" aria-label="Clients" onSubmit={(e) => e.preventDefault()}>
       <Field label="Name begins with" grow>
-        <input type="search" data-search value={filter.name ?? ""} onInput={(e) => later("name", e.currentTarget.value)} placeholder="billing" autocomplete="off" spellcheck={false} maxLength={128} />
+        <Search value={filter.name ?? ""} onSearch={(text) => set("name", text)} placeholder="billing" primary />
       </Field>
       <Field label="Group" grow>
-        <input type="search" value={filter.group ?? ""} onInput={(e) => later("group", e.currentTarget.value)} placeholder="any" autocomplete="off" spellcheck={false} maxLength={128} />
+        <Search value={filter.group ?? ""} onSearch={(text) => set("group", text)} placeholder="any" />
       </Field>
       <Field label="Type">
         <select value={filter.type ?? ""} onChange={(e) => set("type", e.currentTarget.value)}>

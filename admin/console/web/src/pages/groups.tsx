@@ -1,9 +1,9 @@
-import { useEffect, useRef } from "preact/hooks";
 import { api, query } from "../api";
 import { count, plural } from "../format";
 import { Pager, usePages } from "../pager";
 import { usePoll } from "../poll";
 import { go, groupPath, place } from "../route";
+import { Search } from "../search";
 import { Said } from "../text";
 import type { Group } from "../types";
 import { Failed, Field, Head, Loading, Missing, Nothing } from "../ui";
@@ -17,18 +17,12 @@ export function Groups() {
   const cursor = pages.cursor;
   const { data, failure } = usePoll((signal) => api.groups({ prefix, limit, ...(cursor && { cursor }) }, { signal }), `${prefix}\n${cursor ?? ""}`, every);
   const groups = data?.groups ?? [];
-  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  const search = (value: string) => {
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => go(`/groups${query({ prefix: value })}`, true), 200);
-  };
   return (
     <>
       <Head title="Groups" sub="A group is there as long as a client is in it." />
       <form class="filters" role="search" aria-label="Groups" onSubmit={(e) => e.preventDefault()}>
         <Field label="Name begins with" grow>
-          <input type="search" data-search value={prefix} onInput={(e) => search(e.currentTarget.value)} placeholder="billing" autocomplete="off" spellcheck={false} maxLength={128} />
+          <Search value={prefix} onSearch={(text) => go(`/groups${query({ prefix: text })}`, true)} placeholder="billing" primary />
         </Field>
         <a class="button" href="/groups" aria-disabled={prefix === ""}>
           Clear

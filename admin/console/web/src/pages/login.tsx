@@ -44,8 +44,8 @@ export function Login() {
   };
 
   return (
-    <div class="login">
-      <main class="panel">
+    <main class="login">
+      <div class="panel">
         <h1>
           <Mark /> mastersocket
         </h1>
@@ -81,8 +81,8 @@ export function Login() {
             {refused}
           </p>
         </form>
-      </main>
+      </div>
       <ThemeChoice />
-    </div>
+    </main>
   );
 }
