@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/internal/faultproxy"
-	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/services/team/bridge"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
@@ -24,12 +23,8 @@ func TestGlobalLost(t *testing.T) {
 			for round := range 5 {
 				r.rtm.DropGlobal()
 				r.rtm.Drop(rtm.IntID(3)) // comes back through the next Global connection
-				if err := r.rtm.Await(r.within(), func() bool { return r.rtm.Globals() == round+2 && r.rtm.GlobalOpen() }); err != nil {
-					t.Fatal(err)
-				}
-				if err := r.rtm.Await(r.within(), func() bool { return r.rtm.Sockets(rtm.IntID(3)) == round+2 }); err != nil {
-					t.Fatal(err)
-				}
+				r.await("Global is back", func() bool { return r.rtm.Globals() == round+2 && r.rtm.GlobalOpen() })
+				r.await("team 3 is back", func() bool { return r.rtm.Sockets(rtm.IntID(3)) == round+2 })
 				r.connected(3)
 				for id := range int64(3) {
 					r.send(rtm.IntID(id+1), fmt.Sprint(round+1))
@@ -53,7 +48,7 @@ func TestGlobalHalfOpen(t *testing.T) {
 	proxy := faultproxy.Start(t, server.Addr()) // the teams' connections pass it by
 	o := fast()
 	o.Global = "http://" + proxy.Addr() + "/global"
-	o.PingInterval, o.PongTimeout = 100*time.Millisecond, 3*time.Second
+	o.PingInterval, o.PongTimeout, o.ConnectTimeout = 100*time.Millisecond, 8*time.Second, 8*time.Second
 	r := startWith(t, o, server)
 	r.join(ids(2)...)
 	proxy.Set(faultproxy.Swallow)
@@ -61,9 +56,7 @@ func TestGlobalHalfOpen(t *testing.T) {
 	r.send(rtm.IntID(1), "1")
 	r.sink.messages(1)
 	proxy.Set(faultproxy.None)
-	if err := r.rtm.Await(r.within(), func() bool { return r.rtm.Globals() >= 2 && r.rtm.GlobalOpen() }); err != nil {
-		t.Fatal(err)
-	}
+	r.await("Global is back", func() bool { return r.rtm.Globals() >= 2 && r.rtm.GlobalOpen() })
 	r.until("Global again", func(s bridge.Status) bool { return s.Global.Connected })
 	r.join(rtm.IntID(3))
 	if n := r.rtm.Sockets(rtm.IntID(1)); n != 1 {
@@ -97,9 +90,7 @@ func TestStay(t *testing.T) {
 	r.join(ids(2)...)
 	r.rtm.Goodbye()
 	r.sink.event("goodbye ")
-	if err := r.rtm.Await(r.within(), func() bool { return r.rtm.Globals() == 2 && r.rtm.GlobalOpen() }); err != nil {
-		t.Fatal(err)
-	}
+	r.await("Global is back", func() bool { return r.rtm.Globals() == 2 && r.rtm.GlobalOpen() })
 	r.join(rtm.IntID(3))
 	for _, id := range ids(3) {
 		r.send(id, "1")
@@ -124,7 +115,7 @@ func TestChaos(t *testing.T) {
 	t.Parallel()
 	const teams, rounds = 30, 30
 	o := fast()
-	o.ConnectTimeout, o.PingInterval, o.PongTimeout = 2*time.Second, 500*time.Millisecond, 20*time.Second
+	o.ConnectTimeout, o.PingInterval = 3*time.Second, 500*time.Millisecond
 	plan := rtmtest.Chaos(1)
 	deaf := plan.Socket
 	plan.Socket = func(id rtm.ID, n int) rtmtest.Socket {
@@ -134,9 +125,7 @@ func TestChaos(t *testing.T) {
 	}
 	r := start(t, o, rtmtest.Options{Plan: plan})
 	r.rtm.Join(ids(teams)...)
-	if err := r.rtm.Await(r.within(), r.rtm.GlobalOpen); err != nil {
-		t.Fatal(err)
-	}
+	r.await("Global is there", r.rtm.GlobalOpen)
 	r.connected(teams)
 	var sending sync.WaitGroup
 	for i, id := range ids(teams) {
@@ -155,7 +144,7 @@ func TestChaos(t *testing.T) {
 						r.rtm.DropGlobal()
 					}
 					// Not when the server thinks that it is open: the bridge may have given up that attempt.
-					if err := hubtest.Eventually(patience, func() bool {
+					if err := r.reach(func() bool {
 						now := r.team(id)
 						return now.Connects > made && now.State == "connected" && r.rtm.Sent(id).Connected
 					}); err != nil {

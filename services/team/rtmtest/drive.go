@@ -193,6 +193,13 @@ func (s *Server) AwaitConnected(ctx context.Context, n int) error {
 	return nil
 }
 
+// Changes is how often anything has changed that the server knows of.
+func (s *Server) Changes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changes
+}
+
 // Globals is how many Global connections were asked for so far.
 func (s *Server) Globals() int {
 	s.mu.Lock()

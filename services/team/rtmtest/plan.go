@@ -37,6 +37,11 @@ func Silent() Answer { return Answer{Frames: func(string) []string { return nil 
 // Instead answers with the frames.
 func Instead(frames ...string) Answer { return Answer{Frames: func(string) []string { return frames }} }
 
+// Refusal answers with an error, as the server does for a team that has left.
+func Refusal(id rtm.ID) Answer {
+	return Instead(fmt.Sprintf(`{"type":"error","message":"no such team","team_id":%s}`, id.Append(nil)))
+}
+
 // Twice answers twice with the same one-time URL.
 func Twice(id rtm.ID) Answer {
 	return Answer{Frames: func(url string) []string {
@@ -88,7 +93,7 @@ func Chaos(seed uint64) *Plan {
 			case 1:
 				return Twice(id)
 			case 2:
-				return Instead(fmt.Sprintf(`{"type":"error","message":"busy","team_id":%s}`, id.Append(nil)))
+				return Refusal(id)
 			case 3:
 				return WithURL(id, func(url string) string { return url + "x" })
 			case 4:

@@ -2,7 +2,10 @@ package rtmtest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"strconv"
@@ -19,8 +22,9 @@ import (
 // Options say how the server behaves.
 type Options struct {
 	Plan   *Plan
-	Token  string // if not empty, /global demands Authorization: Bearer with it
-	Scheme string // of the ws_url; http by default
+	Token  string      // if not empty, /global demands Authorization: Bearer with it
+	Scheme string      // of the ws_url; default http, with TLS https
+	TLS    *tls.Config // serve wss with this
 }
 
 // Server is a running server.
@@ -41,6 +45,7 @@ type Server struct {
 	asks     []time.Time
 	answers  [][]rtm.Stat  // to healthchecks
 	changed  chan struct{} // closed and replaced whenever something of the above has changed
+	changes  int           // how often
 	bad      []string      // what a client did wrong
 	down     chan struct{} // closed when the server stops
 }
@@ -62,6 +67,9 @@ func Start(tb testing.TB, o Options) *Server {
 	}
 	if o.Scheme == "" {
 		o.Scheme = "http"
+		if o.TLS != nil {
+			o.Scheme = "https"
+		}
 	}
 	s := &Server{
 		tb: tb, opts: o, addr: "127.0.0.1:0", teams: make(map[rtm.ID]*team), tickets: make(map[string]rtm.ID),
@@ -78,7 +86,12 @@ func Start(tb testing.TB, o Options) *Server {
 }
 
 // URL is that of the Global connection.
-func (s *Server) URL() string { return "ws://" + s.addr + "/global" }
+func (s *Server) URL() string {
+	if s.opts.TLS != nil {
+		return "wss://" + s.addr + "/global"
+	}
+	return "ws://" + s.addr + "/global"
+}
 
 // Addr is the host and port that the server listens on.
 func (s *Server) Addr() string { return s.addr }
@@ -90,12 +103,16 @@ func (s *Server) Restart() {
 	if err != nil {
 		s.tb.Fatalf("rtmtest: %v", err)
 	}
+	addr := l.Addr().String()
+	if s.opts.TLS != nil {
+		l = tls.NewListener(l, s.opts.TLS)
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /global", s.serveGlobal)
 	mux.HandleFunc("GET /connect/team/{ticket}", s.serveTeam)
-	server := &http.Server{Handler: mux}
+	server := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0)}
 	s.mu.Lock()
-	s.listener, s.http, s.addr, s.down = l, server, l.Addr().String(), make(chan struct{})
+	s.listener, s.http, s.addr, s.down = l, server, addr, make(chan struct{})
 	s.mu.Unlock()
 	go func() { _ = server.Serve(l) }()
 }
@@ -118,6 +135,7 @@ func (s *Server) Stop() {
 
 // notify tells all who wait that something has changed. The caller holds mu.
 func (s *Server) notify() {
+	s.changes++
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -243,7 +261,7 @@ func (s *Server) ask(c *conn, id rtm.ID) {
 	}
 	t.asks++
 	s.asks = append(s.asks, time.Now())
-	n := t.asks
+	n, present := t.asks, t.present
 	s.lastTick++
 	ticket := strconv.Itoa(s.lastTick)
 	s.tickets[ticket] = id
@@ -253,6 +271,9 @@ func (s *Server) ask(c *conn, id rtm.ID) {
 	var a Answer
 	if plan := s.opts.Plan.Ask; plan != nil {
 		a = plan(id, n)
+	}
+	if !present {
+		a = Refusal(id)
 	}
 	url := s.opts.Scheme + "://" + s.addr + "/connect/team/" + ticket
 	frames := func() {
