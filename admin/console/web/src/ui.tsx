@@ -121,7 +121,7 @@ export function Confirm({ open, title, action, busy, onYes, onNo, children }: Co
     if (!open && d.open) d.close();
   }, [open]);
   return (
-    <dialog ref={dialog} onCancel={onNo} onClose={() => open && onNo()} aria-labelledby="confirm-title">
+    <dialog ref={dialog} onCancel={onNo} onClose={() => !dialog.current?.open && onNo() /* it may have been opened again meanwhile */} aria-labelledby="confirm-title">
       <h2 id="confirm-title">{title}</h2>
       <div class="text">{children}</div>
       <div class="buttons">
