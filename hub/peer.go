@@ -23,6 +23,7 @@ type Peer struct {
 type Identity struct {
 	Grant   *auth.Grant // of the token that it showed; nil for none. Its rate limit applies
 	Groups  []string    // to be a member of; reserved names are allowed. The service type has checked that it may
+	Right   string      // group that Grant must allow to join for as long as the connection lasts; empty for none
 	Name    string      // shown to operators, as are the next two
 	Version string
 	Meta    map[string]string
@@ -43,7 +44,7 @@ func (p *Peer) Identify(i Identity) {
 		return
 	}
 	s.grant = i.Grant
-	s.about.name, s.about.version, s.about.meta = i.Name, i.Version, i.Meta
+	s.about.name, s.about.version, s.about.meta, s.about.right = i.Name, i.Version, i.Meta, i.Right
 	s.join(i.Groups)
 }
 
@@ -111,17 +112,21 @@ func (s *session) farewell(r opcodes.Reason) *transport.Buffer {
 
 // publish routes a message that was made here on behalf of a client, or of the loop's agent.
 func (s *session) publish(m *opcodes.Message) {
-	sh := s.shard
-	if sh.delivering {
+	if s.shard.mustWait() {
 		kept := *m
 		kept.Data, kept.Group = slices.Clone(m.Data), slices.Clone(m.Group)
-		sh.afterDelivery(func() {
+		s.shard.afterDelivery(func() {
 			if s.phase == phaseIdentified {
-				s.publish(&kept)
+				s.publishNow(&kept)
 			}
 		})
 		return
 	}
+	s.publishNow(m)
+}
+
+func (s *session) publishNow(m *opcodes.Message) {
+	sh := s.shard
 	b := transport.AllocBuffer(opcodes.MessageSize(m))
 	b.Seal(opcodes.AppendMessage(b.Room(), m, s.id))
 	sh.composed.Target, sh.composed.Identifier, sh.composed.Receiver = m.Target, m.Group, m.Receiver
@@ -129,10 +134,13 @@ func (s *session) publish(m *opcodes.Message) {
 	b.Release()
 }
 
-// afterDelivery runs f now, or, while a message is being delivered, behind that: the list of its receivers must not
-// change meanwhile.
+// mustWait reports whether what a service type does has to be put off: while a message is being delivered, since the
+// list of its receivers must not change meanwhile, and behind what was put off before.
+func (sh *shard) mustWait() bool { return sh.delivering || len(sh.deferred) > 0 }
+
+// afterDelivery runs f now, or, where it must wait, when its turn has come.
 func (sh *shard) afterDelivery(f func()) {
-	if sh.delivering {
+	if sh.mustWait() {
 		sh.deferred = append(sh.deferred, f)
 		return
 	}
@@ -148,11 +156,30 @@ func (sh *shard) beginDelivery() {
 func (sh *shard) endDelivery() {
 	sh.delivering = false
 	sh.parsed = nil
+	sh.settle()
+}
+
+// beginSpread and endSpread enclose all that is done with one message to many: what its delivery here causes must not
+// overtake it on its way to other loops and instances.
+func (sh *shard) beginSpread() { sh.spreading = true }
+
+func (sh *shard) endSpread() {
+	sh.spreading = false
+	sh.settle()
+}
+
+// settle does what was put off, in its order: what it causes in turn comes behind the rest.
+func (sh *shard) settle() {
+	if sh.spreading || sh.settling {
+		return
+	}
+	sh.settling = true
 	for len(sh.deferred) > 0 {
 		f := sh.deferred[0]
 		sh.deferred = slices.Delete(sh.deferred, 0, 1)
 		f()
 	}
+	sh.settling = false
 }
 
 // parse returns the message that is being delivered, taken apart once for all its receivers here; nil if it can't be:

@@ -113,6 +113,8 @@ func (p *publishing) Deliver(*transport.Loop) {
 // spread is shard.spread for a message that is counted.
 func (p *publishing) spread(g *group, kind broker.Kind, b *transport.Buffer) {
 	sh := p.shard
+	sh.beginSpread()
+	defer sh.endSpread()
 	p.local.begin()
 	receivers := 0
 	if g != nil {

@@ -46,6 +46,7 @@ func (s *session) dispatch(e *opcodes.Envelope, b *transport.Buffer, f *feedback
 
 // spread delivers to every member of g, nil for a group without members here, and publishes to the other instances.
 func (sh *shard) spread(s *session, g *group, kind broker.Kind, e *opcodes.Envelope, b *transport.Buffer, f *feedback) {
+	sh.beginSpread()
 	local := 0
 	if g != nil {
 		var except *session
@@ -55,6 +56,7 @@ func (sh *shard) spread(s *session, g *group, kind broker.Kind, e *opcodes.Envel
 		local = sh.spreadLocal(g, except, b)
 	}
 	sh.publish(broker.Message{Kind: kind, Sender: s.id, Group: e.Identifier, Payload: b.Payload()}, local, f)
+	sh.endSpread()
 }
 
 // spreadLocal delivers to the group's members on this instance and returns how many there are.
@@ -213,7 +215,13 @@ func (sh *shard) anyLocal(s *session, g *group, draws uint8, b *transport.Buffer
 		sh.noReceiver(f)
 	case loop == sh.index && sh.deliverAny(g, b):
 		f.ack(1)
-	default: // also on this loop, where all members are being disconnected: the mail brings the message back
+	case loop == sh.index: // all members here are being disconnected, or have no use for it
+		// Not before the next mail: its sender may have sent more by then, which it must not follow to a new member.
+		sh.forward(sh, mailReturn, b, func(m *mail) {
+			m.name = append(m.name, g.name...)
+			m.sender, m.seq, m.draws, m.feedback = s.id, uint64(s.sent), draws, f
+		})
+	default:
 		sh.forward(sh.hub.shards[loop], mailAny, b, func(m *mail) {
 			m.group, m.sender, m.seq, m.draws, m.feedback = g, s.id, uint64(s.sent), draws, f
 		})

@@ -51,7 +51,8 @@ type session struct {
 type about struct {
 	name, version string
 	meta          map[string]string
-	peer          *Peer // nil for a client of the hub's own protocol
+	peer          *Peer  // nil for a client of the hub's own protocol
+	right         string // a Peer's: the group that its token must allow to join; empty for none
 }
 
 // endpoint opens sessions of the master socket protocol.

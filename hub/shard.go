@@ -27,6 +27,8 @@ type shard struct {
 
 	// The message that is being delivered to service types, and what they asked for meanwhile.
 	delivering bool
+	spreading  bool              // it has yet to leave for other loops and instances
+	settling   bool              // what they asked for is being done
 	parsed     *transport.Buffer // what delivered was read from; nil for nothing
 	delivered  opcodes.Envelope
 	deferred   []func()

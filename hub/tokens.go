@@ -1,13 +1,14 @@
 package hub
 
 import (
+	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
 // TokensChanged makes every client have the rights that its token has now in Options.Tokens. A client whose token is
-// not in force any more, or may not be in all of the client's groups, is disconnected as UNAUTHORIZED. It returns at
-// once; the loops look at some clients in each turn.
+// not in force any more, or may not be in all of the client's groups (one of a service type: may not have Identity.Right),
+// is disconnected as UNAUTHORIZED. It returns at once; the loops look at some clients in each turn.
 func (h *Hub) TokensChanged() {
 	for _, sh := range h.shards {
 		sh.loop.Post(&review{shard: sh})
@@ -54,10 +55,18 @@ func (s *session) review() {
 	case s.phase == phaseJoining: // let it ask again, with the new rights
 		s.disconnect(opcodes.TryAgainLater)
 		return
-	case !ok || s.kind == 0 && !mayJoinAll(grant, s.groupNames()):
+	case !ok || !s.mayStay(grant):
 		s.disconnect(opcodes.Unauthorized)
 		return
 	}
 	s.grant = grant
 	s.limit = newLimiter(grant)
+}
+
+// mayStay reports whether the client may be what it is with the rights of g.
+func (s *session) mayStay(g *auth.Grant) bool {
+	if s.kind == 0 {
+		return mayJoinAll(g, s.groupNames())
+	}
+	return s.about.right == "" || g.MayJoin(s.about.right)
 }
