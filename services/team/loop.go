@@ -65,7 +65,7 @@ func (l *loop) openGlobal(p *hub.Peer, r *transport.Request) (hub.PeerHandler, *
 		return nil, l.s.refuse(refusedToken)
 	}
 	g := &globalConn{loop: l, peer: p, holder: h, origin: originOf(r)}
-	p.Identify(hub.Identity{Grant: h.grant, Groups: []string{teamsGroup}, Name: "global"})
+	p.Identify(hub.Identity{Grant: h.grant, Groups: []string{teamsGroup}, Right: teamsGroup, Name: "global"})
 	return g, nil
 }
 
@@ -224,10 +224,20 @@ func (l *loop) send(group, event string, data []byte) {
 	l.on.Publish(&opcodes.Message{Op: opcodes.Event, Event: event, Data: data, Target: intent.Group, Group: []byte(group)})
 }
 
-// redeem uses a ticket of this instance up.
+// redeem uses a ticket of this instance up. The grant is what the ticket's token may do now, nil for a ticket of a client
+// that showed none.
 func (s *Service) redeem(secret secret, text string) (id rtm.ID, grant *auth.Grant, why refusal) {
 	id, grant, why = s.tickets.redeem(secret, text, time.Now())
-	if why == granted && !s.store.has(text) {
+	if why != granted {
+		return id, nil, why
+	}
+	if grant != nil { // its connections may not have been looked at since the tokens changed
+		var ok bool
+		if grant, ok = s.hub.Current(grant); !ok || !grant.MayJoin(teamsGroup) {
+			return id, nil, refusedToken
+		}
+	}
+	if !s.store.has(text) {
 		why = refusedLeft
 	}
 	return id, grant, why

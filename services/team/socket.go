@@ -46,7 +46,7 @@ type teamConn struct {
 func (c *teamConn) identify(id rtm.ID, grant *auth.Grant) {
 	c.id = id
 	c.loop.s.count.redeemed.Add(1)
-	c.peer.Identify(hub.Identity{Grant: grant, Groups: []string{teamPrefix + id.String()}, Name: "team"})
+	c.peer.Identify(hub.Identity{Grant: grant, Groups: []string{teamPrefix + id.String()}, Right: teamsGroup, Name: "team"})
 }
 
 // Identified implements hub.PeerHandler.
