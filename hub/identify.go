@@ -228,7 +228,7 @@ func (s *session) leave(p place) {
 	h := s.shard.hub
 	s.exit(p)
 	h.announce(p.group)
-	h.groups.release(p.group)
+	h.groups.release(p.group, true)
 }
 
 // announce tells the other instances how many members a group has here. The lock keeps the last word for the last
@@ -252,6 +252,6 @@ func (g *group) ready() bool {
 // releaseAll gives back groups that nobody joined after all.
 func (r *registry) releaseAll(groups []*group) {
 	for _, g := range groups {
-		r.release(g)
+		r.release(g, true)
 	}
 }

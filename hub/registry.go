@@ -37,7 +37,10 @@ type group struct {
 	local  []*members     // the members themselves; each element belongs to its loop
 
 	private bool // other instances are not told of its members
-	users   int  // guarded by the registry's shard: members and those about to join
+
+	// Guarded by the registry's shard.
+	users    int // members, those about to join, and those who only watch
+	watching int // the last of these
 
 	mu      sync.Mutex
 	state   subscription
@@ -101,6 +104,9 @@ func (r *registry) acquire(name string, join bool) *group {
 		s.groups[name] = g
 	}
 	g.users++
+	if !join {
+		g.watching++
+	}
 	s.Unlock()
 
 	g.mu.Lock()
@@ -120,15 +126,16 @@ func (r *registry) acquire(name string, join bool) *group {
 }
 
 // release undoes acquire. The last one makes the group go away.
-func (r *registry) release(g *group) {
+func (r *registry) release(g *group, join bool) {
 	s := &r.shards[maphash.String(r.seed, g.name)%uint64(len(r.shards))]
 	s.Lock()
 	defer s.Unlock()
+	if !join {
+		g.watching--
+	}
 	if g.users--; g.users > 0 {
-		if g.total() == 0 { // whoever was about to join did not, and others may have been told of it
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			r.hub.broker.SetMembers(g.name, g.total())
+		if g.users == g.watching { // whoever was about to join may not have, and others have been told of it
+			r.hub.broker.SetMembers(g.name, 0)
 		}
 		return
 	}
@@ -174,7 +181,7 @@ func (r *registry) observe(name string, loop int, f func(*opcodes.Envelope)) {
 	g := s.groups[name]
 	if g == nil {
 		g = newGroup(name, len(r.everyone.counts))
-		g.users = 1 // it never goes away
+		g.users, g.watching = 1, 1 // it never goes away
 		s.groups[name] = g
 		r.observed = append(r.observed, g)
 	}

@@ -114,7 +114,7 @@ func (t *Tap) Close() {
 	})
 	if t.opts.Group != "" {
 		t.hub.groups.tap(t.group, -1)
-		t.hub.groups.release(t.group)
+		t.hub.groups.release(t.group, false)
 	}
 	t.hub.taps.Add(-1)
 }
