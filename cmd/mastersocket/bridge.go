@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,8 +31,10 @@ type bridgeTeamCmd struct {
 	Global          string   `required:"" group:"Server" placeholder:"URL" help:"The server's Global connection: ws://HOST/global, or wss://, http:// or https://."`
 	GlobalTokenFile string   `group:"Server" placeholder:"FILE" help:"File with the token that Global demands (Authorization: Bearer), in one line; or set $$MASTERSOCKET_GLOBAL_TOKEN. It is sent to Global alone."`
 	AllowHost       []string `group:"Server" sep:"none" placeholder:"HOST" help:"Host that a ws_url may point to besides Global's own: HOST, HOST:PORT, an address, or a prefix such as 10.0.0.0/8; may be given several times."`
+	CAFile          string   `name:"ca-file" group:"Server" placeholder:"FILE" help:"PEM file with certificates of authorities that may vouch for the server, on Global and for teams, besides those that the system trusts."`
 	Stay            bool     `group:"Server" help:"After the server's goodbye wait and connect again, and don't end."`
-	ConnectRate     float64  `group:"Server" default:"600" placeholder:"N" help:"Connections asked for per second, of all teams together (default: ${default})."`
+	ConnectRate     float64  `group:"Server" default:"600" placeholder:"N" help:"Connections asked for, and dialed, at most within any second, of all teams together (default: ${default})."`
+	LeftAfter       int      `group:"Server" default:"5" placeholder:"N" help:"Refusals after which a team has left that the server did not announce again since Global was lost; 0 for never (default: ${default})."`
 
 	PingInterval time.Duration `group:"Server" default:"30s" placeholder:"TIME" help:"Time between pings on a connection (default: ${default})."`
 	PongTimeout  time.Duration `group:"Server" default:"10s" placeholder:"TIME" help:"How long a pong may take (default: ${default})."`
@@ -125,6 +129,16 @@ func (c *bridgeTeamCmd) options(log *slog.Logger) (bridge.Options, error) {
 	if c.PingInterval <= 0 || c.PongTimeout <= 0 || c.Queue <= 0 || c.ConnectRate <= 0 {
 		return o, errors.New("--ping-interval, --pong-timeout, --queue, --connect-rate: want more than 0")
 	}
+	if o.LeftAfter = c.LeftAfter; c.LeftAfter <= 0 {
+		o.LeftAfter = -1
+	}
+	if c.CAFile != "" {
+		trusted, err := trusting(c.CAFile)
+		if err != nil {
+			return o, fmt.Errorf("--ca-file: %w", err)
+		}
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trusted}
+	}
 	env := os.Getenv("MASTERSOCKET_GLOBAL_TOKEN")
 	switch {
 	case c.GlobalTokenFile != "":
@@ -136,6 +150,22 @@ func (c *bridgeTeamCmd) options(log *slog.Logger) (bridge.Options, error) {
 		o.GlobalToken = func() (string, error) { return env, nil }
 	}
 	return o, nil
+}
+
+// trusting returns the authorities that the system trusts, and those in the file.
+func trusting(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // a system without any
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s has no certificate in PEM", file)
+	}
+	return pool, nil
 }
 
 func (c *bridgeTeamCmd) connectHub(ctx context.Context, b *bridge.Bridge, log *slog.Logger) (*client.Client, error) {

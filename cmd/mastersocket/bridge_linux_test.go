@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,6 +86,53 @@ func TestBridgeTeamEnds(t *testing.T) {
 	x.start("", "bridge", "team", "--global", "ws://a", "--queue", "0").want(2, "", "--queue")
 	x.start("", "bridge", "team", "--global", hub.URL()+"global", "--to", "GROUP:team.{team_id}").want(2, "", "round for ever")
 	x.start("", "bridge", "team", "--global", server.URL(), "--url", "ws://127.0.0.1:1").want(1, "", "Is the hub running there?")
+}
+
+// caFile writes an authority's certificate to a file.
+func caFile(t *testing.T, authority []byte) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(path, authority, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// A server of which only a private authority knows is trusted when that is named, by a flag or for the whole system.
+func TestBridgeTeamTLS(t *testing.T) {
+	t.Parallel()
+	hub := hubtest.Start(t, hubtest.Options{})
+	x := newTools(t, hub)
+	config, authority := rtmtest.Certificate(t)
+	file := caFile(t, authority)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for name, how := range map[string]struct{ env, flags []string }{
+		"--ca-file":     {nil, []string{"--ca-file", file}},
+		"SSL_CERT_FILE": {[]string{"SSL_CERT_FILE=" + file}, nil},
+	} {
+		server := rtmtest.Start(t, rtmtest.Options{TLS: config})
+		c := start(t, nil, append(x.env, how.env...), append([]string{"bridge", "team", "--global", server.URL()}, how.flags...)...)
+		if err := server.Await(ctx, server.GlobalOpen); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, c.err)
+		}
+		server.Join(rtm.IntID(1))
+		if err := server.AwaitConnected(ctx, 1); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, c.err)
+		}
+		server.Goodbye()
+		c.want(0, "", "goodbye")
+	}
+	server := rtmtest.Start(t, rtmtest.Options{TLS: config})
+	c := x.start("", "bridge", "team", "--global", server.URL())
+	c.err.waitFor(t, "certificate")
+	c.signal(syscall.SIGTERM)
+	c.want(0, "", "")
+	x.start("", "bridge", "team", "--global", server.URL(), "--ca-file", file+"x").want(2, "", "--ca-file")
+	if err := os.WriteFile(file, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x.start("", "bridge", "team", "--global", server.URL(), "--ca-file", file).want(2, "", "no certificate")
 }
 
 // The live line stands below the log and is never mixed up with it.

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/services/team/rtm"
+	"github.com/mastersocket/mastersocket/services/team/rtmtest"
+)
+
+// TestMemoryPerIdleTeam measures what a team that is connected and says nothing costs the bridge, over plain TCP and over
+// TLS: the growth of its resident memory by 2,000 of them.
+func TestMemoryPerIdleTeam(t *testing.T) {
+	if hubtest.RaceBinary() {
+		t.Skip("measured without the race detector, which has a memory of its own")
+	}
+	config, authority := rtmtest.Certificate(t)
+	file := caFile(t, authority)
+	for _, tc := range []struct {
+		name string
+		o    rtmtest.Options
+		most float64 // bytes
+	}{{"plain", rtmtest.Options{}, 48 << 10}, {"TLS", rtmtest.Options{TLS: config}, 96 << 10}} {
+		t.Run(tc.name, func(t *testing.T) {
+			const warm, teams = 200, 2000
+			hub := hubtest.Start(t, hubtest.Options{})
+			server := rtmtest.Start(t, tc.o)
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+			defer cancel()
+			c := newTools(t, hub).start("", "bridge", "team", "--global", server.URL(), "--ca-file", file,
+				"--status-listen", "127.0.0.1:0", "--connect-rate", "2000")
+			if err := server.Await(ctx, server.GlobalOpen); err != nil {
+				t.Fatalf("%v\n%s", err, c.err)
+			}
+			grow := func(from, to int) float64 {
+				for n := from; n < to; n++ {
+					server.Join(rtm.IntID(int64(n)))
+				}
+				if err := server.AwaitConnected(ctx, to); err != nil {
+					t.Fatal(err)
+				}
+				return c.resident(to)
+			}
+			before := grow(0, warm)
+			after := grow(warm, warm+teams)
+			per := (after - before) / teams
+			t.Logf("figure: %.1f KiB of resident memory for each idle team, %d of them", per/1024, teams)
+			if per > tc.most {
+				t.Errorf("%.0f bytes for each idle team, want at most %.0f", per, tc.most)
+			}
+			c.signal(syscall.SIGTERM)
+			c.want(0, "", "")
+		})
+	}
+}
+
+// resident returns the resident memory of a bridge, once that many teams are connected and nothing waits.
+func (c *command) resident(teams int) (bytes float64) {
+	c.t.Helper()
+	c.err.waitFor(c.t, "listener=status addr=")
+	_, rest, _ := strings.Cut(c.err.String(), "listener=status addr=")
+	addr, _, _ := strings.Cut(rest, "\n")
+	err := hubtest.Eventually(2*time.Minute, func() bool {
+		m := c.metrics(addr)
+		bytes = m["process_resident_memory_bytes"]
+		return m[`mastersocket_bridge_teams{state="connected"}`] == float64(teams) && m["mastersocket_bridge_queue_events"] == 0
+	})
+	if err != nil {
+		c.t.Fatalf("%d teams: %v", teams, err)
+	}
+	return bytes
+}
+
+func (c *command) metrics(addr string) hubtest.Metrics {
+	c.t.Helper()
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	m, err := hubtest.ParseMetrics(body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return m
+}
