@@ -18,6 +18,17 @@
 // team.join is announced anew whenever the connection to the hub is made, for every team that is there, since a hub that
 // was restarted has forgotten them; joins are idempotent.
 //
+// # How fast it connects
+//
+// Two pacers, one for team.connect and one for dials, let one after the other start, look at the clock when it has, and
+// measure the next one by that. So within any second there are never more than ConnectRate of either, whatever the machine
+// does meanwhile.
+//
+// # Teams whose leaving was missed
+//
+// A team that is refused again and again, and was not announced on the Global connection of now, is taken to have left
+// (Options.LeftAfter): the server said so while there was no Global connection, and does not say it twice.
+//
 // # What it does not trust
 //
 // The server names the addresses of the teams' connections. They must be those of the Global server, by name or by
