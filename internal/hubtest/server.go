@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Token is the token of a server that was started without one.
@@ -178,11 +180,21 @@ func (s *Server) Kill() {
 	<-s.ended
 }
 
-// Signal sends the process a signal.
+// Signal sends the process a signal. After SIGSTOP it waits until the process has stopped, which takes a moment.
 func (s *Server) Signal(sig syscall.Signal) {
 	s.tb.Helper()
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.tb.Fatalf("hubtest: signal %v: %v", sig, err)
+	}
+	if sig != syscall.SIGSTOP {
+		return
+	}
+	err := unix.EINTR
+	for err == unix.EINTR { // the process remains for Wait: WNOWAIT
+		err, _ = unix.Waitid(unix.P_PID, s.cmd.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil).(unix.Errno)
+	}
+	if err != 0 {
+		s.tb.Fatalf("hubtest: wait until the process has stopped: %v", err)
 	}
 }
 
