@@ -22,7 +22,7 @@ type Peer struct {
 // Identity is as what a Peer takes part in the hub.
 type Identity struct {
 	Grant   *auth.Grant // of the token that it showed; nil for none. Its rate limit applies
-	Groups  []string    // to be a member of; reserved names are allowed. The service type has checked that it may
+	Groups  []string    // to be a member of, perhaps none; reserved names are allowed. The service type has checked that it may
 	Right   string      // group that Grant must allow to join for as long as the connection lasts; empty for none
 	Name    string      // shown to operators, as are the next two
 	Version string

@@ -65,7 +65,8 @@ func (l *loop) openGlobal(p *hub.Peer, r *transport.Request) (hub.PeerHandler, *
 		return nil, l.s.refuse(refusedToken)
 	}
 	g := &globalConn{loop: l, peer: p, holder: h, origin: originOf(r)}
-	p.Identify(hub.Identity{Grant: h.grant, Groups: []string{teamsGroup}, Right: teamsGroup, Name: "global"})
+	// It is no member of the group of teams: it is told of the list, and must not be drawn for what services are asked.
+	p.Identify(hub.Identity{Grant: h.grant, Right: teamsGroup, Name: "global"})
 	return g, nil
 }
 
