@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { Failure } from "./api";
 import { nameOf } from "./history";
 import { loggedIn } from "./session";
@@ -115,13 +115,27 @@ interface ConfirmProps {
 /** Confirm asks before something that can't be taken back. The focus begins on the way out. */
 export function Confirm({ open, title, action, busy, onYes, onNo, children }: ConfirmProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  const closing = useRef(0); // events close that are on their way because of what is done here
+  useLayoutEffect(() => {
     const d = dialog.current!;
     if (open && !d.open) d.showModal();
-    if (!open && d.open) d.close();
+    if (!open && d.open) {
+      closing.current++;
+      d.close();
+    }
   }, [open]);
+  // Whether it is open is decided by the property alone: Escape asks for it to change. A browser that closes it all the
+  // same says so with close.
+  const onCancel = (event: Event) => {
+    event.preventDefault();
+    onNo();
+  };
+  const onClose = () => {
+    if (closing.current > 0) closing.current--;
+    else onNo();
+  };
   return (
-    <dialog ref={dialog} onCancel={onNo} onClose={() => !dialog.current?.open && onNo() /* it may have been opened again meanwhile */} aria-labelledby="confirm-title">
+    <dialog ref={dialog} onCancel={onCancel} onClose={onClose} aria-labelledby="confirm-title">
       <h2 id="confirm-title">{title}</h2>
       <div class="text">{children}</div>
       <div class="buttons">
