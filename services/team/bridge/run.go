@@ -100,21 +100,22 @@ func (b *Bridge) ask(life context.Context, t *team) (url string, err error) {
 			return "", fail(lifeReason(context.Cause(life)), err)
 		}
 		var answer <-chan rtm.Frame
+		var failed error
 		asked := false
 		err = b.asks.do(life, func() bool {
 			if g.isOver() {
-				return false
+				return false // it goes on with the next one
 			}
 			t.setPhase(phaseConnecting)
-			answer, err = g.ask(t.id)
+			answer, failed = g.ask(t.id)
 			asked = true
 			return true
 		})
 		switch {
-		case life.Err() != nil && !asked:
-			return "", fail(lifeReason(context.Cause(life)), life.Err())
 		case err != nil:
-			return "", err
+			return "", fail(lifeReason(context.Cause(life)), err)
+		case failed != nil:
+			return "", failed
 		case asked:
 			url, err := g.answerOf(life, t.id, answer)
 			b.refused(g, t, reasonOf(err) == ReasonRefused)
