@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,11 +16,12 @@ import (
 )
 
 // TestMemoryPerIdleTeam measures what a team that is connected and says nothing costs the bridge, over plain TCP and over
-// TLS: the growth of its resident memory by 2,000 of them.
+// TLS: the growth of its resident memory by 1,000 of them.
 func TestMemoryPerIdleTeam(t *testing.T) {
 	if hubtest.RaceBinary() {
 		t.Skip("measured without the race detector, which has a memory of its own")
 	}
+	t.Parallel()
 	config, authority := rtmtest.Certificate(t)
 	file := caFile(t, authority)
 	for _, tc := range []struct {
@@ -28,7 +30,8 @@ func TestMemoryPerIdleTeam(t *testing.T) {
 		most float64 // bytes
 	}{{"plain", rtmtest.Options{}, 48 << 10}, {"TLS", rtmtest.Options{TLS: config}, 96 << 10}} {
 		t.Run(tc.name, func(t *testing.T) {
-			const warm, teams = 200, 2000
+			t.Parallel()
+			const warm, teams = 200, 1000
 			hub := hubtest.Start(t, hubtest.Options{})
 			server := rtmtest.Start(t, tc.o)
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -60,12 +63,59 @@ func TestMemoryPerIdleTeam(t *testing.T) {
 	}
 }
 
-// resident returns the resident memory of a bridge, once that many teams are connected and nothing waits.
-func (c *command) resident(teams int) (bytes float64) {
+// A bridge that has no processor for a while doesn't catch up: its rate is never passed.
+func TestBridgeTeamStalls(t *testing.T) {
+	t.Parallel()
+	const rate, teams = 200, 500
+	hub := hubtest.Start(t, hubtest.Options{})
+	server := rtmtest.Start(t, rtmtest.Options{})
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c := newTools(t, hub).start("", "bridge", "team", "--global", server.URL(), "--status-listen", "127.0.0.1:0",
+		"--connect-rate", strconv.Itoa(rate))
+	if err := server.Await(ctx, server.GlobalOpen); err != nil {
+		t.Fatalf("%v\n%s", err, c.err)
+	}
+	began := time.Now()
+	for n := range teams {
+		server.Join(rtm.IntID(int64(n)))
+	}
+	for _, some := range []int{20, 150} {
+		if err := server.Await(ctx, func() bool { return server.Connected() >= some }); err != nil {
+			t.Fatal(err)
+		}
+		c.signal(syscall.SIGSTOP)
+		<-time.After(1500 * time.Millisecond) // the stall itself
+		c.signal(syscall.SIGCONT)
+	}
+	if err := server.AwaitConnected(ctx, teams); err != nil {
+		t.Fatal(err)
+	}
+	m := c.metrics(c.statusAddr())
+	total, most := server.AskRate(began, time.Second)
+	t.Logf("figure: %d attempts, at most %d within a second as the server saw it", total, most)
+	for _, name := range []string{"mastersocket_bridge_attempts_peak", "mastersocket_bridge_dials_peak"} {
+		if n := m[name]; n < 1 || n > rate {
+			t.Errorf("%s is %v, want at most %d", name, n, rate)
+		}
+	}
+	c.signal(syscall.SIGTERM)
+	c.want(0, "", "")
+}
+
+// statusAddr returns where a bridge serves its status.
+func (c *command) statusAddr() string {
 	c.t.Helper()
 	c.err.waitFor(c.t, "listener=status addr=")
 	_, rest, _ := strings.Cut(c.err.String(), "listener=status addr=")
 	addr, _, _ := strings.Cut(rest, "\n")
+	return addr
+}
+
+// resident returns the resident memory of a bridge, once that many teams are connected and nothing waits.
+func (c *command) resident(teams int) (bytes float64) {
+	c.t.Helper()
+	addr := c.statusAddr()
 	err := hubtest.Eventually(2*time.Minute, func() bool {
 		m := c.metrics(addr)
 		bytes = m["process_resident_memory_bytes"]
