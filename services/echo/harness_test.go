@@ -114,12 +114,17 @@ func (n *node) awaitZero() {
 	n.awaitClients(0)
 	n.await("waiting", 0)
 	n.await("given", 0)
-	for _, l := range n.echo.loops { // the hub's goroutines are done with them, but for what Stats reads
-		done := make(chan int)
-		if l.on.Post(func() { done <- len(l.waiting.byHash) + len(l.returns) }) {
-			if left := <-done; left != 0 {
-				n.t.Errorf("%d things are left on a loop", left)
+	for _, l := range n.echo.loops { // what goes back to senders takes turns of its own
+		left := 0
+		look := func() bool {
+			done := make(chan int, 1)
+			if l.on.Post(func() { done <- len(l.waiting.byHash) + len(l.returns) }) {
+				left = <-done
 			}
+			return left == 0
+		}
+		if err := hubtest.Eventually(patience, look); err != nil {
+			n.t.Errorf("%d things are left on a loop", left)
 		}
 	}
 }
