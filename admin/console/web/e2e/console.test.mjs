@@ -322,7 +322,7 @@ test("what one types stays while the page is drawn anew", async (t) => {
   await page.getByText("No client matches.").waitFor();
   assert.match(page.url(), /name=a\+name\+that/);
   await page.getByRole("link", { name: "Clear" }).click();
-  assert.equal(await search.inputValue(), "");
+  await until("an empty search", async () => (await search.inputValue()) === "");
 });
 
 test("it can be used in a narrow window, and in both colours", async (t) => {
@@ -337,5 +337,5 @@ test("it can be used in a narrow window, and in both colours", async (t) => {
     assert.deepEqual(await tooWide(page), [], name);
   }
   await page.getByText("Light", { exact: true }).click();
-  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "light");
+  await until("light colours", async () => (await page.evaluate(() => document.documentElement.dataset.theme)) === "light");
 });
