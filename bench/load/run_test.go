@@ -195,7 +195,13 @@ func TestFaultsAreFound(t *testing.T) {
 				}
 				l := connected(t, &relay{fault: copies}, role, 10)
 				l.patience = 300 * time.Millisecond
-				if err := do(l); !errors.Is(err, ErrMissing) {
+				var err error
+				for range 200 { // a run on a busy machine may be too short to come to the fault
+					if err = do(l); err != nil {
+						break
+					}
+				}
+				if !errors.Is(err, ErrMissing) {
 					t.Errorf("got %v", err)
 				}
 			})
