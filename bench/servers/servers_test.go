@@ -176,7 +176,7 @@ func TestProcessFigures(t *testing.T) {
 	t.Parallel()
 	redis, err := exec.LookPath("redis-server")
 	if err != nil {
-		t.Skip("no redis-server")
+		t.Fatalf("this test needs redis-server, which make test installs: %v", err)
 	}
 	p, err := StartRedis()
 	if err != nil {
