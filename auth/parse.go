@@ -25,6 +25,8 @@ const (
 //	tokens:
 //	  - name: billing          # whose token it is, for operators; required, unique
 //	    sha256: 9f86d0…        # 64 hexadecimal digits as Hash returns them, or a list of several while tokens rotate
+//	    claims: {sub: "a:*"}   # or, instead of sha256, what the claims of a signed token must be; see Store.ByClaims
+//	    certificate: {cn: a}   # or, instead of both, the names in a client certificate; see Store.ByCertificate
 //	    groups: ["billing.*"]  # see intent.ParsePattern; what is omitted may not be joined
 //	    send: ["GROUP:audit"]  # see intent.ParsePermission; what is omitted may not be sent
 //	    admin: false           # may use the admin API
@@ -32,7 +34,9 @@ const (
 //	    burst: 200             # how many of them at once after a silence; omitted: as many as rate
 //
 // Nothing is granted that isn't written: without groups and send a token may join no group and send nothing, and ["*"]
-// grants all of them. A list of one may be written without brackets.
+// grants all of them. A list of one may be written without brackets. An entry has exactly one of sha256, claims and
+// certificate. Of those entries whose claims or names match a client, the first in the file counts: put the particular
+// ones before the general.
 //
 // Everything that would not do what its author meant is an error: unknown and repeated keys, repeated names and hashes,
 // malformed patterns, a token in place of its hash, an entry that nobody could use, a file without any token. The error
@@ -90,6 +94,7 @@ func (p *parser) root(n *yaml.Node) {
 type entry struct {
 	grant  Grant
 	hashes []hash
+	rule   rule       // of an entry without hashes; nil for others, and for one that is wrong
 	burst  *yaml.Node // where burst stands, if it does
 	seen   map[string]bool
 }
@@ -107,6 +112,11 @@ func (p *parser) entry(item *yaml.Node) {
 		p.field(&e, key, at, value)
 	})
 	p.finish(&e, item, before)
+	if e.rule != nil {
+		e.grant.rule, e.grant.token = e.rule, identityOf(e.grant.Name, e.rule)
+		p.grants = append(p.grants, &e.grant)
+		return
+	}
 	for _, h := range e.hashes {
 		g := e.grant
 		g.token = h
@@ -120,6 +130,10 @@ func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
 		e.grant.Name = p.name(value)
 	case "sha256":
 		e.hashes = p.sha256(value)
+	case "claims":
+		e.rule = p.claims(value)
+	case "certificate":
+		e.rule = p.certificate(value)
 	case "groups":
 		e.grant.Groups = p.groups(value)
 	case "send":
@@ -134,7 +148,8 @@ func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
 		p.addf(at, "the token itself does not belong into this file; "+
 			"write sha256: and what mastersocket token hash makes of it")
 	default:
-		p.addf(at, "unknown key %s; an entry has name, sha256, groups, send, admin, rate and burst", keyName(key))
+		p.addf(at, "unknown key %s; an entry has name, sha256 (or claims, or certificate), "+
+			"groups, send, admin, rate and burst", keyName(key))
 	}
 }
 
@@ -144,8 +159,12 @@ func (p *parser) finish(e *entry, at *yaml.Node, before int) {
 	if !e.seen["name"] {
 		p.addf(at, "the entry has no name; add one that tells whose token it is")
 	}
-	if !e.seen["sha256"] && !e.seen["token"] {
-		p.addf(at, "the entry has no sha256; add what mastersocket token hash makes of its token")
+	switch conditions := countTrue(e.seen["sha256"], e.seen["claims"], e.seen["certificate"]); {
+	case conditions > 1:
+		p.addf(at, "an entry has only one of sha256, claims and certificate; write one entry for each")
+	case conditions == 0 && !e.seen["token"]:
+		p.addf(at, "the entry has no sha256, claims or certificate; add what mastersocket token hash makes of its token, "+
+			"or what the claims of a signed token, or the names in a client certificate, must be")
 	}
 	if len(p.problems) > before {
 		return

@@ -94,6 +94,9 @@ func TestParseTokensRefuses(t *testing.T) {
 	entry := func(more string) string {
 		return "tokens:\n- name: a\n  sha256: " + hashA + "\n  " + more + "\n"
 	}
+	rule := func(condition string) string { // on line 3 and below
+		return "tokens:\n- name: a\n  " + condition + "\n  groups: a\n"
+	}
 	for name, c := range map[string]struct {
 		file string
 		want []string
@@ -155,7 +158,36 @@ func TestParseTokensRefuses(t *testing.T) {
 		"burst 0":          {entry("groups: a\n  rate: 5\n  burst: 0"), []string{"6: with a burst of 0"}},
 		"fractional burst": {entry("groups: a\n  rate: 5\n  burst: 1.5"), []string{"6: burst must be a whole number"}},
 		"great burst":      {entry("groups: a\n  rate: 5\n  burst: 99999999999999999999"), []string{"6: burst is too great"}},
-		"cyclic alias":     {"tokens: &a [*a]", []string{"1: an entry must have keys"}},
+		"two conditions":   {entry("groups: a\n  claims: {sub: a}"), []string{"2: an entry has only one of"}},
+		"three conditions": {entry("groups: a\n  claims: {sub: a}\n  certificate: {cn: a}"), []string{"2: an entry has only one of"}},
+		"token and claims": {rule("claims: {sub: a}\n  token: hush-hush"), []string{"4: the token itself does not belong"}},
+		"no claims":        {rule("claims: {}"), []string{"3: claims has no claim"}},
+		"null claims":      {rule("claims:"), []string{"3: claims must be a map"}},
+		"text claims":      {rule("claims: sub"), []string{"3: claims must be a map"}},
+		"listed claims":    {rule("claims: [sub]"), []string{"3: claims must be a map"}},
+		"null claim":       {rule("claims: {sub: ~}"), []string{"3: a claim must be a list of texts"}},
+		"empty claim":      {rule(`claims: {sub: ""}`), []string{"3: a claim must be 1 to 1024 bytes"}},
+		"no values":        {rule("claims: {sub: []}"), []string{"3: the list is empty"}},
+		"listed maps":      {rule("claims: {sub: [{a: b}]}"), []string{"3: each item of a claim must be one of texts"}},
+		"nested nothing":   {rule("claims:\n    kubernetes.io: {}"), []string{"4: claims has no claim"}},
+		"nested null":      {rule("claims:\n    a: {b: ~}\n    c: [~]"), []string{"4: a claim must be a list", "5: each item of a claim"}},
+		"repeated claim":   {rule("claims:\n    sub: a\n    sub: b"), []string{`5: the key "sub" is already on line 4`}},
+		"unnamed claim":    {rule(`claims: {"": a}`), []string{"3: the name of a claim must be"}},
+		"long claim":       {rule("claims: {sub: " + strings.Repeat("x", 1025) + "}"), []string{"3: a claim must be 1 to 1024 bytes"}},
+		"deep claims":      {rule("claims: " + strings.Repeat("{a: ", 9) + "b" + strings.Repeat("}", 9)), []string{"3: claims must not be nested deeper than 8"}},
+		"cyclic claims":    {rule("claims: &a {b: *a}"), []string{"3: claims must not be nested deeper than 8"}},
+		"branching claims": {rule("claims: &a {b: *a, c: *a, d: *a, e: *a, f: *a, g: *a, h: *a, i: *a}"), []string{"3: claims must not be nested deeper than 8"}},
+		"many texts":       {rule("claims: {sub: [" + strings.Repeat("a,", 300) + "]}"), []string{"3: an entry must not have more than 256"}},
+		"no certificate":   {rule("certificate: {}"), []string{"3: certificate must be a map"}},
+		"text certificate": {rule("certificate: billing"), []string{"3: certificate must be a map"}},
+		"other name":       {rule("certificate: {ou: a}"), []string{`3: unknown key "ou"; a certificate has uri, dns and cn`}},
+		"bad names": {
+			rule("certificate:\n    uri: billing\n    dns: [a..b, 'b.*', '*', ümlaut, -]\n    cn: []"),
+			[]string{"4: uri must begin with", "5: dns must be one of", "5: dns must be one of", "5: dns must be one of", "5: dns must be one of", "6: the list is empty"},
+		},
+		"no dns":              {rule("certificate: {dns: []}"), []string{"3: the list is empty"}},
+		"rule grants nothing": {"tokens:\n- name: a\n  claims: {sub: a}", []string{"2: nobody could use this token"}},
+		"cyclic alias":        {"tokens: &a [*a]", []string{"1: an entry must have keys"}},
 		"all at once": {
 			"extra: 1\n" + entry("groups: [$]\n  rate: fast\n  send: [ALL]") + "- nothing",
 			[]string{`1: unknown key "extra"`, `5: pattern "$"`, "6: rate must be", `7: permission "ALL"`, "8: an entry must"},
@@ -201,6 +233,8 @@ func FuzzParseTokens(f *testing.F) {
 		"", "tokens: []", "tokens: &a [*a]", "a: b\n---\nc: d", "tokens:\n- name: a\n  token: hush",
 		fmt.Sprintf("tokens:\n- {name: a, sha256: %s, groups: ['*'], send: ['GROUP:a.*', ANY, DIRECT, GLOBAL], rate: 1e2, burst: 7}", hashA),
 		fmt.Sprintf("tokens:\n- name: a\n  sha256: [%s, %s]\n  admin: true\n- <<: *x\n", hashA, hashB),
+		"tokens:\n- {name: a, groups: a, claims: {sub: [a, 'b*'], kubernetes.io: {namespace: shop}}}\n- name: b\n  groups: b\n  certificate: {uri: 'spiffe://a/*', dns: '*.a', cn: [a, b]}\n",
+		"tokens:\n- {name: a, groups: a, claims: &a {b: *a}}",
 		"tokens: !!seq\n- !!map {? name : !!str a}\n", "\"tokens\": [{\"name\": \"a\", \"rate\": 0x10}]",
 	} {
 		f.Add([]byte(seed))
@@ -220,10 +254,16 @@ func FuzzParseTokens(f *testing.F) {
 		if tokens.Len() == 0 {
 			t.Error("a table without a token")
 		}
-		for i, g := range tokens.grants {
-			switch {
-			case tokens.hashes[i] != g.token:
+		if tokens.Len() != len(tokens.hashes)+tokens.ClaimRules()+tokens.CertificateRules() {
+			t.Error("a grant that nobody can have")
+		}
+		for i, g := range tokens.holders {
+			if tokens.hashes[i] != g.token {
 				t.Error("a grant at another's hash")
+			}
+		}
+		for _, g := range tokens.grants {
+			switch {
 			case g.Name == "" || len(g.Groups) == 0 && !g.Admin:
 				t.Errorf("an entry that must be refused: %v", g)
 			case !(g.Rate >= 0) || (g.Rate > 0) != (g.Burst > 0):

@@ -37,7 +37,7 @@ func (s *Store) Authenticate(token string) (*Grant, bool) {
 	if found < 0 || token == "" || len(token) > MaxTokenBytes {
 		return nil, false
 	}
-	return t.grants[found], true
+	return t.holders[found], true
 }
 
 // find returns the index of h, or -1, in a time that depends on the length of the table alone.
@@ -58,9 +58,9 @@ func (s *Store) Current(old *Grant) (*Grant, bool) {
 
 // Change is the difference that a [Store.Replace] made, each list in the order of its table.
 type Change struct {
-	Added   []*Grant // of tokens that were not in force before
-	Changed []*Grant // as they are now, of tokens that had other rights or another name before
-	Revoked []*Grant // as they were, of tokens that are no longer in force
+	Added   []*Grant // of tokens and rules that were not in force before
+	Changed []*Grant // as they are now, of those that had other rights or another name before
+	Revoked []*Grant // as they were, of those that are no longer in force
 }
 
 // Replace puts t in force and tells what that changes. From its return on every [Store.Authenticate] and
@@ -96,7 +96,7 @@ func merge(old, t *Tokens) (*Tokens, Change) {
 	}
 	merged := newTokens(grants)
 	for i := range old.Len() {
-		if _, ok := merged.current(old.hashes[i]); !ok {
+		if _, ok := merged.current(old.grants[i].token); !ok {
 			c.Revoked = append(c.Revoked, old.grants[i])
 		}
 	}

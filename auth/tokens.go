@@ -26,23 +26,35 @@ const randomBytes = 25
 // ErrDuplicateToken is the error of [Combine] when two tables have the same token.
 var ErrDuplicateToken = errors.New("the same token is configured twice")
 
-// Tokens is an immutable table of tokens, known by their hashes, and the grant of each. The zero Tokens and a nil one
-// hold no token.
+// Tokens is an immutable table of tokens, known by their hashes, and of rules, and the grant of each. The zero Tokens and
+// a nil one let nobody in.
 type Tokens struct {
-	hashes []hash         // in one piece, since every Authenticate walks all of it
-	grants []*Grant       // grants[i] belongs to hashes[i]
+	grants []*Grant       // all of them, in the order of their entries
 	index  map[hash]int32 // for those who know a hash already, never for a token that a client presents
+
+	hashes       []hash   // of tokens, in one piece, since every Authenticate walks all of it
+	holders      []*Grant // holders[i] belongs to hashes[i]
+	claims       []*Grant // by rules about claims, in the order of their entries
+	certificates []*Grant // by rules about certificates, likewise
 }
 
 func newTokens(grants []*Grant) *Tokens {
 	t := &Tokens{
-		hashes: make([]hash, len(grants)),
 		grants: grants,
 		index:  make(map[hash]int32, len(grants)),
+		hashes: make([]hash, 0, len(grants)),
 	}
 	for i, g := range grants {
-		t.hashes[i] = g.token
 		t.index[g.token] = int32(i)
+		switch g.rule.(type) {
+		case nil:
+			t.hashes = append(t.hashes, g.token)
+			t.holders = append(t.holders, g)
+		case claimsRule:
+			t.claims = append(t.claims, g)
+		case *certificateRule:
+			t.certificates = append(t.certificates, g)
+		}
 	}
 	return t
 }
@@ -87,17 +99,33 @@ func Combine(tables ...*Tokens) (*Tokens, error) {
 	return newTokens(grants), nil
 }
 
-// Len is the number of tokens in the table. An entry of a file with two hashes counts as two.
+// Len is the number of tokens and rules in the table. An entry of a file with two hashes counts as two.
 func (t *Tokens) Len() int {
 	if t == nil {
 		return 0
 	}
-	return len(t.hashes)
+	return len(t.grants)
 }
 
-// Format writes how many tokens the table has, whatever the verb, so that no print of it shows a hash.
+// ClaimRules is the number of entries for tokens that an issuer signed.
+func (t *Tokens) ClaimRules() int {
+	if t == nil {
+		return 0
+	}
+	return len(t.claims)
+}
+
+// CertificateRules is the number of entries for client certificates.
+func (t *Tokens) CertificateRules() int {
+	if t == nil {
+		return 0
+	}
+	return len(t.certificates)
+}
+
+// Format writes how many tokens and rules the table has, whatever the verb, so that no print of it shows a hash.
 func (t Tokens) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "%d tokens", len(t.hashes))
+	fmt.Fprintf(f, "%d tokens", len(t.grants))
 }
 
 // current returns the grant of a token known by its hash.
