@@ -98,6 +98,8 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 			return
 		}
 		s.route(e)
+	case opcodes.Fence:
+		s.disconnect(opcodes.UnknownOp)
 	case opcodes.Identify:
 		s.identify(e)
 	case opcodes.Disconnect:

@@ -79,6 +79,15 @@ func TestAppendControl(t *testing.T) {
 		"error without id": {
 			opcodes.AppendError(nil, nil, opcodes.CodeForbidden, ""), `{"op":6,"data":{"code":"FORBIDDEN","message":""}}`,
 		},
+		"drain": {
+			opcodes.AppendDrain(nil, 1500*time.Millisecond, 30*time.Second, opcodes.DrainRestart),
+			`{"op":12,"data":{"after_ms":1500,"deadline_ms":30000,"reason":"restart"}}`,
+		},
+		"drain, no deadline": {
+			opcodes.AppendDrain(nil, 999*time.Microsecond, 0, opcodes.DrainRebalance),
+			`{"op":12,"data":{"after_ms":0,"reason":"rebalance"}}`,
+		},
+		"fence":          {opcodes.AppendFence(nil, sender), `{"op":13,"sender":"0198c0de-1111-8111-9111-ffffffffffff"}`},
 		"ack":            {opcodes.AppendAck(nil, []byte("i"), 12), `{"op":7,"id":"i","data":{"nodes":12}}`},
 		"ack without id": {opcodes.AppendAck(nil, nil, 0), `{"op":7,"data":{"nodes":0}}`},
 	} {
@@ -88,6 +97,19 @@ func TestAppendControl(t *testing.T) {
 		if !json.Valid(tc.got) {
 			t.Errorf("%s: not JSON: %s", name, tc.got)
 		}
+	}
+}
+
+func TestDrainSizes(t *testing.T) {
+	t.Parallel()
+	const longest = time.Duration(1<<63 - 1)
+	for _, reason := range opcodes.DrainReasons() {
+		if n := len(opcodes.AppendDrain(nil, longest, longest, reason)); n > opcodes.DrainSize {
+			t.Errorf("%s: %d bytes, DrainSize says %d", reason, n, opcodes.DrainSize)
+		}
+	}
+	if n := len(opcodes.AppendFence(nil, sender)); n != opcodes.FenceSize {
+		t.Errorf("FENCE: %d bytes, FenceSize says %d", n, opcodes.FenceSize)
 	}
 }
 
@@ -106,6 +128,8 @@ func TestAllocations(t *testing.T) {
 		"AppendDisconnect": func() { opcodes.AppendDisconnect(dst, opcodes.Kicked) },
 		"AppendError":      func() { opcodes.AppendError(dst, id, code, "nobody matches the intent\n") },
 		"AppendAck":        func() { opcodes.AppendAck(dst, id, 3) },
+		"AppendDrain":      func() { opcodes.AppendDrain(dst, time.Second, time.Minute, opcodes.DrainExpiry) },
+		"AppendFence":      func() { opcodes.AppendFence(dst, sender) },
 		"AppendIdentified": func() {
 			opcodes.AppendIdentified(dst, opcodes.Identified{ID: sender, Ping: time.Second, Node: "n", SessionStarted: at, Features: 3})
 		},

@@ -24,7 +24,7 @@ type Envelope struct {
 	Event []byte // event, unescaped; nil where it is absent
 	Data  []byte // data, one JSON value as it was sent; nil where it is absent
 
-	// The intent of an EVENT or REPLY. For the other opcodes, which the hub does not route, Target is None.
+	// The intent of an EVENT, REPLY or FENCE. For the other opcodes, which the hub does not route, Target is None.
 	Target     intent.Target
 	Identifier []byte    // Group, Any: the group's name, unescaped; nil for Any among all clients
 	Receiver   uuid.UUID // Direct: the client's id
@@ -64,8 +64,8 @@ func (e *Envelope) reset() {
 // lengths that the protocol wants. Names are compared as what they stand for: "\u006fp" is op. Duplicates further
 // inside, data's for instance, are the receivers' business.
 //
-// An EVENT or REPLY must have an intent that can be followed, and a REPLY an id. Of the intent of any other message only
-// the types are checked. A null intent counts as absent, as does a null id or intent.identifier; no other member may be
+// An EVENT or REPLY must have an intent that can be followed, and a REPLY an id. A FENCE has an intent with the target
+// DIRECT, perhaps an id, and nothing else. Of the intent of any other message only the types are checked. A null intent counts as absent, as does a null id or intent.identifier; no other member may be
 // null, data excepted.
 //
 // The error is nil or one of the predeclared [*ScanError] values. A message that is invalid and has an unknown op as
@@ -101,6 +101,7 @@ const (
 	hasData
 	hasIntent
 	hasSender
+	hasOther // a member that the protocol does not know
 )
 
 func (e *Envelope) scan(msg []byte) *ScanError {
@@ -214,6 +215,7 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 		if !e.names.add(name) {
 			return i, ErrDuplicate
 		}
+		*seen |= hasOther
 		return scanValue(msg, i, 1)
 	}
 	if *seen&field != 0 {
@@ -269,10 +271,22 @@ func scanOp(b []byte, i int) (Op, int, *ScanError) {
 		return unknownOp, i, ErrOpType
 	case i < len(b) && (b[i] == '.' || b[i]|0x20 == 'e'):
 		return unknownOp, i, ErrOpType
-	case len(digits) > 1 || digits[0] > '0'+byte(Ack):
-		return unknownOp, i, nil
 	}
-	return Op(digits[0] - '0'), i, nil
+	return opOf(digits), i, nil
+}
+
+// opOf returns the opcode of that number.
+func opOf(digits []byte) Op {
+	if len(digits) == 1 && digits[0] <= '0'+byte(Ack) {
+		return Op(digits[0] - '0')
+	}
+	switch string(digits) {
+	case "12":
+		return Drain
+	case "13":
+		return Fence
+	}
+	return unknownOp
 }
 
 // scanID reads the id at msg[i]; the object begins at msg[start].
@@ -319,7 +333,15 @@ func (e *Envelope) checkMessage(seen members, in *rawIntent) *ScanError {
 			return ErrIDMissing
 		}
 		return e.resolve(in)
-	case Error, Ack:
+	case Fence:
+		if seen&^(hasOp|hasID|hasIntent) != 0 {
+			return ErrFenceMember
+		}
+		if in.present && in.hasTarget && in.target != intent.Direct {
+			return ErrFenceTarget
+		}
+		return e.resolve(in)
+	case Error, Ack, Drain:
 		return ErrOpNotAllowed
 	case unknownOp:
 		return ErrUnknownOp

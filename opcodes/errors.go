@@ -43,11 +43,12 @@ var (
 	ErrEventType       = invalid("event is not a string")
 	ErrEventLength     = invalid("event is longer than 128 bytes")
 	ErrForgedSender    = invalid("sender is set by the hub, not by clients")
+	ErrFenceMember     = invalid("a FENCE has a member other than op, id and intent")
 )
 
 // A message's intent is of no use.
 var (
-	ErrIntentMissing      = invalid("an EVENT or REPLY has no intent")
+	ErrIntentMissing      = invalid("an EVENT, REPLY or FENCE has no intent")
 	ErrIntentType         = invalid("intent is neither an object nor null")
 	ErrTargetMissing      = invalid("intent.target is missing")
 	ErrTargetType         = invalid("intent.target is not a string")
@@ -59,6 +60,7 @@ var (
 	ErrIdentifierLength   = invalid("intent.identifier is longer than 128 bytes: no group name")
 	ErrIdentifierReserved = invalid("intent.identifier begins with the reserved $: no group name")
 	ErrIdentifierControl  = invalid("intent.identifier has a control character: no group name")
+	ErrFenceTarget        = invalid("the intent.target of a FENCE is not DIRECT")
 	ErrIdentifierUUID     = invalid("intent.identifier is not a UUID of 36 characters: no client id")
 )
 

@@ -10,10 +10,11 @@ type Feature uint8
 const (
 	FeatureErrors Feature = 1 << iota // "errors": ERROR for a message that was not delivered
 	FeatureAcks                       // "acks": ACK for a message that was handed over
+	FeatureDrain                      // "drain": DRAIN ahead of a disconnect, and FENCE
 )
 
 // featureNames are the names on the wire; that of the feature 1<<n is featureNames[n].
-var featureNames = [...]string{"errors", "acks"}
+var featureNames = [...]string{"errors", "acks", "drain"}
 
 // ParseFeature reads a feature's name as it stands on the wire. It reports false for a feature that it doesn't know.
 func ParseFeature(name string) (Feature, bool) {

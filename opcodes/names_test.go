@@ -9,7 +9,7 @@ import (
 
 func TestOp(t *testing.T) {
 	t.Parallel()
-	for op, want := range []string{"EVENT", "IDENTIFY", "DISCONNECT", "PING", "PONG", "REPLY", "ERROR", "ACK", "8"} {
+	for op, want := range []string{"EVENT", "IDENTIFY", "DISCONNECT", "PING", "PONG", "REPLY", "ERROR", "ACK", "8", "9", "10", "11", "DRAIN", "FENCE", "14"} {
 		if got := opcodes.Op(op).String(); got != want {
 			t.Errorf("%d: %q, want %q", op, got, want)
 		}
@@ -66,7 +66,9 @@ func TestReasons(t *testing.T) {
 
 func TestFeatures(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]opcodes.Feature{"errors": opcodes.FeatureErrors, "acks": opcodes.FeatureAcks} {
+	for name, want := range map[string]opcodes.Feature{
+		"errors": opcodes.FeatureErrors, "acks": opcodes.FeatureAcks, "drain": opcodes.FeatureDrain,
+	} {
 		if f, ok := opcodes.ParseFeature(name); !ok || f != want || f.String() != name {
 			t.Errorf("%s: %v, %v", name, f, ok)
 		}

@@ -5,7 +5,7 @@ import "strconv"
 // Op is the kind of an envelope, its member "op".
 type Op int
 
-// The opcodes. 8 to 15 are reserved for later versions of the protocol.
+// The opcodes. 8 to 11, 14 and 15 are reserved for later versions of the protocol.
 const (
 	Event      Op = iota // both ways: routed by its intent
 	Identify             // client: token and groups; hub: the client's id and the terms of the session
@@ -17,14 +17,20 @@ const (
 	Ack                  // hub to client, on request: a message was handed over
 )
 
+// The opcodes with which a client moves to another connection. Only clients with FeatureDrain know them.
+const (
+	Drain Op = 12 // hub to client: connect anew, then leave this connection, for a DrainReason
+	Fence Op = 13 // both ways: everything that was sent before it has arrived
+)
+
 var opNames = [...]string{
 	Event: "EVENT", Identify: "IDENTIFY", Disconnect: "DISCONNECT", Ping: "PING", Pong: "PONG", Reply: "REPLY",
-	Error: "ERROR", Ack: "ACK",
+	Error: "ERROR", Ack: "ACK", Drain: "DRAIN", Fence: "FENCE",
 }
 
 // String returns the opcode's name, or its number where the protocol knows no such opcode.
 func (o Op) String() string {
-	if o >= 0 && int(o) < len(opNames) {
+	if o >= 0 && int(o) < len(opNames) && opNames[o] != "" {
 		return opNames[o]
 	}
 	return strconv.Itoa(int(o))

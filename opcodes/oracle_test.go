@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
@@ -53,6 +54,7 @@ func oracle(msg []byte) (*envelope, error) {
 	}
 	e := &envelope{Raw: raw}
 	var op string
+	var notOfFence bool
 	var in map[string]jsontext.Value
 	for _, f := range fields {
 		text, isText := "", f.value.Kind() == '"'
@@ -77,6 +79,7 @@ func oracle(msg []byte) (*envelope, error) {
 		case "intent":
 			in, ok = intentMembers(f.value)
 		}
+		notOfFence = notOfFence || f.name != "op" && f.name != "id" && f.name != "intent"
 		if !ok {
 			return nil, errInvalid
 		}
@@ -88,12 +91,17 @@ func oracle(msg []byte) (*envelope, error) {
 		if op == "5" && e.ID == nil || in == nil || !e.resolve(in) {
 			return nil, errInvalid
 		}
+	case "13":
+		if notOfFence || in == nil || !e.resolve(in) || e.Target != intent.Direct {
+			return nil, errInvalid
+		}
 	case "1", "2", "3", "4":
 	default:
 		return nil, errUnknownOp
 	}
-	e.Op = opcodes.Op(op[0] - '0')
-	return e, nil
+	number, err := strconv.Atoi(op)
+	e.Op = opcodes.Op(number)
+	return e, err
 }
 
 // intentMembers checks the types of an intent and returns its members; nil for null.

@@ -19,6 +19,11 @@ func direct(id string) string {
 	return `{"op":0,"intent":{"target":"DIRECT","identifier":"` + id + `"}}`
 }
 
+// fence returns a FENCE with a further member, which is given as JSON with a comma before it.
+func fence(member string) string {
+	return `{"op":13,"intent":{"target":"DIRECT","identifier":"` + client + `"}` + member + `}`
+}
+
 // refused are messages that Scan must refuse, and why: the rows of docs/protocol.md on bad input, spelled out.
 var refused = []struct {
 	msg  string
@@ -240,10 +245,32 @@ var refused = []struct {
 	{direct(strings.Replace(client, "f", "g", 1)), opcodes.ErrIdentifierUUID},
 	{direct(strings.Replace(client, "-", "_", 1)), opcodes.ErrIdentifierUUID},
 
+	// A FENCE carries nothing, and goes to one client.
+	{fence(`,"data":1`), opcodes.ErrFenceMember},
+	{fence(`,"event":""`), opcodes.ErrFenceMember},
+	{fence(`,"note":null`), opcodes.ErrFenceMember},
+	{fence(`,"sender":"` + client + `"`), opcodes.ErrForgedSender},
+	{fence(`,"id":""`), opcodes.ErrIDLength},
+	{`{"op":13}`, opcodes.ErrIntentMissing},
+	{`{"op":13,"intent":null}`, opcodes.ErrIntentMissing},
+	{`{"op":13,"intent":{"identifier":"` + client + `"}}`, opcodes.ErrTargetMissing},
+	{`{"op":13,"intent":{"target":"DIRECT"}}`, opcodes.ErrIdentifierMissing},
+	{`{"op":13,"intent":{"target":"DIRECT","identifier":"x"}}`, opcodes.ErrIdentifierUUID},
+	{`{"op":13,` + toAll + `}`, opcodes.ErrFenceTarget},
+	{`{"op":13,"intent":{"target":"ANY"}}`, opcodes.ErrFenceTarget},
+	{`{"op":13,"intent":{"target":"GROUP","identifier":"g"}}`, opcodes.ErrFenceTarget},
+	{`{"op":13,"intent":{"target":"NOBODY"}}`, opcodes.ErrFenceTarget},
+
 	// Well-formed, but the op is not for clients; a broken message is invalid whatever its op.
 	{`{"op":6,"data":{"code":"NO_RECEIVER","message":""}}`, opcodes.ErrOpNotAllowed},
 	{`{"op":7}`, opcodes.ErrOpNotAllowed},
+	{`{"op":12,"data":{"after_ms":0,"reason":"restart"}}`, opcodes.ErrOpNotAllowed},
 	{`{"op":8}`, opcodes.ErrUnknownOp},
+	{`{"op":11}`, opcodes.ErrUnknownOp},
+	{`{"op":14}`, opcodes.ErrUnknownOp},
+	{`{"op":-13}`, opcodes.ErrUnknownOp},
+	{`{"op":130}`, opcodes.ErrUnknownOp},
+	{`{"op":013,` + toAll + `}`, opcodes.ErrSeparator},
 	{`{"op":15}`, opcodes.ErrUnknownOp},
 	{`{"op":-1}`, opcodes.ErrUnknownOp},
 	{`{"op":10}`, opcodes.ErrUnknownOp},

@@ -67,9 +67,22 @@ func badOps() []envelopeCase {
 	cases = append(cases, all("op", unknownOp, `{"op":-1}`, `{"op":16}`, `{"op":255}`, `{"op":256}`, `{"op":259}`, `{"op":65539}`, `{"op":4294967299}`,
 		`{"op":18446744073709551619}`, `{"op":99999999999999999999999999999999}`, `{"op":-99999999999999999999999999999999}`)...)
 	for op := 6; op < 16; op++ {
+		if op == 13 { // FENCE
+			continue
+		}
 		cases = append(cases, all("op", unknownOp, fmt.Sprintf(`{"op":%d}`, op), fmt.Sprintf(`{"op":%d,"id":"x","data":{},"intent":{"target":"GLOBAL"}}`, op))...)
 	}
-	return cases
+	return append(cases, all("FENCE", invalidPayload,
+		`{"op":13}`, `{"op":13,"intent":{"target":"GLOBAL"}}`, `{"op":13,"intent":{"target":"DIRECT","identifier":"x"}}`,
+		fenceWith(`,"data":1`), fenceWith(`,"event":"E"`), fenceWith(`,"x":1`), fenceWith(`,"sender":"`+nobody+`"`))...)
+}
+
+// nobody is the id of no client.
+const nobody = "0198c0de-0000-8000-8000-000000000000"
+
+// fenceWith is a FENCE with one more member.
+func fenceWith(more string) string {
+	return `{"op":13,"intent":{"target":"DIRECT","identifier":"` + nobody + `"}` + more + `}`
 }
 
 // event is a valid EVENT with one more member.
