@@ -39,7 +39,8 @@ type counters struct {
 	types     [maxTypes]typeCounters
 	drops     [NumDrops]atomic.Uint64
 	reasons   [opcodes.NumReasons]atomic.Uint64
-	strangers atomic.Int64 // not identified yet
+	notices   [numDrainReasons]atomic.Uint64 // DRAINs sent
+	strangers atomic.Int64                   // not identified yet
 	_         [64]byte
 }
 
@@ -61,6 +62,7 @@ type Stats struct {
 	Deliveries  uint64 // of all types
 	Drops       map[Drop]uint64
 	Disconnects map[opcodes.Reason]uint64
+	Notices     map[opcodes.DrainReason]uint64 // DRAINs sent
 	Transport   transport.Stats
 	Broker      broker.State
 	BrokerStats broker.Stats
@@ -83,6 +85,7 @@ func (h *Hub) Stats() Stats {
 		Groups:      h.groups.len(),
 		Drops:       make(map[Drop]uint64),
 		Disconnects: make(map[opcodes.Reason]uint64),
+		Notices:     make(map[opcodes.DrainReason]uint64),
 		Transport:   h.server.Stats(),
 		Broker:      h.broker.State(),
 		Draining:    h.draining.Load(),
@@ -99,6 +102,11 @@ func (h *Hub) Stats() Stats {
 		}
 		for _, r := range opcodes.Reasons() {
 			s.Disconnects[r] += c.reasons[r].Load()
+		}
+	}
+	for i := range h.counters {
+		for n, r := range drainReasons {
+			s.Notices[r] += h.counters[i].notices[n].Load()
 		}
 	}
 	for kind := range len(h.opts.Services) + 1 {

@@ -1,0 +1,33 @@
+package hub
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// drainReasons are the reasons of DRAIN, in the order in which they are counted.
+var drainReasons = [numDrainReasons]opcodes.DrainReason{
+	opcodes.DrainRestart, opcodes.DrainRebalance, opcodes.DrainExpiry,
+}
+
+const numDrainReasons = 3
+
+// sendDrain asks the client to connect anew when after has passed, and to leave this connection then. deadline, counted
+// from now, is when the caller is going to disconnect it; 0 for never. It returns false, and sends nothing, for a client
+// that did not ask for such notices or is being disconnected. It belongs on the session's loop.
+func (s *session) sendDrain(after, deadline time.Duration, reason opcodes.DrainReason) bool {
+	if s.phase != phaseIdentified || !s.features.Has(opcodes.FeatureDrain) {
+		return false
+	}
+	b := transport.AllocBuffer(opcodes.DrainSize)
+	b.Seal(opcodes.AppendDrain(b.Room(), after, deadline, reason))
+	sent := s.conn.Send(b)
+	b.Release()
+	if i := slices.Index(drainReasons[:], reason); sent && i >= 0 {
+		s.shard.count.notices[i].Add(1)
+	}
+	return sent
+}
