@@ -128,7 +128,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 var sample = regexp.MustCompile(`^([a-z_][a-z0-9_]*)(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? [-+0-9.eE]+$`)
 
 func TestMetrics(t *testing.T) {
-	_, hubURL, url := start(t, broker.NewMemory().Broker(), false)
+	h, hubURL, url := start(t, broker.NewMemory().Broker(), false)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	c, _, err := websocket.Dial(ctx, hubURL, nil)
@@ -162,6 +162,8 @@ func TestMetrics(t *testing.T) {
 		`mastersocket_nodes 1`,
 		`mastersocket_queue_bytes{loop="0"} 0`,
 		`mastersocket_loop_turn_seconds_count{loop="1"} `,
+		`mastersocket_sockets_limit `,
+		`mastersocket_instance_info{id="` + hub.NodeName(h.Node().ID) + `",node="n",version=""} 1`,
 	} {
 		if !strings.Contains(body, "\n"+line) {
 			t.Errorf("no line %q", line)

@@ -50,7 +50,10 @@ var (
 	descDraining    = desc("draining", "1 while clients are told to go elsewhere.")
 	descReloads     = desc("reload_total", "Times that the configuration was read again, by what came of it.", "result")
 	descReloaded    = desc("reload_last_success_timestamp_seconds", "When the configuration in force was read, in Unix time.")
+	descFailing     = desc("reload_failing", "1 while the last attempt to read the configuration again failed: the next start would fail too.")
 	descStarted     = desc("start_time_seconds", "When the hub started, in Unix time.")
+	descLimit       = desc("sockets_limit", "Connections of all kinds that may be open at the same time.")
+	descInstance    = desc("instance_info", "Always 1; the labels say which instance this is, as log lines and the admin API name it.", "node", "id", "version")
 )
 
 // collector turns the hub's counts into metrics when somebody asks.
@@ -91,16 +94,20 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		count(descRefusals, n, cause)
 	}
 	count(descAccepted, s.Transport.Accepted)
+	gauge(descLimit, float64(s.Transport.Limit))
 	gauge(descGated, flag(s.Transport.Gated))
 	gauge(descBroker, flag(s.Broker.Available))
 	gauge(descDraining, flag(s.Draining))
 	gauge(descStarted, float64(s.Started.UnixMilli())/1000)
+	n := c.hub.Node()
+	gauge(descInstance, 1, n.Name, hub.NodeName(n.ID), n.Version)
 	c.collectBroker(&s.BrokerStats, count, gauge)
 	if c.reload != nil {
 		r := c.reload.Reloads()
 		count(descReloads, r.Succeeded, "success")
 		count(descReloads, r.Failed, "failure")
 		gauge(descReloaded, float64(r.LastSuccess.UnixMilli())/1000)
+		gauge(descFailing, flag(r.Failing))
 	}
 	for i, l := range s.Transport.Loops {
 		loop := strconv.Itoa(i)

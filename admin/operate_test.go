@@ -50,7 +50,7 @@ func TestReloadOverHTTP(t *testing.T) {
 	_, metrics := get(t, http.MethodGet, c.urls[0]+"/metrics")
 	for _, line := range []string{
 		`mastersocket_reload_total{result="success"} 3`, `mastersocket_reload_total{result="failure"} 2`,
-		`mastersocket_reload_last_success_timestamp_seconds 1000`, `mastersocket_admin_requests_total{operation="reload",status="422"} 1`,
+		`mastersocket_reload_last_success_timestamp_seconds 1000`, `mastersocket_reload_failing 0`, `mastersocket_admin_requests_total{operation="reload",status="422"} 1`,
 	} {
 		if !strings.Contains(metrics, "\n"+line+"\n") {
 			t.Errorf("no line %q", line)

@@ -23,6 +23,7 @@ type ReloadStats struct {
 	Succeeded   uint64
 	Failed      uint64
 	LastSuccess time.Time // the start counts
+	Failing     bool      // the last one failed: the next start would fail too
 }
 
 // InvalidConfig is everything that is wrong with a configuration.

@@ -122,9 +122,13 @@ func (a *acceptor) acceptAll() bool {
 		}
 		s.accepted.Add(1)
 		open = s.open.Add(1)
+		excess := open > int64(s.opts.MaxConnections)
+		if excess {
+			s.count(causeLimit)
+		}
 		l := s.leastLoaded()
 		l.conns.Add(1)
-		if !l.postAccepted(accepted{fd: int32(fd), excess: open > int64(s.opts.MaxConnections), lis: a.lis}) {
+		if !l.postAccepted(accepted{fd: int32(fd), excess: excess, lis: a.lis}) {
 			l.conns.Add(-1)
 			s.closeFD(int32(fd))
 		}

@@ -211,7 +211,7 @@ func TestHandshakeStatus(t *testing.T) {
 	t.Parallel()
 	want := map[*Rejection]int{
 		rejectHTTPVersion: 505, rejectHeadTooLarge: 431, rejectNotFound: 404, rejectMethod: 405,
-		rejectNoUpgrade: 426, rejectVersion: 426, rejectOrigin: 403,
+		rejectNoUpgrade: 426, rejectVersion: 426, rejectOrigin: 403, rejectOverload: 503,
 	}
 	seen := map[string]bool{}
 	for _, rej := range rejections {

@@ -50,7 +50,7 @@ var (
 var rejections = []*Rejection{
 	rejectRequestLine, rejectHTTPVersion, rejectLineEnd, rejectTarget, rejectField, rejectDuplicate, rejectHost,
 	rejectFraming, rejectHeadTooLarge, rejectNotFound, rejectMethod, rejectBody, rejectNoUpgrade, rejectVersion,
-	rejectKey, rejectTokenInURL, rejectOrigin,
+	rejectKey, rejectTokenInURL, rejectOrigin, rejectOverload,
 }
 
 // appendResponse appends a whole HTTP/1.1 response: at most 320 bytes, the line and the fields of rej aside. The

@@ -210,7 +210,7 @@ func (*listener) Closed(*Conn, End)           {}
 func (*listener) Violation(c *Conn, _ Violation) { c.loop.reject(c, rejectOverload, &Request{}) }
 
 // rejectOverload answers a handshake that does not fit into Options.UntrustedBytes.
-var rejectOverload = &Rejection{Cause: string(causeRefused), Status: 503, Line: "too many requests are under way; try again later"}
+var rejectOverload = &Rejection{Cause: "overload", Status: 503, Line: "too many requests are under way; try again later"}
 
 // addrPort converts a socket address.
 func addrPort(sa unix.Sockaddr) netip.AddrPort {

@@ -118,6 +118,9 @@ func TestExcess(t *testing.T) {
 	c.expectClose(1013)
 	_ = c.Close()
 	e.expect(t, "excess", "open", "closed by us")
+	if st := s.Stats(); st.Limit != 3 || st.Refusals["connection_limit"] != 1 {
+		t.Errorf("limit %d, beyond it %d; want 3, 1", st.Limit, st.Refusals["connection_limit"])
+	}
 	first.reset()
 	e.expect(t, "closed by an error")
 	for s.Connections() > 2 {

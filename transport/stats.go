@@ -18,11 +18,13 @@ const (
 	causeUnfinished       cause = "message unfinished for too long"
 	causeHandshakeTimeout cause = "handshake timeout"
 	causeDescriptors      cause = "out of file descriptors"
-	causeRefused          cause = "connection limit"
+	causeLimit            cause = "connection limit"
+	causeService          cause = "refused by service type"
 )
 
 var causes = [...]cause{
-	causeFrame, causeClose, causeUTF8, causeFragments, causeUnfinished, causeHandshakeTimeout, causeDescriptors, causeRefused,
+	causeFrame, causeClose, causeUTF8, causeFragments, causeUnfinished, causeHandshakeTimeout, causeDescriptors, causeLimit,
+	causeService,
 }
 
 // TurnBuckets are the upper bounds of the histogram of the loops' turns, in seconds.
@@ -105,6 +107,7 @@ type Stats struct {
 	Accepted uint64            // connections taken from the listeners
 	Refusals map[string]uint64 // handshakes, frames and connections refused by the transport, by cause
 	Gated    bool              // nothing is read from clients at the moment
+	Limit    int               // connections that may be open at the same time
 }
 
 // Open returns the number of connections, those still shaking hands or closing included.
@@ -118,7 +121,10 @@ func (s *Stats) Open() int {
 
 // Stats returns the server's counts. Any goroutine may call it.
 func (s *Server) Stats() Stats {
-	st := Stats{Accepted: s.accepted.Load(), Refusals: make(map[string]uint64), Gated: s.gate.Closed()}
+	st := Stats{
+		Accepted: s.accepted.Load(), Refusals: make(map[string]uint64), Gated: s.gate.Closed(),
+		Limit: min(s.opts.MaxConnections, int(s.maxFDs)),
+	}
 	for i, c := range causes {
 		st.Refusals[strings.ReplaceAll(string(c), " ", "_")] = s.refusals[i].Load()
 	}
@@ -158,7 +164,8 @@ func (s *Server) count(why cause) {
 	}
 }
 
-// countRejection notes one refused handshake.
+// countRejection notes one refused handshake. Those that an Endpoint refused are counted as one cause: it counts them by
+// causes of its own.
 func (s *Server) countRejection(r *Rejection) {
 	for i, known := range rejections {
 		if known == r {
@@ -167,5 +174,5 @@ func (s *Server) countRejection(r *Rejection) {
 			return
 		}
 	}
-	s.count(causeRefused)
+	s.count(causeService)
 }

@@ -49,11 +49,13 @@ func (r *reloader) Reload(_ context.Context, source string) (admin.ReloadResult,
 	result, err := r.reload()
 	if err != nil {
 		r.stats.Failed++
+		r.stats.Failing = true
 		r.log.Error("configuration not reloaded: all stays as it was", "source", source, "error", err)
 		return result, err
 	}
 	r.stats.Succeeded++
 	r.stats.LastSuccess = result.At
+	r.stats.Failing = false
 	r.log.Info("configuration reloaded", "source", source, "changed", strings.Join(result.Changed, " "),
 		"tokens_added", len(result.TokensAdded), "tokens_changed", len(result.TokensChanged),
 		"tokens_revoked", len(result.TokensRevoked))

@@ -119,6 +119,10 @@ func TestReload(t *testing.T) {
 		t.Error("the tokens in force are not those of the file")
 	}
 
+	if o.metric("mastersocket_reload_failing") != "0" {
+		t.Error("a reload that succeeded is said to fail")
+	}
+
 	// It changes to something bad: all stays as it was, whoever asks.
 	before := o.metric("mastersocket_reload_last_success_timestamp_seconds")
 	m.put(map[string]string{"hub.yaml": settings, "tokens.yaml": tokensYAML("d") + "  - {name: e, sha256: zz}\n"})
@@ -132,7 +136,8 @@ func TestReload(t *testing.T) {
 		!strings.HasSuffix(problem.Errors[0].Location, "tokens.yaml:4") {
 		t.Errorf("got %d %+v", code, problem)
 	}
-	if lets(t, s, "d") || !lets(t, s, "c") || o.metric("mastersocket_reload_last_success_timestamp_seconds") != before {
+	if lets(t, s, "d") || !lets(t, s, "c") || o.metric("mastersocket_reload_last_success_timestamp_seconds") != before ||
+		o.metric("mastersocket_reload_failing") != "1" {
 		t.Error("a bad file changed something")
 	}
 	if !strings.Contains(strings.Join(s.Log(), "\n"), "configuration not reloaded: all stays as it was") {
