@@ -11,6 +11,8 @@ import (
 	"os"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/mastersocket/mastersocket/internal/kubesecret"
 )
 
 // cli is the grammar of the command line.
@@ -21,6 +23,7 @@ type cli struct {
 	Request requestCmd `cmd:"" help:"Send an event and print the replies to it."`
 	Bridge  bridgeCmd  `cmd:"" help:"Connect something that speaks another protocol to the hub."`
 	Echo    echoCmd    `cmd:"" help:"Speak the echo protocol with a hub that serves it."`
+	Health  healthCmd  `cmd:"" help:"Ask a hub whether it is ready, for health checks of containers."`
 	Token   tokenCmd   `cmd:"" help:"Make tokens, and hash them for a tokens file."`
 	Config  configCmd  `cmd:"" help:"Check configuration files."`
 	Version versionCmd `cmd:"" help:"Print the version."`
@@ -71,6 +74,7 @@ func run(args []string, s streams) (code int) {
 	}()
 	parser, err := kong.New(&cli{}, kong.Name("mastersocket"), kong.Writers(s.out, s.err), kong.Bind(s),
 		kong.Description(description), kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.Vars{"account_dir": kubesecret.AccountDir},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}))
 	if err != nil {
 		fmt.Fprintln(s.err, "mastersocket:", err)

@@ -15,8 +15,9 @@ import (
 
 // tokenCmd groups the commands that handle tokens.
 type tokenCmd struct {
-	New  tokenNewCmd  `cmd:"" help:"Make a new random token, and print it with its hash."`
-	Hash tokenHashCmd `cmd:"" help:"Print the hash of a token that is read from standard input."`
+	New    tokenNewCmd    `cmd:"" help:"Make a new random token, and print it with its hash."`
+	Hash   tokenHashCmd   `cmd:"" help:"Print the hash of a token that is read from standard input."`
+	Secret tokenSecretCmd `cmd:"" help:"Make random tokens as a Secret of Kubernetes, or as files, once."`
 }
 
 // tokenNewCmd makes a token.

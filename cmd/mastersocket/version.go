@@ -9,9 +9,16 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// version returns the version that the binary was built from: that of the module, or dev for a build of a work tree
-// that Go could not give one.
+// release is the version where the build says it: go build -ldflags "-X main.release=v1.2.3". Builds from files alone,
+// without the repository around them, as those of images are, have no other way to know it.
+var release string
+
+// version returns the version that the binary was built from: what the build says, or that of the module, or dev for a
+// build of a work tree that Go could not give one.
 func version() string {
+	if release != "" {
+		return release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}
