@@ -3,6 +3,7 @@ package history
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -47,6 +48,7 @@ type checker struct {
 	groups  map[string]int32
 	refs    []ref   // of all messages, by peer.first + n
 	anyBy   []int32 // 1 + position of the peer that got an ANY message first; 0: nobody
+	post    post
 	silent  map[int]bool
 	grace   int64
 	flight  int64
@@ -90,18 +92,21 @@ func prepare(table []*Session, o Options) *checker {
 	for i, s := range table {
 		c.peers = append(c.peers, &peer{Session: s, maxN: -1, first: c.report.Messages})
 		c.byIndex[int32(s.index)] = int32(i)
-		if s.life.ID != "" {
-			if _, twice := c.byID[s.life.ID]; twice {
-				c.report.add(Corrupted, "%v was given the id %s, which another session has", s, s.life.ID)
+		for _, id := range s.ids() {
+			if _, twice := c.byID[id]; twice {
+				c.report.add(Corrupted, "%v was given the id %s, which another session has", s, id)
 			}
-			c.byID[s.life.ID] = int32(i)
+			c.byID[id] = int32(i)
 		}
+		c.report.Moves += len(s.life.Names)
+		c.report.Absences += len(s.life.Absences)
 		c.report.Messages += len(s.sends)
 		c.report.Late += s.life.Late
 		c.report.Arrivals += len(s.arrivals)
 		c.internGroups(s)
 	}
 	c.resolve()
+	c.sort()
 	return c
 }
 
@@ -189,8 +194,8 @@ func (c *checker) checkNotes(p *peer) {
 	for from, stamps := range p.stamps {
 		s, ok := c.byIndex[from]
 		for _, id := range stamps {
-			if ok && c.peers[s].life.ID != id {
-				c.report.add(Corrupted, "%v got messages of %v (%s) stamped with the sender %.50q", p, c.peers[s], c.peers[s].life.ID, id)
+			if ok && !c.peers[s].given(id) {
+				c.report.add(Corrupted, "%v got messages of %v (%s) stamped with the sender %.50q", p, c.peers[s], strings.Join(c.peers[s].ids(), ", "), id)
 			}
 		}
 	}
@@ -236,10 +241,12 @@ func (m *send) denied() bool {
 
 // vouched tells whether the hub answers for message n of s: it is certain to have read it. top is the last message of
 // s that the judging party knows to have been read.
-func vouched(s *peer, n, top int32) bool {
+func (c *checker) vouched(s *peer, n, top int32) bool {
 	m := &s.sends[n]
 	switch {
 	case m.outcome == unsent || m.policy():
+		return false
+	case m.outcome != accepted && c.awayAt(s, m) != nil:
 		return false
 	case s.life.Departure == Stayed || s.life.Departure == Left:
 		return true

@@ -7,7 +7,8 @@
 // # Recording
 //
 // A [History] consists of [Session] records, one for each connection of a client; a client that reconnects opens a new
-// one. A session numbers the messages that it sends from 0. Each message carries a payload, made by [AppendPayload], from
+// one. Where what counts is the client, whatever connections it has ([Session.Moved], [Session.Away]), one record serves
+// for all of them: nothing may be lost, come twice or out of order across a move. A session numbers the messages that it sends from 0. Each message carries a payload, made by [AppendPayload], from
 // which alone a receiver can tell who sent it, which it was and whether it is intact. Several processes can each record
 // a part: they take session numbers from disjoint ranges ([New]), write their parts as NDJSON ([History.WriteNDJSON])
 // and one of them reads all ([History.ReadNDJSON]) and checks.

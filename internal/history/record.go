@@ -113,7 +113,7 @@ var started = time.Now()
 // Now returns the time as it is recorded: in nanoseconds since 1970, never going back within a process.
 func Now() int64 { return started.UnixNano() + int64(time.Since(started)) }
 
-// Session is the record of one connection of a client.
+// Session is the record of one connection of a client, or of a client that goes on over others: see [Session.Moved].
 type Session struct {
 	h     *History
 	index int
@@ -127,11 +127,14 @@ type Session struct {
 	oddities notes
 	leaks    notes        // deliveries before the IDENTIFY answer
 	late     map[int]bool // messages with an ACK and an ERROR
+	moving   int64        // when the client began to open another connection; 0 if it does not
 }
 
 // life is when and as what a session took part. Times are 0 where something did not happen.
 type life struct {
-	ID          string    `json:"id,omitempty"` // the client id that the hub assigned
+	ID          string    `json:"id,omitempty"`       // the client id that the hub assigned
+	Names       []naming  `json:"names,omitempty"`    // further ids, in order
+	Absences    []absence `json:"absences,omitempty"` // in order
 	Groups      []string  `json:"groups,omitempty"`
 	NoEcho      bool      `json:"noEcho,omitempty"`
 	Reports     bool      `json:"reports,omitempty"`
@@ -144,7 +147,7 @@ type life struct {
 	Late        int       `json:"late,omitempty"`   // messages with an ACK and an ERROR
 }
 
-// Session opens the record of a new connection. The name is for the reader of a report.
+// Session opens the record of a new connection, or of a client with several, one after the other. The name is for the reader of a report.
 func (h *History) Session(name string) *Session {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -53,6 +53,13 @@ type Report struct {
 	// gone. With a single instance there must be none.
 	Late int
 
+	// Of clients that went on over another connection: how often they did, how often they were away meanwhile, what they
+	// missed while they were, and the messages for one of their former ids that were refused.
+	Moves    int
+	Absences int
+	Missed   int
+	Outdated int
+
 	// Fault mode only: deliveries missing because the hub said so to the sender, and messages missing without a word to
 	// the sender that the hub's own counters account for.
 	Reported int
@@ -94,6 +101,10 @@ func (r *Report) String() string {
 	writeCounts(&b, "disconnected", r.Disconnects)
 	if r.Late > 0 {
 		fmt.Fprintf(&b, "refused after they were acknowledged: %d messages\n", r.Late)
+	}
+	if r.Moves > 0 {
+		fmt.Fprintf(&b, "went on under another id: %d times, in %d of them after having been away, when %d deliveries were missed; "+
+			"refused for a former id: %d messages\n", r.Moves, r.Absences, r.Missed, r.Outdated)
 	}
 	if r.CutOff > 0 {
 		fmt.Fprintf(&b, "cut off: %d sessions\n", r.CutOff)

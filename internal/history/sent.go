@@ -27,12 +27,9 @@ func (c *checker) unanswered(sender *peer, n int) bool {
 
 // candidate tells whether there is anybody who may have got m.
 func (c *checker) candidate(to ref, from int32, m *send) bool {
-	for i, p := range c.peers {
-		if c.addressed(to, from, int32(i)) && c.present(p, m) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.post.receivers(to), func(i int32) bool {
+		return c.addressed(to, from, i) && c.present(c.peers[i], m)
+	})
 }
 
 // checkAny checks that an ANY message, for which somebody was certainly there, had a receiver. It is forgiven where it
@@ -48,19 +45,20 @@ func (c *checker) checkAny(from, n int32, number int) {
 	if c.opts.Fault {
 		top = -1
 	}
-	if !vouched(sender, n, top) {
+	if !c.vouched(sender, n, top) {
 		return
 	}
 	certain := false
-	for i, p := range c.peers {
-		if !c.addressed(to, from, int32(i)) || !c.present(p, m) {
+	for _, i := range c.post.receivers(to) {
+		p := c.peers[i]
+		if !c.addressed(to, from, i) || !c.present(p, m) {
 			continue
 		}
-		if p.life.Departure != Stayed {
+		if p.life.Departure != Stayed || c.awayAt(p, m) != nil {
 			return
 		}
 		// A sender without echo may or may not be drawn for its own message: it alone proves nothing.
-		if p.life.Identified != 0 && p.life.Identified <= m.at && (int32(i) != from || !p.life.NoEcho) {
+		if p.life.Identified != 0 && p.life.Identified <= m.at && (i != from || !p.life.NoEcho) {
 			certain = true
 		}
 	}

@@ -28,9 +28,7 @@ func (s *sieve) receiver(r int32) {
 	if p.life.Identified == 0 {
 		return
 	}
-	for from := range s.peers {
-		s.absent(r, p, int32(from))
-	}
+	s.post.each(r, p, func(number int) { s.absent(r, p, number) })
 }
 
 func (s *sieve) arrived(r int32, p *peer, a arrival) {
@@ -78,28 +76,34 @@ func (s *sieve) route(r int32, p *peer, from int32, number int, m *send, a arriv
 	s.anyBy[number] = r + 1
 }
 
-// absent checks the messages of one sender that the receiver did not get. ANY is checked by the sender.
-func (s *sieve) absent(r int32, p *peer, from int32) {
+// absent checks a message for the receiver, if it did not get it. ANY is checked by the sender.
+func (s *sieve) absent(r int32, p *peer, number int) {
+	from := s.post.origin[number]
 	sender, top := s.peers[from], s.top[from]
+	if !s.addressed(s.refs[number], from, r) {
+		return
+	}
 	known := sender.maxN
 	if s.opts.Fault {
 		known = top // an instance that died may have read, and delivered to others, what this receiver never got
 	}
-	for i := range sender.sends {
-		number := sender.first + i
-		to, n := s.refs[number], int32(i)
-		if to.target == Any || !s.addressed(to, from, r) {
-			continue
-		}
-		m := &sender.sends[i]
-		if m.at < p.life.Identified || !vouched(sender, n, known) || !s.stillThere(p, m, n < top) {
-			continue
-		}
-		s.report.Required++
-		if !s.has(number) {
-			s.missing(number, m, "%v did not get %v (of that sender it got %v)", p, letter{sender, n}, gap{s, sender, n})
-		}
+	n := int32(number - sender.first)
+	m := &sender.sends[n]
+	if m.at < p.life.Identified || !s.vouched(sender, n, known) || !s.stillThere(p, m, n < top) {
+		return
 	}
+	switch {
+	case s.has(number):
+	case p.outdated(m):
+		s.report.Outdated++
+		return
+	case s.excused(p, from, n):
+		s.report.Missed++
+		return
+	default:
+		s.missing(number, m, "%v did not get %v (of that sender it got %v)", p, letter{sender, n}, gap{s, sender, n})
+	}
+	s.report.Required++
 }
 
 // stillThere tells whether p was there long enough to get m. overtaken: it got a later message of the same sender.
