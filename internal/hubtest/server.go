@@ -3,6 +3,7 @@
 package hubtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -32,6 +33,10 @@ type Options struct {
 	Redis string   // URL of the Redis through which several hubs are one
 	// Addr is the hub listener's address. Empty means a free port of 127.0.0.1; a restarted hub may want its old one.
 	Addr string
+	// AdminAddr is the admin listener's address. Empty means a free port of 127.0.0.1.
+	AdminAddr string
+	// Within runs the function that starts the process, such as on a thread of another network namespace. nil: as it is.
+	Within func(start func() error) error
 	// Quiet keeps the log out of a failed test's output.
 	Quiet bool
 }
@@ -93,11 +98,8 @@ func newServer(tb testing.TB, o Options) *Server {
 
 func (s *Server) start() {
 	s.tb.Helper()
-	addr := s.opts.Addr
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
-	args := []string{"serve", "--listen", addr, "--admin-listen", "127.0.0.1:0"}
+	addr := cmp.Or(s.opts.Addr, "127.0.0.1:0")
+	args := []string{"serve", "--listen", addr, "--admin-listen", cmp.Or(s.opts.AdminAddr, "127.0.0.1:0")}
 	if s.opts.TCP {
 		args = append(args, "--tcp-listen", "127.0.0.1:0")
 	}
@@ -119,7 +121,11 @@ func (s *Server) start() {
 		s.tb.Fatalf("hubtest: %v", err)
 	}
 	s.cmd.Stdout, s.cmd.Stderr = w, w
-	err = s.cmd.Start()
+	within := s.opts.Within
+	if within == nil {
+		within = func(start func() error) error { return start() }
+	}
+	err = within(s.cmd.Start)
 	w.Close()
 	if err != nil {
 		r.Close()

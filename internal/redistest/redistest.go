@@ -25,11 +25,13 @@ const startTimeout = 20 * time.Second
 
 // Server is one redis-server process.
 type Server struct {
-	tb   testing.TB
-	port int
-	args []string // of the command, but for the port
-	dir  string
-	auth []string // the AUTH command, where args have --requirepass
+	tb     testing.TB
+	host   string
+	port   int
+	args   []string // of the command, but for host and port
+	dir    string
+	auth   []string // the AUTH command, where args have --requirepass
+	within func(start func() error) error
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed once cmd has ended
@@ -40,7 +42,28 @@ type Server struct {
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
-	return start(tb, dir, append([]string{"--dir", dir, "--save", "", "--appendonly", "no", "--loglevel", "warning"}, args...))
+	return start(tb, dir, append(plain(dir), args...))
+}
+
+// StartAt is Start at another address than a free port of 127.0.0.1. The process is started by a function that is given
+// to within, which may run it on a thread of another network namespace; the address must be reachable from the test too.
+func StartAt(tb testing.TB, host string, port int, within func(start func() error) error) *Server {
+	tb.Helper()
+	dir := tb.TempDir()
+	needProgram(tb)
+	// Other namespaces are other hosts to it, and there is no password.
+	args := append(plain(dir), "--protected-mode", "no")
+	s := &Server{tb: tb, host: host, port: port, args: args, dir: dir, within: within}
+	tb.Cleanup(s.Kill)
+	if err := s.launch(); err != nil {
+		tb.Fatalf("redistest: start redis-server on %s: %v", s.Addr(), err)
+	}
+	return s
+}
+
+// plain are the arguments of a server that keeps nothing.
+func plain(dir string) []string {
+	return []string{"--dir", dir, "--save", "", "--appendonly", "no", "--loglevel", "warning"}
 }
 
 // StartSentinel runs a Redis Sentinel that watches master under name and finds it down after half a second.
@@ -58,10 +81,8 @@ func StartSentinel(tb testing.TB, master *Server, name string) *Server {
 
 func start(tb testing.TB, dir string, args []string) *Server {
 	tb.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		tb.Fatalf("redistest: these tests need the redis-server program (Debian: apt-get install redis-server): %v", err)
-	}
-	s := &Server{tb: tb, args: args, dir: dir}
+	needProgram(tb)
+	s := &Server{tb: tb, host: "127.0.0.1", args: args, dir: dir, within: func(start func() error) error { return start() }}
 	if i := slices.Index(args, "--requirepass"); i >= 0 && i+1 < len(args) {
 		s.auth = []string{"AUTH", args[i+1]}
 	}
@@ -79,6 +100,13 @@ func start(tb testing.TB, dir string, args []string) *Server {
 	return nil
 }
 
+func needProgram(tb testing.TB) {
+	tb.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		tb.Fatalf("redistest: these tests need the redis-server program (Debian: apt-get install redis-server): %v", err)
+	}
+}
+
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -90,11 +118,11 @@ func freePort() (int, error) {
 
 // launch starts the process and waits until it answers.
 func (s *Server) launch() error {
-	args := append(slices.Clone(s.args), "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--daemonize", "no")
+	args := append(slices.Clone(s.args), "--port", strconv.Itoa(s.port), "--bind", s.host, "--daemonize", "no")
 	cmd, output, exited := exec.Command("redis-server", args...), &bytes.Buffer{}, make(chan struct{})
 	cmd.Stdout, cmd.Stderr, cmd.Dir = output, output, s.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err := s.within(cmd.Start); err != nil {
 		return err
 	}
 	go func() {
@@ -125,7 +153,7 @@ func (s *Server) awaitReady() error {
 }
 
 // Addr is the host and port where the server listens; it stays the same over Restart.
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+func (s *Server) Addr() string { return net.JoinHostPort(s.host, strconv.Itoa(s.port)) }
 
 // Port is the port of Addr.
 func (s *Server) Port() int { return s.port }

@@ -1,0 +1,164 @@
+//go:build linux
+
+package rolltest
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+)
+
+// settings are those that docker-compose uses.
+const settings = "../../deploy/compose/haproxy.cfg"
+
+// Ports of a host that is a hub, Redis or haproxy.
+const (
+	portHub   = 42069
+	portAdmin = 42070
+	portRedis = 6379
+	portStats = 8404
+)
+
+// haproxy is the balancer in front of the hubs, in a namespace of its own.
+type haproxy struct {
+	t    *testing.T
+	at   *host
+	env  []string
+	runs []*haproxyRun // the last one takes new connections
+}
+
+// haproxyRun is one process of it.
+type haproxyRun struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+	log   lockedBuffer
+}
+
+// lockedBuffer is a buffer that a process writes while the test may read it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// startHaproxy runs it until the test ends.
+func startHaproxy(t *testing.T, at *host, hubs []*host) *haproxy {
+	t.Helper()
+	if _, err := exec.LookPath("haproxy"); err != nil {
+		t.Fatalf("this test needs the haproxy program (Debian: apt-get install haproxy): %v", err)
+	}
+	h := &haproxy{t: t, at: at, env: []string{"LISTEN=" + at.port(portHub), "STATS=" + at.port(portStats)}}
+	for i, hub := range hubs {
+		h.env = append(h.env, fmt.Sprintf("HUB%d=%s", i+1, hub.port(portHub)))
+	}
+	t.Cleanup(h.stop)
+	h.launch()
+	return h
+}
+
+func (h *haproxy) launch(args ...string) {
+	h.t.Helper()
+	path, err := filepath.Abs(settings)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	r := &haproxyRun{cmd: exec.Command("haproxy", append([]string{"-db", "-f", path}, args...)...), ended: make(chan struct{})}
+	r.cmd.Env = h.env
+	r.cmd.Stdout, r.cmd.Stderr = &r.log, &r.log
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := h.at.within(r.cmd.Start); err != nil {
+		h.t.Fatalf("start haproxy: %v", err)
+	}
+	go func() {
+		_ = r.cmd.Wait() // it is ended by a signal
+		close(r.ended)
+	}()
+	h.runs = append(h.runs, r)
+}
+
+// reload starts another process, which takes over new connections; the old one serves those that it has.
+func (h *haproxy) reload() {
+	h.t.Helper()
+	h.launch("-sf", strconv.Itoa(h.runs[len(h.runs)-1].cmd.Process.Pid))
+}
+
+func (h *haproxy) stop() {
+	for i, r := range h.runs {
+		_ = r.cmd.Process.Kill() // an error says that it has ended
+		<-r.ended
+		if h.t.Failed() {
+			h.t.Logf("log of haproxy, process %d:\n%s", i+1, r.log.String())
+		}
+	}
+}
+
+// url is where clients connect.
+func (h *haproxy) url() string { return "ws://" + h.at.port(portHub) + "/" }
+
+// server is what haproxy says of a hub.
+type server struct {
+	status   string // UP, DOWN, or on the way from one to the other
+	sessions int
+}
+
+// servers asks haproxy for what it knows of the hubs, in their order.
+func (h *haproxy) servers() ([]server, error) {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + h.at.port(portStats) + "/stats;csv")
+	if err != nil {
+		return nil, fmt.Errorf("ask haproxy: %w", err)
+	}
+	defer resp.Body.Close()
+	rows, err := csv.NewReader(resp.Body).ReadAll()
+	if err != nil || len(rows) == 0 {
+		return nil, fmt.Errorf("ask haproxy: %d rows: %w", len(rows), err)
+	}
+	status, sessions := slices.Index(rows[0], "status"), slices.Index(rows[0], "scur")
+	var all []server
+	for _, row := range rows[1:] {
+		if row[0] == "hub" && row[1] != "BACKEND" {
+			n, err := strconv.Atoi(row[sessions])
+			if err != nil {
+				return nil, fmt.Errorf("ask haproxy: %w", err)
+			}
+			all = append(all, server{row[status], n})
+		}
+	}
+	return all, nil
+}
+
+// await waits until haproxy says that hub i is UP, so that it gets new connections, or DOWN, so that it gets none.
+func (h *haproxy) await(i int, status string) {
+	h.t.Helper()
+	var last []server
+	err := hubtest.Eventually(patience, func() bool {
+		all, err := h.servers()
+		last = all
+		return err == nil && i < len(all) && all[i].status == status
+	})
+	if err != nil {
+		h.t.Fatalf("haproxy does not find hub %d %s: %v, %+v", i+1, status, err, last)
+	}
+}

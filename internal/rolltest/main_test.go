@@ -1,0 +1,124 @@
+//go:build linux
+
+package rolltest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+)
+
+// envRole says what a process of the test program is: empty for the one that was started by go test.
+const envRole = "ROLLTEST_ROLE"
+
+// Roles.
+const (
+	roleTests = "tests" // runs the tests, in the namespace of the bridge
+	roleLoad  = "load"  // runs clients, in theirs
+)
+
+// envCause says why there are no namespaces.
+const envCause = "ROLLTEST_CAUSE"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(envRole) {
+	case roleLoad:
+		os.Exit(runLoad(os.Stdin, os.Stdout))
+	case roleTests:
+		os.Exit(runTests(m))
+	}
+	if os.Getenv(EnvWithout) != "" {
+		os.Exit(m.Run())
+	}
+	code, err := runInside()
+	if err != nil {
+		os.Setenv(envCause, err.Error())
+		code = m.Run()
+	}
+	os.Exit(code)
+}
+
+func runTests(m *testing.M) int {
+	var err error
+	if home, err = os.Open("/proc/thread-self/ns/net"); err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		return 1
+	}
+	code := m.Run()
+	hubtest.Cleanup()
+	if err := goleak.Find(); err != nil && code == 0 {
+		os.Stderr.WriteString(err.Error() + "\n")
+		code = 1
+	}
+	return code
+}
+
+// runInside runs the test program again, in a network namespace of its own, and returns its exit code. Who is not root
+// gets a user namespace too, to be root there.
+func runInside() (code int, err error) {
+	// The kernel ends the process when the thread that started it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), envRole+"="+roleTests)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if os.Geteuid() != 0 {
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode(), nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("run in a network namespace: %w", err)
+	}
+	return 0, nil
+}
+
+// needNamespaces leaves the test out, or fails it, where there are none.
+func needNamespaces(t *testing.T) {
+	t.Helper()
+	if os.Getenv(EnvWithout) != "" {
+		t.Skipf("%s is set", EnvWithout)
+	}
+	if cause := os.Getenv(envCause); cause != "" {
+		t.Fatalf("this test needs network namespaces, as root or with user namespaces: %s. Set %s=1 to leave it out", cause, EnvWithout)
+	}
+}
+
+// full says whether sizes and durations are to be those of the figures.
+func full() bool { return os.Getenv(EnvScale) == "full" }
+
+// choose returns the quick value or the full one.
+func choose[T any](quick, whole T) T {
+	if full() {
+		return whole
+	}
+	return quick
+}
+
+// figure prints a measure.
+func figure(t *testing.T, format string, args ...any) {
+	t.Helper()
+	t.Logf("figure: "+format, args...)
+}
+
+// ms rounds a duration for print.
+func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+
+// patience bounds waits that only a failing test takes to the end.
+const patience = 60 * time.Second

@@ -1,0 +1,128 @@
+//go:build linux
+
+package rolltest
+
+import (
+	"fmt"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/internal/history"
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/redistest"
+)
+
+// rig is the whole of it: hubs, Redis, the balancer and a place for clients, each in a namespace of its own.
+type rig struct {
+	t       *testing.T
+	net     *network
+	redis   *redistest.Server
+	balance *haproxy
+	clients *host
+	hosts   []*host
+	hubs    []*hubtest.Server
+	flags   []string // of every hub
+}
+
+// newRig starts Redis, the balancer and the first n hubs; haproxy knows spare more.
+func newRig(t *testing.T, n, spare int, flags ...string) *rig {
+	t.Helper()
+	r := &rig{t: t, net: newNetwork(t), flags: flags}
+	hubtest.Binary(t)
+	at := r.net.newHost()
+	r.redis = redistest.StartAt(t, at.addr.String(), portRedis, at.within)
+	for range n + spare {
+		r.hosts = append(r.hosts, r.net.newHost())
+	}
+	for range n {
+		r.addHub()
+	}
+	r.balance = startHaproxy(t, r.net.newHost(), r.hosts)
+	r.clients = r.net.newHost()
+	r.awaitNodes(n)
+	for i := range n {
+		r.balance.await(i, "UP")
+	}
+	return r
+}
+
+// addHub starts the next hub.
+func (r *rig) addHub() {
+	r.t.Helper()
+	r.hubs = append(r.hubs, r.start(len(r.hubs)))
+}
+
+func (r *rig) start(i int) *hubtest.Server {
+	r.t.Helper()
+	at := r.hosts[i]
+	return hubtest.Start(r.t, hubtest.Options{
+		Name: fmt.Sprintf("hub%d", i+1), Redis: r.redis.URL(), Flags: r.flags, Addr: at.port(portHub), AdminAddr: at.port(portAdmin),
+		Within: at.within,
+	})
+}
+
+// awaitNodes waits until every hub that runs counts n of them, and is ready.
+func (r *rig) awaitNodes(n int) {
+	r.t.Helper()
+	for i, h := range r.hubs {
+		if !h.Alive() {
+			continue
+		}
+		err := hubtest.Eventually(patience, func() bool {
+			status, _ := h.Get("/readyz")
+			return status == http.StatusOK && int(h.Metrics().Sum("mastersocket_nodes")) == n
+		})
+		if err != nil {
+			r.t.Fatalf("hub %d is not ready among %d: %v", i+1, n, err)
+		}
+	}
+}
+
+// restarted is how the restart of a hub went. Times are those of the history.
+type restarted struct {
+	begin, gone, ready, taken int64 // SIGTERM; its process ended; it is ready again; haproxy gives it clients
+	before                    int   // connections before
+	cpu                       time.Duration
+	rss                       int64 // resident memory before it ended
+}
+
+// restart stops hub i as an orchestrator does, and starts it again where it was.
+func (r *rig) restart(i int) restarted {
+	r.t.Helper()
+	h := r.hubs[i]
+	s := restarted{before: r.connections(i), cpu: h.CPU(), rss: h.RSS(), begin: history.Now()}
+	h.Signal(syscall.SIGTERM)
+	code, ok := h.Wait(patience)
+	if s.gone = history.Now(); !ok || code != 0 {
+		r.t.Fatalf("hub %d ended: %v, exit code %d; want 0", i+1, ok, code)
+	}
+	r.hubs[i] = r.start(i)
+	r.awaitNodes(len(r.hubs))
+	s.ready = history.Now()
+	r.balance.await(i, "UP")
+	s.taken = history.Now()
+	return s
+}
+
+// connections returns how many hub i has.
+func (r *rig) connections(i int) int {
+	r.t.Helper()
+	return int(r.hubs[i].Metrics().Sum("mastersocket_connections"))
+}
+
+// spread returns the connections of all hubs that run.
+func (r *rig) spread() []int {
+	r.t.Helper()
+	var all []int
+	for i, h := range r.hubs {
+		if h.Alive() {
+			all = append(all, r.connections(i))
+		}
+	}
+	return all
+}
+
+// since is the time between two times of the history, for print.
+func since(from, to int64) time.Duration { return ms(time.Duration(to - from)) }
