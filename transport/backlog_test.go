@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -31,9 +30,7 @@ func dialSlow(t *testing.T, addr net.Addr) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(patience))
-	return &client{t, nc.(*net.TCPConn), bufio.NewReader(nc)}
+	return newClient(t, nc)
 }
 
 // slowServer returns the server's side and the client's of a connection whose kernel buffers are small.

@@ -3,6 +3,7 @@ package transport
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,9 +22,10 @@ const patience = 20 * time.Second
 
 // client is a client that writes whatever it is told and believes nothing that it reads.
 type client struct {
-	t testing.TB
-	*net.TCPConn
-	br *bufio.Reader
+	t        testing.TB
+	net.Conn // TLS, or tcp itself
+	tcp      *net.TCPConn
+	br       *bufio.Reader
 }
 
 // dial connects without shaking hands.
@@ -33,9 +35,44 @@ func dial(t testing.TB, addr net.Addr) *client {
 	if err != nil {
 		t.Fatalf("dial: %v", err)
 	}
+	return newClient(t, nc)
+}
+
+// newClient makes a client of a connection, shaking hands where its address is one of a TLS listener that listen opened.
+func newClient(t testing.TB, nc net.Conn) *client {
+	t.Helper()
 	t.Cleanup(func() { _ = nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(patience))
-	return &client{t, nc.(*net.TCPConn), bufio.NewReader(nc)}
+	c := &client{t, nc, nc.(*net.TCPConn), bufio.NewReader(nc)}
+	if cfg, ok := suiteListeners.Load(nc.RemoteAddr().String()); ok {
+		c.startTLS(cfg.(*tls.Config))
+	}
+	return c
+}
+
+// dialTLS connects and shakes hands for TLS.
+func dialTLS(t testing.TB, addr net.Addr, cfg *tls.Config) *client {
+	t.Helper()
+	c := dial(t, addr)
+	c.startTLS(cfg)
+	return c
+}
+
+func (c *client) startTLS(cfg *tls.Config) {
+	c.t.Helper()
+	conn := tls.Client(c.tcp, cfg)
+	if err := conn.Handshake(); err != nil {
+		c.t.Fatalf("TLS handshake: %v", err)
+	}
+	c.Conn, c.br = conn, bufio.NewReader(conn)
+}
+
+// CloseWrite ends the client's stream, with close_notify where it is one of TLS.
+func (c *client) CloseWrite() error {
+	if conn, ok := c.Conn.(*tls.Conn); ok {
+		_ = conn.CloseWrite()
+	}
+	return c.tcp.CloseWrite()
 }
 
 // connect dials and shakes hands.
@@ -159,8 +196,8 @@ func gone(err error) bool {
 
 // reset closes the connection with a RST.
 func (c *client) reset() {
-	_ = c.SetLinger(0)
-	_ = c.Close()
+	_ = c.tcp.SetLinger(0)
+	_ = c.tcp.Close()
 }
 
 // line reads one line of a TCP connection.

@@ -39,6 +39,7 @@ const (
 	flagExcess                       // beyond Options.MaxConnections
 	flagEndedHere                    // this side closed before the peer did
 	flagTold                         // Session.Closed was called
+	flagTLS                          // TLS lies between the socket and all else: see secureConn
 )
 
 // Conn is one connection. It belongs to its loop: its methods may be called on the loop's goroutine only, and not after

@@ -67,6 +67,9 @@ func checkEmpty(t testing.TB, s *Server) {
 // listen opens a WebSocket listener all of whose paths lead to e.
 func listen(t testing.TB, s *Server, e Endpoint) net.Addr {
 	t.Helper()
+	if overTLS {
+		return listenSuite(t, s, e)
+	}
 	addr, err := s.ListenWebSocket(context.Background(), "127.0.0.1:0", func([]byte) Endpoint { return e })
 	if err != nil {
 		t.Fatal(err)

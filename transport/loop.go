@@ -34,7 +34,8 @@ type Loop struct {
 	buf       []byte
 	events    []unix.EpollEvent
 	slabs     []*[slabConns]Conn
-	traffic   []*[slabConns]Traffic // of the connections in slabs; apart, so that each of those is one cache line
+	traffic   []*[slabConns]Traffic     // of the connections in slabs; apart, so that each of those is one cache line
+	secured   []*[slabConns]*secureConn // likewise; nil where none of the slab was ever over TLS
 	freeSlots []uint32
 	dirty     []*Conn
 	stalled   []Ref
@@ -53,6 +54,10 @@ type Loop struct {
 	pending   int      // frames queued since the last flush; a standing backlog must not count, it would end all gathering
 	queued    int      // unsent bytes of all connections
 	untrusted int      // bytes buffered for connections that are not trusted
+	plain     []byte   // TLS: what was just decrypted; nil until there is some
+	sealed    []byte   // TLS: what was just encrypted
+	shaking   int      // TLS handshakes under way
+	waiting   []Ref    // connections whose TLS handshake has to wait for others to end
 	cursor    uint32
 	nextSweep uint32
 	stats     turnStats
@@ -198,6 +203,9 @@ func (l *Loop) adopt(a accepted) {
 	c.protocol = a.lis.protocol
 	c.state = stateHandshake
 	c.since, c.lastRead = l.now, l.now
+	if a.lis.tls != nil {
+		c.flags |= flagTLS
+	}
 	if a.excess {
 		c.flags |= flagExcess
 	}
@@ -226,6 +234,7 @@ func (l *Loop) take() *Conn {
 		slab := new([slabConns]Conn)
 		l.slabs = append(l.slabs, slab)
 		l.traffic = append(l.traffic, new([slabConns]Traffic))
+		l.secured = append(l.secured, nil)
 		for i := range slab {
 			slab[i].loop = l
 			slab[i].slot = first + uint32(i)
@@ -252,6 +261,7 @@ func (l *Loop) destroy(c *Conn, end End) {
 	}
 	l.dropRx(c)
 	l.releaseTx(c)
+	l.releaseSecure(c, end)
 	l.srv.closeFD(c.fd)
 	l.conns.Add(-1)
 	*l.trafficOf(c) = Traffic{}

@@ -51,6 +51,10 @@ func (l *Loop) readable(c *Conn) {
 			return
 		}
 		c.lastRead = l.now
+		if c.flags&flagTLS != 0 {
+			l.feedSecure(c, l.buf[:n])
+			return
+		}
 		l.feed(c, l.buf[:n])
 	}
 }
@@ -196,7 +200,7 @@ func (l *Loop) open(c *Conn, e Endpoint, r *Request) *Rejection {
 // reject answers an opening handshake with an error and closes.
 func (l *Loop) reject(c *Conn, why *Rejection, r *Request) {
 	l.srv.countRejection(why)
-	if c.protocol == protocolWebSocket {
+	if c.protocol == protocolWebSocket && (c.flags&flagTLS == 0 || l.secureOf(c) != nil) {
 		b := AllocBuffer(maxResponse + len(why.Line) + len(why.fields))
 		b.sealRaw(appendResponse(b.Room(), why, r, time.Now()))
 		c.enqueue(b)

@@ -44,13 +44,14 @@ var (
 	rejectKey          = &Rejection{Cause: "websocket_key", Status: 400, Line: "Sec-WebSocket-Key is not the base64 form of 16 bytes"}
 	rejectTokenInURL   = &Rejection{Cause: "token_in_url", Status: 400, Line: "a URL is no place for a token: connect without it and send it in IDENTIFY"}
 	rejectOrigin       = &Rejection{Cause: "origin", Status: 403, Line: "pages of this origin may not connect; an operator can allow it with --allowed-origins"}
+	rejectNotTLS       = &Rejection{Cause: "not_tls", Status: 400, Line: "TLS is spoken here: connect with wss:// or https://"}
 )
 
 // rejections lists them, so that each can be counted from the start.
 var rejections = []*Rejection{
 	rejectRequestLine, rejectHTTPVersion, rejectLineEnd, rejectTarget, rejectField, rejectDuplicate, rejectHost,
 	rejectFraming, rejectHeadTooLarge, rejectNotFound, rejectMethod, rejectBody, rejectNoUpgrade, rejectVersion,
-	rejectKey, rejectTokenInURL, rejectOrigin, rejectOverload,
+	rejectKey, rejectTokenInURL, rejectOrigin, rejectNotTLS, rejectOverload,
 }
 
 // appendResponse appends a whole HTTP/1.1 response: at most 320 bytes, the line and the fields of rej aside. The

@@ -23,7 +23,8 @@ type Options struct {
 	SendQueueBytes   int           // unsent backlog of one connection, where a frame counts for 64 bytes at least
 	InboxBytes       int           // mail waiting at one loop before nothing more is read from clients
 	UntrustedBytes   int           // buffers of all connections that are not trusted together
-	HandshakeTimeout time.Duration // from accept to a complete request
+	TLSHandshakes    int           // TLS handshakes at the same time; further ones wait for their turn
+	HandshakeTimeout time.Duration // from accept to a complete request, a TLS handshake included
 	MessageTimeout   time.Duration // from the first to the last byte of a message
 	WriteTimeout     time.Duration // a backlog that doesn't move
 	CloseTimeout     time.Duration // for what is queued when a connection is closed, and then for the client to close
@@ -48,6 +49,7 @@ func DefaultOptions(n int) Options {
 		SendQueueBytes:   1 << 20,
 		InboxBytes:       8 << 20,
 		UntrustedBytes:   64 << 20,
+		TLSHandshakes:    1024,
 		HandshakeTimeout: 10 * time.Second,
 		MessageTimeout:   30 * time.Second,
 		WriteTimeout:     30 * time.Second,
@@ -67,6 +69,7 @@ type Server struct {
 	maxFDs   int64        // connections that may be open so that the rest of the process has descriptors left
 	refusals [len(causes)]atomic.Uint64
 	rejected []atomic.Uint64
+	tls      tlsCounts
 
 	mu        sync.Mutex
 	acceptors []*acceptor
@@ -200,6 +203,7 @@ func (s *Server) closeFD(fd int32) {
 type listener struct {
 	protocol protocol
 	route    func(path []byte) Endpoint
+	tls      *tlsListener // nil without TLS
 }
 
 func (*listener) Message(*Conn, bool, []byte) {}

@@ -20,11 +20,12 @@ const (
 	causeDescriptors      cause = "out of file descriptors"
 	causeLimit            cause = "connection limit"
 	causeService          cause = "refused by service type"
+	causeRecord           cause = "invalid TLS record"
 )
 
 var causes = [...]cause{
 	causeFrame, causeClose, causeUTF8, causeFragments, causeUnfinished, causeHandshakeTimeout, causeDescriptors, causeLimit,
-	causeService,
+	causeService, causeRecord,
 }
 
 // TurnBuckets are the upper bounds of the histogram of the loops' turns, in seconds.
@@ -108,6 +109,7 @@ type Stats struct {
 	Refusals map[string]uint64 // handshakes, frames and connections refused by the transport, by cause
 	Gated    bool              // nothing is read from clients at the moment
 	Limit    int               // connections that may be open at the same time
+	TLS      TLSStats
 }
 
 // Open returns the number of connections, those still shaking hands or closing included.
@@ -123,7 +125,7 @@ func (s *Stats) Open() int {
 func (s *Server) Stats() Stats {
 	st := Stats{
 		Accepted: s.accepted.Load(), Refusals: make(map[string]uint64), Gated: s.gate.Closed(),
-		Limit: min(s.opts.MaxConnections, int(s.maxFDs)),
+		Limit: min(s.opts.MaxConnections, int(s.maxFDs)), TLS: s.tls.snapshot(),
 	}
 	for i, c := range causes {
 		st.Refusals[strings.ReplaceAll(string(c), " ", "_")] = s.refusals[i].Load()

@@ -32,7 +32,10 @@ func (l *Loop) check(c *Conn) {
 	o := &l.srv.opts
 	switch c.state {
 	case stateHandshake:
-		if l.since(c.since) > o.HandshakeTimeout {
+		if l.since(c.since) > o.HandshakeTimeout || l.pressed(c) {
+			if sc := l.secureOf(c); c.flags&flagTLS != 0 && (sc == nil || sc.hand != nil) {
+				l.failedHandshake(c, tlsTimeout)
+			}
 			l.srv.count(causeHandshakeTimeout)
 			l.destroy(c, EndLocal)
 		}

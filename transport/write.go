@@ -87,6 +87,9 @@ func (c *Conn) relieve(n int) bool {
 // write sends as much of the backlog as the socket takes. It returns false if the connection is broken.
 func (c *Conn) write() bool {
 	l, t := c.loop, c.tx
+	if c.flags&flagTLS != 0 {
+		return l.writeSecure(c)
+	}
 	for t.head < len(t.frames) {
 		p := l.gather(c, t)
 		n, err := unix.Write(int(c.fd), p)
@@ -186,8 +189,9 @@ func (t *txState) advance(c *Conn, n int) {
 
 // truncate drops the backlog but for a frame that is partly sent, and for the answer to the opening handshake.
 func (t *txState) truncate(c *Conn) {
-	l, keep := c.loop, t.head
-	if t.offset > 0 || keep < len(t.frames) && t.frames[keep].buf.raw() {
+	l, begun := c.loop, c.committed(t)
+	keep := t.head + begun
+	if begun == 0 && keep < len(t.frames) && t.frames[keep].buf.raw() {
 		keep++
 	}
 	for _, r := range t.frames[keep:] {
@@ -286,7 +290,7 @@ func (l *Loop) flush() {
 }
 
 func (l *Loop) flushConn(c *Conn) {
-	if c.flags&flagBroken != 0 || c.tx != nil && !c.write() {
+	if c.flags&flagBroken != 0 || (c.tx != nil || c.flags&flagTLS != 0) && !c.write() {
 		l.destroy(c, EndError)
 		return
 	}
@@ -298,7 +302,7 @@ func (l *Loop) flushConn(c *Conn) {
 	if c.tx != nil && c.tx.head == len(c.tx.frames) {
 		l.releaseTx(c)
 	}
-	if c.tx == nil {
+	if c.tx == nil && !l.unsent(c) {
 		l.allSent(c)
 		return
 	}
@@ -308,6 +312,8 @@ func (l *Loop) flushConn(c *Conn) {
 // allSent moves a connection on whose queue has run empty.
 func (l *Loop) allSent(c *Conn) {
 	switch {
+	case c.state == stateClosing && c.flags&flagTLS != 0 && !l.sayGoodbye(c):
+		l.setEvents(c, c.flags|flagWantWrite)
 	case c.state == stateClosing && c.flags&flagPeerDone != 0:
 		l.destroy(c, EndPeer)
 	case c.state == stateClosing:

@@ -1,0 +1,343 @@
+package transport
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// The TLS handshake of a connection:
+//
+//	feedHello        the loop gathers the first record, in a buffer that counts as one of a stranger
+//	beginHandshake   a goroutine begins the handshake, now or when it is this connection's turn
+//	feedHandshaking  the loop hands on what arrives; flight, the goroutine's mail, brings what is to be sent
+//	handshaken       the goroutine's last mail
+//
+// All of it must be over within Options.HandshakeTimeout, the request of the WebSocket included.
+
+const (
+	recordHeader    = 5         // bytes (RFC 8446 section 5.1)
+	recordHandshake = 22        // the content type of a handshake's records
+	recordAlert     = 21        // that of alerts
+	maxPlainRecord  = 16 << 10  // payload of a record that is not encrypted, in bytes
+	maxHandIn       = 32 << 10  // what waits for the goroutine before nothing more is read
+	maxHandOut      = 256 << 10 // what waits for the loop: a chain of certificates is smaller
+)
+
+// feedHello gathers the first record, which must be there as a whole before anything is done for it.
+func (l *Loop) feedHello(c *Conn, p []byte) {
+	if c.rx != nil {
+		if !l.grow(c, p) {
+			return
+		}
+		p = c.rx.buf
+	}
+	need := recordHeader
+	if len(p) >= recordHeader {
+		need += int(p[3])<<8 | int(p[4])
+	}
+	switch {
+	case p[0] != recordHandshake || len(p) > 1 && p[1] != 3 || need > recordHeader+maxPlainRecord:
+		l.notTLS(c, p)
+	case len(p) < need && c.rx == nil:
+		l.grow(c, p)
+	case len(p) >= need && l.shaking < l.maxShaking():
+		l.beginHandshake(c, p)
+	case len(p) >= need:
+		if c.rx == nil && !l.grow(c, p) {
+			return
+		}
+		l.setEvents(c, c.flags|flagNoRead)
+		l.waiting = append(l.waiting, c.Ref())
+	}
+}
+
+// notTLS ends a connection that began with something else.
+func (l *Loop) notTLS(c *Conn, p []byte) {
+	l.failedHandshake(c, tlsNotTLS)
+	if p[0] < 'A' || p[0] > 'Z' {
+		l.destroy(c, EndLocal)
+		return
+	}
+	c.flags &^= flagTLS // that began like an HTTP request: say so in a way that its sender understands
+	l.reject(c, rejectNotTLS, &Request{})
+}
+
+// maxShaking is this loop's share of Options.TLSHandshakes.
+func (l *Loop) maxShaking() int { return max(l.srv.opts.TLSHandshakes/len(l.srv.loops), 1) }
+
+// beginHandshake starts the goroutine of a handshake. p is the first record, and perhaps more.
+func (l *Loop) beginHandshake(c *Conn, p []byte) {
+	lis := c.session.(*listener)
+	h := &handshaking{loop: l, ref: c.Ref(), since: l.now, compute: lis.tls.compute}
+	h.more.L = &h.mu
+	if c.rx != nil {
+		h.in = l.takeBuf(c)
+		l.dropRx(c)
+	} else {
+		h.in = append(h.in, p...)
+	}
+	sc := &secureConn{loop: l, hand: h}
+	sc.conn = tls.Server(sc, lis.tls.config())
+	l.setSecure(c, sc)
+	l.shaking++
+	l.srv.running.Go(func() { h.run(sc) })
+}
+
+// nextHandshake begins the handshake of a connection that waited longest for its turn.
+func (l *Loop) nextHandshake() {
+	for len(l.waiting) > 0 && l.shaking < l.maxShaking() {
+		c := l.waiting[0].any()
+		l.waiting = l.waiting[1:]
+		if c != nil && c.state == stateHandshake && c.rx != nil {
+			l.beginHandshake(c, c.rx.buf)
+			l.setEvents(c, c.flags&^flagNoRead)
+		}
+	}
+	if len(l.waiting) == 0 {
+		l.waiting = nil
+	}
+}
+
+// feedHandshaking hands bytes to the goroutine.
+func (l *Loop) feedHandshaking(c *Conn, sc *secureConn, p []byte) {
+	h := sc.hand
+	h.mu.Lock()
+	h.in = append(h.in, p...)
+	h.full = len(h.in) > maxHandIn
+	full := h.full
+	h.more.Signal()
+	h.mu.Unlock()
+	if full {
+		l.setEvents(c, c.flags|flagNoRead)
+	}
+}
+
+// handshaking is a handshake under way, between its goroutine and the loop. It is the mail that brings the loop what is to
+// be sent.
+type handshaking struct {
+	loop    *Loop
+	ref     Ref
+	since   uint32 // loop clock when it began
+	compute chan struct{}
+
+	mu     sync.Mutex
+	more   sync.Cond // in has grown, or closed is true
+	in     []byte    // what arrived
+	out    []byte    // what is to be sent
+	posted bool      // the mail is on its way
+	full   bool      // nothing is read because of in
+	closed bool      // the connection is gone
+	alert  byte      // the alert that crypto/tls sent in the clear; 0 for none
+}
+
+// run is the goroutine.
+func (h *handshaking) run(sc *secureConn) {
+	h.compute <- struct{}{}
+	err := sc.conn.Handshake()
+	<-h.compute
+	h.loop.Post(handshaken{h, sc, err}) // if the loop has ended, so has the connection
+}
+
+// read is secureConn.Read for the goroutine. Others compute while it waits.
+func (h *handshaking) read(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.in) == 0 && !h.closed {
+		<-h.compute
+		for len(h.in) == 0 && !h.closed {
+			h.more.Wait()
+		}
+		h.mu.Unlock()
+		h.compute <- struct{}{}
+		h.mu.Lock()
+	}
+	if h.closed {
+		return 0, net.ErrClosed
+	}
+	n := copy(p, h.in)
+	h.in = h.in[n:]
+	if h.full && len(h.in) <= maxHandIn/2 {
+		h.full = false
+		h.postLocked()
+	}
+	return n, nil
+}
+
+// write is secureConn.Write for the goroutine.
+func (h *handshaking) write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || len(h.out)+len(p) > maxHandOut {
+		return 0, net.ErrClosed
+	}
+	if len(p) == recordHeader+2 && p[0] == recordAlert {
+		h.alert = p[recordHeader+1]
+	}
+	h.out = append(h.out, p...)
+	h.postLocked()
+	return len(p), nil
+}
+
+// postLocked mails what is to be sent, unless that is on its way. mu must be held.
+func (h *handshaking) postLocked() {
+	if !h.posted {
+		h.posted = true
+		h.loop.Post(h)
+	}
+}
+
+// close makes the goroutine end.
+func (h *handshaking) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	h.more.Signal()
+}
+
+// Deliver implements Mail.
+func (h *handshaking) Deliver(l *Loop) {
+	c := h.ref.any()
+	if c == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.posted = false
+	if sc := l.secureOf(c); len(h.out) > 0 && !sc.keep(h.out) {
+		c.flags |= flagBroken
+	}
+	h.out = h.out[:0]
+	if !h.full {
+		l.setEvents(c, c.flags&^flagNoRead)
+	}
+	c.markDirty()
+}
+
+// Size implements Mail.
+func (*handshaking) Size() int { return 4 << 10 }
+
+// handshaken is the mail that a handshake is over.
+type handshaken struct {
+	hand *handshaking
+	conn *secureConn
+	err  error
+}
+
+// Size implements Mail.
+func (handshaken) Size() int { return 0 }
+
+// Deliver implements Mail.
+func (m handshaken) Deliver(l *Loop) {
+	l.shaking--
+	l.nextHandshake()
+	c := m.hand.ref.any()
+	if c == nil {
+		return
+	}
+	rest := m.hand.in // the goroutine has ended: nobody else looks at it any more
+	m.conn.hand = nil
+	l.setEvents(c, c.flags&^flagNoRead)
+	if m.err != nil {
+		l.failedHandshake(c, m.hand.failure(m.err))
+		m.conn.goodbye = true
+		c.startClosing()
+		return
+	}
+	l.srv.tls.done.Add(1)
+	if m.conn.conn.ConnectionState().DidResume {
+		l.srv.tls.resumed.Add(1)
+	}
+	l.decrypt(c, m.conn, rest)
+}
+
+// any returns the connection if it is still there, whatever its state.
+func (r Ref) any() *Conn {
+	c := r.loop.conn(r.slot)
+	if c == nil || c.gen != r.gen || c.state == stateFree {
+		return nil
+	}
+	return c
+}
+
+// tlsFailure is why a TLS handshake failed.
+type tlsFailure uint8
+
+const (
+	tlsNotTLS            tlsFailure = iota // the first bytes are something else
+	tlsTimeout                             // not over in time
+	tlsClientLeft                          // the client closed the connection
+	tlsClientRefused                       // the client sent an alert: it does not trust the certificate, say
+	tlsClientCertificate                   // the client's certificate is expired, or of another authority
+	tlsVersion                             // the client knows no version that we do
+	tlsParameters                          // or no algorithm
+	tlsApplication                         // the client wants another protocol than HTTP/1.1 (RFC 7301)
+	tlsProtocol                            // the client broke the protocol
+	tlsFailures                            // how many there are
+)
+
+// tlsFailureNames label metrics.
+var tlsFailureNames = [tlsFailures]string{
+	"not_tls", "timeout", "client_left", "client_refused", "client_certificate", "version", "parameters", "application_protocol", "protocol",
+}
+
+// failure classifies the error of a handshake: by its type, or by the alert that crypto/tls sent (RFC 8446 section 6.2).
+func (h *handshaking) failure(err error) tlsFailure {
+	var header tls.RecordHeaderError
+	var verify *tls.CertificateVerificationError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &header):
+		return tlsNotTLS
+	case errors.As(err, &verify):
+		return tlsClientCertificate
+	case errors.As(err, &op) && op.Op == "remote error":
+		return tlsClientRefused
+	}
+	switch h.alert {
+	case 40, 71, 86: // handshake_failure, insufficient_security, inappropriate_fallback
+		return tlsParameters
+	case 70:
+		return tlsVersion
+	case 120:
+		return tlsApplication
+	}
+	return tlsProtocol
+}
+
+// TLSStats are the counts of TLS handshakes since the server started.
+type TLSStats struct {
+	Done    uint64            // handshakes that succeeded
+	Resumed uint64            // those of them that resumed a session: no certificate was shown
+	Failed  map[string]uint64 // others, by reason
+}
+
+// tlsCounts are the counts behind TLSStats.
+type tlsCounts struct {
+	done, resumed atomic.Uint64
+	failed        [tlsFailures]atomic.Uint64
+}
+
+func (t *tlsCounts) snapshot() TLSStats {
+	st := TLSStats{Done: t.done.Load(), Resumed: t.resumed.Load(), Failed: make(map[string]uint64)}
+	for i, name := range tlsFailureNames {
+		st.Failed[name] = t.failed[i].Load()
+	}
+	return st
+}
+
+// failedHandshake counts one.
+func (l *Loop) failedHandshake(c *Conn, why tlsFailure) {
+	l.srv.tls.failed[why].Add(1)
+	l.srv.opts.Log.Warn("TLS handshake failed", tlsFailureNames[why])
+}
+
+// pressed reports whether a TLS handshake takes a place that others wait for, though it should be over. Without that, as
+// many clients as may shake hands at the same time could keep all others out just by not going on.
+func (l *Loop) pressed(c *Conn) bool {
+	const patience = 8
+	sc := l.secureOf(c)
+	return len(l.waiting) > 0 && sc != nil && sc.hand != nil && l.since(sc.hand.since) > l.srv.opts.HandshakeTimeout/patience
+}
