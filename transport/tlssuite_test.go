@@ -43,7 +43,7 @@ func listenSuite(t testing.TB, s *Server, e Endpoint) net.Addr {
 }
 
 // notOverTLS are tests that are about the bytes of plain connections, about many of them, or about nothing of the kind.
-var notOverTLS = []string{"TLS", "Alloc", "Idle.*Size", "Memory", "Soak", "Fuzz"}
+var notOverTLS = []string{"TLS", "Alloc", "Idle.*Size", "Soak", "Fuzz", "TestStats$", "Descriptor"}
 
 // TestBehaviourOverTLS runs the package's tests again in another process, with TLS beneath every WebSocket.
 func TestBehaviourOverTLS(t *testing.T) {
