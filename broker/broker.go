@@ -41,11 +41,17 @@ const (
 	KindReturned                 // a KindAny that found nobody, back at the instance of its sender for another draw
 )
 
-// Flags are properties of a message that its delivery depends on. Bit 1 is the Broker's own, bits 4 to 7 the hub's.
+// Flags are properties of a message that its delivery depends on. Bit 1 is the Broker's own, bit 3 is free, bits 4 to 7 are the
+// hub's.
 type Flags uint8
 
-// FlagNoEcho keeps a message from its own sender.
-const FlagNoEcho Flags = 1 << iota
+// The Handler's flags.
+const (
+	FlagNoEcho Flags = 1 << 0 // keeps a message from its own sender
+	// FlagFence: the message is delivered behind everything that any instance had published when it was published itself,
+	// as far as this instance gets it at all. Later messages may be delivered before it.
+	FlagFence Flags = 1 << 2
+)
 
 // Message is one envelope on its way between instances.
 type Message struct {

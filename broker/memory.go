@@ -109,6 +109,11 @@ func (m *Memory) notRunning() error {
 
 func (m *Memory) publish(msg *Message) (instances int, err error) {
 	b := m.bus
+	if msg.Flags&FlagFence != 0 { // behind what others are publishing, and have given to some instances only
+		b.mu.Lock()
+		//lint:ignore SA2001 nothing is to be done while nobody publishes.
+		b.mu.Unlock()
+	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	var shared *Message

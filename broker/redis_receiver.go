@@ -28,7 +28,9 @@ type receiver struct {
 
 	mu       sync.Mutex // held during Deliver, so never waited for by anybody but the reader and its link
 	origins  map[originKey]*origin
-	rejoined int64 // when the last broken connection was replaced; zero: none was
+	away     bool       // the connection is broken, or its successor not complete
+	fences   []*Message // with FlagFence, set aside
+	rejoined int64      // when the last broken connection was replaced; zero: none was
 	nextTick int64
 
 	goneMu sync.Mutex
@@ -133,6 +135,10 @@ func (r *receiver) take(o *origin, f *frame) {
 		return
 	}
 	r.stats.received.Add(1)
+	if f.Flags&FlagFence != 0 && r.mayMiss() {
+		r.setAside(f)
+		return
+	}
 	r.handler.Deliver(&f.Message)
 }
 
@@ -187,6 +193,7 @@ func (r *receiver) recover(o *origin) {
 func (r *receiver) joined() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.away = false
 	for _, o := range r.origins {
 		if o.recovery != nil {
 			r.askFor(o)
@@ -248,6 +255,7 @@ func (r *receiver) finish(o *origin) {
 			r.take(o, &f)
 		}
 	}
+	r.releaseFences()
 }
 
 // tick asks again, gives up waiting, and forgets. While a message is being delivered it does nothing: data does the
@@ -280,6 +288,7 @@ func (r *receiver) tickLocked(now int64) {
 			r.forget(o)
 		}
 	}
+	r.releaseFences()
 }
 
 func (r *receiver) tickRecovery(o *origin, now int64) {
@@ -297,6 +306,7 @@ func (r *receiver) tickRecovery(o *origin, now int64) {
 func (r *receiver) disconnected() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.away = true
 	for _, o := range r.origins {
 		o.recovery = nil
 	}

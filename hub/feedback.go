@@ -83,13 +83,21 @@ func (f *feedback) Deliver(*transport.Loop) {
 	if c := f.ref.Conn(); c != nil {
 		if s, ok := c.Session().(*session); ok && s.phase == phaseIdentified {
 			if f.code == "" {
-				s.sendAck(f.id[:f.idLen], f.acked)
+				s.sendAck(f.messageID(), f.acked)
 			} else {
-				s.sendError(f.id[:f.idLen], f.code)
+				s.sendError(f.messageID(), f.code)
 			}
 		}
 	}
 	feedbackPool.Put(f)
+}
+
+// messageID returns the id of the message that the feedback is about, nil for none.
+func (f *feedback) messageID() []byte {
+	if f.idLen == 0 {
+		return nil
+	}
+	return f.id[:f.idLen]
 }
 
 // feedbackBytes is the room for an ERROR or ACK without the id.

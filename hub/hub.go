@@ -56,6 +56,7 @@ type Hub struct {
 	turns    turnWindow
 	receipts receipts
 	taps     atomic.Int32 // open ones
+	incoming incoming
 
 	answerBytes int // bound of an answer to another instance; less in tests
 

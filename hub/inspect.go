@@ -39,7 +39,7 @@ type Client struct {
 	IdleMillis     int64             `json:"idle_ms"`      // since something arrived from it
 	QueueBytes     int               `json:"queue_bytes"`  // its unsent backlog
 	StalledMillis  int64             `json:"stalled_ms"`   // since something of the backlog left; 0 without a backlog
-	MessagesIn     uint64            `json:"messages_in"`  // EVENTs and REPLYs from it
+	MessagesIn     uint64            `json:"messages_in"`  // EVENTs, REPLYs and FENCEs from it
 	MessagesOut    uint64            `json:"messages_out"` // all that was written to it, the hub's own included
 	BytesIn        uint64            `json:"bytes_in"`
 	BytesOut       uint64            `json:"bytes_out"`

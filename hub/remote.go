@@ -16,6 +16,12 @@ type remote struct{ hub *Hub }
 // Deliver implements broker.Handler. It waits while a loop's inbox is full: the broker is slowed down, not the memory
 // filled.
 func (r remote) Deliver(m *broker.Message) {
+	r.hub.incoming.begin()
+	defer r.hub.incoming.end()
+	if m.Kind == broker.KindDirect && m.Flags&broker.FlagFence != 0 {
+		r.fence(m)
+		return
+	}
 	b := transport.AllocBuffer(len(m.Payload))
 	b.Seal(append(b.Room(), m.Payload...))
 	defer b.Release()
@@ -159,11 +165,14 @@ func (sh *shard) lateFeedback(m *mail) *feedback {
 	var e struct {
 		ID jsontext.Value `json:"id"` // as it was sent
 	}
-	if json.Unmarshal(m.buf.Payload(), &e, jsontext.AllowDuplicateNames(true)) != nil || len(e.ID) < 2 {
+	if json.Unmarshal(m.buf.Payload(), &e, jsontext.AllowDuplicateNames(true)) != nil {
 		return nil
 	}
 	f := feedbackPool.Get().(*feedback)
 	f.ref, f.features, f.acked, f.code = s.conn.Ref(), opcodes.FeatureErrors, 0, ""
-	f.idLen = copy(f.id[:], e.ID[1:len(e.ID)-1])
+	f.idLen = 0
+	if len(e.ID) > 2 { // else it is a FENCE without an id
+		f.idLen = copy(f.id[:], e.ID[1:len(e.ID)-1])
+	}
 	return f
 }

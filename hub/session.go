@@ -38,7 +38,7 @@ type session struct {
 	more     *[]place // in its further groups; nil for none
 
 	kind     uint8  // of the service types; 0 for the hub's own protocol
-	sent     uint32 // EVENTs and REPLYs so far; wraps
+	sent     uint32 // EVENTs, REPLYs and FENCEs so far; wraps
 	pingedAt uint32 // loop clock at the last PING
 	since    uint32 // Unix time of IDENTIFY
 	phase    phase
@@ -99,7 +99,7 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 		}
 		s.route(e)
 	case opcodes.Fence:
-		s.disconnect(opcodes.UnknownOp)
+		s.fence(e)
 	case opcodes.Identify:
 		s.identify(e)
 	case opcodes.Disconnect:

@@ -40,6 +40,7 @@ type counters struct {
 	drops     [NumDrops]atomic.Uint64
 	reasons   [opcodes.NumReasons]atomic.Uint64
 	notices   [numDrainReasons]atomic.Uint64 // DRAINs sent
+	fences    atomic.Uint64                  // FENCEs delivered
 	strangers atomic.Int64                   // not identified yet
 	_         [64]byte
 }
@@ -63,6 +64,7 @@ type Stats struct {
 	Drops       map[Drop]uint64
 	Disconnects map[opcodes.Reason]uint64
 	Notices     map[opcodes.DrainReason]uint64 // DRAINs sent
+	Fences      uint64                         // FENCEs delivered
 	Transport   transport.Stats
 	Broker      broker.State
 	BrokerStats broker.Stats
@@ -105,6 +107,7 @@ func (h *Hub) Stats() Stats {
 		}
 	}
 	for i := range h.counters {
+		s.Fences += h.counters[i].fences.Load()
 		for n, r := range drainReasons {
 			s.Notices[r] += h.counters[i].notices[n].Load()
 		}

@@ -1,0 +1,237 @@
+package hub
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// This file carries FENCEs. A FENCE must not arrive before anything that was sent before it, by its own sender, or by
+// anybody, as far as its sender can know of it: a client that just identified sends one to the connection that it is
+// going to leave, and what it came too late for has to arrive there first.
+//
+// A message to many goes to the loops of an instance, and to the other instances, one after the other. While it is half
+// done, whoever has seen its effect in one place could overtake it on the way to another. So a FENCE visits every loop
+// before it leaves its instance and every loop before it is delivered, each time behind the mail that the loops have for
+// each other. What it finds halfway is done by the time that the last loop has been visited.
+
+// fence is a FENCE on its way.
+type fence struct {
+	hub      *Hub
+	sender   uuid.UUID
+	receiver uuid.UUID
+	origin   broker.NodeID // the instance of its sender, if that is another; else 0
+	message  []byte        // what instances send each other of it, with nothing but its id
+	feedback *feedback     // of a sender here
+	to       *shard        // the receiver's; nil if that is on another instance
+	loops    atomic.Int32  // that are yet to be visited
+}
+
+// fence handles a FENCE that the client sends.
+func (s *session) fence(e *opcodes.Envelope) {
+	switch {
+	case s.phase != phaseIdentified:
+		s.disconnect(opcodes.Unauthorized)
+		return
+	case !s.features.Has(opcodes.FeatureDrain):
+		s.disconnect(opcodes.InvalidPayload)
+		return
+	}
+	sh, h := s.shard, s.shard.hub
+	s.sent++ // an ANY from before it must not be drawn again behind it
+	f := &fence{hub: h, sender: s.id, receiver: e.Receiver, message: fenceMessage(e.ID), feedback: s.wantErrors(e.ID)}
+	if at := locate(&f.receiver); at.node == h.node.ID {
+		if f.to = h.shardOf(&f.receiver); f.to == nil {
+			sh.noReceiver(f.feedback)
+			return
+		}
+	} else if !h.broker.State().Available {
+		// It may wait until the broker is back, but then tell less than it should: who identified meanwhile has missed
+		// what others sent.
+		sh.count.drop(DropBrokerUnavailable)
+		f.feedback.refuse(opcodes.CodeBrokerUnavailable)
+		return
+	}
+	if f.to == nil || h.incoming.pass(func() { sh.loop.Post(task(func() { f.visit(sh) })) }) {
+		f.visit(sh)
+	}
+}
+
+// fenceMessage returns what instances send each other of a FENCE with that id, nil for none.
+func fenceMessage(id []byte) []byte {
+	m := []byte(`{"op":13`)
+	if id != nil {
+		m = append(m, `,"id":"`...)
+		m = append(m, id...)
+		m = append(m, '"')
+	}
+	return append(m, '}')
+}
+
+// wantErrors returns the feedback of a message with that id, nil for none, of which only its loss is to be told.
+func (s *session) wantErrors(id []byte) *feedback {
+	if !s.features.Has(opcodes.FeatureErrors) {
+		return nil
+	}
+	f := feedbackPool.Get().(*feedback)
+	f.ref, f.features, f.acked, f.code = s.conn.Ref(), opcodes.FeatureErrors, 0, ""
+	f.idLen = copy(f.id[:], id)
+	return f
+}
+
+// visit begins the visit of all loops at that of sh, which is the caller's.
+func (f *fence) visit(sh *shard) {
+	f.loops.Store(int32(len(f.hub.shards)))
+	for _, other := range f.hub.shards {
+		if other != sh {
+			sh.loop.Forward(other.loop, fenceVisit{f, other}, false) // behind all that this loop has for it
+		}
+	}
+	f.pass(sh)
+}
+
+// pass goes on from the loop of sh, which is the caller's: everything that it began before is done, save what it has yet
+// to send to other loops.
+func (f *fence) pass(sh *shard) {
+	if f.to == nil || f.to == sh {
+		f.arrive(sh)
+		return
+	}
+	sh.loop.Forward(f.to.loop, fenceArrival{f}, false) // behind all that this loop has for the receiver's
+}
+
+// arrive notes that one more loop has been visited. After the last one it publishes the FENCE or, on the receiver's loop,
+// delivers it.
+func (f *fence) arrive(sh *shard) {
+	switch {
+	case f.loops.Add(-1) > 0:
+	case f.to == nil:
+		sh.publishFor(broker.Message{
+			Kind: broker.KindDirect, Flags: broker.FlagFence, To: locate(&f.receiver).node, Sender: f.sender,
+			Receiver: f.receiver, Payload: f.message,
+		}, 0, f.feedback, nil)
+	default:
+		f.deliver(sh)
+	}
+}
+
+// deliver queues the FENCE for its receiver, whose loop is the caller's.
+func (f *fence) deliver(sh *shard) {
+	if s := sh.client(&f.receiver); s != nil && s.features.Has(opcodes.FeatureDrain) {
+		b := transport.AllocBuffer(opcodes.FenceSize)
+		b.Seal(opcodes.AppendFence(b.Room(), f.sender))
+		sent := s.conn.Send(b)
+		b.Release()
+		if sent {
+			sh.count.fences.Add(1)
+			f.feedback.ack(1)
+			return
+		}
+	}
+	if f.origin == 0 {
+		sh.noReceiver(f.feedback)
+		return
+	}
+	sh.count.drop(DropNoReceiver)
+	f.giveBack()
+}
+
+// giveBack tells the sender's instance that there is no such client here.
+func (f *fence) giveBack() {
+	f.hub.broker.Publish(&broker.Message{
+		Kind: broker.KindReturned, Flags: broker.FlagFence, To: f.origin, Sender: f.sender, Receiver: f.receiver,
+		Payload: f.message,
+	}, f.hub.shards[0].losses)
+}
+
+// fence handles a FENCE from another instance. It is behind everything that the broker delivered before.
+func (r remote) fence(m *broker.Message) {
+	h := r.hub
+	f := &fence{
+		hub: h, sender: m.Sender, receiver: m.Receiver, origin: m.From, message: slices.Clone(m.Payload),
+		to: h.shardOf(&m.Receiver),
+	}
+	if f.to == nil {
+		h.shards[0].count.drop(DropNoReceiver)
+		f.giveBack()
+		return
+	}
+	f.loops.Store(int32(len(h.shards)))
+	for _, sh := range h.shards {
+		sh.loop.PostWait(fenceVisit{f, sh})
+	}
+}
+
+// fenceVisit is a FENCE that visits a loop.
+type fenceVisit struct {
+	fence *fence
+	shard *shard
+}
+
+// Deliver implements transport.Mail.
+func (v fenceVisit) Deliver(*transport.Loop) { v.fence.pass(v.shard) }
+
+// Size implements transport.Mail.
+func (v fenceVisit) Size() int { return 64 }
+
+// fenceArrival is a FENCE that comes to its receiver's loop from another loop.
+type fenceArrival struct{ fence *fence }
+
+// Deliver implements transport.Mail.
+func (a fenceArrival) Deliver(*transport.Loop) { a.fence.arrive(a.fence.to) }
+
+// Size implements transport.Mail.
+func (a fenceArrival) Size() int { return 64 }
+
+// incoming tells whether the broker's goroutine is handing over a message, which may have reached some loops and not yet
+// others.
+type incoming struct {
+	busy    atomic.Bool
+	waiting atomic.Int32 // functions in then
+
+	mu   sync.Mutex
+	then []func()
+}
+
+// begin and end enclose the handing over of one message. They are called by one goroutine at a time.
+func (i *incoming) begin() { i.busy.Store(true) }
+
+func (i *incoming) end() {
+	i.busy.Store(false)
+	if i.waiting.Load() > 0 {
+		i.run()
+	}
+}
+
+// pass returns true if no message is being handed over. Else it runs then once that is done, on any goroutine.
+func (i *incoming) pass(then func()) bool {
+	if !i.busy.Load() {
+		return true
+	}
+	i.mu.Lock()
+	i.then = append(i.then, then)
+	i.waiting.Add(1)
+	i.mu.Unlock()
+	if !i.busy.Load() { // it ended, perhaps without having seen that somebody waits
+		i.run()
+	}
+	return false
+}
+
+// run runs what waits.
+func (i *incoming) run() {
+	i.mu.Lock()
+	then := i.then
+	i.then = nil
+	i.waiting.Store(0)
+	i.mu.Unlock()
+	for _, f := range then {
+		f()
+	}
+}
