@@ -25,6 +25,7 @@ var (
 	descDrops       = desc("drops_total", "Messages that did not reach somebody they were meant for.", "reason")
 	descDisconnects = desc("disconnects_total", "Sessions that ended.", "reason")
 	descNotices     = desc("drain_notices_total", "DRAIN notices sent to clients: they are to connect anew.", "reason")
+	descFences      = desc("fences_total", "FENCE messages queued for clients of this instance.")
 	descRefusals    = desc("refusals_total", "Handshakes, frames and connections refused before they meant anything.", "cause")
 	descAccepted    = desc("accepted_total", "Connections taken from the listeners.")
 	descBytesIn     = desc("received_bytes_total", "Bytes read from clients.", "loop")
@@ -87,6 +88,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for r, n := range s.Disconnects {
 		count(descDisconnects, n, r.String())
 	}
+	count(descFences, s.Fences)
 	for r, n := range s.Notices {
 		count(descNotices, n, string(r))
 	}
