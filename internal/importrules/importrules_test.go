@@ -22,6 +22,7 @@ var rules = map[string]struct {
 	"intent":                {nil, "the vocabulary of everybody else"},
 	"opcodes":               {[]string{"intent"}, "the wire format knows targets, and neither sockets nor clients"},
 	"auth":                  {[]string{"intent"}, "a grant is about intents, whoever asks"},
+	"auth/oidc":             {[]string{"auth"}, "whose token is good is one question, what its holder may do another"},
 	"transport":             {nil, "sockets know nothing of what messages mean, so that any service type can use them"},
 	"broker":                {nil, "instances exchange bytes, whatever the hub puts into them"},
 	"hub":                   {[]string{"intent", "opcodes", "auth", "transport", "broker"}, "the hub joins the parts, and knows no operator"},
@@ -38,6 +39,7 @@ var rules = map[string]struct {
 	"services/":             {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "services/"}, "a service type serves its own protocol through the hub"},
 	"cmd/":                  {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "admin", "client", "services/", "internal/"}, "the top"},
 	"go-redis":              {[]string{"broker"}, "Redis is one way to connect instances, and only broker knows it"},
+	"go-oidc":               {[]string{"auth/oidc", "internal/oidctest"}, "signed tokens are one way to prove who one is, and only auth/oidc knows it"},
 	"huma":                  {[]string{"admin"}, "REST is for operators alone"},
 	"prometheus":            {[]string{"admin", "services/team/bridge"}, "counting is everybody's, publishing the counts is for what listens to operators: admin, and the bridge, a process of its own"},
 }
@@ -105,6 +107,8 @@ func TestImportsGoDownward(t *testing.T) {
 			switch own := strings.TrimPrefix(imported, module); {
 			case strings.Contains(imported, "/redis/go-redis/") && !slices.Contains(rules["go-redis"].allowed, path):
 				t.Errorf("%s imports go-redis: %s", path, rules["go-redis"].why)
+			case (strings.Contains(imported, "/go-oidc/") || strings.Contains(imported, "/go-jose/")) && !slices.Contains(rules["go-oidc"].allowed, path):
+				t.Errorf("%s imports go-oidc: %s", path, rules["go-oidc"].why)
 			case strings.Contains(imported, "/prometheus/") && !slices.Contains(rules["prometheus"].allowed, path):
 				t.Errorf("%s imports prometheus: %s", path, rules["prometheus"].why)
 			case strings.Contains(imported, "/danielgtaylor/huma/") && !slices.Contains(rules["huma"].allowed, path):

@@ -1,0 +1,190 @@
+// Package oidc verifies tokens that an OpenID Connect issuer signed: JWTs (RFC 7519), such as the projected token of a
+// Kubernetes ServiceAccount, or those of any other provider.
+//
+// A [Verifier] holds the issuer's public keys in memory and verifies against them without asking anybody. It checks, in
+// this order, the algorithm (RS, PS and ES with SHA-2, EdDSA; never none, never one with a shared secret), the signature,
+// the issuer, the audience and the times.
+//
+// # Keys
+//
+// One goroutine fetches the keys: when the Verifier is made, every five minutes, and when a token names a key that is not
+// among them, but then not more than once in five seconds, so that forged tokens don't become requests to the issuer.
+// While the issuer is away the keys known last are used, however old they grow; their age is in [Verifier.Stats] and in
+// the log. Until the issuer has answered for the first time there are none, and no token can be verified. Keys from a
+// file are read again when it changed.
+//
+// What the issuer answers is bounded in size and time, and in how often it sends elsewhere.
+//
+// # Concurrency
+//
+// The methods of a Verifier may be called from any goroutine. At most half of the processors are busy with signatures at
+// the same time; whoever else calls Verify waits for them.
+package oidc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gooidc "github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/mastersocket/mastersocket/auth"
+)
+
+// Leeway is how far the clock of the issuer may be ahead: a token is taken so long before its claim nbf. Its claim exp is
+// taken as it is, since whoever shows it later has missed to renew it.
+const Leeway = time.Minute
+
+// Options say whose tokens are verified.
+type Options struct {
+	// Issuer is the claim iss of the tokens. Unless Keys is set it is also the address, without a slash and what follows,
+	// of /.well-known/openid-configuration, where the issuer says where its keys are (OpenID Connect Discovery 1.0).
+	Issuer string
+	// Audiences are those whom tokens may be for: one of them must be in the claim aud. At least one.
+	Audiences []string
+	// Keys is where the issuer's keys are, as a JSON Web Key Set (RFC 7517): an address or the path of a file. Empty: the
+	// issuer says where.
+	Keys string
+	// CAFile is the path of a file with certificates, in PEM, of those who may vouch for the issuer's TLS certificate; empty
+	// for those of the system. It is read for each fetch.
+	CAFile string
+	// BearerFile is the path of a file with a token to fetch the keys with; empty for none. It is read for each fetch. The
+	// token is sent to the address of the issuer, of Keys, or of what the issuer says, and to no other host that they
+	// redirect to.
+	BearerFile string
+	Log        *slog.Logger
+}
+
+// Verifier verifies the tokens of one issuer. Close ends it.
+type Verifier struct {
+	opts   Options
+	times  times
+	config gooidc.Config
+	source source
+	slots  chan struct{} // of those who are busy with signatures
+
+	keys   atomic.Pointer[keySet] // nil before the first fetch succeeded
+	failed atomic.Uint64
+	good   atomic.Uint64
+	since  time.Time
+
+	stop context.CancelFunc
+	done sync.WaitGroup
+	wake chan struct{} // somebody waits for fetching
+
+	mu       sync.Mutex
+	fetching *fetch    // goes on, or was asked for; nil for none
+	begun    time.Time // when the last began
+	waiting  int       // who wait for one
+	closed   bool      // there will be no more
+}
+
+// times are the intervals of a Verifier; tests have shorter ones.
+type times struct {
+	now      func() time.Time
+	refresh  time.Duration // between fetches
+	spacing  time.Duration // at least between fetches that tokens ask for
+	file     time.Duration // between looks at a file
+	retry    time.Duration // after the first failure, doubled with each
+	retryMax time.Duration
+	fetch    time.Duration // that a fetch may take
+}
+
+func usualTimes() times {
+	return times{
+		now: time.Now, refresh: 5 * time.Minute, spacing: 5 * time.Second, file: 5 * time.Second,
+		retry: time.Second, retryMax: time.Minute, fetch: 10 * time.Second,
+	}
+}
+
+// New begins to fetch the keys and returns without waiting for them. The error is about the options; that keys can't be
+// had is logged, and tried again.
+func New(o Options) (*Verifier, error) { return start(o, usualTimes()) }
+
+func start(o Options, t times) (*Verifier, error) {
+	v := &Verifier{
+		opts: o, times: t, since: t.now(), wake: make(chan struct{}, 1),
+		slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		config: gooidc.Config{
+			SkipClientIDCheck: true, // that knows one audience
+			Now:               t.now,
+		},
+	}
+	for _, a := range algorithms {
+		v.config.SupportedSigningAlgs = append(v.config.SupportedSigningAlgs, string(a))
+	}
+	if len(o.Audiences) == 0 {
+		return nil, errors.New("verify tokens: no audience: tokens for anybody else would be taken")
+	}
+	if err := CheckSource(o.Issuer, o.Keys); err != nil {
+		return nil, fmt.Errorf("verify tokens: %w", err)
+	}
+	v.source = newSource(&v.opts)
+	v.fetching, v.begun = newFetch(), v.since // the first is under way: who comes meanwhile waits for it
+	ctx, cancel := context.WithCancel(context.Background())
+	v.stop = cancel
+	v.done.Go(func() { v.run(ctx) })
+	return v, nil
+}
+
+// Close ends the goroutine that fetches keys, and waits for that. Tokens can be verified with the known keys even after.
+func (v *Verifier) Close() {
+	v.stop()
+	v.done.Wait()
+}
+
+// Stats tells what is known of the keys.
+func (v *Verifier) Stats() auth.KeyStats {
+	s := auth.KeyStats{Since: v.since, Failed: v.failed.Load(), Fetches: v.good.Load()}
+	if k := v.keys.Load(); k != nil {
+		s.Keys, s.Fetched = len(k.keys), k.fetched
+	}
+	return s
+}
+
+// CheckSource tells what is wrong with an issuer and the place of its keys, as [Options] have them.
+func CheckSource(issuer, keys string) error {
+	switch {
+	case issuer == "":
+		return errors.New("the issuer is empty")
+	case keys == "":
+		return checkAddress("the issuer", issuer)
+	case isAddress(keys):
+		return checkAddress("the address of the keys", keys)
+	}
+	return nil
+}
+
+// isAddress tells addresses from paths.
+func isAddress(s string) bool { return strings.Contains(s, "://") }
+
+// checkAddress tells what is wrong with an address to fetch from. Who answers instead of the issuer could let anybody in,
+// so it must be one of TLS, or of this machine.
+func checkAddress(what, address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "":
+		return fmt.Errorf("%s must be an address, such as https://issuer.example.com", what)
+	case u.User != nil || u.RawQuery != "" && what == "the issuer" || u.Fragment != "":
+		return fmt.Errorf("%s must not have a user, a query or a fragment", what)
+	case u.Scheme == "https", u.Scheme == "http" && isLocal(u.Hostname()):
+		return nil
+	case u.Scheme == "http":
+		return fmt.Errorf("%s must begin with https: whoever can answer over http can let anybody in", what)
+	}
+	return fmt.Errorf("%s must begin with https", what)
+}
+
+// isLocal reports whether the host is this machine.
+func isLocal(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,148 @@
+package oidc
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+
+	gooidc "github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
+
+	"github.com/mastersocket/mastersocket/auth"
+)
+
+// algorithms are those that a signature may have.
+var algorithms = []jose.SignatureAlgorithm{
+	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
+}
+
+// maxTries bounds the keys that a token is tried with that does not say which one it is.
+const maxTries = 8
+
+// Verify tells whether the issuer signed the token, for one of the audiences, and for now. The Identity is that of the
+// token if the verdict is [auth.Verified], and empty otherwise.
+//
+// It waits for a processor, and where the token names a key that is not known, for the keys to be fetched, but not longer
+// than ctx; the verdict is then [auth.Overloaded] or [auth.KeysUnavailable].
+func (v *Verifier) Verify(ctx context.Context, token string) (auth.Identity, auth.Verdict) {
+	if !auth.LooksSigned(token) {
+		return auth.Identity{}, auth.Malformed
+	}
+	keys := v.keys.Load()
+	identity, verdict := v.verifyWith(ctx, token, keys)
+	if verdict != auth.UnknownKey && verdict != auth.KeysUnavailable {
+		return identity, verdict
+	}
+	fresh := v.refreshed(ctx)
+	if fresh == nil {
+		return auth.Identity{}, auth.KeysUnavailable
+	}
+	return v.verifyWith(ctx, token, fresh)
+}
+
+// verifyWith verifies the token with these keys, nil for none.
+func (v *Verifier) verifyWith(ctx context.Context, token string, keys *keySet) (auth.Identity, auth.Verdict) {
+	if keys == nil {
+		return auth.Identity{}, auth.KeysUnavailable
+	}
+	if !v.takeSlot(ctx) {
+		return auth.Identity{}, auth.Overloaded
+	}
+	defer func() { <-v.slots }()
+	a := attempt{v: v, keys: keys, verdict: auth.Malformed}
+	switch _, err := gooidc.NewVerifier(v.opts.Issuer, &a, &v.config).Verify(ctx, token); {
+	case !a.asked:
+		return auth.Identity{}, refusedForm(token)
+	case a.verdict != auth.Verified:
+		return auth.Identity{}, a.verdict
+	case err != nil: // a second opinion, on what has been found good
+		return auth.Identity{}, auth.Malformed
+	}
+	return a.identity, auth.Verified
+}
+
+// takeSlot waits until fewer are busy with signatures than may be. It returns false if ctx ends before.
+func (v *Verifier) takeSlot(ctx context.Context) bool {
+	select {
+	case v.slots <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case v.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// refusedForm tells why a token was refused before its signature was looked at.
+func refusedForm(token string) auth.Verdict {
+	encoded, _, _ := strings.Cut(token, ".")
+	header, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return auth.Malformed
+	}
+	var h struct {
+		Alg jose.SignatureAlgorithm `json:"alg"`
+	}
+	if err := json.Unmarshal(header, &h); err != nil || h.Alg == "" || slices.Contains(algorithms, h.Alg) {
+		return auth.Malformed
+	}
+	return auth.WrongAlgorithm
+}
+
+// attempt is one token tried with one set of keys. It implements the KeySet of go-oidc, which asks it for the signature:
+// nothing of what a token says is looked at before that is found good.
+type attempt struct {
+	v        *Verifier
+	keys     *keySet
+	asked    bool
+	verdict  auth.Verdict
+	identity auth.Identity
+}
+
+// errRefused stands for a verdict that attempt keeps, as go-oidc passes on the text of errors alone.
+var errRefused = errors.New("refused")
+
+// VerifySignature implements oidc.KeySet.
+func (a *attempt) VerifySignature(_ context.Context, token string) ([]byte, error) {
+	a.asked = true
+	jws, err := jose.ParseSignedCompact(token, algorithms)
+	if err != nil || len(jws.Signatures) != 1 {
+		return nil, errRefused
+	}
+	payload, verdict := a.keys.verify(jws)
+	if verdict == auth.Verified {
+		a.identity, verdict = a.v.checkClaims(payload)
+	}
+	if a.verdict = verdict; verdict != auth.Verified {
+		return nil, errRefused
+	}
+	return payload, nil
+}
+
+// verify returns what is signed by one of the keys.
+func (k *keySet) verify(jws *jose.JSONWebSignature) ([]byte, auth.Verdict) {
+	header := &jws.Signatures[0].Header
+	tried := 0
+	for i := range k.keys {
+		key := &k.keys[i]
+		if header.KeyID != "" && header.KeyID != key.KeyID || !fits(key, header.Algorithm) {
+			continue
+		}
+		if tried++; tried > maxTries {
+			break
+		}
+		if payload, err := jws.Verify(key.Key); err == nil {
+			return payload, auth.Verified
+		}
+	}
+	if tried == 0 || header.KeyID == "" {
+		return nil, auth.UnknownKey
+	}
+	return nil, auth.WrongSignature
+}
