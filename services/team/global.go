@@ -148,10 +148,16 @@ func (g *globalConn) connect(id rtm.ID, received []byte) {
 		g.complain("there is no such team", received, id)
 		return
 	}
-	secret, ok := s.tickets.issue(g.holder, id, time.Now())
-	if !ok {
+	secret, why := s.tickets.issue(g.holder, id, time.Now())
+	switch why {
+	case eachOpen:
+		s.count.exhaustedEach.Add(1)
+		g.loop.on.Warn("a client was given no ticket: it has too many", "each")
+	case allOpen:
 		s.count.exhausted.Add(1)
 		g.loop.on.Warn("a client was given no ticket: too many are open", "max")
+	}
+	if why != notExhausted {
 		g.complain("too many connections are asked for and not made; try again later", received, id)
 		return
 	}

@@ -9,28 +9,32 @@ import (
 
 // counts are what has happened so far, and the connections that there are.
 type counts struct {
-	globals, sockets                   atomic.Int64
-	issued, redeemed, asked, exhausted atomic.Uint64
-	replaced, errors, badEvents        atomic.Uint64
-	messages, props, pings             atomic.Uint64
-	healthchecks, answers, unasked     atomic.Uint64
-	synchronized, incomplete           atomic.Uint64
-	refused                            [numRefusals]atomic.Uint64
+	globals, sockets               atomic.Int64
+	issued, redeemed, asked        atomic.Uint64
+	exhausted, exhaustedEach       atomic.Uint64
+	replaced, errors, badEvents    atomic.Uint64
+	messages, props, pings         atomic.Uint64
+	healthchecks, answers, unasked atomic.Uint64
+	synchronized, incomplete       atomic.Uint64
+	refused                        [numRefusals]atomic.Uint64
 }
 
 // Metrics implements hub.Meter.
 func (s *Service) Metrics() []hub.Metric {
 	present, remembered := s.store.size()
+	tickets, displaced := s.tickets.size()
 	c := &s.count
 	all := []hub.Metric{
 		gauge("teams", "Teams that are there.", present),
 		gauge("teams_left", "Teams that left and are remembered for it.", remembered),
 		gauge("global_connections", "Open Global connections.", int(c.globals.Load())),
 		gauge("team_connections", "Open Team connections.", int(c.sockets.Load())),
-		gauge("tickets", "Tickets that are neither used nor over.", s.tickets.size()),
+		gauge("tickets", "Tickets that are neither used nor over.", tickets),
 		counter("teams_refused_total", "Joins of teams that there was no room for.", &s.store.refused),
 		counter("tickets_issued_total", "Tickets given to clients.", &c.issued),
-		counter("tickets_exhausted_total", "Tickets that were not given: too many were open.", &c.exhausted),
+		counter("tickets_exhausted_total", "Tickets that were not given: too many were open on this instance.", &c.exhausted),
+		counter("tickets_exhausted_each_total", "Tickets that were not given: too many of the connection's own were open.", &c.exhaustedEach),
+		{Name: "tickets_displaced_total", Help: "Tickets that ended early to make room for those of connections with fewer.", Counter: true, Value: float64(displaced)},
 		counter("tickets_redeemed_total", "Tickets that opened a Team connection here.", &c.redeemed),
 		counter("tickets_asked_total", "Tickets that another instance was asked about.", &c.asked),
 		counter("replaced_total", "Team connections that gave way to another one of their team.", &c.replaced),

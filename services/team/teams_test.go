@@ -211,12 +211,13 @@ func TestTicketsAreBounded(t *testing.T) {
 	t.Parallel()
 	i := start(t, settings{})
 	i.tickets.mu.Lock()
-	i.tickets.limit, i.tickets.each = 3, 2
+	i.tickets.limit, i.tickets.each = 4, 3
 	i.tickets.mu.Unlock()
 	i.service().join(1)
 	i.knows("1", true)
 	g, other := i.global(), i.global()
 	first := g.Ask("1")
+	g.Ask("1")
 	g.Ask("1")
 	other.Expect(`{"type":"team.join","team_id":1}`)
 	refused := func(c *teamtest.Conn) {
@@ -226,12 +227,22 @@ func TestTicketsAreBounded(t *testing.T) {
 			t.Errorf("got %s", f.Append(nil))
 		}
 	}
-	refused(g)
+	refused(g) // has three
 	other.Ask("1")
+	other.Ask("1") // in place of the first of g
 	refused(other)
-	teamtest.Dial(t, first, nil).Expect(`{"type":"hello"}`)
-	g.Ask("1")
-	if n := i.metric("tickets_exhausted_total"); n != 2 {
-		t.Errorf("%v tickets were not given", n)
+	third := i.global()
+	third.Expect(`{"type":"team.join","team_id":1}`)
+	third.Ask("1")
+	refused(third) // nobody has more than two
+	if r := teamtest.Refused(t, first, nil); r.StatusCode != 403 {
+		t.Errorf("the ticket that gave way: %s", r.Status)
 	}
+	for name, want := range map[string]float64{"exhausted_each": 1, "exhausted": 2, "displaced": 2} {
+		if n := i.metric("tickets_" + name + "_total"); n != want {
+			t.Errorf("%s: %v, want %v", name, n, want)
+		}
+	}
+	g.Close()
+	eventually(t, "tickets end with their connection", func() bool { return i.metric("tickets") < 4 })
 }

@@ -1,6 +1,8 @@
 package team
 
 import (
+	"container/heap"
+	"container/list"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
@@ -66,44 +68,82 @@ func parseTicket(text []byte) (i inbox, s secret, ok bool) {
 
 // ticket is what a ticket is good for.
 type ticket struct {
+	secret  secret
 	team    rtm.ID
 	expires time.Time
 	holder  *holder
+
+	all, mine *list.Element // where it stands in tickets.queue, and in the holder's
 }
 
 // holder is who was given tickets: a Global connection. Its fields belong to the tickets.
 type holder struct {
 	grant *auth.Grant // nil: it showed no token
-	open  int
-	over  bool // the connection has ended, and its tickets with it
+	queue list.List   // of its *ticket, the oldest first
+	at    int         // its place in tickets.holders, if it has tickets
+	over  bool        // the connection has ended, and its tickets with it
 }
 
-// tickets are the tickets that an instance has issued. Any goroutine may use them.
-type tickets struct {
-	mu    sync.Mutex
-	open  map[secret]ticket
-	queue []secret // in the order in which they expire
+// exhaustion is why no ticket is given.
+type exhaustion uint8
 
+// The reasons to give none.
+const (
+	notExhausted exhaustion = iota
+	eachOpen                // the connection has as many as one may have, or has ended
+	allOpen                 // the instance has, and no connection has more than this one
+)
+
+// tickets are the tickets that an instance has issued. Any goroutine may use them.
+//
+// The room for them is shared out fairly: where it is full, a new ticket takes the place of the oldest one of the
+// connection that has the most. So those who ask for all that they can get take nothing from others, however many
+// connections they ask on.
+type tickets struct {
+	mu      sync.Mutex
+	open    map[secret]*ticket
+	queue   list.List // of *ticket, in the order in which they expire
+	holders holders   // that have any
+
+	displaced   uint64
 	limit, each int
 }
 
 func newTickets() *tickets {
-	return &tickets{open: make(map[secret]ticket), limit: maxTickets, each: maxTicketsEach}
+	return &tickets{open: make(map[secret]*ticket), limit: maxTickets, each: maxTicketsEach}
 }
 
-// issue makes a ticket. It returns false if too many are open.
-func (t *tickets) issue(h *holder, id rtm.ID, now time.Time) (s secret, ok bool) {
+// issue makes a ticket. It returns none, and why, if too many are open.
+func (t *tickets) issue(h *holder, id rtm.ID, now time.Time) (s secret, why exhaustion) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
-	if h.over || h.open >= t.each || len(t.open) >= t.limit {
-		return s, false
+	switch {
+	case h.over || h.queue.Len() >= t.each:
+		return s, eachOpen
+	case len(t.open) >= t.limit && !t.displace(h):
+		return s, allOpen
 	}
 	_, _ = rand.Read(s[:]) // never fails: crypto/rand
-	t.open[s] = ticket{id, now.Add(ticketLife), h}
-	h.open++
-	t.queue = append(t.queue, s)
-	return s, true
+	k := &ticket{secret: s, team: id, expires: now.Add(ticketLife), holder: h}
+	t.open[s], k.all, k.mine = k, t.queue.PushBack(k), h.queue.PushBack(k)
+	if h.queue.Len() == 1 {
+		heap.Push(&t.holders, h)
+	} else {
+		heap.Fix(&t.holders, h.at)
+	}
+	return s, notExhausted
+}
+
+// displace makes room for a ticket of h. It returns false if nobody would still have as many as h then. mu must be held.
+func (t *tickets) displace(h *holder) bool {
+	most := t.holders[0]
+	if most.queue.Len() <= h.queue.Len()+1 {
+		return false
+	}
+	t.take(most.queue.Front().Value.(*ticket))
+	t.displaced++
+	return true
 }
 
 // redeem uses a ticket up. It returns the team's id as the ticket was asked for, and the rights of its holder, or
@@ -112,50 +152,77 @@ func (t *tickets) redeem(s secret, text string, now time.Time) (id rtm.ID, grant
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(now)
-	ticket, ok := t.open[s]
+	k, ok := t.open[s]
 	if !ok {
 		return id, nil, refusedTicket
 	}
-	t.take(s)
-	switch {
-	case ticket.holder.over:
-		return id, nil, refusedTicket
-	case ticket.team.String() != text:
+	t.take(k)
+	if k.team.String() != text {
 		return id, nil, refusedOtherTeam
 	}
-	return ticket.team, ticket.holder.grant, granted
+	return k.team, k.holder.grant, granted
 }
 
-// end makes the tickets of a holder worthless.
+// end takes the tickets of a holder back.
 func (t *tickets) end(h *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h.over = true
+	for e := h.queue.Front(); e != nil; e = h.queue.Front() {
+		t.take(e.Value.(*ticket))
+	}
 }
 
-// size returns how many tickets are open, those that expired since the last was asked for included.
-func (t *tickets) size() int {
+// size returns how many tickets are open, those that expired since the last was asked for included, and how many gave way
+// to others so far.
+func (t *tickets) size() (open int, displaced uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.open)
+	return len(t.open), t.displaced
 }
 
 // take removes a ticket. mu must be held.
-func (t *tickets) take(s secret) {
-	t.open[s].holder.open--
-	delete(t.open, s)
+func (t *tickets) take(k *ticket) {
+	h := k.holder
+	delete(t.open, k.secret)
+	t.queue.Remove(k.all)
+	h.queue.Remove(k.mine)
+	if h.queue.Len() == 0 {
+		heap.Remove(&t.holders, h.at)
+	} else {
+		heap.Fix(&t.holders, h.at)
+	}
 }
 
 // expire removes the tickets whose time is over. mu must be held.
 func (t *tickets) expire(now time.Time) {
-	for len(t.queue) > 0 {
-		s := t.queue[0]
-		if ticket, ok := t.open[s]; ok {
-			if now.Before(ticket.expires) {
-				return
-			}
-			t.take(s)
-		}
-		t.queue = t.queue[1:]
+	for e := t.queue.Front(); e != nil && !now.Before(e.Value.(*ticket).expires); e = t.queue.Front() {
+		t.take(e.Value.(*ticket))
 	}
+}
+
+// holders are those who have tickets, the one with the most first. It implements heap.Interface.
+type holders []*holder
+
+func (h holders) Len() int           { return len(h) }
+func (h holders) Less(i, j int) bool { return h[i].queue.Len() > h[j].queue.Len() }
+
+func (h holders) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+
+// Push implements heap.Interface.
+func (h *holders) Push(x any) {
+	x.(*holder).at = len(*h)
+	*h = append(*h, x.(*holder))
+}
+
+// Pop implements heap.Interface.
+func (h *holders) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return x
 }
