@@ -93,7 +93,7 @@ func prepare(table []*Session, o Options) *checker {
 		c.peers = append(c.peers, &peer{Session: s, maxN: -1, first: c.report.Messages})
 		c.byIndex[int32(s.index)] = int32(i)
 		for _, id := range s.ids() {
-			if _, twice := c.byID[id]; twice {
+			if at, twice := c.byID[id]; twice && at != int32(i) { // a client may go back to a connection that it was leaving
 				c.report.add(Corrupted, "%v was given the id %s, which another session has", s, id)
 			}
 			c.byID[id] = int32(i)

@@ -87,7 +87,12 @@ func (p *peer) outdated(m *send) bool {
 	if m.to.Target != Direct || !m.denied() {
 		return false
 	}
-	next := slices.IndexFunc(p.life.Names, func(n naming) bool { return n.ID == m.to.Name }) + 1
+	next := 0 // the name after the last time that it had that id
+	for i, n := range p.life.Names {
+		if n.ID == m.to.Name {
+			next = i + 1
+		}
+	}
 	return next < len(p.life.Names) && m.settled >= p.life.Names[next].At
 }
 

@@ -172,9 +172,9 @@ func TestCatchesAcrossMoves(t *testing.T) {
 			w.move()
 			w.hear(w.peer, w.mover, "s0", w.say(w.mover, To{Direct, "p0"}))
 		}},
-		"an id twice": {Corrupted, func(w *nomads, k []int) {
+		"an id of another one": {Corrupted, func(w *nomads, k []int) {
 			w.hears(k)
-			w.mover.Moved("m0")
+			w.mover.Moved("p0")
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,6 +191,19 @@ func (w *nomads) hears(k []int) {
 	for _, n := range k {
 		w.hear(w.mover, w.sender, "s0", n)
 	}
+}
+
+// TestMoveBack goes back to a connection that was not left after all: its id must not be refused then.
+func TestMoveBack(t *testing.T) {
+	t.Parallel()
+	w := newNomads()
+	w.move()
+	w.sender.Refused(w.say(w.sender, To{Direct, "m0"}), "NO_RECEIVER")
+	w.mover.Moved("m0")
+	w.sender.Refused(w.say(w.sender, To{Direct, "m1"}), "NO_RECEIVER")
+	w.want(t, Lost, 1) // it never was away
+	w.sender.Refused(w.say(w.sender, To{Direct, "m0"}), "NO_RECEIVER")
+	w.want(t, Lost, 2)
 }
 
 // TestAbsence excuses what a client without a connection missed, and what it sent into the one that broke, but neither
