@@ -116,12 +116,24 @@ func (s *Server) RSS() int64 {
 // clockTick is the unit of CPU times in /proc: USER_HZ, 100 on every architecture that Go runs Linux on.
 const clockTick = time.Second / 100
 
-// CPU returns how much processor time the process has used, user and system, in steps of 10 ms.
+// CPU returns how much processor time the process has used, user and system, in steps of 10 ms while it runs.
 func (s *Server) CPU() time.Duration {
 	s.tb.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID()))
+	if !s.Alive() {
+		return s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime()
+	}
+	spent, err := ProcessCPU(s.PID())
 	if err != nil {
 		s.tb.Fatalf("hubtest: %v", err)
+	}
+	return spent
+}
+
+// ProcessCPU is [Server.CPU] of any process that runs.
+func ProcessCPU(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
 	}
 	// The second field is the program's name in parentheses and may have spaces; utime and stime are 14th and 15th.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
@@ -129,11 +141,11 @@ func (s *Server) CPU() time.Duration {
 	for _, f := range fields[11:13] {
 		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
-			s.tb.Fatalf("hubtest: /proc/%d/stat: %v", s.PID(), err)
+			return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 		}
 		ticks += n
 	}
-	return time.Duration(ticks) * clockTick
+	return time.Duration(ticks) * clockTick, nil
 }
 
 // Descriptors returns the number of open file descriptors of the process.
