@@ -22,6 +22,14 @@ type feedback struct {
 
 	publishing *publishing // the message's, of a sender without a connection, who always asks; nil for others
 	remotes    int         // of publishing alone: other instances reached
+
+	told *told // of a message that a service type wants to hear of; nil for others
+}
+
+// told is who hears of a message that a service type sent.
+type told struct {
+	loop *transport.Loop
+	f    func(instances int, code opcodes.ErrorCode)
 }
 
 var feedbackPool = sync.Pool{New: func() any { return new(feedback) }}
@@ -64,6 +72,13 @@ func (f *feedback) refuse(code opcodes.ErrorCode) {
 func (f *feedback) send() {
 	if f.publishing != nil {
 		f.publishing.settle(f)
+		return
+	}
+	if t := f.told; t != nil {
+		instances, code := f.acked, f.code
+		f.told = nil
+		feedbackPool.Put(f)
+		t.loop.Post(task(func() { t.f(instances, code) }))
 		return
 	}
 	if f.code == "" && !f.features.Has(opcodes.FeatureAcks) || f.code != "" && !f.features.Has(opcodes.FeatureErrors) {

@@ -111,26 +111,34 @@ func (s *session) farewell(r opcodes.Reason) *transport.Buffer {
 }
 
 // publish routes a message that was made here on behalf of a client, or of the loop's agent.
-func (s *session) publish(m *opcodes.Message) {
+func (s *session) publish(m *opcodes.Message) { s.publishAndHear(m, nil) }
+
+// publishAndHear is publish. f, where not nil, hears what becomes of the message.
+func (s *session) publishAndHear(m *opcodes.Message, f func(instances int, code opcodes.ErrorCode)) {
 	if s.shard.mustWait() {
 		kept := *m
 		kept.Data, kept.Group = slices.Clone(m.Data), slices.Clone(m.Group)
 		s.shard.afterDelivery(func() {
 			if s.phase == phaseIdentified {
-				s.publishNow(&kept)
+				s.publishNow(&kept, f)
 			}
 		})
 		return
 	}
-	s.publishNow(m)
+	s.publishNow(m, f)
 }
 
-func (s *session) publishNow(m *opcodes.Message) {
+func (s *session) publishNow(m *opcodes.Message, hear func(instances int, code opcodes.ErrorCode)) {
 	sh := s.shard
+	var f *feedback
+	if hear != nil {
+		f = feedbackPool.Get().(*feedback)
+		f.told, f.acked, f.code = &told{sh.loop, hear}, 0, ""
+	}
 	b := transport.AllocBuffer(opcodes.MessageSize(m))
 	b.Seal(opcodes.AppendMessage(b.Room(), m, s.id))
 	sh.composed.Target, sh.composed.Identifier, sh.composed.Receiver = m.Target, m.Group, m.Receiver
-	s.dispatch(&sh.composed, b, nil)
+	s.dispatch(&sh.composed, b, f)
 	b.Release()
 }
 

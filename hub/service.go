@@ -124,9 +124,15 @@ func (l *ServiceLoop) Observe(group string, f func(m *opcodes.Envelope)) {
 }
 
 // Publish routes a message that the service type itself sends, without a client.
-func (l *ServiceLoop) Publish(m *opcodes.Message) {
+func (l *ServiceLoop) Publish(m *opcodes.Message) { l.PublishAndHear(m, nil) }
+
+// PublishAndHear is Publish, and calls f once when it is known what became of the message: how many instances it was
+// handed to, or why to none, with the code that a client would get in an ERROR. While an instance that should have it may
+// come back that waits. f is called on the loop's goroutine, after PublishAndHear has returned, and not at all if the hub
+// is closed before.
+func (l *ServiceLoop) PublishAndHear(m *opcodes.Message, f func(instances int, code opcodes.ErrorCode)) {
 	l.shard.agent.kind = l.kind
-	l.shard.agent.publish(m)
+	l.shard.agent.publishAndHear(m, f)
 }
 
 // Post runs f on the loop's goroutine, soon. It returns false if the hub is closed. Any goroutine may call it.

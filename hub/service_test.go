@@ -258,6 +258,68 @@ func TestServiceTypeAgentAndObserversAcrossInstances(t *testing.T) {
 	}
 }
 
+func TestServiceTypeHearsWhatBecomesOfItsMessage(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	type news struct {
+		instances int
+		code      opcodes.ErrorCode
+	}
+	l := newLines()
+	var loops []*ServiceLoop
+	h, url := startHub(t, bus.Broker(), func(o *Options) {
+		o.Services = []ServiceType{l}
+		o.Broker = &failing{Broker: o.Broker, group: "away"}
+	})
+	_, there := startHub(t, bus.Broker(), nil)
+	for _, sh := range h.shards {
+		loops = append(loops, sh.services[0].(*linesLoop).on)
+	}
+	identify(t, url, "here", nil)
+	identify(t, there, "there", nil)
+	identify(t, url, "both", nil)
+	identify(t, there, "both", nil)
+	for group, want := range map[string]news{
+		"nobody": {0, opcodes.CodeNoReceiver}, "here": {1, ""}, "there": {1, ""}, "both": {2, ""}, "watched": {1, ""},
+		"away": {0, opcodes.CodeBrokerUnavailable},
+	} {
+		for _, on := range loops {
+			heard := make(chan news, 2)
+			on.Post(func() {
+				m := &opcodes.Message{Event: "e", Data: []byte("1"), Target: intent.Group, Group: []byte(group)}
+				on.PublishAndHear(m, func(n int, code opcodes.ErrorCode) { heard <- news{n, code} })
+				select {
+				case <-heard:
+					t.Error("told within the call")
+				default:
+				}
+			})
+			select {
+			case got := <-heard:
+				if got != want {
+					t.Errorf("%s: heard %+v, want %+v", group, got, want)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%s: heard nothing", group)
+			}
+		}
+	}
+}
+
+// failing is a broker that is away for one group.
+type failing struct {
+	broker.Broker
+	group string
+}
+
+func (f *failing) Publish(m *broker.Message, done broker.Completion) {
+	if string(m.Group) == f.group {
+		done.Published(0, broker.ErrUnavailable)
+		return
+	}
+	f.Broker.Publish(m, done)
+}
+
 func TestServiceTypeInListsAndStats(t *testing.T) {
 	t.Parallel()
 	h, types, url := startWithLines(t, broker.NewMemory().Broker())

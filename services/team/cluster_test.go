@@ -138,28 +138,70 @@ func TestTicketOfAnotherInstance(t *testing.T) {
 }
 
 func TestTicketOfAnInstanceThatIsGone(t *testing.T) {
+	inClusters(t, Options{}, func(t *testing.T, a, b *instance, _ func() *instance) {
+		a.service().join(1)
+		b.knows("1", true)
+		address := elsewhere(t, a.global().Ask("1"), b)
+		box, _, _ := parseTicket([]byte(address[len(address)-ticketText:]))
+		unknown := newInbox()
+		if a.issuer(box) == nil || b.issuer(box) != nil {
+			t.Fatal("the ticket does not say whose it is")
+		}
+		gone := withInbox(address, unknown)
+		const forged = 2 * maxPending / 100 // of which none keeps a place
+		for range forged {
+			last, code, reason := teamtest.Dial(t, gone, nil).Ended()
+			if code != 1008 || reason == "" || !strings.HasPrefix(last, `{"type":"error","message":"`) {
+				t.Fatalf("%s, %d %q", last, code, reason)
+			}
+		}
+		if n, timeouts := b.metric("refused_ticket_total"), b.metric("refused_timeout_total"); n != forged || timeouts != 0 {
+			t.Errorf("%v tickets were refused, and %v timed out", n, timeouts)
+		}
+		teamtest.Dial(t, address, nil).Expect(`{"type":"hello"}`)
+	})
+}
+
+// withInbox returns the address with a ticket that names another inbox.
+func withInbox(address string, i inbox) string {
+	return strings.Replace(address, address[len(address)-ticketText:], formatTicket(i, secret{}), 1)
+}
+
+// mute is an instance that takes everything and answers nothing.
+type mute struct{}
+
+func (mute) Deliver(*broker.Message)   {}
+func (mute) Pressure(bool)             {}
+func (mute) StateChanged(broker.State) {}
+func (mute) Answer([]byte) []byte      { return nil }
+
+func TestTicketOfAnInstanceThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	bus := broker.NewMemory()
-	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
-	a.service().join(1)
-	b.knows("1", true)
-	address := elsewhere(t, a.global().Ask("1"), b)
-	box, _, _ := parseTicket([]byte(address[len(address)-ticketText:]))
-	unknown := newInbox()
-	if a.issuer(box) == nil || b.issuer(box) != nil {
-		t.Fatal("the ticket does not say whose it is")
+	a, silent := start(t, settings{broker: bus.Broker()}), bus.Broker()
+	if err := silent.Start(t.Context(), broker.Node{ID: 1, Name: "silent"}, mute{}); err != nil {
+		t.Fatal(err)
 	}
-	gone := strings.Replace(address, address[len(address)-ticketText:], formatTicket(unknown, secret{}), 1)
-	last, code, reason := teamtest.Dial(t, gone, nil).Ended()
+	t.Cleanup(func() { _ = silent.Close(context.Background()) })
+	box := newInbox()
+	silent.Subscribe(box.group(), func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	a.service().join(1)
+	a.knows("1", true)
+	address := withInbox(a.global().Ask("1"), box)
+	last, code, reason := teamtest.Dial(t, address, nil).Ended()
 	if code != 1013 || reason == "" || !strings.HasPrefix(last, `{"type":"error","message":"`) {
 		t.Errorf("%s, %d %q", last, code, reason)
 	}
-	if n := b.metric("refused_timeout_total"); n != 1 {
+	if n := a.metric("refused_timeout_total"); n != 1 {
 		t.Errorf("%v timeouts", n)
 	}
-	hanging := teamtest.Dial(t, gone, nil)
+	hanging := teamtest.Dial(t, address, nil)
 	hanging.Drop() // while it waits
-	teamtest.Dial(t, address, nil).Expect(`{"type":"hello"}`)
+	a.global().Team("1").Quiet()
 }
 
 // A team that leaves while a connection of it is let in is left.

@@ -222,7 +222,12 @@ func (l *loop) publish(event string, data []byte) {
 }
 
 func (l *loop) send(group, event string, data []byte) {
-	l.on.Publish(&opcodes.Message{Op: opcodes.Event, Event: event, Data: data, Target: intent.Group, Group: []byte(group)})
+	l.on.Publish(message(group, event, data))
+}
+
+// message returns an event of the hub's own for a group.
+func message(group, event string, data []byte) *opcodes.Message {
+	return &opcodes.Message{Op: opcodes.Event, Event: event, Data: data, Target: intent.Group, Group: []byte(group)}
 }
 
 // redeem uses a ticket of this instance up. The grant is what the ticket's token may do now, nil for a ticket of a client

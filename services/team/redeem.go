@@ -56,8 +56,24 @@ func (l *loop) ask(c *teamConn, box inbox, s secret, text string) bool {
 	data, _ := json.Marshal(redeemQuestion{ // text is valid UTF-8: nothing here can fail
 		Number: c.question, Reply: hex.EncodeToString(l.inbox[:]), Secret: hex.EncodeToString(s[:]), Team: text,
 	})
-	l.send(box.group(), eventRedeem, data)
+	number := l.question
+	l.on.PublishAndHear(message(box.group(), eventRedeem, data), func(_ int, code opcodes.ErrorCode) { l.asked(number, code) })
 	return true
+}
+
+// asked follows the question on its way.
+func (l *loop) asked(number uint64, code opcodes.ErrorCode) {
+	c := l.pending[number]
+	if c == nil {
+		return
+	}
+	switch code {
+	case opcodes.CodeNoReceiver: // whoever issued the ticket, if anybody did, is gone, and the Global connection with it
+		c.refuse(refusedTicket)
+	case opcodes.CodeBrokerUnavailable:
+		c.refuse(refusedTimeout)
+	default: // handed over, or nobody knows: time will tell
+	}
 }
 
 // mail is told of what comes to the loop's inbox.

@@ -19,7 +19,7 @@ const (
 	refusedOtherTeam         // the ticket is for another team
 	refusedLeft              // the team has left since
 	refusedBusy              // too many wait for other instances
-	refusedTimeout           // the instance that issued the ticket did not answer
+	refusedTimeout           // the instance that issued the ticket can't be asked, or did not answer
 	numRefusals
 )
 
