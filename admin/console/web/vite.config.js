@@ -16,12 +16,10 @@ const licences = {
   },
 };
 
-// OUT is where the files go, other than to ../dist, for the check that ../dist is what the sources build.
+// Where the files go is said by scripts/build.mjs.
 export default defineConfig({
   plugins: [licences],
   build: {
-    outDir: process.env.OUT ?? "../dist",
-    emptyOutDir: true,
     target: "es2022",
     assetsInlineLimit: 0, // a data: URL would need an exception in the Content-Security-Policy
     cssCodeSplit: false,
