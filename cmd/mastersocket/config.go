@@ -18,9 +18,13 @@ type configCheckCmd struct {
 
 // Run checks the file.
 func (c *configCheckCmd) Run(s streams) error {
-	if err := config.CheckFile(c.File); err != nil {
+	warnings, err := config.CheckFile(c.File)
+	for _, w := range warnings {
+		fmt.Fprintln(s.err, "warning:", w)
+	}
+	if err != nil {
 		return usageError{err}
 	}
-	_, err := fmt.Fprintf(s.out, "%s: no errors\n", c.File)
+	_, err = fmt.Fprintf(s.out, "%s: no errors\n", c.File)
 	return err
 }

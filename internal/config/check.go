@@ -10,18 +10,19 @@ import (
 
 // CheckFile tells whether the file at path is a right one for --config or, where it has the key tokens, for
 // --tokens-file. Of the former it also checks the files with tokens that it names; flags and the environment have no
-// part in it. The error is an [InvalidError] that tells everything wrong.
-func CheckFile(path string) error {
+// part in it. The error is an [InvalidError] that tells everything wrong; warnings are about what is not wrong, such as a
+// certificate that is about to expire.
+func CheckFile(path string) (warnings []string, err error) {
 	var p problems
 	b, err := readFile(path, maxTokensBytes)
 	if err != nil {
 		p.addf(path, "can't read the file: %v", err)
-		return p.err()
+		return nil, p.err()
 	}
 	if isTokensFile(b) {
 		_, err := auth.ParseTokens(b)
 		p.addTokens(path, err)
-		return p.err()
+		return nil, p.err()
 	}
 	return checkSettings(path)
 }
@@ -55,12 +56,12 @@ func settingNames() []string {
 	return names
 }
 
-func checkSettings(path string) error {
+func checkSettings(path string) (warnings []string, err error) {
 	s := Serve{sources: sources{environ: func() []string { return nil }}}
-	err := s.parse("--config=" + path)
+	err = s.parse("--config=" + path)
 	var invalid *InvalidError
 	if err != nil && !errors.As(err, &invalid) {
-		return err
+		return nil, err
 	}
 	var p problems
 	if invalid != nil {
@@ -69,9 +70,15 @@ func checkSettings(path string) error {
 	if auth.CheckToken(s.Token.Reveal()) != nil {
 		s.Token = "" // reported already
 	}
-	var tokens *InvalidError
-	if _, _, err := LoadTokens(s); errors.As(err, &tokens) {
-		p = append(p, tokens.Problems...)
+	var files *InvalidError
+	if _, _, err := LoadTokens(s); errors.As(err, &files) {
+		p = append(p, files.Problems...)
 	}
-	return p.err()
+	t, err := LoadTLS(s)
+	if errors.As(err, &files) {
+		p = append(p, files.Problems...)
+	} else if t != nil {
+		warnings = t.Warnings
+	}
+	return warnings, p.err()
 }

@@ -21,7 +21,7 @@ const (
 )
 
 // pathSettings are the settings that name a file.
-var pathSettings = []string{"token-file", "tokens-file"}
+var pathSettings = []string{"token-file", "tokens-file", "tls-cert", "tls-key", "tls-client-ca"}
 
 // readFile returns the content of a file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {

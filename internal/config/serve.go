@@ -22,6 +22,11 @@ type Serve struct {
 	Listen      Address `group:"Listeners" default:":42069" help:"Address for WebSocket clients (host:port; without a host: every interface)."`
 	TCPListen   Address `name:"tcp-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for clients that speak the same JSON over plain TCP. Without it there is none."`
 	AdminListen Address `group:"Listeners" default:"127.0.0.1:42070" help:"Address for health checks, metrics and the admin API; off for none."`
+	TLSListen   Address `name:"tls-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for WebSocket clients over TLS (wss://), beside --listen. Without it there is none; --listen off leaves it as the only one."`
+	TLSCert     string  `name:"tls-cert" group:"Listeners" placeholder:"FILE" help:"PEM file with the certificate of the listeners with TLS, and behind it those of the authorities in between. It is read again when it changes."`
+	TLSKey      string  `name:"tls-key" group:"Listeners" placeholder:"FILE" help:"PEM file with the key of --tls-cert."`
+	TLSClientCA string  `name:"tls-client-ca" group:"Listeners" placeholder:"FILE" help:"PEM file with the authorities whose certificates clients may show. One of another authority is refused; a client may show none. What a certificate allows is said in the tokens file."`
+	AdminTLS    bool    `name:"admin-tls" group:"Listeners" help:"Serve --admin-listen over TLS, with the same certificate."`
 	// Enable names service types; see ServiceTypes.
 	Enable []string `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, team."`
 	// TeamAnonymous lets clients of the team protocol in without a token: the original protocol has none.

@@ -166,7 +166,8 @@ func TestCheckFile(t *testing.T) {
 		dir + "/x": {dir + "/x: can't read the file: no such file"},
 		dir:        {dir + ": can't read the file: is a directory"},
 	} {
-		if diff := cmp.Diff(want, problemsOf(t, CheckFile(path), want)); diff != "" {
+		_, err := CheckFile(path)
+		if diff := cmp.Diff(want, problemsOf(t, err, want)); diff != "" {
 			t.Errorf("CheckFile(%s) (-want +got):\n%s", filepath.Base(path), diff)
 		}
 	}

@@ -98,8 +98,8 @@ func (v *validation) listeners() {
 	listeners := []struct {
 		setting string
 		address Address
-	}{{"listen", v.s.Listen}, {"tcp-listen", v.s.TCPListen}, {"admin-listen", v.s.AdminListen}}
-	if v.s.Listen == "" && v.s.TCPListen == "" {
+	}{{"listen", v.s.Listen}, {"tcp-listen", v.s.TCPListen}, {"tls-listen", v.s.TLSListen}, {"admin-listen", v.s.AdminListen}}
+	if v.s.Listen == "" && v.s.TCPListen == "" && v.s.TLSListen == "" {
 		v.addf("listen", "the hub would have no address for clients; write one, such as :42069")
 	}
 	for i, l := range listeners {

@@ -1,0 +1,160 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// maxPEMBytes bounds a file with certificates or a key. That of all authorities of a Linux distribution has 250 KiB.
+const maxPEMBytes = 4 << 20
+
+// certificateSoon is how long before its end a certificate is warned about.
+const certificateSoon = 7 * 24 * time.Hour
+
+// TLS is what the files of --tls-cert, --tls-key and --tls-client-ca hold.
+type TLS struct {
+	Certificate tls.Certificate // its Leaf is set
+	ClientCAs   *x509.CertPool  // nil without --tls-client-ca
+	Warnings    []string        // what is not wrong but worth a line in the log
+}
+
+// LoadTLS reads the files of --tls-cert, --tls-key and --tls-client-ca; it returns nil where none of them is set. The
+// error is an [InvalidError] that tells everything wrong with them and never repeats a key.
+func LoadTLS(s Serve) (*TLS, error) {
+	v := validation{s: &s}
+	if v.tls(); len(v.problems) > 0 || s.TLSCert == "" {
+		return nil, v.err()
+	}
+	t := &TLS{}
+	v.certificate(t)
+	if s.TLSClientCA != "" {
+		v.clientCAs(t)
+	}
+	if s.TLSListen == "" && !s.AdminTLS {
+		where, what := s.place("tls-cert")
+		t.warn(where, what+"no listener uses the certificate; set tls-listen or admin-tls")
+	}
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// tls checks the settings, and no file.
+func (v *validation) tls() {
+	s := v.s
+	missing := func(setting, needed string) {
+		v.addf(setting, "%s is needed as well: the PEM file of a certificate's %s", needed,
+			map[string]string{"tls-cert": "chain", "tls-key": "private key"}[needed])
+	}
+	switch {
+	case s.TLSCert != "" && s.TLSKey == "":
+		missing("tls-cert", "tls-key")
+	case s.TLSCert == "" && s.TLSKey != "":
+		missing("tls-key", "tls-cert")
+	case s.TLSCert != "":
+	case s.TLSListen != "":
+		missing("tls-listen", "tls-cert")
+	case s.AdminTLS:
+		missing("admin-tls", "tls-cert")
+	case s.TLSClientCA != "":
+		missing("tls-client-ca", "tls-cert")
+	}
+}
+
+// certificate reads the certificate and its key.
+func (v *validation) certificate(t *TLS) {
+	s := v.s
+	cert, err := readFile(s.TLSCert, maxPEMBytes)
+	if err != nil {
+		v.addf("tls-cert", "can't read %s: %v", s.TLSCert, err)
+	}
+	key, keyErr := readFile(s.TLSKey, maxPEMBytes)
+	if keyErr != nil {
+		v.addf("tls-key", "can't read %s: %v", s.TLSKey, keyErr)
+	}
+	if err != nil || keyErr != nil {
+		return
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		v.addf("tls-cert", "%s with the key %s: %v", s.TLSCert, s.TLSKey, strings.TrimPrefix(err.Error(), "tls: "))
+		return
+	}
+	t.Certificate = pair
+	t.check(s.TLSCert, pair.Leaf)
+	if readableByAll(s.TLSKey) {
+		t.Warnings = append(t.Warnings, openFile(s.TLSKey))
+	}
+}
+
+// clientCAs reads the authorities of clients' certificates.
+func (v *validation) clientCAs(t *TLS) {
+	path := v.s.TLSClientCA
+	b, err := readFile(path, maxPEMBytes)
+	if err != nil {
+		v.addf("tls-client-ca", "can't read %s: %v", path, err)
+		return
+	}
+	all, err := parseCertificates(b)
+	if err != nil {
+		v.addf("tls-client-ca", "%s: %v", path, err)
+		return
+	}
+	t.ClientCAs = x509.NewCertPool()
+	for _, c := range all {
+		t.ClientCAs.AddCert(c)
+		t.check(path, c)
+	}
+}
+
+// parseCertificates returns all certificates of a file, and is stricter than x509.CertPool.AppendCertsFromPEM, which
+// leaves out what it doesn't understand.
+func parseCertificates(b []byte) ([]*x509.Certificate, error) {
+	var all []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, b = pem.Decode(b); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("block %d is %q; the file must have certificates and nothing else", len(all)+1, block.Type)
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(all)+1, err)
+		}
+		all = append(all, c)
+	}
+	if len(all) == 0 {
+		return nil, errors.New("no certificate is in it; write them as PEM: -----BEGIN CERTIFICATE-----")
+	}
+	return all, nil
+}
+
+// check warns of a certificate that is not valid now, or not for long.
+func (t *TLS) check(path string, c *x509.Certificate) {
+	switch now := time.Now(); {
+	case now.After(c.NotAfter):
+		t.warn(path, fmt.Sprintf("the certificate of %s expired at %s", subject(c), c.NotAfter.UTC().Format(time.RFC3339)))
+	case now.Before(c.NotBefore):
+		t.warn(path, fmt.Sprintf("the certificate of %s is valid from %s only", subject(c), c.NotBefore.UTC().Format(time.RFC3339)))
+	case now.Add(certificateSoon).After(c.NotAfter) && c.NotAfter.Sub(c.NotBefore) > 2*certificateSoon:
+		t.warn(path, fmt.Sprintf("the certificate of %s expires at %s", subject(c), c.NotAfter.UTC().Format(time.RFC3339)))
+	}
+}
+
+func (t *TLS) warn(where, what string) { t.Warnings = append(t.Warnings, where+": "+what) }
+
+// subject names a certificate.
+func subject(c *x509.Certificate) string {
+	if len(c.DNSNames) > 0 {
+		return fmt.Sprintf("%q", c.DNSNames[0])
+	}
+	return fmt.Sprintf("%q", c.Subject.String())
+}
