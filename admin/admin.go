@@ -7,6 +7,7 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,7 +33,11 @@ type Options struct {
 	Teams  TeamLister // nil where the service type team is not enabled
 	// GatherTimeout is how long the other instances have to answer; 0 means a second.
 	GatherTimeout time.Duration
-	DrainTimeout  func() time.Duration // for POST /v1/drain that names none; nil for at once
+	// TLS returns the configuration in force, for each connection anew; nil to serve without TLS. A client certificate that
+	// it verifies stands for a bearer token.
+	TLS            func() *tls.Config
+	CertificateEnd func() time.Time     // when the certificate in force ends, for the metrics; nil without one
+	DrainTimeout   func() time.Duration // for POST /v1/drain that names none; nil for at once
 }
 
 // Server is the admin listener.
@@ -76,6 +81,9 @@ func Listen(ctx context.Context, addr string, o Options) (*Server, error) {
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
+	if o.TLS != nil {
+		l = tlsListener(l, o.TLS)
+	}
 	go func() { s.served <- s.http.Serve(l) }()
 	return s, nil
 }
@@ -104,7 +112,7 @@ func (s *Server) Close(ctx context.Context) error {
 func (s *Server) handler(o Options) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
-		newCollector(o.Hub, o.Reload),
+		newCollector(o),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

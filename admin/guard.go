@@ -118,6 +118,11 @@ func refuse(w http.ResponseWriter, r *http.Request, handler http.Handler) {
 // wrong with a token.
 func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (*auth.Grant, bool) {
 	values := r.Header.Values("Authorization")
+	if len(values) == 0 {
+		if grant, ok := g.certified(r); ok {
+			return g.admit(w, r, grant)
+		}
+	}
 	token := ""
 	if len(values) == 1 {
 		if scheme, rest, ok := strings.Cut(values[0], " "); ok && strings.EqualFold(scheme, "Bearer") {
@@ -131,6 +136,11 @@ func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (*auth.Gran
 		writeProblem(w, http.StatusUnauthorized, "send the header Authorization: Bearer <token>, with a token that is in force")
 		return nil, false
 	}
+	return g.admit(w, r, grant)
+}
+
+// admit lets in who may administer.
+func (g *guard) admit(w http.ResponseWriter, r *http.Request, grant *auth.Grant) (*auth.Grant, bool) {
 	if !grant.Admin {
 		g.api.warn.Warn("admin request refused", "not an admin token", slog.String("from", r.RemoteAddr), slog.String("token", grant.Name))
 		w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket", error="insufficient_scope"`)

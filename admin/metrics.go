@@ -2,6 +2,7 @@ package admin
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -27,6 +28,8 @@ var (
 	descNotices     = desc("drain_notices_total", "DRAIN notices sent to clients: they are to connect anew.", "reason")
 	descFences      = desc("fences_total", "FENCE messages queued for clients of this instance.")
 	descRefusals    = desc("refusals_total", "Handshakes, frames and connections refused before they meant anything.", "cause")
+	descTLSDone     = desc("tls_handshakes_total", "TLS handshakes of the hub's listener, by what came of them: done, resumed, or why they failed.", "result")
+	descTLSEnd      = desc("tls_certificate_expiry_timestamp_seconds", "When the certificate in force ends, in Unix time.")
 	descAccepted    = desc("accepted_total", "Connections taken from the listeners.")
 	descBytesIn     = desc("received_bytes_total", "Bytes read from clients.", "loop")
 	descBytesOut    = desc("sent_bytes_total", "Bytes written to clients.", "loop")
@@ -60,10 +63,13 @@ var (
 // collector turns the hub's counts into metrics when somebody asks.
 type collector struct {
 	hub    *hub.Hub
-	reload Reloader // nil for none
+	reload Reloader         // nil for none
+	end    func() time.Time // of the certificate; nil for none
 }
 
-func newCollector(h *hub.Hub, r Reloader) prometheus.Collector { return collector{h, r} }
+func newCollector(o Options) prometheus.Collector {
+	return collector{o.Hub, o.Reload, o.CertificateEnd}
+}
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
@@ -97,6 +103,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	count(descAccepted, s.Transport.Accepted)
 	gauge(descLimit, float64(s.Transport.Limit))
+	if c.end != nil {
+		c.collectTLS(&s.Transport.TLS, count, gauge)
+	}
 	gauge(descGated, flag(s.Transport.Gated))
 	gauge(descBroker, flag(s.Broker.Available))
 	gauge(descDraining, flag(s.Draining))

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -154,14 +155,25 @@ func newFixedMessages() fixedMessages {
 // ListenWebSocket serves addr ("host:port"): the master socket protocol on the paths / and /socket, and the service types
 // on theirs.
 func (h *Hub) ListenWebSocket(ctx context.Context, addr string) (net.Addr, error) {
+	return h.server.ListenWebSocket(ctx, addr, h.route())
+}
+
+// ListenWebSocketTLS is ListenWebSocket over TLS. config returns what is in force, for each connection anew; see
+// [transport.Server.ListenWebSocketTLS].
+func (h *Hub) ListenWebSocketTLS(ctx context.Context, addr string, config func() *tls.Config) (net.Addr, error) {
+	return h.server.ListenWebSocketTLS(ctx, addr, config, h.route())
+}
+
+// route returns what says which protocol is spoken on a path.
+func (h *Hub) route() func(path []byte) transport.Endpoint {
 	e := endpoint{h}
-	return h.server.ListenWebSocket(ctx, addr, func(path []byte) transport.Endpoint {
+	return func(path []byte) transport.Endpoint {
 		switch string(path) {
 		case "/", "/socket":
 			return e
 		}
 		return h.serviceFor(path)
-	})
+	}
 }
 
 // ListenTCP serves the master socket protocol over plain TCP on addr.
