@@ -23,7 +23,8 @@ import (
 // Handlers are called one at a time; see the package's documentation for what a slow one causes.
 type Handler func(ctx context.Context, m *Message)
 
-// Options says how to connect. URL, Group and one of Token and TokenSource are required.
+// Options says how to connect. URL, Group and one of Token and TokenSource are required; a client certificate in TLSConfig
+// may take the place of a token.
 type Options struct {
 	// URL of the hub, ws:// or wss://. It must not carry the token: URLs end up in logs.
 	URL string
@@ -87,7 +88,7 @@ func (o Options) prepare() (Options, error) {
 	if err := checkURL(o.URL); err != nil {
 		return o, err
 	}
-	if (o.Token == "") == (o.TokenSource == nil) {
+	if o.Token != "" && o.TokenSource != nil || o.Token == "" && o.TokenSource == nil && !o.hasCertificate() {
 		return o, errors.New("one of Token and TokenSource is needed")
 	}
 	if o.TokenSource == nil {
@@ -118,6 +119,11 @@ func (o Options) prepare() (Options, error) {
 		return o, errors.New("queues and sizes must be positive")
 	}
 	return o, nil
+}
+
+// hasCertificate reports whether the hub may be shown a client certificate, which may stand for a token.
+func (o Options) hasCertificate() bool {
+	return o.TLSConfig != nil && (len(o.TLSConfig.Certificates) > 0 || o.TLSConfig.GetClientCertificate != nil)
 }
 
 // checkIdentify finds what the hub would refuse IDENTIFY for, whatever the token.

@@ -78,9 +78,9 @@ func (c *Client) token(ctx context.Context) (string, error) {
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("token: %w", err)
-	case token == "":
+	case token == "" && !c.opts.hasCertificate():
 		return "", errNoToken
-	case c.refusal != nil && token == c.refusedToken:
+	case c.refusal != nil && token == c.refusedToken && token != "":
 		return "", &refusedAgainError{c.refusal}
 	}
 	return token, nil
