@@ -29,6 +29,8 @@ type connection struct {
 	Token     string        `group:"Connection" placeholder:"TOKEN" help:"The token to identify with (default: $$MASTERSOCKET_TOKEN). Every user of this machine can see a flag (ps): better the variable or a file."`
 	TokenFile string        `group:"Connection" placeholder:"FILE" help:"File that holds the token in one line (default: $$MASTERSOCKET_TOKEN_FILE). It is read anew for each connection."`
 	Wait      time.Duration `group:"Connection" placeholder:"TIME" help:"How long to keep trying, such as 30s, while there is no hub yet. A connection that is lost later is always made anew."`
+
+	tlsFlags `embed:""`
 }
 
 // tokenHelp tells where the token comes from if nobody names one.
@@ -44,6 +46,9 @@ func (c *connection) connect(ctx context.Context, o client.Options) (*client.Cli
 		return nil, usageError{errors.New("--url, or MASTERSOCKET_URL: want ws://HOST:PORT or wss://HOST:PORT")}
 	}
 	o.Version = version()
+	if err := c.tlsFlags.set(&o); err != nil {
+		return nil, usageError{err}
+	}
 	from, err := c.setToken(&o)
 	if err != nil {
 		return nil, err
@@ -94,6 +99,9 @@ func (c *connection) setToken(o *client.Options) (from string, err error) {
 	if file != "" {
 		o.TokenSource = func(context.Context) (string, error) { return tokenFromFile(file) }
 		return fileFrom + " (" + file + ")", nil
+	}
+	if c.Cert != "" {
+		return "nowhere: the certificate of --cert stands for it", nil
 	}
 	port, local := localtoken.IsLocal(o.URL)
 	if !local {

@@ -24,6 +24,7 @@ type reloader struct {
 	level   *slog.LevelVar
 	hub     *hub.Hub
 	store   *auth.Store
+	certs   *certificates
 	log     *slog.Logger
 
 	mu        sync.Mutex
@@ -32,15 +33,15 @@ type reloader struct {
 	stats     admin.ReloadStats
 }
 
-func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, generated bool, log *slog.Logger) *reloader {
+func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates, generated bool, log *slog.Logger) *reloader {
 	return &reloader{
-		started: &c.Serve, level: &c.level, hub: h, store: store, log: log, current: &c.Serve, generated: generated,
+		started: &c.Serve, level: &c.level, hub: h, store: store, certs: certs, log: log, current: &c.Serve, generated: generated,
 		stats: admin.ReloadStats{LastSuccess: time.Now()},
 	}
 }
 
 // reloaded are the settings that take effect without a restart. What a tokens file says of rates takes effect with it.
-var reloaded = []string{"config", "token", "token-file", "tokens-file", "drain-timeout", "log-level"}
+var reloaded = []string{"config", "token", "token-file", "tokens-file", "tls-cert", "tls-key", "tls-client-ca", "drain-timeout", "log-level"}
 
 // Reload implements admin.Reloader.
 func (r *reloader) Reload(_ context.Context, source string) (admin.ReloadResult, error) {
@@ -88,7 +89,7 @@ func (r *reloader) files() []string {
 
 // filesOf returns the files that a configuration stands in.
 func filesOf(s *config.Serve) []string {
-	return slices.DeleteFunc([]string{s.Config, s.TokenFile, s.TokensFile}, func(name string) bool { return name == "" })
+	return slices.DeleteFunc([]string{s.Config, s.TokenFile, s.TokensFile, s.TLSCert, s.TLSKey, s.TLSClientCA}, func(name string) bool { return name == "" })
 }
 
 // reload checks everything before it changes anything. mu must be held.
@@ -106,9 +107,16 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 			Where: "token", What: "no token is configured any more, and a hub that runs makes none; configure one, or restart it",
 		}}}
 	}
+	certs, err := config.LoadTLS(*fresh)
+	if err != nil {
+		return admin.ReloadResult{}, invalidConfig(err)
+	}
 	result := admin.ReloadResult{At: time.Now().UTC()}
 	if made == "" {
 		r.takeTokens(tokens, &result)
+	}
+	if r.takeCertificates(certs) {
+		result.Changed = append(result.Changed, "certificate")
 	}
 	for _, name := range config.Differences(r.current, fresh) {
 		if name == "log-level" || name == "drain-timeout" {
@@ -134,6 +142,16 @@ func (r *reloader) takeTokens(tokens *auth.Tokens, result *admin.ReloadResult) {
 	if len(change.Added)+len(change.Changed)+len(change.Revoked) > 0 {
 		result.Changed = append(result.Changed, "tokens")
 	}
+}
+
+// takeCertificates puts a certificate and the authorities of clients in force, for those who connect from now on.
+func (r *reloader) takeCertificates(certs *config.TLS) (changed bool) {
+	if changed = r.certs.take(certs); changed {
+		for _, w := range certs.Warnings {
+			r.log.Warn(w)
+		}
+	}
+	return changed
 }
 
 func names(grants []*auth.Grant) []string {

@@ -44,7 +44,7 @@ func (*serveCmd) Help() string {
 timeout; a second signal ends at once.
 
 On SIGHUP, when one of its files changes, and on POST /v1/reload it reads its configuration again and takes over tokens,
-what they may do, the drain timeout and the log level; clients whose token is gone are disconnected. If anything is wrong
+what they may do, certificates, the drain timeout and the log level; clients whose token is gone are disconnected. If anything is wrong
 with the new configuration, all stays as it was and the log says so.
 
 Without a token the hub makes one, prints it, and leaves it where the commands of the same user on this machine find it.`
@@ -69,6 +69,10 @@ func (c *serveCmd) Run(out streams) error {
 	for _, w := range c.Warnings() {
 		log.Warn(w)
 	}
+	certs := new(certificates)
+	if err := certs.loadTLS(&c.Serve, log); err != nil {
+		return err
+	}
 	// Two channels: a signal that finds its channel full is lost, and any number of SIGHUPs may come while one is served.
 	stops, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(stops, unix.SIGINT, unix.SIGTERM)
@@ -87,7 +91,7 @@ func (c *serveCmd) Run(out streams) error {
 	if err != nil {
 		return err
 	}
-	r := newReloader(c, h, store, generated != "", log)
+	r := newReloader(c, h, store, certs, generated != "", log)
 	reload := func(source string) func() {
 		return func() { _, _ = r.Reload(ctx, source) } // it logs what is wrong
 	}
@@ -134,6 +138,7 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 	if c.AdminListen != "" {
 		a, err := admin.Listen(ctx, string(c.AdminListen), admin.Options{
 			Hub: h, Log: log, Reload: r, Teams: c.teamLister(), DrainTimeout: r.drainTimeout,
+			TLS: r.certs.adminTLS(&c.Serve), CertificateEnd: r.certs.endOrNil(),
 		})
 		if err != nil {
 			return err
@@ -154,11 +159,17 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 		}
 		log.Info("listening", "listener", "tcp", "addr", addr.String())
 	}
-	addr, err := h.ListenWebSocket(ctx, string(c.Listen))
-	if err != nil {
+	if err := r.certs.listenTLS(ctx, &c.Serve, h, log); err != nil {
 		return err
 	}
-	log.Info("listening", "listener", "hub", "addr", addr.String(), "node", h.Node().Name)
+	var addr net.Addr // where the generated token is for
+	if c.Listen != "" {
+		var err error
+		if addr, err = h.ListenWebSocket(ctx, string(c.Listen)); err != nil {
+			return err
+		}
+		log.Info("listening", "listener", "hub", "addr", addr.String(), "node", h.Node().Name)
+	}
 	if generated != "" {
 		defer announceToken(generated, addr, log, stderr)()
 	}

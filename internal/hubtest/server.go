@@ -30,6 +30,7 @@ type Options struct {
 	Flags []string // further flags of serve
 	Env   []string // further environment variables
 	TCP   bool     // whether to listen for plain TCP
+	TLS   bool     // whether to listen for TLS; Flags name the certificate
 	Redis string   // URL of the Redis through which several hubs are one
 	// Addr is the hub listener's address. Empty means a free port of 127.0.0.1; a restarted hub may want its old one.
 	Addr string
@@ -53,6 +54,7 @@ type Server struct {
 
 	HubAddr   string // host:port
 	TCPAddr   string // empty if it does not listen for TCP
+	TLSAddr   string // empty if it does not listen for TLS
 	AdminAddr string
 	Token     string
 }
@@ -69,6 +71,9 @@ func Start(tb testing.TB, o Options) *Server {
 	s.AdminAddr = s.listening(ctx, "admin")
 	if o.TCP {
 		s.TCPAddr = s.listening(ctx, "tcp")
+	}
+	if o.TLS {
+		s.TLSAddr = s.listening(ctx, "tls")
 	}
 	return s
 }
@@ -102,6 +107,9 @@ func (s *Server) start() {
 	args := []string{"serve", "--listen", addr, "--admin-listen", cmp.Or(s.opts.AdminAddr, "127.0.0.1:0")}
 	if s.opts.TCP {
 		args = append(args, "--tcp-listen", "127.0.0.1:0")
+	}
+	if s.opts.TLS {
+		args = append(args, "--tls-listen", "127.0.0.1:0")
 	}
 	if s.opts.Redis != "" {
 		args = append(args, "--redis", s.opts.Redis)
