@@ -2,43 +2,39 @@ package hub
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/mastersocket/mastersocket/opcodes"
-	"github.com/mastersocket/mastersocket/transport"
 )
 
-// drainInterval is how often a draining hub looks whose slot has come.
+// drainInterval is how often a hub looks whose slot has come.
 const drainInterval = 20 * time.Millisecond
 
-// drainState is a shard's part of a drain.
-type drainState struct {
-	own, foreign drainList // clients of the hub's own protocol, and of service types
-}
+// Clients that move by themselves need time for it after their slots: a part of the whole, and not more than needed.
+const (
+	moveShare = 4 // a quarter
+	moveTime  = 5 * time.Second
+)
 
-// drainList is how far the drain of a list of clients has come.
-type drainList struct {
-	total int // clients when it began
-	told  int
-}
-
-// Drain makes the hub leave service: it accepts nothing more, is not ready, and tells its clients SERVER_RESTART, each
-// in a slot of its own, the slots spread evenly over the time given, so that they don't all reconnect at once. It
-// returns when all connections have ended, or with an error when ctx ends first. Call Close in either case.
+// Drain makes the hub leave service: it accepts nothing more, is not ready, and tells its clients to go, each in a slot of
+// its own, so that they don't all reconnect at once. The slots are as close as DrainSettings.Rate allows, or spread evenly
+// over the time given; if the time is too short for the rate, it wins. Clients that asked for DRAIN are told of their slots
+// at once, and move by themselves; the others get SERVER_RESTART in theirs, and so does, at the end of the time, whoever
+// is left. Drain returns when all connections have ended, or with an error when ctx ends first. Call Close in either case.
+// Of several calls the last one counts.
 func (h *Hub) Drain(ctx context.Context, over time.Duration) error {
 	h.draining.Store(true)
 	h.server.StopListening()
-	begin := time.Now()
+	h.endRebalance()
+	d, err := h.startDrain(ctx, over, time.Now())
+	if err != nil {
+		return err
+	}
 	tick := time.NewTicker(drainInterval)
 	defer tick.Stop()
 	for h.server.Connections() > 0 {
-		part := 1.0
-		if over > 0 {
-			part = min(float64(time.Since(begin))/float64(over), 1)
-		}
-		for _, sh := range h.shards {
-			sh.loop.Post(drainStep{sh, part})
-		}
+		d.drainStep(time.Now())
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -48,32 +44,76 @@ func (h *Hub) Drain(ctx context.Context, over time.Duration) error {
 	return nil
 }
 
-// drainStep disconnects those of a shard's clients whose slot is in the part of the drain that has passed.
-type drainStep struct {
-	shard *shard
-	part  float64
+// startDrain ends the connections that have not identified, and gives the clients their slots.
+func (h *Hub) startDrain(ctx context.Context, over time.Duration, now time.Time) (*campaign, error) {
+	d := &campaign{hub: h, reason: opcodes.DrainRestart, begin: now, deadline: now.Add(over), limit: -1}
+	h.drain.Store(d)
+	err := h.onLoops(ctx, func(sh *shard) {
+		sh.goodbyes = nil
+		sh.dropStrangers()
+	})
+	if err != nil || over <= 0 {
+		return d, err
+	}
+	clients, movable := 0, 0
+	for i := range h.counters {
+		movable += int(h.counters[i].movable.Load())
+		for kind := range h.counters[i].types {
+			clients += int(h.counters[i].types[kind].clients.Load())
+		}
+	}
+	window := over
+	if movable > 0 {
+		window -= min(over/moveShare, moveTime)
+	}
+	rate := h.drainSettings.Load().Rate
+	interval, enough := slotInterval(clients, window, rate)
+	d.interval = interval
+	if !enough {
+		h.warnPace(clients, rate, over, over-window)
+	}
+	return d, d.walk(ctx, walkAll, now)
 }
 
-// Deliver implements transport.Mail.
-func (d drainStep) Deliver(*transport.Loop) {
-	sh := d.shard
+// warnPace says that the time is too short for the rate; moving is the part of it that clients have after the last slot.
+func (h *Hub) warnPace(clients, rate int, over, moving time.Duration) {
+	slow := float64(clients) / (float64(rate) * (1 - spare))
+	fast := float64(clients) / ((over - moving).Seconds() * (1 - spare))
+	h.log.Warn("drain-timeout is too short for drain-rate: clients are told faster", slog.Int("clients", clients),
+		slog.Int("drain_rate", rate), slog.Duration("drain_timeout", over),
+		slog.Duration("drain_timeout_needed", moving+time.Duration(slow*float64(time.Second)).Round(100*time.Millisecond)),
+		slog.Int("drain_rate_needed", int(fast)+1))
+}
+
+// drainStep makes the loops disconnect those whose slot has come, and everybody when the time is over.
+func (c *campaign) drainStep(now time.Time) {
+	if c.hub.drain.Load() != c {
+		return // another call took over
+	}
+	over := !now.Before(c.deadline)
+	for _, sh := range c.hub.shards {
+		sh.loop.Post(task(func() {
+			sh.dropStrangers()
+			sh.sayGoodbye(now)
+			if over {
+				sh.dropAll()
+			}
+		}))
+	}
+}
+
+// dropStrangers disconnects the connections that have not identified.
+func (sh *shard) dropStrangers() {
 	for len(sh.strangers) > 0 {
 		sh.strangers[0].disconnect(opcodes.ServerRestart)
 	}
-	sh.drain.own.step(sh.hub.groups.everyone.local[sh.index], d.part)
-	sh.drain.foreign.step(sh.hub.groups.foreign.local[sh.index], d.part)
 }
 
-// step disconnects those whose slot has come.
-func (d *drainList) step(clients *members, part float64) {
-	if d.total == 0 {
-		d.total = len(clients.list)
-	}
-	due := 1 + int(part*float64(d.total)) // the first goes at once
-	for ; len(clients.list) > 0 && (d.told < due || part >= 1); d.told++ {
-		clients.list[0].disconnect(opcodes.ServerRestart)
+// dropAll disconnects all clients of the loop.
+func (sh *shard) dropAll() {
+	for _, g := range []*group{sh.hub.groups.everyone, sh.hub.groups.foreign} {
+		for m := g.local[sh.index]; len(m.list) > 0; {
+			m.list[0].disconnect(opcodes.ServerRestart)
+		}
 	}
 }
-
-// Size implements transport.Mail.
-func (drainStep) Size() int { return 0 }

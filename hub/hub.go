@@ -36,6 +36,7 @@ type Options struct {
 	// those of others when it is back. Otherwise they are told to try again later.
 	WithoutBroker bool
 	Services      []ServiceType // foreign protocols, less than 8
+	Drain         DrainSettings // until SetDrain
 	Log           *slog.Logger
 }
 
@@ -58,6 +59,10 @@ type Hub struct {
 	receipts receipts
 	taps     atomic.Int32 // open ones
 	incoming incoming
+
+	drainSettings atomic.Pointer[DrainSettings]
+	drain         atomic.Pointer[campaign] // the last Drain; nil before
+	rebalance     rebalance
 
 	answerBytes int // bound of an answer to another instance; less in tests
 
@@ -85,6 +90,7 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 		opts: o, log: o.Log, tokens: o.Tokens, broker: o.Broker, started: time.Now(), random: newRandom(),
 		reached: make(chan struct{}, 1), synchronized: make(chan struct{}), answerBytes: answerBytes,
 	}
+	h.SetDrain(o.Drain)
 	h.groups = newRegistry(h, o.Transport.Loops)
 	h.counters = make([]counters, o.Transport.Loops)
 	h.fixed = newFixedMessages()
@@ -206,6 +212,7 @@ func (h *Hub) Ready() error {
 func (h *Hub) Close(ctx context.Context) error {
 	h.stopSync()
 	<-h.synchronized
+	h.endRebalance()
 	h.server.Close()
 	if err := h.broker.Close(ctx); err != nil {
 		return fmt.Errorf("close hub: %w", err)

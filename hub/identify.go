@@ -183,6 +183,9 @@ func (s *session) enterAll(groups []*group) {
 	}
 	s.phase = phaseIdentified
 	s.shard.count.types[s.kind].clients.Add(1)
+	if s.features.Has(opcodes.FeatureDrain) {
+		s.shard.count.movable.Add(1)
+	}
 	h.announce(s.everyone.group)
 	for _, g := range groups {
 		h.announce(g)
@@ -222,6 +225,9 @@ func (s *session) leaveAll() {
 		}
 	}
 	s.shard.count.types[s.kind].clients.Add(-1)
+	if s.features.Has(opcodes.FeatureDrain) {
+		s.shard.count.movable.Add(-1)
+	}
 }
 
 func (s *session) leave(p place) {

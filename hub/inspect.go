@@ -95,6 +95,9 @@ type query struct {
 	Limit  int       `json:"limit"`
 	Wait   int64     `json:"wait_ms,omitempty"` // how long whoever asks waits
 
+	Shed map[string]int `json:"shed,omitempty"`    // queryShed: how many clients each instance tells to go
+	Over int64          `json:"over_ms,omitempty"` // queryShed: the time over which it does; 0 for the usual pace
+
 	Payload []byte `json:"payload,omitempty"` // askServices: what the service type called Name is asked
 }
 
@@ -106,6 +109,8 @@ const (
 	queryNode    = "node"
 	queryKick    = "kick"
 	queryReceipt = "receipt"
+	queryLoad    = "load"
+	queryShed    = "shed"
 )
 
 // answer is what an instance says of itself.
@@ -115,6 +120,7 @@ type answer struct {
 	Groups  []Group     `json:"groups,omitempty"`
 	Node    *NodeStatus `json:"node,omitempty"`
 	Receipt *tally      `json:"receipt,omitempty"`
+	Load    *load       `json:"load,omitempty"`
 	Payload []byte      `json:"payload,omitempty"`
 }
 

@@ -66,6 +66,11 @@ func (h *Hub) inspect(ctx context.Context, q query) (answer, error) {
 		return answer{Node: &status}, nil
 	case queryReceipt:
 		return answer{Receipt: h.receipts.tally(q.ID)}, nil
+	case queryLoad:
+		return answer{Load: h.load()}, nil
+	case queryShed:
+		l, err := h.shed(ctx, q.Shed[NodeName(h.node.ID)], time.Duration(q.Over)*time.Millisecond)
+		return answer{Load: l}, err
 	case askServices:
 		return h.answerService(q), nil
 	}

@@ -36,7 +36,7 @@ type shard struct {
 	publishing map[uuid.UUID]*publishing // what somebody waits to hear of, by its sender
 
 	strangers []*session // not identified
-	drain     drainState
+	goodbyes  []goodbye  // clients that are disconnected in their slots, in the order of these
 }
 
 // place is where a session stands in a list, so that it can leave in constant time.

@@ -41,6 +41,7 @@ type counters struct {
 	reasons   [opcodes.NumReasons]atomic.Uint64
 	notices   [numDrainReasons]atomic.Uint64 // DRAINs sent
 	fences    atomic.Uint64                  // FENCEs delivered
+	movable   atomic.Int64                   // clients that asked for DRAIN
 	strangers atomic.Int64                   // not identified yet
 	_         [64]byte
 }
