@@ -41,7 +41,10 @@ func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates
 }
 
 // reloaded are the settings that take effect without a restart. What a tokens file says of rates takes effect with it.
-var reloaded = []string{"config", "token", "token-file", "tokens-file", "tls-cert", "tls-key", "tls-client-ca", "drain-timeout", "log-level"}
+var reloaded = []string{
+	"config", "token", "token-file", "tokens-file", "tls-cert", "tls-key", "tls-client-ca", "drain-timeout", "drain-rate",
+	"log-level",
+}
 
 // Reload implements admin.Reloader.
 func (r *reloader) Reload(_ context.Context, source string) (admin.ReloadResult, error) {
@@ -78,6 +81,11 @@ func (r *reloader) drainTimeout() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.current.DrainTimeout
+}
+
+// drainSettings are the pace that a configuration sets.
+func drainSettings(s *config.Serve) hub.DrainSettings {
+	return hub.DrainSettings{Timeout: s.DrainTimeout, Rate: s.DrainRate}
 }
 
 // files returns the files that the configuration in force stands in.
@@ -119,7 +127,8 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 		result.Changed = append(result.Changed, "certificate")
 	}
 	for _, name := range config.Differences(r.current, fresh) {
-		if name == "log-level" || name == "drain-timeout" {
+		switch name {
+		case "log-level", "drain-timeout", "drain-rate":
 			result.Changed = append(result.Changed, name)
 		}
 	}
@@ -129,6 +138,7 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 		}
 	}
 	r.level.Set(fresh.Level())
+	r.hub.SetDrain(drainSettings(fresh))
 	r.current = fresh
 	return result, nil
 }

@@ -266,6 +266,7 @@ func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options
 		Broker:          b,
 		WithoutBroker:   c.ReadyWithoutBroker,
 		Services:        services,
+		Drain:           drainSettings(&c.Serve),
 		Log:             log,
 	}, nil
 }

@@ -94,6 +94,7 @@ var settings = map[string]struct {
 	"identify-timeout":     {[3]string{"1s", "2s", "3s"}, func(s *Serve) any { return s.IdentifyTimeout }, [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
 	"ping-interval":        {[3]string{"1s", "2s", "1m30s"}, func(s *Serve) any { return s.PingInterval }, [3]any{time.Second, 2 * time.Second, 90 * time.Second}},
 	"drain-timeout":        {[3]string{"0s", "2s", "3s"}, func(s *Serve) any { return s.DrainTimeout }, [3]any{time.Duration(0), 2 * time.Second, 3 * time.Second}},
+	"drain-rate":           {[3]string{"1", "20", "300"}, func(s *Serve) any { return s.DrainRate }, [3]any{1, 20, 300}},
 	"log-format":           {[3]string{"json", "text", "json"}, func(s *Serve) any { return s.LogFormat }, [3]any{"json", "text", "json"}},
 	"log-level":            {[3]string{"debug", "warn", "error"}, func(s *Serve) any { return s.LogLevel }, [3]any{"debug", "warn", "error"}},
 }

@@ -54,6 +54,7 @@ type Serve struct {
 	MessageTimeout   time.Duration `group:"Limits" default:"30s" help:"How long a client may take from the first to the last byte of a message."`
 	PingInterval     time.Duration `group:"Limits" default:"30s" help:"A client silent for so long gets a ping, and is disconnected if it is silent as long again."`
 	DrainTimeout     time.Duration `group:"Limits" default:"30s" help:"On SIGTERM, the time over which clients are told to reconnect elsewhere; 0: at once."`
+	DrainRate        int           `group:"Limits" default:"0" help:"Clients that are told to reconnect elsewhere in any second, at most: as fast as this allows, not over all of drain-timeout, which wins if it is too short. 0: no limit but drain-timeout."`
 
 	LogFormat string `group:"Logging" default:"text" help:"Form of the log lines on standard error: text or json."`
 	LogLevel  string `group:"Logging" default:"info" help:"Least serious lines to log: debug, info, warn or error."`

@@ -24,6 +24,7 @@ const (
 	envelopeBytes  = 1 << 10
 	maxLoops       = 256
 	maxConnections = 1 << 24
+	maxDrainRate   = 1e6
 	minDuration    = 10 * time.Millisecond
 	maxDuration    = 24 * time.Hour
 	maxNameBytes   = 128
@@ -235,6 +236,7 @@ func (v *validation) limits() {
 	v.duration("message-timeout", v.s.MessageTimeout, minDuration)
 	v.duration("ping-interval", v.s.PingInterval, minDuration)
 	v.duration("drain-timeout", v.s.DrainTimeout, 0)
+	v.between("drain-rate", int64(v.s.DrainRate), 0, maxDrainRate)
 	v.duration("team-healthcheck", v.s.TeamHealthcheck, time.Second)
 }
 

@@ -161,6 +161,8 @@ func TestBadFlags(t *testing.T) {
 		{"--identify-timeout=25h", []string{"--identify-timeout: 25h0m0s is out of range"}},
 		{"--write-timeout=-1s", []string{"--write-timeout: -1s is out of range"}},
 		{"--drain-timeout=0s", nil},
+		{"--drain-rate=-1", []string{"--drain-rate: -1 is out of range; write a number from 0 to 1000000"}},
+		{"--drain-rate=1000001", []string{"--drain-rate: 1000001 is out of range"}},
 		{"--team-healthcheck=0s", []string{"--team-healthcheck: 0s is out of range; write a duration from 1s to 24h0m0s"}},
 		{"--log-level=INFO", []string{`--log-level: "INFO" is not a level`}},
 		{"--log-format=", []string{`--log-format: "" is not a form`}},
