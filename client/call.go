@@ -31,6 +31,8 @@ type call struct {
 	// taken decides the race between the writer, who takes the call to write it, and a sender who gives up.
 	taken atomic.Bool
 
+	session *session // that wrote it and gets its answer; guarded by pending.mu
+
 	once  sync.Once
 	done  chan struct{} // closed once nodes and err are set
 	nodes int
@@ -106,14 +108,15 @@ func (ca *call) takeReplies() []*Message {
 	return replies
 }
 
-// pending holds the calls of one connection that were written and await an answer, by id.
+// pending holds the calls that were written and await an answer, by id. While the client moves there are those of two
+// connections, each of which answers its own.
 type pending struct {
 	mu    sync.Mutex
 	calls map[string]*call
 }
 
-// add registers the call. It must happen before the call is written.
-func (p *pending) add(ca *call) error {
+// add registers the call for the session that is about to write it.
+func (p *pending) add(ca *call, s *session) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.calls[ca.id]; ok {
@@ -122,14 +125,42 @@ func (p *pending) add(ca *call) error {
 	if p.calls == nil {
 		p.calls = make(map[string]*call)
 	}
+	ca.session = s
 	p.calls[ca.id] = ca
 	return nil
 }
 
-func (p *pending) get(id string) *call {
+// request returns the request of that id, nil for none. Its REPLYs may come over any connection.
+func (p *pending) request(id string) *call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.calls[id]
+	if ca := p.calls[id]; ca != nil && ca.kind == callRequest {
+		return ca
+	}
+	return nil
+}
+
+// of returns the call of that id that the session wrote, nil for none.
+func (p *pending) of(s *session, id string) *call {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ca := p.calls[id]; ca != nil && ca.session == s {
+		return ca
+	}
+	return nil
+}
+
+// due returns how many answers the session still awaits.
+func (p *pending) due(s *session) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, ca := range p.calls {
+		if ca.session == s {
+			n++
+		}
+	}
+	return n
 }
 
 // remove forgets the call, if it is still there.
@@ -141,13 +172,18 @@ func (p *pending) remove(ca *call) {
 	}
 }
 
-// failAll completes all calls that still wait.
-func (p *pending) failAll(err error) {
+// fail completes all calls of the session that still wait.
+func (p *pending) fail(s *session, err error) {
+	var failed []*call
 	p.mu.Lock()
-	calls := p.calls
-	p.calls = nil
+	for id, ca := range p.calls {
+		if ca.session == s {
+			failed = append(failed, ca)
+			delete(p.calls, id)
+		}
+	}
 	p.mu.Unlock()
-	for _, ca := range calls {
+	for _, ca := range failed {
 		ca.complete(0, err)
 	}
 }

@@ -17,7 +17,8 @@ import (
 // crowdedWait is added at random to the wait after a hub said that it has too much to do.
 const crowdedWait = 5 * time.Second
 
-// Client is a service's connection to the hub, which it makes anew whenever it is lost. Make one with [Connect].
+// Client is a service's connection to the hub, which it makes anew whenever it is lost or the hub asks for it. Make one
+// with [Connect].
 type Client struct {
 	opts Options
 
@@ -31,13 +32,14 @@ type Client struct {
 	queue   chan *call    // messages to be written, by the writer of the current session
 	inbox   chan delivery // messages and hooks, for dispatch
 	pending pending
+	stream  *stream // what arrives, on its way to inbox
 
 	ready      chan struct{} // closed after the first IDENTIFY
 	done       chan struct{} // closed when run has ended
 	err        error         // why; set before done is closed
 	dispatched chan struct{} // closed when dispatch has ended
 
-	identity atomic.Pointer[Identity] // of the current or last session
+	identity atomic.Pointer[Identity] // of the current or last session; in a move, of the one that sends
 	handlers handlers
 	reports  reports
 
@@ -46,7 +48,7 @@ type Client struct {
 	refusedToken string
 	refusal      error
 
-	// Owned by the writer of the current session.
+	// Owned by the writer of the session that sends.
 	carry *call
 }
 
@@ -65,6 +67,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	c.life, c.kill = context.WithCancel(context.Background())
 	c.quitting, c.quit = context.WithCancel(c.life)
 	c.closing, c.close = context.WithCancel(c.life)
+	c.stream = newStream(c)
 	c.handlers.init(opts.On)
 	go c.run()
 	go c.dispatch()
@@ -99,6 +102,7 @@ func (c *Client) waitReady(ctx context.Context) (*Client, error) {
 // run makes one session after the other until the Client is closed or refused for good.
 func (c *Client) run() {
 	defer close(c.done)
+	defer func() { <-c.stream.pumped }()
 	wait := newBackoff(c.opts)
 	for {
 		err := c.once(wait)
@@ -123,9 +127,9 @@ func (c *Client) run() {
 	}
 }
 
-// once makes one session and returns why it ended.
+// once makes one session, follows it wherever it moves, and returns why the last one ended.
 func (c *Client) once(wait *backoff.ExponentialBackOff) error {
-	s, err := c.open(c.closing)
+	s, err := c.open(c.closing, "", nil)
 	if err != nil {
 		if c.closing.Err() == nil { // else the attempt was cut off, and says less than the one before
 			c.lastErr = err
@@ -134,21 +138,48 @@ func (c *Client) once(wait *backoff.ExponentialBackOff) error {
 	}
 	c.lastErr, c.refusal, c.refusedToken = nil, nil, ""
 	began := time.Now()
+	c.stream.identified(s.identity.ID)
 	c.identity.Store(&s.identity)
 	c.opts.Logger.Info("mastersocket: connected", "url", c.opts.URL, "id", s.identity.ID, "node", s.identity.Node)
 	c.readyOnce()
-	if hook := c.opts.OnConnect; hook != nil {
-		c.enqueueHook(func() { hook(s.identity) })
-	}
-	err = s.serve(c.life)
+	c.connectHook(s)
+	s.start(true)
+	err = c.follow(s)
 	// A hub that accepts and at once drops its clients must not be asked again and again without a wait.
 	if time.Since(began) >= c.opts.MaxBackoff {
 		wait.Reset()
 	}
+	<-c.stream.pumped
+	c.disconnectHook(err)
+	return err
+}
+
+// follow serves the session, and those to which the Client moves from there, and returns why the last one ended.
+func (c *Client) follow(s *session) error {
+	for {
+		select {
+		case <-s.done:
+			return s.endErr
+		case <-c.closing.Done():
+			s.tell(closeDown)
+			<-s.done
+			return s.endErr
+		case <-s.drain:
+			s = c.move(s)
+		}
+	}
+}
+
+func (c *Client) connectHook(s *session) {
+	if hook := c.opts.OnConnect; hook != nil {
+		c.enqueueHook(func() { hook(s.identity) })
+	}
+}
+
+func (c *Client) disconnectHook(err error) {
 	if hook := c.opts.OnDisconnect; hook != nil && c.quitting.Err() == nil {
 		c.enqueueHook(func() { hook(err) })
 	}
-	return err
 }
 
 func (c *Client) readyOnce() {

@@ -231,3 +231,8 @@ func wantErr(t testing.TB, what string, err, want error) {
 func within(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), d)
 }
+
+// handlerOf makes a handler of a function that needs no context.
+func handlerOf(f func(m *client.Message)) client.Handler {
+	return func(_ context.Context, m *client.Message) { f(m) }
+}

@@ -41,6 +41,9 @@ func (i Intent) String() string {
 	return i.Target.String() + ":" + i.Identifier
 }
 
+// many tells whether a message goes to all who match, so that two connections of one client both get it.
+func (i Intent) many() bool { return i.Target == intent.Global || i.Target == intent.Group }
+
 // check finds what the hub would refuse the intent for.
 func (i Intent) check() error {
 	switch i.Target {

@@ -45,6 +45,8 @@ type Options struct {
 	NoEcho bool
 	// NoAcks spares the hub one ACK per message. SendAcked and Queue are then refused; errors still arrive.
 	NoAcks bool
+	// NoDrain makes the Client stay where it is until the hub disconnects it, rather than move when the hub asks for it.
+	NoDrain bool
 
 	// On holds handlers of EVENTs by name. Unlike those added later with [Client.On] they miss nothing.
 	On map[string]Handler
@@ -54,10 +56,11 @@ type Options struct {
 	// OnError learns of refusals and losses of messages for which nobody waits any more, such as those of Send. By
 	// default they are logged, at most one a second.
 	OnError func(err *HubError)
-	// OnConnect is called after each successful IDENTIFY, before the messages of that connection. It is called in turn
-	// with the handlers, as is OnDisconnect.
+	// OnConnect is called after each successful IDENTIFY, before the messages of that connection; after a move, which the
+	// package's documentation describes, once the Client sends over the new connection. It is called in turn with the
+	// handlers, as is OnDisconnect.
 	OnConnect func(id Identity)
-	// OnDisconnect is called after each loss of an identified connection, unless by Close.
+	// OnDisconnect is called after each loss of an identified connection, unless by Close, or by a move that missed nothing.
 	OnDisconnect func(reason error)
 
 	Logger *slog.Logger // default: none. It is never given a token or a message's data
@@ -142,10 +145,13 @@ func (o Options) checkIdentify() error {
 func (o Options) identify() identify {
 	data := identify{
 		Group: o.Group, Groups: o.Groups, Name: o.Name, Version: o.Version, Meta: o.Meta,
-		Features: []string{"errors", "acks"},
+		Features: []string{opcodes.FeatureErrors.String()},
 	}
-	if o.NoAcks {
-		data.Features = data.Features[:1]
+	if !o.NoAcks {
+		data.Features = append(data.Features, opcodes.FeatureAcks.String())
+	}
+	if !o.NoDrain {
+		data.Features = append(data.Features, opcodes.FeatureDrain.String())
 	}
 	if o.NoEcho {
 		data.Echo = new(bool)

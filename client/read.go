@@ -70,7 +70,7 @@ func (s *session) handle(raw []byte) error {
 	}
 	switch w.Op {
 	case opcodes.Event:
-		s.deliver(s.message(w, raw))
+		s.c.stream.receive(s, s.message(w, raw))
 	case opcodes.Reply:
 		s.handleReply(s.message(w, raw))
 	case opcodes.Ping:
@@ -84,6 +84,10 @@ func (s *session) handle(raw []byte) error {
 		return s.handleError(w)
 	case opcodes.Ack:
 		return s.handleAck(w)
+	case opcodes.Drain:
+		return s.handleDrain(w)
+	case opcodes.Fence:
+		s.c.stream.fenced(s, w.Sender)
 	default:
 		// PONG needs no more than having arrived, which the link noted. Opcodes to come are for later versions.
 	}
@@ -104,12 +108,13 @@ func (s *session) disconnect(w *wireMessage) {
 	_ = s.link.SetReadDeadline(time.Now().Add(goodbyeTimeout))
 }
 
+// handleReply gives a REPLY to the request that waits for it. One that was sent to many may come over two connections.
 func (s *session) handleReply(m *Message) {
-	if ca := s.c.pending.get(m.ID); ca != nil && ca.kind == callRequest {
+	if ca := s.c.pending.request(m.ID); ca != nil && !m.Intent.many() {
 		ca.reply(m)
 		return
 	}
-	s.deliver(m)
+	s.c.stream.receive(s, m)
 }
 
 func (s *session) handleError(w *wireMessage) error {
@@ -121,8 +126,11 @@ func (s *session) handleError(w *wireMessage) error {
 		return fmt.Errorf("malformed ERROR from the hub: %w", err)
 	}
 	hubErr := &HubError{ID: w.ID, Code: data.Code, Message: data.Message}
-	ca := s.c.pending.get(w.ID)
+	ca := s.c.pending.of(s, w.ID)
 	if ca == nil {
+		if s.c.stream.fenceRefused(s, w.ID) {
+			return nil
+		}
 		if hook := s.c.opts.OnError; hook != nil {
 			s.enqueue(delivery{hook: func() { hook(hubErr) }})
 		} else {
@@ -142,17 +150,26 @@ func (s *session) handleAck(w *wireMessage) error {
 	if err := json.Unmarshal(w.Data, &data, readOptions); err != nil {
 		return fmt.Errorf("malformed ACK from the hub: %w", err)
 	}
-	if ca := s.c.pending.get(w.ID); ca != nil && ca.kind == callAcked {
+	if ca := s.c.pending.of(s, w.ID); ca != nil && ca.kind == callAcked {
 		s.c.pending.remove(ca)
 		ca.complete(data.Nodes, nil)
 	}
 	return nil
 }
 
-// deliver queues the message for its handlers, if it has any.
-func (s *session) deliver(m *Message) {
-	if s.c.handlers.wants(m, s.c.opts.OnMessage) {
-		s.enqueue(delivery{message: m})
+// deliver hands the message to whoever takes it.
+func (s *session) deliver(m *Message) { s.c.give(m, s.enqueue) }
+
+// give hands the message to the request that it answers, or to enqueue for its handlers, if it has any.
+func (c *Client) give(m *Message, enqueue func(delivery)) {
+	if m.Op == opcodes.Reply {
+		if ca := c.pending.request(m.ID); ca != nil {
+			ca.reply(m)
+			return
+		}
+	}
+	if c.handlers.wants(m, c.opts.OnMessage) {
+		enqueue(delivery{message: m})
 	}
 }
 
@@ -163,8 +180,13 @@ func (s *session) enqueue(d delivery) {
 		return
 	default:
 	}
-	s.stalled.Store(true)
-	s.c.enqueue(d)
+	s.stall(func() { s.c.enqueue(d) })
+}
+
+// stall calls wait, which waits for handlers.
+func (s *session) stall(wait func()) {
+	s.stalled.Add(1)
+	wait()
 	s.link.touch()
-	s.stalled.Store(false)
+	s.stalled.Add(-1)
 }

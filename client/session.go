@@ -31,22 +31,31 @@ type session struct {
 	c        *Client
 	conn     *websocket.Conn
 	link     *link
+	token    string
 	identity Identity
 
 	ended   chan struct{} // closed by end
 	endOnce sync.Once
 	endErr  error // why; set before ended is closed
 
-	pong    chan struct{} // asks the writer to answer a PING; capacity 1
-	stalled atomic.Bool   // the reader waits for handlers, so that silence says nothing about the hub
+	done chan struct{} // closed when reader and writer have ended, and no call waits for an answer any more
+
+	orders  chan order             // for the writer, from run
+	pong    chan struct{}          // asks the writer to answer a PING; capacity 1
+	fence   chan struct{}          // asks the writer for a FENCE to the other connection of a move; capacity 1
+	drain   chan struct{}          // tells run of a DRAIN; capacity 1
+	notice  atomic.Pointer[notice] // the last DRAIN
+	stopped atomic.Bool            // the writer takes no messages from the queue, as told by stopSending
+	stalled atomic.Int32           // who waits for handlers, so that silence says nothing about the hub
 
 	// Owned by the reader.
 	buf    bytes.Buffer
 	reason string // of the hub's DISCONNECT
 }
 
-// open dials and identifies within ConnectTimeout.
-func (c *Client) open(ctx context.Context) (_ *session, err error) {
+// open dials and identifies within ConnectTimeout, with another token than old, if that is not empty. It calls before, if
+// that is not nil, between the two.
+func (c *Client) open(ctx context.Context, old string, before func(*session)) (_ *session, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.ConnectTimeout)
 	defer cancel()
 	defer func() {
@@ -58,9 +67,19 @@ func (c *Client) open(ctx context.Context) (_ *session, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{c: c, ended: make(chan struct{}), pong: make(chan struct{}, 1)}
+	if token == old {
+		return nil, errSameToken
+	}
+	s := &session{
+		c: c, token: token, ended: make(chan struct{}), done: make(chan struct{}),
+		orders: make(chan order, maxOrders), pong: make(chan struct{}, 1), fence: make(chan struct{}, 1),
+		drain: make(chan struct{}, 1),
+	}
 	if err := s.dial(ctx); err != nil {
 		return nil, err
+	}
+	if before != nil {
+		before(s)
 	}
 	if err := s.identify(ctx, token); err != nil {
 		_ = s.conn.CloseNow()
@@ -69,8 +88,11 @@ func (c *Client) open(ctx context.Context) (_ *session, err error) {
 	return s, nil
 }
 
-// errNoToken is a token source that has none.
-var errNoToken = errors.New("the token is empty")
+// What is wrong with a token before it is tried.
+var (
+	errNoToken   = errors.New("the token is empty")
+	errSameToken = errors.New("the token is still the one that expires")
+)
 
 // token asks for the token of a new connection. One that the hub refused is not tried again.
 func (c *Client) token(ctx context.Context) (string, error) {
@@ -217,17 +239,35 @@ func contextError(ctx context.Context, err error) error {
 	return err
 }
 
-// serve runs the session until it ends and returns why.
-func (s *session) serve(ctx context.Context) error {
+// start runs the session until it ends, or the Client's life does. Where it is not sending, the messages in the queue
+// are another session's until startSending.
+func (s *session) start(sending bool) {
 	s.link.touch()
-	stop := context.AfterFunc(ctx, func() { s.end(ErrClosed) })
-	defer stop()
+	stop := context.AfterFunc(s.c.life, func() { s.end(ErrClosed) })
 	var writer sync.WaitGroup
-	writer.Go(s.writeLoop)
-	s.end(s.readLoop())
-	writer.Wait()
-	s.c.pending.failAll(fmt.Errorf("%w: %w", ErrOutcomeUnknown, s.endErr))
-	return s.endErr
+	writer.Go(func() { s.writeLoop(sending) })
+	go func() {
+		defer close(s.done)
+		defer stop()
+		s.end(s.readLoop())
+		writer.Wait()
+		s.c.pending.fail(s, fmt.Errorf("%w: %w", ErrOutcomeUnknown, s.endErr))
+	}()
+}
+
+// discard ends a session that was not started.
+func (s *session) discard() {
+	_ = s.writeControl(goodbyeFrame)
+	s.end(ErrClosed)
+}
+
+func (s *session) hasEnded() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // end ends the session with its first cause. It doesn't wait for reader and writer.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // batchMessages bounds how many messages wait for each other to be written together.
@@ -18,9 +20,30 @@ var (
 	goodbyeFrame = []byte(`{"op":2}`)
 )
 
+// order is what run tells the writer of a session.
+type order uint8
+
+const (
+	startSending order = iota // take messages from the queue, as no other session does
+	stopSending               // leave them to another session, from a last FENCE to it on
+	leave                     // say DISCONNECT, write nothing more, let the reader read what the hub still has
+	closeDown                 // write what is queued, if it is this session's to write, say DISCONNECT, and close
+)
+
+// maxOrders is more than a session gets before its writer looks.
+const maxOrders = 8
+
+// tell gives an order to the writer, unless the session has ended.
+func (s *session) tell(o order) {
+	select {
+	case s.orders <- o:
+	case <-s.ended:
+	}
+}
+
 // writeLoop writes what is queued until the session ends. A message that it took and could not begin to write stays in
 // Client.carry for the next session.
-func (s *session) writeLoop() {
+func (s *session) writeLoop(sending bool) {
 	ping := s.identity.Ping
 	tick := make(<-chan time.Time)
 	if ping > 0 {
@@ -28,35 +51,67 @@ func (s *session) writeLoop() {
 		defer ticker.Stop()
 		tick = ticker.C
 	}
-	if s.c.carry != nil && !s.writeBatch(s.c.carry) {
-		return
+	var queue <-chan *call
+	if sending {
+		queue = s.c.queue
 	}
-	for {
-		ok := true
+	for ok := !sending || s.writeCarried(); ok; {
 		select {
 		case <-s.ended:
 			return
-		case <-s.c.closing.Done():
-			s.goodbye()
-			return
+		case o := <-s.orders:
+			queue, ok = s.obey(o, queue)
 		case <-s.pong:
 			ok = s.writeControl(pongFrame)
+		case <-s.fence:
+			ok = s.writeFence(false)
 		case <-tick:
 			ok = s.checkAlive(ping)
-		case ca := <-s.c.queue:
+		case ca := <-queue:
 			ok = s.writeBatch(ca)
 		}
-		if !ok {
-			return
-		}
 	}
+}
+
+// obey does as run says, and returns the queue to take messages from, and whether to go on.
+func (s *session) obey(o order, queue <-chan *call) (<-chan *call, bool) {
+	switch o {
+	case startSending:
+		s.stopped.Store(false)
+		return s.c.queue, s.writeCarried()
+	case stopSending:
+		s.stopped.Store(true)
+		return nil, s.writeFence(true)
+	case leave:
+		s.writeControl(goodbyeFrame)
+	case closeDown:
+		s.goodbye(queue)
+	}
+	return nil, false
+}
+
+// writeCarried writes the message that another session took and could not begin to write.
+func (s *session) writeCarried() bool { return s.c.carry == nil || s.writeBatch(s.c.carry) }
+
+// writeFence writes a FENCE to the other connection of a move; last says that no message follows it.
+func (s *session) writeFence(last bool) bool {
+	id, to := s.c.stream.fencing(s, last)
+	if id == "" {
+		return true // the move is over
+	}
+	return s.writeControl(appendFence(id, to))
+}
+
+// appendFence returns a FENCE to the client of that id.
+func appendFence(id, to string) []byte {
+	return fmt.Appendf(nil, `{"op":%d,"id":%q,"intent":{"target":"DIRECT","identifier":%q}}`, opcodes.Fence, id, to)
 }
 
 // checkAlive asks after a hub that was silent for a ping interval, and gives up one that stays silent. While the reader
 // waits for handlers nothing can arrive: then it tells the hub that this end is alive, so that it decides by its rules
 // for slow consumers and not by its ping.
 func (s *session) checkAlive(ping time.Duration) bool {
-	if s.stalled.Load() {
+	if s.stalled.Load() > 0 {
 		return s.writeControl(pongFrame)
 	}
 	switch silent := s.link.silent(); {
@@ -125,7 +180,7 @@ func (s *session) write(ca *call) (bool, error) {
 		return false, nil
 	}
 	if ca.kind != callPlain {
-		if err := s.c.pending.add(ca); err != nil {
+		if err := s.c.pending.add(ca, s); err != nil {
 			ca.complete(0, err)
 			return false, nil
 		}
@@ -160,10 +215,10 @@ func (s *session) settle(written []*call, err error) {
 }
 
 // goodbye writes what is still queued, says DISCONNECT and closes the WebSocket.
-func (s *session) goodbye() {
+func (s *session) goodbye(queue <-chan *call) {
 	for {
 		select {
-		case ca := <-s.c.queue:
+		case ca := <-queue:
 			if !s.writeBatch(ca) {
 				return
 			}

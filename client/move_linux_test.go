@@ -1,0 +1,322 @@
+package client_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/redistest"
+)
+
+// What follows runs against built hubs, connected through a real Redis.
+
+// mover dials one of several hubs, as it is told, and puts DRAINs into what a hub sends.
+type mover struct {
+	t     *testing.T
+	hubs  []string
+	at    atomic.Int32
+	pumps sync.WaitGroup
+
+	mu      sync.Mutex
+	current *drained
+}
+
+func (m *mover) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	var d net.Dialer
+	far, err := d.DialContext(ctx, "tcp", m.hubs[m.at.Load()])
+	if err != nil {
+		return nil, err
+	}
+	near, mine := net.Pipe()
+	c := &drained{far: far, mine: mine}
+	m.pumps.Go(c.down)
+	m.pumps.Go(c.up)
+	m.mu.Lock()
+	m.current = c
+	m.mu.Unlock()
+	return near, nil
+}
+
+// drain sends DRAIN over the connection dialed last.
+func (m *mover) drain(data string) {
+	m.mu.Lock()
+	c := m.current
+	m.mu.Unlock()
+	msg := fmt.Sprintf(`{"op":12,"data":{%s}}`, data)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _ = c.mine.Write(append([]byte{0x81, byte(len(msg))}, msg...))
+}
+
+// drained is a connection whose frames pass one by one, so that one can be put between them.
+type drained struct {
+	far, mine net.Conn
+	mu        sync.Mutex // held while a frame is passed on
+}
+
+func (c *drained) up() {
+	_, _ = io.Copy(c.far, c.mine)
+	_ = c.far.Close()
+}
+
+func (c *drained) down() {
+	defer c.mine.Close()
+	r := bufio.NewReader(c.far)
+	for line := "x"; line != "\r\n"; { // the answer to the handshake
+		var err error
+		if line, err = r.ReadString('\n'); err != nil {
+			return
+		}
+		if _, err := io.WriteString(c.mine, line); err != nil {
+			return
+		}
+	}
+	for {
+		frame, err := readFrame(r)
+		if err != nil {
+			return
+		}
+		c.mu.Lock()
+		_, err = c.mine.Write(frame)
+		c.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// readFrame reads an unmasked frame (RFC 6455, section 5.2).
+func readFrame(r *bufio.Reader) ([]byte, error) {
+	frame := make([]byte, 2, 512)
+	if _, err := io.ReadFull(r, frame); err != nil {
+		return nil, err
+	}
+	length := int(frame[1])
+	if extended := map[int]int{126: 2, 127: 8}[length]; extended > 0 {
+		frame = frame[:2+extended]
+		if _, err := io.ReadFull(r, frame[2:]); err != nil {
+			return nil, err
+		}
+		length = int(binary.BigEndian.Uint64(append(make([]byte, 8-extended), frame[2:]...)))
+	}
+	head := len(frame)
+	frame = slices.Grow(frame, length)[:head+length]
+	_, err := io.ReadFull(r, frame[head:])
+	return frame, err
+}
+
+// twoHubs runs two hubs that are one.
+func twoHubs(t *testing.T) []*hubtest.Server {
+	t.Helper()
+	redis := redistest.Start(t)
+	var hubs []*hubtest.Server
+	for _, name := range []string{"a", "b"} {
+		hubs = append(hubs, hubtest.Start(t, hubtest.Options{Name: name, Redis: redis.URL()}))
+	}
+	for _, h := range hubs {
+		if err := hubtest.Eventually(30*time.Second, func() bool { return h.Metrics().Sum("mastersocket_nodes") == 2 }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return hubs
+}
+
+// tally is what a client got of each of several senders, whose messages carry who sent them and a number that rises.
+type tally struct {
+	t    *testing.T
+	what string
+	mu   sync.Mutex
+	last map[int]int
+	got  map[[2]int]bool
+}
+
+func newTally(t *testing.T, what string) *tally {
+	return &tally{t: t, what: what, last: map[int]int{}, got: map[[2]int]bool{}}
+}
+
+func (ta *tally) take(m *client.Message) {
+	var n [2]int
+	unmarshal(ta.t, m.Data, &n)
+	ta.mu.Lock()
+	defer ta.mu.Unlock()
+	switch {
+	case ta.got[n]:
+		ta.t.Errorf("%s got %v to %v twice", ta.what, n, m.Intent)
+	case ta.last[n[0]] >= n[1]:
+		ta.t.Errorf("%s got %v to %v after %d", ta.what, n, m.Intent, ta.last[n[0]])
+	}
+	ta.got[n], ta.last[n[0]] = true, max(ta.last[n[0]], n[1])
+}
+
+func (ta *tally) missing(want [][2]int) (missing [][2]int) {
+	ta.mu.Lock()
+	defer ta.mu.Unlock()
+	for _, n := range want {
+		if !ta.got[n] {
+			missing = append(missing, n)
+		}
+	}
+	return missing
+}
+
+// moves collects from a client's log how its moves went.
+type moves struct {
+	mu     sync.Mutex
+	took   []time.Duration
+	waited []time.Duration
+	other  []string // warnings
+}
+
+func (m *moves) Enabled(context.Context, slog.Level) bool { return true }
+func (m *moves) WithAttrs([]slog.Attr) slog.Handler       { return m }
+func (m *moves) WithGroup(string) slog.Handler            { return m }
+func (m *moves) Handle(_ context.Context, r slog.Record) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r.Level > slog.LevelInfo {
+		text := r.Message
+		r.Attrs(func(a slog.Attr) bool { text += " " + a.String(); return true })
+		m.other = append(m.other, text)
+	}
+	if r.Message == "mastersocket: moved" {
+		r.Attrs(func(a slog.Attr) bool {
+			switch a.Key {
+			case "took":
+				m.took = append(m.took, a.Value.Duration())
+			case "sends_waited":
+				m.waited = append(m.waited, a.Value.Duration())
+			}
+			return true
+		})
+	}
+	return nil
+}
+
+func (m *moves) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.took)
+}
+
+// A client that moves to and fro between two instances, while others send to it in every way and it sends to them, misses
+// nothing, sees nothing twice, and nobody sees a sender's messages in another order.
+func TestMovesUnderLoad(t *testing.T) {
+	t.Parallel()
+	const times, senders = 20, 4
+	hubs := twoHubs(t)
+	m := &mover{t: t, hubs: []string{hubs[0].HubAddr, hubs[1].HubAddr}}
+	t.Cleanup(m.pumps.Wait)
+
+	var told moves
+	in := newTally(t, "the client that moves")
+	var lost atomic.Int32
+	o := client.Options{
+		Group: "movers", Dial: m.dial, NoEcho: true, Logger: slog.New(&told),
+		OnMessage:    handlerOf(in.take),
+		OnDisconnect: func(err error) { lost.Add(1); t.Errorf("OnDisconnect(%v)", err) },
+	}
+	mover := dialReal(t, hubs[0], o)
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var refused sync.Map // ids of messages that the hub reported as not delivered
+	var wg sync.WaitGroup
+	sent := make([][][2]int, senders)
+	ins := []*tally{}
+	for who := range senders {
+		out := newTally(t, fmt.Sprintf("sender %d", who))
+		ins = append(ins, out)
+		c := dialReal(t, hubs[who%2], client.Options{
+			Group: "senders", NoEcho: true, On: map[string]client.Handler{"out": handlerOf(out.take)},
+			OnError: func(err *client.HubError) { refused.Store(err.ID, err.Code) },
+		})
+		wg.Go(func() { sent[who] = sendAll(ctx, t, c, who, mover, &refused) })
+	}
+	var outs [][2]int
+	wg.Go(func() {
+		for n := 1; ctx.Err() == nil; n++ {
+			to := []client.Intent{client.Global(), client.Group("senders")}[n%2]
+			if err := mover.Send(context.Background(), to, "out", [2]int{99, n}); err != nil {
+				t.Errorf("the client that moves: %v", err)
+				return
+			}
+			outs = append(outs, [2]int{99, n})
+			time.Sleep(200 * time.Microsecond)
+		}
+	})
+	for i := range times {
+		m.at.Store(int32((i + 1) % 2))
+		m.drain(`"after_ms":0,"deadline_ms":60000,"reason":"restart"`)
+		if err := hubtest.Eventually(60*time.Second, func() bool { return told.count() == i+1 }); err != nil {
+			t.Fatalf("move %d: %v; warnings %q", i+1, err, told.other)
+		}
+	}
+	stop()
+	wg.Wait()
+
+	reported, all := map[any]int{}, 0
+	for who := range senders {
+		var want [][2]int
+		for _, n := range sent[who] {
+			if code, ok := refused.Load(fmt.Sprintf("%d-%d", n[0], n[1])); ok {
+				if reported[code]++; n[1]%2 == 0 {
+					t.Errorf("%v, to all, was refused: %v", n, code)
+				}
+				continue
+			}
+			want = append(want, n)
+		}
+		all += len(want)
+		if err := hubtest.Eventually(30*time.Second, func() bool { return len(in.missing(want)) == 0 }); err != nil {
+			t.Errorf("missing of sender %d: %v", who, in.missing(want))
+		}
+		if err := hubtest.Eventually(30*time.Second, func() bool { return len(ins[who].missing(outs)) == 0 }); err != nil {
+			t.Errorf("sender %d misses %v", who, ins[who].missing(outs))
+		}
+	}
+	slices.Sort(told.took)
+	slices.Sort(told.waited)
+	t.Logf("%d moves, %d messages to the client, %d from it to %d others, %v reported as not delivered; a move took %v, at most %v; sends waited %v, at most %v; warnings %q",
+		times, all, len(outs), senders, reported, told.took[times/2], told.took[times-1], told.waited[times/2], told.waited[times-1], told.other)
+	if len(told.other) > 0 {
+		t.Errorf("warnings: %q", told.other)
+	}
+}
+
+// sendAll sends to a client that moves, in every way, until ctx ends, and returns what was sent.
+func sendAll(ctx context.Context, t *testing.T, c *client.Client, who int, to *client.Client, refused *sync.Map) (sent [][2]int) {
+	for n := 1; ctx.Err() == nil; n++ {
+		intents := []client.Intent{client.Global(), client.Any("movers"), client.Group("movers"), client.Direct(to.Identity().ID)}
+		id := fmt.Sprintf("%d-%d", who, n)
+		r, err := c.Queue(context.Background(), intents[n%4], "in", [2]int{who, n}, client.WithID(id))
+		if err != nil {
+			t.Errorf("sender %d: %v", who, err)
+			return sent
+		}
+		sent = append(sent, [2]int{who, n})
+		if n%4 == 0 { // so that it can't run away
+			if _, err := r.Wait(context.Background()); err != nil && !errors.Is(err, client.ErrNoReceiver) {
+				t.Errorf("sender %d: %v", who, err)
+			}
+		}
+		go func() {
+			var hubErr *client.HubError
+			if _, err := r.Wait(context.Background()); errors.As(err, &hubErr) {
+				refused.Store(hubErr.ID, hubErr.Code)
+			}
+		}()
+	}
+	return sent
+}

@@ -1,0 +1,370 @@
+package client_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mastersocket/mastersocket/client"
+)
+
+// rig is a hub of several instances, one for each connection: it carries FENCEs between them, and what a test publishes.
+// Each connection is sent what is for it in order, by a goroutine that waits while the connection is held.
+type rig struct {
+	*fakeHub
+	features string                             // granted; default: all
+	node     func(n int) string                 // the instance of the nth connection; default: n<n>
+	refuse   func(n int) string                 // with the reason for which IDENTIFY fails; default: none
+	delay    func(n int) time.Duration          // of each message to the nth connection; default: none
+	hear     func(l *line, f frame)             // what to do with what a client sends, besides noting it
+	fence    func(from, to *line) (passed bool) // whether a FENCE gets through; default: all do
+
+	bus    sync.Mutex // held while a message goes to all whom it is for
+	mu     sync.Mutex
+	lines  map[int]*line
+	opened chan *line // identified connections
+}
+
+// line is one connection of a rig.
+type line struct {
+	*peer
+	rig *rig
+	n   int
+	id  string
+
+	mu    sync.Mutex
+	queue []string
+	more  chan struct{}
+	held  bool
+	ended bool
+	got   []frame // EVENTs, REPLYs and DISCONNECTs
+}
+
+func lineID(n int) string { return fmt.Sprintf("0191d7a4-0000-8000-8000-%012d", n) }
+
+// inRig runs a test with such a hub in a bubble.
+func inRig(t *testing.T, f func(t *testing.T, r *rig)) {
+	t.Helper()
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		r := &rig{fakeHub: h, lines: map[int]*line{}, opened: make(chan *line, 100), features: `"errors","acks","drain"`}
+		h.serve = r.serveLine
+		f(t, r)
+	})
+}
+
+func (r *rig) serveLine(n int, p *peer) {
+	l := &line{peer: p, rig: r, n: n, id: lineID(n), more: make(chan struct{}, 1)}
+	f, ok := p.next()
+	if !ok {
+		return
+	}
+	if r.refuse != nil {
+		if reason := r.refuse(n); reason != "" {
+			p.disconnect(reason, 4004)
+			return
+		}
+	}
+	node := fmt.Sprint("n", n)
+	if r.node != nil {
+		node = r.node(n)
+	}
+	l.got = append(l.got, f)
+	r.mu.Lock()
+	r.lines[n] = l
+	r.mu.Unlock()
+	l.deliver(`{"op":1,"data":{"id":%q,"ping":30000,"node":%q,"features":[%s]}}`, l.id, node, r.features)
+	var writer sync.WaitGroup
+	writer.Go(l.write)
+	r.opened <- l
+	for {
+		f, ok := p.next()
+		if !ok {
+			break
+		}
+		l.handle(f)
+	}
+	l.end()
+	writer.Wait()
+}
+
+// handle does as the hub would with what the client sent.
+func (l *line) handle(f frame) {
+	l.rig.bus.Lock()
+	defer l.rig.bus.Unlock()
+	switch f.Op {
+	case 13:
+		var to int
+		if _, err := fmt.Sscanf(f.Intent.Identifier, "0191d7a4-0000-8000-8000-%d", &to); err != nil {
+			l.t.Errorf("FENCE %s", f.raw)
+			return
+		}
+		other := l.rig.line(to)
+		if l.rig.fence != nil && !l.rig.fence(l, other) {
+			return
+		}
+		if other == nil || !other.deliver(`{"op":13,"sender":%q}`, l.id) {
+			l.deliver(`{"op":6,"id":%q,"data":{"code":"NO_RECEIVER","message":"gone"}}`, f.ID)
+		}
+		return
+	case 3:
+		l.deliver(`{"op":4}`)
+		return
+	case 4:
+		return
+	}
+	l.mu.Lock()
+	l.got = append(l.got, f)
+	l.mu.Unlock()
+	if f.Op == 2 {
+		l.deliver("bye")
+	} else if l.rig.hear != nil {
+		l.rig.hear(l, f)
+	}
+}
+
+func (r *rig) line(n int) *line {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lines[n]
+}
+
+// deliver queues a message for the connection. It returns false if that has ended.
+func (l *line) deliver(format string, args ...any) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return false
+	}
+	l.queue = append(l.queue, fmt.Sprintf(format, args...))
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (l *line) write() {
+	for {
+		l.mu.Lock()
+		if l.ended {
+			l.mu.Unlock()
+			return
+		}
+		msg := ""
+		if len(l.queue) > 0 && !l.held {
+			msg, l.queue = l.queue[0], l.queue[1:]
+		}
+		l.mu.Unlock()
+		if msg == "" {
+			<-l.more
+			continue
+		}
+		if l.rig.delay != nil {
+			time.Sleep(l.rig.delay(l.n))
+		}
+		if msg == "bye" {
+			l.disconnect("NO_REASON", 1000)
+			return
+		}
+		l.send("%s", msg)
+	}
+}
+
+// hold stops what is sent to the connection, or lets it go on.
+func (l *line) hold(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = on
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+}
+
+func (l *line) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+}
+
+// cut breaks the connection.
+func (l *line) cut() { _ = l.conn.CloseNow() }
+
+// heard returns the events that the client sent over the connection, and "BYE" for its DISCONNECT.
+func (l *line) heard() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []string
+	for _, f := range l.got {
+		switch f.Op {
+		case 0, 5:
+			all = append(all, f.Event)
+		case 2:
+			all = append(all, "BYE")
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// drain sends DRAIN with its data.
+func (l *line) drain(data string) { l.deliver(`{"op":12,"data":{%s}}`, data) }
+
+// event is what a sender sends; target is GLOBAL, GROUP, DIRECT or ANY.
+func event(sender, id, event, target string) string {
+	return fmt.Sprintf(`{"op":0,"id":%q,"event":%q,"intent":{"target":%q,"identifier":"g"},"sender":%q}`, id, event, target, sender)
+}
+
+// journal notes what a client is told.
+type journal struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *journal) add(what string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, what)
+}
+
+func (l *journal) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.all, " ")
+}
+
+// options are those of a client that notes events by name, "+n" when connection n identified, and "-" when one was lost.
+func (r *rig) options(l *journal) client.Options {
+	o := r.fakeHub.options()
+	o.OnMessage = handlerOf(func(m *client.Message) { l.add(m.Event) })
+	o.OnConnect = func(id client.Identity) { l.add("+" + strings.TrimLeft(id.ID[24:], "0")) }
+	o.OnDisconnect = func(error) { l.add("-") }
+	return o
+}
+
+func wantLog(t testing.TB, what, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %q, want %q", what, got, want)
+	}
+}
+
+const restart = `"after_ms":1000,"deadline_ms":30000,"reason":"restart"`
+
+// The simplest move: both connections get everything, and the client leaves the old one when nothing is due on it.
+func TestMove(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		send(t, c, "s1")
+		a.deliver("%s", event(sender, "1", "e1", "GLOBAL"))
+		began := time.Now()
+		a.drain(restart)
+		b := <-r.opened
+		if d := time.Since(began); d < time.Second || d > 1500*time.Millisecond {
+			t.Errorf("dialed after %v, want 1s and a little", d)
+		}
+		synctest.Wait()
+		send(t, c, "s2")
+		time.Sleep(time.Second)
+		b.deliver("%s", event(sender, "2", "e2", "GLOBAL"))
+		synctest.Wait()
+		wantLog(t, "the handlers", l.String(), "+1 e1 +2 e2")
+		wantLog(t, "over the old connection", a.heard(), "s1 BYE")
+		wantLog(t, "over the new connection", b.heard(), "s2")
+		if id := c.Identity(); id.ID != b.id || id.Node != "n2" {
+			t.Errorf("Identity = %+v", id)
+		}
+	})
+}
+
+// What both connections get is handed out once, in each sender's order, whichever is first; what only one gets is not lost.
+func TestMoveMergesBothConnections(t *testing.T) {
+	both := func(a, b *line, e string) { a.deliver("%s", e); b.deliver("%s", e) }
+	for name, test := range map[string]struct {
+		play func(a, b *line)
+		want string
+	}{
+		"old one first": {func(a, b *line) {
+			b.hold(true)
+			both(a, b, event(sender, "1", "e1", "GLOBAL"))
+			both(a, b, event(sender, "2", "e2", "GROUP"))
+		}, "e1 e2"},
+		"new one first": {func(a, b *line) {
+			a.hold(true)
+			both(a, b, event(sender, "1", "e1", "GLOBAL"))
+			both(a, b, event(sender, "2", "e2", "GROUP"))
+		}, "e1 e2"},
+		"not yet for the new one": {func(a, b *line) {
+			a.deliver("%s", event(sender, "1", "e1", "GLOBAL"))
+			both(a, b, event(sender, "2", "e2", "GROUP"))
+		}, "e1 e2"},
+		"the new one alone, before what both get": {func(a, b *line) {
+			b.hold(true)
+			b.deliver("%s", event(sender, "1", "e1", "ANY"))
+			both(a, b, event(sender, "2", "e2", "GLOBAL"))
+		}, "e1 e2"},
+		"the new one alone, behind what the old one gets alone": {func(a, b *line) {
+			a.hold(true)
+			a.deliver("%s", event(sender, "1", "e1", "DIRECT"))
+			b.deliver("%s", event(sender, "2", "e2", "DIRECT"))
+		}, "e1 e2"},
+		"one id several times": {func(a, b *line) {
+			for range 3 {
+				both(a, b, event(sender, "1", "e", "GLOBAL"))
+			}
+			a.deliver("%s", event(sender, "1", "e", "DIRECT"))
+			b.deliver("%s", event(sender, "1", "e", "DIRECT"))
+		}, "e e e e e"},
+		"a reply to many": {func(a, b *line) {
+			both(a, b, strings.Replace(event(sender, "1", "r1", "GROUP"), `"op":0`, `"op":5`, 1))
+		}, "r1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				var l journal
+				c := r.connect(r.options(&l))
+				defer closeClient(t, c)
+				a := <-r.opened
+				a.drain(restart)
+				b := <-r.opened
+				test.play(a, b)
+				time.Sleep(500 * time.Millisecond)
+				a.hold(false)
+				b.hold(false)
+				time.Sleep(5 * time.Second)
+				b.deliver("%s", event(sender, "9", "end", "GLOBAL"))
+				synctest.Wait()
+				got := strings.ReplaceAll(strings.ReplaceAll(l.String(), "+1 ", ""), "+2 ", "")
+				wantLog(t, "the handlers", got, test.want+" end")
+				wantLog(t, "over the old connection", a.heard(), "BYE")
+			})
+		})
+	}
+}
+
+func send(t testing.TB, c *client.Client, event string) {
+	t.Helper()
+	ctx, cancel := within(time.Minute)
+	defer cancel()
+	if err := c.Send(ctx, client.Global(), event, nil); err != nil {
+		t.Errorf("Send %s: %v", event, err)
+	}
+}
+
+// unmarshal is json.Unmarshal for tests.
+func unmarshal(t testing.TB, b []byte, v any) {
+	t.Helper()
+	if err := json.Unmarshal(b, v); err != nil {
+		t.Errorf("%s: %v", b, err)
+	}
+}

@@ -1,0 +1,581 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mastersocket/mastersocket/client"
+)
+
+// moving connects a client and asks it to move; it returns both connections, the new one as soon as it has identified.
+func (r *rig) moving(o client.Options, data string) (c *client.Client, a, b *line) {
+	c = r.connect(o)
+	a = <-r.opened
+	a.drain(data)
+	return c, a, <-r.opened
+}
+
+// Without the feature, or without asking for it, a client stays.
+func TestNoDrain(t *testing.T) {
+	for name, play := range map[string]func(r *rig, o *client.Options){
+		"not granted":   func(r *rig, _ *client.Options) { r.features = `"errors","acks"` },
+		"not asked for": func(r *rig, o *client.Options) { o.NoDrain, r.features = true, `"errors"` },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				var l journal
+				o := r.options(&l)
+				play(r, &o)
+				c := r.connect(o)
+				defer closeClient(t, c)
+				a := <-r.opened
+				if asked := strings.Contains(a.got[0].raw, "drain"); asked == o.NoDrain {
+					t.Errorf("IDENTIFY %s", a.got[0].raw)
+				}
+				a.drain(restart)
+				time.Sleep(time.Minute)
+				if n := r.dials.Load(); n != 1 {
+					t.Errorf("%d connections", n)
+				}
+			})
+		})
+	}
+}
+
+// A FENCE that comes late holds the move up; one that never comes only for a while.
+func TestMoveFenceLost(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		r.fence = func(from, to *line) bool { return false }
+		c, a, b := r.moving(r.options(&l), `"after_ms":0,"deadline_ms":120000,"reason":"restart"`)
+		defer closeClient(t, c)
+		time.Sleep(9 * time.Second)
+		a.deliver("%s", event(sender, "1", "e1", "GLOBAL"))
+		b.deliver("%s", event(sender, "1", "e1", "GLOBAL"))
+		send(t, c, "s1")
+		time.Sleep(5 * time.Second)
+		wantLog(t, "the handlers after 14s", l.String(), "+1 e1")
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			send(t, c, "s2")
+		}()
+		<-sent
+		time.Sleep(5 * time.Second)
+		b.deliver("%s", event(sender, "2", "e2", "GLOBAL"))
+		synctest.Wait()
+		wantLog(t, "the handlers", l.String(), "+1 e1 +2 e2")
+		wantLog(t, "over the old connection", a.heard(), "s1 BYE")
+		wantLog(t, "over the new connection", b.heard(), "s2")
+	})
+}
+
+// One FENCE in five is lost: it takes longer, but nothing else changes.
+func TestMoveFencesRefused(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		var n atomic.Int32
+		r.fence = func(from, to *line) bool {
+			if n.Add(1)%2 == 1 {
+				from.deliver(`{"op":6,"id":"fence:of another time","data":{"code":"BROKER_UNAVAILABLE"}}`)
+				return false
+			}
+			return true
+		}
+		o := r.options(&l)
+		o.OnError = func(err *client.HubError) { t.Errorf("OnError(%v)", err) }
+		c, a, b := r.moving(o, restart)
+		defer closeClient(t, c)
+		a.deliver("%s", event(sender, "1", "e1", "GLOBAL"))
+		time.Sleep(15 * time.Second)
+		b.deliver("%s", event(sender, "2", "e2", "ANY"))
+		synctest.Wait()
+		wantLog(t, "the handlers", l.String(), "+1 e1 +2 e2")
+		wantLog(t, "over the old connection", a.heard(), "BYE")
+	})
+}
+
+// The old connection breaks before everything has come over it: that is a loss like any other, and told.
+func TestMoveOldConnectionLostEarly(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		r.fence = func(from, to *line) bool { return false }
+		c, a, b := r.moving(r.options(&l), restart)
+		defer closeClient(t, c)
+		b.deliver("%s", event(sender, "1", "e1", "ANY"))
+		time.Sleep(time.Second)
+		a.cut()
+		synctest.Wait()
+		send(t, c, "s1")
+		wantLog(t, "the handlers", l.String(), "+1 - +2 e1")
+		wantLog(t, "over the new connection", b.heard(), "s1")
+		time.Sleep(time.Minute)
+		if n := r.dials.Load(); n != 2 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
+
+// Later it is none, but the answers that were due on it are lost.
+func TestMoveOldConnectionLostLate(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		asked := make(chan error, 1)
+		go func() {
+			_, err := c.Request(context.Background(), client.Any("w"), "q", nil)
+			asked <- err
+		}()
+		synctest.Wait()
+		a.drain(restart)
+		b := <-r.opened
+		time.Sleep(5 * time.Second)
+		send(t, c, "s1")
+		a.cut()
+		wantErr(t, "the request", <-asked, client.ErrOutcomeUnknown)
+		synctest.Wait()
+		wantLog(t, "the handlers", l.String(), "+1 +2")
+		wantLog(t, "over the new connection", b.heard(), "s1")
+	})
+}
+
+// The new connection breaks at any time: the client goes on with the old one, and tries again.
+func TestMoveNewConnectionLost(t *testing.T) {
+	for name, after := range map[string]time.Duration{"at once": 0, "while it is waited for FENCEs": time.Second, "after it sent": 5 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				var l journal
+				r.fence = func(from, to *line) bool {
+					if after > time.Second || from.n > 2 || to.n > 2 {
+						return true
+					}
+					return false
+				}
+				question := make(chan frame, 1)
+				r.hear = func(_ *line, f frame) {
+					if f.Event == "q" {
+						question <- f
+					}
+				}
+				c := r.connect(r.options(&l))
+				defer closeClient(t, c)
+				a := <-r.opened
+				asked := make(chan error, 1)
+				go func() {
+					_, err := c.Request(context.Background(), client.Any("w"), "q", nil)
+					asked <- err
+				}()
+				synctest.Wait()
+				a.drain(restart)
+				b := <-r.opened
+				time.Sleep(after)
+				synctest.Wait()
+				b.cut()
+				third := <-r.opened
+				a.reply(<-question, "1")
+				if err := <-asked; err != nil {
+					t.Errorf("the request over the old connection: %v", err)
+				}
+				time.Sleep(10 * time.Second)
+				send(t, c, "s")
+				third.deliver("%s", event(sender, "2", "e", "GLOBAL"))
+				synctest.Wait()
+				want := "+1 +3 e"
+				if after > time.Second {
+					want = "+1 +2 +1 +3 e"
+				}
+				wantLog(t, "the handlers", l.String(), want)
+				wantLog(t, "over the old connection", a.heard(), "q BYE")
+				wantLog(t, "over the last connection", third.heard(), "s")
+			})
+		})
+	}
+}
+
+// Answers that are due on the old connection keep it, and come over it; ids are known on both.
+func TestMoveAwaitsAnswers(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		var question frame
+		r.hear = func(on *line, f frame) {
+			if question.ID == "" {
+				question = f
+			} else if f.Event != "s" {
+				on.ack(f)
+			}
+		}
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		var got []string
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for m, err := range c.RequestMany(context.Background(), client.Group("w"), "q", nil, 3, client.WithID("7")) {
+				if err != nil {
+					t.Errorf("RequestMany: %v", err)
+					return
+				}
+				got = append(got, string(m.Data))
+			}
+		})
+		synctest.Wait()
+		a.drain(`"after_ms":0,"deadline_ms":60000,"reason":"restart"`)
+		b := <-r.opened
+		time.Sleep(time.Second)
+		_, err := c.SendAcked(context.Background(), client.Global(), "x", nil, client.WithID("7"))
+		wantErr(t, "an id in use on the old connection", err, client.ErrDuplicateID)
+		if _, err := c.SendAcked(context.Background(), client.Global(), "y", nil); err != nil {
+			t.Errorf("over the new connection: %v", err)
+		}
+		time.Sleep(20 * time.Second)
+		wantLog(t, "over the old connection", a.heard(), "q")
+		for i := range 2 {
+			a.reply(question, fmt.Sprint(i))
+		}
+		b.reply(question, "2") // to a client that is known by its new id
+		wg.Wait()
+		time.Sleep(time.Second)
+		wantLog(t, "replies", fmt.Sprint(got), "[0 1 2]")
+		wantLog(t, "over the old connection", a.heard(), "q BYE")
+		wantLog(t, "over the new connection", b.heard(), "y")
+		wantLog(t, "the handlers", l.String(), "+1 +2")
+	})
+}
+
+// An answer that doesn't come is waited for until shortly before the deadline.
+func TestMoveLeavesBeforeTheDeadline(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		asked := make(chan error, 1)
+		go func() {
+			_, err := c.Request(context.Background(), client.Any("w"), "q", nil)
+			asked <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		a.drain(restart)
+		wantErr(t, "the request", <-asked, client.ErrOutcomeUnknown)
+		if d := time.Since(began); d < 28*time.Second || d > 30*time.Second {
+			t.Errorf("left after %v, want shortly before 30s", d)
+		}
+	})
+}
+
+// With nobody reading what is held, the new connection waits, and nothing is lost.
+func TestMoveHeldBufferFull(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		const n = 10000
+		var l journal
+		o := r.options(&l)
+		next := 0
+		done := make(chan struct{})
+		o.OnMessage = handlerOf(func(m *client.Message) {
+			if want := fmt.Sprint("e", next); m.Event != want {
+				t.Errorf("%s came, want %s", m.Event, want)
+			}
+			if next++; next == n {
+				close(done)
+			}
+		})
+		c, a, b := r.moving(o, `"after_ms":0,"deadline_ms":120000,"reason":"restart"`)
+		defer closeClient(t, c)
+		a.hold(true)
+		for i := range n {
+			for _, on := range []*line{a, b} {
+				on.deliver("%s", event(sender, fmt.Sprint(i), fmt.Sprint("e", i), "GLOBAL"))
+			}
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		b.mu.Lock()
+		waiting := len(b.queue)
+		b.mu.Unlock()
+		if waiting < n/2 {
+			t.Errorf("%d of %d messages wait at the hub, want more than half: the client holds too many", waiting, n)
+		}
+		a.hold(false)
+		<-done
+		time.Sleep(5 * time.Second)
+		wantLog(t, "over the old connection", a.heard(), "BYE")
+	})
+}
+
+// Close ends a move at any time, in good order.
+func TestMoveClose(t *testing.T) {
+	for after := time.Duration(0); after < 3*time.Second; after += 50 * time.Millisecond {
+		t.Run(after.String(), func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				var l journal
+				r.delay = func(int) time.Duration { return 100 * time.Millisecond }
+				c := r.connect(r.options(&l))
+				a := <-r.opened
+				a.drain(`"after_ms":100,"deadline_ms":60000,"reason":"restart"`)
+				time.Sleep(after)
+				var receipts []*client.Receipt
+				for i := range 5 {
+					q, err := c.Queue(context.Background(), client.Global(), fmt.Sprint("s", i), nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					receipts = append(receipts, q)
+				}
+				began := time.Now()
+				closeClient(t, c)
+				if d := time.Since(began); d > 10*time.Second {
+					t.Errorf("Close took %v", d)
+				}
+				synctest.Wait()
+				heard := a.heard()
+				if b := r.line(2); b != nil {
+					heard = strings.TrimPrefix(heard, "BYE ") + " " + b.heard()
+				}
+				if got := strings.ReplaceAll(heard, " BYE", ""); strings.TrimSpace(strings.TrimPrefix(got, "BYE")) != "s0 s1 s2 s3 s4" {
+					t.Errorf("the hub got %q", heard)
+				}
+				for _, q := range receipts {
+					_, err := q.Wait(context.Background())
+					wantErr(t, "Wait", err, client.ErrOutcomeUnknown)
+				}
+			})
+		})
+	}
+}
+
+// To rebalance, a client that lands where it was tries twice more, then stays.
+func TestMoveRebalanceStays(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		r.node = func(int) string { return "same" }
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		a.drain(`"after_ms":0,"reason":"rebalance"`)
+		time.Sleep(time.Hour)
+		send(t, c, "s1")
+		if n := r.dials.Load(); n != 4 {
+			t.Errorf("%d connections, want 1 and 3", n)
+		}
+		wantLog(t, "the handlers", l.String(), "+1")
+		wantLog(t, "over the old connection", a.heard(), "s1")
+		for n := 2; n <= 4; n++ {
+			wantLog(t, "over one that was tried", r.line(n).heard(), "BYE")
+		}
+		r.node = nil
+		a.drain(`"after_ms":0,"reason":"rebalance"`) // once more, with success
+		time.Sleep(time.Minute)
+		wantLog(t, "the handlers", l.String(), "+1 +5")
+	})
+}
+
+// Before its token expires, a client moves with another one, if need be to the same instance.
+func TestMoveExpiry(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		r.node = func(int) string { return "same" }
+		var token atomic.Value
+		token.Store("old")
+		o := r.options(&l)
+		o.Token, o.TokenSource = "", func(context.Context) (string, error) { return token.Load().(string), nil }
+		c := r.connect(o)
+		defer closeClient(t, c)
+		a := <-r.opened
+		a.drain(`"after_ms":0,"deadline_ms":600000,"reason":"expiry"`)
+		time.Sleep(3 * time.Minute)
+		if n := r.dials.Load(); n != 1 {
+			t.Errorf("%d connections with the token that expires", n)
+		}
+		token.Store("new")
+		b := <-r.opened
+		time.Sleep(time.Minute)
+		if !strings.Contains(b.got[0].raw, `"new"`) {
+			t.Errorf("IDENTIFY %s", b.got[0].raw)
+		}
+		wantLog(t, "the handlers", l.String(), "+1 +2")
+		wantLog(t, "over the old connection", a.heard(), "BYE")
+	})
+}
+
+// A refusal, or a hub that can't be reached, does no harm while the old connection lives.
+func TestMoveRefused(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		r.refuse = func(n int) string {
+			if n > 1 && n < 4 {
+				return "IDENTIFY_FAILED"
+			}
+			return ""
+		}
+		o := r.options(&l)
+		o.Token = ""
+		n := 0
+		o.TokenSource = func(context.Context) (string, error) {
+			if n++; n == 2 {
+				return "", errors.New("the vault is sealed")
+			}
+			return fmt.Sprint("token", n), nil
+		}
+		c, a, b := r.moving(o, `"after_ms":0,"deadline_ms":120000,"reason":"restart"`)
+		defer closeClient(t, c)
+		time.Sleep(time.Second)
+		if b.n != 4 {
+			t.Errorf("connection %d was the first to identify, want 4", b.n)
+		}
+		wantLog(t, "the handlers", l.String(), "+1 +4")
+		wantLog(t, "over the old connection", a.heard(), "BYE")
+	})
+}
+
+// With nowhere to go the client stays until it is disconnected, and then connects as ever.
+func TestMoveNowhereToGo(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		r.down.Store(true)
+		a.drain(restart)
+		time.Sleep(29 * time.Second)
+		send(t, c, "s1")
+		a.disconnect("SERVER_RESTART", 1012)
+		r.down.Store(false)
+		b := <-r.opened
+		synctest.Wait()
+		send(t, c, "s2")
+		wantLog(t, "the handlers", l.String(), fmt.Sprint("+1 - +", b.n))
+		wantLog(t, "over both", a.heard()+" "+b.heard(), "s1 s2")
+	})
+}
+
+// A client without echo doesn't get over one connection what it sent over the other; with echo it gets all once.
+func TestMoveEcho(t *testing.T) {
+	for _, noEcho := range []bool{true, false} {
+		t.Run(fmt.Sprint("NoEcho ", noEcho), func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				var l journal
+				o := r.options(&l)
+				o.NoEcho = noEcho
+				r.hear = func(on *line, f frame) {
+					for n := 1; n <= 2; n++ {
+						if to := r.line(n); to != nil && (to != on || !noEcho) {
+							to.deliver("%s", event(on.id, f.ID, f.Event, "GLOBAL"))
+						}
+					}
+				}
+				c := r.connect(o)
+				defer closeClient(t, c)
+				a := <-r.opened
+				send(t, c, "s1")
+				a.drain(restart)
+				b := <-r.opened
+				for i := range 20 {
+					send(t, c, fmt.Sprint("t", i))
+				}
+				time.Sleep(time.Minute)
+				send(t, c, "u")
+				synctest.Wait()
+				got := strings.ReplaceAll(strings.ReplaceAll(l.String(), "+1 ", ""), "+2 ", "")
+				want := strings.TrimSpace(strings.ReplaceAll(a.heard(), "BYE", "") + b.heard())
+				if noEcho {
+					got, want = l.String(), "+1 +2"
+				}
+				wantLog(t, "the handlers", got, want)
+			})
+		})
+	}
+}
+
+// The instance moved to is restarted, too, at once or while answers are awaited on the old connection.
+func TestMoveTwice(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		asked := make(chan error, 1)
+		go func() {
+			_, err := c.Request(context.Background(), client.Any("w"), "q", nil)
+			asked <- err
+		}()
+		synctest.Wait()
+		a.drain(`"after_ms":0,"deadline_ms":600000,"reason":"restart"`)
+		b := <-r.opened
+		time.Sleep(time.Second)
+		send(t, c, "s1")
+		b.drain(restart)
+		wantErr(t, "the request", <-asked, client.ErrOutcomeUnknown)
+		third := <-r.opened
+		time.Sleep(5 * time.Second)
+		send(t, c, "s2")
+		third.deliver("%s", event(sender, "1", "e1", "GLOBAL"))
+		synctest.Wait()
+		wantLog(t, "the handlers", l.String(), "+1 +2 +3 e1")
+		wantLog(t, "over all", a.heard()+", "+b.heard()+", "+third.heard(), "q BYE, s1 BYE, s2")
+	})
+}
+
+// Slow handlers that send while the client moves don't keep it from moving.
+func TestMoveWithSlowHandlers(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		o := r.options(&l)
+		o.ReceiveQueue = 1
+		var c *client.Client
+		connected := make(chan struct{})
+		o.OnMessage = func(ctx context.Context, m *client.Message) {
+			<-connected
+			l.add(m.Event)
+			time.Sleep(100 * time.Millisecond)
+			if err := c.Send(ctx, client.Global(), "re", nil); err != nil {
+				t.Errorf("Send in a handler: %v", err)
+			}
+		}
+		c = r.connect(o)
+		defer closeClient(t, c)
+		a := <-r.opened
+		close(connected)
+		a.drain(`"after_ms":0,"deadline_ms":600000,"reason":"restart"`)
+		want := "+1"
+		go func() {
+			for i := range 100 {
+				a.deliver("%s", event(sender, fmt.Sprint(i), fmt.Sprint("e", i), "GLOBAL"))
+				if b := r.line(2); b != nil {
+					b.deliver("%s", event(sender, fmt.Sprint(i), fmt.Sprint("e", i), "GLOBAL"))
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+		for i := range 100 {
+			want += fmt.Sprint(" e", i)
+		}
+		<-r.opened
+		time.Sleep(2 * time.Minute)
+		wantLog(t, "the handlers", strings.Replace(l.String(), "+2 ", "", 1), want)
+		wantLog(t, "DISCONNECT", a.heard()[strings.LastIndex(a.heard(), " ")+1:], "BYE")
+	})
+}
+
+// A DRAIN that makes no sense ends the connection, as any other garbage.
+func TestMalformedDrain(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		a.deliver(`{"op":12,"data":"soon"}`)
+		<-r.opened
+		synctest.Wait()
+		wantLog(t, "the handlers", l.String(), "+1 - +2")
+	})
+}
