@@ -9,6 +9,7 @@ package rawclient
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,11 +38,13 @@ func violation(format string, args ...any) error { return &ProtocolError{fmt.Spr
 type Options struct {
 	Source  string        // the local address, such as 127.0.0.7; empty leaves it to the kernel
 	Timeout time.Duration // of each read and write; 0 means five seconds
+	TLS     *tls.Config   // nil without TLS; with it the pieces of what is written are records
 }
 
 // Conn is one connection.
 type Conn struct {
 	tcp     *net.TCPConn
+	nc      net.Conn // tcp, or TLS over it
 	br      *bufio.Reader
 	timeout time.Duration
 	ws      bool // the opening handshake is done
@@ -69,7 +72,16 @@ func Dial(addr string, o Options) (*Conn, error) {
 		tcp.Close()
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
-	return &Conn{tcp: tcp, br: bufio.NewReaderSize(tcp, 4<<10), timeout: o.Timeout}, nil
+	nc = tcp
+	if o.TLS != nil {
+		conn := tls.Client(tcp, o.TLS)
+		if err := conn.HandshakeContext(ctx); err != nil {
+			tcp.Close()
+			return nil, fmt.Errorf("dial %s: %w", addr, err)
+		}
+		nc = conn
+	}
+	return &Conn{tcp: tcp, nc: nc, br: bufio.NewReaderSize(nc, 4<<10), timeout: o.Timeout}, nil
 }
 
 // SetTimeout changes the time that each following read or write may take.
@@ -79,7 +91,7 @@ func (c *Conn) SetTimeout(d time.Duration) { c.timeout = d }
 func (c *Conn) LocalAddr() string { return c.tcp.LocalAddr().String() }
 
 // Close closes the connection with a FIN, if all that arrived was read.
-func (c *Conn) Close() error { return c.tcp.Close() }
+func (c *Conn) Close() error { return c.nc.Close() }
 
 // CloseWrite sends a FIN and goes on reading.
 func (c *Conn) CloseWrite() error { return c.tcp.CloseWrite() }
@@ -98,10 +110,10 @@ func (c *Conn) SetReadBuffer(n int) error { return c.tcp.SetReadBuffer(n) }
 
 // Write writes b in one piece.
 func (c *Conn) Write(b []byte) error {
-	if err := c.tcp.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+	if err := c.nc.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
 		return err
 	}
-	_, err := c.tcp.Write(b)
+	_, err := c.nc.Write(b)
 	return translate(err)
 }
 
@@ -155,7 +167,7 @@ func (c *Conn) Buffered() int { return c.br.Buffered() }
 
 func (c *Conn) arm() {
 	// It fails only on a closed connection, of which the read that follows tells.
-	_ = c.tcp.SetReadDeadline(time.Now().Add(c.timeout))
+	_ = c.nc.SetReadDeadline(time.Now().Add(c.timeout))
 }
 
 func (c *Conn) readFull(b []byte) error {
