@@ -31,6 +31,7 @@ test: deps lint
 	$(GO) test -race -count=$(COUNT) -timeout=20m -p=1 $(TIMED)
 	$(GO) test -count=1 -run 'Alloc|MemoryPerIdle' -v $(BUDGETED)
 	cd bench && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
+	cd deploy/test/monitoring && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
 	$(MAKE) console-test
 
 lint:

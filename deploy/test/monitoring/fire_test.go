@@ -248,6 +248,23 @@ var situations = map[string]situation{
 			mastersocket_nodes{B} 1x20`,
 		at: 10,
 	},
+	"MastersocketCertificateExpiring": {
+		fires: `mastersocket_tls_certificate_expiry_timestamp_seconds{A} 500000x20`,
+		quiet: `mastersocket_tls_certificate_expiry_timestamp_seconds{A} 700000x20`,
+		at:    15,
+	},
+	"MastersocketCertificateExpired": {
+		fires: `mastersocket_tls_certificate_expiry_timestamp_seconds{A} 60x20`,
+		quiet: `mastersocket_tls_certificate_expiry_timestamp_seconds{A} 500000x20`,
+		at:    15,
+	},
+	"MastersocketTLSHandshakesFailing": {
+		fires: `mastersocket_tls_handshakes_total{A,result="client_refused"} 0+100x40`,
+		quiet: `mastersocket_tls_handshakes_total{A,result="client_refused"} 0+10x40
+			mastersocket_tls_handshakes_total{A,result="done"} 0+1000x40
+			mastersocket_tls_handshakes_total{A,result="resumed"} 0+1000x40`,
+		at: 30,
+	},
 	"MastersocketReloadFailed": {
 		fires: `mastersocket_reload_failing{A} 1x20`,
 		quiet: `mastersocket_reload_failing{A} 0x10 1 0x10`,

@@ -16,11 +16,14 @@ import (
 
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
+	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
 // fullFlags make a hub have every metric that there is.
-func fullFlags(*testing.T) []string {
-	return []string{"--enable", "echo,team"}
+func fullFlags(t *testing.T) []string {
+	t.Helper()
+	cert, key := tlstest.Write(t, t.TempDir(), tlstest.NewAuthority(t).Issue(t, tlstest.Template{Name: "hub", Expires: 30 * 24 * time.Hour}))
+	return []string{"--enable", "echo,team", "--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key}
 }
 
 // scrape adds a hub's metrics to a database, as Prometheus would under the names job and instance.
