@@ -88,6 +88,9 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/v1/groups/" + strings.Repeat("g", 129), "", nil, 422},
 		{"POST", "/v1/drain", `{"over":"never"}`, nil, 422}, {"POST", "/v1/drain", `{"over":"-1s"}`, nil, 422}, {"POST", "/v1/drain", `{"over":"2h"}`, nil, 422},
 		{"POST", "/v1/drain", `{"over":1}`, nil, 422}, {"POST", "/v1/drain", `{"ovr":"1s"}`, nil, 422}, {"POST", "/v1/drain", `[]`, nil, 422},
+		{"POST", "/v1/rebalance", `{"over":"never"}`, nil, 422}, {"POST", "/v1/rebalance", `{"over":"0s"}`, nil, 422}, {"POST", "/v1/rebalance", `{"over":"2h"}`, nil, 422},
+		{"POST", "/v1/rebalance", `{"at_most":0}`, nil, 422}, {"POST", "/v1/rebalance", `{"at_most":1.5}`, nil, 422}, {"POST", "/v1/rebalance", `{"atmost":1}`, nil, 422},
+		{"POST", "/v1/rebalance", "", bearer(plainToken), 403}, {"GET", "/v1/rebalance", "", nil, 405},
 		// Events, under the rules that hold for clients.
 		{"POST", "/v1/events", "", nil, 400}, {"POST", "/v1/events", `{`, nil, 400}, {"POST", "/v1/events", good + good, nil, 400},
 		{"POST", "/v1/events", `[]`, nil, 422}, {"POST", "/v1/events", `null`, nil, 422}, {"POST", "/v1/events", `{}`, nil, 422}, {"POST", "/v1/events", ` { } `, nil, 422},
@@ -219,7 +222,7 @@ func TestDocumentNamesEveryRoute(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	want := []string{"client", "clients", "drain", "group", "groups", "kick", "nodes", "openapi", "publish", "reload", "tail", "teams"}
+	want := []string{"client", "clients", "drain", "group", "groups", "kick", "nodes", "openapi", "publish", "rebalance", "reload", "tail", "teams"}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %v, want %v", names, want)
 	}

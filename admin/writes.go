@@ -43,10 +43,13 @@ func (a *api) registerWrites(h huma.API) {
 		"Reads the files of this instance again, as SIGHUP does: tokens, what they may do, and the log level take effect, or, if "+
 			"anything is wrong with them, nothing (422, with what is wrong).", http.StatusNotFound), a.reloadNow)
 	drain := a.operation("drain", http.MethodPost, "/v1/drain", "Take this instance out of service",
-		"The instance that is asked accepts nothing more, is not ready, and tells its clients SERVER_RESTART, spread over the "+
-			"time given. It goes on running until it gets SIGTERM.")
+		"The instance that is asked accepts nothing more, is not ready, and tells its clients to go, one after the other: as "+
+			"fast as the setting drain-rate allows or, without it, spread over the time given, which wins if it is too short. Those "+
+			"that asked for DRAIN move by themselves; the others, and whoever is left when the time is over, get SERVER_RESTART. It "+
+			"goes on running until it gets SIGTERM.")
 	drain.DefaultStatus = http.StatusAccepted
 	huma.Register(h, drain, a.startDrain)
+	a.registerRebalance(h)
 }
 
 func (a *api) kick(ctx context.Context, q *clientPath) (*struct{}, error) {

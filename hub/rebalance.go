@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
@@ -55,33 +54,30 @@ func (h *Hub) Rebalance(ctx context.Context, r Rebalancing) (Rebalanced, error) 
 	}
 	h.rebalance.asking.Lock() // two at the same time would count the same clients
 	defer h.rebalance.asking.Unlock()
-	loads := make(map[string]load)
-	silent, err := h.ask(ctx, query{Kind: queryLoad}, func(a answer) {
-		if a.Load != nil {
-			loads[a.Load.Node] = *a.Load
-		}
-	})
+	first, cancel := halfOf(ctx)
+	defer cancel()
+	loads, err := h.askLoads(first, query{Kind: queryLoad})
 	if err != nil {
 		return Rebalanced{}, err
 	}
 	if busy := busyNodes(loads); len(busy) > 0 {
 		return Rebalanced{}, fmt.Errorf("%w: %s", ErrRebalancing, strings.Join(busy, ", "))
 	}
-	missing := make(map[string]bool)
-	h.noteMissing(missing, silent, loads)
 	result := Rebalanced{Share: share(loads)}
 	surplus := surpluses(loads, result.Share, r.AtMost)
-	told := make(map[string]load)
+	told := loads
 	if len(surplus) > 0 {
-		silent, err = h.ask(ctx, query{Kind: queryShed, Shed: surplus, Over: r.Over.Milliseconds()}, func(a answer) {
-			if a.Load != nil {
-				told[a.Load.Node] = *a.Load
-			}
-		})
+		told, err = h.askLoads(ctx, query{Kind: queryShed, Shed: surplus, Over: r.Over.Milliseconds()})
 		if err != nil {
 			return Rebalanced{}, err
 		}
-		h.noteMissing(missing, silent, told)
+	}
+	for _, n := range h.Nodes() {
+		id := NodeName(n.ID)
+		_, counted := loads[id]
+		if _, done := told[id]; !counted || !done {
+			result.Missing = append(result.Missing, n.Name)
+		}
 	}
 	for id, l := range loads {
 		result.Nodes = append(result.Nodes, RebalancedNode{
@@ -92,23 +88,26 @@ func (h *Hub) Rebalance(ctx context.Context, r Rebalancing) (Rebalanced, error) 
 	slices.SortFunc(result.Nodes, func(a, b RebalancedNode) int {
 		return strings.Compare(a.Name+"\x00"+a.ID, b.Name+"\x00"+b.ID)
 	})
-	for name := range missing {
-		result.Missing = append(result.Missing, name)
-	}
-	slices.Sort(result.Missing)
 	return result, nil
 }
 
-// noteMissing adds the names of the instances that did not answer, or not to the question.
-func (h *Hub) noteMissing(missing map[string]bool, silent []broker.NodeID, answers map[string]load) {
-	for _, name := range h.names(silent) {
-		missing[name] = true
+// halfOf returns a context with half of the time that ctx has left.
+func halfOf(ctx context.Context) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithTimeout(ctx, time.Until(deadline)/2)
 	}
-	for _, n := range h.Nodes() {
-		if _, ok := answers[NodeName(n.ID)]; !ok {
-			missing[n.Name] = true
+	return ctx, func() {}
+}
+
+// askLoads collects what the instances say of their clients, by their ids.
+func (h *Hub) askLoads(ctx context.Context, q query) (map[string]load, error) {
+	loads := make(map[string]load)
+	_, err := h.ask(ctx, q, func(a answer) {
+		if a.Load != nil { // else it is of an earlier release
+			loads[a.Load.Node] = *a.Load
 		}
-	}
+	})
+	return loads, err
 }
 
 // load is what an instance says of its clients, and of what it does about them.
