@@ -156,7 +156,7 @@ func (h *handler) find(p string) *asset {
 // slash too.
 func isPage(p string) bool {
 	switch p {
-	case "/clients", "/groups", "/tail", "/publish":
+	case "/clients", "/groups", "/teams", "/tail", "/publish", "/operate":
 		return true
 	}
 	return strings.HasPrefix(p, "/clients/") || strings.HasPrefix(p, "/groups/")

@@ -272,6 +272,9 @@ test("nothing moves on the page by itself", async (t) => {
   for (let i = 0; i < 500; i++) client.send({ op: 0, event: "x", data: "y".repeat(1000), intent: { target: "GROUP", identifier: "demo" } });
   await until("500 messages", async () => (await call(hub, "/v1/nodes")).nodes[0].messages_received >= before + 500);
   await page.locator(".stat", { hasText: "Clients" }).getByText("1", { exact: true }).waitFor();
+  await to(page, "Operate");
+  await page.getByRole("button", { name: "Reload" }).waitFor();
+  await until("the figures come again", async () => (await page.evaluate(() => performance.getEntriesByType("resource").filter((e) => e.name.endsWith("/v1/nodes")).length)) > 5);
   const shifts = await page.evaluate(() => window.shifts);
   console.log(`cumulative layout shift: ${shifts.toFixed(4)}`);
   assert.ok(shifts < 0.05, `the layout shifted by ${shifts}`);
@@ -309,6 +312,11 @@ test("nothing keeps people with a keyboard or a screen reader out", async (t) =>
     await to(page, "Publish");
     await page.getByLabel("Data (JSON)").waitFor();
     assert.deepEqual(await barriers(page), [], `publish, ${colorScheme}`);
+    await to(page, "Operate");
+    await page.getByRole("button", { name: /^Drain/ }).click();
+    assert.deepEqual(await barriers(page), [], `drain, ${colorScheme}`);
+    await page.keyboard.press("Escape");
+    assert.deepEqual(await barriers(page), [], `operate, ${colorScheme}`);
   }
 });
 
@@ -327,11 +335,11 @@ test("what one types stays while the page is drawn anew", async (t) => {
 
 test("it can be used in a narrow window, and in both colours", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, hub, { viewport: { width: 390, height: 800 }, colorScheme: "dark" });
+  const page = await open(t, hub, { viewport: { width: 390, height: 800 }, colorScheme: "dark", expected: [404] }); // it serves no teams
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
   await logIn(page);
   await connect(t, hub, { group: "demo", name: "n".repeat(128) });
-  for (const name of ["Overview", "Clients", "Groups", "Live tail", "Publish"]) {
+  for (const name of ["Overview", "Clients", "Groups", "Teams", "Live tail", "Publish", "Operate"]) {
     await to(page, name);
     await page.getByRole("heading", { name, level: 1 }).waitFor();
     assert.deepEqual(await tooWide(page), [], name);

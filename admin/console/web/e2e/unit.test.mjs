@@ -12,7 +12,7 @@ async function load(name) {
   return import(`data:text/javascript;base64,${Buffer.from(code).toString("base64")}`);
 }
 
-const { compact, memberOf, plain, pretty, problemOf } = await load("json.ts");
+const { compact, memberOf, plain, pretty, problemOf, quoted } = await load("json.ts");
 const { amount, bytes, brief, duration, lag, plural } = await load("format.ts");
 const { events } = await load("sse.ts");
 
@@ -40,6 +40,19 @@ test("members are found where they are, and nowhere else", () => {
   assert.equal(memberOf(text, "list"), '["event",{"event":2}]');
   assert.equal(memberOf(text, "absent"), undefined);
   assert.equal(memberOf('{"n":12.50}', "n"), "12.50");
+});
+
+test("numbers are quoted where they are ids, and keep their digits", () => {
+  for (const [text, want] of [
+    ['{"id":12345678901234567890,"n":1}', '{"id":"12345678901234567890","n":1}'],
+    ['[{"id" : -1},{"id":"1"},{"x":{"id":0}}]', '[{"id" : "-1"},{"id":"1"},{"x":{"id":"0"}}]'],
+    ['{"a":"\\\"id\\\":1","id":null,"ids":2}', '{"a":"\\\"id\\\":1","id":null,"ids":2}'],
+    ['{"x":"id","y":["id",1]}', '{"x":"id","y":["id",1]}'],
+    ["", ""],
+    ['{"id":1', '{"id":"1"'],
+  ]) {
+    assert.equal(quoted(text, "id"), want);
+  }
 });
 
 test("only what the API escapes is written plainly", () => {

@@ -1,5 +1,6 @@
 import { end, headerOf } from "./session";
-import type { Client, ClientPage, Group, GroupPage, Nodes, Receipt } from "./types";
+import { quoted } from "./json";
+import type { Client, ClientPage, Drain, Group, GroupPage, Nodes, Receipt, Reload, TeamPage } from "./types";
 
 /** The longest that an answer is waited for. The hub itself waits 1 s for other instances. */
 const patience = 10_000;
@@ -10,6 +11,7 @@ export class Failure extends Error {
     readonly status: number,
     readonly title: string,
     readonly detail: string,
+    readonly problems: string[] = [], // one by one, where there are several
   ) {
     super(detail || title);
   }
@@ -29,9 +31,8 @@ async function failureOf(response: Response): Promise<Failure> {
   } catch {
     // Whatever it was, the status says enough.
   }
-  const more = (problem.errors ?? []).map((e) => [e.location, e.message].filter(Boolean).join(": "));
-  const detail = [problem.detail, ...more].filter(Boolean).join("; ");
-  return new Failure(response.status, problem.title || `Status ${response.status}`, detail);
+  const problems = (problem.errors ?? []).map((e) => [e.location, e.message].filter(Boolean).join(": "));
+  return new Failure(response.status, problem.title || `Status ${response.status}`, problem.detail ?? "", problems);
 }
 
 export interface Call {
@@ -69,7 +70,7 @@ export async function open(path: string, call: Call = {}): Promise<Response> {
   throw failure;
 }
 
-async function read<T>(path: string, call: Call = {}): Promise<T> {
+async function read<T>(path: string, call: Call = {}, parse: (text: string) => T = JSON.parse): Promise<T> {
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(new Failure(0, "The hub does not answer", `No answer within ${patience / 1000} s`)), patience);
   const stop = () => late.abort(call.signal?.reason);
@@ -78,7 +79,7 @@ async function read<T>(path: string, call: Call = {}): Promise<T> {
     if (call.signal?.aborted) stop();
     const response = await open(path, { ...call, signal: late.signal });
     if (response.status === 204) return undefined as T;
-    return (await response.json()) as T;
+    return parse(await response.text());
   } catch (error) {
     if (late.signal.aborted) throw late.signal.reason;
     if (error instanceof Failure) throw error;
@@ -112,5 +113,9 @@ export const api = {
   disconnect: (id: string) => read<void>(`/v1/clients/${segment(id)}`, { method: "DELETE" }),
   groups: (filter: { prefix?: string } & Page, call?: Call) => read<GroupPage>(`/v1/groups${query(filter)}`, call),
   group: (name: string, call?: Call) => read<Group>(`/v1/groups/${segment(name)}`, call),
+  /** A team's id is a number or a text; a number comes as the text of its digits, so that it keeps them all. */
+  teams: (page: Page, call?: Call) => read<TeamPage>(`/v1/teams${query(page)}`, call, (text) => JSON.parse(quoted(text, "id"))),
+  drain: (over: string) => read<Drain>("/v1/drain", { method: "POST", body: JSON.stringify(over ? { over } : {}) }),
+  reload: () => read<Reload>("/v1/reload", { method: "POST" }),
   publish: (body: string) => read<Receipt>("/v1/events", { method: "POST", body }),
 };

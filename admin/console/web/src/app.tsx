@@ -7,9 +7,11 @@ import { Clients } from "./pages/clients";
 import { GroupPage } from "./pages/group";
 import { Groups } from "./pages/groups";
 import { Login } from "./pages/login";
+import { Operate } from "./pages/operate";
 import { Overview } from "./pages/overview";
 import { Publish } from "./pages/publish";
 import { Tail } from "./pages/tail";
+import { Teams } from "./pages/teams";
 import { onLink, place } from "./route";
 import { end, loggedIn } from "./session";
 import { StatusStrip } from "./status";
@@ -19,8 +21,10 @@ const pages = [
   { path: "/", name: "Overview" },
   { path: "/clients", name: "Clients" },
   { path: "/groups", name: "Groups" },
+  { path: "/teams", name: "Teams" },
   { path: "/tail", name: "Live tail" },
   { path: "/publish", name: "Publish" },
+  { path: "/operate", name: "Operate" },
 ];
 
 /** page returns what the place shows. Its key makes each client and group a page of its own. */
@@ -31,6 +35,8 @@ function page(parts: string[]): JSX.Element {
   if (first === "clients") return second === undefined ? <Clients /> : <ClientPage key={second} id={second} />;
   if (first === "groups") return second === undefined ? <Groups /> : <GroupPage key={second} name={second} />;
   if (second !== undefined) return <NotFound />;
+  if (first === "teams") return <Teams />;
+  if (first === "operate") return <Operate />;
   if (first === "tail") return <Tail key={place.value.query.toString()} />;
   if (first === "publish") return <Publish key={place.value.query.toString()} />;
   return <NotFound />;

@@ -36,6 +36,7 @@ export interface State {
   rates: Map<string, Rates>; // by instance id
   total: Rates | undefined;
   gone: Gone[]; // during the last minutes
+  leaving: Map<string, number>; // by the id of a draining instance: its connections when that began, as far as is known
   failure: Failure | undefined;
   failingSince: number; // performance.now; 0: all is well
   series: Series;
@@ -47,6 +48,7 @@ const fresh = (): State => ({
   rates: new Map(),
   total: undefined,
   gone: [],
+  leaving: new Map(),
   failure: undefined,
   failingSince: 0,
   series: Object.fromEntries(columns.map((c) => [c, []])) as unknown as Series,
@@ -65,6 +67,20 @@ export const hubNow = () => Date.now() + skew;
 export const since = (time: string) => Math.max(0, hubNow() - Date.parse(time));
 
 let seen = new Map<string, Gone>(); // by instance id, those that are there too
+
+/** connectionsOf returns how many connections the instance has, those that have not identified included. */
+export const connectionsOf = (n: Node) => sum(n.connections) + n.unidentified;
+
+/** leavingOf tells how many connections the instances had that are draining now. */
+function leavingOf(nodes: Node[], old: Map<string, number>): Map<string, number> {
+  const leaving = new Map<string, number>();
+  for (const n of nodes) {
+    if (!n.draining) continue;
+    const before = seen.get(n.id)?.node;
+    leaving.set(n.id, Math.max(connectionsOf(n), old.get(n.id) ?? (before ? connectionsOf(before) : 0)));
+  }
+  return leaving;
+}
 
 /** Counters shrink when an instance has started anew under the same id, which is no reason to show negative rates. */
 const diff = (now: number, before: number, seconds: number) => Math.max(0, now - before) / seconds;
@@ -114,6 +130,8 @@ function take(answer: Nodes): State {
   skew = at - Date.now();
   const rates = new Map<string, Rates>();
   let total: Rates | undefined;
+  const old = cluster.peek();
+  const leaving = leavingOf(answer.nodes, old.leaving);
   for (const node of answer.nodes) {
     const before = seen.get(node.id);
     const said = Date.parse(node.at); // by its own clock
@@ -135,14 +153,13 @@ function take(answer: Nodes): State {
     clients: answer.nodes.reduce((n, node) => n + sum(node.connections), 0),
     queue: answer.nodes.reduce((n, node) => n + node.queue_bytes, 0),
   };
-  const old = cluster.peek();
   const first = old.series.time.findIndex((t) => t !== null && t > at / 1000 - kept);
   const from = first < 0 ? old.series.time.length : first;
   const series = Object.fromEntries(columns.map((c) => [c, [...old.series[c].slice(from), row[c]]])) as unknown as Series;
   const missing = answer.missing.map(nameOf);
   const there = new Set([...answer.nodes.map((n) => n.name), ...missing]);
   const gone = [...seen.values()].filter(({ node }) => !there.has(node.name));
-  return { latest: { ...answer, missing }, rates, total, gone, failure: undefined, failingSince: 0, series, samples: old.samples + 1 };
+  return { latest: { ...answer, missing }, rates, total, gone, leaving, failure: undefined, failingSince: 0, series, samples: old.samples + 1 };
 }
 
 /** watch asks the instances until it is told to stop. */

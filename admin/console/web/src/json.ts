@@ -80,6 +80,26 @@ export function memberOf(text: string, name: string): string | undefined {
   return undefined;
 }
 
+/** quoted makes strings of the numbers that members of that name have, anywhere in the text. */
+export function quoted(text: string, name: string): string {
+  let out = "";
+  let from = 0;
+  for (let i = 0; i < text.length; i++) {
+    if (text[i] !== '"') continue;
+    const end = stringEnd(text, i);
+    const colon = nextSolid(text, end);
+    const value = nextSolid(text, colon + 1);
+    if (text[colon] === ":" && parsed(text.slice(i, end)) === name && /[-0-9]/.test(text[value] ?? "")) {
+      let behind = value;
+      while (/[-+.0-9eE]/.test(text[behind] ?? "")) behind++;
+      out += `${text.slice(from, value)}"${text.slice(value, behind)}"`;
+      from = behind;
+      i = behind - 1;
+    } else i = end - 1;
+  }
+  return out + text.slice(from);
+}
+
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text);

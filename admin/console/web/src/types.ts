@@ -78,6 +78,37 @@ export interface GroupPage {
   missing: string[];
 }
 
+export interface Drain {
+  node: string;
+  connections: number; // still open
+  over_seconds: number;
+  began: boolean; // false: it was draining already
+}
+
+export interface Reload {
+  at: string;
+  changed: string[];
+  tokens_added: string[];
+  tokens_changed: string[];
+  tokens_revoked: string[];
+  need_restart: string[];
+}
+
+export interface Team {
+  id: string;
+  since: string;
+  connection?: { node: string; client: string; address: string; since: string };
+  message_count: number;
+  props_count: number;
+  claims: { node: string; client: string; at: string; connected: boolean; message_count: number; props_count: number }[];
+}
+
+export interface TeamPage {
+  teams: Team[];
+  next: string | null;
+  missing: string[];
+}
+
 export type Target = "GLOBAL" | "GROUP" | "DIRECT" | "ANY";
 
 export interface Receipt {

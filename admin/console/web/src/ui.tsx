@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import type { Failure } from "./api";
 import { nameOf } from "./history";
 import { loggedIn } from "./session";
@@ -57,14 +57,30 @@ const advice: Record<number, string> = {
   504: "An instance does not answer. This page tries again by itself.",
 };
 
-/** Failed says what went wrong with a request, and what to do. */
-export function Failed({ failure }: { failure: Failure }) {
+const adviceOnce: Record<number, string> = {
+  0: "It is not known whether the hub did it: look before you try again.",
+  403: advice[403]!,
+  503: "Try again in a moment.",
+  504: "It is not known whether all of it was done: look before you try again.",
+};
+
+/** Failed says what went wrong with a request, and what to do. Something that one asks for once is not tried again. */
+export function Failed({ failure, once }: { failure: Failure; once?: boolean }) {
   if (!loggedIn()) return null;
   const detail = failure.detail && failure.detail !== failure.title ? failure.detail : "";
+  const logged = failure.status >= 500 ? "The hub's log says more." : "";
   return (
     <div class="notice bad" role="alert">
       <strong>{failure.title}</strong> {detail && <span>{detail}. </span>}
-      <span>{advice[failure.status] ?? (failure.status >= 500 ? "The hub's log says more. This page tries again by itself." : "")}</span>
+      {failure.problems.length === 1 && <span>{failure.problems[0]}. </span>}
+      <span>{once ? (adviceOnce[failure.status] ?? logged) : (advice[failure.status] ?? (logged && `${logged} This page tries again by itself.`))}</span>
+      {failure.problems.length > 1 && (
+        <ul>
+          {failure.problems.map((p) => (
+            <li key={p}>{p}</li>
+          ))}
+        </ul>
+      )}
     </div>
   );
 }
@@ -115,6 +131,7 @@ interface ConfirmProps {
 /** Confirm asks before something that can't be taken back. The focus begins on the way out. */
 export function Confirm({ open, title, action, busy, onYes, onNo, children }: ConfirmProps) {
   const dialog = useRef<HTMLDialogElement>(null);
+  const heading = useId();
   const closing = useRef(0); // events close that are on their way because of what is done here
   useLayoutEffect(() => {
     const d = dialog.current!;
@@ -135,8 +152,8 @@ export function Confirm({ open, title, action, busy, onYes, onNo, children }: Co
     else onNo();
   };
   return (
-    <dialog ref={dialog} onCancel={onCancel} onClose={onClose} aria-labelledby="confirm-title">
-      <h2 id="confirm-title">{title}</h2>
+    <dialog ref={dialog} onCancel={onCancel} onClose={onClose} aria-labelledby={heading}>
+      <h2 id={heading}>{title}</h2>
       <div class="text">{children}</div>
       <div class="buttons">
         <button type="button" onClick={onNo} autofocus>

@@ -80,7 +80,9 @@ function merge(all: Counts[]): Counts {
 function Instances({ nodes, rates, missing, gone }: { nodes: Node[]; rates: Map<string, Rates>; missing: string[]; gone: Gone[] }) {
   return (
     <section class="panel">
-      <h2>Instances</h2>
+      <h2 class="split">
+        Instances <a href="/operate">drain, rebalance, reload</a>
+      </h2>
       <div class="scroll" tabIndex={0} role="region" aria-label="Instances">
         <table>
           <thead>

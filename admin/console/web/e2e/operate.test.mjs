@@ -1,0 +1,179 @@
+// What an operator does now and then: take an instance out of service, have its configuration read again, look after
+// teams.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { barriers, close, logIn, open, to, tooWide } from "./browser.mjs";
+import { atEnd, call, connect, publish, startHub, startRedis, until } from "./hub.mjs";
+
+after(close);
+
+test("an instance is drained, with the keyboard alone, and one sees how far it is", async (t) => {
+  const redis = await startRedis(t);
+  const a = await startHub(t, "--redis", redis, "--node", "a");
+  const b = await startHub(t, "--redis", redis, "--node", "b");
+  await until("two instances", async () => (await call(a, "/v1/nodes")).nodes.length === 2);
+  const page = await open(t, a, { expected: [422] });
+  await logIn(page);
+  const clients = [];
+  for (let i = 0; i < 3; i++) clients.push(await connect(t, a, { group: "demo", name: `c${i}` }));
+  await connect(t, b, { group: "demo", name: "elsewhere" });
+  await page.getByRole("link", { name: "drain, rebalance, reload" }).focus();
+  await page.keyboard.press("Enter");
+  const row = page.getByRole("region", { name: "Instances" }).locator("tbody tr");
+  await row.filter({ hasText: "this one" }).filter({ hasText: "3" }).waitFor();
+  await row.filter({ hasText: "from its own console" }).waitFor(); // b can't be drained here
+  assert.equal(await page.getByRole("button", { name: /^Drain/ }).count(), 1);
+
+  // What the hub refuses is said, and nothing has happened.
+  await page.getByLabel("Over").fill("soon");
+  await page.keyboard.press("Enter");
+  const dialog = page.getByRole("dialog", { name: "Drain a?" });
+  await dialog.getByText(/can't be taken back/).waitFor();
+  assert.match(await dialog.innerText(), /a accepts nothing more.*its 3 connections.*over soon/s);
+  await dialog.getByRole("button", { name: "Drain a", exact: true }).click();
+  await page.getByRole("alert").getByText(/over is not a time/).waitFor();
+
+  // The way out comes first.
+  await page.getByLabel("Over").fill("1m");
+  await page.getByRole("button", { name: "Drain a…" }).focus();
+  await page.keyboard.press("Enter");
+  await dialog.waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Cancel");
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "hidden" });
+  assert.equal((await call(a, "/v1/nodes")).nodes.find((n) => n.name === "a").draining, false);
+  assert.deepEqual(await barriers(page), []);
+
+  await page.keyboard.press("Enter"); // the focus is back on the button
+  await dialog.waitFor();
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await row.filter({ hasText: "this one" }).getByText("draining").waitFor();
+  await page.getByText(/told to go over 1 min/).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Drain a");
+  const progress = row.getByRole("progressbar", { name: "Connections that have left a" });
+  await progress.waitFor();
+  assert.deepEqual(await barriers(page), []);
+  clients[0].socket.destroy(); // one that does not wait to be told
+  await row.getByText(/[123] of 3 have left/).waitFor();
+  for (const c of clients) c.socket.destroy();
+  await row.getByText("nobody is left").waitFor();
+  await page.getByText(/All connections have ended/).waitFor();
+  await page.getByRole("status").getByText("a is draining").waitFor();
+  assert.equal((await call(b, "/v1/nodes")).nodes.find((n) => n.name === "b").draining, false);
+});
+
+test("one who drains the only instance is told so", async (t) => {
+  const hub = await startHub(t, "--node", "single");
+  const page = await open(t, hub, { path: "/operate" });
+  await logIn(page);
+  await page.getByRole("button", { name: "Drain single…" }).click();
+  const dialog = page.getByRole("dialog", { name: "Drain single?" });
+  await dialog.getByText("There is no other instance").waitFor();
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await dialog.waitFor({ state: "hidden" });
+  // Somebody else does it, and this page shows it.
+  await call(hub, "/v1/drain", { method: "POST", body: "{}" });
+  await page.getByText("nobody is left").first().waitFor();
+  assert.equal(await page.getByRole("button", { name: /^Drain/ }).count(), 0);
+});
+
+test("the configuration is read again, and one sees what came of it", async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), "console-config-"));
+  atEnd(t, () => rmSync(dir, { recursive: true, force: true }));
+  const config = join(dir, "hub.yaml");
+  writeFileSync(config, "ping-interval: 20s\n");
+  const hub = await startHub(t, "--config", config);
+  const page = await open(t, hub, { path: "/operate", expected: [422] });
+  await logIn(page);
+  const reload = page.getByRole("button", { name: "Reload" });
+  await reload.click();
+  await page.getByText("Nothing has changed.").waitFor();
+
+  writeFileSync(config, "ping-interval: 21s\n");
+  await reload.click();
+  await page.getByText("Nothing took effect.").waitFor();
+  await page.getByText("Need a restart: ping-interval").waitFor();
+  assert.deepEqual(await barriers(page), []);
+
+  writeFileSync(config, "ping-interval: never\nno-such-setting: 1\n");
+  await reload.click();
+  const alert = page.getByRole("alert");
+  await alert.getByText(/all stays as it was/).waitFor();
+  await alert.getByRole("listitem").filter({ hasText: /hub\.yaml:2.*no-such-setting|no-such-setting/ }).waitFor();
+  assert.ok((await alert.getByRole("listitem").count()) >= 2, await alert.innerText());
+  assert.equal(await page.getByText("Need a restart").count(), 0);
+  assert.deepEqual(await barriers(page), []);
+
+  // The watcher may be first to see a change of tokens: what the API says then is made up here.
+  const result = { at: new Date().toISOString(), changed: ["tokens"], tokens_added: ["audit"], tokens_changed: [], tokens_revoked: ["<b>billing"], need_restart: [] };
+  await page.route("**/v1/reload", (route) => route.fulfill({ status: 200, contentType: "application/json", body: JSON.stringify(result) }));
+  await reload.click();
+  await page.getByText("Reloaded.").waitFor();
+  await page.getByText("Took effect: tokens").waitFor();
+  await page.getByText("Tokens added: audit").waitFor();
+  await page.getByText("Tokens revoked: <b>billing").waitFor();
+});
+
+test("teams are listed, page by page", async (t) => {
+  const hub = await startHub(t, "--enable", "team", "--team-anonymous");
+  const page = await open(t, hub, { expected: [404] }); // nobody is in the group of a team without a connection
+  await logIn(page);
+  await to(page, "Teams");
+  await page.getByText("There is no team.").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  await publish(hub, "GROUP:teams", "team.join", { team_id: "<i>sales</i>" });
+  const row = page.locator("tbody tr", { hasText: "<i>sales</i>" });
+  await row.waitFor();
+  assert.match(await row.innerText(), /none.*nothing/s);
+  await row.getByRole("link").first().click();
+  await page.getByRole("heading", { name: "team.<i>sales</i>", level: 1 }).waitFor();
+
+  const sender = await connect(t, hub, { group: "announcer", echo: false });
+  for (let id = 0; id < 101; id++) sender.send({ op: 0, event: "team.join", data: { team_id: id }, intent: { target: "GROUP", identifier: "teams" } });
+  await sender.send({ op: 0, event: "team.join", data: { team_id: 0 }, intent: { target: "GROUP", identifier: "teams" } });
+  await to(page, "Teams");
+  await page.getByText("Page 1 · 100 teams · there are more").waitFor();
+  await page.getByRole("button", { name: "Next" }).click();
+  await page.getByText("Page 2 · 2 teams").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  await page.getByRole("button", { name: "First" }).click();
+  await page.getByText("Page 1 · 100 teams").waitFor();
+});
+
+test("a team's connection is shown beside what its client says, and its id with all its digits", async (t) => {
+  const hub = await startHub(t, "--enable", "team");
+  const page = await open(t, hub, { path: "/teams" });
+  const client = { node: "b", client: "0af3e765-0000-8238-be00-0049edea9233", at: new Date().toISOString() };
+  const teams = [
+    '{"id":12345678901234567890,"since":"2026-01-01T00:00:00Z","message_count":7,"props_count":2,"claims":[]}',
+    `{"id":"two","since":"2026-01-01T00:00:00Z","connection":${JSON.stringify({ ...client, address: "10.0.0.7:4711", since: client.at })},"message_count":7,"props_count":2,"claims":[${JSON.stringify({ ...client, connected: true, message_count: 7, props_count: 2 })},${JSON.stringify({ ...client, client: client.client.replace(/3$/, "4"), connected: false, message_count: 5, props_count: 0 })}]}`,
+  ];
+  await page.route("**/v1/teams*", (route) => route.fulfill({ status: 200, contentType: "application/json", body: `{"teams":[${teams}],"next":null,"missing":["c"]}` }));
+  await logIn(page);
+  await page.getByRole("link", { name: "12345678901234567890" }).waitFor();
+  const row = page.locator("tbody tr", { hasText: "two" });
+  assert.match(await row.innerText(), /open.*b.*10\.0\.0\.7:4711.*7.*2.*the same.*not connected, 5 messages, 0 with props/s);
+  await page.getByText("Instance c did not answer").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  assert.deepEqual(await tooWide(page), []);
+});
+
+test("where the service type is not enabled the page says how to", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, hub, { path: "/teams", expected: [404], colorScheme: "dark" });
+  let asked = 0;
+  page.on("request", (request) => (asked += request.url().includes("/v1/teams") ? 1 : 0));
+  await logIn(page);
+  await page.getByText("This instance serves no teams.").waitFor();
+  await page.getByText("mastersocket serve --enable team").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  await page.waitForTimeout(2500);
+  assert.ok(asked <= 2, `asked ${asked} times, and again and again`);
+  await page.getByRole("button", { name: "Ask again" }).click();
+  await until("that it asks", () => asked > 2);
+});

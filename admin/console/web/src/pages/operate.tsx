@@ -1,0 +1,201 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { useAction } from "../action";
+import { api } from "../api";
+import { clock, count, duration, plural, sum } from "../format";
+import { cluster, connectionsOf } from "../history";
+import type { Node, Reload } from "../types";
+import { Badge, Confirm, Failed, Field, Head, Loading, Missing, Notice } from "../ui";
+
+export function Operate() {
+  const { latest, failure } = cluster.value;
+  const self = latest?.nodes.find((n) => n.self);
+  return (
+    <>
+      <Head title="Operate" sub="What an operator does now and then. The hub's log says who did." />
+      {failure && <Failed failure={failure} />}
+      {latest && self ? (
+        <>
+          <Missing names={latest.missing} what="the clients" />
+          <Instances nodes={latest.nodes} />
+          <div class="columns">
+            <DrainPanel key={self.id} self={self} others={latest.nodes.length - 1} />
+            <ReloadPanel self={self} />
+          </div>
+        </>
+      ) : (
+        !failure && <Loading rows={8} />
+      )}
+    </>
+  );
+}
+
+/** Instances tells how the clients are spread, and how far those have come that leave service. */
+function Instances({ nodes }: { nodes: Node[] }) {
+  const most = Math.max(1, ...nodes.map((n) => sum(n.connections)));
+  return (
+    <section class="panel">
+      <h2>Instances</h2>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Instances">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Instance</th>
+              <th scope="col">State</th>
+              <th scope="col" class="r">
+                Clients
+              </th>
+              <th scope="col">
+                <span class="hide">Share of the largest</span>
+              </th>
+              <th scope="col">Drain</th>
+            </tr>
+          </thead>
+          <tbody>
+            {nodes.map((n) => (
+              <tr key={n.id}>
+                <th scope="row">
+                  <a href={`/clients?node=${encodeURIComponent(n.name)}`} title={`Its clients. Id ${n.id}`}>
+                    <bdi>{n.name}</bdi>
+                  </a>
+                  {n.self && <small class="dim"> this one</small>}
+                </th>
+                <td>{n.draining ? <Badge tone="warn">draining</Badge> : <Badge tone="good">serving</Badge>}</td>
+                <td class="r num">{count(sum(n.connections))}</td>
+                <td class="share">
+                  <meter min={0} max={most} value={sum(n.connections)} aria-hidden="true" />
+                </td>
+                <td class="wide">{n.draining ? <Leaving node={n} /> : <span class="dim">{n.self ? "below" : "from its own console"}</span>}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+/** Leaving is the progress of an instance that leaves service. */
+function Leaving({ node }: { node: Node }) {
+  const left = connectionsOf(node);
+  const all = cluster.value.leaving.get(node.id) ?? left;
+  return (
+    <span class="leaving">
+      <progress max={Math.max(1, all)} value={all === 0 ? 1 : all - left} aria-label={`Connections that have left ${node.name}`} />
+      <span class="num">{left === 0 ? "nobody is left" : `${count(all - left)} of ${count(all)} have left`}</span>
+    </span>
+  );
+}
+
+/** useFocusOn returns a reference to what gets the focus when on becomes true: what had it may be gone. */
+function useFocusOn<T extends HTMLElement>(on: boolean) {
+  const ref = useRef<T>(null);
+  useEffect(() => {
+    if (on) ref.current?.focus({ preventScroll: true });
+  }, [on]);
+  return ref;
+}
+
+function DrainPanel({ self, others }: { self: Node; others: number }) {
+  const [over, setOver] = useState("");
+  const [asking, setAsking] = useState(false);
+  const drain = useAction(() => api.drain(over.trim()));
+  const heading = useFocusOn<HTMLHeadingElement>(drain.result !== undefined && !asking);
+  const name = <bdi>{self.name}</bdi>;
+  const clients = connectionsOf(self);
+  const yes = async () => {
+    await drain.act();
+    setAsking(false);
+  };
+  return (
+    <section class="panel" aria-labelledby="drain-title">
+      <h2 id="drain-title" tabIndex={-1} ref={heading}>
+        Drain {name}
+      </h2>
+      {self.draining || drain.result ? (
+        <div class="form">
+          <Leaving node={self} />
+          <p class="hint" role="status">
+            {drain.result && (drain.result.began ? `Its connections are told to go over ${duration(1000 * drain.result.over_seconds)}. ` : "It was draining already. ")}
+            {clients === 0 ? "All connections have ended. " : ""}
+            {name} accepts nothing more, and goes on running until it gets SIGTERM. It serves again after a restart.
+          </p>
+        </div>
+      ) : (
+        <form
+          class="form"
+          aria-label="Drain"
+          onSubmit={(e) => {
+            e.preventDefault();
+            setAsking(true);
+          }}
+        >
+          <p class="hint">
+            Takes {name}, the instance that this page talks to, out of service, as before a restart. To drain another one, open the console of that one.
+          </p>
+          <Field label="Over" hint="Such as 30s or 2m. Empty: the setting drain-timeout.">
+            <input type="text" value={over} onInput={(e) => setOver(e.currentTarget.value)} placeholder="drain-timeout" maxLength={32} autocomplete="off" spellcheck={false} />
+          </Field>
+          <div class="buttons">
+            <button type="submit" class="danger" disabled={drain.busy}>
+              {`Drain ${self.name}…`}
+            </button>
+          </div>
+          {drain.failure && <Failed failure={drain.failure} once />}
+        </form>
+      )}
+      <Confirm open={asking} title={`Drain ${self.name}?`} action={`Drain ${self.name}`} busy={drain.busy} onYes={yes} onNo={() => setAsking(false)}>
+        <p>
+          {name} accepts nothing more, is no longer ready, and tells its {plural(clients, "connection")} to go elsewhere{over.trim() && `, over ${over.trim()}`}. This can't be taken back: it serves
+          again after a restart. Other instances are not concerned.
+        </p>
+        {others === 0 && (
+          <p>
+            <strong>There is no other instance</strong>: its clients have nowhere to go.
+          </p>
+        )}
+      </Confirm>
+    </section>
+  );
+}
+
+function ReloadPanel({ self }: { self: Node }) {
+  const reload = useAction(api.reload);
+  return (
+    <section class="panel" aria-labelledby="reload-title">
+      <h2 id="reload-title">Reload the configuration</h2>
+      <div class="form">
+        <p class="hint">
+          Makes <bdi>{self.name}</bdi>, the instance that this page talks to, read its files again, as SIGHUP does: all or nothing. Who holds a token that is gone is disconnected.
+        </p>
+        <div class="buttons">
+          <button type="button" onClick={reload.act} aria-disabled={reload.busy}>
+            {reload.busy ? "Reading…" : "Reload"}
+          </button>
+        </div>
+        <div aria-live="polite">{reload.result && <Reloaded result={reload.result} />}</div>
+        {reload.failure && <Failed failure={reload.failure} once />}
+      </div>
+    </section>
+  );
+}
+
+function Reloaded({ result: r }: { result: Reload }) {
+  const lists: [string, string[]][] = [
+    ["Took effect", r.changed],
+    ["Tokens added", r.tokens_added],
+    ["Tokens changed", r.tokens_changed],
+    ["Tokens revoked", r.tokens_revoked],
+    ["Need a restart", r.need_restart],
+  ];
+  const some = lists.filter(([, names]) => names.length > 0);
+  return (
+    <Notice tone={r.need_restart.length > 0 ? "warn" : "good"}>
+      <strong>{some.length === 0 ? "Nothing has changed." : r.changed.length === 0 ? "Nothing took effect." : "Reloaded."}</strong> <span class="num">Read at {clock(new Date(r.at))}.</span>
+      {some.map(([what, names]) => (
+        <div key={what}>
+          {what}: <bdi>{names.join(", ")}</bdi>
+        </div>
+      ))}
+    </Notice>
+  );
+}
