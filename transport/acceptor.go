@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
@@ -96,7 +97,7 @@ func (a *acceptor) run() {
 			continue // EINTR: the runtime preempts with signals
 		}
 		if !a.acceptAll() {
-			a.srv.count(causeDescriptors)
+			a.srv.count(causeDescriptors, slog.Int64("open", a.srv.open.Load()), slog.Int64("limit", a.srv.maxFDs))
 			a.backOff()
 		}
 	}
@@ -124,7 +125,7 @@ func (a *acceptor) acceptAll() bool {
 		open = s.open.Add(1)
 		excess := open > int64(s.opts.MaxConnections)
 		if excess {
-			s.count(causeLimit)
+			s.count(causeLimit, slog.Int("limit", s.opts.MaxConnections))
 		}
 		l := s.leastLoaded()
 		l.conns.Add(1)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -157,11 +158,11 @@ func (l *Loop) snapshot() LoopStats {
 }
 
 // count notes one refusal.
-func (s *Server) count(why cause) {
+func (s *Server) count(why cause, attrs ...slog.Attr) {
 	for i, c := range causes {
 		if c == why {
 			s.refusals[i].Add(1)
-			s.opts.Log.Warn("connection refused", string(why))
+			s.opts.Log.Warn("connection refused", string(why), attrs...)
 		}
 	}
 }

@@ -168,7 +168,8 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 		if addr, err = h.ListenWebSocket(ctx, string(c.Listen)); err != nil {
 			return err
 		}
-		log.Info("listening", "listener", "hub", "addr", addr.String(), "node", h.Node().Name)
+		log.Info("listening", "listener", "hub", "addr", addr.String(), "node", h.Node().Name,
+			"connections_limit", h.Stats().Transport.Limit)
 	}
 	if generated != "" {
 		defer announceToken(generated, addr, log, stderr)()

@@ -19,6 +19,9 @@ import (
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
+// metricName is the label that holds the name of a metric.
+const metricName = "__name__"
+
 // fullFlags make a hub have every metric that there is.
 func fullFlags(t *testing.T) []string {
 	t.Helper()
@@ -39,7 +42,7 @@ func (m *memory) scrape(t *testing.T, s *hubtest.Server, instance string, at tim
 		}
 		m.add(target(labels.NewBuilder(l)), at, v)
 	}
-	m.add(target(labels.NewBuilder(labels.FromStrings(labels.MetricName, "up"))), at, 1)
+	m.add(target(labels.NewBuilder(labels.FromStrings(metricName, "up"))), at, 1)
 }
 
 // miss notes that a scrape of a hub failed, as Prometheus would.
@@ -49,7 +52,7 @@ func (m *memory) miss(instance string, at time.Duration) {
 			continue
 		}
 		v := math.Float64frombits(value.StaleNaN)
-		if s.labels.Get(labels.MetricName) == "up" {
+		if s.labels.Get(metricName) == "up" {
 			v = 0
 		}
 		s.points = append(s.points, point{at.Milliseconds(), v})
@@ -79,7 +82,7 @@ func TestNamesExist(t *testing.T) {
 	ask(t, s, "/v1/nodes") // the API's own metrics begin with its first request
 	m := newMemory()
 	m.scrape(t, s, "a", 0)
-	alert := labels.FromStrings(labels.MetricName, "ALERTS", "alertname", "MastersocketAbsent", "alertstate", "firing", "namespace", "n")
+	alert := labels.FromStrings(metricName, "ALERTS", "alertname", "MastersocketAbsent", "alertstate", "firing", "namespace", "n")
 	m.add(alert, 0, 1) // Prometheus makes it
 
 	expressions := map[string]string{} // and where they stand
@@ -120,7 +123,7 @@ func (m *memory) checkSelector(t *testing.T, where string, v *parser.VectorSelec
 	for _, matcher := range v.LabelMatchers {
 		found := false
 		for _, s := range m.series {
-			if s.labels.Get(labels.MetricName) != v.Name {
+			if s.labels.Get(metricName) != v.Name {
 				continue
 			}
 			has := s.labels.Has(matcher.Name)
@@ -141,7 +144,7 @@ func (m *memory) checkSelector(t *testing.T, where string, v *parser.VectorSelec
 // named returns the series of a metric.
 func (m *memory) named(name string) (found []labels.Labels) {
 	for _, s := range m.series {
-		if s.labels.Get(labels.MetricName) == name {
+		if s.labels.Get(metricName) == name {
 			found = append(found, s.labels)
 		}
 	}
