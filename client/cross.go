@@ -44,7 +44,7 @@ type crossing struct {
 func (m *mover) cross(next *session) (*session, bool) {
 	x := &crossing{mover: m, next: next, since: time.Now()}
 	m.c.stream.identified(next.identity.ID)
-	m.c.stream.ready()
+	m.c.stream.identifiedNew()
 	next.start(false)
 	tick := time.NewTicker(crossTick)
 	defer tick.Stop()

@@ -2,14 +2,17 @@ package client
 
 import (
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // How often a session sends FENCEs: the first ones as soon as they are of use, since a move lasts some milliseconds; then
 // at a rate that counts little against the limits of a token.
 const (
-	fenceBurst    = 16
-	fenceInterval = 20 * time.Millisecond
+	fenceBurst    = 8
+	fenceInterval = 25 * time.Millisecond
 	// fencePatience is how long a FENCE may be on its way before another one is tried.
 	fencePatience = time.Second
 )
@@ -22,7 +25,7 @@ type fence struct {
 	id    string
 	reach int64 // how many messages had come when it was sent
 	at    time.Time
-	last  bool // no message is sent behind it
+	last  bool // no message was sent behind it over this connection
 	clear bool // it was sent after run asked whether the old connection is clear
 }
 
@@ -64,4 +67,99 @@ func (f *fences) due(now time.Time) bool {
 		return false
 	}
 	return !now.Before(f.next)
+}
+
+// fencing returns the id for a FENCE that the session is about to write, and whom it is for; empty if the move is over.
+func (st *stream) fencing(s *session, last bool) (id, to string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	on := st.sideOf(s)
+	if on == nil {
+		return "", ""
+	}
+	st.stopped = st.stopped || last
+	id = fencePrefix + uuid.NewString()
+	on.fences.sent(fence{
+		id: id, reach: on.arrived, last: on == st.from && st.stopped, clear: on == st.to && st.clearing,
+	})
+	return id, st.other(on).session.identity.ID
+}
+
+// fenced takes a FENCE that arrived.
+func (st *stream) fenced(s *session, sender string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	defer signal(st.work)
+	defer signal(st.news)
+	on := st.sideOf(s)
+	if on == nil || !st.ready || sender != st.other(on).session.identity.ID {
+		return // of somebody else, who may send FENCEs to anybody
+	}
+	f, ok := st.other(on).fences.arrived()
+	switch {
+	case !ok:
+	case on == st.to:
+		st.copied, st.impatient = f.reach, false
+		st.dropsTo.forget(f.reach)
+		st.switched = st.switched || f.last
+	default:
+		st.joined, st.cleared = true, st.cleared || f.clear
+		st.drops.forget(f.reach)
+		on.push(held{n: f.reach})
+	}
+	st.wantFences()
+}
+
+// fenceRefused tells whether the id is that of a FENCE, which the hub has then refused. It is tried again.
+func (st *stream) fenceRefused(s *session, id string) bool {
+	if !strings.HasPrefix(id, fencePrefix) {
+		return false
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if on := st.sideOf(s); on != nil {
+		on.fences.refused(id)
+	}
+	return true
+}
+
+// wantFences asks the sessions for FENCEs where messages wait for one.
+func (st *stream) wantFences() {
+	if !st.ready {
+		return
+	}
+	now := time.Now()
+	f, t := st.from, st.to
+	// Over the old connection there is none before the last message that is sent over it.
+	waits := len(f.held) > 0 && f.held[0].n == st.waits && st.waits > st.copied
+	if st.stopped && (waits || !st.switched) && f.fences.due(now) {
+		signal(f.session.fence)
+	}
+	waits = t.alone > 0 || len(t.held) > 0 && now.Sub(t.held[0].at) > fenceInterval
+	if (waits || !st.joined || st.clearing && !st.cleared) && t.fences.due(now) {
+		signal(t.session.fence)
+	}
+}
+
+// tick looks after what waits for a time to pass.
+func (st *stream) tick() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.wantFences()
+	signal(st.work)
+}
+
+// progress says how far the FENCEs have come.
+func (st *stream) progress() (joined, switched, cleared bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.joined, st.switched, st.cleared
+}
+
+// clear asks to learn when the old connection has got everything that was sent to it until now.
+func (st *stream) clear() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.clearing = true
+	st.wantFences()
 }

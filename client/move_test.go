@@ -16,12 +16,12 @@ import (
 // Each connection is sent what is for it in order, by a goroutine that waits while the connection is held.
 type rig struct {
 	*fakeHub
-	features string                             // granted; default: all
-	node     func(n int) string                 // the instance of the nth connection; default: n<n>
-	refuse   func(n int) string                 // with the reason for which IDENTIFY fails; default: none
-	delay    func(n int) time.Duration          // of each message to the nth connection; default: none
-	hear     func(l *line, f frame)             // what to do with what a client sends, besides noting it
-	fence    func(from, to *line) (passed bool) // whether a FENCE gets through; default: all do
+	features string                                        // granted; default: all
+	node     func(n int) string                            // the instance of the nth connection; default: n<n>
+	refuse   func(n int) string                            // with the reason for which IDENTIFY fails; default: none
+	delay    func(n int) time.Duration                     // of each message to the nth connection; default: none
+	hear     func(l *line, f frame)                        // what to do with what a client sends, besides noting it
+	fence    func(from, to *line, id string) (passed bool) // whether a FENCE gets through; default: all do
 
 	bus    sync.Mutex // held while a message goes to all whom it is for
 	mu     sync.Mutex
@@ -103,7 +103,7 @@ func (l *line) handle(f frame) {
 			return
 		}
 		other := l.rig.line(to)
-		if l.rig.fence != nil && !l.rig.fence(l, other) {
+		if l.rig.fence != nil && !l.rig.fence(l, other, f.ID) {
 			return
 		}
 		if other == nil || !other.deliver(`{"op":13,"sender":%q}`, l.id) {
