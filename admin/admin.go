@@ -23,6 +23,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/admin/console"
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/ratelog"
 )
 
 // Options configure a Server.
@@ -68,7 +69,9 @@ func Listen(ctx context.Context, addr string, o Options) (*Server, error) {
 	s := &Server{
 		addr: l.Addr(), served: make(chan error, 1), ended: make(chan struct{}), drain: newDrainer(o.Hub, o.DrainTimeout),
 	}
-	h, err := s.handler(o)
+	registry := prometheus.NewRegistry()
+	l = newBounded(l, maxConnections, ratelog.New(o.Log), registry)
+	h, err := s.handler(o, registry)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -109,8 +112,7 @@ func (s *Server) Close(ctx context.Context) error {
 }
 
 // handler serves everything of the listener.
-func (s *Server) handler(o Options) (http.Handler, error) {
-	registry := prometheus.NewRegistry()
+func (s *Server) handler(o Options, registry *prometheus.Registry) (http.Handler, error) {
 	registry.MustRegister(
 		newCollector(o),
 		collectors.NewGoCollector(),
