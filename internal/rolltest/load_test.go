@@ -40,7 +40,6 @@ type load struct {
 	out       []*json.Decoder
 	files     []string
 	begin     int64
-	spent     time.Duration // processor time of the processes that have ended
 }
 
 // startLoad connects all clients, and has them send.

@@ -30,6 +30,8 @@ const (
 const envCause = "ROLLTEST_CAUSE"
 
 func TestMain(m *testing.M) {
+	// Who is not root may not have in its path what Debian keeps for root.
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	switch os.Getenv(envRole) {
 	case roleLoad:
 		os.Exit(runLoad(os.Stdin, os.Stdout))

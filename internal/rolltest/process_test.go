@@ -170,14 +170,14 @@ func (p *loadProcess) draw(a *agent) (to history.To, ask bool) {
 	}
 	group := history.To{Target: history.Group, Name: fmt.Sprintf("group-%d", rand.IntN(max(p.Total/groupSize, 1)))}
 	switch k := rand.IntN(100); {
-	case k < 20:
+	case k < 30:
 		if rand.IntN(2) == 0 {
 			group.Name = a.group
 		}
 		return group, false
-	case k < 55:
+	case k < 60:
 		if id := a.acquaintance(); id != "" {
-			return history.To{Target: history.Direct, Name: id}, k < 25
+			return history.To{Target: history.Direct, Name: id}, k < 35
 		}
 		return group, false
 	}

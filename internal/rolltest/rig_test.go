@@ -82,22 +82,22 @@ func (r *rig) awaitNodes(n int) {
 
 // restarted is how the restart of a hub went. Times are those of the history.
 type restarted struct {
-	begin, gone, ready, taken int64 // SIGTERM; its process ended; it is ready again; haproxy gives it clients
-	before                    int   // connections before
-	cpu                       time.Duration
-	rss                       int64 // resident memory before it ended
+	begin, gone, ready, taken int64         // SIGTERM; its process ended; it is ready again; haproxy gives it clients
+	before                    int           // connections before
+	cpu                       time.Duration // that it used for leaving
 }
 
 // restart stops hub i as an orchestrator does, and starts it again where it was.
 func (r *rig) restart(i int) restarted {
 	r.t.Helper()
 	h := r.hubs[i]
-	s := restarted{before: r.connections(i), cpu: h.CPU(), rss: h.RSS(), begin: history.Now()}
+	s := restarted{before: r.connections(i), cpu: h.CPU(), begin: history.Now()}
 	h.Signal(syscall.SIGTERM)
 	code, ok := h.Wait(patience)
 	if s.gone = history.Now(); !ok || code != 0 {
 		r.t.Fatalf("hub %d ended: %v, exit code %d; want 0", i+1, ok, code)
 	}
+	s.cpu = h.CPU() - s.cpu
 	r.hubs[i] = r.start(i)
 	r.awaitNodes(len(r.hubs))
 	s.ready = history.Now()

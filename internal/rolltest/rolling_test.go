@@ -3,37 +3,99 @@
 package rolltest
 
 import (
+	"maps"
+	"os"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/mastersocket/mastersocket/internal/history"
 )
 
-// TestRollingRestart restarts three instances one after the other.
+// rollLoad is the load while instances are restarted.
+func rollLoad() loadOptions {
+	return loadOptions{
+		clients:    choose(240, environ("ROLLTEST_CLIENTS", 6000)),
+		processes:  choose(1, 3),
+		rate:       choose(200.0, float64(environ("ROLLTEST_RATE", 2000))),
+		globalRate: choose(0.5, 0.1),
+	}
+}
+
+// drainTimeout and drainRate are the settings of the instances.
+var (
+	drainTimeout = choose(3*time.Second, 30*time.Second)
+	drainRate    = choose(100, 200)
+)
+
+// maxRatio is how many times as long as before a message may take while instances are restarted, 99 of 100 times.
+const maxRatio = 2
+
+// TestRollingRestart restarts three instances one after the other, and nobody notices.
 func TestRollingRestart(t *testing.T) {
-	needNamespaces(t)
-	timeout := choose(4*time.Second, 30*time.Second)
-	r := newRig(t, 3, 0, "--drain-timeout", timeout.String())
-	l := startLoad(r, loadOptions{
-		clients: choose(300, 6000), processes: choose(1, 3), rate: choose(200.0, 2000.0), globalRate: choose(0.5, 0.1),
-	})
-	t.Logf("connected: %v", r.spread())
-	pass(choose(4*time.Second, 20*time.Second))
-	roll := history.Now()
+	t.Parallel()
+	r := newRig(t, 3, 0, "--drain-timeout", drainTimeout.String(), "--drain-rate", strconv.Itoa(drainRate))
+	plain := startPlainClients(r, 6)
+	l := startLoad(r, rollLoad())
+	figure(t, "connected: %v", r.spread())
+
+	calm := r.usage()
+	pass(choose(3*time.Second, 30*time.Second))
+	r.usage().figures(t, calm)
+	var steps []restarted
 	for i := range r.hubs {
-		s := r.restart(i)
-		t.Logf("restarted hub %d: drained %v, ready %v, taken %v; before %d; %v", i+1, since(s.begin, s.gone), since(s.gone, s.ready), since(s.ready, s.taken), s.before, r.spread())
+		steps = append(steps, r.restart(i))
 	}
-	rolled := history.Now()
-	pass(choose(2*time.Second, 10*time.Second))
-	res := l.finish(history.Options{InFlight: 2 * time.Second})
-	if res.Err() != nil {
-		t.Error("the protocol's guarantees do not hold")
+	pass(choose(time.Second, 10*time.Second))
+	plain.check(steps)
+	res := l.finish(history.Options{})
+	res.figures(t)
+	res.wantUnnoticed(t)
+	res.restarts(t, steps)
+	res.latencies(t, calm.at, steps)
+}
+
+// restarts prints how the restarts went, and expects that nobody was told to go faster than allowed.
+func (r *result) restarts(t *testing.T, steps []restarted) {
+	t.Helper()
+	for i, s := range steps {
+		dials := slices.DeleteFunc(slices.Clone(r.Dials), func(at int64) bool { return at < s.begin || at > s.ready })
+		figure(t, "hub %d restarted: %d connections gone %v after SIGTERM, ready again after %v more, given clients after %v more; "+
+			"%d connected anew, at most %d in a second; %.2f s of processor time in the drain",
+			i+1, s.before, since(s.begin, s.gone), since(s.gone, s.ready), since(s.ready, s.taken), len(dials), peak(dials), s.cpu.Seconds())
 	}
-	t.Logf("steady %v", res.latency(l.begin, roll))
-	t.Logf("rolling %v", res.latency(roll, rolled))
-	t.Logf("dials peak %d; spent %v in %v", peak(res.dialsAfter(roll)), res.spent, res.took)
+	dials := r.dialsAfter(steps[0].begin)
+	figure(t, "connections opened while instances restarted: %d, at most %d in any second (allowed: %d)", len(dials), peak(dials), drainRate)
+	by := r.joinsAfter(steps[0].begin)
+	for _, node := range slices.Sorted(maps.Keys(by)) {
+		figure(t, "of them to %s: %d, at most %d in any second", node, len(by[node]), peak(by[node]))
+	}
+	if n := peak(dials); n > drainRate {
+		t.Errorf("%d connections were opened in a second, want at most %d", n, drainRate)
+	}
+}
+
+// latencies compares how long messages take before and while instances are restarted.
+func (r *result) latencies(t *testing.T, from int64, steps []restarted) {
+	t.Helper()
+	first, last := steps[0], steps[len(steps)-1]
+	steady, rolling := r.latency(from, first.begin), r.latency(first.begin, last.taken)
+	ratio := float64(rolling.p99) / float64(max(steady.p99, time.Millisecond))
+	figure(t, "from send to handler, steady: %v", steady)
+	figure(t, "from send to handler, while instances restarted: %v (p99: %.2f times)", rolling, ratio)
+	if full() && ratio > maxRatio {
+		t.Errorf("p99 while instances restart is %.2f times that of before, want at most %d", ratio, maxRatio)
+	}
 }
 
 // pass lets the load run.
 func pass(d time.Duration) { <-time.After(d) }
+
+// environ returns a number from the environment.
+func environ(key string, def int) int {
+	if n, err := strconv.Atoi(os.Getenv(key)); err == nil {
+		return n
+	}
+	return def
+}

@@ -1,0 +1,135 @@
+//go:build linux
+
+package rolltest
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/internal/history"
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+)
+
+// faultLoad is the load of tests that are about something else than the plain restart.
+func faultLoad() loadOptions {
+	return loadOptions{clients: choose(150, 1500), processes: 1, rate: choose(150.0, 500.0), globalRate: 0.5}
+}
+
+// TestKilledInstance kills an instance: its clients may miss what was on its way, and nothing else.
+func TestKilledInstance(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 3, 0)
+	l := startLoad(r, faultLoad())
+	pass(2 * time.Second)
+	lost := r.connections(0)
+	begin := time.Now()
+	r.hubs[0].Kill()
+	r.awaitConnections(l.clients)
+	back := ms(time.Since(begin))
+	r.awaitNodes(2)
+	pass(time.Second)
+	drops := r.drops()
+	res := l.finish(history.Options{Fault: true, CountedDrops: drops, InFlight: 2 * time.Second})
+	res.figures(t)
+	figure(t, "an instance with %d clients killed: all connected again after %v; %d deliveries missed by those who were away, "+
+		"%d reported to the sender, %d messages counted by the instances", lost, back, res.Missed, res.Reported, res.Counted)
+	if err := res.Err(); err != nil {
+		t.Error("more is lost than was on its way")
+	}
+	if res.Absences != lost || sumOf(res.Failures, "outcome unknown") > 0 {
+		t.Errorf("%d clients were away, want %d; failures %v, want only outcomes that are unknown", res.Absences, lost, res.Failures)
+	}
+}
+
+// TestRedisRestartInRoll restarts Redis while an instance leaves service: for a moment no instance is ready, and nobody
+// can connect anywhere. Clients stay where they are until they can move.
+func TestRedisRestartInRoll(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 3, 0, "--drain-timeout", "10s")
+	l := startLoad(r, faultLoad())
+	pass(time.Second)
+	begin := history.Now()
+	r.hubs[0].Signal(syscall.SIGTERM)
+	r.awaitDraining(0)
+	r.redis.Restart()
+	r.finishRestart(0)
+	figure(t, "an instance restarted, and Redis meanwhile: %v", since(begin, history.Now()))
+	pass(time.Second)
+	drops := r.drops()
+	res := l.finish(history.Options{Fault: true, CountedDrops: drops})
+	res.figures(t)
+	if err := res.Err(); err != nil {
+		t.Error("the protocol's guarantees do not hold")
+	}
+	if res.Absences > 0 {
+		t.Errorf("%d clients lost their connection: %v", res.Absences, res.Losses)
+	}
+}
+
+// TestBalancerReloadInRoll reloads haproxy while an instance leaves service: nobody notices that either.
+func TestBalancerReloadInRoll(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 3, 0, "--drain-timeout", "3s")
+	l := startLoad(r, faultLoad())
+	pass(time.Second)
+	r.hubs[0].Signal(syscall.SIGTERM)
+	r.awaitDraining(0)
+	r.balance.reload()
+	r.finishRestart(0)
+	pass(time.Second)
+	res := l.finish(history.Options{})
+	res.figures(t)
+	res.wantUnnoticed(t)
+}
+
+// awaitDraining waits until hub i is leaving service.
+func (r *rig) awaitDraining(i int) {
+	r.t.Helper()
+	if err := hubtest.Eventually(patience, func() bool { return r.hubs[i].Metrics().Sum("mastersocket_draining") == 1 }); err != nil {
+		r.t.Fatalf("hub %d does not drain: %v", i+1, err)
+	}
+}
+
+// finishRestart waits until hub i, which is leaving service, has ended, and starts it again.
+func (r *rig) finishRestart(i int) {
+	r.t.Helper()
+	if code, ok := r.hubs[i].Wait(patience); !ok || code != 0 {
+		r.t.Fatalf("hub %d ended: %v, exit code %d; want 0", i+1, ok, code)
+	}
+	r.hubs[i] = r.start(i)
+	r.awaitNodes(len(r.hubs))
+	r.balance.await(i, "UP")
+}
+
+// awaitConnections waits until the hubs that run have n connections.
+func (r *rig) awaitConnections(n int) {
+	r.t.Helper()
+	err := hubtest.Eventually(patience, func() bool {
+		sum := 0
+		for _, k := range r.spread() {
+			sum += k
+		}
+		return sum == n
+	})
+	if err != nil {
+		r.t.Fatalf("connections: %v, want %d in all: %v", r.spread(), n, err)
+	}
+}
+
+// drops returns how many messages the hubs that run say were lost, by any cause but that nobody matched.
+func (r *rig) drops() int {
+	r.t.Helper()
+	sum := 0.0
+	for _, h := range r.hubs {
+		if !h.Alive() {
+			continue
+		}
+		m := h.Metrics()
+		for _, reason := range []string{"receiver_gone", "broker_unavailable", "outcome_unknown", "closing"} {
+			sum += m.Sum("mastersocket_drops_total", `reason="`+reason+`"`)
+		}
+		sum += m.Sum("mastersocket_broker_missed_total")
+	}
+	return int(sum)
+}
