@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
-	"runtime"
 	"time"
 )
 
@@ -15,7 +14,7 @@ import (
 //
 //   - While shaking hands it runs on a goroutine of its own (tlshandshake.go), whose reads wait for what the loop reads and
 //     whose writes are mailed to the loop. Their number is bounded by Options.TLSHandshakes, and the number of those that
-//     compute, rather than wait for their client, by the number of cores less one.
+//     compute, rather than wait for their client, by the number of loops less one.
 //   - From then on the loop alone calls it (tlsrecord.go). A read that finds no whole record ends with errWouldBlock, which
 //     crypto/tls takes for temporary: it keeps what it has of the record and goes on at the next call. A write never waits,
 //     as it goes to a buffer of the loop.
@@ -46,7 +45,7 @@ type tlsListener struct {
 // [NewTLSConfig].
 func (s *Server) ListenWebSocketTLS(ctx context.Context, addr string, config func() *tls.Config, route func(path []byte) Endpoint) (net.Addr, error) {
 	return s.listen(ctx, addr, &listener{protocol: protocolWebSocket, route: route, tls: &tlsListener{
-		config: config, compute: make(chan struct{}, max(runtime.GOMAXPROCS(0)-1, 1)),
+		config: config, compute: make(chan struct{}, max(len(s.loops)-1, 1)),
 	}})
 }
 

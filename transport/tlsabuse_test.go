@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ func (*helloWriter) SetReadDeadline(time.Time) error { return nil }
 // TestTLSGarbage: what is no TLS is told so, or cut off at once, and costs no handshake.
 func TestTLSGarbage(t *testing.T) {
 	t.Parallel()
+	long := append([]byte{22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff}, make([]byte, 16<<10-4)...) // a ClientHello of 64 KiB
+	more := append([]byte{22, 3, 1, 0x40, 0}, make([]byte, 16<<10)...)
 	for name, tt := range map[string]struct {
 		sent   string
 		reason string // counted
@@ -51,6 +54,7 @@ func TestTLSGarbage(t *testing.T) {
 		"a record of another version":   {"\x16\x04\x01\x00\x05hello", "not_tls", false},
 		"a message that is none":        {"\x16\x03\x01\x00\x05hello", "protocol", false},
 		"an empty record":               {"\x16\x03\x01\x00\x00", "protocol", false},
+		"an endless hello":              {string(long) + strings.Repeat(string(more), 5), "protocol", false},
 		"a record within the handshake": {string(hello(t)) + "\x17\x03\x03\x00\x05hello", "protocol", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,7 +113,7 @@ func TestTLSParameters(t *testing.T) {
 func TestTLSHandshakeTimeout(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
-	o.HandshakeTimeout = 300 * time.Millisecond
+	o.HandshakeTimeout = 2 * time.Second // time enough for those who finish theirs
 	s := startServer(t, o)
 	e := newTape()
 	addr, cfg := listenTLS(t, s, e)
@@ -140,7 +144,7 @@ func TestTLSHandshakeTimeout(t *testing.T) {
 func TestTLSHandshakesBounded(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
-	o.Loops, o.TLSHandshakes, o.HandshakeTimeout = 1, 4, 60*time.Second/10
+	o.Loops, o.TLSHandshakes, o.HandshakeTimeout = 1, 4, patience
 	s := startServer(t, o)
 	e := newTape()
 	addr, cfg := listenTLS(t, s, e)

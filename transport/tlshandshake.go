@@ -3,6 +3,7 @@ package transport
 import (
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ const (
 	maxPlainRecord  = 16 << 10  // payload of a record that is not encrypted, in bytes
 	maxHandIn       = 32 << 10  // what waits for the goroutine before nothing more is read
 	maxHandOut      = 256 << 10 // what waits for the loop: a chain of certificates is smaller
+	maxHandTaken    = 64 << 10  // what a client's part of a handshake may amount to: crypto/tls would keep several times as much
 )
 
 // feedHello gathers the first record, which must be there as a whole before anything is done for it.
@@ -126,6 +128,7 @@ type handshaking struct {
 	mu     sync.Mutex
 	more   sync.Cond // in has grown, or closed is true
 	in     []byte    // what arrived
+	taken  int       // how much of what arrived crypto/tls has
 	out    []byte    // what is to be sent
 	posted bool      // the mail is on its way
 	full   bool      // nothing is read because of in
@@ -157,14 +160,21 @@ func (h *handshaking) read(p []byte) (int, error) {
 	if h.closed {
 		return 0, net.ErrClosed
 	}
+	if h.taken > maxHandTaken {
+		return 0, errHandshakeTooLong
+	}
 	n := copy(p, h.in)
 	h.in = h.in[n:]
+	h.taken += n
 	if h.full && len(h.in) <= maxHandIn/2 {
 		h.full = false
 		h.postLocked()
 	}
 	return n, nil
 }
+
+// errHandshakeTooLong ends a handshake whose client sends more than any needs.
+var errHandshakeTooLong = errors.New("handshake too long")
 
 // write is secureConn.Write for the goroutine.
 func (h *handshaking) write(p []byte) (int, error) {
@@ -241,7 +251,7 @@ func (m handshaken) Deliver(l *Loop) {
 	m.conn.hand = nil
 	l.setEvents(c, c.flags&^flagNoRead)
 	if m.err != nil {
-		l.failedHandshake(c, m.hand.failure(m.err))
+		l.failedHandshake(c, m.hand.failure(m.err), slog.String("error", m.err.Error()))
 		m.conn.goodbye = true
 		c.startClosing()
 		return
@@ -329,9 +339,10 @@ func (t *tlsCounts) snapshot() TLSStats {
 }
 
 // failedHandshake counts one.
-func (l *Loop) failedHandshake(c *Conn, why tlsFailure) {
+func (l *Loop) failedHandshake(c *Conn, why tlsFailure, attrs ...slog.Attr) {
 	l.srv.tls.failed[why].Add(1)
-	l.srv.opts.Log.Warn("TLS handshake failed", tlsFailureNames[why])
+	attrs = append(attrs, slog.String("from", c.RemoteAddr().String()))
+	l.srv.opts.Log.Warn("TLS handshake failed", tlsFailureNames[why], attrs...)
 }
 
 // pressed reports whether a TLS handshake takes a place that others wait for, though it should be over. Without that, as
