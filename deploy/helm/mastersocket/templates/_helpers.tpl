@@ -76,7 +76,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* A share of a quantity of memory, in bytes. */}}
 {{- define "mastersocket.memoryShare" -}}
-{{- $q := toString .quantity -}}
+{{- $q := ternary (printf "%d" (int64 .quantity)) (toString .quantity) (kindIs "float64" .quantity) -}}
 {{- $n := regexFind "^[0-9.]+" $q | float64 -}}
 {{- $unit := regexFind "[A-Za-z]*$" $q -}}
 {{- $factors := dict "" 1.0 "k" 1000.0 "M" 1000000.0 "G" 1000000000.0 "T" 1000000000000.0 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
