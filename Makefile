@@ -3,6 +3,8 @@
 # make lint   formatting, vet and staticcheck alone
 # make console       builds the operators' pages anew: admin/console/dist, from admin/console/web
 # make console-test  that they are what their sources build, and work in a real browser
+# make deploy-test   the image, the compose file, the Helm chart the Kustomize overlays, and what monitors,
+#                   without cluster and registry
 # make fuzz   each fuzz target for FUZZTIME
 # make bench        mastersocket beside the least that a server could do, in less than 4 minutes; BENCH_FLAGS are flags
 #                   of that tool: docs/benchmarks.md
@@ -13,7 +15,7 @@ GO       ?= go
 FUZZTIME ?= 60s
 COUNT    ?= 1
 
-.PHONY: run build test lint fuzz bench bench-peers bench-go console console-test deps clean
+.PHONY: run build test lint fuzz bench bench-peers bench-go console console-test deploy-test deps clean
 
 run: build
 	bin/mastersocket serve
@@ -31,7 +33,7 @@ test: deps lint
 	$(GO) test -race -count=$(COUNT) -timeout=20m -p=1 $(TIMED)
 	$(GO) test -count=1 -run 'Alloc|MemoryPerIdle' -v $(BUDGETED)
 	cd bench && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
-	cd deploy/test/monitoring && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
+	$(MAKE) deploy-test
 	$(MAKE) console-test
 
 lint:
@@ -51,6 +53,10 @@ console: $(MODULES)
 
 console-test: deps build $(MODULES)
 	cd $(WEB) && npm run check && npm run e2e
+
+deploy-test: deps
+	cd deploy/test && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
+	cd deploy/test/monitoring && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
 
 # What the tests need beside Go. Where it is missing and can be installed, it is.
 deps:

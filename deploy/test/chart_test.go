@@ -88,6 +88,21 @@ adminService: {port: 9090}
 `,
 	},
 	{
+		name: "TLS beside the plain listener",
+		values: `
+tls: {enabled: true, secretName: hub-tls, clientCASecret: clients, clientCASecretKey: tls.crt}
+`,
+		others: []string{"Secret hub-tls", "Secret clients"},
+	},
+	{
+		name: "TLS alone, and for operators",
+		values: `
+tls: {enabled: true, only: true, secretName: hub-tls, admin: true}
+monitoring: {serviceMonitor: {enabled: true}}
+`,
+		others: []string{"Secret hub-tls"}, there: []string{"ServiceMonitor hub-mastersocket"},
+	},
+	{
 		name: "autoscaling",
 		values: `
 autoscaling: {enabled: true, minReplicas: 2, maxReplicas: 20, targetConnections: 20000}
@@ -124,6 +139,7 @@ config:
   message-timeout: 1m
   ping-interval: 20s
   drain-timeout: 1m0.5s
+  drain-rate: 500
   log-format: text
   log-level: debug
 drain: {preStopSeconds: 12, marginSeconds: 0}
@@ -218,7 +234,7 @@ func TestRollsOnlyWhereItMust(t *testing.T) {
 	}
 	as := template("")
 	for _, live := range []string{
-		"config: {log-level: debug}", "auth: {token: another-token}", "commonLabels: {a: b}", "replicas: 5",
+		"config: {log-level: debug}", "config: {drain-rate: 100}", "auth: {token: another-token}", "commonLabels: {a: b}", "replicas: 5",
 		"monitoring: {serviceMonitor: {enabled: true}}", "service: {port: 8080}",
 	} {
 		if template(live) != as {

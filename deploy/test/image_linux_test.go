@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"bufio"
-	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"debug/elf"
@@ -15,11 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
-
-	"github.com/mastersocket/mastersocket/client"
 )
 
 // TestImageServes starts the hub in the image's file system as an engine would, and uses it.
@@ -40,35 +35,16 @@ func TestImageServes(t *testing.T) {
 			t.Errorf("the health check for %s ends with %d: %s", url, code, out)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	got := make(chan string, 1)
-	c, err := client.Connect(ctx, client.Options{
-		URL: "ws://" + addr["hub"], Token: token, Group: "image", FailFast: true,
-		On: map[string]client.Handler{"hi": func(_ context.Context, m *client.Message) { got <- m.Event }},
-	})
-	if err != nil {
-		t.Fatal(err)
+	as := []string{"MASTERSOCKET_URL=ws://" + addr["hub"], "MASTERSOCKET_TOKEN_FILE=/run/secrets/mastersocket/token"}
+	sub := start(t, root, as, "/mastersocket", "sub", "--group", "image", "--format", "text")
+	sub.await("connected to")
+	if code, out := start(t, root, as, "/mastersocket", "pub", "--to", "GROUP:image", "--event", "hi", `{"n":1}`).wait(); code != 0 {
+		t.Errorf("pub ends with %d: %s", code, out)
 	}
-	if err := c.Send(ctx, client.Group("image"), "hi", nil); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case name := <-got:
-		if name != "hi" {
-			t.Errorf("event %q", name)
-		}
-	case <-ctx.Done():
-		t.Error("the event did not come back")
-	}
-	if err := c.Close(ctx); err != nil {
-		t.Error(err)
-	}
-	if err := hub.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if code, out := hub.wait(); code != 0 || !strings.Contains(out, "drained") {
-		t.Errorf("it ends with %d: %s", code, out)
+	sub.await(`hi {"n":1} from `)
+	sub.stop(0)
+	if out := hub.stop(0); !strings.Contains(out, "drained") {
+		t.Errorf("it does not drain: %s", out)
 	}
 }
 
@@ -76,24 +52,16 @@ func TestImageServes(t *testing.T) {
 func (c *container) listeners(names ...string) map[string]string {
 	c.t.Helper()
 	found := make(map[string]string)
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		for lines := bufio.NewScanner(strings.NewReader(c.out.String())); lines.Scan(); {
+	c.until(func(out string) bool {
+		for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
 			var line struct{ Msg, Listener, Addr string }
 			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "listening" {
 				found[line.Listener] = line.Addr
 			}
 		}
-		if len(found) == len(names) {
-			return found
-		}
-		select {
-		case err := <-c.done:
-			c.t.Fatalf("it has ended (%v) and printed %s", err, c.out.String())
-		default:
-		}
-	}
-	c.t.Fatalf("it does not listen; it printed %s", c.out.String())
-	return nil
+		return len(found) == len(names)
+	})
+	return found
 }
 
 // expectConfined checks what the process may: nothing, and write nowhere.

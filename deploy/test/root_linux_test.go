@@ -32,19 +32,24 @@ var mountPoints = []string{"proc", "run/secrets/mastersocket"}
 type container struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	out  output
+	out  *output
 	done chan error
 }
 
 // output is what a container prints.
 type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	changed chan struct{} // holds one token once something was written
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	select {
+	case o.changed <- struct{}{}:
+	default:
+	}
 	return o.buf.Write(p)
 }
 
@@ -79,14 +84,22 @@ func copyRoot(t *testing.T, from string, secrets map[string]string) string {
 	return root
 }
 
-// start runs args, the first of which is a path in root.
+// start runs args, the first of which is a path in root. Without root it runs them as they are, and not in a container.
 func start(t *testing.T, root string, env []string, args ...string) *container {
 	t.Helper()
-	c := &container{t: t, cmd: exec.Command("/proc/self/exe", args...), done: make(chan error, 1)}
+	c := &container{
+		t: t, cmd: exec.Command("/proc/self/exe", args...), out: &output{changed: make(chan struct{}, 1)}, done: make(chan error, 1),
+	}
 	c.cmd.Env = append([]string{envRoot + "=" + root}, env...)
-	c.cmd.Stdout, c.cmd.Stderr = &c.out, &c.out
-	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() != 0 {
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if root == "" {
+		c.cmd = exec.Command(args[0], args[1:]...)
+		c.cmd.Env = env
+	} else {
+		attr.Cloneflags = syscall.CLONE_NEWNS
+	}
+	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
+	if root != "" && os.Getuid() != 0 {
 		// Who is not root is the image's user in a user namespace, and gets what enterRoot needs.
 		attr.Cloneflags |= syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: imageUser, HostID: os.Getuid(), Size: 1}}
@@ -111,6 +124,42 @@ func start(t *testing.T, root string, env []string, args ...string) *container {
 	return c
 }
 
+// patience is how long anything may take that does not wait for anything.
+const patience = time.Minute
+
+// until waits until what was printed will do.
+func (c *container) until(enough func(out string) bool) {
+	c.t.Helper()
+	for end := time.After(patience); !enough(c.out.String()); {
+		select {
+		case <-c.out.changed:
+		case err := <-c.done:
+			c.t.Fatalf("%q has ended (%v) and printed %s", c.cmd.Args[1:], err, c.out.String())
+		case <-end:
+			c.t.Fatalf("%q printed no more than %s", c.cmd.Args[1:], c.out.String())
+		}
+	}
+}
+
+// await waits until text was printed.
+func (c *container) await(text string) {
+	c.t.Helper()
+	c.until(func(out string) bool { return strings.Contains(out, text) })
+}
+
+// stop sends SIGTERM, and returns what was printed when the process has ended with that exit code.
+func (c *container) stop(want int) string {
+	c.t.Helper()
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		c.t.Fatal(err)
+	}
+	code, out := c.wait()
+	if code != want {
+		c.t.Errorf("%q ends with %d: %s", c.cmd.Args[1:], code, out)
+	}
+	return out
+}
+
 // wait waits for the end, and returns the exit code and all that was printed.
 func (c *container) wait() (int, string) {
 	c.t.Helper()
@@ -121,7 +170,7 @@ func (c *container) wait() (int, string) {
 			c.t.Fatal(err)
 		}
 		return c.cmd.ProcessState.ExitCode(), c.out.String()
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		c.t.Fatalf("it does not end; it printed %s", c.out.String())
 		return 0, ""
 	}

@@ -89,7 +89,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* What --config reads. Settings that the chart makes from other values come first. */}}
 {{- define "mastersocket.config" -}}
 {{- $dir := "/etc/mastersocket" -}}
-listen: ":42069"
+listen: {{ if include "mastersocket.plain" . }}":42069"{{ else }}"off"{{ end }}
 admin-listen: ":42070"
 {{- if .Values.tcp.enabled }}
 tcp-listen: {{ printf ":%d" (int .Values.tcp.port) | quote }}
@@ -130,12 +130,16 @@ oidc-bearer-file: {{ $dir }}/oidc/token
 {{/* Of what an instance takes over only when it starts: a change of it rolls the instances. */}}
 {{- define "mastersocket.restartChecksum" -}}
 {{- $settings := include "mastersocket.config" . | fromYaml -}}
-{{- $fixed := omit $settings "drain-timeout" "log-level" -}}
+{{- $fixed := omit $settings "drain-timeout" "drain-rate" "log-level" -}}
 {{- list $fixed .Values.redis.url .Values.redis.password | toJson | sha256sum -}}
 {{- end -}}
 
 {{- define "mastersocket.withRedis" -}}
 {{- if or .Values.redis.enabled .Values.redis.url .Values.redis.existingSecret }}true{{ end -}}
+{{- end -}}
+
+{{- define "mastersocket.plain" -}}
+{{- if not (and .Values.tls.enabled .Values.tls.only) }}true{{ end -}}
 {{- end -}}
 
 {{- define "mastersocket.adminScheme" -}}
@@ -181,6 +185,9 @@ capabilities: {drop: [ALL]}
 {{- end -}}
 {{- if and $v.tls.enabled (not $v.tls.secretName) -}}
 {{- fail "tls.enabled needs tls.secretName, a Secret of type kubernetes.io/tls" -}}
+{{- end -}}
+{{- if and (not (include "mastersocket.plain" .)) (or $v.ingress.enabled $v.gateway.enabled) -}}
+{{- fail "tls.only leaves no plain listener, which ingress.enabled and gateway.enabled need" -}}
 {{- end -}}
 {{- if and $v.oidc.enabled $v.oidc.cluster $v.oidc.caConfigMap -}}
 {{- fail "oidc.cluster trusts the cluster's own authority: set oidc.cluster: false with oidc.caConfigMap" -}}

@@ -1,0 +1,150 @@
+package deploy
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// TestThreeInstances starts what the manifests say, with the same arguments, variables and files: Redis, and three hubs.
+// A message goes from a client of the first to one of the last.
+func TestThreeInstances(t *testing.T) {
+	t.Parallel()
+	for name, deployment := range map[string]struct {
+		objects func(t *testing.T) *objects
+		name    string
+	}{
+		"chart":     {func(t *testing.T) *objects { o, _ := installed(t, ""); return o }, release},
+		"kustomize": {func(t *testing.T) *objects { return kustomized(t, filepath.Join(kustomizeDir, "overlays/cluster")) }, "mastersocket"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := deployment.objects(t)
+			hub := named[*appsv1.Deployment](o, deployment.name)
+			redis := o.startRedis(deployment.name + "-redis")
+			dir := o.files(hub)
+			var urls []string
+			for i := range *hub.Spec.Replicas {
+				urls = append(urls, "ws://"+o.startHub(hub, dir, redis, fmt.Sprint("hub-", i)).listeners("hub", "admin")["hub"])
+			}
+			if len(urls) != 3 {
+				t.Fatalf("%d instances", len(urls))
+			}
+			token, err := os.ReadFile(filepath.Join(dir, tokenFile(o, hub)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			as := []string{"MASTERSOCKET_TOKEN=" + string(token)}
+			sub := start(t, "", as, binary(t), "sub", "--url", urls[0], "--wait", "30s", "--group", "g", "--format", "text")
+			sub.await("connected to")
+			if code, out := start(t, "", as, binary(t), "pub", "--url", urls[2], "--wait", "30s", "--to", "GROUP:g", "--event", "hi", "1").wait(); code != 0 {
+				t.Fatalf("pub ends with %d: %s", code, out)
+			}
+			sub.await("hi 1 from ")
+		})
+	}
+}
+
+// tokenFile is where the hub finds its token.
+func tokenFile(o *objects, d *appsv1.Deployment) string {
+	return fmt.Sprint(settings(o.t, named[*corev1.ConfigMap](o, d.Name).Data["hub.yaml"])["token-file"])
+}
+
+const redisPassword = "password-of-the-test"
+
+// startRedis runs the Redis of a Deployment, and returns its address.
+func (o *objects) startRedis(name string) string {
+	o.t.Helper()
+	c := named[*appsv1.Deployment](o, name).Spec.Template.Spec.Containers[0]
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	args := append([]string{}, c.Command...)
+	if args[0], err = exec.LookPath(args[0]); err != nil {
+		o.t.Fatal(err)
+	}
+	for _, a := range c.Args {
+		args = append(args, strings.ReplaceAll(a, "$(REDISCLI_AUTH)", redisPassword))
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	redis := start(o.t, "", nil, append(args, "--port", port, "--bind", "127.0.0.1", "--dir", o.t.TempDir())...)
+	redis.await("Ready to accept connections")
+	return addr
+}
+
+// startHub runs an instance of a Deployment whose files are below dir.
+func (o *objects) startHub(d *appsv1.Deployment, dir, redis, node string) *container {
+	o.t.Helper()
+	c := d.Spec.Template.Spec.Containers[0]
+	env := []string{"MASTERSOCKET_LISTEN=127.0.0.1:0", "MASTERSOCKET_ADMIN_LISTEN=127.0.0.1:0", "MASTERSOCKET_DRAIN_TIMEOUT=0s"}
+	for _, e := range c.Env {
+		value := strings.ReplaceAll(e.Value, "$(REDIS_PASSWORD)", redisPassword)
+		value = strings.ReplaceAll(value, d.Name+"-redis:6379", redis)
+		if e.Name == "MASTERSOCKET_NODE" {
+			value = node
+		}
+		env = append(env, e.Name+"="+value)
+	}
+	args := []string{binary(o.t)}
+	for _, a := range c.Args {
+		if strings.HasPrefix(a, "/etc/mastersocket/") {
+			a = dir + a
+		}
+		args = append(args, a)
+	}
+	file := filepath.Join(dir, "etc/mastersocket/config/hub.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	if !strings.Contains(string(text), dir) {
+		text = []byte(strings.ReplaceAll(string(text), "/etc/mastersocket", dir+"/etc/mastersocket"))
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			o.t.Fatal(err)
+		}
+	}
+	return start(o.t, "", env, args...)
+}
+
+// TestSecretJob runs what the Job runs, against an API server that knows the real type.
+func TestSecretJob(t *testing.T) {
+	t.Parallel()
+	o := kustomized(t, filepath.Join(kustomizeDir, "overlays/cluster"))
+	api := startSecretsAPI(t)
+	args := append([]string{binary(t)}, o.jobArgs()...)
+	args = append(args, "--account-dir", api.account)
+	for _, want := range []string{"made", "exists and stays as it is"} {
+		code, out := start(t, "", api.env, args...).wait()
+		if code != 0 || !strings.Contains(out, "secret mastersocket in namespace hubs: "+want) {
+			t.Fatalf("the Job ends with %d: %s", code, out)
+		}
+	}
+	s := api.secret()
+	for _, key := range []string{"token", "redis-password"} {
+		if value := string(s.Data[key]); !strings.HasPrefix(value, "ms_") || len(value) < 40 {
+			t.Errorf("%s is %q", key, value)
+		}
+	}
+	if string(s.Data["token"]) == string(s.Data["redis-password"]) || s.Labels["app.kubernetes.io/name"] != "mastersocket" {
+		t.Errorf("it made %+v", s)
+	}
+	select {
+	case r := <-api.requests:
+		if r != "POST /api/v1/namespaces/hubs/secrets" {
+			t.Errorf("it asked %s first", r)
+		}
+	case <-time.After(patience):
+		t.Error("it asked nothing")
+	}
+}
