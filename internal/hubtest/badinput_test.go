@@ -3,6 +3,7 @@
 package hubtest
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/mastersocket/mastersocket/internal/rawclient"
+	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
 // state is what a client that sends bad input was before.
@@ -36,6 +38,7 @@ type arena struct {
 	bystanders map[string]*rawclient.Conn
 	began      time.Time
 	base       usage
+	tls        *tls.Config // with it HubAddr is that of the listener with TLS
 }
 
 // usage is what a hub holds.
@@ -49,7 +52,21 @@ type usage struct {
 func newArena(t *testing.T, flags ...string) *arena {
 	t.Helper()
 	flags = append([]string{"--identify-timeout", "10m", "--ping-interval", "10m"}, flags...)
-	a := &arena{Server: Start(t, Options{Flags: flags, TCP: true}), bystanders: make(map[string]*rawclient.Conn), began: time.Now()}
+	return openArena(t, Start(t, Options{Flags: flags, TCP: true}), nil)
+}
+
+// newTLSArena is newArena over TLS.
+func newTLSArena(t *testing.T, flags ...string) *arena {
+	t.Helper()
+	s, cfg := startTLS(t, tlstest.Template{}, append(flags, "--identify-timeout", "10m", "--ping-interval", "10m")...)
+	s.HubAddr = s.TLSAddr
+	return openArena(t, s, cfg)
+}
+
+// openArena lets the bystanders in.
+func openArena(t *testing.T, s *Server, cfg *tls.Config) *arena {
+	t.Helper()
+	a := &arena{Server: s, tls: cfg, bystanders: make(map[string]*rawclient.Conn), began: time.Now()}
 	a.bystanders["stranger"] = a.open(t, stranger)
 	a.bystanders["identified"] = a.open(t, identified)
 	tcp := a.dialTCP(t)
@@ -66,13 +83,20 @@ func (a *arena) usage(t *testing.T) usage {
 	return usage{a.Descriptors(), a.Metrics().Sum("go_goroutines"), a.RSS()}
 }
 
-func (a *arena) dial(t *testing.T) *rawclient.Conn { return dialRaw(t, a.HubAddr) }
+func (a *arena) dial(t *testing.T) *rawclient.Conn {
+	return dialWith(t, a.HubAddr, rawclient.Options{TLS: a.tls})
+}
 
 func (a *arena) dialTCP(t *testing.T) *rawclient.Conn { return dialRaw(t, a.TCPAddr) }
 
 func dialRaw(t *testing.T, addr string) *rawclient.Conn {
 	t.Helper()
-	c, err := rawclient.Dial(addr, rawclient.Options{})
+	return dialWith(t, addr, rawclient.Options{})
+}
+
+func dialWith(t *testing.T, addr string, o rawclient.Options) *rawclient.Conn {
+	t.Helper()
+	c, err := rawclient.Dial(addr, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,6 +238,17 @@ func TestBadInput(t *testing.T) {
 	t.Run("tcp", a.streams)
 	t.Run("broken off", a.brokenOff)
 	t.Run("flood", a.flood)
+	a.finish(t)
+}
+
+// TestBadInputOverTLS throws what is about WebSockets over TLS.
+func TestBadInputOverTLS(t *testing.T) {
+	a := newTLSArena(t, "--allowed-origins", "https://app.example,https://*.pages.example")
+	t.Run("handshake", a.handshakes)
+	t.Run("frames", a.frames)
+	t.Run("sizes", a.sizes)
+	t.Run("identify", a.identifies)
+	t.Run("broken off", a.brokenOff)
 	a.finish(t)
 }
 
