@@ -37,7 +37,7 @@ func TestMove(t *testing.T) {
 		}
 	}
 	old := identify(t, here, "g", withDrain)
-	for i := range 60 {
+	for i := range 25 {
 		next := identify(t, urls[i%2], "g", withDrain)
 		next.send(fenceTo(old, "f"))
 		for f := old.read(); f.Op != 13; f = old.read() {
