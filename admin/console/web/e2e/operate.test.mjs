@@ -29,7 +29,8 @@ test("an instance is drained, with the keyboard alone, and one sees how far it i
   assert.equal(await page.getByRole("button", { name: /^Drain/ }).count(), 1);
 
   // What the hub refuses is said, and nothing has happened.
-  await page.getByLabel("Over").fill("soon");
+  const over = page.getByRole("region", { name: "Drain a" }).getByLabel("Over");
+  await over.fill("soon");
   await page.keyboard.press("Enter");
   const dialog = page.getByRole("dialog", { name: "Drain a?" });
   await dialog.getByText(/can't be taken back/).waitFor();
@@ -38,7 +39,7 @@ test("an instance is drained, with the keyboard alone, and one sees how far it i
   await page.getByRole("alert").getByText(/over is not a time/).waitFor();
 
   // The way out comes first.
-  await page.getByLabel("Over").fill("1m");
+  await over.fill("1m");
   await page.getByRole("button", { name: "Drain a…" }).focus();
   await page.keyboard.press("Enter");
   await dialog.waitFor();
@@ -80,6 +81,61 @@ test("one who drains the only instance is told so", async (t) => {
   await call(hub, "/v1/drain", { method: "POST", body: "{}" });
   await page.getByText("nobody is left").first().waitFor();
   assert.equal(await page.getByRole("button", { name: /^Drain/ }).count(), 0);
+});
+
+test("a cluster is rebalanced, and one sees who was told to go", async (t) => {
+  const redis = await startRedis(t);
+  const a = await startHub(t, "--redis", redis, "--node", "a");
+  const b = await startHub(t, "--redis", redis, "--node", "b");
+  await until("two instances", async () => (await call(a, "/v1/nodes")).nodes.length === 2);
+  const page = await open(t, b, { path: "/operate", expected: [409, 422] });
+  await logIn(page);
+  const region = page.getByRole("region", { name: "Rebalance the cluster" });
+  const ask = region.getByRole("button", { name: "Rebalance…" });
+  const dialog = page.getByRole("dialog", { name: "Rebalance the cluster?" });
+  const yes = dialog.getByRole("button", { name: "Rebalance" });
+  await ask.click();
+  await dialog.getByText("no instance has more than its share").waitFor();
+  await yes.click();
+  await region.getByText("Nobody was told to go").waitFor();
+
+  const clients = [];
+  for (let i = 0; i < 5; i++) clients.push(await connect(t, a, { group: "demo", name: `c${i}` }));
+  clients.push(await connect(t, b, { group: "demo", name: "elsewhere" }));
+  const row = page.getByRole("region", { name: "Instances" }).locator("tbody tr");
+  await row.filter({ hasText: /^a/ }).getByText("5", { exact: true }).waitFor();
+  await until("a knows of all", async () => (await call(b, "/v1/nodes")).nodes.reduce((n, node) => n + (node.connections.service ?? 0), 0) === 6);
+
+  await region.getByLabel("Each over").fill("soon");
+  await ask.click();
+  await yes.click();
+  await region.getByRole("alert").getByText(/over is not a time/).waitFor();
+  await region.getByLabel("Each over").fill("1s");
+  await region.getByLabel("Clients of each, at most").fill("1");
+  await region.getByLabel("Clients of each, at most").press("Enter");
+  await dialog.getByText("a tells 1 of its 5 clients").waitFor();
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await region.getByLabel("Clients of each, at most").fill("");
+  await ask.focus();
+  await page.keyboard.press("Enter");
+  await dialog.getByText("a tells 2 of its 5 clients").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await region.getByText("Told to go: 2 clients").waitFor();
+  await region.getByText("The share is 3.").waitFor();
+  assert.match(await region.getByRole("listitem").first().innerText(), /^a: 2 of 5 clients$/);
+  assert.match(await region.getByRole("listitem").last().innerText(), /^b: 0 of 1 client$/);
+  assert.deepEqual(await barriers(page), []);
+  await row.filter({ hasText: /^a/ }).getByText("3", { exact: true }).waitFor();
+  assert.equal(clients.filter((c) => c.received.some((m) => m.data === "SERVER_RESTART")).length, 2);
+  await ask.click();
+  await yes.click();
+  await region.getByText(/Nobody was told to go|a rebalance is going on/).waitFor();
+
+  await call(b, "/v1/drain", { method: "POST", body: "{}" });
+  await region.getByText("Not from an instance that is draining").waitFor();
+  assert.ok(await ask.isDisabled());
 });
 
 test("the configuration is read again, and one sees what came of it", async (t) => {

@@ -1,6 +1,6 @@
 import { end, headerOf } from "./session";
 import { quoted } from "./json";
-import type { Client, ClientPage, Drain, Group, GroupPage, Nodes, Receipt, Reload, TeamPage } from "./types";
+import type { Client, ClientPage, Drain, Group, GroupPage, Nodes, Rebalance, Receipt, Reload, TeamPage } from "./types";
 
 /** The longest that an answer is waited for. The hub itself waits 1 s for other instances. */
 const patience = 10_000;
@@ -116,6 +116,8 @@ export const api = {
   /** A team's id is a number or a text; a number comes as the text of its digits, so that it keeps them all. */
   teams: (page: Page, call?: Call) => read<TeamPage>(`/v1/teams${query(page)}`, call, (text) => JSON.parse(quoted(text, "id"))),
   drain: (over: string) => read<Drain>("/v1/drain", { method: "POST", body: JSON.stringify(over ? { over } : {}) }),
+  rebalance: (over: string, atMost: number) =>
+    read<Rebalance>("/v1/rebalance", { method: "POST", body: JSON.stringify({ ...(over && { over }), ...(atMost && { at_most: atMost }) }) }),
   reload: () => read<Reload>("/v1/reload", { method: "POST" }),
   publish: (body: string) => read<Receipt>("/v1/events", { method: "POST", body }),
 };

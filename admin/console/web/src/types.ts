@@ -85,6 +85,14 @@ export interface Drain {
   began: boolean; // false: it was draining already
 }
 
+export interface Rebalance {
+  share: number; // of one instance
+  told: number;
+  over_seconds: number;
+  nodes: { id: string; name: string; clients: number; told: number; draining: boolean }[];
+  missing: string[];
+}
+
 export interface Reload {
   at: string;
   changed: string[];

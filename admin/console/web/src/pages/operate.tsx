@@ -5,6 +5,7 @@ import { clock, count, duration, plural, sum } from "../format";
 import { cluster, connectionsOf } from "../history";
 import type { Node, Reload } from "../types";
 import { Badge, Confirm, Failed, Field, Head, Loading, Missing, Notice } from "../ui";
+import { RebalancePanel } from "./rebalance";
 
 export function Operate() {
   const { latest, failure } = cluster.value;
@@ -18,6 +19,7 @@ export function Operate() {
           <Missing names={latest.missing} what="the clients" />
           <Instances nodes={latest.nodes} />
           <div class="columns">
+            <RebalancePanel self={self} nodes={latest.nodes} />
             <DrainPanel key={self.id} self={self} others={latest.nodes.length - 1} />
             <ReloadPanel self={self} />
           </div>
