@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"mime"
@@ -9,14 +10,18 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/hub"
 )
 
 // Bounds of requests.
 const (
 	maxBodyBytes = 64 << 10
 	maxInFlight  = 32 // requests at the same time, tails not counted
+	// verifyTimeout is how long it may take to tell what is to be thought of a token that an issuer signed.
+	verifyTimeout = 5 * time.Second
 )
 
 // guard stands before the API: nothing passes that is not a well-formed request of somebody who may administer. What it
@@ -38,6 +43,8 @@ type callerKey struct{}
 // caller is who sent a request. It belongs to the request's goroutine.
 type caller struct {
 	grant   *auth.Grant
+	subject string    // whom a signed token is about; empty for other tokens
+	expires time.Time // when a signed token ends; zero for never
 	address string
 	details []slog.Attr // of what was asked for, for the audit log
 }
@@ -47,6 +54,9 @@ func callerOf(ctx context.Context) *caller {
 	c, _ := ctx.Value(callerKey{}).(*caller)
 	return c
 }
+
+// ended reports whether the caller's token has ended.
+func (c *caller) ended(now time.Time) bool { return !c.expires.IsZero() && !now.Before(c.expires) }
 
 // note adds to what the audit log says of the request.
 func (c *caller) note(name, value string) { c.details = append(c.details, slog.String(name, value)) }
@@ -61,7 +71,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, http.StatusForbidden, "requests from pages of other sites are refused")
 		return
 	}
-	grant, ok := g.authenticate(w, r)
+	credential, ok := g.authenticate(w, r)
 	if !ok {
 		return
 	}
@@ -71,7 +81,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name = g.api.operations[pattern]
-	c := &caller{grant: grant, address: r.RemoteAddr}
+	c := &caller{grant: credential.Grant, subject: credential.Subject, expires: credential.Expires, address: r.RemoteAddr}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		defer func() { g.api.audit(c, name, r, seen.code()) }()
 	}
@@ -116,11 +126,11 @@ func refuse(w http.ResponseWriter, r *http.Request, handler http.Handler) {
 
 // authenticate returns what the request's token may do. It compares in constant time, and says the same whatever is
 // wrong with a token.
-func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (*auth.Grant, bool) {
+func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (hub.Credential, bool) {
 	values := r.Header.Values("Authorization")
 	if len(values) == 0 {
-		if grant, ok := g.certified(r); ok {
-			return g.admit(w, r, grant)
+		if credential, ok := g.certified(r); ok {
+			return g.admit(w, r, credential)
 		}
 	}
 	token := ""
@@ -129,25 +139,33 @@ func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (*auth.Gran
 			token = strings.TrimSpace(rest)
 		}
 	}
-	grant, ok := g.api.hub.Authenticate(token)
-	if !ok {
+	ctx, cancel := context.WithTimeout(r.Context(), verifyTimeout)
+	defer cancel()
+	credential, err := g.api.hub.Authenticate(ctx, token)
+	if errors.Is(err, hub.ErrNotKnown) {
+		g.api.warn.Warn("admin request refused", "token can't be verified now", slog.String("from", r.RemoteAddr))
+		w.Header().Set("Retry-After", "1")
+		writeProblem(w, http.StatusServiceUnavailable, err.Error())
+		return hub.Credential{}, false
+	}
+	if err != nil {
 		g.api.warn.Warn("admin request refused", "no valid token", slog.String("from", r.RemoteAddr))
 		w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket"`)
 		writeProblem(w, http.StatusUnauthorized, "send the header Authorization: Bearer <token>, with a token that is in force")
-		return nil, false
+		return hub.Credential{}, false
 	}
-	return g.admit(w, r, grant)
+	return g.admit(w, r, credential)
 }
 
 // admit lets in who may administer.
-func (g *guard) admit(w http.ResponseWriter, r *http.Request, grant *auth.Grant) (*auth.Grant, bool) {
-	if !grant.Admin {
+func (g *guard) admit(w http.ResponseWriter, r *http.Request, credential hub.Credential) (hub.Credential, bool) {
+	if grant := credential.Grant; !grant.Admin {
 		g.api.warn.Warn("admin request refused", "not an admin token", slog.String("from", r.RemoteAddr), slog.String("token", grant.Name))
 		w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket", error="insufficient_scope"`)
 		writeProblem(w, http.StatusForbidden, fmt.Sprintf("the token %q may not administer (admin: true in the tokens file)", grant.Name))
-		return nil, false
+		return hub.Credential{}, false
 	}
-	return grant, true
+	return credential, true
 }
 
 // acceptable refuses requests that would not take what the operation answers with.
@@ -250,6 +268,9 @@ func (a *api) audit(c *caller, operation string, r *http.Request, status int) {
 	attrs := []slog.Attr{
 		slog.String("operation", operation), slog.String("path", r.URL.EscapedPath()), slog.String("token", c.grant.Name),
 		slog.String("from", c.address), slog.String("result", result), slog.Int("status", status),
+	}
+	if c.subject != "" {
+		attrs = append(attrs, slog.String("subject", c.subject))
 	}
 	a.log.LogAttrs(r.Context(), slog.LevelInfo, "admin", append(attrs, c.details...)...)
 }

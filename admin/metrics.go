@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/transport"
@@ -51,6 +52,11 @@ var (
 	descBuffered    = desc("broker_buffer_bytes", "Memory of messages that wait for the broker.")
 	descLostNodes   = desc("broker_lost_nodes_total", "Other instances that ended without a goodbye.")
 	descNodes       = desc("nodes", "Live instances, this one included.")
+	descVerified    = desc("identity_verifications_total", "Tokens that looked signed by an issuer, by what was found.", "result")
+	descVerifying   = desc("identity_verifying", "Tokens that are being verified, or wait for it.")
+	descKeys        = desc("identity_keys", "Keys of the issuer that tokens are verified with.")
+	descKeysAge     = desc("identity_keys_age_seconds", "Time since the issuer's keys were fetched; where they never were, since the start.")
+	descKeyFetches  = desc("identity_key_fetches_total", "Attempts to fetch the issuer's keys, by what came of them.", "result")
 	descDraining    = desc("draining", "1 while clients are told to go elsewhere.")
 	descReloads     = desc("reload_total", "Times that the configuration was read again, by what came of it.", "result")
 	descReloaded    = desc("reload_last_success_timestamp_seconds", "When the configuration in force was read, in Unix time.")
@@ -113,6 +119,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	n := c.hub.Node()
 	gauge(descInstance, 1, n.Name, hub.NodeName(n.ID), n.Version)
 	c.collectBroker(&s.BrokerStats, count, gauge)
+	collectVerifier(s.Verifier, count, gauge)
 	if c.reload != nil {
 		r := c.reload.Reloads()
 		count(descReloads, r.Succeeded, "success")
@@ -168,6 +175,21 @@ func (c collector) collectBroker(s *broker.Stats, count func(*prometheus.Desc, u
 	count(descRefused, s.RefusedUnknown, "outcome_unknown")
 	count(descRefused, s.RefusedBroker, "broker_error")
 	count(descRefused, s.RefusedClosed, "closed")
+}
+
+// collectVerifier turns the counts of tokens that an issuer signed into metrics, where there is one.
+func collectVerifier(s *hub.VerifierStats, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	if s == nil {
+		return
+	}
+	for v, n := range s.Verdicts {
+		count(descVerified, n, auth.Verdict(v).String())
+	}
+	gauge(descVerifying, float64(s.Under))
+	gauge(descKeys, float64(s.Keys.Keys))
+	gauge(descKeysAge, s.Keys.Age(time.Now()).Seconds())
+	count(descKeyFetches, s.Keys.Fetches, "success")
+	count(descKeyFetches, s.Keys.Failed, "failure")
 }
 
 // turns makes the histogram of a loop's turns.

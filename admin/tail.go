@@ -116,7 +116,7 @@ func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c *caller, op
 				break
 			}
 			beat = now
-			if g, ok := a.hub.Current(c.grant); !ok || !g.Admin {
+			if g, ok := a.hub.Current(c.grant); !ok || !g.Admin || c.ended(now) {
 				return
 			}
 			var counts TailCounts

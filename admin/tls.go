@@ -5,11 +5,10 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
@@ -30,12 +29,8 @@ func tlsListener(l net.Listener, config func() *tls.Config) net.Listener {
 // certified returns what the certificate that the client showed allows, if it showed one that was verified when the
 // connection began, is still valid, and stands in the tokens file. There may be one where somebody else's page makes a
 // browser send the request: guard.origins refuses those that change anything, and no other page may read answers.
-func (g *guard) certified(r *http.Request) (*auth.Grant, bool) {
-	c := peerCertificate(r)
-	if c == nil || time.Now().After(c.NotAfter) {
-		return nil, false
-	}
-	return g.api.hub.AuthenticateCertificate(c)
+func (g *guard) certified(r *http.Request) (hub.Credential, bool) {
+	return g.api.hub.AuthenticateCertificate(peerCertificate(r))
 }
 
 func peerCertificate(r *http.Request) *x509.Certificate {

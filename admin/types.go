@@ -71,7 +71,8 @@ type Client struct {
 	Groups         []string          `json:"groups" nullable:"false"`
 	Meta           map[string]string `json:"meta" doc:"What it says of itself beyond that."`
 	Address        string            `json:"address" doc:"Where it connects from, host:port; empty if that can't be told any more."`
-	Token          string            `json:"token" doc:"The name of its token, never the token."`
+	Token          string            `json:"token" doc:"The name of its token, never the token; of a signed token or a certificate, the name of the entry of the tokens file that is for it."`
+	Subject        string            `json:"subject" doc:"Whom its signed token (the claim sub) or certificate is about; empty for other tokens." example:"system:serviceaccount:shop:billing"`
 	ConnectedSince time.Time         `json:"connected_since" doc:"When it identified."`
 	IdleMillis     int64             `json:"idle_ms" doc:"Milliseconds since anything arrived from it."`
 	LastSeen       time.Time         `json:"last_seen" doc:"When anything arrived from it last."`
@@ -93,7 +94,7 @@ func clientOf(c *hub.Client, now time.Time) Client {
 	}
 	return Client{
 		ID: c.ID.String(), Node: c.Node, Type: c.Type, Name: c.Name, Version: c.Version, Groups: groups, Meta: meta,
-		Address: c.Address, Token: c.Token, ConnectedSince: c.ConnectedSince, IdleMillis: c.IdleMillis,
+		Address: c.Address, Token: c.Token, Subject: c.Subject, ConnectedSince: c.ConnectedSince, IdleMillis: c.IdleMillis,
 		LastSeen:   now.Add(-time.Duration(c.IdleMillis) * time.Millisecond).UTC(),
 		MessagesIn: c.MessagesIn, MessagesOut: c.MessagesOut, BytesIn: c.BytesIn, BytesOut: c.BytesOut,
 		QueueBytes: c.QueueBytes, StalledMillis: c.StalledMillis,

@@ -31,6 +31,7 @@ type Options struct {
 	NodeName        string        // shown to clients and operators
 	Version         string        // of the software
 	Tokens          *auth.Store
+	Verifier        Verifier // of tokens that are not in Tokens; nil for none. The caller ends it after the hub
 	Broker          broker.Broker
 	// WithoutBroker lets clients identify while the broker is away. They reach the clients of this instance at once, and
 	// those of others when it is back. Otherwise they are told to try again later.
@@ -58,7 +59,9 @@ type Hub struct {
 	turns    turnWindow
 	receipts receipts
 	taps     atomic.Int32 // open ones
-	incoming incoming
+
+	verifications verifications
+	incoming      incoming
 
 	drainSettings atomic.Pointer[DrainSettings]
 	drain         atomic.Pointer[campaign] // the last Drain; nil before
@@ -91,6 +94,7 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 		reached: make(chan struct{}, 1), synchronized: make(chan struct{}), answerBytes: answerBytes,
 	}
 	h.SetDrain(o.Drain)
+	h.verifications.start(o.Verifier)
 	h.groups = newRegistry(h, o.Transport.Loops)
 	h.counters = make([]counters, o.Transport.Loops)
 	h.fixed = newFixedMessages()
@@ -214,6 +218,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	<-h.synchronized
 	h.endRebalance()
 	h.server.Close()
+	h.verifications.close()
 	if err := h.broker.Close(ctx); err != nil {
 		return fmt.Errorf("close hub: %w", err)
 	}

@@ -27,16 +27,34 @@ func (s *session) identify(e *opcodes.Envelope) {
 		return
 	}
 	// The token is looked up whatever else is wrong, so that the time tells nothing.
-	grant, ok := s.shard.hub.tokens.Authenticate(id.Token)
+	h := s.shard.hub
+	grant, ok := h.tokens.Authenticate(id.Token)
+	if !ok && err == nil && h.verifications.takes(id.Token) {
+		s.verify(id)
+		return
+	}
+	subject := ""
+	if id.Token == "" && (err == nil || errors.Is(err, opcodes.ErrIdentifyNoToken)) {
+		var c Credential
+		c, ok = h.AuthenticateCertificate(s.conn.PeerCertificate())
+		grant, subject, err = c.Grant, c.Subject, nil
+		s.expires = unixSeconds(c.Expires)
+	}
 	if err != nil || !ok || !mayJoinAll(grant, id.Groups) {
 		s.disconnect(opcodes.IdentifyFailed)
 		return
 	}
+	s.accept(grant, &id, subject)
+}
+
+// accept makes the client, who may do what grant says, a member of its groups. subject is whom its token or certificate is
+// about, where that is known.
+func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject string) {
 	s.grant = grant
 	s.features = id.Features
 	s.noEcho = !id.Echo
-	if id.Name != "" || id.Version != "" || len(id.Meta) > 0 {
-		s.about = &about{name: id.Name, version: id.Version, meta: id.Meta}
+	if id.Name != "" || id.Version != "" || len(id.Meta) > 0 || subject != "" {
+		s.about = &about{name: id.Name, version: id.Version, meta: id.Meta, subject: subject}
 	}
 	s.join(id.Groups)
 }

@@ -34,7 +34,8 @@ type Client struct {
 	Meta           map[string]string `json:"meta,omitempty"`
 	Groups         []string          `json:"groups"`
 	Address        string            `json:"address,omitempty"`
-	Token          string            `json:"token"` // the token's name
+	Token          string            `json:"token"`             // the token's name
+	Subject        string            `json:"subject,omitempty"` // whom its signed token or certificate is about
 	ConnectedSince time.Time         `json:"connected_since"`
 	IdleMillis     int64             `json:"idle_ms"`      // since something arrived from it
 	QueueBytes     int               `json:"queue_bytes"`  // its unsent backlog

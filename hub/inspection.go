@@ -142,7 +142,7 @@ func (a *answer) cut(most int) {
 // size returns how many bytes of JSON the client takes at most.
 func (c *Client) size() int {
 	const rest, escaped = 512, 6 // the names of the members and the numbers; a byte of text, as in \u0001
-	n := len(c.Node) + len(c.Type) + len(c.Name) + len(c.Version) + len(c.Token)
+	n := len(c.Node) + len(c.Type) + len(c.Name) + len(c.Version) + len(c.Token) + len(c.Subject)
 	for _, g := range c.Groups {
 		n += len(g)
 	}
@@ -262,6 +262,7 @@ func (s *session) describe() Client {
 	}
 	if s.about != nil {
 		c.Name, c.Version, c.Meta = s.about.name, s.about.version, s.about.meta
+		c.Subject = s.about.subject
 	}
 	return c
 }

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -151,14 +150,9 @@ func (task) Size() int { return 64 }
 // Loops returns the number of the hub's loops.
 func (h *Hub) Loops() int { return len(h.shards) }
 
-// Authenticate returns what the holder of the token may do, and whether there is such a token.
-func (h *Hub) Authenticate(token string) (*auth.Grant, bool) { return h.tokens.Authenticate(token) }
-
-// AuthenticateCertificate returns what the holder of the certificate may do, and whether that is said anywhere. The caller
-// has verified the certificate; see [auth.Store.ByCertificate].
-func (h *Hub) AuthenticateCertificate(c *x509.Certificate) (*auth.Grant, bool) {
-	return h.tokens.ByCertificate(c)
-}
+// KnownToken returns what the holder of the token may do, and whether it is one of those in the tokens' table. It never
+// blocks, and takes no token that an issuer signed; see [Hub.Authenticate].
+func (h *Hub) KnownToken(token string) (*auth.Grant, bool) { return h.tokens.Authenticate(token) }
 
 // Current returns what the holder of the token of an earlier grant may do now, and whether the token is still in force.
 func (h *Hub) Current(old *auth.Grant) (*auth.Grant, bool) { return h.tokens.Current(old) }

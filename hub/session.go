@@ -18,6 +18,7 @@ type phase uint8
 
 const (
 	phaseStranger   phase = iota // connected
+	phaseVerifying               // waiting for what is to be thought of its token
 	phaseJoining                 // IDENTIFY accepted, waiting for the broker
 	phaseIdentified              // messages flow
 	phaseOver                    // disconnected
@@ -38,6 +39,8 @@ type session struct {
 	more     *[]place // in its further groups; nil for none
 
 	kind     uint8  // of the service types; 0 for the hub's own protocol
+	warned   bool   // it was told that what it identified with ends
+	expires  uint32 // Unix time at which that ends; 0 for never
 	sent     uint32 // EVENTs, REPLYs and FENCEs so far; wraps
 	pingedAt uint32 // loop clock at the last PING
 	since    uint32 // Unix time of IDENTIFY
@@ -51,6 +54,7 @@ type session struct {
 type about struct {
 	name, version string
 	meta          map[string]string
+	subject       string // whom its signed token or certificate is about; empty for other tokens
 	peer          *Peer  // nil for a client of the hub's own protocol
 	right         string // a Peer's: the group that its token must allow to join; empty for none
 }
@@ -136,12 +140,14 @@ func (s *session) Violation(_ *transport.Conn, v transport.Violation) {
 func (s *session) Sweep(c *transport.Conn) {
 	h := s.shard.hub
 	switch s.phase {
-	case phaseStranger, phaseJoining:
+	case phaseStranger, phaseVerifying, phaseJoining:
 		if c.Age() > h.opts.IdentifyTimeout {
 			s.disconnect(opcodes.IdentifyTimeout)
 		}
 	case phaseIdentified:
-		s.checkSilence(c.Idle(), h.opts.PingInterval)
+		if s.checkSilence(c.Idle(), h.opts.PingInterval); s.expires != 0 && s.phase == phaseIdentified {
+			s.checkExpiry(time.Now())
+		}
 	}
 	if p := s.peer(); p != nil && s.phase != phaseOver {
 		p.handler.Sweep()
@@ -198,7 +204,7 @@ func (s *session) disconnect(r opcodes.Reason) {
 // over takes the session out of every list. Nothing is routed to it any more.
 func (s *session) over(r opcodes.Reason) {
 	switch s.phase {
-	case phaseStranger:
+	case phaseStranger, phaseVerifying: // the verification finds the session gone
 		s.shard.removeStranger(s)
 	case phaseJoining: // the joining gives back what it acquired when it finds the session gone
 		s.shard.removeStranger(s)
@@ -229,6 +235,9 @@ func (s *session) logEnd(r opcodes.Reason) {
 	}
 	if s.about != nil {
 		attrs = append(attrs, slog.String("name", s.about.name))
+		if s.about.subject != "" {
+			attrs = append(attrs, slog.String("subject", s.about.subject))
+		}
 	}
 	s.shard.hub.opts.Transport.Log.Warn("client disconnected", r.String(), attrs...)
 }

@@ -69,6 +69,7 @@ type Stats struct {
 	Transport   transport.Stats
 	Broker      broker.State
 	BrokerStats broker.Stats
+	Verifier    *VerifierStats // nil without one
 	Draining    bool
 	Started     time.Time
 }
@@ -91,6 +92,7 @@ func (h *Hub) Stats() Stats {
 		Notices:     make(map[opcodes.DrainReason]uint64),
 		Transport:   h.server.Stats(),
 		Broker:      h.broker.State(),
+		Verifier:    h.verifications.stats(),
 		Draining:    h.draining.Load(),
 		Started:     h.started,
 	}

@@ -29,6 +29,8 @@ var (
 	// ErrIdentifyIncomplete: the data is well-formed, but lacks a token or a group, or asks for a group whose name is
 	// against intent.CheckGroup, which no token may join. The reason is IdentifyFailed.
 	ErrIdentifyIncomplete = errors.New("incomplete IDENTIFY data")
+	// ErrIdentifyNoToken: the data lacks a token and nothing else. It is an ErrIdentifyIncomplete too.
+	ErrIdentifyNoToken = fmt.Errorf("%w: no token", ErrIdentifyIncomplete)
 )
 
 // Identification is what a client says of itself in IDENTIFY.
@@ -44,7 +46,7 @@ type Identification struct {
 
 // ParseIdentify reads the data of an IDENTIFY, [Envelope.Data]. The result shares no memory with data.
 //
-//	token     string, required
+//	token     string, required unless the caller knows the client by other means
 //	group     string, required, not empty
 //	groups    array of strings: further groups; at most MaxGroups in all
 //	name      string of at most MaxNameBytes
@@ -68,16 +70,16 @@ func ParseIdentify(data []byte) (Identification, error) {
 	if err := p.parse(&id); err != nil {
 		return Identification{}, fmt.Errorf("%w: %w", ErrIdentifyPayload, err)
 	}
-	switch {
-	case !p.hasToken:
-		return id, fmt.Errorf("%w: no token", ErrIdentifyIncomplete)
-	case p.group == "":
+	if p.group == "" {
 		return id, fmt.Errorf("%w: no group", ErrIdentifyIncomplete)
 	}
 	for _, g := range id.Groups {
 		if err := intent.CheckGroup(g); err != nil {
 			return id, fmt.Errorf("%w: %w", ErrIdentifyIncomplete, err)
 		}
+	}
+	if !p.hasToken {
+		return id, ErrIdentifyNoToken
 	}
 	return id, nil
 }

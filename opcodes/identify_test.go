@@ -123,3 +123,25 @@ func TestParseIdentifyIncomplete(t *testing.T) {
 		t.Errorf("%+v, %v", id, err)
 	}
 }
+
+// TestParseIdentifyNoToken: that a token is missing can be told from what else may be.
+func TestParseIdentifyNoToken(t *testing.T) {
+	t.Parallel()
+	for data, want := range map[string]bool{
+		`{"group":"a"}`:              true,
+		`{"group":"a","token":null}`: true,
+		`{"group":"a","token":""}`:   false,
+		`{"group":"$a"}`:             false,
+		`{}`:                         false,
+		`{"group":"a","token":1}`:    false,
+		`null`:                       false,
+	} {
+		id, err := opcodes.ParseIdentify([]byte(data))
+		if errors.Is(err, opcodes.ErrIdentifyNoToken) != want {
+			t.Errorf("ParseIdentify(%s) = %v", data, err)
+		}
+		if want && (!errors.Is(err, opcodes.ErrIdentifyIncomplete) || len(id.Groups) != 1) {
+			t.Errorf("ParseIdentify(%s) = %+v, %v", data, id, err)
+		}
+	}
+}

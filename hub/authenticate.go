@@ -1,0 +1,62 @@
+package hub
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"time"
+
+	"github.com/mastersocket/mastersocket/auth"
+)
+
+// Errors of [Hub.Authenticate].
+var (
+	ErrNoGrant  = errors.New("the token is not in force")
+	ErrNotKnown = errors.New("it can't be told at the moment whether the token is good; try again")
+)
+
+// Credential is what a token or a certificate gives its holder.
+type Credential struct {
+	Grant   *auth.Grant
+	Subject string    // whom a signed token or a certificate is about; empty for other tokens
+	Expires time.Time // when these end; zero for never
+}
+
+// Authenticate returns what the holder of the token may do. A token that an issuer signed is verified, for which
+// Authenticate waits no longer than ctx: a loop must not call it. The error is ErrNoGrant or ErrNotKnown.
+func (h *Hub) Authenticate(ctx context.Context, token string) (Credential, error) {
+	grant, ok := h.tokens.Authenticate(token)
+	switch v := &h.verifications; {
+	case ok:
+		return Credential{Grant: grant}, nil
+	case !v.takes(token):
+		return Credential{}, ErrNoGrant
+	case !v.begin():
+		return Credential{}, ErrNotKnown
+	}
+	defer h.verifications.end()
+	switch identity, grant, verdict := h.verifications.verify(ctx, h.tokens, token); {
+	case verdict == auth.Verified:
+		return Credential{Grant: grant, Subject: cutSubject(identity.Subject), Expires: identity.Expires}, nil
+	case verdict.Temporary():
+		return Credential{}, ErrNotKnown
+	}
+	return Credential{}, ErrNoGrant
+}
+
+// AuthenticateCertificate returns what the holder of the certificate may do, and whether the tokens file says so and the
+// certificate is still valid. The caller has verified it; see [auth.Store.ByCertificate]. It does not block.
+func (h *Hub) AuthenticateCertificate(c *x509.Certificate) (Credential, bool) {
+	grant, ok := h.tokens.ByCertificate(c)
+	if !ok || !time.Now().Before(c.NotAfter) {
+		return Credential{}, false
+	}
+	subject := c.Subject.CommonName
+	switch {
+	case len(c.URIs) > 0:
+		subject = c.URIs[0].String()
+	case subject == "" && len(c.DNSNames) > 0:
+		subject = c.DNSNames[0]
+	}
+	return Credential{Grant: grant, Subject: cutSubject(subject), Expires: c.NotAfter}, true
+}
