@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envRoot) != "" {
 		os.Exit(enterRoot())
 	}
+	// Where Debian puts haproxy, which a user's path may lack.
+	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	code := m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)

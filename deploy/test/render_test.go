@@ -21,6 +21,9 @@ func loadChart(t *testing.T) *chart.Chart {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
