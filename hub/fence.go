@@ -129,6 +129,7 @@ func (f *fence) deliver(sh *shard) {
 		sent := s.conn.Send(b)
 		b.Release()
 		if sent {
+			s.depart()
 			sh.count.fences.Add(1)
 			f.feedback.ack(1)
 			return

@@ -231,9 +231,7 @@ const identifiedBytes = 256
 
 // leaveAll takes the client out of all its groups.
 func (s *session) leaveAll() {
-	h := s.shard.hub
-	s.exit(s.everyone)
-	h.announce(s.everyone.group)
+	s.quit(s.everyone)
 	if s.first.group != nil {
 		s.leave(s.first)
 	}
@@ -249,10 +247,17 @@ func (s *session) leaveAll() {
 }
 
 func (s *session) leave(p place) {
-	h := s.shard.hub
+	s.quit(p)
+	s.shard.hub.groups.release(p.group, true)
+}
+
+// quit is exit, of which other instances are told.
+func (s *session) quit(p place) {
 	s.exit(p)
-	h.announce(p.group)
-	h.groups.release(p.group, true)
+	if s.departing {
+		p.group.departing.Add(-1)
+	}
+	s.shard.hub.announce(p.group)
 }
 
 // announce tells the other instances how many members a group has here. The lock keeps the last word for the last
@@ -263,7 +268,7 @@ func (h *Hub) announce(g *group) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h.broker.SetMembers(g.name, g.total())
+	h.broker.SetMembers(g.name, g.offered())
 }
 
 // ready reports whether the broker has subscribed to the group.

@@ -26,6 +26,7 @@ func (s *session) sendDrain(after, deadline time.Duration, reason opcodes.DrainR
 	b.Seal(opcodes.AppendDrain(b.Room(), after, deadline, reason))
 	sent := s.conn.Send(b)
 	b.Release()
+	s.told = s.told || sent
 	if i := slices.Index(drainReasons[:], reason); sent && i >= 0 {
 		s.shard.count.notices[i].Add(1)
 	}

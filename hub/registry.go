@@ -35,6 +35,8 @@ type group struct {
 	name   string
 	counts []atomic.Int32 // members on each loop; written by that loop
 	local  []*members     // the members themselves; each element belongs to its loop
+	// departing is how many of them are about to leave, so that other instances are not told of them.
+	departing atomic.Int32
 
 	private bool // other instances are not told of its members
 
@@ -114,9 +116,9 @@ func (r *registry) acquire(name string, join bool) *group {
 	if subscribe {
 		g.state = subscribing
 	}
-	if join && (subscribe || g.total() == 0) {
+	if join && (subscribe || g.offered() == 0) {
 		// Others are to know of the first member before it is told that it is one, or an ANY could miss it.
-		r.hub.broker.SetMembers(name, max(g.total(), 1))
+		r.hub.broker.SetMembers(name, max(g.offered(), 1))
 	}
 	g.mu.Unlock()
 	if subscribe {

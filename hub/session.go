@@ -48,6 +48,10 @@ type session struct {
 	features opcodes.Feature
 	noEcho   bool
 	pinged   bool // a PING is out and nothing arrived since
+
+	told       bool   // a DRAIN was sent
+	departing  bool   // it is about to leave: see depart
+	departedAt uint32 // loop clock at its last FENCE over the new connection
 }
 
 // about is what operators see of a client, and what a service type knows of its own.
@@ -145,6 +149,7 @@ func (s *session) Sweep(c *transport.Conn) {
 			s.disconnect(opcodes.IdentifyTimeout)
 		}
 	case phaseIdentified:
+		s.stay()
 		if s.checkSilence(c.Idle(), h.opts.PingInterval); s.expires != 0 && s.phase == phaseIdentified {
 			s.checkExpiry(time.Now())
 		}
