@@ -87,13 +87,18 @@ func (p *peer) outdated(m *send) bool {
 	if m.to.Target != Direct || !m.denied() {
 		return false
 	}
-	next := 0 // the name after the last time that it had that id
+	next := p.nameAfter(m.to.Name)
+	return next < len(p.life.Names) && m.settled >= p.life.Names[next].At
+}
+
+// nameAfter returns the place of the name that followed the id, the last time that p had it.
+func (p *peer) nameAfter(id string) (next int) {
 	for i, n := range p.life.Names {
-		if n.ID == m.to.Name {
+		if n.ID == id {
 			next = i + 1
 		}
 	}
-	return next < len(p.life.Names) && m.settled >= p.life.Names[next].At
+	return next
 }
 
 // awayAt returns the absence of p that m, sent to it or by it, fell into; nil for none.

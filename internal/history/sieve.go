@@ -101,7 +101,7 @@ func (s *sieve) absent(r int32, p *peer, number int) {
 		s.report.Missed++
 		return
 	default:
-		s.missing(number, m, "%v did not get %v (of that sender it got %v)", p, letter{sender, n}, gap{s, sender, n})
+		s.missing(number, m, "%v did not get %v (of that sender it got %v%v)", p, letter{sender, n}, gap{s, sender, n}, former{p, m})
 	}
 	s.report.Required++
 }

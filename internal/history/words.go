@@ -1,6 +1,9 @@
 package history
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // letter is message n of sender, in words when it is printed and not before: most violations are only counted.
 type letter struct {
@@ -51,4 +54,19 @@ func nth(n int32) string {
 		return "nothing"
 	}
 	return fmt.Sprint(n)
+}
+
+// former says of a message for one of the receiver's former ids when that was given up.
+type former struct {
+	p *peer
+	m *send
+}
+
+// String returns nothing for other messages.
+func (f former) String() string {
+	next := f.p.nameAfter(f.m.to.Name)
+	if f.m.to.Target != Direct || next >= len(f.p.life.Names) {
+		return ""
+	}
+	return fmt.Sprintf("; it began to leave that id %v after it was sent", time.Duration(f.p.life.Names[next].At-f.m.at))
 }
