@@ -46,7 +46,7 @@ func TestKilledInstance(t *testing.T) {
 // can connect anywhere. Clients stay where they are until they can move.
 func TestRedisRestartInRoll(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 3, 0, "--drain-timeout", "10s")
+	r := newRig(t, 3, 0, "--drain-rate", "50")
 	l := startLoad(r, faultLoad())
 	pass(time.Second)
 	begin := history.Now()
@@ -70,7 +70,7 @@ func TestRedisRestartInRoll(t *testing.T) {
 // TestBalancerReloadInRoll reloads haproxy while an instance leaves service: nobody notices that either.
 func TestBalancerReloadInRoll(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 3, 0, "--drain-timeout", "3s")
+	r := newRig(t, 3, 0, "--drain-rate", "50")
 	l := startLoad(r, faultLoad())
 	pass(time.Second)
 	r.hubs[0].Signal(syscall.SIGTERM)

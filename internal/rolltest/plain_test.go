@@ -78,10 +78,27 @@ func (p *plainClients) live(c *rawclient.Conn) {
 			return
 		}
 		p.ends <- e
-		var err error
-		if c, err = p.connect(); err != nil {
-			p.ends <- ending{at: history.Now(), err: err}
+		if c = p.again(); c == nil {
 			return
+		}
+	}
+}
+
+// again connects once more; nil if that can't be done, or the test ends.
+func (p *plainClients) again() *rawclient.Conn {
+	for begin := time.Now(); ; {
+		c, err := p.connect()
+		if err == nil {
+			return c
+		}
+		if time.Since(begin) > patience {
+			p.ends <- ending{at: history.Now(), err: err}
+			return nil
+		}
+		select {
+		case <-p.stopped:
+			return nil
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }

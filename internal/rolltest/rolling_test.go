@@ -25,7 +25,7 @@ func rollLoad() loadOptions {
 
 // drainTimeout and drainRate are the settings of the instances.
 var (
-	drainTimeout = choose(3*time.Second, 30*time.Second)
+	drainTimeout = 30 * time.Second // more than it takes at that rate
 	drainRate    = choose(100, 200)
 )
 
