@@ -25,7 +25,7 @@ func TestNodes(t *testing.T) {
 	p.read()
 	var list NodeList
 	c.get(1, "/v1/nodes", &list)
-	if len(list.Nodes) != 3 || len(list.Missing) != 0 {
+	if len(list.Nodes) != 3 || len(list.Missing) != 0 || time.Since(list.At).Abs() > time.Minute {
 		t.Fatalf("got %+v", list)
 	}
 	for i, n := range list.Nodes {
@@ -236,6 +236,12 @@ func TestPublish(t *testing.T) {
 			if v := p.read(); v["id"] != got.ID || v["op"] != 0.0 || v["sender"] == nil {
 				t.Errorf("%s: received %v", tc.body, v)
 			}
+		}
+	}
+	_, metrics := get(t, http.MethodGet, c.urls[0]+"/metrics")
+	for target, n := range map[string]int{"GROUP": 2, "GLOBAL": 1, "DIRECT": 3, "ANY": 2} {
+		if line := fmt.Sprintf("\nmastersocket_messages_received_total{target=%q,type=\"api\"} %d\n", target, n); !strings.Contains(metrics, line) {
+			t.Errorf("no line %q", line)
 		}
 	}
 	var none Receipt // an id is made where there is none

@@ -22,7 +22,7 @@ var (
 	descStrangers   = desc("connections_unidentified", "Connections that have not identified.")
 	descSockets     = desc("sockets", "Open connections of all kinds, by loop.", "loop")
 	descGroups      = desc("groups", "Groups with a member on this instance.")
-	descReceived    = desc("messages_received_total", "EVENT and REPLY messages accepted from clients.", "type", "target")
+	descReceived    = desc("messages_received_total", "EVENT and REPLY messages accepted from clients, and, with the type api, from the admin API.", "type", "target")
 	descDeliveries  = desc("deliveries_total", "Messages queued for clients of this instance.", "type")
 	descDrops       = desc("drops_total", "Messages that did not reach somebody they were meant for.", "reason")
 	descDisconnects = desc("disconnects_total", "Sessions that ended.", "reason")
@@ -66,6 +66,9 @@ var (
 	descInstance    = desc("instance_info", "Always 1; the labels say which instance this is, as log lines and the admin API name it.", "node", "id", "version")
 )
 
+// typeAPI stands in the place of a client's type for what comes by POST /v1/events.
+const typeAPI = "api"
+
 // collector turns the hub's counts into metrics when somebody asks.
 type collector struct {
 	hub    *hub.Hub
@@ -93,6 +96,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descGroups, float64(s.Groups))
 	for i := range s.Types {
 		collectType(&s.Types[i], ch, count, gauge)
+	}
+	for target, n := range s.Published {
+		count(descReceived, n, typeAPI, target.String())
 	}
 	for d, n := range s.Drops {
 		count(descDrops, n, d.String())

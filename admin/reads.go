@@ -105,7 +105,7 @@ func (a *api) nodes(ctx context.Context, _ *struct{}) (*body[NodeList], error) {
 	if err != nil {
 		return nil, hubProblem(err)
 	}
-	list := NodeList{Listed{none(missing)}, make([]Node, 0, len(nodes))}
+	list := NodeList{listed(missing), make([]Node, 0, len(nodes))}
 	for _, n := range nodes {
 		list.Nodes = append(list.Nodes, nodeOf(n, a.self))
 	}
@@ -120,7 +120,7 @@ func (a *api) clients(ctx context.Context, q *clientsQuery) (*body[ClientList], 
 	if err != nil {
 		return nil, hubProblem(err)
 	}
-	list := ClientList{cursorOf(page.Next), Listed{none(page.Missing)}, make([]Client, 0, len(page.Clients))}
+	list := ClientList{cursorOf(page.Next), listed(page.Missing), make([]Client, 0, len(page.Clients))}
 	now := time.Now()
 	for i := range page.Clients {
 		list.Clients = append(list.Clients, clientOf(&page.Clients[i], now))
@@ -152,7 +152,7 @@ func (a *api) groups(ctx context.Context, q *struct {
 	if err != nil {
 		return nil, hubProblem(err)
 	}
-	list := GroupList{cursorOf(page.Next), Listed{none(page.Missing)}, make([]Group, 0, len(page.Groups))}
+	list := GroupList{cursorOf(page.Next), listed(page.Missing), make([]Group, 0, len(page.Groups))}
 	for _, g := range page.Groups {
 		list.Groups = append(list.Groups, Group(g))
 	}
@@ -166,7 +166,7 @@ func (a *api) group(ctx context.Context, q *groupPath) (*body[GroupDetail], erro
 	if err != nil {
 		return nil, hubProblem(err)
 	}
-	return &body[GroupDetail]{GroupDetail{Group(g), Listed{none(missing)}}}, nil
+	return &body[GroupDetail]{GroupDetail{Group(g), listed(missing)}}, nil
 }
 
 func (a *api) listTeams(ctx context.Context, q *PageQuery) (*body[TeamList], error) {
@@ -182,7 +182,7 @@ func (a *api) listTeams(ctx context.Context, q *PageQuery) (*body[TeamList], err
 	if page.Teams == nil {
 		page.Teams = []Team{}
 	}
-	return &body[TeamList]{TeamList{cursorOf(page.Next), Listed{none(page.Missing)}, page.Teams}}, nil
+	return &body[TeamList]{TeamList{cursorOf(page.Next), listed(page.Missing), page.Teams}}, nil
 }
 
 // hubProblem is how an error of the hub is answered.

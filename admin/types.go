@@ -12,7 +12,8 @@ import (
 
 // Listed is what all lists of the cluster have.
 type Listed struct {
-	Missing []string `json:"missing" nullable:"false" doc:"Names of the instances that did not answer in time: what only they know is not in the list."`
+	At      time.Time `json:"at" doc:"When the instance that was asked answered, by its own clock."`
+	Missing []string  `json:"missing" nullable:"false" doc:"Names of the instances that did not answer in time: what only they know is not in the list."`
 }
 
 // Node is an instance.
@@ -27,7 +28,7 @@ type Node struct {
 	Connections      map[string]int    `json:"connections" doc:"Identified clients by service type."`
 	Unidentified     int               `json:"unidentified" doc:"Connections that have not identified."`
 	Groups           int               `json:"groups" doc:"Groups with a member on it."`
-	MessagesReceived uint64            `json:"messages_received" doc:"EVENT and REPLY messages accepted from its clients."`
+	MessagesReceived uint64            `json:"messages_received" doc:"EVENT and REPLY messages accepted from its clients, and by its admin API."`
 	Deliveries       uint64            `json:"deliveries" doc:"Messages queued for its clients."`
 	Drops            map[string]uint64 `json:"drops" doc:"Messages that did not reach somebody they were meant for, by reason."`
 	Disconnects      map[string]uint64 `json:"disconnects" doc:"Sessions that ended, by reason."`
@@ -177,6 +178,9 @@ type TeamClaim struct {
 	MessageCount uint64    `json:"message_count"`
 	PropsCount   uint64    `json:"props_count"`
 }
+
+// listed is what all lists have, now.
+func listed(missing []string) Listed { return Listed{time.Now().UTC(), none(missing)} }
 
 // none is missing as JSON has it: a list, if an empty one.
 func none(missing []string) []string {

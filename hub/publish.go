@@ -95,6 +95,7 @@ func (p *publishing) Deliver(*transport.Loop) {
 		sh.publishing = make(map[uuid.UUID]*publishing)
 	}
 	sh.publishing[p.session.id] = p
+	sh.count.published[e.Target].Add(1)
 	b := transport.AllocBuffer(opcodes.DeliverySize(e))
 	b.Seal(opcodes.AppendDelivery(b.Room(), e, p.assigned, p.session.id))
 	defer b.Release()

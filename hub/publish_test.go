@@ -13,6 +13,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
@@ -70,6 +71,12 @@ func TestPublishCounts(t *testing.T) {
 	r, err := hubs[0].Publish(inspectCtx(t), rights(t, `"*"`), []byte(`{"op":0,"event":"e","data":1,"intent":{"target":"GROUP","identifier":"g"}}`))
 	if err != nil || r.Instances == nil || *r.Instances != 2 || r.Clients == nil || *r.Clients != 3 || len(r.Dropped) > 0 {
 		t.Errorf("got %+v, %v", r, err)
+	}
+	if s := hubs[0].Stats(); s.Published[intent.Group] != 1 || s.Published[intent.Global] != 0 || s.Types[0].Received[intent.Group] != 0 {
+		t.Errorf("published %v, received %v", s.Published, s.Types[0].Received)
+	}
+	if n := hubs[0].status().MessagesReceived; n != 1 {
+		t.Errorf("%d messages were received", n)
 	}
 }
 

@@ -41,6 +41,7 @@ type counters struct {
 	reasons   [opcodes.NumReasons]atomic.Uint64
 	notices   [numDrainReasons]atomic.Uint64 // DRAINs sent
 	fences    atomic.Uint64                  // FENCEs delivered
+	published [numTargets]atomic.Uint64      // EVENT and REPLY of senders without a connection, by target
 	movable   atomic.Int64                   // clients that asked for DRAIN
 	strangers atomic.Int64                   // not identified yet
 	_         [64]byte
@@ -61,7 +62,8 @@ type Stats struct {
 	Strangers   int // connected, not identified
 	Groups      int // with a member on this instance
 	Types       []TypeStats
-	Deliveries  uint64 // of all types
+	Published   map[intent.Target]uint64 // EVENT and REPLY accepted by Publish
+	Deliveries  uint64                   // of all types
 	Drops       map[Drop]uint64
 	Disconnects map[opcodes.Reason]uint64
 	Notices     map[opcodes.DrainReason]uint64 // DRAINs sent
@@ -87,6 +89,7 @@ type TypeStats struct {
 func (h *Hub) Stats() Stats {
 	s := Stats{
 		Groups:      h.groups.len(),
+		Published:   make(map[intent.Target]uint64),
 		Drops:       make(map[Drop]uint64),
 		Disconnects: make(map[opcodes.Reason]uint64),
 		Notices:     make(map[opcodes.DrainReason]uint64),
@@ -113,6 +116,9 @@ func (h *Hub) Stats() Stats {
 		s.Fences += h.counters[i].fences.Load()
 		for n, r := range drainReasons {
 			s.Notices[r] += h.counters[i].notices[n].Load()
+		}
+		for target := intent.Global; int(target) < numTargets; target++ {
+			s.Published[target] += h.counters[i].published[target].Load()
 		}
 	}
 	for kind := range len(h.opts.Services) + 1 {

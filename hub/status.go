@@ -75,6 +75,9 @@ func (h *Hub) status() NodeStatus {
 		LoopTurnP99: h.turns.p99(time.Now(), s.Transport.Loops), Gated: s.Transport.Gated,
 		Broker: BrokerStatus{s.Broker.Available, s.Broker.Since.UTC(), s.Broker.Err, s.BrokerStats.ProbeRTT.Seconds()},
 	}
+	for _, published := range s.Published {
+		n.MessagesReceived += published
+	}
 	for i := range s.Types {
 		t := &s.Types[i]
 		n.Connections[t.Type] = t.Clients
