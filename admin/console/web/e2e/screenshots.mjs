@@ -7,7 +7,7 @@ import { close, logIn, open, to } from "./browser.mjs";
 import { call, connect, startHub, startRedis, until } from "./hub.mjs";
 
 const out = process.argv[2] ?? fileURLToPath(new URL("../../../../docs/console", import.meta.url));
-const chosen = ["overview-light", "overview-dark", "clients-light", "client-dark", "groups-light", "tail-light", "publish-dark"];
+const chosen = ["overview-light", "overview-dark", "clients-light", "client-dark", "groups-light", "tail-light", "publish-dark", "operate-light"];
 const seconds = Number(process.env.SECONDS_OF_TRAFFIC ?? 75);
 mkdirSync(out, { recursive: true });
 
@@ -118,6 +118,14 @@ async function main() {
   await page.locator(".receipts li").nth(1).waitFor();
   await page.getByLabel("Data (JSON)").focus();
   await shot("publish");
+  await to(page, "Operate");
+  for (let i = 0; i < 12; i++) await connect(t, hubs[2], { name: "thumbnails", group: "thumbnails", version: "1.1.0" });
+  await call(hubs[2], "/v1/drain", { method: "POST", body: '{"over":"20s"}' });
+  await page.locator("tbody tr", { hasText: /have left/ }).filter({ hasText: /[5-9] of/ }).waitFor();
+  await page.getByRole("button", { name: "Reload" }).click();
+  await page.getByText("Nothing has changed.").waitFor();
+  await page.mouse.move(5, 500);
+  await shot("operate", 640);
   stop();
   slow.socket.destroy();
   console.log(sizes.join("\n"));
