@@ -113,7 +113,7 @@ admin-tls: true
 {{- end }}
 {{- if .Values.oidc.enabled }}
 oidc-issuer: {{ .Values.oidc.issuer | quote }}
-oidc-audience: {{ .Values.oidc.audience | quote }}
+oidc-audience: {{ toJson .Values.oidc.audiences }}
 {{- with .Values.oidc.jwks }}
 oidc-jwks: {{ . | quote }}
 {{- end }}
@@ -182,6 +182,18 @@ capabilities: {drop: [ALL]}
 {{- end -}}
 {{- if not (or $v.auth.sharedToken $v.auth.tokens $v.auth.existingTokensSecret) -}}
 {{- fail "auth.sharedToken: false leaves nobody who may connect: set auth.tokens or auth.existingTokensSecret" -}}
+{{- end -}}
+{{- range $i, $entry := $v.auth.tokens -}}
+{{- $whose := list -}}
+{{- range list "sha256" "claims" "certificate" -}}
+{{- if hasKey $entry . -}}{{- $whose = append $whose . -}}{{- end -}}
+{{- end -}}
+{{- if ne (len $whose) 1 -}}
+{{- fail (printf "auth.tokens: %s must have one of sha256, claims and certificate" $entry.name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.oidc.enabled (not $v.auth.tokens) (not $v.auth.existingTokensSecret) -}}
+{{- fail "oidc.enabled lets nobody in without entries with claims: set auth.tokens or auth.existingTokensSecret" -}}
 {{- end -}}
 {{- if and $v.tls.enabled (not $v.tls.secretName) -}}
 {{- fail "tls.enabled needs tls.secretName, a Secret of type kubernetes.io/tls" -}}
