@@ -149,6 +149,8 @@ func explain(err error, o client.Options, from string) error {
 		hint = "Is the hub running there? Start one with: mastersocket serve\nIf it listens elsewhere: --url, or MASTERSOCKET_URL"
 	case errors.As(err, &disconnected) && disconnected.Reason == "IDENTIFY_FAILED":
 		hint = fmt.Sprintf("The token is wrong, or it may not join %s. It came from %s.", groupList(o), from)
+	case errors.As(err, &disconnected) && disconnected.Reason == "TRY_AGAIN_LATER":
+		hint = "The hub is full, or can't reach its Redis: /readyz of its admin listener and its log say which."
 	case errors.As(err, &refused):
 		hint = "What listens there is no hub, or no path of a hub: check --url"
 	case errors.As(err, &dns):

@@ -69,6 +69,9 @@ func (c *serveCmd) Run(out streams) error {
 	for _, w := range c.Warnings() {
 		log.Warn(w)
 	}
+	if generated != "" && c.Redis != "" {
+		log.Warn("no token is configured: other instances on this Redis don't know the one that is made for this run")
+	}
 	certs := new(certificates)
 	if err := certs.loadTLS(&c.Serve, log); err != nil {
 		return err
