@@ -132,7 +132,7 @@ func TestTLSLarge(t *testing.T) {
 	c := dialTLS(t, addr, cfg)
 	c.write([]byte(handshake("/", "")))
 	c.accepted()
-	p := strings.Repeat("0123456789abcdef", 5<<20/16)
+	p := strings.Repeat("0123456789abcdef", 2<<20/16)
 	c.write(text(p), text("behind"))
 	e.expect(t, "open", "text "+p, "text behind")
 	c.expect(ws.OpText, p)
