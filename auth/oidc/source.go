@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mastersocket/mastersocket/auth"
 )
@@ -60,6 +61,27 @@ func (s *fileSource) read(context.Context) (b []byte, err error) {
 func (s *fileSource) changed() bool {
 	now, err := readFile(s.path, maxAnswerBytes)
 	return err == nil && !bytes.Equal(now, s.last)
+}
+
+// CheckFiles tells what is wrong now with the files that the options name. Nothing is fetched.
+func CheckFiles(o *Options) []error {
+	var wrong []error
+	if s, ok := newSource(o).(*fileSource); ok {
+		if text, err := s.read(context.Background()); err != nil {
+			wrong = append(wrong, err)
+		} else if _, err := parseKeys(text, time.Now()); err != nil {
+			wrong = append(wrong, fmt.Errorf("read keys: %s: %w", s.path, err))
+		}
+		return wrong
+	}
+	web := webSource{opts: o}
+	if _, err := web.client(); err != nil {
+		wrong = append(wrong, err)
+	}
+	if _, err := web.bearer(); err != nil {
+		wrong = append(wrong, err)
+	}
+	return wrong
 }
 
 // readFile reads a file of at most so many bytes.
@@ -129,12 +151,12 @@ func (s *webSource) get(ctx context.Context, client *http.Client, address string
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/json, application/jwk-set+json")
-	if s.opts.BearerFile != "" {
-		token, err := readFile(s.opts.BearerFile, auth.MaxSignedBytes+2)
-		if err != nil {
-			return nil, err
-		}
-		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	token, err := s.bearer()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	response, err := client.Do(request)
 	if err != nil {
@@ -149,6 +171,22 @@ func (s *webSource) get(ctx context.Context, client *http.Client, address string
 		err = fmt.Errorf("%s answered more than %d bytes", address, maxAnswerBytes)
 	}
 	return b, err
+}
+
+// bearer returns the token to fetch with; empty for none.
+func (s *webSource) bearer() (string, error) {
+	if s.opts.BearerFile == "" {
+		return "", nil
+	}
+	b, err := readFile(s.opts.BearerFile, auth.MaxSignedBytes+2)
+	if err != nil {
+		return "", fmt.Errorf("read the token to fetch keys with: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return "", fmt.Errorf("read the token to fetch keys with: %s must hold one token and nothing else", s.opts.BearerFile)
+	}
+	return token, nil
 }
 
 // client returns what fetches, with the certificates as they are now.

@@ -118,6 +118,9 @@ func tokenFromFile(path string) (string, error) {
 		return "", err
 	}
 	token := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	if auth.LooksSigned(token) { // which may be longer than others
+		return token, nil
+	}
 	if err := auth.CheckToken(token); err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}

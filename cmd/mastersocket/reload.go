@@ -115,6 +115,9 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 			Where: "token", What: "no token is configured any more, and a hub that runs makes none; configure one, or restart it",
 		}}}
 	}
+	if _, _, err := fresh.OIDC(); err != nil {
+		return admin.ReloadResult{}, invalidConfig(err)
+	}
 	certs, err := config.LoadTLS(*fresh)
 	if err != nil {
 		return admin.ReloadResult{}, invalidConfig(err)
@@ -122,6 +125,7 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 	result := admin.ReloadResult{At: time.Now().UTC()}
 	if made == "" {
 		r.takeTokens(tokens, &result)
+		warnOfIdentity(r.started, tokens, r.log)
 	}
 	if r.takeCertificates(certs) {
 		result.Changed = append(result.Changed, "certificate")

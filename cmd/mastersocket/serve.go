@@ -72,6 +72,7 @@ func (c *serveCmd) Run(out streams) error {
 	if generated != "" && c.Redis != "" {
 		log.Warn("no token is configured: other instances on this Redis don't know the one that is made for this run")
 	}
+	warnOfIdentity(&c.Serve, tokens, log)
 	certs := new(certificates)
 	if err := certs.loadTLS(&c.Serve, log); err != nil {
 		return err
@@ -90,6 +91,11 @@ func (c *serveCmd) Run(out streams) error {
 		return err
 	}
 	tuneRuntime(options.Transport.Loops)
+	endVerifying, err := c.verifyTokens(&options, log)
+	if err != nil {
+		return err
+	}
+	defer endVerifying()
 	h, err := hub.New(ctx, options)
 	if err != nil {
 		return err

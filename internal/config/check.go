@@ -71,7 +71,8 @@ func checkSettings(path string) (warnings []string, err error) {
 		s.Token = "" // reported already
 	}
 	var files *InvalidError
-	if _, _, err := LoadTokens(s); errors.As(err, &files) {
+	tokens, _, err := LoadTokens(s)
+	if errors.As(err, &files) {
 		p = append(p, files.Problems...)
 	}
 	t, err := LoadTLS(s)
@@ -79,6 +80,11 @@ func checkSettings(path string) (warnings []string, err error) {
 		p = append(p, files.Problems...)
 	} else if t != nil {
 		warnings = t.Warnings
+	}
+	if _, _, err := s.OIDC(); errors.As(err, &files) {
+		p = append(p, files.Problems...)
+	} else if invalid == nil {
+		warnings = append(warnings, s.OIDCWarnings(tokens)...)
 	}
 	return warnings, p.err()
 }

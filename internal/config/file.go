@@ -21,7 +21,7 @@ const (
 )
 
 // pathSettings are the settings that name a file.
-var pathSettings = []string{"token-file", "tokens-file", "tls-cert", "tls-key", "tls-client-ca"}
+var pathSettings = []string{"token-file", "tokens-file", "tls-cert", "tls-key", "tls-client-ca", "oidc-jwks", "oidc-ca", "oidc-bearer-file"}
 
 // readFile returns the content of a file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
@@ -161,7 +161,7 @@ func settingText(flag *kong.Flag, value *yaml.Node) (text, wrong string) {
 
 // besideFile makes a path that stands in the file relative to the file's folder.
 func besideFile(name, text, file string) string {
-	if text == "" || filepath.IsAbs(text) || !slices.Contains(pathSettings, name) {
+	if text == "" || filepath.IsAbs(text) || !slices.Contains(pathSettings, name) || strings.Contains(text, "://") {
 		return text
 	}
 	return filepath.Join(filepath.Dir(file), text)

@@ -39,6 +39,12 @@ type Serve struct {
 	TokenFile  string `group:"Tokens" placeholder:"FILE" help:"File that holds the one token of all clients in its only line."`
 	TokensFile string `group:"Tokens" placeholder:"FILE" help:"YAML file with many tokens (as SHA-256) and what each may do. Without any token the hub makes one and prints it."`
 
+	OIDCIssuer     string   `name:"oidc-issuer" group:"Tokens" placeholder:"URL" help:"Issuer whose signed tokens (JWT) clients may show, such as a Kubernetes cluster or an identity provider. What they may do is said by entries with claims in --tokens-file."`
+	OIDCAudience   []string `name:"oidc-audience" group:"Tokens" placeholder:"NAME" help:"Audiences, one of which such a token must be for (its claim aud). Required with --oidc-issuer."`
+	OIDCJWKS       string   `name:"oidc-jwks" group:"Tokens" placeholder:"URL|FILE" help:"Where the issuer's keys are: an address or a file, which is read again when it changes. Default: where the issuer itself says."`
+	OIDCCA         string   `name:"oidc-ca" group:"Tokens" placeholder:"FILE" help:"PEM file with the authorities that vouch for the issuer's TLS certificate. Default: those of the system."`
+	OIDCBearerFile string   `name:"oidc-bearer-file" group:"Tokens" placeholder:"FILE" help:"File with the token with which the keys are fetched, for a Kubernetes API server that asks for one."`
+
 	Redis              Secret `group:"Cluster" placeholder:"URL" help:"Redis through which several hubs become one: redis://[user:password@]host:6379/0, rediss://… for TLS. A password is better in MASTERSOCKET_REDIS or in the file, as every user of this machine can read a flag (ps)."`
 	RedisPrefix        string `group:"Cluster" default:"ms" help:"Begins the names of all channels and keys in Redis. Hubs that share it are one hub."`
 	Node               string `group:"Cluster" placeholder:"NAME" help:"Name of this instance, for operators (default: the host's name)."`

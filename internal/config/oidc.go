@@ -1,0 +1,88 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/auth/oidc"
+)
+
+// OIDC returns the settings of the issuer whose tokens clients may show, without a log; ok is false where there is none. The
+// error is an [InvalidError] that tells everything wrong with them. No file is read.
+func (s *Serve) OIDC() (o oidc.Options, ok bool, err error) {
+	v := validation{s: s}
+	v.oidc()
+	if err := v.err(); err != nil {
+		return o, false, err
+	}
+	return s.oidcOptions(), s.OIDCIssuer != "", nil
+}
+
+func (s *Serve) oidcOptions() oidc.Options {
+	return oidc.Options{
+		Issuer: s.OIDCIssuer, Audiences: s.OIDCAudience, Keys: s.OIDCJWKS, CAFile: s.OIDCCA, BearerFile: s.OIDCBearerFile,
+	}
+}
+
+// oidc checks the settings of the issuer.
+func (v *validation) oidc() {
+	s := v.s
+	if s.OIDCIssuer == "" {
+		const why = "it has no meaning without oidc-issuer; write whose tokens clients may show, or remove it"
+		v.unless(len(s.OIDCAudience) == 0, "oidc-audience", why)
+		v.unless(s.OIDCJWKS == "", "oidc-jwks", why)
+		v.unless(s.OIDCCA == "", "oidc-ca", why)
+		v.unless(s.OIDCBearerFile == "", "oidc-bearer-file", why)
+		return
+	}
+	if err := oidc.CheckSource(s.OIDCIssuer, s.OIDCJWKS); err != nil {
+		setting := "oidc-issuer"
+		if s.OIDCJWKS != "" {
+			setting = "oidc-jwks"
+		}
+		v.addf(setting, "%v", err)
+	}
+	if len(s.OIDCAudience) == 0 {
+		v.addf("oidc-issuer", "oidc-audience is missing: the hub would take tokens that are for somebody else; "+
+			"write for whom clients have theirs issued, such as mastersocket")
+	}
+	for _, audience := range s.OIDCAudience {
+		if audience == "" || strings.TrimSpace(audience) != audience {
+			v.addf("oidc-audience", "%q is no audience; write the claim aud of the tokens, such as mastersocket", audience)
+		}
+	}
+	if s.OIDCJWKS != "" && !strings.Contains(s.OIDCJWKS, "://") {
+		const why = "it has no meaning where oidc-jwks is a file, as nothing is fetched; remove one of them"
+		v.unless(s.OIDCCA == "", "oidc-ca", why)
+		v.unless(s.OIDCBearerFile == "", "oidc-bearer-file", why)
+	}
+}
+
+// unless adds a problem of the setting where it is not right.
+func (v *validation) unless(right bool, setting, problem string) {
+	if !right {
+		v.addf(setting, "%s", problem)
+	}
+}
+
+// OIDCWarnings returns what is not wrong, but lets no signed token in: files of the issuer that can't be read as yet, and
+// entries of the tokens file that nobody can match, or none.
+func (s *Serve) OIDCWarnings(tokens *auth.Tokens) []string {
+	var warnings []string
+	o, ok := s.oidcOptions(), s.OIDCIssuer != ""
+	switch {
+	case !ok && tokens.ClaimRules() > 0:
+		warnings = append(warnings, s.TokensFile+": entries with claims are for nobody, since --oidc-issuer does not say whose tokens are verified")
+	case ok && tokens.ClaimRules() == 0:
+		warnings = append(warnings, "--oidc-issuer: no entry of --tokens-file has claims, so none of the issuer's tokens lets anybody in")
+	}
+	if tokens.CertificateRules() > 0 && s.TLSClientCA == "" {
+		warnings = append(warnings, s.TokensFile+": entries with certificate are for nobody, since clients are asked for none; set --tls-client-ca")
+	}
+	if ok {
+		for _, wrong := range oidc.CheckFiles(&o) {
+			warnings = append(warnings, wrong.Error()+"; it is tried again until it can be")
+		}
+	}
+	return warnings
+}
