@@ -114,7 +114,7 @@ admin-tls: true
 {{- if .Values.oidc.enabled }}
 oidc-issuer: {{ .Values.oidc.issuer | quote }}
 oidc-audience: {{ toJson .Values.oidc.audiences }}
-{{- with .Values.oidc.jwks }}
+{{- with default (ternary "https://kubernetes.default.svc/openid/v1/jwks" "" .Values.oidc.cluster) .Values.oidc.jwks }}
 oidc-jwks: {{ . | quote }}
 {{- end }}
 {{- if or .Values.oidc.cluster .Values.oidc.caConfigMap }}
