@@ -151,6 +151,10 @@ type Broker interface {
 	// a time. missing names the live instances that did not answer.
 	Gather(ctx context.Context, query []byte, each func(from NodeID, answer []byte)) (missing []NodeID, err error)
 
+	// Retire gives up what is for this instance alone, ahead of Close: it returns once everything that came for it has been
+	// given to the Handler, at once where the broker is away, or with an error when ctx ends. What is published to it after
+	// that was received by nobody, as its publisher is told when this instance closes, which has to follow soon.
+	Retire(ctx context.Context) error
 	// State reports the broker's state.
 	State() State
 	// Close leaves the cluster, publishing what still waits until ctx ends.

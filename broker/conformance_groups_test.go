@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -222,5 +224,50 @@ func conformClose(t *testing.T, newBroker func(testing.TB) Broker) {
 	b.SetMembers("g", 4)
 	if _, err := b.Gather(ctx, nil, nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("gather after Close: %v", err)
+	}
+}
+
+// conformRetire has an instance retire and close while others address it: each message has come to it by the time that it
+// has retired, or its publisher is told that nobody received it.
+func conformRetire(t *testing.T, newBroker func(testing.TB) Broker) {
+	in := clusterOf(t, 3, newBroker)
+	retiring := in[1]
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var taken, refused atomic.Int64
+	var publishing sync.WaitGroup
+	for _, from := range []*instance{in[0], in[2]} {
+		publishing.Go(func() {
+			for seq := uint64(0); refused.Load() < 10 && ctx.Err() == nil; seq++ {
+				n, err := from.publish(t, &Message{Kind: KindDirect, To: retiring.id, Seq: seq})
+				switch {
+				case err != nil:
+					t.Errorf("publish: %v", err)
+					return
+				case n == 0:
+					refused.Add(1)
+				default:
+					taken.Add(1)
+				}
+			}
+		})
+	}
+	retiring.await(t, "some messages", func() bool { return len(retiring.got) > 10 })
+	if err := retiring.Retire(ctx); err != nil {
+		t.Fatal(err)
+	}
+	got := len(retiring.deliveries())
+	if n, err := retiring.publish(t, &Message{Kind: KindDirect, To: in[0].id}); n != 1 || err != nil {
+		t.Errorf("publish after Retire: %d, %v", n, err)
+	}
+	if err := retiring.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	publishing.Wait()
+	if n := len(retiring.deliveries()); n != got || int64(n) != taken.Load() {
+		t.Errorf("%d messages had come when it had retired, %d in the end, %d were published", got, n, taken.Load())
+	}
+	if err := retiring.Retire(ctx); !errors.Is(err, ErrClosed) {
+		t.Errorf("retire after Close: %v", err)
 	}
 }

@@ -214,7 +214,7 @@ func conform(t *testing.T, newCluster func(testing.TB) func(testing.TB) Broker) 
 	for name, test := range map[string]func(*testing.T, func(testing.TB) Broker){
 		"alone": conformAlone, "kinds": conformKinds, "order": conformOrder, "subscribe": conformSubscribe,
 		"resubscribe": conformResubscribe, "counts": conformCounts, "draw": conformDraw, "gather": conformGather,
-		"close": conformClose, "start": conformStart,
+		"close": conformClose, "retire": conformRetire, "start": conformStart,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -42,6 +42,7 @@ type Memory struct {
 	inbox   *inbox
 	queries chan memoryQuery
 
+	retired   bool // guarded by bus.mu
 	status    atomic.Int32
 	done      sync.WaitGroup
 	published atomic.Uint64
@@ -141,7 +142,7 @@ func (m *Memory) publish(msg *Message) (instances int, err error) {
 			push(to)
 		}
 	default:
-		if to := b.nodes[msg.To]; to != nil {
+		if to := b.nodes[msg.To]; to != nil && !to.retired {
 			push(to)
 		}
 	}
@@ -259,6 +260,24 @@ func (m *Memory) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("broker: close node %08x: %w", uint32(m.self.ID), ctx.Err())
+	}
+}
+
+// Retire implements Broker.
+func (m *Memory) Retire(ctx context.Context) error {
+	if m.status.Load() != memoryStarted {
+		return fmt.Errorf("broker: retire: %w", m.notRunning())
+	}
+	m.bus.mu.Lock() // nobody is publishing
+	m.retired = true
+	m.bus.mu.Unlock()
+	passed := make(chan struct{})
+	m.inbox.mark(passed)
+	select {
+	case <-passed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("broker: retire: %w", ctx.Err())
 	}
 }
 

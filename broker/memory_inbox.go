@@ -25,6 +25,7 @@ type inbox struct {
 	bytes  int        // of items and of what is being delivered
 	hot    bool
 	closed bool
+	passed chan struct{} // closed when all items that are there have been delivered; nil for none
 }
 
 func newInbox(b *Bus) *inbox { return &inbox{bus: b, wake: make(chan struct{}, 1)} }
@@ -75,6 +76,24 @@ func (q *inbox) delivered(m *Message) {
 	}
 }
 
+// mark closes passed once everything that is in the inbox now has been delivered.
+func (q *inbox) mark(passed chan struct{}) {
+	q.mu.Lock()
+	q.passed = passed
+	q.mu.Unlock()
+	q.signal()
+}
+
+// pass closes what mark gave, where nothing is left.
+func (q *inbox) pass() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.passed != nil && len(q.items) == 0 {
+		close(q.passed)
+		q.passed = nil
+	}
+}
+
 func (q *inbox) close() {
 	q.mu.Lock()
 	q.closed = true
@@ -122,6 +141,7 @@ func (m *Memory) deliverLoop() {
 		if len(items) > 0 {
 			continue
 		}
+		m.inbox.pass()
 		select {
 		case <-m.inbox.wake:
 		case <-m.quit:

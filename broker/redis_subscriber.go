@@ -14,10 +14,12 @@ func (s *subscriptions) connected() <-chan struct{} {
 	defer s.mu.Unlock()
 	s.live, s.ops, s.joined = true, nil, make(chan struct{})
 	for _, c := range []*subscription{s.global, s.own} {
-		c.outstanding = 0
+		c.outstanding, c.subscribed = 0, false
 	}
 	s.push(s.global, subscriptionOp{true, globalSuffix})
-	s.push(s.own, subscriptionOp{true, s.node})
+	if s.own.want {
+		s.push(s.own, subscriptionOp{true, s.node})
+	}
 	for group, c := range s.groups {
 		c.outstanding, c.subscribed = 0, false
 		if !c.want {

@@ -168,7 +168,7 @@ func (s *subscriptions) answered(kind pushKind, channel []byte) error {
 			c.since = s.now()
 		}
 		ready = s.takeReady(c)
-	case !c.want:
+	case !c.want && c != s.own:
 		delete(s.groups, suffix[len(groupSuffix):])
 	}
 	if s.initial > 0 && kind == pushSubscribed {

@@ -212,15 +212,39 @@ func (h *Hub) Ready() error {
 }
 
 // Close ends all connections without further words, leaves the cluster, and waits until everything has ended or ctx
-// does.
+// does. Who addresses a client of this instance meanwhile is told that it is not there.
 func (h *Hub) Close(ctx context.Context) error {
 	h.stopSync()
 	<-h.synchronized
 	h.endRebalance()
+	h.retire(ctx)
 	h.server.Close()
 	h.verifications.close()
 	if err := h.broker.Close(ctx); err != nil {
 		return fmt.Errorf("close hub: %w", err)
 	}
 	return nil
+}
+
+const (
+	// retireTimeout bounds retire: whoever waits for an answer from here can do without it rather than the process can
+	// wait for a broker that hangs.
+	retireTimeout = time.Second
+	// retireTurns is how many turns of the loops it takes at most to answer what has come for a client.
+	retireTurns = 3
+)
+
+// retire has everything for this instance alone end elsewhere, and what has come handled: a message that finds nobody
+// here is given back to its sender's instance, which it could not be any more once the loops have ended.
+func (h *Hub) retire(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, retireTimeout)
+	defer cancel()
+	if err := h.broker.Retire(ctx); err != nil {
+		h.log.Warn("not everybody may be told that this instance's clients are gone", "error", err)
+	}
+	for range retireTurns {
+		if h.onLoops(ctx, func(*shard) {}) != nil {
+			return
+		}
+	}
 }
