@@ -3,6 +3,10 @@
 package rolltest
 
 import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -83,6 +87,32 @@ func TestBalancerReloadInRoll(t *testing.T) {
 	res.wantUnnoticed(t)
 }
 
+// TestRebalance adds an instance and has the others send it their surplus: all have the same share, and nobody notices.
+func TestRebalance(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 3, 1, "--drain-rate", "50")
+	l := startLoad(r, faultLoad())
+	pass(time.Second)
+	r.addHub()
+	r.awaitNodes(4)
+	r.balance.await(3, "UP")
+	begin := history.Now()
+	r.post(0, "/v1/rebalance")
+	share := l.clients / 4
+	err := hubtest.Eventually(patience, func() bool {
+		all := r.spread()
+		return slices.Min(all) >= share*8/10 && slices.Max(all) <= share*12/10+1
+	})
+	if err != nil {
+		t.Errorf("clients of the instances: %v, want about %d each: %v", r.spread(), share, err)
+	}
+	figure(t, "a fourth instance for %d clients: %v after %v", l.clients, r.spread(), since(begin, history.Now()))
+	pass(time.Second)
+	res := l.finish(history.Options{})
+	res.figures(t)
+	res.wantUnnoticed(t)
+}
+
 // awaitDraining waits until hub i is leaving service.
 func (r *rig) awaitDraining(i int) {
 	r.t.Helper()
@@ -132,4 +162,25 @@ func (r *rig) drops() int {
 		sum += m.Sum("mastersocket_broker_missed_total")
 	}
 	return int(sum)
+}
+
+// post sends an empty request to the API of hub i, which must succeed.
+func (r *rig) post(i int, path string) {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, r.hubs[i].AdminURL(path), strings.NewReader(""))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+hubtest.Token)
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body) // it is only printed
+	if resp.StatusCode >= 300 {
+		r.t.Fatalf("POST %s: %s: %s", path, resp.Status, body)
+	}
+	r.t.Logf("POST %s: %s", path, body)
 }

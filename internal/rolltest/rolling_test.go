@@ -71,8 +71,9 @@ func (r *result) restarts(t *testing.T, steps []restarted) {
 	for _, node := range slices.Sorted(maps.Keys(by)) {
 		figure(t, "of them to %s: %d, at most %d in any second", node, len(by[node]), peak(by[node]))
 	}
-	if n := peak(dials); n > drainRate {
-		t.Errorf("%d connections were opened in a second, want at most %d", n, drainRate)
+	// What the clients' processes were kept from doing they do all at once, on a machine that has more to do than this.
+	if n, most := peak(dials), choose(drainRate*3/2, drainRate); n > most {
+		t.Errorf("%d connections were opened in a second, want at most %d", n, most)
 	}
 }
 
