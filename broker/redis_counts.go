@@ -178,7 +178,7 @@ func eachCount(b []byte, each func(group string, n int)) error {
 
 // peerCounts is what this instance knows of another's counts.
 type peerCounts struct {
-	known          bool // counts at version are in the weights
+	known          bool // counts at version are in the weights, and no news was missed since
 	version        uint64
 	partial        map[string]int // of the parts come so far, of partialVersion
 	next           uint32

@@ -171,6 +171,7 @@ func (r *Redis) connect(l *link, up func()) error {
 	}
 	if r.links.Add(1) > 1 {
 		r.stats.reconnects.Add(1)
+		r.peers.outdated() // somebody may have got its first member meanwhile
 		r.awaitOthers(l.ctx, commands)
 	}
 	if err := r.connectPublisher(l, addr); err != nil {

@@ -52,7 +52,9 @@ type peers struct {
 	retry   int64             // between two requests for the same counts
 	sync    func(node NodeID) // asks node for its counts
 
-	live atomic.Pointer[map[NodeID]bool] // the keys of nodes, for who can't wait for mu
+	// For who can't wait for mu: the keys of nodes, and whether the counts of some are not known, or may be old.
+	live     atomic.Pointer[map[NodeID]bool]
+	unsynced atomic.Bool
 
 	mu     sync.Mutex
 	nodes  map[NodeID]*peer
@@ -166,13 +168,27 @@ func (p *peers) remove(id NodeID, run uint64) bool {
 
 // changed tells that nodes or what is known of one changed. It needs mu.
 func (p *peers) changed() {
-	live := make(map[NodeID]bool, len(p.nodes))
-	for id := range p.nodes {
+	live, unsynced := make(map[NodeID]bool, len(p.nodes)), false
+	for id, n := range p.nodes {
 		live[id] = true
+		unsynced = unsynced || !n.counts.known
 	}
+	p.unsynced.Store(unsynced)
 	p.live.Store(&live)
 	close(p.change)
 	p.change = make(chan struct{})
+}
+
+// outdated is called when news of the counts may have been missed. All are asked for; until they come, those known before
+// stand.
+func (p *peers) outdated() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range p.nodes {
+		n.counts.known, n.counts.askedAt = false, 0
+		p.request(n)
+	}
+	p.changed()
 }
 
 func (p *peers) alive(id NodeID) bool {

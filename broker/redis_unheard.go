@@ -99,14 +99,15 @@ func (e *entry) appendMessage(dst []byte) []byte {
 	return blank
 }
 
-// expected says whether a live instance should have e. It is called with the publisher's lock held.
+// expected says whether a live instance should have e. Where it is not known who has members, somebody may. It is called
+// with the publisher's lock held.
 func (r *Redis) expected(e *entry) bool {
 	live := *r.peers.live.Load()
 	switch e.kind {
 	case KindGlobal:
 		return len(live) > 0
 	case KindGroup:
-		return len(live) > 0 && r.weights.anybody(e.group(), r.self.ID)
+		return len(live) > 0 && (r.peers.unsynced.Load() || r.weights.anybody(e.group(), r.self.ID))
 	}
 	return live[e.to]
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"encoding/binary"
 	"errors"
 	"testing"
 	"time"
@@ -115,4 +116,52 @@ func TestUnheardIsBounded(t *testing.T) {
 	t.Parallel()
 	_, _, _, fates := cutOff(t, func(o *RedisOptions) { o.LeaseTTL, o.BufferAge = time.Minute, time.Second })
 	expectFates(t, fates, fate{0, ErrUnknown})
+}
+
+// TestCountsOutdated asks for all counts anew when news of them may have been missed. Until they come, anybody may have
+// members: a message that finds nobody is not given up.
+func TestCountsOutdated(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	w := newWeights()
+	p := newPeers(w, func() int64 { return 1 }, time.Hour, func(NodeID) { asked++ })
+	value, err := encodeLease(Node{ID: 2, Name: "b"}, 9, 3, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := func(version uint64, members int) {
+		b := binary.BigEndian.AppendUint64(nil, version)
+		b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, 0), 1)
+		if err := p.part(2, 9, appendCount(b, "g", members)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := &Redis{peers: p, weights: w, self: Node{ID: 1}}
+	buf, err := appendFrame(nil, &frame{Message: Message{Kind: KindGroup, Group: []byte("g")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &entry{kind: KindGroup, buf: append(buf, "\r\n"...)}
+	want := func(when string, expected bool, requests int) {
+		t.Helper()
+		if r.expected(e) != expected || asked != requests {
+			t.Errorf("%s: expected %v, asked %d times, want %v and %d", when, !expected, asked, expected, requests)
+		}
+	}
+	want("nobody is there", false, 0)
+	if _, err := p.seen(2, []byte(value)); err != nil {
+		t.Fatal(err)
+	}
+	want("a new instance", true, 1)
+	counts(3, 0)
+	want("it has no members", false, 1)
+	p.outdated()
+	want("that may have changed", true, 2)
+	counts(3, 0)
+	want("it has not", false, 2)
+	p.outdated()
+	counts(4, 7)
+	want("it has", true, 3)
+	p.remove(2, 0)
+	want("it is gone", false, 3)
 }
