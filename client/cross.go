@@ -14,8 +14,9 @@ const (
 	clearTimeout = time.Second
 	// answerTime is how long answers are awaited on an old connection that the hub lets stand.
 	answerTime = 30 * time.Second
-	// settleTime is how long the old connection stays at least, for those who address it and don't know of the new one.
-	settleTime = 250 * time.Millisecond
+	// settleTime is how long the old connection stays at least, for those who address it and don't know of
+	// the new one, and until other instances have been told to draw it for no ANY any more.
+	settleTime = 500 * time.Millisecond
 )
 
 // stage is how far a move has come.

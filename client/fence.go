@@ -13,6 +13,9 @@ import (
 const (
 	fenceBurst    = 8
 	fenceInterval = 25 * time.Millisecond
+	// fenceRenewal is after how long one is sent to the old connection that nothing waits for. The hub goes by them: they
+	// say that this connection is about to be left, so that it is no good receiver of an ANY from other instances.
+	fenceRenewal = 3 * time.Second
 	// fencePatience is how long a FENCE may be on its way before another one is tried.
 	fencePatience = time.Second
 )
@@ -33,12 +36,14 @@ type fence struct {
 type fences struct {
 	onWay []fence
 	count int
+	last  time.Time // when the last one was sent
 	next  time.Time // not before this
 }
 
 // sent notes one.
 func (f *fences) sent(one fence) {
 	one.at = time.Now()
+	f.last = one.at
 	f.onWay = append(f.onWay, one)
 	if f.count++; f.count > fenceBurst {
 		f.next = one.at.Add(fenceInterval)
@@ -135,7 +140,7 @@ func (st *stream) wantFences() {
 	if st.stopped && (waits || !st.switched) && f.fences.due(now) {
 		signal(f.session.fence)
 	}
-	waits = t.alone > 0 || len(t.held) > 0 && now.Sub(t.held[0].at) > fenceInterval
+	waits = t.alone > 0 || len(t.held) > 0 && now.Sub(t.held[0].at) > fenceInterval || now.Sub(t.fences.last) > fenceRenewal
 	if (waits || !st.joined || st.clearing && !st.cleared) && t.fences.due(now) {
 		signal(t.session.fence)
 	}

@@ -1,17 +1,15 @@
 package client_test
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,115 +20,42 @@ import (
 
 // What follows runs against built hubs, connected through a real Redis.
 
-// mover dials one of several hubs, as it is told, and puts DRAINs into what a hub sends.
-type mover struct {
-	t     *testing.T
-	hubs  []string
-	at    atomic.Int32
-	pumps sync.WaitGroup
-
-	mu      sync.Mutex
-	current *drained
+// elsewhere dials one of several hubs, as it is told.
+type elsewhere struct {
+	hubs []string
+	at   atomic.Int32
 }
 
-func (m *mover) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (e *elsewhere) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	var d net.Dialer
-	far, err := d.DialContext(ctx, "tcp", m.hubs[m.at.Load()])
-	if err != nil {
-		return nil, err
-	}
-	near, mine := net.Pipe()
-	c := &drained{far: far, mine: mine}
-	m.pumps.Go(c.down)
-	m.pumps.Go(c.up)
-	m.mu.Lock()
-	m.current = c
-	m.mu.Unlock()
-	return near, nil
+	return d.DialContext(ctx, "tcp", e.hubs[e.at.Load()])
 }
 
-// drain sends DRAIN over the connection dialed last.
-func (m *mover) drain(data string) {
-	m.mu.Lock()
-	c := m.current
-	m.mu.Unlock()
-	msg := fmt.Sprintf(`{"op":12,"data":{%s}}`, data)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, _ = c.mine.Write(append([]byte{0x81, byte(len(msg))}, msg...))
-}
-
-// drained is a connection whose frames pass one by one, so that one can be put between them.
-type drained struct {
-	far, mine net.Conn
-	mu        sync.Mutex // held while a frame is passed on
-}
-
-func (c *drained) up() {
-	_, _ = io.Copy(c.far, c.mine)
-	_ = c.far.Close()
-}
-
-func (c *drained) down() {
-	defer c.mine.Close()
-	r := bufio.NewReader(c.far)
-	for line := "x"; line != "\r\n"; { // the answer to the handshake
-		var err error
-		if line, err = r.ReadString('\n'); err != nil {
-			return
-		}
-		if _, err := io.WriteString(c.mine, line); err != nil {
-			return
-		}
-	}
-	for {
-		frame, err := readFrame(r)
-		if err != nil {
-			return
-		}
-		c.mu.Lock()
-		_, err = c.mine.Write(frame)
-		c.mu.Unlock()
-		if err != nil {
-			return
-		}
-	}
-}
-
-// readFrame reads an unmasked frame (RFC 6455, section 5.2).
-func readFrame(r *bufio.Reader) ([]byte, error) {
-	frame := make([]byte, 2, 512)
-	if _, err := io.ReadFull(r, frame); err != nil {
-		return nil, err
-	}
-	length := int(frame[1])
-	if extended := map[int]int{126: 2, 127: 8}[length]; extended > 0 {
-		frame = frame[:2+extended]
-		if _, err := io.ReadFull(r, frame[2:]); err != nil {
-			return nil, err
-		}
-		length = int(binary.BigEndian.Uint64(append(make([]byte, 8-extended), frame[2:]...)))
-	}
-	head := len(frame)
-	frame = slices.Grow(frame, length)[:head+length]
-	_, err := io.ReadFull(r, frame[head:])
-	return frame, err
-}
-
-// twoHubs runs two hubs that are one.
-func twoHubs(t *testing.T) []*hubtest.Server {
+// startHubs runs hubs that are one, named a, b, c …
+func startHubs(t *testing.T, n int) (hubs []*hubtest.Server, restart func(i int)) {
 	t.Helper()
 	redis := redistest.Start(t)
-	var hubs []*hubtest.Server
-	for _, name := range []string{"a", "b"} {
-		hubs = append(hubs, hubtest.Start(t, hubtest.Options{Name: name, Redis: redis.URL()}))
+	start := func(i int, addr string) *hubtest.Server {
+		return hubtest.Start(t, hubtest.Options{
+			Name: string(rune('a' + i)), Redis: redis.URL(), Addr: addr, Flags: []string{"--drain-timeout", "60s"}, Quiet: true,
+		})
 	}
-	for _, h := range hubs {
-		if err := hubtest.Eventually(30*time.Second, func() bool { return h.Metrics().Sum("mastersocket_nodes") == 2 }); err != nil {
-			t.Fatal(err)
+	for i := range n {
+		hubs = append(hubs, start(i, ""))
+	}
+	await := func() {
+		for _, h := range hubs {
+			know := func() bool { return int(h.Metrics().Sum("mastersocket_nodes")) == n }
+			if err := hubtest.Eventually(30*time.Second, know); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	return hubs
+	await()
+	return hubs, func(i int) {
+		hubs[i] = start(i, hubs[i].HubAddr)
+		await()
+	}
 }
 
 // tally is what a client got of each of several senders, whose messages carry who sent them and a number that rises.
@@ -210,24 +135,21 @@ func (m *moves) count() int {
 	return len(m.took)
 }
 
-// A client that moves to and fro between two instances, while others send to it in every way and it sends to them, misses
+// A client whose instance is restarted, again and again, while others send to it in every way and it sends to them, misses
 // nothing, sees nothing twice, and nobody sees a sender's messages in another order.
 func TestMovesUnderLoad(t *testing.T) {
 	t.Parallel()
-	const times, senders = 20, 4
-	hubs := twoHubs(t)
-	m := &mover{t: t, hubs: []string{hubs[0].HubAddr, hubs[1].HubAddr}}
-	t.Cleanup(m.pumps.Wait)
+	const times, senders = 10, 4
+	hubs, restart := startHubs(t, 3)
+	to := &elsewhere{hubs: []string{hubs[0].HubAddr, hubs[1].HubAddr}}
 
 	var told moves
 	in := newTally(t, "the client that moves")
-	var lost atomic.Int32
-	o := client.Options{
-		Group: "movers", Dial: m.dial, NoEcho: true, Logger: slog.New(&told),
+	mover := dialReal(t, hubs[0], client.Options{
+		Group: "movers", Dial: to.dial, NoEcho: true, Logger: slog.New(&told),
 		OnMessage:    handlerOf(in.take),
-		OnDisconnect: func(err error) { lost.Add(1); t.Errorf("OnDisconnect(%v)", err) },
-	}
-	mover := dialReal(t, hubs[0], o)
+		OnDisconnect: func(err error) { t.Errorf("OnDisconnect(%v)", err) },
+	})
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -238,7 +160,7 @@ func TestMovesUnderLoad(t *testing.T) {
 	for who := range senders {
 		out := newTally(t, fmt.Sprintf("sender %d", who))
 		ins = append(ins, out)
-		c := dialReal(t, hubs[who%2], client.Options{
+		c := dialReal(t, hubs[2], client.Options{
 			Group: "senders", NoEcho: true, On: map[string]client.Handler{"out": handlerOf(out.take)},
 			OnError: func(err *client.HubError) { refused.Store(err.ID, err.Code) },
 		})
@@ -248,24 +170,28 @@ func TestMovesUnderLoad(t *testing.T) {
 	wg.Go(func() {
 		for n := 1; ctx.Err() == nil; n++ {
 			to := []client.Intent{client.Global(), client.Group("senders")}[n%2]
-			if err := mover.Send(context.Background(), to, "out", [2]int{99, n}); err != nil {
+			if err := sendPaced(mover, to, n); err != nil {
 				t.Errorf("the client that moves: %v", err)
 				return
 			}
 			outs = append(outs, [2]int{99, n})
-			time.Sleep(200 * time.Microsecond)
 		}
 	})
 	for i := range times {
-		m.at.Store(int32((i + 1) % 2))
-		m.drain(`"after_ms":0,"deadline_ms":60000,"reason":"restart"`)
+		here := i % 2
+		to.at.Store(int32(1 - here))
+		hubs[here].Signal(syscall.SIGTERM)
 		if err := hubtest.Eventually(60*time.Second, func() bool { return told.count() == i+1 }); err != nil {
 			t.Fatalf("move %d: %v; warnings %q", i+1, err, told.other)
 		}
+		if _, ok := hubs[here].Wait(30 * time.Second); !ok {
+			t.Fatal("the hub that everybody left runs on")
+		}
+		restart(here)
 	}
 	stop()
 	wg.Wait()
-
+	defer closeClient(t, mover) // before the hubs end
 	reported, all := map[any]int{}, 0
 	for who := range senders {
 		var want [][2]int
@@ -293,6 +219,15 @@ func TestMovesUnderLoad(t *testing.T) {
 	if len(told.other) > 0 {
 		t.Errorf("warnings: %q", told.other)
 	}
+}
+
+// sendPaced sends, and waits now and then until the hub has taken all, so that nobody can run away.
+func sendPaced(c *client.Client, to client.Intent, n int) error {
+	if n%4 != 0 {
+		return c.Send(context.Background(), to, "out", [2]int{99, n})
+	}
+	_, err := c.SendAcked(context.Background(), to, "out", [2]int{99, n})
+	return err
 }
 
 // sendAll sends to a client that moves, in every way, until ctx ends, and returns what was sent.
