@@ -189,10 +189,10 @@ func TestRealHubPermissions(t *testing.T) {
 	}
 }
 
-// Clients outlive their hub, however it ends.
+// Clients outlive their hub, however it ends. With no other instance to move to they stay until it disconnects them.
 func TestRealHubRestart(t *testing.T) {
 	t.Parallel()
-	s := hubtest.Start(t, hubtest.Options{})
+	s := hubtest.Start(t, hubtest.Options{Flags: []string{"--drain-timeout", "1s"}})
 	addr := s.HubAddr
 	reasons := make(chan error, 10)
 	o := worker(0)

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -243,6 +244,7 @@ func TestMoveAwaitsAnswers(t *testing.T) {
 		b.reply(question, "2") // to a client that is known by its new id
 		wg.Wait()
 		time.Sleep(time.Second)
+		slices.Sort(got)
 		wantLog(t, "replies", fmt.Sprint(got), "[0 1 2]")
 		wantLog(t, "over the old connection", a.heard(), "q BYE")
 		wantLog(t, "over the new connection", b.heard(), "y")
