@@ -53,8 +53,37 @@
 // out, its token has to be revoked. Before the first connection, an HTTP status of 4xx ends it as well, since then most
 // likely the URL is wrong.
 //
+// A token that is replaced while the service runs, such as a projected token of a Kubernetes service account, belongs in a
+// file: [TokenFile] reads it anew for each connection.
+//
+// # Moving
+//
+// A hub that is about to be restarted, has more clients than other instances, or sees a token near its end asks its
+// clients to connect anew (DRAIN). A Client does so by itself, unless [Options.NoDrain] is set: it waits for the slot that
+// the hub gave it, makes a second connection with the same options, for which [Options.TokenSource] is asked anew, and only
+// then leaves the first. Nothing is missed, nothing arrives twice, no sender's messages change their order, and what the
+// Client sends keeps its own. Callers notice nothing but that sends wait for some milliseconds while they change over.
+//
+//   - The Client has another id then: [Client.Identity] says it from the moment at which messages are sent over the new
+//     connection, and [Options.OnConnect] is called. [Options.OnDisconnect] is not.
+//   - A call that was sent over the old connection gets its answer there, which keeps it open: until shortly before the hub
+//     ends it or, where the hub doesn't, for 30 s at most. Then the outcome is unknown. It stays half a second in any case
+//     for those who address the old id; whoever does so later gets [ErrNoReceiver].
+//   - An attempt that fails, even one that is refused, is repeated with the waits of a reconnect while the old connection
+//     lives. If that ends first the Client reconnects as ever, and OnDisconnect says that something may be missing.
+//   - To rebalance, a client that lands on its old instance tries twice more, then stays. When a token expires, a Client
+//     does not move before TokenSource returns another one.
+//   - Messages are held back until it is known that none before them is missing: up to 4,096 messages and 8 MiB of each
+//     connection, beyond which it is not read. The hub's FENCEs tell; if these don't come within 10 s, because what connects
+//     the instances is away, the Client moves without, logs a warning, and promises no more than with a reconnect.
+//   - Two messages of one sender to a single receiver (DIRECT, ANY), with nothing to a group between them, can change their
+//     order if the first comes over the new connection and the second over the old. That takes a sender that goes back
+//     to the old id, or two ANY within the milliseconds until its instance knows which connection counts.
+//   - A move sends some FENCEs, at most 40 a second over each connection. They count against the rate of a token.
+//
 // # Concurrency
 //
-// All methods may be called from any goroutine. A Client has three goroutines of its own while it is connected (one that
-// connects and reads, one that writes, one that calls handlers); none is left when [Client.Close] has returned nil.
+// All methods may be called from any goroutine. A Client has four goroutines of its own while it is connected (one that
+// connects, one that reads, one that writes, one that calls handlers), and three more for the time of a move; none is left
+// when [Client.Close] has returned nil.
 package client

@@ -248,7 +248,7 @@ func TestNoTokenTyped(t *testing.T) {
 	t.Parallel()
 	cache := t.TempDir()
 	env := []string{"XDG_CACHE_HOME=" + cache}
-	s := hubtest.Start(t, hubtest.Options{Token: "none", Env: env})
+	s := hubtest.Start(t, hubtest.Options{Token: "none", Env: env, Flags: []string{"--drain-timeout", "1s"}})
 	port, ok := localtoken.IsLocal(s.URL())
 	if !ok {
 		t.Fatalf("%s is not local", s.URL())

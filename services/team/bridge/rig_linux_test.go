@@ -85,7 +85,7 @@ func start(t *testing.T, o bridge.Options, server rtmtest.Options, groups ...str
 // startWith runs everything with a server that runs.
 func startWith(t *testing.T, o bridge.Options, server *rtmtest.Server, groups ...string) *rig {
 	t.Helper()
-	hub := hubtest.Start(t, hubtest.Options{})
+	hub := hubtest.Start(t, hubtest.Options{Flags: []string{"--drain-timeout", "1s"}})
 	r := &rig{t: t, rtm: server, hub: hub, log: &logBuffer{}, done: make(chan struct{})}
 	r.sink = newSink(t, hub, append([]string{"teams"}, groups...)...)
 	if o.Global == "" {
