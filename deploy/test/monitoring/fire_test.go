@@ -265,6 +265,16 @@ var situations = map[string]situation{
 			mastersocket_tls_handshakes_total{A,result="resumed"} 0+1000x40`,
 		at: 30,
 	},
+	"MastersocketIdentityKeysOld": {
+		fires: `mastersocket_identity_keys_age_seconds{A} 1900+60x20`,
+		quiet: `mastersocket_identity_keys_age_seconds{A} 290x20`,
+		at:    10,
+	},
+	"MastersocketIdentityKeysMissing": {
+		fires: `mastersocket_identity_keys{A} 0x20`,
+		quiet: `mastersocket_identity_keys{A} 2x20`,
+		at:    10,
+	},
 	"MastersocketReloadFailed": {
 		fires: `mastersocket_reload_failing{A} 1x20`,
 		quiet: `mastersocket_reload_failing{A} 0x10 1 0x10`,

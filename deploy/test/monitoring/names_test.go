@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/oidctest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
@@ -26,7 +27,11 @@ const metricName = "__name__"
 func fullFlags(t *testing.T) []string {
 	t.Helper()
 	cert, key := tlstest.Write(t, t.TempDir(), tlstest.NewAuthority(t).Issue(t, tlstest.Template{Name: "hub", Expires: 30 * 24 * time.Hour}))
-	return []string{"--enable", "echo,team", "--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key}
+	issuer := oidctest.Start(t)
+	return []string{
+		"--enable", "echo,team", "--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key,
+		"--oidc-issuer", issuer.URL, "--oidc-ca", issuer.CAFile, "--oidc-audience", oidctest.Audience,
+	}
 }
 
 // scrape adds a hub's metrics to a database, as Prometheus would under the names job and instance.

@@ -89,7 +89,10 @@ func TestAlertsOfARealCluster(t *testing.T) {
 		hubs = append(hubs, hubtest.Start(t, hubtest.Options{Name: fmt.Sprint("hub-", i), Redis: redis.URL(), Flags: fullFlags(t)}))
 	}
 	for _, s := range hubs {
-		if err := hubtest.Eventually(patience, func() bool { return s.Metrics().Sum("mastersocket_nodes") == 3 }); err != nil {
+		if err := hubtest.Eventually(patience, func() bool {
+			m := s.Metrics()
+			return m.Sum("mastersocket_nodes") == 3 && m.Sum("mastersocket_identity_keys") > 0
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
