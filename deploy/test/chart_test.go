@@ -103,6 +103,23 @@ monitoring: {serviceMonitor: {enabled: true}}
 		others: []string{"Secret hub-tls"}, there: []string{"ServiceMonitor hub-mastersocket"},
 	},
 	{
+		name: "service accounts' tokens",
+		values: `
+oidc: {enabled: true}
+auth: {tokens: [{name: orders, claims: {sub: "system:serviceaccount:shop:orders"}, groups: [orders], send: ["*"]}]}
+`,
+		others: []string{"ConfigMap kube-root-ca.crt"},
+	},
+	{
+		name: "tokens of another issuer",
+		values: `
+oidc: {enabled: true, cluster: false, issuer: "https://id.example.com", audiences: [hub, mastersocket], caConfigMap: ca, caConfigMapKey: root.pem}
+auth: {existingTokensSecret: grants}
+networkPolicy: {oidcTo: [{ipBlock: {cidr: 192.0.2.0/24}}], oidcPorts: [443]}
+`,
+		others: []string{"ConfigMap ca", "Secret grants"},
+	},
+	{
 		name: "autoscaling",
 		values: `
 autoscaling: {enabled: true, minReplicas: 2, maxReplicas: 20, targetConnections: 20000}
