@@ -236,5 +236,5 @@ func TestIdentityConfiguration(t *testing.T) {
 	writeFile(t, tokens, strings.Replace(identityYAML, "namespace: shop", "namespace: []", 1))
 	x.start("", "config", "check", tokens).want(2, "", tokens+":9: the list is empty")
 	writeFile(t, tokens, identityYAML)
-	x.start("", "config", "check", tokens).want(0, tokens+": no errors", "")
+	x.start("", "config", "check", tokens).want(0, tokens+": no errors\n", "")
 }
