@@ -2,10 +2,11 @@ package hub
 
 import "time"
 
-// A client that moves has two connections for a while. The one that it is about to leave goes on getting everything; but
-// other instances are told of one member less in its groups, so that they draw the new connection for an ANY, and not a
-// group's last member here, who may be gone when the message comes. Such a message can be drawn again only if its sender
-// has sent nothing since.
+// A client that moves has two connections for a while. The one that it is about to leave goes on getting everything else,
+// but is drawn for an ANY only where its group has nobody else. Other instances are told of one member less, so that they
+// don't draw a group's last member here, who may be gone when the message comes: it can be drawn again only if its sender
+// has sent nothing since. And a sender whose messages go to the new connection, and then to the old one again, could see
+// them overtake each other.
 
 // departTime is how long a client may take to leave after its FENCE. One that is there for longer has stayed after all.
 const departTime = 10 * time.Second
@@ -18,7 +19,7 @@ func (s *session) depart() {
 	s.departedAt = s.shard.loop.Clock()
 	if !s.departing {
 		s.departing = true
-		s.eachGroup(func(g *group) { g.departing.Add(1) })
+		s.eachGroup(func(g *group) { g.departing[s.shard.index].Add(1) })
 	}
 }
 
@@ -26,7 +27,7 @@ func (s *session) depart() {
 func (s *session) stay() {
 	if s.departing && s.shard.loop.Since(s.departedAt) > departTime {
 		s.departing = false
-		s.eachGroup(func(g *group) { g.departing.Add(-1) })
+		s.eachGroup(func(g *group) { g.departing[s.shard.index].Add(-1) })
 	}
 }
 
@@ -51,5 +52,16 @@ func (s *session) eachPlace(f func(place)) {
 	}
 }
 
-// offered returns how many members of the group other instances may count on.
-func (g *group) offered() int { return max(g.total()-int(g.departing.Load()), 0) }
+// offered returns how many members of the group may be drawn.
+func (g *group) offered() int {
+	n := 0
+	for i := range g.counts {
+		n += g.offeredOn(i)
+	}
+	return n
+}
+
+// offeredOn is offered for one loop.
+func (g *group) offeredOn(loop int) int {
+	return max(int(g.counts[loop].Load()-g.departing[loop].Load()), 0)
+}

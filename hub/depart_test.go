@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -55,6 +56,12 @@ func TestDepart(t *testing.T) {
 	sender.send(event("1", to("GROUP", "g")))
 	sender.send(event("2", to("DIRECT", old.id)))
 	order(t, "the old connection", old, "1", "2")
+	order(t, "the new connection", next, "1")
+	neighbour := identify(t, urls[0], "senders", nil) // of the old connection
+	for i := range 30 {
+		neighbour.send(event(fmt.Sprint("any ", i), to("ANY", "g")))
+		order(t, "the new connection", next, fmt.Sprint("any ", i))
+	}
 	onLoop(sh, func() {
 		s.departedAt -= uint32((departTime + time.Second).Milliseconds())
 		s.stay()
@@ -62,6 +69,17 @@ func TestDepart(t *testing.T) {
 	if first, _ := drawn(hubs, "g"); !first {
 		t.Error("one who stayed is not drawn again")
 	}
+}
+
+// TestDepartAlone: one who is about to leave is drawn by its own instance if there is nobody else.
+func TestDepartAlone(t *testing.T) {
+	t.Parallel()
+	hubs, urls := rebalancing(t, 3, DrainSettings{})
+	old, next := identify(t, urls[0], "g", withDrain), identify(t, urls[1], "elsewhere", withDrain)
+	leaveSoon(t, hubs[0], old, next)
+	neighbour := identify(t, urls[0], "senders", nil)
+	neighbour.send(event("1", to("ANY", "g")))
+	order(t, "the only member", old, "1")
 }
 
 // TestDepartLeaves counts members right when one who was about to leave does, and others come.
@@ -79,7 +97,7 @@ func TestDepartLeaves(t *testing.T) {
 		t.Fatalf("got %+v", f)
 	}
 	g := hubs[0].groups.find([]byte("g"))
-	if n := g.departing.Load(); n != 0 || g.offered() != 1 {
+	if n := g.total() - g.offered(); n != 0 || g.offered() != 1 {
 		t.Errorf("%d are about to leave, %d are offered, want 0 and 1", n, g.offered())
 	}
 	_ = other

@@ -255,7 +255,7 @@ func (s *session) leave(p place) {
 func (s *session) quit(p place) {
 	s.exit(p)
 	if s.departing {
-		p.group.departing.Add(-1)
+		p.group.departing[s.shard.index].Add(-1)
 	}
 	s.shard.hub.announce(p.group)
 }

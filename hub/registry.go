@@ -34,9 +34,9 @@ type registry struct {
 type group struct {
 	name   string
 	counts []atomic.Int32 // members on each loop; written by that loop
-	local  []*members     // the members themselves; each element belongs to its loop
-	// departing is how many of them are about to leave, so that other instances are not told of them.
-	departing atomic.Int32
+	// departing is how many of these are about to leave, so that no ANY should be theirs: see session.depart.
+	departing []atomic.Int32
+	local     []*members // the members themselves; each element belongs to its loop
 
 	private bool // other instances are not told of its members
 
@@ -80,7 +80,8 @@ func newRegistry(h *Hub, loops int) *registry {
 }
 
 func newGroup(name string, loops int) *group {
-	g := &group{name: name, counts: make([]atomic.Int32, loops), local: make([]*members, loops)}
+	counts := make([]atomic.Int32, 2*loops)
+	g := &group{name: name, counts: counts[:loops:loops], departing: counts[loops:], local: make([]*members, loops)}
 	for i := range g.local {
 		g.local[i] = new(members)
 	}

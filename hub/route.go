@@ -178,9 +178,12 @@ func (sh *shard) any(s *session, name []byte, draws uint8, avoid broker.NodeID, 
 	}
 	own := 0
 	if g != nil {
-		own = g.total()
+		own = g.offered()
 	}
 	node, ok := sh.drawNode(name, own, avoid)
+	if !ok && own == 0 && g != nil && g.total() > 0 { // those who are about to leave, for want of others
+		node, ok = h.node.ID, true
+	}
 	switch {
 	case !ok:
 		sh.noReceiver(f)
@@ -228,16 +231,20 @@ func (sh *shard) anyLocal(s *session, g *group, draws uint8, b *transport.Buffer
 	}
 }
 
-// drawLoop draws a loop with a probability proportional to its members of g; -1 if nobody has any.
+// drawLoop draws a loop with a probability proportional to its members of g, those who are about to leave only for want
+// of others; -1 if nobody has any.
 func (g *group) drawLoop(random *rand.Rand) int {
 	for {
-		total := g.total()
+		total, on := g.offered(), g.offeredOn
+		if total == 0 {
+			total, on = g.total(), func(loop int) int { return int(g.counts[loop].Load()) }
+		}
 		if total == 0 {
 			return -1
 		}
 		at := random.IntN(total)
 		for i := range g.counts {
-			if at -= int(g.counts[i].Load()); at < 0 {
+			if at -= on(i); at < 0 {
 				return i
 			}
 		}
@@ -247,13 +254,18 @@ func (g *group) drawLoop(random *rand.Rand) int {
 
 // deliverAny delivers to one of the group's members on this loop. It returns false if there is none.
 func (sh *shard) deliverAny(g *group, b *transport.Buffer) bool {
+	return sh.deliverOne(g, b, false) || g.departing[sh.index].Load() > 0 && sh.deliverOne(g, b, true)
+}
+
+// deliverOne delivers to one of those members on this loop who are, or are not, about to leave.
+func (sh *shard) deliverOne(g *group, b *transport.Buffer, departing bool) bool {
 	list := g.local[sh.index].list
 	if len(list) == 0 {
 		return false
 	}
 	first := sh.random.IntN(len(list))
 	for i := range list { // more than one only where the first are being disconnected
-		if sh.give(list[(first+i)%len(list)], b) {
+		if s := list[(first+i)%len(list)]; s.departing == departing && sh.give(s, b) {
 			return true
 		}
 		if list = g.local[sh.index].list; len(list) == 0 { // a service type may have ended connections meanwhile
