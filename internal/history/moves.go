@@ -1,6 +1,9 @@
 package history
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // A session may outlast its connections: then it is the record of a client that goes on over another connection, under
 // another id. Either it moves, and must not notice (Moving, Moved), or it is away meanwhile (Away, Back).
@@ -81,6 +84,17 @@ func (s *Session) ids() []string {
 func (s *Session) given(id string) bool {
 	return s.life.ID == id || slices.ContainsFunc(s.life.Names, func(n naming) bool { return n.ID == id })
 }
+
+// moveTime is how long a client may have two connections.
+const moveTime = 10 * time.Second
+
+// movedAbout tells whether p may have had two connections at that time.
+func (p *peer) movedAbout(at int64) bool {
+	return slices.ContainsFunc(p.life.Names, func(n naming) bool { return at >= n.At && at < n.At+int64(moveTime) })
+}
+
+// single tells whether the message is for one receiver.
+func (m *send) single() bool { return m.to.Target == Direct || m.to.Target == Any }
 
 // outdated tells whether m, for p alone, was rightly refused for want of a receiver: p was leaving that id.
 func (p *peer) outdated(m *send) bool {

@@ -320,3 +320,42 @@ func TestManyClients(t *testing.T) {
 		t.Logf("%d clients, %d messages, %d deliveries checked in %v", clients, r.Messages, r.Arrivals, took)
 	}
 }
+
+// TestCrossed: only messages to one client alone may change their order, and only while that client has two connections.
+func TestCrossed(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		move    bool
+		between bool // a message to many
+		late    bool
+		crossed int
+		kind    int // violations
+	}{
+		"moves":              {move: true, crossed: 1},
+		"stays":              {kind: 1},
+		"one to many behind": {move: true, between: true, kind: 1},
+		"moved long ago":     {move: true, late: true, kind: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newNomads()
+			if tt.move {
+				w.move()
+			}
+			if tt.late {
+				w.pass()
+			}
+			id := w.mover.ids()[len(w.mover.ids())-1]
+			first := w.say(w.sender, To{Direct, id})
+			if tt.between {
+				w.hear(w.mover, w.sender, "s0", w.group(1)[0])
+			}
+			second := w.say(w.sender, To{Direct, id})
+			w.hear(w.mover, w.sender, "s0", second)
+			w.hear(w.mover, w.sender, "s0", first)
+			if r := w.check(); r.Crossed != tt.crossed || r.Counts[Reordered] != tt.kind || r.Violations() != tt.kind {
+				t.Errorf("got %v", r)
+			}
+		})
+	}
+}

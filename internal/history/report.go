@@ -59,6 +59,9 @@ type Report struct {
 	Absences int
 	Missed   int
 	Outdated int
+	// Crossed counts messages to a single receiver that a client got, while it moved, after a later one of the same sender
+	// to it alone: one came over the new connection and one over the old, which nothing orders. See package client.
+	Crossed int
 
 	// Fault mode only: deliveries missing because the hub said so to the sender, and messages missing without a word to
 	// the sender that the hub's own counters account for.
@@ -104,7 +107,8 @@ func (r *Report) String() string {
 	}
 	if r.Moves > 0 {
 		fmt.Fprintf(&b, "went on under another id: %d times, in %d of them after having been away, when %d deliveries were missed; "+
-			"refused for a former id: %d messages\n", r.Moves, r.Absences, r.Missed, r.Outdated)
+			"refused for a former id: %d messages; crossed over both connections: %d\n",
+			r.Moves, r.Absences, r.Missed, r.Outdated, r.Crossed)
 	}
 	if r.CutOff > 0 {
 		fmt.Fprintf(&b, "cut off: %d sessions\n", r.CutOff)

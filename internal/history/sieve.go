@@ -6,10 +6,11 @@ type sieve struct {
 	*checker
 	seen []uint64 // by number of the message: the receiver got it
 	top  []int32  // by sender: the highest message number that the receiver got; -1 for none
+	many []int32  // likewise, of messages to many: GLOBAL, GROUP
 }
 
 func newSieve(c *checker) *sieve {
-	return &sieve{checker: c, seen: make([]uint64, (c.report.Messages+63)/64), top: make([]int32, len(c.peers))}
+	return &sieve{checker: c, seen: make([]uint64, (c.report.Messages+63)/64), top: make([]int32, len(c.peers)), many: make([]int32, len(c.peers))}
 }
 
 func (s *sieve) has(number int) bool { return s.seen[number/64]&(1<<(number%64)) != 0 }
@@ -20,7 +21,7 @@ func (s *sieve) receiver(r int32) {
 	p := s.peers[r]
 	clear(s.seen)
 	for i := range s.top {
-		s.top[i] = -1
+		s.top[i], s.many[i] = -1, -1
 	}
 	for _, a := range p.arrivals {
 		s.arrived(r, p, a)
@@ -47,11 +48,16 @@ func (s *sieve) arrived(r int32, p *peer, a arrival) {
 	case s.has(number):
 		s.report.add(Duplicated, "%v got %v again", p, letter{sender, a.n})
 		return
+	case a.n < s.top[from] && m.single() && a.n > s.many[from] && p.movedAbout(a.at):
+		s.report.Crossed++
 	case a.n < s.top[from]:
 		s.report.add(Reordered, "%v got %v after %d-%d", p, letter{sender, a.n}, a.sender, s.top[from])
 	}
 	s.set(number)
 	s.top[from] = max(s.top[from], a.n)
+	if !m.single() {
+		s.many[from] = max(s.many[from], a.n)
+	}
 	s.route(r, p, from, number, m, a)
 }
 

@@ -36,10 +36,10 @@ func (r *result) wantUnnoticed(t *testing.T) {
 func (r *result) figures(t *testing.T) {
 	t.Helper()
 	figure(t, "%d messages in %v (%.0f a second), %d deliveries: %d lost, %d duplicated, %d reordered, %d misrouted; "+
-		"%d refused, of them %d for an id that its client had left; %d questions, %d answered",
+		"%d refused, of them %d for an id that its client had left; %d crossed; %d questions, %d answered",
 		r.Messages, ms(r.took), float64(r.Messages)/r.took.Seconds(), r.Arrivals, r.Counts[history.Lost],
 		r.Counts[history.Duplicated], r.Counts[history.Reordered], r.Counts[history.Misrouted],
-		sumOf(r.Report.Refused, ""), r.Outdated, r.Asked, r.Answers)
+		sumOf(r.Report.Refused, ""), r.Outdated, r.Crossed, r.Asked, r.Answers)
 	figure(t, "the clients' processes used %.0f %% of a processor", 100*r.spent.Seconds()/r.took.Seconds())
 }
 
