@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -68,75 +67,6 @@ func mayJoinAll(g *auth.Grant, names []string) bool {
 	}
 	return len(names) > 0
 }
-
-// joining is an IDENTIFY that waits until the broker has subscribed to the client's groups: answered before, the client
-// could miss what is sent after the answer.
-type joining struct {
-	session *session
-	ref     transport.Ref
-	groups  []*group
-	left    atomic.Int32 // groups that are not subscribed yet, and one for join itself
-	failed  atomic.Bool
-}
-
-// join makes the client a member of the groups as soon as the broker has subscribed to them.
-func (s *session) join(names []string) {
-	j := joining{session: s, groups: make([]*group, 0, len(names))}
-	r := s.shard.hub.groups
-	ready := true
-	for _, name := range names {
-		g := r.acquire(name, true)
-		j.groups = append(j.groups, g)
-		ready = ready && g.ready()
-	}
-	s.phase = phaseJoining
-	if ready || s.shard.hub.alone() {
-		j.finish()
-		return
-	}
-	waiting := &joining{session: s, ref: s.conn.Ref(), groups: j.groups}
-	s.conn.Pause() // what the client sends behind its IDENTIFY waits too
-	waiting.left.Store(1)
-	for _, g := range waiting.groups {
-		waiting.left.Add(1)
-		if !g.await(waiting) {
-			waiting.left.Add(-1)
-		}
-	}
-	waiting.done(nil)
-}
-
-// alone reports whether clients may identify though other instances can't be reached.
-func (h *Hub) alone() bool { return h.opts.WithoutBroker && !h.broker.State().Available }
-
-// done notes that one group is subscribed, or can't be. The last one sends the joining back to its loop.
-func (j *joining) done(err error) {
-	if err != nil {
-		j.failed.Store(true)
-	}
-	if j.left.Add(-1) == 0 && !j.ref.Loop().Post(j) {
-		j.session.shard.hub.groups.releaseAll(j.groups)
-	}
-}
-
-// Deliver implements transport.Mail.
-func (j *joining) Deliver(*transport.Loop) {
-	c := j.ref.Conn()
-	switch {
-	case c == nil || j.session.phase != phaseJoining:
-		j.session.shard.hub.groups.releaseAll(j.groups)
-		return
-	case j.failed.Load():
-		j.session.shard.hub.groups.releaseAll(j.groups)
-		j.session.disconnect(opcodes.TryAgainLater)
-		return
-	}
-	j.finish()
-	c.Resume()
-}
-
-// Size implements transport.Mail.
-func (j *joining) Size() int { return 64 }
 
 // finish answers the IDENTIFY and makes the client a member, in this order: what is sent to it comes behind the answer.
 func (j *joining) finish() {
@@ -260,27 +190,13 @@ func (s *session) quit(p place) {
 	s.shard.hub.announce(p.group)
 }
 
-// announce tells the other instances how many members a group has here. The lock keeps the last word for the last
-// change.
+// announce tells the other instances how many members a group has here, or that its first is about to join. The lock keeps
+// the last word for the last change.
 func (h *Hub) announce(g *group) {
 	if g.private {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h.broker.SetMembers(g.name, g.offered())
-}
-
-// ready reports whether the broker has subscribed to the group.
-func (g *group) ready() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.state == subscribed
-}
-
-// releaseAll gives back groups that nobody joined after all.
-func (r *registry) releaseAll(groups []*group) {
-	for _, g := range groups {
-		r.release(g, true)
-	}
+	h.broker.SetMembers(g.name, max(g.offered(), min(len(g.expected), 1)))
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // slowBroker is a real broker whose confirmations, and whose draws, a test can hold back or bend.
@@ -151,4 +153,71 @@ func (b *slowBroker) bend(draws ...broker.NodeID) {
 func fenced(p *peer) *peer {
 	p.send(event("fence", to("DIRECT", p.id)))
 	return p
+}
+
+// An instance is drawn for an ANY as soon as it tells of a group's first member there, which is before that has joined.
+func TestAnyWaitsForWhoIsAboutToJoin(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		end  func(p *peer, h *Hub, confirm func(error))
+		code string // for the sender; empty for a delivery
+	}{
+		"it joins": {func(p *peer, h *Hub, confirm func(error)) {
+			confirm(nil)
+			f := p.read()
+			if f.Op != 1 {
+				t.Errorf("got %+v, want the answer to IDENTIFY", f)
+			}
+			p.id = f.Data.(m)["id"].(string)
+			expectFenced(t, "the client that joined", fenced(p), []string{"first", "second"})
+		}, ""},
+		"it may not join": {func(p *peer, h *Hub, confirm func(error)) {
+			confirm(errors.New("the broker is away"))
+			p.wantDisconnect("the subscription failed", "TRY_AGAIN_LATER", 1013)
+		}, "RECEIVER_GONE"},
+		"it goes": {func(p *peer, h *Hub, confirm func(error)) {
+			h.expecting("work", func(j *joining) { j.session.disconnect(opcodes.PingTimeout) })
+			confirm(nil)
+		}, "RECEIVER_GONE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bus := broker.NewMemory()
+			slow := &slowBroker{Broker: bus.Broker(), asked: make(chan func(error), 1)}
+			_, url := startHub(t, bus.Broker(), nil)
+			joins, joinsURL := startHub(t, slow, nil)
+			sender := identify(t, url, "boss", m{"features": []string{"errors"}})
+			p := connect(t, joinsURL)
+			p.send(identification("work"))
+			confirm := <-slow.asked
+			sender.send(event("first", to("ANY", "work")))
+			sender.send(event("second", to("ANY", "work")))
+			for held := 0; held < 2; { // each look waits for the loops
+				joins.expecting("work", func(j *joining) { held = len(j.held) })
+			}
+			test.end(p, joins, confirm)
+			if test.code == "" {
+				return
+			}
+			if f := sender.read(); f.Op != 6 || f.ID != "first" || f.Data.(m)["code"] != test.code {
+				t.Errorf("got %+v, want %s for the first", f, test.code)
+			}
+			if f := sender.read(); f.Op != 6 || f.ID != "second" { // drawn again, but nobody is left
+				t.Errorf("got %+v, want an ERROR for the second", f)
+			}
+		})
+	}
+}
+
+// expecting calls f for the client that is about to join the group, on its loop.
+func (h *Hub) expecting(group string, f func(*joining)) {
+	g := h.groups.find([]byte(group))
+	err := h.onLoops(context.Background(), func(sh *shard) {
+		if j := sh.expect(g); j != nil {
+			f(j)
+		}
+	})
+	if err != nil {
+		panic(err)
+	}
 }

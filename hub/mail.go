@@ -112,12 +112,13 @@ func (sh *shard) directMail(m *mail) {
 	}
 }
 
-// anyMail delivers to one member, or sends the message back to be drawn again.
+// anyMail delivers to one member, or to one who is about to join, or sends the message back to be drawn again.
 func (sh *shard) anyMail(m *mail) {
 	switch {
 	case sh.deliverAny(m.group, m.buf):
 		m.tally.end(1, 0)
 		m.feedback.ack(1)
+	case m.remote && sh.hold(m):
 	case m.remote:
 		m.tally.end(0, 0)
 		sh.returnAny(m)

@@ -47,6 +47,8 @@ type group struct {
 	mu      sync.Mutex
 	state   subscription
 	waiting []waiter // who waits for the subscription
+	// expected are the clients who wait for it to join.
+	expected []*joining
 }
 
 // subscription is how far the broker has come with a group.
@@ -160,22 +162,6 @@ func (g *group) confirmed(err error) {
 	for _, j := range waiting {
 		j.done(err)
 	}
-}
-
-// await makes j learn of the subscription. It returns false if there is nothing to wait for: the subscription stands
-// already, or j has been told that it can't be had.
-func (g *group) await(j *joining) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch g.state {
-	case subscribed:
-		return false
-	case unsubscribed: // it failed since acquire asked for it
-		j.failed.Store(true)
-		return false
-	}
-	g.waiting = append(g.waiting, j)
-	return true
 }
 
 // observe adds an observer of the group on a loop. It must be called before the hub starts.

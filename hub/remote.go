@@ -72,7 +72,9 @@ func (r remote) any(m *broker.Message, b *transport.Buffer) {
 	}
 	loop := -1
 	if g != nil {
-		loop = g.drawLoop(h.random)
+		if loop = g.drawLoop(h.random); loop < 0 {
+			loop = g.expectedOn()
+		}
 	}
 	if loop < 0 {
 		h.returnAny(m)
