@@ -21,8 +21,8 @@ type DrainSettings struct {
 // SetDrain replaces the settings. What has begun goes on as it began.
 func (h *Hub) SetDrain(s DrainSettings) { h.drainSettings.Store(&s) }
 
-// spare is the part of the rate that is not used, so that a client or a loop that is a little late exceeds no second.
-const spare = 0.1
+// spare is the part of the rate that is not used: clients that are late by as much as a fifth of a second exceed no second.
+const spare = 0.2
 
 // slotInterval returns the time between two of n slots: as short as the rate allows, or, without one, so long that they
 // fill the time. enough is false if the time is too short for the rate; they fill it then too.
