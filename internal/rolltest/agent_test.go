@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,10 +42,11 @@ type agent struct {
 	client *client.Client
 	tally  *tally
 
-	// Owned by the handlers' goroutine, save known.
+	// Owned by the handlers' goroutine, save what mu guards.
 	identified bool
 	away       bool
-	mu         sync.Mutex // guards known
+	mu         sync.Mutex // guards what follows
+	ids        []string   // that it has had
 	known      []string
 	met        int
 
@@ -75,6 +77,9 @@ func (a *agent) connected(id client.Identity) {
 		return
 	}
 	a.tally.joined(history.Now(), id.Node)
+	a.mu.Lock()
+	a.ids = append(a.ids, id.ID)
+	a.mu.Unlock()
 	switch {
 	case !a.identified:
 		a.record.Identified(id.ID)
@@ -125,6 +130,14 @@ func (a *agent) acquaintance() string {
 		return ""
 	}
 	return a.known[rand.IntN(len(a.known))]
+}
+
+// isItself tells whether the id is, or was, the agent's own. It asks itself nothing: what it is told of the question could
+// not be told from what it is told of the answer, which has the same id.
+func (a *agent) isItself(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Contains(a.ids, id)
 }
 
 // asked takes a question, and answers it at once or after some thought.

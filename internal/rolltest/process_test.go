@@ -177,7 +177,7 @@ func (p *loadProcess) draw(a *agent) (to history.To, ask bool) {
 		return group, false
 	case k < 60:
 		if id := a.acquaintance(); id != "" {
-			return history.To{Target: history.Direct, Name: id}, k < 35
+			return history.To{Target: history.Direct, Name: id}, k < 35 && !a.isItself(id)
 		}
 		return group, false
 	}

@@ -93,7 +93,7 @@ func (r *rig) restart(i int) restarted {
 	h := r.hubs[i]
 	s := restarted{before: r.connections(i), cpu: h.CPU(), begin: history.Now()}
 	h.Signal(syscall.SIGTERM)
-	code, ok := h.Wait(patience)
+	code, ok := h.Wait(drainTimeout + patience)
 	if s.gone = history.Now(); !ok || code != 0 {
 		r.t.Fatalf("hub %d ended: %v, exit code %d; want 0", i+1, ok, code)
 	}

@@ -25,8 +25,8 @@ func rollLoad() loadOptions {
 
 // drainTimeout and drainRate are the settings of the instances.
 var (
-	drainTimeout = 30 * time.Second // more than it takes at that rate
-	drainRate    = choose(100, 200)
+	drainTimeout = choose(30*time.Second, 120*time.Second) // more than it takes at that rate
+	drainRate    = choose(100, environ("ROLLTEST_DRAIN_RATE", 50))
 )
 
 // maxRatio is how many times as long as before a message may take while instances are restarted, 99 of 100 times.
