@@ -280,16 +280,21 @@ func TestRateLimit(t *testing.T) {
 	}
 	_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = auth.NewStore(tokens) })
 	other := identify(t, url, "g", nil)
-	p := identify(t, url, "g", nil)
-	for range 4 {
-		p.send(m{"op": 3})
-	}
-	for range 3 {
-		if f := p.read(); f.Op != 4 {
-			t.Fatalf("got %+v", f)
+	for _, test := range []struct {
+		features m
+		allowed  int
+	}{{nil, 3}, {m{"features": []string{"drain"}}, 3 + ownFences}} {
+		p := identify(t, url, "g", test.features)
+		for range test.allowed + 1 {
+			p.send(m{"op": 3})
 		}
+		for range test.allowed {
+			if f := p.read(); f.Op != 4 {
+				t.Fatalf("got %+v", f)
+			}
+		}
+		p.wantDisconnect("one message too many", "RATE_LIMITED", 4009)
 	}
-	p.wantDisconnect("the fourth message", "RATE_LIMITED", 4009)
 	if got := other.fence(); len(got) != 0 {
 		t.Errorf("another holder of the token got %+v", got)
 	}
