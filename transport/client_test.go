@@ -28,6 +28,20 @@ type client struct {
 	br       *bufio.Reader
 }
 
+// patientConn is a connection each of whose reads and writes may take as long as patience: how much a test moves, and how
+// busy the machine is, does not count.
+type patientConn struct{ net.Conn }
+
+func (c patientConn) Read(p []byte) (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	return c.Conn.Read(p)
+}
+
+func (c patientConn) Write(p []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(patience))
+	return c.Conn.Write(p)
+}
+
 // dial connects without shaking hands.
 func dial(t testing.TB, addr net.Addr) *client {
 	t.Helper()
@@ -43,7 +57,8 @@ func newClient(t testing.TB, nc net.Conn) *client {
 	t.Helper()
 	t.Cleanup(func() { _ = nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(patience))
-	c := &client{t, nc, nc.(*net.TCPConn), bufio.NewReader(nc)}
+	conn := patientConn{nc}
+	c := &client{t, conn, nc.(*net.TCPConn), bufio.NewReader(conn)}
 	if cfg, ok := suiteListeners.Load(nc.RemoteAddr().String()); ok {
 		c.startTLS(cfg.(*tls.Config))
 	}
@@ -60,7 +75,7 @@ func dialTLS(t testing.TB, addr net.Addr, cfg *tls.Config) *client {
 
 func (c *client) startTLS(cfg *tls.Config) {
 	c.t.Helper()
-	conn := tls.Client(c.tcp, cfg)
+	conn := tls.Client(c.Conn, cfg)
 	if err := conn.Handshake(); err != nil {
 		c.t.Fatalf("TLS handshake: %v", err)
 	}

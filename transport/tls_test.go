@@ -84,7 +84,7 @@ func (c *chopped) Write(p []byte) (n int, err error) {
 func dialChopped(t testing.TB, addr net.Addr, cfg *tls.Config, sizes ...int) *client {
 	t.Helper()
 	c := dial(t, addr)
-	conn := tls.Client(&chopped{Conn: c.tcp, sizes: sizes}, cfg)
+	conn := tls.Client(&chopped{Conn: c.Conn, sizes: sizes}, cfg)
 	c.Conn, c.br = conn, bufio.NewReader(conn)
 	c.write([]byte(handshake("/", "")))
 	c.accepted()
@@ -274,7 +274,7 @@ func TestPeerCertificate(t *testing.T) {
 			if tt.clients != nil { // whatever authority the server names
 				cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return tt.clients, nil }
 			}
-			conn := tls.Client(c.tcp, cfg)
+			conn := tls.Client(c.Conn, cfg)
 			c.Conn, c.br = conn, bufio.NewReader(conn)
 			_, _ = c.Write([]byte(handshake("/", "")))
 			if tt.refused {

@@ -98,7 +98,7 @@ func TestTLSParameters(t *testing.T) {
 			addr, cfg := listenTLS(t, s, newTape())
 			change(cfg)
 			c := dial(t, addr)
-			if err := tls.Client(c.tcp, cfg).Handshake(); err == nil {
+			if err := tls.Client(c.Conn, cfg).Handshake(); err == nil {
 				t.Fatal("the handshake succeeded")
 			}
 			_, _ = io.Copy(io.Discard, c.tcp) // until the server has ended it
@@ -165,7 +165,7 @@ func TestTLSHandshakesBounded(t *testing.T) {
 	for range 20 {
 		go func() {
 			c := dial(t, addr)
-			conn := tls.Client(c.tcp, cfg)
+			conn := tls.Client(c.Conn, cfg)
 			c.Conn, c.br = conn, bufio.NewReader(conn)
 			if _, err := c.Write([]byte(handshake("/", ""))); err != nil {
 				t.Error(err)
