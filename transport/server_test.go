@@ -264,7 +264,8 @@ func TestUntrustedBytes(t *testing.T) {
 			}
 		})
 	}
-	if refused == 0 || refused > 7 {
+	// A part that arrives in pieces, as over TLS, takes more than 40 kB: in the buffer of its frame, and in that of its message.
+	if refused == 0 || refused > 8 {
 		t.Errorf("%d of 10 were refused", refused)
 	}
 }
