@@ -9,7 +9,7 @@ import (
 )
 
 // How often a session sends FENCEs: the first ones as soon as they are of use, since a move lasts some milliseconds; then
-// at a rate that counts little against the limits of a token.
+// at a rate that a limited token allows (64 a second and at once).
 const (
 	fenceBurst    = 8
 	fenceInterval = 25 * time.Millisecond

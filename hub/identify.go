@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -77,7 +75,7 @@ func (j *joining) finish() {
 	now := time.Now()
 	s.since = uint32(now.Unix())
 	s.id = newClientID(location{h.node.ID, s.shard.index, s.conn.Slot()})
-	s.limit = newLimiter(s.grant, s.features)
+	s.limit = newLimits(s.grant)
 
 	if s.kind == 0 {
 		s.sendIdentified(now)
@@ -146,23 +144,6 @@ func (s *session) tokenName() string {
 		return ""
 	}
 	return s.grant.Name
-}
-
-// ownFences are the FENCEs that a client sends over one connection without being asked to by its user: as its new one, and
-// as its old one.
-const ownFences = 2
-
-// newLimiter returns the limit on the messages of one connection, or nil if the grant sets none. There is room for a
-// client's own FENCEs beside what it may send.
-func newLimiter(g *auth.Grant, features opcodes.Feature) *rate.Limiter {
-	if g == nil || g.Rate <= 0 {
-		return nil
-	}
-	burst := max(g.Burst, 1)
-	if features.Has(opcodes.FeatureDrain) {
-		burst += ownFences
-	}
-	return rate.NewLimiter(rate.Limit(g.Rate), burst)
 }
 
 // identifiedBytes is the room for the answer to an IDENTIFY without the instance's name.

@@ -3,9 +3,11 @@ package hub
 import (
 	"fmt"
 	"math"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/auth"
@@ -280,23 +282,46 @@ func TestRateLimit(t *testing.T) {
 	}
 	_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = auth.NewStore(tokens) })
 	other := identify(t, url, "g", nil)
-	for _, test := range []struct {
-		features m
-		allowed  int
-	}{{nil, 3}, {m{"features": []string{"drain"}}, 3 + ownFences}} {
-		p := identify(t, url, "g", test.features)
-		for range test.allowed + 1 {
-			p.send(m{"op": 3})
-		}
-		for range test.allowed {
-			if f := p.read(); f.Op != 4 {
-				t.Fatalf("got %+v", f)
-			}
-		}
-		p.wantDisconnect("one message too many", "RATE_LIMITED", 4009)
+	p := identify(t, url, "g", nil)
+	for range 4 {
+		p.send(m{"op": 3})
 	}
+	for range 3 {
+		if f := p.read(); f.Op != 4 {
+			t.Fatalf("got %+v", f)
+		}
+	}
+	p.wantDisconnect("the fourth message", "RATE_LIMITED", 4009)
 	if got := other.fence(); len(got) != 0 {
 		t.Errorf("another holder of the token got %+v", got)
+	}
+
+	moves := identify(t, url, "g", withDrain)
+	for range fenceRate {
+		moves.send(fenceTo(moves, "f"))
+	}
+	moves.send(m{"op": 3})
+	for range fenceRate + 1 { // FENCEs take nothing from the rest
+		if f := moves.read(); f.Op != 13 && f.Op != 4 && f.Op != 7 {
+			t.Fatalf("got %+v", f)
+		}
+	}
+	var flood sync.WaitGroup
+	flood.Go(func() {
+		message := []byte(`{"op":13,"intent":{"target":"DIRECT","identifier":"` + moves.id + `"}}`)
+		for moves.conn.Write(t.Context(), websocket.MessageText, message) == nil {
+		}
+	})
+	defer func() {
+		_ = moves.conn.CloseNow()
+		flood.Wait()
+	}()
+	f := moves.read()
+	for f.Op != 2 {
+		f = moves.read()
+	}
+	if f.Data != "RATE_LIMITED" {
+		t.Errorf("far more FENCEs than allowed are answered with %+v", f)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/google/uuid"
-	"golang.org/x/time/rate"
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -30,8 +29,8 @@ type session struct {
 	shard *shard
 	conn  *transport.Conn
 	grant *auth.Grant
-	about *about // what the client says of itself; nil for nothing
-	limit *rate.Limiter
+	about *about  // what the client says of itself; nil for nothing
+	limit *limits // nil for none
 	id    uuid.UUID
 
 	everyone place    // in the list of all clients; of strangers, before IDENTIFY
@@ -82,12 +81,10 @@ func (e endpoint) Open(c *transport.Conn, _ *transport.Request) (transport.Sessi
 
 // Message implements transport.Session.
 func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
-	if s.limit != nil && !s.limit.Allow() {
-		s.disconnect(opcodes.RateLimited)
-		return
-	}
 	if p := s.peer(); p != nil {
-		p.handler.Receive(binary, b)
+		if s.allows(opcodes.Event) {
+			p.handler.Receive(binary, b)
+		}
 		return
 	}
 	e := &s.shard.scan
@@ -97,6 +94,9 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	}
 	if err := e.Scan(b); err != nil {
 		s.disconnect(reasonOf(err))
+		return
+	}
+	if !s.allows(e.Op) {
 		return
 	}
 	switch e.Op {

@@ -60,7 +60,7 @@ func (s *session) review() {
 		return
 	}
 	s.grant = grant
-	s.limit = newLimiter(grant, s.features)
+	s.limit = newLimits(grant)
 }
 
 // mayStay reports whether the client may be what it is with the rights of g.
