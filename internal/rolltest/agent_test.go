@@ -176,6 +176,10 @@ func (a *agent) refused(err *client.HubError) {
 // send sends one message or asks one question, and waits for its outcome where it wants to know it.
 func (a *agent) send(ctx context.Context) {
 	to, ask := a.p.draw(a)
+	a.sendTo(ctx, to, ask)
+}
+
+func (a *agent) sendTo(ctx context.Context, to history.To, ask bool) {
 	n := a.record.Send(to)
 	id := string(history.AppendID(nil, a.record.Index(), n))
 	data := json.RawMessage(history.AppendPayload(nil, a.record.Index(), n, 8+rand.IntN(80)))

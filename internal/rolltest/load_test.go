@@ -26,8 +26,8 @@ import (
 type loadOptions struct {
 	clients    int
 	processes  int
-	rate       float64 // messages a second, of all
-	globalRate float64 // of them GLOBAL
+	rate       float64 // messages a second, of all, without GLOBALs
+	globalRate float64 // GLOBALs a second
 	noDrain    bool
 }
 
@@ -53,11 +53,14 @@ func startLoad(r *rig, o loadOptions) *load {
 	}
 	var connecting errgroup.Group
 	for k := range o.processes {
-		each := o.clients / o.processes
+		each, globals := o.clients/o.processes, 0.0
+		if k == 0 {
+			globals = o.globalRate
+		}
 		connecting.Go(func() error {
 			return l.tell(k, loadSettings{
 				URL: r.balance.url(), Token: hubtest.Token, File: l.files[k], First: k * each, Clients: each, Total: o.clients,
-				Rate: o.rate / float64(o.processes), GlobalRate: o.globalRate / float64(o.processes), NoDrain: o.noDrain,
+				Rate: o.rate / float64(o.processes), GlobalRate: globals, NoDrain: o.noDrain,
 			}, nil)
 		})
 	}

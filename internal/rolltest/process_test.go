@@ -35,10 +35,9 @@ type loadSettings struct {
 	First      int     // number of its first client
 	Clients    int     // how many it has
 	Total      int     // of all processes
-	Rate       float64 // messages a second
-	GlobalRate float64 // of them GLOBAL
+	Rate       float64 // messages a second, without GLOBALs
+	GlobalRate float64 // GLOBALs a second
 	NoDrain    bool    // clients don't ask for feature drain: they are disconnected
-	Kinds      string  // which targets are drawn beside GLOBAL; empty for all of them
 }
 
 const (
@@ -143,6 +142,24 @@ func (p *loadProcess) start() {
 		}
 		p.sending.Go(func() { a.live(ctx, rate, each) })
 	}
+	if p.GlobalRate > 0 {
+		p.sending.Go(func() { p.shout(ctx) })
+	}
+}
+
+// shout has somebody send a GLOBAL at regular intervals: each keeps all processes busy for a while, and two at a time would
+// say more about chance than about anything else.
+func (p *loadProcess) shout(ctx context.Context) {
+	tick := time.NewTicker(time.Duration(float64(time.Second) / p.GlobalRate))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.agents[rand.IntN(len(p.agents))].sendTo(context.Background(), history.To{Target: history.Global}, false)
+		}
+	}
 }
 
 // live sends, each time some messages at once, until ctx ends.
@@ -165,9 +182,6 @@ func (a *agent) live(ctx context.Context, rate float64, each int) {
 
 // draw draws whom a message is for, and whether it is a question.
 func (p *loadProcess) draw(a *agent) (to history.To, ask bool) {
-	if rand.Float64() < p.GlobalRate/p.Rate {
-		return history.To{Target: history.Global}, false
-	}
 	group := history.To{Target: history.Group, Name: fmt.Sprintf("group-%d", rand.IntN(max(p.Total/groupSize, 1)))}
 	switch k := rand.IntN(100); {
 	case k < 30:
