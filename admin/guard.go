@@ -151,7 +151,7 @@ func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (hub.Creden
 	if err != nil {
 		g.api.warn.Warn("admin request refused", "no valid token", slog.String("from", r.RemoteAddr))
 		w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket"`)
-		writeProblem(w, http.StatusUnauthorized, "send the header Authorization: Bearer <token>, with a token that is in force")
+		writeProblem(w, http.StatusUnauthorized, "send the header Authorization: Bearer TOKEN, with a token that is in force")
 		return hub.Credential{}, false
 	}
 	return g.admit(w, r, credential)

@@ -124,7 +124,7 @@ func TestPubFailures(t *testing.T) {
 		"token and its file":  {"", []string{"--token", "x", "--token-file", "y", "--to", "GLOBAL", "-e", "x"}, 2, "want one"},
 		"missing token file":  {"", []string{"--token-file", "/nonexistent", "--to", "GLOBAL", "-e", "x"}, 1, "/nonexistent: no such file"},
 		"nobody listens":      {"", []string{"--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "mastersocket serve"},
-		"still nobody":        {"", []string{"--wait", "300ms", "--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "connection refused"},
+		"still nobody":        {"", []string{"--wait", "300ms", "--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "the time is over (--wait 300ms); the last attempt: connect to"},
 		"no path of the hub":  {"", []string{"--url", "ws://" + strings.TrimSuffix(strings.TrimPrefix(x.env[0], "MASTERSOCKET_URL=ws://"), "/") + "/x", "--to", "GLOBAL", "-e", "x"}, 1, "404"},
 		"password in the URL": {"", []string{"--url", "ws://a:b@127.0.0.1", "--to", "GLOBAL", "-e", "x"}, 2, "must not hold a user"},
 	} {
@@ -161,7 +161,7 @@ func TestRequestCommand(t *testing.T) {
 		"from all":        {"7", []string{"--to", "GROUP:w", "-e", "ask", "-n", "3", "--json", "-"}, 0, 3, ""},
 		"whoever comes":   {"", []string{"--to", "GLOBAL", "-e", "ask", "-n", "0", "--timeout", "500ms"}, 0, 3, ""},
 		"fewer":           {"", []string{"--to", "GROUP:w", "-e", "ask", "-n", "4", "--timeout", "500ms"}, 1, 3, "3 of 4 replies"},
-		"none":            {"", []string{"--to", "ANY:w", "-e", "silence", "--timeout", "300ms"}, 1, 0, "0 of 1 replies"},
+		"none":            {"", []string{"--to", "ANY:w", "-e", "silence", "--timeout", "300ms"}, 1, 0, "0 of 1 replies came: the time is over (--timeout 300ms)"},
 		"nobody":          {"", []string{"--to", "ANY:nobody", "-e", "ask", "--timeout", "1h"}, 1, 0, "NO_RECEIVER"},
 		"negative":        {"", []string{"--to", "ANY:w", "-e", "ask", "-n=-1"}, 2, 0, "--expect"},
 		"two values":      {"1 2", []string{"--to", "ANY:w", "-e", "ask", "-"}, 2, 0, "more than one"},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -65,7 +64,7 @@ func (c *connection) connect(ctx context.Context, o client.Options) (*client.Cli
 	case errors.Is(err, client.ErrOptions):
 		return nil, usageError{err}
 	case err != nil:
-		return nil, explain(err, o, from)
+		return nil, explain(withinTime(err, "--wait", c.Wait), o, from)
 	}
 	return cl, nil
 }
@@ -101,7 +100,7 @@ func (c *connection) setToken(o *client.Options) (from string, err error) {
 		return fileFrom + " (" + file + ")", nil
 	}
 	if c.Cert != "" {
-		return "nowhere: the certificate of --cert stands for it", nil
+		return "", nil // the certificate stands for it
 	}
 	port, local := localtoken.IsLocal(o.URL)
 	if !local {
@@ -136,46 +135,6 @@ func ownHubsToken(port int) (string, error) {
 		return "", fmt.Errorf("%w for port %d on this machine", errNoLocalHub, port)
 	}
 	return token, err
-}
-
-// explain adds to an error what its reader can do about it. from tells where the token came from.
-func explain(err error, o client.Options, from string) error {
-	var disconnected *client.DisconnectError
-	var refused *client.HandshakeError
-	var dns *net.DNSError
-	hint := ""
-	switch {
-	case errors.Is(err, errNoLocalHub):
-		hint = "Is the hub running? Start it with: mastersocket serve\n" +
-			"If it has a token, or another user started it, give the token with MASTERSOCKET_TOKEN or --token-file."
-	case isRefused(err):
-		hint = "Is the hub running there? Start one with: mastersocket serve\nIf it listens elsewhere: --url, or MASTERSOCKET_URL"
-	case errors.As(err, &disconnected) && disconnected.Reason == "IDENTIFY_FAILED":
-		hint = fmt.Sprintf("The token is wrong, or it may not join %s. It came from %s.", groupList(o), from)
-	case errors.As(err, &disconnected) && disconnected.Reason == "TRY_AGAIN_LATER":
-		hint = "The hub is full, or can't reach its Redis: /readyz of its admin listener and its log say which."
-	case errors.As(err, &refused):
-		hint = "What listens there is no hub, or no path of a hub: check --url"
-	case errors.As(err, &dns):
-		hint = "Check the host name in --url"
-	}
-	if hint == "" {
-		return err
-	}
-	return fmt.Errorf("%w\n%s", err, hint)
-}
-
-// isRefused tells whether nobody listens where we tried to connect.
-func isRefused(err error) bool {
-	const windowsRefused = syscall.Errno(10061) // WSAECONNREFUSED, which is not syscall.ECONNREFUSED there
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, windowsRefused)
-}
-
-func groupList(o client.Options) string {
-	if len(o.Groups) == 0 {
-		return "the group " + o.Group
-	}
-	return "the groups " + o.Group + ", " + strings.Join(o.Groups, ", ")
 }
 
 // interruptible returns a context that ends with the first SIGINT or SIGTERM; a second one ends the process.

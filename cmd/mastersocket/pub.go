@@ -90,10 +90,16 @@ func newPublisher(c *client.Client, to client.Intent, timeout time.Duration, std
 	return &publisher{c, to, timeout, stderr}
 }
 
-// errUndelivered is the summary of messages whose errors were printed.
-type errUndelivered struct{ failed, sent int }
+// errUndelivered is the summary of messages whose errors were printed; of some of them nobody knows.
+type errUndelivered struct{ failed, unknown, sent int }
 
 func (e errUndelivered) Error() string {
+	switch certain := e.failed - e.unknown; {
+	case certain == 0:
+		return fmt.Sprintf("%d of %d messages may not have been delivered", e.unknown, e.sent)
+	case e.unknown > 0:
+		return fmt.Sprintf("%d of %d messages were not delivered, and %d may not have been", certain, e.sent, e.unknown)
+	}
 	return fmt.Sprintf("%d of %d messages were not delivered", e.failed, e.sent)
 }
 
@@ -118,7 +124,7 @@ func (p *publisher) sendAll(ctx context.Context, values valueSource, receipts ch
 		}
 		r, err := p.queue(ctx, v)
 		if err != nil {
-			return fmt.Errorf("message %d: %w", v.number, err)
+			return fmt.Errorf("message %d: %w", v.number, withinTime(err, "--timeout", p.timeout))
 		}
 		receipts <- r // the other end never stops before this one
 	}
@@ -144,6 +150,10 @@ func (p *publisher) await(ctx context.Context, receipts <-chan *client.Receipt) 
 		cancel()
 		if err != nil {
 			sum.failed++
+			if errors.Is(err, client.ErrOutcomeUnknown) {
+				sum.unknown++
+			}
+			err = withinTime(err, "--timeout", p.timeout)
 			fmt.Fprintf(p.stderr, "mastersocket: message %d to %v: %v\n", sum.sent, p.to, err)
 		}
 	}

@@ -72,7 +72,7 @@ func (c *requestCmd) ask(ctx context.Context, cl *client.Client, to client.Inten
 	}
 	for m, err := range cl.RequestMany(ctx, to, c.Event, data, c.Expect) {
 		if err != nil {
-			return err
+			return withinTime(err, "--timeout", c.Timeout)
 		}
 		if _, err := s.out.Write(formatMessage(format, m)); err != nil {
 			return err

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -23,7 +22,6 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/config"
-	"github.com/mastersocket/mastersocket/internal/localtoken"
 	"github.com/mastersocket/mastersocket/internal/logwriter"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/services/team"
@@ -98,7 +96,7 @@ func (c *serveCmd) Run(out streams) error {
 	defer endVerifying()
 	h, err := hub.New(ctx, options)
 	if err != nil {
-		return err
+		return explainStart(err)
 	}
 	r := newReloader(c, h, store, certs, generated != "", log)
 	reload := func(source string) func() {
@@ -150,7 +148,7 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 			TLS: r.certs.adminTLS(&c.Serve), CertificateEnd: r.certs.endOrNil(),
 		})
 		if err != nil {
-			return err
+			return explainListen("--admin-listen", c.AdminListen, err)
 		}
 		log.Info("listening", "listener", "admin", "addr", a.Addr().String())
 		defer func() {
@@ -164,18 +162,19 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 	if c.TCPListen != "" {
 		addr, err := h.ListenTCP(ctx, string(c.TCPListen))
 		if err != nil {
-			return err
+			return explainListen("--tcp-listen", c.TCPListen, err)
 		}
 		log.Info("listening", "listener", "tcp", "addr", addr.String())
 	}
 	if err := r.certs.listenTLS(ctx, &c.Serve, h, log); err != nil {
 		return err
 	}
+	c.warnOfLimit(h.Stats().Transport.Limit, log)
 	var addr net.Addr // where the generated token is for
 	if c.Listen != "" {
 		var err error
 		if addr, err = h.ListenWebSocket(ctx, string(c.Listen)); err != nil {
-			return err
+			return explainListen("--listen", c.Listen, err)
 		}
 		log.Info("listening", "listener", "hub", "addr", addr.String(), "node", h.Node().Name,
 			"connections_limit", h.Stats().Transport.Limit)
@@ -215,27 +214,6 @@ func drain(ctx context.Context, h *hub.Hub, over time.Duration, stops <-chan os.
 func open(h *hub.Hub) int {
 	s := h.Stats()
 	return s.Transport.Open()
-}
-
-// announceToken prints the token that the hub made, and leaves it for commands on this machine. The function that it
-// returns takes it away.
-func announceToken(token string, addr net.Addr, log *slog.Logger, stderr io.Writer) func() {
-	fmt.Fprintf(stderr, "\nNo token is configured, so this one was made for this run:\n\n    %s\n\n"+
-		"Clients on this machine that are started by the same user find it by themselves.\n"+
-		"To set one that lasts: mastersocket serve --help\n\n", token)
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok {
-		return func() {}
-	}
-	if _, err := localtoken.Write(tcp.Port, token); err != nil {
-		log.Warn("the token could not be left for commands on this machine: give it to them with --token", "error", err)
-		return func() {}
-	}
-	return func() {
-		if err := localtoken.Remove(tcp.Port, token); err != nil {
-			log.Warn("the token's file could not be removed", "error", err)
-		}
-	}
 }
 
 // hubOptions translates the settings.

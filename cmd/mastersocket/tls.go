@@ -96,7 +96,7 @@ func (c *certificates) listenTLS(ctx context.Context, s *config.Serve, h *hub.Hu
 	}
 	addr, err := h.ListenWebSocketTLS(ctx, string(s.TLSListen), c.config)
 	if err != nil {
-		return err
+		return explainListen("--tls-listen", s.TLSListen, err)
 	}
 	log.Info("listening", "listener", "tls", "addr", addr.String(), "certificate_until", c.end().UTC().Format(time.RFC3339))
 	return nil

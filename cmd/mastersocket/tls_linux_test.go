@@ -47,6 +47,9 @@ func TestTLSCommands(t *testing.T) {
 	}
 	x.start("", "request", "--ca", file, "--to", "GROUP:nobody", "--event", "hi", "--timeout", "100ms").code()
 	x.start("", "pub", "--to", "GROUP:g", "--event", "hi").want(1, "", "certificate signed by unknown authority")
+	x.start("", "pub", "--to", "GROUP:g", "--event", "hi").want(1, "", "name its file: --ca FILE")
+	x.start("", "pub", "--url", "ws://"+s.TLSAddr, "--to", "GROUP:g", "--event", "hi").want(1, "", "wss:// in place of ws://")
+	x.start("", "pub", "--url", "wss"+strings.TrimPrefix(s.URL(), "ws"), "--to", "GROUP:g", "--event", "hi").want(1, "", "ws:// in place of wss://")
 	x.start("", "pub", "--cert", file, "--to", "GROUP:g", "--event", "hi").want(2, "", "--cert and --key: want both or none")
 	x.start("", "pub", "--ca", "/none", "--to", "GROUP:g", "--event", "hi").want(2, "", "--ca: open /none")
 

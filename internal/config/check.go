@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 
@@ -24,7 +25,11 @@ func CheckFile(path string) (warnings []string, err error) {
 		p.addTokens(path, err)
 		return nil, p.err()
 	}
-	return checkSettings(path)
+	warnings, err = checkSettings(path)
+	if len(bytes.TrimSpace(b)) == 0 {
+		warnings = append(warnings, path+": the file is empty: all settings have their defaults (one for --tokens-file needs the key tokens)")
+	}
+	return warnings, err
 }
 
 // isTokensFile tells whether the YAML in b has the key tokens and no setting of the hub beside it, in which case it is a

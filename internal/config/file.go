@@ -184,6 +184,9 @@ func unknownKey(name string, flags map[string]*kong.Flag) string {
 		}
 	}
 	slices.Sort(names)
-	return fmt.Sprintf("unknown setting %q%s; see mastersocket serve --help for those that there are",
-		name, suggest(strings.ToLower(strings.ReplaceAll(name, "_", "-")), names))
+	meant := suggest(strings.ToLower(strings.ReplaceAll(name, "_", "-")), names)
+	if meant == "" {
+		meant = "; see mastersocket serve --help for those that there are"
+	}
+	return fmt.Sprintf("unknown setting %q%s", name, meant)
 }

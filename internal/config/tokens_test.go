@@ -171,4 +171,8 @@ func TestCheckFile(t *testing.T) {
 			t.Errorf("CheckFile(%s) (-want +got):\n%s", filepath.Base(path), diff)
 		}
 	}
+	empty := write("empty.yaml", "\n")
+	if warnings, err := CheckFile(empty); err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0], empty+": the file is empty") {
+		t.Errorf("CheckFile of an empty file: %q, %v", warnings, err)
+	}
 }
