@@ -199,7 +199,7 @@ func (l *Loop) open(c *Conn, e Endpoint, r *Request) *Rejection {
 
 // reject answers an opening handshake with an error and closes.
 func (l *Loop) reject(c *Conn, why *Rejection, r *Request) {
-	l.srv.countRejection(why)
+	l.srv.countRejection(why, c.RemoteAddr())
 	if c.protocol == protocolWebSocket && (c.flags&flagTLS == 0 || l.secureOf(c) != nil) {
 		b := AllocBuffer(maxResponse + len(why.Line) + len(why.fields))
 		b.sealRaw(appendResponse(b.Room(), why, r, time.Now()))

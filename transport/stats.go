@@ -2,6 +2,7 @@ package transport
 
 import (
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -169,13 +170,21 @@ func (s *Server) count(why cause, attrs ...slog.Attr) {
 
 // countRejection notes one refused handshake. Those that an Endpoint refused are counted as one cause: it counts them by
 // causes of its own.
-func (s *Server) countRejection(r *Rejection) {
+func (s *Server) countRejection(r *Rejection, from netip.AddrPort) {
 	for i, known := range rejections {
 		if known == r {
 			s.rejected[i].Add(1)
-			s.opts.Log.Warn("handshake refused", r.Cause)
+			s.opts.Log.Warn("handshake refused", r.Cause, fromAttr(from)...)
 			return
 		}
 	}
 	s.count(causeService)
+}
+
+// fromAttr is the address of who was refused, for the log; nothing if the connection had broken already.
+func fromAttr(from netip.AddrPort) []slog.Attr {
+	if !from.IsValid() {
+		return nil
+	}
+	return []slog.Attr{slog.String("from", from.String())}
 }

@@ -341,8 +341,7 @@ func (t *tlsCounts) snapshot() TLSStats {
 // failedHandshake counts one.
 func (l *Loop) failedHandshake(c *Conn, why tlsFailure, attrs ...slog.Attr) {
 	l.srv.tls.failed[why].Add(1)
-	attrs = append(attrs, slog.String("from", c.RemoteAddr().String()))
-	l.srv.opts.Log.Warn("TLS handshake failed", tlsFailureNames[why], attrs...)
+	l.srv.opts.Log.Warn("TLS handshake failed", tlsFailureNames[why], append(attrs, fromAttr(c.RemoteAddr())...)...)
 }
 
 // pressed reports whether a TLS handshake takes a place that others wait for, though it should be over. Without that, as
