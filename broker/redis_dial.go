@@ -57,6 +57,9 @@ func (d *dialer) dialAs(ctx context.Context, addr, role, user, password string, 
 		}
 	}
 	conn, err := redis.NewDialer(opt)(ctx, opt.Network, opt.Addr)
+	if errors.Is(err, context.DeadlineExceeded) && opt.TLSConfig != nil {
+		return nil, fmt.Errorf("TLS handshake with %s: no answer, as from a Redis without TLS (redis:// in place of rediss://): %w", addr, err)
+	}
 	if err != nil {
 		return nil, err
 	}
