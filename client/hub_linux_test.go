@@ -227,3 +227,19 @@ func TestRealHubRestart(t *testing.T) {
 		cancel()
 	}
 }
+
+// A hub that is alone does not keep clients that could move: they have nowhere to go.
+func TestRealHubRestartAlone(t *testing.T) {
+	t.Parallel()
+	s := hubtest.Start(t, hubtest.Options{Flags: []string{"--drain-timeout", "10m"}})
+	reasons := make(chan error, 10)
+	dialReal(t, s, client.Options{OnDisconnect: func(err error) { reasons <- err }})
+	s.Signal(syscall.SIGTERM)
+	if _, ok := s.Wait(time.Minute); !ok {
+		t.Fatal("the hub waits for a client that has nowhere to go")
+	}
+	var d *client.DisconnectError
+	if err := <-reasons; !errors.As(err, &d) || d.Reason != "SERVER_RESTART" {
+		t.Errorf("disconnected: %v", err)
+	}
+}

@@ -54,6 +54,7 @@ type campaign struct {
 	interval time.Duration
 	deadline time.Time // when all that are left are disconnected; zero for never
 	limit    int       // clients to tell; negative for all, those of service types included
+	nowhere  bool      // there is no other instance to go to: nobody is sent DRAIN
 	slots    atomic.Int64
 }
 
@@ -81,7 +82,7 @@ func (c *campaign) tell(s *session, at, now time.Time) {
 	if !c.deadline.IsZero() {
 		deadline = max(c.deadline.Sub(now), time.Millisecond)
 	}
-	if !s.sendDrain(at.Sub(now), deadline, c.reason) {
+	if c.nowhere || !s.sendDrain(at.Sub(now), deadline, c.reason) {
 		s.shard.goodbyes = append(s.shard.goodbyes, goodbye{s, at})
 	}
 }

@@ -21,7 +21,8 @@ const (
 // its own, so that they don't all reconnect at once. The slots are as close as DrainSettings.Rate allows, or spread evenly
 // over the time given; if the time is too short for the rate, it wins. Clients that asked for DRAIN are told of their slots
 // at once, and move by themselves; the others get SERVER_RESTART in theirs, and so does, at the end of the time, whoever
-// is left. Drain returns when all connections have ended, or with an error when ctx ends first. Call Close in either case.
+// is left. Where no other instance is known there is nowhere to move to: then all get SERVER_RESTART in their slots. Drain
+// returns when all connections have ended, or with an error when ctx ends first. Call Close in either case.
 // Of several calls the last one counts.
 func (h *Hub) Drain(ctx context.Context, over time.Duration) error {
 	h.draining.Store(true)
@@ -46,7 +47,10 @@ func (h *Hub) Drain(ctx context.Context, over time.Duration) error {
 
 // startDrain ends the connections that have not identified, and gives the clients their slots.
 func (h *Hub) startDrain(ctx context.Context, over time.Duration, now time.Time) (*campaign, error) {
-	d := &campaign{hub: h, reason: opcodes.DrainRestart, begin: now, deadline: now.Add(over), limit: -1}
+	d := &campaign{
+		hub: h, reason: opcodes.DrainRestart, begin: now, deadline: now.Add(over), limit: -1,
+		nowhere: len(h.broker.Nodes()) <= 1,
+	}
 	h.drain.Store(d)
 	err := h.onLoops(ctx, func(sh *shard) {
 		sh.goodbyes = nil
@@ -63,7 +67,7 @@ func (h *Hub) startDrain(ctx context.Context, over time.Duration, now time.Time)
 		}
 	}
 	window := over
-	if movable > 0 {
+	if movable > 0 && !d.nowhere {
 		window -= min(over/moveShare, moveTime)
 	}
 	rate := h.drainSettings.Load().Rate

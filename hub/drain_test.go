@@ -64,6 +64,14 @@ func TestSlotInterval(t *testing.T) {
 	}
 }
 
+// startWithAnother starts a hub whose clients have another one to go to.
+func startWithAnother(t *testing.T, change func(*Options)) (*Hub, string) {
+	t.Helper()
+	bus := broker.NewMemory()
+	startHub(t, bus.Broker(), nil)
+	return startHub(t, bus.Broker(), change)
+}
+
 // draining is a hub that is drained by a clock of the test's.
 type draining struct {
 	*campaign
@@ -110,7 +118,7 @@ func TestDrainRate(t *testing.T) {
 	t.Parallel()
 	const rate, clients = 10, 42
 	var log bytes.Buffer
-	h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) {
+	h, url := startWithAnother(t, func(o *Options) {
 		loops(3)(o)
 		o.Drain.Rate = rate
 		o.Services = []ServiceType{newLines()}
@@ -200,7 +208,7 @@ func TestDrainTimeoutWins(t *testing.T) {
 // TestDrainSlots spreads the slots over the time, and leaves those who move some of it after the last.
 func TestDrainSlots(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), loops(3))
+	h, url := startWithAnother(t, loops(3))
 	var movers []*peer
 	for range 15 {
 		movers = append(movers, identify(t, url, "g", withDrain))
@@ -222,7 +230,7 @@ func TestDrainSlots(t *testing.T) {
 // TestDrainAgain drains, and then in less time: the later call counts.
 func TestDrainAgain(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), nil)
+	h, url := startWithAnother(t, nil)
 	mover, other := identify(t, url, "g", withDrain), identify(t, url, "g", nil)
 	first := startDraining(t, h, time.Hour)
 	if _, deadline, _ := notice(t, mover); deadline != time.Hour {
@@ -240,6 +248,36 @@ func TestDrainAgain(t *testing.T) {
 	other.wantDisconnect("its slot", "SERVER_RESTART", 1012)
 	second.at(4 * time.Second)
 	mover.wantDisconnect("the end", "SERVER_RESTART", 1012)
+}
+
+// TestDrainNowhere drains a hub that knows of no other: its clients have nowhere to move to, so that they are disconnected
+// in their slots, which fill the whole time.
+func TestDrainNowhere(t *testing.T) {
+	t.Parallel()
+	h, url := startHub(t, broker.NewMemory().Broker(), loops(3))
+	var peers []*peer
+	for i := range 10 {
+		extra := withDrain
+		if i%2 == 0 {
+			extra = nil
+		}
+		peers = append(peers, identify(t, url, "g", extra))
+	}
+	d := startDraining(t, h, 20*time.Second)
+	for i := range peers {
+		if d.at(time.Duration(i)*2*time.Second - time.Millisecond); d.ended() != i {
+			t.Errorf("before slot %d, %d were told", i, d.ended())
+		}
+		if d.at(time.Duration(i) * 2 * time.Second); d.ended() != i+1 {
+			t.Errorf("in slot %d, %d were told", i, d.ended())
+		}
+	}
+	for _, p := range peers {
+		p.wantDisconnect("a hub that is alone", "SERVER_RESTART", 1012)
+	}
+	if n := h.Stats().Notices[opcodes.DrainRestart]; n != 0 {
+		t.Errorf("%d notices", n)
+	}
 }
 
 // TestDrainAtOnce has no time for notices.
