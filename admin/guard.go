@@ -142,30 +142,49 @@ func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (hub.Creden
 	ctx, cancel := context.WithTimeout(r.Context(), verifyTimeout)
 	defer cancel()
 	credential, err := g.api.hub.Authenticate(ctx, token)
-	if errors.Is(err, hub.ErrNotKnown) {
-		g.api.warn.Warn("admin request refused", "token can't be verified now", slog.String("from", r.RemoteAddr))
-		w.Header().Set("Retry-After", "1")
-		writeProblem(w, http.StatusServiceUnavailable, err.Error())
-		return hub.Credential{}, false
-	}
 	if err != nil {
-		g.api.warn.Warn("admin request refused", "no valid token", slog.String("from", r.RemoteAddr))
-		w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket"`)
-		writeProblem(w, http.StatusUnauthorized, "send the header Authorization: Bearer TOKEN, with a token that is in force")
+		g.turnAway(w, r, err)
 		return hub.Credential{}, false
 	}
 	return g.admit(w, r, credential)
 }
 
+// turnAway answers a request whose token is not in force, or for which that can't be told. Why a signed token is not
+// stands in the log alone.
+func (g *guard) turnAway(w http.ResponseWriter, r *http.Request, err error) {
+	from := slog.String("from", r.RemoteAddr)
+	if refused, ok := errors.AsType[*hub.RefusedToken](err); ok {
+		g.api.warn.Warn("signed token refused", refused.Verdict.String(), from, aboutWhom(refused.Subject))
+	} else {
+		g.api.warn.Warn("admin request refused", "no valid token", from)
+	}
+	if errors.Is(err, hub.ErrNotKnown) {
+		w.Header().Set("Retry-After", "1")
+		writeProblem(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket"`)
+	writeProblem(w, http.StatusUnauthorized, "send the header Authorization: Bearer TOKEN, with a token that is in force")
+}
+
 // admit lets in who may administer.
 func (g *guard) admit(w http.ResponseWriter, r *http.Request, credential hub.Credential) (hub.Credential, bool) {
 	if grant := credential.Grant; !grant.Admin {
-		g.api.warn.Warn("admin request refused", "not an admin token", slog.String("from", r.RemoteAddr), slog.String("token", grant.Name))
+		g.api.warn.Warn("admin request refused", "not an admin token", slog.String("from", r.RemoteAddr),
+			slog.String("token", grant.Name), aboutWhom(credential.Subject))
 		w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket", error="insufficient_scope"`)
 		writeProblem(w, http.StatusForbidden, fmt.Sprintf("the token %q may not administer (admin: true in the tokens file)", grant.Name))
 		return hub.Credential{}, false
 	}
 	return credential, true
+}
+
+// aboutWhom is the subject in a line of the log, which has none where it is empty.
+func aboutWhom(subject string) slog.Attr {
+	if subject == "" {
+		return slog.Attr{}
+	}
+	return slog.String("subject", subject)
 }
 
 // acceptable refuses requests that would not take what the operation answers with.
@@ -268,9 +287,7 @@ func (a *api) audit(c *caller, operation string, r *http.Request, status int) {
 	attrs := []slog.Attr{
 		slog.String("operation", operation), slog.String("path", r.URL.EscapedPath()), slog.String("token", c.grant.Name),
 		slog.String("from", c.address), slog.String("result", result), slog.Int("status", status),
-	}
-	if c.subject != "" {
-		attrs = append(attrs, slog.String("subject", c.subject))
+		aboutWhom(c.subject),
 	}
 	a.log.LogAttrs(r.Context(), slog.LevelInfo, "admin", append(attrs, c.details...)...)
 }

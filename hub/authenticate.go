@@ -15,6 +15,24 @@ var (
 	ErrNotKnown = errors.New("it can't be told at the moment whether the token is good; try again")
 )
 
+// RefusedToken is the error of [Hub.Authenticate] for a token that an issuer might have signed. It says why, for the log;
+// its text, for the holder, is that of ErrNoGrant or ErrNotKnown, which it wraps.
+type RefusedToken struct {
+	Verdict auth.Verdict
+	Subject string // whom the token is about; empty unless the issuer vouches for it
+}
+
+// Error returns what the holder may know.
+func (e *RefusedToken) Error() string { return e.Unwrap().Error() }
+
+// Unwrap returns ErrNoGrant or ErrNotKnown.
+func (e *RefusedToken) Unwrap() error {
+	if e.Verdict.Temporary() {
+		return ErrNotKnown
+	}
+	return ErrNoGrant
+}
+
 // Credential is what a token or a certificate gives its holder.
 type Credential struct {
 	Grant   *auth.Grant
@@ -23,7 +41,8 @@ type Credential struct {
 }
 
 // Authenticate returns what the holder of the token may do. A token that an issuer signed is verified, for which
-// Authenticate waits no longer than ctx: a loop must not call it. The error is ErrNoGrant or ErrNotKnown.
+// Authenticate waits no longer than ctx: a loop must not call it. The error is ErrNoGrant or a
+// *RefusedToken.
 func (h *Hub) Authenticate(ctx context.Context, token string) (Credential, error) {
 	grant, ok := h.tokens.Authenticate(token)
 	switch v := &h.verifications; {
@@ -32,16 +51,15 @@ func (h *Hub) Authenticate(ctx context.Context, token string) (Credential, error
 	case !v.takes(token):
 		return Credential{}, ErrNoGrant
 	case !v.begin():
-		return Credential{}, ErrNotKnown
+		return Credential{}, &RefusedToken{Verdict: auth.Overloaded}
 	}
 	defer h.verifications.end()
-	switch identity, grant, verdict := h.verifications.verify(ctx, h.tokens, token); {
-	case verdict == auth.Verified:
-		return Credential{Grant: grant, Subject: cutSubject(identity.Subject), Expires: identity.Expires}, nil
-	case verdict.Temporary():
-		return Credential{}, ErrNotKnown
+	identity, grant, verdict := h.verifications.verify(ctx, h.tokens, token)
+	subject := cutSubject(identity.Subject)
+	if verdict != auth.Verified {
+		return Credential{}, &RefusedToken{verdict, subject}
 	}
-	return Credential{}, ErrNoGrant
+	return Credential{Grant: grant, Subject: subject, Expires: identity.Expires}, nil
 }
 
 // AuthenticateCertificate returns what the holder of the certificate may do, and whether the tokens file says so and the

@@ -30,6 +30,10 @@ func TestAuthenticate(t *testing.T) {
 		"":                      {"", ErrNoGrant},
 	} {
 		c, err := h.Authenticate(t.Context(), token)
+		refused, ok := errors.AsType[*RefusedToken](err)
+		if ok != (err != nil && auth.LooksSigned(token)) || ok && (refused.Subject == "nobody") != (refused.Verdict == auth.NoGrant) {
+			t.Errorf("Authenticate(%q): %#v", token, err)
+		}
 		if !errors.Is(err, want.err) || err == nil && c.Grant.Name != want.name || err != nil && c != (Credential{}) {
 			t.Errorf("Authenticate(%q) = %+v, %v", token, c, err)
 		}
