@@ -3,6 +3,8 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,13 +36,18 @@ const (
 	watchToken = "watch-token"
 )
 
-func testTokens(t testing.TB) *auth.Tokens {
-	t.Helper()
-	tokens, err := auth.ParseTokens(fmt.Appendf(nil, `tokens:
+// usualTokens is the tokens file of a cluster.
+func usualTokens() string {
+	return fmt.Sprintf(`tokens:
   - {name: root, sha256: %s, groups: ["*"], send: ["*"], admin: true}
   - {name: plain, sha256: %s, groups: ["*"], send: ["*"]}
   - {name: watch, sha256: %s, groups: [], send: [], admin: true}
-`, auth.Hash(rootToken), auth.Hash(plainToken), auth.Hash(watchToken)))
+`, auth.Hash(rootToken), auth.Hash(plainToken), auth.Hash(watchToken))
+}
+
+func parseTokens(t testing.TB, file string) *auth.Tokens {
+	t.Helper()
+	tokens, err := auth.ParseTokens([]byte(file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +63,7 @@ type cluster struct {
 	store *auth.Store
 	log   *logBook
 	http  *http.Client
+	roots *x509.CertPool // what it trusts, where the admin listeners are of TLS
 	doc   *openapi3.T
 }
 
@@ -80,12 +88,12 @@ func (l *logBook) String() string {
 // startCluster starts n instances, named node-0 and so on.
 func startCluster(t testing.TB, n int, change func(i int, h *hub.Options, a *Options)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, store: auth.NewStore(testTokens(t)), log: &logBook{}, http: &http.Client{Transport: &http.Transport{}}}
+	c := &cluster{t: t, store: auth.NewStore(parseTokens(t, usualTokens())), log: &logBook{}, roots: x509.NewCertPool()}
+	c.showing()
 	bus := broker.NewMemory()
 	for i := range n {
 		c.add(i, bus.Broker(), change)
 	}
-	t.Cleanup(c.http.CloseIdleConnections)
 	c.loadDocument()
 	return c
 }
@@ -123,7 +131,19 @@ func (c *cluster) add(i int, b broker.Broker, change func(i int, h *hub.Options,
 			c.t.Error(err)
 		}
 	})
-	c.hubs, c.ws, c.urls = append(c.hubs, h), append(c.ws, "ws://"+addr.String()), append(c.urls, "http://"+s.Addr().String())
+	url := "http://" + s.Addr().String()
+	if a.TLS != nil {
+		c.roots.AddCert(a.TLS().Certificates[0].Leaf)
+		url = "https://" + s.Addr().String()
+	}
+	c.hubs, c.ws, c.urls = append(c.hubs, h), append(c.ws, "ws://"+addr.String()), append(c.urls, url)
+}
+
+// showing makes the client one that shows these certificates.
+func (c *cluster) showing(certificates ...tls.Certificate) {
+	config := &tls.Config{RootCAs: c.roots, Certificates: certificates}
+	c.http = &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
+	c.t.Cleanup(c.http.CloseIdleConnections)
 }
 
 // loadDocument reads the description that the first instance serves, and checks it.
