@@ -22,6 +22,9 @@ import (
 func dialReal(t *testing.T, s *hubtest.Server, o client.Options) *client.Client {
 	t.Helper()
 	o.URL = s.URL()
+	if o.TLSConfig != nil {
+		o.URL = s.TLSURL()
+	}
 	if o.Token == "" {
 		o.Token = s.Token
 	}

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
+	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
 // What follows runs against built hubs, connected through a real Redis.
@@ -31,17 +33,16 @@ func (e *elsewhere) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", e.hubs[e.at.Load()])
 }
 
-// startHubs runs hubs that are one, named a, b, c …
-func startHubs(t *testing.T, n int) (hubs []*hubtest.Server, restart func(i int)) {
+// startHubs runs hubs that are one, named a, b, c … One that is restarted has its old addresses.
+func startHubs(t *testing.T, n int, o hubtest.Options) (hubs []*hubtest.Server, restart func(i int)) {
 	t.Helper()
-	redis := redistest.Start(t)
-	start := func(i int, addr string) *hubtest.Server {
-		return hubtest.Start(t, hubtest.Options{
-			Name: string(rune('a' + i)), Redis: redis.URL(), Addr: addr, Flags: []string{"--drain-timeout", "60s"}, Quiet: true,
-		})
+	o.Redis, o.Quiet, o.Flags = redistest.Start(t).URL(), true, append(o.Flags, "--drain-timeout=60s")
+	start := func(i int) *hubtest.Server {
+		o.Name = string(rune('a' + i))
+		return hubtest.Start(t, o)
 	}
 	for i := range n {
-		hubs = append(hubs, start(i, ""))
+		hubs = append(hubs, start(i))
 	}
 	await := func() {
 		for _, h := range hubs {
@@ -53,7 +54,8 @@ func startHubs(t *testing.T, n int) (hubs []*hubtest.Server, restart func(i int)
 	}
 	await()
 	return hubs, func(i int) {
-		hubs[i] = start(i, hubs[i].HubAddr)
+		o.Addr, o.TLSAddr = hubs[i].HubAddr, hubs[i].TLSAddr
+		hubs[i] = start(i)
 		await()
 	}
 }
@@ -139,14 +141,29 @@ func (m *moves) count() int {
 // nothing, sees nothing twice, and nobody sees a sender's messages in another order.
 func TestMovesUnderLoad(t *testing.T) {
 	t.Parallel()
-	const times, senders = 10, 4
-	hubs, restart := startHubs(t, 3)
+	movesUnderLoad(t, 10, hubtest.Options{}, nil)
+}
+
+// TestMovesUnderLoadTLS is TestMovesUnderLoad with everybody connected over TLS.
+func TestMovesUnderLoadTLS(t *testing.T) {
+	t.Parallel()
+	certificate, trust := hubtest.Certify(t, tlstest.Template{})
+	movesUnderLoad(t, 3, hubtest.Options{TLS: true, Flags: certificate}, trust)
+}
+
+func movesUnderLoad(t *testing.T, times int, o hubtest.Options, trust *tls.Config) {
+	t.Helper()
+	const senders = 4
+	hubs, restart := startHubs(t, 3, o)
 	to := &elsewhere{hubs: []string{hubs[0].HubAddr, hubs[1].HubAddr}}
+	if trust != nil {
+		to.hubs = []string{hubs[0].TLSAddr, hubs[1].TLSAddr}
+	}
 
 	var told moves
 	in := newTally(t, "the client that moves")
 	mover := dialReal(t, hubs[0], client.Options{
-		Group: "movers", Dial: to.dial, NoEcho: true, Logger: slog.New(&told),
+		TLSConfig: trust, Group: "movers", Dial: to.dial, NoEcho: true, Logger: slog.New(&told),
 		OnMessage:    handlerOf(in.take),
 		OnDisconnect: func(err error) { t.Errorf("OnDisconnect(%v)", err) },
 	})
@@ -161,7 +178,7 @@ func TestMovesUnderLoad(t *testing.T) {
 		out := newTally(t, fmt.Sprintf("sender %d", who))
 		ins = append(ins, out)
 		c := dialReal(t, hubs[2], client.Options{
-			Group: "senders", NoEcho: true, On: map[string]client.Handler{"out": handlerOf(out.take)},
+			TLSConfig: trust, Group: "senders", NoEcho: true, On: map[string]client.Handler{"out": handlerOf(out.take)},
 			OnError: func(err *client.HubError) { refused.Store(err.ID, err.Code) },
 		})
 		wg.Go(func() { sent[who] = sendAll(ctx, t, c, who, mover, &refused) })

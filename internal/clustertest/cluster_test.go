@@ -3,6 +3,7 @@
 package clustertest
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
+	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
 // cluster is one hub: several instances, named a, b, c …, and their Redis.
@@ -21,6 +23,7 @@ type cluster struct {
 	hubs  []*hubtest.Server
 	flags []string
 	env   []string
+	trust *tls.Config        // what clients need to trust the instances; nil without TLS
 	url   func(i int) string // of Redis, as instance i knows it
 }
 
@@ -30,6 +33,7 @@ type clusterOptions struct {
 	env   []string           // of every instance
 	url   func(i int) string // nil: each instance is connected with the cluster's own Redis
 	redis *redistest.Server  // nil: a new one
+	tls   bool               // clients connect over TLS
 }
 
 // startCluster runs n instances and waits until each knows all others.
@@ -42,18 +46,24 @@ func startCluster(t *testing.T, n int, o clusterOptions) *cluster {
 	if c.url == nil {
 		c.url = func(int) string { return c.redis.URL() }
 	}
+	if o.tls {
+		var certificate []string
+		certificate, c.trust = hubtest.Certify(t, tlstest.Template{})
+		c.flags = append(certificate, c.flags...)
+	}
 	for i := range n {
-		c.hubs = append(c.hubs, c.start(i, ""))
+		c.hubs = append(c.hubs, c.start(i, "", ""))
 	}
 	c.awaitNodes(patience, n)
 	return c
 }
 
-// start runs instance i, listening on addr if that is not empty.
-func (c *cluster) start(i int, addr string) *hubtest.Server {
+// start runs instance i, listening on these addresses if they are not empty.
+func (c *cluster) start(i int, addr, tlsAddr string) *hubtest.Server {
 	c.t.Helper()
 	return hubtest.Start(c.t, hubtest.Options{
 		Name: string(rune('a' + i)), Redis: c.url(i), Flags: c.flags, Env: c.env, Addr: addr,
+		TLS: c.trust != nil, TLSAddr: tlsAddr,
 	})
 }
 
@@ -61,7 +71,11 @@ func (c *cluster) start(i int, addr string) *hubtest.Server {
 func (c *cluster) urls() []string {
 	var urls []string
 	for _, h := range c.hubs {
-		urls = append(urls, h.URL())
+		if c.trust != nil {
+			urls = append(urls, h.TLSURL())
+		} else {
+			urls = append(urls, h.URL())
+		}
 	}
 	return urls
 }
@@ -144,8 +158,8 @@ func (c *cluster) terminate(i int) {
 	}
 }
 
-// restart starts instance i again on its old port.
+// restart starts instance i again on its old ports.
 func (c *cluster) restart(i int) {
 	c.t.Helper()
-	c.hubs[i] = c.start(i, c.hubs[i].HubAddr)
+	c.hubs[i] = c.start(i, c.hubs[i].HubAddr, c.hubs[i].TLSAddr)
 }

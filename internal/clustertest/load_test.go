@@ -4,6 +4,7 @@ package clustertest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -19,13 +20,14 @@ import (
 
 // loadOptions say what runs while something breaks. Zero values stand for the defaults in comments.
 type loadOptions struct {
-	senders   int     // 9
-	receivers int     // 9
-	rate      float64 // messages per second of each sender; 40
-	mix       [4]int  // weights of GLOBAL, GROUP, DIRECT and ANY; 1, 4, 4, 3
-	groups    int     // 4, each with members on every instance
-	noAnyone  bool    // no ANY of all clients, GLOBAL neither: there are others than those of the load
-	roam      bool    // clients whose connection ends connect again, to the next instance that takes them
+	senders   int         // 9
+	receivers int         // 9
+	rate      float64     // messages per second of each sender; 40
+	mix       [4]int      // weights of GLOBAL, GROUP, DIRECT and ANY; 1, 4, 4, 3
+	groups    int         // 4, each with members on every instance
+	noAnyone  bool        // no ANY of all clients, GLOBAL neither: there are others than those of the load
+	trust     *tls.Config // for wss; nil for ws
+	roam      bool        // clients whose connection ends connect again, to the next instance that takes them
 }
 
 func (o loadOptions) withDefaults() loadOptions {
@@ -135,7 +137,7 @@ func (l *load) abandon() {
 // join connects the member to the instance at.
 func (m *member) join(ctx context.Context, at int) error {
 	c, err := hubtest.Connect(ctx, m.load.urls[at], hubtest.ClientOptions{
-		Name: m.name, Groups: m.groups, NoEcho: m.noEcho, Reports: m.sender, Window: window, History: m.load.history,
+		Name: m.name, Groups: m.groups, NoEcho: m.noEcho, Reports: m.sender, Window: window, History: m.load.history, TLS: m.load.trust,
 		OnArrival: func(int, int, string) { m.load.arrived.Add(1) },
 	})
 	if err != nil {

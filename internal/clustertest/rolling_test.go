@@ -11,10 +11,26 @@ import (
 // start. Clients whose connection ends connect to the next instance.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
+	rollingRestart(t, 3, clusterOptions{})
+}
+
+// TestRestartOverTLS restarts one of three instances whose clients all connect over TLS.
+func TestRestartOverTLS(t *testing.T) {
+	t.Parallel()
+	c := rollingRestart(t, 1, clusterOptions{tls: true})
+	if n := c.sum("mastersocket_tls_handshakes_total", `result="done"`) + c.sum("mastersocket_tls_handshakes_total", `result="resumed"`); n == 0 {
+		t.Error("nobody connected over TLS")
+	}
+}
+
+// rollingRestart restarts the first n of three instances and judges the history.
+func rollingRestart(t *testing.T, n int, o clusterOptions) *cluster {
+	t.Helper()
 	drain := span(time.Second, 5*time.Second)
-	c := startCluster(t, 3, clusterOptions{flags: []string{"--drain-timeout", drain.String()}})
-	l := startLoad(t, c.urls(), loadOptions{roam: true})
-	for i := range c.hubs {
+	o.flags = []string{"--drain-timeout", drain.String()}
+	c := startCluster(t, 3, o)
+	l := startLoad(t, c.urls(), loadOptions{roam: true, trust: c.trust})
+	for i := range n {
 		l.runFor(time.Second)
 		begin := time.Now()
 		c.terminate(i)
@@ -37,4 +53,5 @@ func TestRollingRestart(t *testing.T) {
 	if r.Counted > 0 || r.CutOff > 0 || len(r.Disconnects) != 1 || r.Disconnects["SERVER_RESTART"] == 0 {
 		t.Errorf("want nothing lost, and everybody told SERVER_RESTART: %v", r)
 	}
+	return c
 }

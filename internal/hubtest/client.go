@@ -4,6 +4,7 @@ package hubtest
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ type ClientOptions struct {
 	// Window is how many messages may wait for their ACK or ERROR before Send blocks. Used with Reports; 0 means 64.
 	Window  int
 	History *history.History
+	TLS     *tls.Config // for addresses that begin with wss
 	// OnArrival, where not nil, is called for each EVENT and REPLY after it was recorded, by the client's reader: the
 	// sender's session, the message's number, and the target in its intent.
 	OnArrival func(from, n int, target string)
@@ -86,7 +88,7 @@ func Connect(ctx context.Context, url string, o ClientOptions) (*Client, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: dialer})
+	conn, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: dialer(o.TLS)})
 	if err != nil {
 		return nil, fmt.Errorf("connect %s: %w", o.Name, err)
 	}
@@ -109,8 +111,10 @@ func Connect(ctx context.Context, url string, o ClientOptions) (*Client, error) 
 	return c, nil
 }
 
-// dialer opens a connection for each client and keeps none.
-var dialer = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+// dialer opens a connection and keeps none.
+func dialer(config *tls.Config) *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}}
+}
 
 // wire is an envelope as the hub sends it.
 type wire struct {

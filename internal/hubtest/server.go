@@ -5,6 +5,7 @@ package hubtest
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
 // Token is the token of a server that was started without one.
@@ -34,6 +37,8 @@ type Options struct {
 	Redis string   // URL of the Redis through which several hubs are one
 	// Addr is the hub listener's address. Empty means a free port of 127.0.0.1; a restarted hub may want its old one.
 	Addr string
+	// TLSAddr is the TLS listener's address. Empty means a free port of 127.0.0.1.
+	TLSAddr string
 	// AdminAddr is the admin listener's address. Empty means a free port of 127.0.0.1.
 	AdminAddr string
 	// Within runs the function that starts the process, such as on a thread of another network namespace. nil: as it is.
@@ -109,7 +114,7 @@ func (s *Server) start() {
 		args = append(args, "--tcp-listen", "127.0.0.1:0")
 	}
 	if s.opts.TLS {
-		args = append(args, "--tls-listen", "127.0.0.1:0")
+		args = append(args, "--tls-listen", cmp.Or(s.opts.TLSAddr, "127.0.0.1:0"))
 	}
 	if s.opts.Redis != "" {
 		args = append(args, "--redis", s.opts.Redis)
@@ -237,6 +242,17 @@ func (s *Server) Alive() bool {
 
 // URL returns the address for WebSocket clients.
 func (s *Server) URL() string { return "ws://" + s.HubAddr + "/" }
+
+// TLSURL returns the address for WebSocket clients over TLS.
+func (s *Server) TLSURL() string { return "wss://" + s.TLSAddr + "/" }
+
+// Certify makes a certificate, and returns the flags of a hub that shows it, and what its clients need to trust it.
+func Certify(tb testing.TB, want tlstest.Template) (flags []string, trust *tls.Config) {
+	tb.Helper()
+	ca := tlstest.NewAuthority(tb)
+	certificate, key := tlstest.Write(tb, tb.TempDir(), ca.Issue(tb, want))
+	return []string{"--tls-cert=" + certificate, "--tls-key=" + key}, &tls.Config{RootCAs: ca.Pool(), ServerName: "127.0.0.1"}
+}
 
 // AdminURL returns the address of a path of the admin listener.
 func (s *Server) AdminURL(path string) string { return fmt.Sprintf("http://%s%s", s.AdminAddr, path) }

@@ -19,11 +19,8 @@ import (
 // startTLS runs a hub that listens with and without TLS, and returns what clients need to trust it.
 func startTLS(t *testing.T, want tlstest.Template, flags ...string) (*Server, *tls.Config) {
 	t.Helper()
-	ca, dir := tlstest.NewAuthority(t), t.TempDir()
-	tlstest.Write(t, dir, ca.Issue(t, want))
-	s := Start(t, Options{Quiet: true, TLS: true, TCP: true, Flags: append(flags,
-		"--tls-cert="+filepath.Join(dir, "tls.crt"), "--tls-key="+filepath.Join(dir, "tls.key"))})
-	return s, &tls.Config{RootCAs: ca.Pool(), ServerName: "127.0.0.1"}
+	certificate, trust := Certify(t, want)
+	return Start(t, Options{Quiet: true, TLS: true, TCP: true, Flags: append(flags, certificate...)}), trust
 }
 
 // crowd connects n clients, a few at a time and from several addresses so that ports don't run out, and calls each for
