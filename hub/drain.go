@@ -85,8 +85,16 @@ func (h *Hub) warnPace(clients, rate int, over, moving time.Duration) {
 	fast := float64(clients) / ((over - moving).Seconds() * (1 - spare))
 	h.log.Warn("drain-timeout is too short for drain-rate: clients are told faster", slog.Int("clients", clients),
 		slog.Int("drain_rate", rate), slog.Duration("drain_timeout", over),
-		slog.Duration("drain_timeout_needed", moving+time.Duration(slow*float64(time.Second)).Round(100*time.Millisecond)),
+		slog.Duration("drain_timeout_needed", timeNeeded(time.Duration(slow*float64(time.Second)), moving > 0).Round(100*time.Millisecond)),
 		slog.Int("drain_rate_needed", int(fast)+1))
+}
+
+// timeNeeded returns how long a drain has to be whose slots take that long; some clients move by themselves, or none.
+func timeNeeded(slots time.Duration, move bool) time.Duration {
+	if !move {
+		return slots
+	}
+	return slots + min(slots/(moveShare-1), moveTime)
 }
 
 // drainStep makes the loops disconnect those whose slot has come, and everybody when the time is over.

@@ -313,3 +313,18 @@ func TestDrainMovable(t *testing.T) {
 		t.Error(s)
 	}
 }
+
+// TestTimeNeeded: a drain that is as long as it has to be has room for its slots, and for clients to move behind them.
+func TestTimeNeeded(t *testing.T) {
+	t.Parallel()
+	for slots, want := range map[time.Duration]time.Duration{
+		9 * time.Second: 12 * time.Second, 15 * time.Second: 20 * time.Second, time.Minute: 65 * time.Second,
+	} {
+		if got := timeNeeded(slots, true); got != want || got-min(got/moveShare, moveTime) != slots {
+			t.Errorf("slots for %v need a drain of %v, want %v", slots, got, want)
+		}
+		if got := timeNeeded(slots, false); got != slots {
+			t.Errorf("slots for %v need a drain of %v where nobody moves", slots, got)
+		}
+	}
+}
