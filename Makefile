@@ -3,7 +3,7 @@
 # make lint   formatting, vet and staticcheck alone
 # make console       builds the operators' pages anew: admin/console/dist, from admin/console/web
 # make console-test  that they are what their sources build, and work in a real browser
-# make deploy-test   the image, the compose file, the Helm chart the Kustomize overlays, and what monitors,
+# make deploy-test   the image, the compose file, the Helm chart, the Kustomize overlays, and what monitors,
 #                   without cluster and registry
 # make fuzz   each fuzz target for FUZZTIME
 # make bench        mastersocket beside the least that a server could do, in less than 4 minutes; BENCH_FLAGS are flags
