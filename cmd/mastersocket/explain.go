@@ -108,3 +108,11 @@ func (e overdue) Error() string {
 	return strings.Replace(e.error.Error(), context.DeadlineExceeded.Error(),
 		fmt.Sprintf("the time is over (%s %v)", e.flag, e.time), 1)
 }
+
+// whyLost says why a connection ended, without the steps of reading that the end was noticed in.
+func whyLost(err error) string {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		return "the connection broke without a goodbye"
+	}
+	return err.Error()
+}

@@ -67,7 +67,7 @@ func (c *subCmd) Run(s streams) error {
 		o.OnConnect = func(id client.Identity) {
 			fmt.Fprintf(s.err, "mastersocket: connected to %s as %s\n", c.url(), id.ID)
 		}
-		o.OnDisconnect = func(err error) { fmt.Fprintf(s.err, "mastersocket: %v; connecting again\n", err) }
+		o.OnDisconnect = func(err error) { fmt.Fprintf(s.err, "mastersocket: %s; connecting again\n", whyLost(err)) }
 	}
 	cl, err := c.connect(ctx, o)
 	if err != nil {

@@ -37,7 +37,7 @@ func LoadTokens(s Serve) (tokens *auth.Tokens, generated string, err error) {
 	}
 	tokens, err = auth.Combine(tables...)
 	if err != nil {
-		v.addf(lastTokens(&s), "%v; remove one of the two", err)
+		v.addf(lastTokens(&s), "%v; remove one of the two (shared is the name of that in token, MASTERSOCKET_TOKEN or token-file)", err)
 		return nil, "", v.err()
 	}
 	return tokens, "", nil
