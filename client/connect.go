@@ -29,8 +29,8 @@ type Client struct {
 	closing  context.Context // ends when Close goes on to the goodbye: nothing more is sent
 	close    context.CancelFunc
 
-	queue   chan *call    // messages to be written, by the writer of the current session
-	inbox   chan delivery // messages and hooks, for dispatch
+	queue   chan *call // messages to be written, by the writer of the current session
+	inbox   *inbox     // messages and hooks, for dispatch
 	pending pending
 	stream  *stream // what arrives, on its way to inbox
 
@@ -61,7 +61,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	c := &Client{
-		opts: opts, queue: make(chan *call, opts.SendQueue), inbox: make(chan delivery, opts.ReceiveQueue),
+		opts: opts, queue: make(chan *call, opts.SendQueue), inbox: newInbox(opts.ReceiveQueue),
 		ready: make(chan struct{}), done: make(chan struct{}), dispatched: make(chan struct{}),
 	}
 	c.life, c.kill = context.WithCancel(context.Background())
@@ -99,10 +99,15 @@ func (c *Client) waitReady(ctx context.Context) (*Client, error) {
 	return nil, fmt.Errorf("%w; the last attempt: %w", ctx.Err(), c.lastErr)
 }
 
-// run makes one session after the other until the Client is closed or refused for good.
+// run makes one session after the other until the Client is closed or refused for good. It never waits for handlers, one of
+// which may wait for a connection.
 func (c *Client) run() {
 	defer close(c.done)
-	defer func() { <-c.stream.pumped }()
+	defer func() {
+		if c.quitting.Err() != nil {
+			<-c.stream.quiet() // which is soon
+		}
+	}()
 	wait := newBackoff(c.opts)
 	for {
 		err := c.once(wait)
@@ -142,15 +147,18 @@ func (c *Client) once(wait *backoff.ExponentialBackOff) error {
 	c.identity.Store(&s.identity)
 	c.opts.Logger.Info("mastersocket: connected", "url", c.opts.URL, "id", s.identity.ID, "node", s.identity.Node)
 	c.readyOnce()
-	c.connectHook(s)
+	if c.opts.OnConnect != nil {
+		c.stream.announce(delivery{id: &s.identity})
+	}
 	s.start(true)
 	err = c.follow(s)
 	// A hub that accepts and at once drops its clients must not be asked again and again without a wait.
 	if time.Since(began) >= c.opts.MaxBackoff {
 		wait.Reset()
 	}
-	<-c.stream.pumped
-	c.disconnectHook(err)
+	if c.opts.OnDisconnect != nil && c.quitting.Err() == nil {
+		c.stream.announce(delivery{lost: err})
+	}
 	return err
 }
 
@@ -170,15 +178,10 @@ func (c *Client) follow(s *session) error {
 	}
 }
 
+// connectHook tells that the session is the one that sends.
 func (c *Client) connectHook(s *session) {
-	if hook := c.opts.OnConnect; hook != nil {
-		c.enqueueHook(func() { hook(s.identity) })
-	}
-}
-
-func (c *Client) disconnectHook(err error) {
-	if hook := c.opts.OnDisconnect; hook != nil && c.quitting.Err() == nil {
-		c.enqueueHook(func() { hook(err) })
+	if c.opts.OnConnect != nil {
+		c.inbox.announce(delivery{id: &s.identity})
 	}
 }
 

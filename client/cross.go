@@ -152,40 +152,42 @@ func (x *crossing) arrive() {
 	joined, _, _ := c.stream.progress()
 	switch {
 	case x.stage >= lingering:
-		c.stream.ended(x.old, nil)
+		c.stream.ended(x.old)
 	case joined:
-		c.stream.ended(x.old, nil)
+		c.stream.ended(x.old)
 		x.use(x.next)
 		c.connectHook(x.next)
 	default:
-		err, id := x.lost(), x.next.identity
+		err := x.lost()
 		c.opts.Logger.Warn("mastersocket: the old connection ended too early: messages may be missing", "error", err)
 		x.use(x.next)
-		c.stream.ended(x.old, func() { c.callHooks(err, id) })
+		c.stream.ended(x.old, c.lostAndFound(err, x.next)...)
 	}
 	x.moved(x.next, x.waited)
 }
 
-// callHooks tells of a connection that was lost, and of the one that follows it.
-func (c *Client) callHooks(lost error, id Identity) {
-	if hook := c.opts.OnDisconnect; hook != nil {
-		hook(lost)
+// lostAndFound tells of a connection that was lost, and of the one that follows it.
+func (c *Client) lostAndFound(lost error, next *session) (all []delivery) {
+	if c.opts.OnDisconnect != nil {
+		all = append(all, delivery{lost: lost})
 	}
-	if hook := c.opts.OnConnect; hook != nil {
-		hook(id)
+	if c.opts.OnConnect != nil {
+		all = append(all, delivery{id: &next.identity})
 	}
+	return all
 }
 
 // goBack goes on with the old connection, as the new one has ended. If the old one was left already, so that both are
 // gone, it returns the new one and true.
 func (x *crossing) goBack() (*session, bool) {
-	x.c.stream.ended(x.next, nil)
 	x.c.opts.Logger.Warn("mastersocket: the new connection was lost while moving", "error", x.next.endErr)
 	if x.stage == leaving {
-		_ = x.old.link.SetReadDeadline(time.Now().Add(goodbyeTimeout))
-		<-x.old.done
+		x.finishOld()
+		x.c.stream.ended(x.old) // before the new one, so that all that this got is handed out, too
+		x.c.stream.ended(x.next)
 		return x.next, true
 	}
+	x.c.stream.ended(x.next)
 	if x.stage >= switching {
 		x.use(x.old)
 	}
@@ -193,6 +195,19 @@ func (x *crossing) goBack() (*session, bool) {
 		x.c.connectHook(x.old)
 	}
 	return x.old, false
+}
+
+// finishOld waits until the old session is read to its end, or given up. Handlers may hold that up, and wait for a connection
+// themselves, of which there is none.
+func (x *crossing) finishOld() {
+	timer := time.NewTimer(goodbyeTimeout)
+	defer timer.Stop()
+	select {
+	case <-x.old.done:
+	case <-timer.C:
+		x.old.end(fmt.Errorf("%w for %v after DISCONNECT", ErrSilent, goodbyeTimeout))
+		<-x.old.done
+	}
 }
 
 // close ends both sessions. What is queued is written by the one that may.

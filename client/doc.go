@@ -41,8 +41,11 @@
 // Between the connection and the handlers lies a queue of [Options.ReceiveQueue] messages. When it is full the client
 // stops reading, so that nothing is lost and the hub sees a slow consumer: it keeps what it can for it, then disconnects
 // it with SLOW_CONSUMER. A handler that takes long should therefore start a goroutine, or send into a channel whose
-// overflow it decides about. A handler that calls Request with the queue full waits for a reply that nobody reads:
-// give it a context with a deadline, or a goroutine of its own.
+// overflow it decides about. A handler that calls Request or SendAcked with the queue full waits for an answer that nobody
+// reads: give it a context with a deadline, or a goroutine of its own. One that calls Send may wait without a deadline: a
+// lost connection is made anew, and a move goes on, whatever handlers do. What waits for them stays; the message for which
+// the queue of a lost connection had no room is lost with it. OnConnect and OnDisconnect don't mention connections that came
+// and went while the queue was full.
 //
 // # Reconnecting
 //

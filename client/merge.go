@@ -14,16 +14,18 @@ const (
 // pump hands out the messages of a move until its old connection has ended, or its new one, and all are handed out.
 func (st *stream) pump(pumped chan struct{}) {
 	defer close(pumped)
+	defer st.finish()
 	tick := time.NewTicker(pumpTick)
 	defer tick.Stop()
+	enqueue := func(d delivery) { st.c.enqueue(d, nil) }
 	for {
-		m, hook, over := st.next()
+		m, end, over := st.next()
 		switch {
-		case hook != nil:
-			st.c.enqueueHook(hook)
+		case end != nil:
+			st.c.inbox.announce(end...)
 			continue
 		case m != nil:
-			st.c.give(m, st.c.enqueue)
+			st.c.give(m, enqueue)
 			continue
 		case over:
 			return
@@ -37,8 +39,18 @@ func (st *stream) pump(pumped chan struct{}) {
 	}
 }
 
-// next returns the next message to hand out, or hook to call, if there is one now. Else over tells whether the move is.
-func (st *stream) next() (m *Message, hook func(), over bool) {
+// finish ends the pump: what is behind its messages may be handed out now.
+func (st *stream) finish() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.pumping = false
+	st.c.inbox.announce(st.behind...)
+	st.behind = nil
+}
+
+// next returns the next message to hand out, or what is to be said of connections, if there is one now. Else over tells
+// whether the move is.
+func (st *stream) next() (m *Message, end []delivery, over bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.c.quitting.Err() != nil {
@@ -64,8 +76,8 @@ func (st *stream) next() (m *Message, hook func(), over bool) {
 	}
 	switch {
 	case st.from.ended && st.atEnd != nil:
-		hook, st.atEnd = st.atEnd, nil
-		return nil, hook, false
+		end, st.atEnd = st.atEnd, nil
+		return nil, end, false
 	case st.from.ended && len(st.to.held) > 0:
 		return st.nextOfNew(), nil, false
 	case st.from.ended:

@@ -67,7 +67,9 @@ func (m *mover) awaitSlot() bool {
 	}
 	// All wait for so much more than their slots, so that these stay as far apart as the hub made them.
 	m.c.stream.record(true)
-	<-m.c.stream.pumped // of the move before
+	if !m.awaitPump() { // of the move before
+		return false
+	}
 	lead := recordTime
 	if by := m.notice().leaveBy(); !by.IsZero() {
 		lead = min(lead, max(time.Until(by)/4, 0))
@@ -95,6 +97,18 @@ func (m *mover) pause(d time.Duration) bool {
 	return true
 }
 
+// awaitPump waits until all messages of the last attempt are handed out. It returns false if the old session ended, or the
+// Client was closed.
+func (m *mover) awaitPump() bool {
+	select {
+	case <-m.c.stream.quiet():
+		return true
+	case <-m.old.done:
+	case <-m.c.closing.Done():
+	}
+	return false
+}
+
 // connect opens the new connection. If the old one ends meanwhile, the attempt counts as the one to connect again.
 func (m *mover) connect() (*session, error) {
 	expires := ""
@@ -107,12 +121,12 @@ func (m *mover) connect() (*session, error) {
 		m.c.stream.begin(m.old, s)
 	})
 	if err != nil {
-		m.c.stream.ended(dialed, nil)
+		m.c.stream.ended(dialed)
 		return nil, err
 	}
 	if m.notice().reason == opcodes.DrainRebalance && s.identity.Node == m.old.identity.Node {
 		m.same++
-		m.c.stream.ended(s, nil)
+		m.c.stream.ended(s)
 		s.discard()
 		return nil, errSameNode
 	}
@@ -140,10 +154,9 @@ func (m *mover) again(err error) bool {
 		delay = min(delay, max(time.Until(by)/2, 100*time.Millisecond))
 	}
 	m.c.opts.Logger.Warn("mastersocket: could not move yet", "error", err, "next_attempt_in", delay)
-	if !m.pause(delay) {
+	if !m.pause(delay) || !m.awaitPump() {
 		return false
 	}
-	<-m.c.stream.pumped
 	return by.IsZero() || time.Now().Before(by)
 }
 

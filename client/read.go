@@ -175,12 +175,9 @@ func (c *Client) give(m *Message, enqueue func(delivery)) {
 
 // enqueue hands d to dispatch, and waits while the queue is full.
 func (s *session) enqueue(d delivery) {
-	select {
-	case s.c.inbox <- d:
-		return
-	default:
+	if !s.c.inbox.add(d) {
+		s.stall(func() { s.c.enqueue(d, s.ended) })
 	}
-	s.stall(func() { s.c.enqueue(d) })
 }
 
 // stall calls wait, which waits for handlers.

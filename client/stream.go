@@ -27,12 +27,12 @@ type stream struct {
 	news chan struct{} // tells run that something happened; capacity 1
 	work chan struct{} // the same to the pump; capacity 1
 
-	// Owned by run.
-	pumped chan struct{} // closed when the last move's messages are all handed out
-
-	mu        sync.Mutex // never held while anything is waited for
-	mine      []string   // ids under which the Client has sent; only with NoEcho
-	recording bool       // messages to many are noted, as a move is near
+	mu        sync.Mutex    // never held while anything is waited for
+	pumping   bool          // messages of a move are being handed out
+	pumped    chan struct{} // closed when the last move's messages are all handed out
+	behind    []delivery    // what is to be said of connections behind these
+	mine      []string      // ids under which the Client has sent; only with NoEcho
+	recording bool          // messages to many are noted, as a move is near
 	recent    recent
 	drops     copies // still to come on the only connection, or on the old one
 	merge            // of the current move
@@ -46,8 +46,8 @@ type merge struct {
 	copied     int64  // what the old connection got, up to this one, has no copy to come
 	waits      int64  // the message of the old connection that waits for its copy
 	waitsSince time.Time
-	impatient  bool   // one has waited too long; none does until the new connection identifies, or gets a FENCE
-	atEnd      func() // to be called behind the last message of the old connection
+	impatient  bool       // one has waited too long; none does until the new connection identifies, or gets a FENCE
+	atEnd      []delivery // what is to be said of connections behind the last message of the old one
 
 	ready    bool // the new connection has identified
 	joined   bool // everything that the new connection was too late for has come over the old
@@ -111,8 +111,26 @@ func (st *stream) begin(from, to *session) {
 	for key := range st.recent.all() {
 		st.dropsTo.add(key, 0)
 	}
-	st.pumped = make(chan struct{})
+	st.pumping, st.pumped = true, make(chan struct{})
 	go st.pump(st.pumped)
+}
+
+// quiet returns a channel that is closed when the messages of the last move are all handed out.
+func (st *stream) quiet() <-chan struct{} {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.pumped
+}
+
+// announce says something of connections, behind the messages of the last move.
+func (st *stream) announce(d delivery) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.pumping {
+		st.behind = appendAnnouncement(st.behind, d, 0)
+	} else {
+		st.c.inbox.announce(d)
+	}
 }
 
 // identifiedNew notes that the new session has identified.
@@ -123,11 +141,11 @@ func (st *stream) identifiedNew() {
 	st.wantFences()
 }
 
-// ended notes that a session of the move has ended. The hook, if there is one, is called behind what the old one got.
-func (st *stream) ended(s *session, hook func()) {
+// ended notes that a session of the move has ended. What is to be said of that is said behind what the old one got.
+func (st *stream) ended(s *session, end ...delivery) {
 	st.mu.Lock()
 	if on := st.sideOf(s); on != nil {
-		on.ended, st.atEnd = true, hook
+		on.ended, st.atEnd = true, end
 	}
 	st.mu.Unlock()
 	signal(st.work)
@@ -136,26 +154,39 @@ func (st *stream) ended(s *session, hook func()) {
 // receive takes a message that the session has read.
 func (st *stream) receive(s *session, m *Message) {
 	st.mu.Lock()
-	on := st.sideOf(s)
-	for on != nil && on.full() && !s.hasEnded() && st.c.quitting.Err() == nil {
+	on, wait := st.whatFor(s)
+	for wait != nil && !s.hasEnded() && st.c.quitting.Err() == nil {
 		st.mu.Unlock()
 		s.stall(func() {
 			select {
-			case <-on.room:
+			case <-wait:
 			case <-s.ended:
 			case <-st.c.quitting.Done():
 			}
 		})
 		st.mu.Lock()
-		on = st.sideOf(s)
+		on, wait = st.whatFor(s)
 	}
-	direct := st.c.quitting.Err() == nil && st.take(on, m)
+	early := on == nil && wait != nil // and its connection is gone
+	direct := !early && st.c.quitting.Err() == nil && st.take(on, m)
 	st.mu.Unlock()
 	if direct {
 		s.deliver(m)
 	} else {
 		signal(st.work)
 	}
+}
+
+// whatFor returns the side of a move that the session is, nil without a move, and what a message over it has to wait for, if
+// anything: room, or, over a connection made since, all that is before it.
+func (st *stream) whatFor(s *session) (on *side, wait <-chan struct{}) {
+	switch on = st.sideOf(s); {
+	case on != nil && on.full():
+		return on, on.room
+	case on == nil && st.pumping:
+		return nil, st.pumped
+	}
+	return on, nil
 }
 
 // take decides about a message that came, over a side of a move or the only connection. It returns true if it is to be

@@ -10,12 +10,6 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// delivery is a message for its handlers, or the call of a hook, whichever is set.
-type delivery struct {
-	message *Message
-	hook    func()
-}
-
 // handlers holds the handlers of EVENTs by name. Reading takes no lock: what it points to is never changed.
 type handlers struct {
 	mu     sync.Mutex // held by those who change byName
@@ -75,41 +69,55 @@ type handling struct{}
 func (c *Client) dispatch() {
 	defer close(c.dispatched)
 	ctx := context.WithValue(c.life, handling{}, c)
+	if c.handleUntil(ctx, c.done) && c.handleUntil(ctx, c.stream.quiet()) {
+		c.handleRest(ctx)
+		c.kill() // ends the handlers' context
+	}
+	<-c.stream.quiet()
+}
+
+// handleUntil handles what comes until end is closed. It returns false if the Client was closed.
+func (c *Client) handleUntil(ctx context.Context, end <-chan struct{}) bool {
 	for {
-		select {
-		case <-c.quitting.Done():
-			return
-		default:
+		if !c.handleRest(ctx) {
+			return false
 		}
 		select {
-		case d := <-c.inbox:
-			c.handle(ctx, d)
+		case <-c.inbox.more:
 		case <-c.quitting.Done():
-			return
-		case <-c.done:
-			c.drainInbox(ctx)
-			c.kill() // ends the handlers' context
-			return
+			return false
+		case <-end:
+			return true
 		}
 	}
 }
 
-func (c *Client) drainInbox(ctx context.Context) {
-	for {
-		select {
-		case d := <-c.inbox:
-			c.handle(ctx, d)
-		default:
-			return
+// handleRest handles what is there. It returns false if the Client was closed.
+func (c *Client) handleRest(ctx context.Context) bool {
+	for c.quitting.Err() == nil {
+		d, ok := c.inbox.take()
+		if !ok {
+			return true
 		}
+		c.handle(ctx, d)
 	}
+	return false
 }
 
 func (c *Client) handle(ctx context.Context, d delivery) {
-	if d.hook != nil {
+	switch {
+	case d.hook != nil:
 		d.hook()
-		return
+	case d.lost != nil:
+		c.opts.OnDisconnect(d.lost)
+	case d.id != nil:
+		c.opts.OnConnect(*d.id)
+	default:
+		c.handleMessage(ctx, d)
 	}
+}
+
+func (c *Client) handleMessage(ctx context.Context, d delivery) {
 	all := c.handlers.of(d.message)
 	for _, h := range all {
 		(*h)(ctx, d.message)
@@ -119,12 +127,16 @@ func (c *Client) handle(ctx context.Context, d delivery) {
 	}
 }
 
-// enqueue hands d to dispatch, and waits while the queue is full. Once the Client is closed it drops d.
-func (c *Client) enqueue(d delivery) {
-	select {
-	case c.inbox <- d:
-	case <-c.quitting.Done():
+// enqueue hands d to dispatch, and waits while there is no room. It drops d when the Client is closed, or, while it waits,
+// when the connection is gone over which d came: a handler may wait for the next one.
+func (c *Client) enqueue(d delivery, gone <-chan struct{}) {
+	for !c.inbox.add(d) {
+		select {
+		case <-c.inbox.room:
+		case <-gone:
+			return
+		case <-c.quitting.Done():
+			return
+		}
 	}
 }
-
-func (c *Client) enqueueHook(hook func()) { c.enqueue(delivery{hook: hook}) }
