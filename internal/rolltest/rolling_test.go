@@ -26,7 +26,7 @@ func rollLoad() loadOptions {
 // drainTimeout and drainRate are the settings of the instances.
 var (
 	drainTimeout = choose(30*time.Second, 120*time.Second) // more than it takes at that rate
-	drainRate    = choose(100, environ("ROLLTEST_DRAIN_RATE", 50))
+	drainRate    = choose(100, environ("ROLLTEST_DRAIN_RATE", 100))
 )
 
 // maxRatio is how many times as long as before a message may take while instances are restarted, 99 of 100 times.
