@@ -117,6 +117,9 @@ type Node struct {
 	Clients int // identified clients, at its last report
 }
 
+// Expected, in the place of a number of members, says that nobody is in the group yet, but somebody is about to be.
+const Expected = -1
+
 // Broker carries messages between instances.
 type Broker interface {
 	// Start joins the cluster as self and begins to deliver to h. It returns once this instance can receive, or, where
@@ -138,10 +141,12 @@ type Broker interface {
 	Unsubscribe(group string)
 
 	// SetMembers tells the others how many members of group this instance has; group "" stands for all its clients.
-	// A group's first member that is set before Subscribe is known to the others when that is confirmed.
+	// n may be Expected, but not for "". A group's first member, also one that is only expected, that is set before
+	// Subscribe is known to the others when that is confirmed.
 	SetMembers(group string, n int)
 	// Draw picks an instance with a probability proportional to its members in group ("" for all clients), counting
-	// own members for this instance; random is a uniformly distributed number. It returns false if nobody has any.
+	// own members for this instance; random is a uniformly distributed number. Where nobody has any, an instance that
+	// expects some is picked; if there is none either, it returns false.
 	// While the broker is away it picks this instance if own is not zero, as the others can't be reached.
 	Draw(group []byte, own int, random uint64) (NodeID, bool)
 

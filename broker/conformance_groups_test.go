@@ -75,8 +75,16 @@ func conformCounts(t *testing.T, newBroker func(testing.TB) Broker) {
 	in := clusterOf(t, 3, newBroker)
 	a, b, c := in[0], in[1], in[2]
 	drawn := func(from *instance, group string) (NodeID, bool) { return from.Draw([]byte(group), 0, 1) }
-	a.SetMembers("g", 1)
+	a.SetMembers("g", Expected)
 	a.subscribe(t, "g")
+	for _, n := range []*instance{b, c} {
+		eventually(t, "who expects a member", func() bool { id, ok := drawn(n, "g"); return ok && id == a.id })
+	}
+	b.SetMembers("g", 1)
+	eventually(t, "who has one, before who expects one", func() bool { id, ok := drawn(c, "g"); return ok && id == b.id })
+	b.SetMembers("g", 0)
+	eventually(t, "who expects one again", func() bool { id, ok := drawn(c, "g"); return ok && id == a.id })
+	a.SetMembers("g", 1)
 	for _, n := range []*instance{b, c} {
 		eventually(t, "the first member", func() bool { id, ok := drawn(n, "g"); return ok && id == a.id })
 	}

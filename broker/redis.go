@@ -263,8 +263,8 @@ func (r *Redis) Subscribe(group string, confirmed func(error)) { r.subs.subscrib
 // Unsubscribe implements Broker. Messages are no longer delivered; the channel is given up UnsubscribeDelay later.
 func (r *Redis) Unsubscribe(group string) { r.subs.unsubscribe(group) }
 
-// SetMembers implements Broker. A group's first member is told at once, further changes within a twentieth of
-// ProbeInterval.
+// SetMembers implements Broker. A group's first member is told at once, and so is that it has none; further changes within
+// a twentieth of ProbeInterval.
 func (r *Redis) SetMembers(group string, n int) { r.counts.set(group, n) }
 
 // Draw implements Broker. While Redis is away it draws this instance where that has members: the others can't be

@@ -14,7 +14,7 @@ import (
 //	kindDelta:  version 8, then counts
 //	kindCounts: version 8, part 4, parts 4, then counts
 //
-// where a count is the length of the group's name and the name, and the members, both lengths as uvarints.
+// where a count is the length of the group's name as a uvarint, the name, and the members, or Expected, as a varint.
 const (
 	deltaFixed  = 8
 	countsFixed = 16
@@ -41,9 +41,10 @@ func newOwnCounts() *ownCounts {
 	return &ownCounts{members: make(map[string]int), dirty: make(map[string]struct{})}
 }
 
-// set records that group has n members here. A group's first member is told to others at once.
+// set records that group has n members here. A group's first member is told to others at once, and so is that it has none
+// any more: that the first has come, where it was expected, they may learn later.
 func (c *ownCounts) set(group string, n int) {
-	n = max(n, 0)
+	n = max(n, Expected)
 	c.mu.Lock()
 	old := c.members[group]
 	if old == n {
@@ -57,7 +58,7 @@ func (c *ownCounts) set(group string, n int) {
 	}
 	c.dirty[group] = struct{}{}
 	c.changes.Add(1)
-	urge := old == 0 && group != "" && !c.urgent
+	urge := (old == 0 || n == 0) && group != "" && !c.urgent
 	c.urgent = c.urgent || urge
 	c.mu.Unlock()
 	if urge {
@@ -149,7 +150,7 @@ func (c *ownCounts) current() (version uint64, clients int) {
 
 func appendCount(b []byte, group string, n int) []byte {
 	b = append(binary.AppendUvarint(b, uint64(len(group))), group...)
-	return binary.AppendUvarint(b, uint64(n))
+	return binary.AppendVarint(b, int64(n))
 }
 
 var errCounts = errors.New("malformed member counts")
@@ -166,8 +167,8 @@ func eachCount(b []byte, each func(group string, n int)) error {
 		}
 		group := string(b[k : k+int(size)])
 		b = b[k+int(size):]
-		n, k := binary.Uvarint(b)
-		if k <= 0 || n > maxCount {
+		n, k := binary.Varint(b)
+		if k <= 0 || n < Expected || n > maxCount {
 			return errCounts
 		}
 		b = b[k:]

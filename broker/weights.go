@@ -16,7 +16,7 @@ type weights struct {
 	suspended map[NodeID]time.Time
 }
 
-// groupWeights are the counts of one group, none of them zero; counts[i] belongs to nodes[i].
+// groupWeights are the counts of one group, none of them zero, but some Expected; counts[i] belongs to nodes[i].
 type groupWeights struct {
 	nodes  []NodeID
 	counts []int
@@ -47,7 +47,7 @@ func (w *weights) isSuspended(node NodeID) bool {
 	return ok && time.Now().Before(until)
 }
 
-// anybody says whether any instance but self has a member of group.
+// anybody says whether any instance but self has a member of group, or expects one.
 func (w *weights) anybody(group []byte, self NodeID) bool {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -55,7 +55,7 @@ func (w *weights) anybody(group []byte, self NodeID) bool {
 	return g != nil && slices.ContainsFunc(g.nodes, func(id NodeID) bool { return id != self })
 }
 
-// set records that node has n members of group.
+// set records that node has n members of group, or expects one.
 func (w *weights) set(node NodeID, group string, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -65,13 +65,13 @@ func (w *weights) set(node NodeID, group string, n int) {
 func (w *weights) setLocked(node NodeID, group string, n int) {
 	g := w.groups[group]
 	if g == nil {
-		if n <= 0 {
+		if n == 0 {
 			return
 		}
 		g = &groupWeights{}
 		w.groups[group] = g
 	}
-	g.set(node, max(n, 0))
+	g.set(node, n)
 	if len(g.nodes) == 0 {
 		delete(w.groups, group)
 	}
@@ -79,7 +79,7 @@ func (w *weights) setLocked(node NodeID, group string, n int) {
 }
 
 func (w *weights) setOfNode(node NodeID, group string, n int) {
-	if n <= 0 {
+	if n == 0 {
 		delete(w.nodes[node], group)
 		return
 	}
@@ -115,11 +115,11 @@ func (w *weights) drop(node NodeID) {
 func (w *weights) count(node NodeID, group string) int {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	return w.nodes[node][group]
+	return max(w.nodes[node][group], 0)
 }
 
 // draw picks an instance with a probability proportional to its members in group, where self has own, whatever w
-// says of it. It returns false if nobody has any.
+// says of it, or any instance that expects some. It returns false if there is none either.
 func (w *weights) draw(group []byte, self NodeID, own int, random uint64) (NodeID, bool) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -133,7 +133,24 @@ func (w *weights) draw(group []byte, self NodeID, own int, random uint64) (NodeI
 			return node, true
 		}
 	}
-	return w.drawFrom(g, self, own, random, false)
+	if node, ok := w.drawFrom(g, self, own, random, false); ok {
+		return node, true
+	}
+	return g.drawExpecting(self, random)
+}
+
+// drawExpecting draws among the instances that expect a member.
+func (g *groupWeights) drawExpecting(self NodeID, random uint64) (node NodeID, ok bool) {
+	n := uint64(0)
+	for i := range g.nodes {
+		if g.nodes[i] == self || g.counts[i] != Expected {
+			continue
+		}
+		if n++; random%n == 0 { // not quite evenly, which does no harm for some milliseconds
+			node, ok = g.nodes[i], true
+		}
+	}
+	return node, ok
 }
 
 // drawFrom draws among the members of g. It needs mu.
@@ -142,7 +159,7 @@ func (w *weights) drawFrom(g *groupWeights, self NodeID, own int, random uint64,
 	total := own
 	for i, node := range g.nodes {
 		if !leftOut(node) {
-			total += g.counts[i]
+			total += max(g.counts[i], 0)
 		}
 	}
 	if total == 0 {
@@ -160,7 +177,7 @@ func (w *weights) drawFrom(g *groupWeights, self NodeID, own int, random uint64,
 		if at < g.counts[i] {
 			return node, true
 		}
-		at -= g.counts[i]
+		at -= max(g.counts[i], 0)
 	}
 	return 0, false // only where a suspension ended meanwhile: otherwise at is less than the sum
 }
@@ -178,7 +195,7 @@ func (g *groupWeights) set(node NodeID, n int) {
 		}
 		return
 	}
-	if n > 0 {
+	if n != 0 {
 		g.nodes, g.counts = append(g.nodes, node), append(g.counts, n)
 	}
 }

@@ -209,12 +209,12 @@ func movesUnderLoad(t *testing.T, times int, o hubtest.Options, trust *tls.Confi
 	stop()
 	wg.Wait()
 	defer closeClient(t, mover) // before the hubs end
-	reported, all := map[any]int{}, 0
+	reported, all := map[string]int{}, 0
 	for who := range senders {
 		var want [][2]int
 		for _, n := range sent[who] {
 			if code, ok := refused.Load(fmt.Sprintf("%d-%d", n[0], n[1])); ok {
-				if reported[code]++; n[1]%2 == 0 {
+				if reported[fmt.Sprint(code, " ", []string{"GLOBAL", "ANY", "GROUP", "DIRECT"}[n[1]%4])]++; n[1]%2 == 0 {
 					t.Errorf("%v, to all, was refused: %v", n, code)
 				}
 				continue

@@ -1,6 +1,10 @@
 package hub
 
-import "time"
+import (
+	"time"
+
+	"github.com/mastersocket/mastersocket/broker"
+)
 
 // A client that moves has two connections for a while. The one that it is about to leave goes on getting everything else,
 // but is drawn for an ANY only where its group has nobody else. Other instances are told of one member less, so that they
@@ -57,6 +61,16 @@ func (g *group) offered() int {
 	n := 0
 	for i := range g.counts {
 		n += g.offeredOn(i)
+	}
+	return n
+}
+
+// standing is what other instances are told of the group: how many members may be drawn, or that somebody is expected to
+// join who may then.
+func (g *group) standing(expected bool) int {
+	n := g.offered()
+	if n == 0 && expected {
+		return broker.Expected
 	}
 	return n
 }

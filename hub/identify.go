@@ -180,13 +180,12 @@ func (s *session) quit(p place) {
 	s.shard.hub.announce(p.group)
 }
 
-// announce tells the other instances how many members a group has here, or that its first is about to join. The lock keeps
-// the last word for the last change.
+// announce tells the other instances how many members a group has here. The lock keeps the last word for the last change.
 func (h *Hub) announce(g *group) {
 	if g.private {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h.broker.SetMembers(g.name, max(g.offered(), min(len(g.expected), 1)))
+	h.broker.SetMembers(g.name, g.standing(len(g.expected) > 0))
 }

@@ -11,8 +11,8 @@ import (
 // joining is an IDENTIFY that waits until the broker has subscribed to the client's groups: answered before, the client
 // could miss what is sent after the answer.
 //
-// Other instances know of the client already, if it is a group's first member here. An ANY that they send for it waits
-// with it: back with its sender, it could be drawn again only if that has sent nothing since.
+// Other instances know already that it is expected, if it is a group's first member here, and draw it for an ANY where there
+// is nobody else. The ANY waits with it: back with its sender, it could be drawn again only if that has sent nothing since.
 type joining struct {
 	session *session
 	ref     transport.Ref

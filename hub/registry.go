@@ -121,7 +121,7 @@ func (r *registry) acquire(name string, join bool) *group {
 	}
 	if join && (subscribe || g.offered() == 0) {
 		// Others are to know of the first member before it is told that it is one, or an ANY could miss it.
-		r.hub.broker.SetMembers(name, max(g.offered(), 1))
+		r.hub.broker.SetMembers(name, g.standing(true))
 	}
 	g.mu.Unlock()
 	if subscribe {
