@@ -82,7 +82,7 @@ func (r *Redis) readLeases(ctx context.Context, c *redisConn, ids, before []Node
 		if !ok {
 			continue
 		}
-		if err := r.leaseSeen(ids[i], []byte(value)); err != nil {
+		if err := r.leaseSeen(ids[i], []byte(value), false); err != nil {
 			r.stats.corrupt.Add(1)
 			continue
 		}
@@ -117,9 +117,9 @@ func (r *Redis) dropUnheld(ctx context.Context, c *redisConn, listed, before []N
 	return nil
 }
 
-// leaseSeen takes another instance's lease.
-func (r *Redis) leaseSeen(id NodeID, value []byte) error {
-	added, err := r.peers.seen(id, value)
+// leaseSeen takes another instance's lease, with hello from itself.
+func (r *Redis) leaseSeen(id NodeID, value []byte, hello bool) error {
+	added, err := r.peers.seen(id, value, hello)
 	if added {
 		r.log.Info("an instance is there", "node", r.peers.name(id), "id", nodeHex(id))
 	}

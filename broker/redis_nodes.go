@@ -77,8 +77,8 @@ func newPeers(w *weights, now func() int64, retry time.Duration, sync func(NodeI
 	return p
 }
 
-// seen takes a lease, read from its key or from a kindHello, and returns whether the instance is new.
-func (p *peers) seen(id NodeID, value []byte) (added bool, err error) {
+// seen takes a lease, read from its key or, with hello, from a kindHello, and returns whether the instance is new.
+func (p *peers) seen(id NodeID, value []byte, hello bool) (added bool, err error) {
 	run, l, err := decodeLease(value)
 	if err != nil {
 		return false, err
@@ -91,6 +91,9 @@ func (p *peers) seen(id NodeID, value []byte) (added bool, err error) {
 		p.nodes[id] = n
 		p.weights.drop(id)
 		p.changed()
+	}
+	if hello { // what it was asked before may have come before it had subscribed
+		n.counts.askedAt = 0
 	}
 	n.Node = Node{ID: id, Name: l.Name, Version: l.Version, Started: l.Started, Clients: l.Clients}
 	p.compare(n, l.Counts)

@@ -80,7 +80,7 @@ func (r *Redis) takeControl(f *frame) {
 	err := error(nil)
 	switch f.Kind {
 	case kindHello:
-		err = r.leaseSeen(f.From, f.Payload)
+		err = r.leaseSeen(f.From, f.Payload, true)
 	case kindBye:
 		name := r.peers.name(f.From)
 		if r.peers.remove(f.From, f.run) {

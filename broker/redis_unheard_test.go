@@ -149,19 +149,28 @@ func TestCountsOutdated(t *testing.T) {
 		}
 	}
 	want("nobody is there", false, 0)
-	if _, err := p.seen(2, []byte(value)); err != nil {
-		t.Fatal(err)
+	seen := func(hello bool) {
+		if _, err := p.seen(2, []byte(value), hello); err != nil {
+			t.Fatal(err)
+		}
 	}
+	seen(false)
 	want("a new instance", true, 1)
+	seen(false)
+	want("it was asked just now", true, 1)
+	seen(true)
+	want("it could not hear that yet", true, 2)
 	counts(3, 0)
-	want("it has no members", false, 1)
+	want("it has no members", false, 2)
+	seen(true)
+	want("that is known", false, 2)
 	p.outdated()
-	want("that may have changed", true, 2)
+	want("that may have changed", true, 3)
 	counts(3, 0)
-	want("it has not", false, 2)
+	want("it has not", false, 3)
 	p.outdated()
 	counts(4, 7)
-	want("it has", true, 3)
+	want("it has", true, 4)
 	p.remove(2, 0)
-	want("it is gone", false, 3)
+	want("it is gone", false, 4)
 }
