@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
+	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
@@ -78,7 +80,7 @@ type teamHere struct {
 
 // Teams lists the teams of the whole cluster, at most limit of them (1 to MaxPage), behind the cursor of an earlier page,
 // or from the first for an empty one. A page may be shorter though others follow. It waits for other instances until ctx
-// ends. The error is hub.ErrCursor, or why the others can't be asked.
+// ends; while the broker is away all others are missing. The error is hub.ErrCursor, or why the others can't be asked.
 func (s *Service) Teams(ctx context.Context, cursor string, limit int) (Page, error) {
 	after, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil {
@@ -97,10 +99,24 @@ func (s *Service) Teams(ctx context.Context, cursor string, limit int) (Page, er
 			all.add(a)
 		}
 	})
+	if errors.Is(err, broker.ErrUnavailable) { // this instance knows itself alone
+		missing, err = s.others(), nil
+	}
 	if err != nil {
 		return Page{}, fmt.Errorf("list teams: %w", err)
 	}
 	return all.page(limit, missing), nil
+}
+
+// others names the other instances.
+func (s *Service) others() []string {
+	var names []string
+	for _, n := range s.hub.Nodes() {
+		if n.ID != s.hub.Node().ID {
+			names = append(names, n.Name)
+		}
+	}
+	return names
 }
 
 // teamsHere lists the teams that this instance has something to say about.

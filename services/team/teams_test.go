@@ -3,6 +3,7 @@ package team
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 )
@@ -245,4 +247,21 @@ func TestTicketsAreBounded(t *testing.T) {
 	}
 	g.Close()
 	eventually(t, "tickets end with their connection", func() bool { return i.metric("tickets") < 4 })
+}
+
+// TestTeamsWithoutBroker: while the broker is away an instance lists what it knows itself, and names the others.
+func TestTeamsWithoutBroker(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := start(t, settings{name: "a", broker: newRedis(t, server)})
+	start(t, settings{name: "b", broker: newRedis(t, server)})
+	eventually(t, "they see each other", func() bool { return len(a.hub.Nodes()) == 2 })
+	a.service().join(1)
+	a.knows("1", true)
+	server.Kill()
+	eventually(t, "the loss is known", func() bool { return !a.hub.Stats().Broker.Available })
+	page, err := a.Teams(t.Context(), "", 10)
+	if err != nil || len(page.Teams) != 1 || !slices.Equal(page.Missing, []string{"b"}) {
+		t.Errorf("%+v, %v", page, err)
+	}
 }

@@ -65,7 +65,7 @@ export async function open(path: string, call: Call = {}): Promise<Response> {
   if (response.ok) return response;
   const failure = await failureOf(response);
   if (failure.status === 401 && call.token === undefined) {
-    end("The hub no longer accepts the token. It was revoked or replaced, or the hub has started anew.");
+    end("The hub no longer accepts the token. It was revoked or replaced, it has expired, or the hub has started anew.");
   }
   throw failure;
 }
