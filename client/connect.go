@@ -44,7 +44,8 @@ type Client struct {
 	reports  reports
 
 	// Owned by run, and by what it calls.
-	lastErr      error // of the last attempt to connect
+	lastErr      error         // of the last attempt to connect
+	slotAnew     time.Duration // see notice.slotAnew
 	refusedToken string
 	refusal      error
 
@@ -124,6 +125,7 @@ func (c *Client) run() {
 		if isCrowded(err) {
 			delay += rand.N(crowdedWait)
 		}
+		delay += min(c.slotAnew, c.opts.MaxBackoff)
 		c.opts.Logger.Warn("mastersocket: not connected", "error", err, "next_attempt_in", delay)
 		if !c.sleep(delay) {
 			c.err = ErrClosed
@@ -134,6 +136,7 @@ func (c *Client) run() {
 
 // once makes one session, follows it wherever it moves, and returns why the last one ended.
 func (c *Client) once(wait *backoff.ExponentialBackOff) error {
+	c.slotAnew = 0
 	s, err := c.open(c.closing, "", nil)
 	if err != nil {
 		if c.closing.Err() == nil { // else the attempt was cut off, and says less than the one before
@@ -151,7 +154,9 @@ func (c *Client) once(wait *backoff.ExponentialBackOff) error {
 		c.stream.announce(delivery{id: &s.identity})
 	}
 	s.start(true)
-	err = c.follow(s)
+	s = c.follow(s)
+	err = s.endErr
+	c.slotAnew = s.slotAnew()
 	// A hub that accepts and at once drops its clients must not be asked again and again without a wait.
 	if time.Since(began) >= c.opts.MaxBackoff {
 		wait.Reset()
@@ -162,16 +167,16 @@ func (c *Client) once(wait *backoff.ExponentialBackOff) error {
 	return err
 }
 
-// follow serves the session, and those to which the Client moves from there, and returns why the last one ended.
-func (c *Client) follow(s *session) error {
+// follow serves the session, and those to which the Client moves from there, and returns the last one when it has ended.
+func (c *Client) follow(s *session) *session {
 	for {
 		select {
 		case <-s.done:
-			return s.endErr
+			return s
 		case <-c.closing.Done():
 			s.tell(closeDown)
 			<-s.done
-			return s.endErr
+			return s
 		case <-s.drain:
 			s = c.move(s)
 		}

@@ -3,6 +3,8 @@ package client
 import (
 	"fmt"
 	"time"
+
+	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 const (
@@ -14,6 +16,9 @@ const (
 	clearTimeout = time.Second
 	// answerTime is how long answers are awaited on an old connection that the hub lets stand.
 	answerTime = 30 * time.Second
+	// hurryTime is how long a move waits for its connections even where the old one should have been left by now: while
+	// that is still there, nothing is gained by missing what is about to come over it.
+	hurryTime = 200 * time.Millisecond
 	// settleTime is how long the old connection stays at least, for those who address it and don't know of
 	// the new one, and until other instances have been told to draw it for no ANY any more.
 	settleTime = 500 * time.Millisecond
@@ -35,7 +40,9 @@ type crossing struct {
 	*mover
 	next   *session
 	stage  stage
+	began  time.Time // when both connections were there
 	since  time.Time // when the stage began
+	plain  bool      // the new one's instance knows no FENCE
 	joined bool
 	waited time.Duration // for how long nobody sent
 }
@@ -43,9 +50,12 @@ type crossing struct {
 // cross goes over to the new connection. It returns the session to go on with, or false if the new one ended while the old
 // one can go on.
 func (m *mover) cross(next *session) (*session, bool) {
-	x := &crossing{mover: m, next: next, since: time.Now()}
+	x := &crossing{mover: m, next: next, began: time.Now(), plain: !next.identity.has(opcodes.FeatureDrain.String())}
+	x.enter(joining)
 	m.c.stream.identified(next.identity.ID)
-	m.c.stream.identifiedNew()
+	if !x.plain {
+		m.c.stream.identifiedNew()
+	}
 	next.start(false)
 	tick := time.NewTicker(crossTick)
 	defer tick.Stop()
@@ -83,7 +93,12 @@ func (x *crossing) step() {
 			x.enter(switching)
 		}
 	case switching:
-		if switched || x.late("new", here, hurry) {
+		switch {
+		case !x.old.stopped.Load(): // its writer is in a write
+			if x.overdue(here, hurry) {
+				x.old.end(fmt.Errorf("write: not over %v after sending was to stop", here.Round(time.Millisecond)))
+			}
+		case switched || x.late("new", here, hurry):
 			x.changeOver(here)
 		}
 	case lingering:
@@ -119,21 +134,26 @@ func (x *crossing) leaveBy() time.Time {
 
 // late tells whether the FENCE to one of the connections is waited for no longer.
 func (x *crossing) late(to string, here time.Duration, hurry bool) bool {
-	if here < fenceTimeout && !hurry {
+	switch {
+	case x.plain:
+		x.c.opts.Logger.Warn("mastersocket: moves without knowing whether everything has arrived: the new instance has no FENCE",
+			"on", to, "node", x.next.identity.Node)
+	case x.overdue(here, hurry):
+		x.c.opts.Logger.Warn("mastersocket: moves without knowing whether everything has arrived: no FENCE came",
+			"on", to, "within", here)
+	default:
 		return false
 	}
-	x.c.opts.Logger.Warn("mastersocket: moves without knowing whether everything has arrived: no FENCE came",
-		"on", to, "within", here)
 	return true
 }
 
-// changeOver makes the new session the one that sends, once the old one has stopped.
+// overdue tells whether a stage has lasted for long enough.
+func (x *crossing) overdue(here time.Duration, hurry bool) bool {
+	return here >= fenceTimeout || hurry && here >= hurryTime
+}
+
+// changeOver makes the new session the one that sends.
 func (x *crossing) changeOver(here time.Duration) {
-	if !x.old.stopped.Load() {
-		x.old.end(fmt.Errorf("write: stuck for %v", here))
-		x.enter(switching) // it ends, which changes over, too
-		return
-	}
 	x.waited = here
 	x.use(x.next)
 	x.enter(lingering)

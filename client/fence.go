@@ -74,7 +74,8 @@ func (f *fences) due(now time.Time) bool {
 	return !now.Before(f.next)
 }
 
-// fencing returns the id for a FENCE that the session is about to write, and whom it is for; empty if the move is over.
+// fencing returns the id for a FENCE that the session is about to write, and whom it is for; empty if there is none to write,
+// as the move is over or the new connection knows none.
 func (st *stream) fencing(s *session, last bool) (id, to string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -83,6 +84,9 @@ func (st *stream) fencing(s *session, last bool) (id, to string) {
 		return "", ""
 	}
 	st.stopped = st.stopped || last
+	if !st.ready {
+		return "", "" // the other one can't get any
+	}
 	id = fencePrefix + uuid.NewString()
 	on.fences.sent(fence{
 		id: id, reach: on.arrived, last: on == st.from && st.stopped, clear: on == st.to && st.clearing,

@@ -15,6 +15,9 @@ const (
 	// recordTime is for how long before a new connection is dialed messages are noted. Its instance may be so much behind
 	// the old one without a message being seen twice.
 	recordTime = 250 * time.Millisecond
+	// minRecordTime is the least of it, where there is hardly any time to move. So a hub that goes on asking for that, and
+	// disconnects, is not asked again without a pause.
+	minRecordTime = 100 * time.Millisecond
 	// sameTries is how often a client that was told to rebalance lands on its old instance before it stays there.
 	sameTries = 3
 	// moveTries bounds the failures of a move that nothing but an uneven load asks for.
@@ -60,10 +63,8 @@ func (m *mover) awaitSlot() bool {
 	n := m.notice()
 	m.c.opts.Logger.Info("mastersocket: asked to move", "reason", n.reason, "node", m.old.identity.Node,
 		"in", n.due.Sub(n.arrived), "deadline_in", max(n.deadline.Sub(n.arrived), 0))
-	for wait := time.Until(n.due); wait > 0; wait = time.Until(m.notice().due) {
-		if !m.pause(wait) {
-			return false
-		}
+	if !m.awaitDue() {
+		return false
 	}
 	// All wait for so much more than their slots, so that these stay as far apart as the hub made them.
 	m.c.stream.record(true)
@@ -72,7 +73,7 @@ func (m *mover) awaitSlot() bool {
 	}
 	lead := recordTime
 	if by := m.notice().leaveBy(); !by.IsZero() {
-		lead = min(lead, max(time.Until(by)/4, 0))
+		lead = min(lead, max(time.Until(by)/4, minRecordTime))
 	}
 	for until := time.Now().Add(lead); time.Now().Before(until); {
 		if !m.pause(time.Until(until)) {
@@ -93,6 +94,16 @@ func (m *mover) pause(d time.Duration) bool {
 		return false
 	case <-m.c.closing.Done():
 		return false
+	}
+	return true
+}
+
+// awaitDue waits for the slot that the hub gave last. It returns false if the old session ended, or the Client was closed.
+func (m *mover) awaitDue() bool {
+	for wait := time.Until(m.notice().due); wait > 0; wait = time.Until(m.notice().due) {
+		if !m.pause(wait) {
+			return false
+		}
 	}
 	return true
 }
@@ -124,7 +135,7 @@ func (m *mover) connect() (*session, error) {
 		m.c.stream.ended(dialed)
 		return nil, err
 	}
-	if m.notice().reason == opcodes.DrainRebalance && s.identity.Node == m.old.identity.Node {
+	if m.notice().optional() && s.identity.Node == m.old.identity.Node {
 		m.same++
 		m.c.stream.ended(s)
 		s.discard()
@@ -138,11 +149,10 @@ var errSameNode = errors.New("the new connection leads to the same instance")
 // again tells, after a wait, whether to connect once more.
 func (m *mover) again(err error) bool {
 	n := m.notice()
-	by := n.leaveBy()
 	if !errors.Is(err, errSameNode) {
 		m.tries++
 	}
-	if n.reason == opcodes.DrainRebalance && (m.same >= sameTries || m.tries >= moveTries) {
+	if n.optional() && (m.same >= sameTries || m.tries >= moveTries) {
 		m.c.opts.Logger.Info("mastersocket: stays where it is", "node", m.old.identity.Node, "error", err)
 		return false
 	}
@@ -150,13 +160,14 @@ func (m *mover) again(err error) bool {
 	if isCrowded(err) {
 		delay += rand.N(crowdedWait)
 	}
-	if !by.IsZero() {
+	if by := n.leaveBy(); !by.IsZero() {
 		delay = min(delay, max(time.Until(by)/2, 100*time.Millisecond))
 	}
 	m.c.opts.Logger.Warn("mastersocket: could not move yet", "error", err, "next_attempt_in", delay)
-	if !m.pause(delay) || !m.awaitPump() {
+	if !m.pause(delay) || !m.awaitPump() || m.notice() != n && !m.awaitDue() {
 		return false
 	}
+	by := m.notice().leaveBy() // of the last DRAIN
 	return by.IsZero() || time.Now().Before(by)
 }
 

@@ -53,6 +53,20 @@ func (s *session) handleDrain(w *wireMessage) error {
 	return nil
 }
 
+// slotAnew returns how long to wait, besides the usual, before connecting again where the connection ended that a DRAIN was
+// about. Whoever could not leave it in time is cut off in the same instant: all wait for as long as their slots told them to,
+// so that they come no faster than these would have let them.
+func (s *session) slotAnew() time.Duration {
+	n := s.notice.Load()
+	if n == nil || n.optional() || n.reason == opcodes.DrainExpiry {
+		return 0
+	}
+	return n.due.Sub(n.arrived)
+}
+
+// optional tells whether the client may as well stay: nobody ends the connection.
+func (n *notice) optional() bool { return n.deadline.IsZero() }
+
 // leaveBy returns when the connection must be left, shortly before the hub ends it; the zero time for never.
 func (n *notice) leaveBy() time.Time {
 	if n.deadline.IsZero() {

@@ -97,7 +97,7 @@ func (s *session) writeCarried() bool { return s.c.carry == nil || s.writeBatch(
 func (s *session) writeFence(last bool) bool {
 	id, to := s.c.stream.fencing(s, last)
 	if id == "" {
-		return true // the move is over
+		return true
 	}
 	return s.writeControl(appendFence(id, to))
 }

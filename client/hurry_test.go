@@ -1,0 +1,240 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mastersocket/mastersocket/client"
+)
+
+// A move for which the hub set no end waits for FENCEs, however long it took to find another instance.
+func TestMoveAfterManyFailures(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		o := r.options(&l)
+		o.MinBackoff, o.MaxBackoff = 30*time.Second, 30*time.Second // so that ten failures take longer
+		c := r.connect(o)
+		defer closeClient(t, c)
+		a := <-r.opened
+		r.down.Store(true)
+		a.drain(`"after_ms":0,"reason":"rebalance"`)
+		time.Sleep(35 * time.Second)
+		a.hold(true)
+		r.down.Store(false)
+		b := <-r.opened
+		time.Sleep(time.Second)
+		a.deliver("%s", event(sender, "1", "e1", "DIRECT"))
+		if id := c.Identity(); id.ID != a.id {
+			t.Errorf("sends over %s before everything has come over the old connection", id.ID)
+		}
+		a.hold(false)
+		time.Sleep(time.Second)
+		next := fmt.Sprint("+", b.n)
+		wantLog(t, "the handlers", strings.Replace(l.String(), next+" e1", "e1 "+next, 1), "+1 e1 "+next)
+		wantLog(t, "over the old connection", a.heard(), "BYE")
+	})
+}
+
+// A client that finds another instance at the last moment still waits for FENCEs.
+func TestMoveLate(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		var log bytes.Buffer
+		r.delay = func(n int) time.Duration { return time.Duration(min(n-1, 1)) * 150 * time.Millisecond }
+		o := r.options(&l)
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		c := r.connect(o)
+		a := <-r.opened
+		r.down.Store(true)
+		a.drain(`"after_ms":0,"deadline_ms":10000,"reason":"restart"`)
+		time.Sleep(8860 * time.Millisecond) // it is to leave after 9 s
+		r.down.Store(false)
+		b := <-r.opened
+		time.Sleep(2 * time.Second)
+		wantLog(t, "the handlers", l.String(), fmt.Sprint("+1 +", b.n))
+		wantLog(t, "over the old connection", a.heard(), "BYE")
+		closeClient(t, c)
+		if strings.Contains(log.String(), "FENCE") {
+			t.Errorf("the log: %s", log.String())
+		}
+	})
+}
+
+// Why a connection was given up that took nothing any more is said.
+func TestMoveWriteStuck(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var mu sync.Mutex
+		var lost error
+		gate := make(chan struct{})
+		r.fence = func(from, to *line, id string) bool { return false }
+		o := r.fakeHub.options()
+		o.OnDisconnect = func(err error) { mu.Lock(); lost = err; mu.Unlock() }
+		c := r.connect(o)
+		defer closeClient(t, c)
+		a := <-r.opened
+		r.hear = func(l *line, f frame) {
+			if l == a {
+				r.bus.Unlock()
+				<-gate
+				r.bus.Lock()
+			}
+		}
+		a.drain(`"after_ms":0,"deadline_ms":5000,"reason":"restart"`)
+		<-r.opened
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				ctx, cancel := within(time.Minute)
+				defer cancel()
+				_ = c.Send(ctx, client.Global(), "s", nil)
+			})
+			synctest.Wait()
+		}
+		time.Sleep(8 * time.Second)
+		close(gate)
+		wg.Wait()
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if lost == nil || !strings.Contains(lost.Error(), "write: not over 2") || !strings.HasSuffix(lost.Error(), "ms after sending was to stop") {
+			t.Errorf("OnDisconnect(%v)", lost)
+		}
+	})
+}
+
+// An instance of an earlier release grants no DRAIN, and takes FENCEs amiss: the client goes there all the same.
+func TestMoveToEarlierRelease(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		r.fence = func(from, to *line, id string) bool {
+			t.Errorf("FENCE over connection %d", from.n)
+			return false
+		}
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		r.features = `"errors","acks"`
+		a.drain(restart)
+		b := <-r.opened
+		a.events(1, 2)
+		b.events(2, 3)
+		send(t, c, "s1")
+		time.Sleep(10 * time.Second)
+		b.events(4, 4)
+		send(t, c, "s2")
+		synctest.Wait()
+		wantLog(t, "the handlers", strings.Replace(l.String(), "+2 ", "", 1), "+1 e1 e2 e3 e4")
+		wantLog(t, "over the old connection", strings.TrimPrefix(a.heard(), "s1 "), "BYE")
+		wantLog(t, "over the new connection", strings.TrimPrefix(b.heard(), "s1 "), "s2")
+		if n := r.dials.Load(); n != 2 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
+
+// A DRAIN that comes while a client waits to try again has a slot of its own, and a deadline.
+func TestMoveNewSlotWhileWaiting(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		r.down.Store(true)
+		a.drain(`"after_ms":0,"deadline_ms":60000,"reason":"restart"`)
+		time.Sleep(20 * time.Second)
+		a.drain(`"after_ms":30000,"deadline_ms":60000,"reason":"restart"`)
+		synctest.Wait()
+		tried := r.dials.Load()
+		time.Sleep(29 * time.Second)
+		if n := r.dials.Load(); n != tried {
+			t.Errorf("%d attempts before the new slot", n-tried)
+		}
+		r.down.Store(false)
+		b := <-r.opened
+		time.Sleep(10 * time.Second)
+		wantLog(t, "the handlers", l.String(), fmt.Sprint("+1 +", b.n))
+	})
+}
+
+// Those that are cut off at the deadline come back no faster than their slots would have let them.
+func TestCutOffAtTheDeadline(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		const clients, rate = 90, 20
+		var mu sync.Mutex
+		var dialed []time.Time
+		began := time.Now()
+		cut := 8 * time.Second
+		var all []*client.Client
+		for i := range clients {
+			o := r.fakeHub.options()
+			dial := o.Dial
+			o.Dial = func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+				if time.Since(began) < cut && i < len(all) {
+					return nil, errors.New("nowhere to go")
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				dialed = append(dialed, time.Now())
+				return dial(ctx, network, addr)
+			}
+			all = append(all, r.connect(o))
+		}
+		var lines []*line
+		for i := range clients {
+			lines = append(lines, <-r.opened)
+			lines[i].drain(fmt.Sprintf(`"after_ms":%d,"deadline_ms":%d,"reason":"restart"`, i*1000/rate, cut.Milliseconds()))
+		}
+		dialed = nil
+		time.Sleep(cut)
+		for _, l := range lines {
+			go l.disconnect("SERVER_RESTART", 1012)
+		}
+		time.Sleep(time.Minute)
+		for _, c := range all {
+			closeClient(t, c)
+		}
+		slices.SortFunc(dialed, time.Time.Compare)
+		most := 0
+		for i, first := 0, 0; i < len(dialed); i++ {
+			for dialed[i].Sub(dialed[first]) >= time.Second {
+				first++
+			}
+			most = max(most, i-first+1)
+		}
+		if len(dialed) != clients || most > rate*3/2 {
+			t.Errorf("%d connected again, at most %d in one second: want %d, %d and a little", len(dialed), most, clients, rate)
+		}
+	})
+}
+
+// A hub that asks to move and then disconnects at once, again and again, is not asked again without a pause.
+func TestMoveFromAHubGoneMad(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		stop := time.After(time.Minute)
+		for ended := false; !ended; {
+			select {
+			case a := <-r.opened:
+				a.drain(`"after_ms":0,"deadline_ms":1,"reason":"restart"`)
+				time.AfterFunc(2*time.Millisecond, func() { a.disconnect("SERVER_RESTART", 1012) })
+			case <-stop:
+				ended = true
+			}
+		}
+		if n := r.dials.Load(); n > 30 {
+			t.Errorf("%d connections in a minute", n)
+		}
+	})
+}
