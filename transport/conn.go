@@ -27,19 +27,20 @@ const (
 
 // Flags of a Conn.
 const (
-	flagDirty     uint16 = 1 << iota // is in the loop's list of connections to flush
-	flagBroken                       // a write failed; the next flush destroys it
-	flagOverflow                     // the backlog is too large; the next flush reports it
-	flagPaused                       // the session asked for no more messages for now
-	flagStalled                      // waits for the gate
-	flagNoRead                       // EPOLLIN is off
-	flagWantWrite                    // EPOLLOUT is on
-	flagPeerDone                     // the peer closed: destroy as soon as all has left
-	flagTrusted                      // its buffers don't count against Options.UntrustedBytes
-	flagExcess                       // beyond Options.MaxConnections
-	flagEndedHere                    // this side closed before the peer did
-	flagTold                         // Session.Closed was called
-	flagTLS                          // TLS lies between the socket and all else: see secureConn
+	flagDirty      uint16 = 1 << iota // is in the loop's list of connections to flush
+	flagBroken                        // a write failed; the next flush destroys it
+	flagOverflow                      // the backlog is too large; the next flush reports it
+	flagPaused                        // the session asked for no more messages for now
+	flagStalled                       // waits for the gate
+	flagNoRead                        // EPOLLIN is off
+	flagWantWrite                     // EPOLLOUT is on
+	flagPeerDone                      // the peer closed: destroy as soon as all has left
+	flagTrusted                       // its buffers don't count against Options.UntrustedBytes
+	flagExcess                        // beyond Options.MaxConnections
+	flagEndedHere                     // this side closed before the peer did
+	flagTold                          // Session.Closed was called
+	flagTLS                           // TLS lies between the socket and all else: see secureConn
+	flagAwaitsTurn                    // the TLS handshake has to wait for others to end
 )
 
 // Conn is one connection. It belongs to its loop: its methods may be called on the loop's goroutine only, and not after

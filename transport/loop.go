@@ -49,15 +49,18 @@ type Loop struct {
 	freeTx    []*txState
 	idleTx    int // the fewest that freeTx held since the pools were trimmed
 	freeRx    []*rxState
-	outboxes  []outbox // mail for other loops, by their index
-	outgoing  bool     // there is some
-	pending   int      // frames queued since the last flush; a standing backlog must not count, it would end all gathering
-	queued    int      // unsent bytes of all connections
-	untrusted int      // bytes buffered for connections that are not trusted
-	plain     []byte   // TLS: what was just decrypted; nil until there is some
-	sealed    []byte   // TLS: what was just encrypted
-	shaking   int      // TLS handshakes under way
-	waiting   []Ref    // connections whose TLS handshake has to wait for others to end
+	outboxes  []outbox       // mail for other loops, by their index
+	outgoing  bool           // there is some
+	pending   int            // frames queued since the last flush; a standing backlog must not count, it would end all gathering
+	queued    int            // unsent bytes of all connections
+	untrusted int            // bytes buffered for connections that are not trusted
+	plain     []byte         // TLS: what was just decrypted; nil until there is some
+	sealed    []byte         // TLS: what was just encrypted
+	shaking   []*handshaking // TLS handshakes under way
+	patience  time.Duration  // with their clients, while others wait
+	leaving   int            // those of them whose connections are gone, so that they end at once
+	waiting   []Ref          // connections whose TLS handshake has to wait for others to end, and some that are gone
+	awaiting  int            // how many of waiting are still there
 	cursor    uint32
 	nextSweep uint32
 	stats     turnStats

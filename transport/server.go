@@ -126,7 +126,10 @@ func newLoop(s *Server, index int) (*Loop, error) {
 		_ = unix.Close(epfd)
 		return nil, fmt.Errorf("epoll_ctl: %w", err)
 	}
-	l := &Loop{srv: s, index: index, epfd: epfd, buf: make([]byte, readBytes), events: make([]unix.EpollEvent, maxEvents)}
+	l := &Loop{
+		srv: s, index: index, epfd: epfd, buf: make([]byte, readBytes), events: make([]unix.EpollEvent, maxEvents),
+		patience: s.opts.HandshakeTimeout / mostPatience,
+	}
 	l.inbox.init(evfd, s.opts.InboxBytes)
 	return l, nil
 }

@@ -25,6 +25,7 @@ func (l *Loop) sweep() {
 		l.check(l.conn(l.cursor))
 		l.cursor++
 	}
+	l.makeRoom()
 }
 
 // check ends a connection that is past a deadline.
@@ -32,12 +33,8 @@ func (l *Loop) check(c *Conn) {
 	o := &l.srv.opts
 	switch c.state {
 	case stateHandshake:
-		if l.since(c.since) > o.HandshakeTimeout || l.pressed(c) {
-			if sc := l.secureOf(c); c.flags&flagTLS != 0 && (sc == nil || sc.hand != nil) {
-				l.failedHandshake(c, tlsTimeout)
-			}
-			l.srv.count(causeHandshakeTimeout)
-			l.destroy(c, EndLocal)
+		if l.since(c.since) > o.HandshakeTimeout {
+			l.lateHandshake(c)
 		}
 	case stateClosing, stateLinger:
 		if l.since(c.since) > o.CloseTimeout {

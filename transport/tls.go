@@ -110,12 +110,16 @@ func (l *Loop) setSecure(c *Conn, sc *secureConn) {
 // releaseSecure takes the TLS side from a connection that is being destroyed.
 func (l *Loop) releaseSecure(c *Conn, end End) {
 	sc := l.secureOf(c)
+	if c.flags&flagAwaitsTurn != 0 {
+		l.awaiting--
+	}
 	if sc == nil {
 		return
 	}
 	l.setSecure(c, nil)
 	if sc.hand != nil {
 		sc.hand.close()
+		l.leaving++
 		if end != EndLocal {
 			l.failedHandshake(c, tlsClientLeft)
 		}

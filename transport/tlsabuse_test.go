@@ -157,7 +157,7 @@ func TestTLSHandshakesBounded(t *testing.T) {
 		stalled = append(stalled, c)
 	}
 	onLoop(t, s.Loops()[0], func() {
-		if n := s.Loops()[0].shaking; n != 4 {
+		if n := len(s.Loops()[0].shaking); n != 4 {
 			t.Errorf("%d handshakes are under way", n)
 		}
 	})
@@ -177,8 +177,8 @@ func TestTLSHandshakesBounded(t *testing.T) {
 		(<-done).accepted()
 	}
 	onLoop(t, s.Loops()[0], func() {
-		if l := s.Loops()[0]; l.shaking > 4 || len(l.waiting) > 0 {
-			t.Errorf("%d handshakes under way, %d wait", l.shaking, len(l.waiting))
+		if l := s.Loops()[0]; len(l.shaking) > 4 || len(l.waiting) > 0 {
+			t.Errorf("%d handshakes under way, %d wait", len(l.shaking), len(l.waiting))
 		}
 	})
 	if n := s.Stats().TLS.Failed["timeout"]; n == 0 {

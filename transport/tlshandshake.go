@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // The TLS handshake of a connection:
@@ -16,7 +17,8 @@ import (
 //	feedHandshaking  the loop hands on what arrives; flight, the goroutine's mail, brings what is to be sent
 //	handshaken       the goroutine's last mail
 //
-// All of it must be over within Options.HandshakeTimeout, the request of the WebSocket included.
+// All of it must be over within Options.HandshakeTimeout, the request of the WebSocket included. While connections wait
+// for their turn, less patience is had with clients who let the server wait in the middle: see makeRoom.
 
 const (
 	recordHeader    = 5         // bytes (RFC 8446 section 5.1)
@@ -45,14 +47,13 @@ func (l *Loop) feedHello(c *Conn, p []byte) {
 		l.notTLS(c, p)
 	case len(p) < need && c.rx == nil:
 		l.grow(c, p)
-	case len(p) >= need && l.shaking < l.maxShaking():
+	case len(p) >= need && len(l.shaking) < l.maxShaking():
 		l.beginHandshake(c, p)
 	case len(p) >= need:
 		if c.rx == nil && !l.grow(c, p) {
 			return
 		}
-		l.setEvents(c, c.flags|flagNoRead)
-		l.waiting = append(l.waiting, c.Ref())
+		l.await(c)
 	}
 }
 
@@ -67,13 +68,10 @@ func (l *Loop) notTLS(c *Conn, p []byte) {
 	l.reject(c, rejectNotTLS, &Request{})
 }
 
-// maxShaking is this loop's share of Options.TLSHandshakes.
-func (l *Loop) maxShaking() int { return max(l.srv.opts.TLSHandshakes/len(l.srv.loops), 1) }
-
 // beginHandshake starts the goroutine of a handshake. p is the first record, and perhaps more.
 func (l *Loop) beginHandshake(c *Conn, p []byte) {
 	lis := c.session.(*listener)
-	h := &handshaking{loop: l, ref: c.Ref(), since: l.now, compute: lis.tls.compute}
+	h := &handshaking{loop: l, ref: c.Ref(), spoke: l.now, compute: lis.tls.compute}
 	h.more.L = &h.mu
 	if c.rx != nil {
 		h.in = l.takeBuf(c)
@@ -84,28 +82,15 @@ func (l *Loop) beginHandshake(c *Conn, p []byte) {
 	sc := &secureConn{loop: l, hand: h}
 	sc.conn = tls.Server(sc, lis.tls.config())
 	l.setSecure(c, sc)
-	l.shaking++
+	h.place = len(l.shaking)
+	l.shaking = append(l.shaking, h)
 	l.srv.running.Go(func() { h.run(sc) })
-}
-
-// nextHandshake begins the handshake of a connection that waited longest for its turn.
-func (l *Loop) nextHandshake() {
-	for len(l.waiting) > 0 && l.shaking < l.maxShaking() {
-		c := l.waiting[0].any()
-		l.waiting = l.waiting[1:]
-		if c != nil && c.state == stateHandshake && c.rx != nil {
-			l.beginHandshake(c, c.rx.buf)
-			l.setEvents(c, c.flags&^flagNoRead)
-		}
-	}
-	if len(l.waiting) == 0 {
-		l.waiting = nil
-	}
 }
 
 // feedHandshaking hands bytes to the goroutine.
 func (l *Loop) feedHandshaking(c *Conn, sc *secureConn, p []byte) {
 	h := sc.hand
+	h.slowest = max(h.slowest, l.since(h.spoke))
 	h.mu.Lock()
 	h.in = append(h.in, p...)
 	h.full = len(h.in) > maxHandIn
@@ -122,18 +107,23 @@ func (l *Loop) feedHandshaking(c *Conn, sc *secureConn, p []byte) {
 type handshaking struct {
 	loop    *Loop
 	ref     Ref
-	since   uint32 // loop clock when it began
 	compute chan struct{}
 
-	mu     sync.Mutex
-	more   sync.Cond // in has grown, or closed is true
-	in     []byte    // what arrived
-	taken  int       // how much of what arrived crypto/tls has
-	out    []byte    // what is to be sent
-	posted bool      // the mail is on its way
-	full   bool      // nothing is read because of in
-	closed bool      // the connection is gone
-	alert  byte      // the alert that crypto/tls sent in the clear; 0 for none
+	// Owned by the loop.
+	place   int           // in Loop.shaking
+	spoke   uint32        // loop clock when it began, or something was sent last
+	slowest time.Duration // that the client let the server wait
+
+	mu      sync.Mutex
+	more    sync.Cond // in has grown, or closed is true
+	in      []byte    // what arrived
+	taken   int       // how much of what arrived crypto/tls has
+	out     []byte    // what is to be sent
+	listens bool      // it is the client's turn: nothing more is done until something arrives
+	posted  bool      // the mail is on its way
+	full    bool      // nothing is read because of in
+	closed  bool      // the connection is gone
+	alert   byte      // the alert that crypto/tls sent in the clear; 0 for none
 }
 
 // run is the goroutine.
@@ -150,9 +140,11 @@ func (h *handshaking) read(p []byte) (int, error) {
 	defer h.mu.Unlock()
 	if len(h.in) == 0 && !h.closed {
 		<-h.compute
+		h.listens = true
 		for len(h.in) == 0 && !h.closed {
 			h.more.Wait()
 		}
+		h.listens = false
 		h.mu.Unlock()
 		h.compute <- struct{}{}
 		h.mu.Lock()
@@ -216,8 +208,11 @@ func (h *handshaking) Deliver(l *Loop) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.posted = false
-	if sc := l.secureOf(c); len(h.out) > 0 && !sc.keep(h.out) {
-		c.flags |= flagBroken
+	if len(h.out) > 0 {
+		h.spoke = l.now
+		if !l.secureOf(c).keep(h.out) {
+			c.flags |= flagBroken
+		}
 	}
 	h.out = h.out[:0]
 	if !h.full {
@@ -241,9 +236,12 @@ func (handshaken) Size() int { return 0 }
 
 // Deliver implements Mail.
 func (m handshaken) Deliver(l *Loop) {
-	l.shaking--
-	l.nextHandshake()
 	c := m.hand.ref.any()
+	if c == nil {
+		l.leaving--
+	}
+	l.endHandshake(m.hand)
+	l.nextHandshake()
 	if c == nil {
 		return
 	}
@@ -256,11 +254,21 @@ func (m handshaken) Deliver(l *Loop) {
 		c.startClosing()
 		return
 	}
+	l.tookTime(m.hand)
 	l.srv.tls.done.Add(1)
 	if m.conn.conn.ConnectionState().DidResume {
 		l.srv.tls.resumed.Add(1)
 	}
 	l.decrypt(c, m.conn, rest)
+}
+
+// endHandshake takes a handshake from those that are under way.
+func (l *Loop) endHandshake(h *handshaking) {
+	last := len(l.shaking) - 1
+	moved := l.shaking[last]
+	l.shaking[h.place], moved.place = moved, h.place
+	l.shaking[last] = nil
+	l.shaking = l.shaking[:last]
 }
 
 // any returns the connection if it is still there, whatever its state.
@@ -342,12 +350,4 @@ func (t *tlsCounts) snapshot() TLSStats {
 func (l *Loop) failedHandshake(c *Conn, why tlsFailure, attrs ...slog.Attr) {
 	l.srv.tls.failed[why].Add(1)
 	l.srv.opts.Log.Warn("TLS handshake failed", tlsFailureNames[why], append(attrs, fromAttr(c.RemoteAddr())...)...)
-}
-
-// pressed reports whether a TLS handshake takes a place that others wait for, though it should be over. Without that, as
-// many clients as may shake hands at the same time could keep all others out just by not going on.
-func (l *Loop) pressed(c *Conn) bool {
-	const patience = 8
-	sc := l.secureOf(c)
-	return len(l.waiting) > 0 && sc != nil && sc.hand != nil && l.since(sc.hand.since) > l.srv.opts.HandshakeTimeout/patience
 }
