@@ -44,6 +44,10 @@ func (s *session) fence(e *opcodes.Envelope) {
 		return
 	}
 	sh, h := s.shard, s.shard.hub
+	if !s.mayFence(sh.loop.Clock()) {
+		sh.overloaded(s.wantErrors(e.ID))
+		return
+	}
 	s.sent++ // an ANY from before it must not be drawn again behind it
 	f := &fence{hub: h, sender: s.id, receiver: e.Receiver, message: fenceMessage(e.ID), feedback: s.wantErrors(e.ID)}
 	if at := locate(&f.receiver); at.node == h.node.ID {
@@ -58,9 +62,39 @@ func (s *session) fence(e *opcodes.Envelope) {
 		f.feedback.refuse(opcodes.CodeBrokerUnavailable)
 		return
 	}
-	if f.to == nil || h.incoming.pass(func() { sh.loop.Post(task(func() { f.visit(sh) })) }) {
+	if f.to == nil {
 		f.visit(sh)
+		return
 	}
+	switch h.incoming.pass(func() { sh.loop.Post(task(func() { f.visit(sh) })) }) {
+	case passNow:
+		f.visit(sh)
+	case passFull:
+		sh.overloaded(f.feedback)
+	}
+}
+
+// maxFences is how many FENCEs a client may send in a second, also where its token sets no limit: more than twice what a move
+// is worth. A FENCE needs no permission, so that without a bound anybody could load every instance, and flood any client.
+const maxFences = 100
+
+// mayFence counts a FENCE that the client sends, and reports whether it may. A second is one of the loop's clock, which gives
+// in milliseconds, of 1024 of these; that they look alike again after four minutes does no harm.
+func (s *session) mayFence(clock uint32) bool {
+	if second := uint8(clock >> 10); second != s.fencedIn {
+		s.fencedIn, s.fenced = second, 0
+	}
+	if s.fenced >= maxFences {
+		return false
+	}
+	s.fenced++
+	return true
+}
+
+// overloaded drops a FENCE.
+func (sh *shard) overloaded(f *feedback) {
+	sh.count.drop(DropOverloaded)
+	f.refuse(opcodes.CodeOverloaded)
 }
 
 // fenceMessage returns what instances send each other of a FENCE with that id, nil for none.
@@ -210,19 +244,35 @@ func (i *incoming) end() {
 	}
 }
 
-// pass returns true if no message is being handed over. Else it runs then once that is done, on any goroutine.
-func (i *incoming) pass(then func()) bool {
+// passing is what pass found.
+type passing uint8
+
+const (
+	passNow   passing = iota // no message is being handed over
+	passLater                // then runs once that is done, on any goroutine
+	passFull                 // too many wait for that already
+)
+
+// maxPassing bounds the functions that wait.
+const maxPassing = 4096
+
+// pass waits with then while a message is being handed over.
+func (i *incoming) pass(then func()) passing {
 	if !i.busy.Load() {
-		return true
+		return passNow
 	}
 	i.mu.Lock()
+	if len(i.then) >= maxPassing {
+		i.mu.Unlock()
+		return passFull
+	}
 	i.then = append(i.then, then)
 	i.waiting.Add(1)
 	i.mu.Unlock()
 	if !i.busy.Load() { // it ended, perhaps without having seen that somebody waits
 		i.run()
 	}
-	return false
+	return passLater
 }
 
 // run runs what waits.

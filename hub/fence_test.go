@@ -289,6 +289,68 @@ func TestFenceBehindBroker(t *testing.T) {
 	order(t, "the old connection", a, "m", "FENCE")
 }
 
+// TestFenceFlood has a client that may send nothing send FENCEs to another: only so many a second get through, and it is told.
+func TestFenceFlood(t *testing.T) {
+	t.Parallel()
+	h, url := startHub(t, broker.NewMemory().Broker(), loops(1))
+	victim := identify(t, url, "g", withDrain)
+	flooder := identify(t, url, "g", withDrain)
+	id := uuid.MustParse(flooder.id)
+	sh := h.shardOf(&id)
+	onLoop(sh, func() { // within one reading of the clock
+		s := sh.client(&id)
+		for range maxFences + 50 {
+			s.Message(s.conn, false, encode(t, fenceTo(victim, "f")))
+		}
+	})()
+	for range maxFences {
+		if f := victim.read(); f.Op != 13 || f.Sender != flooder.id {
+			t.Fatalf("got %+v", f)
+		}
+	}
+	for range 50 {
+		if f := flooder.read(); f.Op != 6 || f.ID != "f" || f.Data.(m)["code"] != "OVERLOADED" {
+			t.Fatalf("got %+v", f)
+		}
+	}
+	expect(t, "the victim", victim)
+	if st := h.Stats(); st.Fences != maxFences || st.Drops[DropOverloaded] != 50 {
+		t.Errorf("%d FENCEs, %d dropped", st.Fences, st.Drops[DropOverloaded])
+	}
+	var s session
+	for second := range uint32(600) {
+		for i := range 2 * maxFences {
+			if got := s.mayFence(second<<10 + uint32(i)); got != (i < maxFences) {
+				t.Fatalf("FENCE %d of second %d: %v", i, second, got)
+			}
+		}
+	}
+}
+
+// TestIncomingBound lets FENCEs wait for a message that is being handed over, as many as may.
+func TestIncomingBound(t *testing.T) {
+	t.Parallel()
+	var in incoming
+	ran := 0
+	then := func() { ran++ }
+	if got := in.pass(then); got != passNow {
+		t.Errorf("%v", got)
+	}
+	in.begin()
+	for range maxPassing {
+		if got := in.pass(then); got != passLater {
+			t.Fatalf("%v", got)
+		}
+	}
+	if got := in.pass(then); got != passFull {
+		t.Errorf("%v", got)
+	}
+	in.end()
+	if ran != maxPassing {
+		t.Errorf("%d ran", ran)
+	}
+}
+
 func encode(t *testing.T, v any) []byte {
 	t.Helper()
 	b, err := json.Marshal(v)

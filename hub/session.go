@@ -50,6 +50,8 @@ type session struct {
 
 	told       bool   // a DRAIN was sent
 	departing  bool   // it is about to leave: see depart
+	fenced     uint8  // FENCEs that it has sent in that second
+	fencedIn   uint8  // the second of its last FENCE: see mayFence
 	departedAt uint32 // loop clock at its last FENCE over the new connection
 }
 

@@ -21,11 +21,13 @@ const (
 	DropClosing                       // a receiver was being disconnected, as a slow consumer for instance
 	DropBrokerUnavailable             // not published: the broker is away and the buffer full, or its time over
 	DropOutcomeUnknown                // published, but the broker's connection broke before it said so
+	DropOverloaded                    // a FENCE: its sender sends too many, or too many wait already
 	NumDrops              = iota
 )
 
 var dropNames = [NumDrops]string{
 	"no_receiver", "receiver_gone", "forbidden", "closing", "broker_unavailable", "outcome_unknown",
+	"overloaded",
 }
 
 // String returns the reason's name in metrics.
