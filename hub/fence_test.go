@@ -2,7 +2,6 @@ package hub
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"testing"
 
@@ -150,7 +149,7 @@ func TestFenceRefused(t *testing.T) {
 func TestFenceMay(t *testing.T) {
 	t.Parallel()
 	_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) {
-		o.Tokens = auth.NewStore(mustTokens(t))
+		o.Tokens = auth.NewStore(tokenTable(t, "- {name: mute, sha256: "+auth.Hash(testToken)+", groups: ['*']}"))
 	})
 	a := identify(t, url, "g", withDrain)
 	a.send(fenceTo(a, "f"))
@@ -166,16 +165,6 @@ func TestFenceMay(t *testing.T) {
 	if f := stranger.read(); f.Op != 2 || f.Data != "UNAUTHORIZED" {
 		t.Errorf("before IDENTIFY: %+v", f)
 	}
-}
-
-// mustTokens returns the test's token without the right to send anything.
-func mustTokens(t *testing.T) *auth.Tokens {
-	t.Helper()
-	tokens, err := auth.ParseTokens(fmt.Appendf(nil, "tokens:\n  - name: mute\n    sha256: %s\n    groups: ['*']\n", auth.Hash(testToken)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tokens
 }
 
 // halfway makes the loop of sh send an EVENT to the group and stops it there: other instances have the message, and the

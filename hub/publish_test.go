@@ -20,11 +20,7 @@ import (
 // rights are those of a token that may do everything, or of one that may send what is given.
 func rights(t *testing.T, send string) *auth.Grant {
 	t.Helper()
-	tokens, err := auth.ParseTokens(fmt.Appendf(nil, `tokens: [{name: x, sha256: %s, groups: ["*"], send: [%s]}]`, auth.Hash("x"), send))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, _ := auth.NewStore(tokens).Authenticate("x")
+	g, _ := auth.NewStore(tokenTable(t, fmt.Sprintf(`- {name: x, sha256: %s, groups: ["*"], send: [%s]}`, auth.Hash("x"), send))).Authenticate("x")
 	return g
 }
 

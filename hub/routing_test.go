@@ -233,11 +233,7 @@ func TestReply(t *testing.T) {
 
 func TestPermissions(t *testing.T) {
 	t.Parallel()
-	tokens, err := auth.ParseTokens([]byte("tokens:\n  - name: billing\n    sha256: " + auth.Hash("limited") +
-		"\n    groups: [billing.*]\n    send: [\"GROUP:billing.*\"]\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	tokens := tokenTable(t, `- {name: billing, sha256: `+auth.Hash("limited")+`, groups: [billing.*], send: ["GROUP:billing.*"]}`)
 	_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = auth.NewStore(tokens) })
 	limited := func(extra m) m {
 		extra["token"] = "limited"
@@ -275,11 +271,7 @@ func TestPermissions(t *testing.T) {
 
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
-	tokens, err := auth.ParseTokens([]byte("tokens:\n  - name: slow\n    sha256: " + auth.Hash(testToken) +
-		"\n    groups: [\"*\"]\n    send: [\"*\"]\n    rate: 0.001\n    burst: 3\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	tokens := tokenTable(t, `- {name: slow, sha256: `+auth.Hash(testToken)+`, groups: "*", send: "*", rate: 0.001, burst: 3}`)
 	_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = auth.NewStore(tokens) })
 	other := identify(t, url, "g", nil)
 	p := identify(t, url, "g", nil)
@@ -422,18 +414,11 @@ func (p *peer) wantDisconnectAfter(when string, last frame, reason string, code 
 
 func TestTokensChange(t *testing.T) {
 	t.Parallel()
-	table := func(yaml string) *auth.Tokens {
-		tokens, err := auth.ParseTokens([]byte("tokens:\n" + yaml))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return tokens
-	}
 	entry := func(token, groups, send string) string {
 		return fmt.Sprintf("  - {name: %s, sha256: %s, groups: [%s], send: [%s]}\n", token, auth.Hash(token), groups, send)
 	}
-	store := auth.NewStore(table(entry("stays", "g", "GLOBAL") + entry("narrowed", `"*"`, "GLOBAL") +
-		entry("revoked", "g", "GLOBAL") + entry("muted", "g", "GLOBAL")))
+	store := auth.NewStore(tokenTable(t, entry("stays", "g", "GLOBAL")+entry("narrowed", `"*"`, "GLOBAL")+
+		entry("revoked", "g", "GLOBAL")+entry("muted", "g", "GLOBAL")))
 	h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = store })
 	holder := func(token, group string) *peer {
 		return identify(t, url, group, m{"token": token, "features": []string{"errors"}})
@@ -441,7 +426,7 @@ func TestTokensChange(t *testing.T) {
 	stays, narrowed, within, revoked, muted := holder("stays", "g"), holder("narrowed", "other"), holder("narrowed", "g"),
 		holder("revoked", "g"), holder("muted", "g")
 
-	store.Replace(table(entry("stays", "g", "GLOBAL") + entry("narrowed", "g", "GLOBAL") + entry("muted", "g", "DIRECT")))
+	store.Replace(tokenTable(t, entry("stays", "g", "GLOBAL")+entry("narrowed", "g", "GLOBAL")+entry("muted", "g", "DIRECT")))
 	h.TokensChanged()
 	revoked.wantDisconnect("revoked", "UNAUTHORIZED", 4003)
 	narrowed.wantDisconnect("its group is not granted any more", "UNAUTHORIZED", 4003)
