@@ -41,9 +41,9 @@ func hintHub(err error, o client.Options, from string) string {
 	case errors.As(err, &disconnected) && disconnected.Reason == "IDENTIFY_FAILED" && from == "":
 		return fmt.Sprintf("No entry of the hub's tokens file is for the certificate of --cert, or it may not join %s.", groupList(o))
 	case errors.As(err, &disconnected) && disconnected.Reason == "IDENTIFY_FAILED":
-		return fmt.Sprintf("The token is wrong, or it may not join %s. It came from %s.", groupList(o), from)
+		return fmt.Sprintf("The token is wrong or has expired, or it may not join %s. It came from %s.", groupList(o), from)
 	case errors.As(err, &disconnected) && disconnected.Reason == "TRY_AGAIN_LATER":
-		return "The hub is full, or can't reach its Redis: /readyz of its admin listener and its log say which."
+		return "The hub is full, can't reach its Redis, or has no keys yet to verify a signed token with: its log and /readyz of its admin listener say which."
 	case errors.As(err, &refused), errors.Is(err, io.EOF):
 		return "What listens there is no hub, or no path of a hub: check --url"
 	case errors.As(err, &dns):
