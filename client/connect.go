@@ -144,7 +144,7 @@ func (c *Client) once(wait *backoff.ExponentialBackOff) error {
 		}
 		return err
 	}
-	c.lastErr, c.refusal, c.refusedToken = nil, nil, ""
+	c.lastErr = nil
 	began := time.Now()
 	c.stream.identified(s.identity.ID)
 	c.identity.Store(&s.identity)

@@ -239,3 +239,32 @@ func TestMalformedDrain(t *testing.T) {
 		wantLog(t, "the handlers", l.String(), "+1 - +2")
 	})
 }
+
+// A token that one instance refused in a move, which then went well with another, is as good as any later.
+func TestMoveForgetsARefusal(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		r.refuse = func(n int) string {
+			if n == 2 {
+				return "IDENTIFY_FAILED"
+			}
+			return ""
+		}
+		tokens := []string{"first", "new", "other", "new"}
+		o := r.options(&l)
+		o.Token, o.TokenSource = "", func(context.Context) (string, error) {
+			token := tokens[0]
+			tokens = tokens[1:]
+			return token, nil
+		}
+		c := r.connect(o)
+		defer closeClient(t, c)
+		a := <-r.opened
+		a.drain(restart)
+		b := <-r.opened
+		time.Sleep(10 * time.Second)
+		b.cut()
+		time.Sleep(10 * time.Second)
+		wantLog(t, "the handlers", l.String(), "+1 +3 - +4")
+	})
+}

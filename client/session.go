@@ -85,6 +85,7 @@ func (c *Client) open(ctx context.Context, old string, before func(*session)) (_
 		_ = s.conn.CloseNow()
 		return nil, err
 	}
+	c.refusal, c.refusedToken = nil, ""
 	return s, nil
 }
 

@@ -178,3 +178,38 @@ func TestRefusedWhileHandlerIsBlocked(t *testing.T) {
 		closeSoon(t, c)
 	})
 }
+
+// Close ends a move at any time while a handler is stuck, when its context ends; nothing is left but that handler.
+func TestMoveCloseWhileHandlerIsBlocked(t *testing.T) {
+	for after := time.Duration(0); after < 1500*time.Millisecond; after += 50 * time.Millisecond {
+		t.Run(after.String(), func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				gate, sent, stuck := make(chan struct{}), make(chan error, 1), make(chan struct{})
+				var c *client.Client
+				r.delay = func(int) time.Duration { return 50 * time.Millisecond }
+				o := r.fakeHub.options()
+				o.ReceiveQueue = 1
+				o.OnMessage = handlerOf(func(m *client.Message) {
+					close(stuck)
+					<-gate
+					sent <- c.Send(context.Background(), client.Global(), "s", nil)
+				})
+				c = r.connect(o)
+				a := <-r.opened
+				a.events(1, 5)
+				a.drain(`"after_ms":0,"deadline_ms":60000,"reason":"restart"`)
+				<-stuck
+				time.Sleep(after)
+				a.events(6, 9)
+				if b := r.line(2); b != nil {
+					b.events(6, 9)
+				}
+				ctx, cancel := within(3 * time.Second)
+				defer cancel()
+				wantErr(t, "Close", c.Close(ctx), context.DeadlineExceeded)
+				close(gate)
+				wantErr(t, "Send", <-sent, client.ErrClosed)
+			})
+		})
+	}
+}
