@@ -78,11 +78,12 @@ func (l *Loop) tookTime(h *handshaking) {
 	l.patience = min(max(l.patience, risePatience*h.slowest), l.srv.opts.HandshakeTimeout/mostPatience)
 }
 
-// clientsTurn reports whether nothing more is done for a handshake until its client goes on.
+// clientsTurn reports whether nothing more is done for a handshake until its client goes on. What is still on its way to the
+// loop is not there for the client to answer.
 func (h *handshaking) clientsTurn() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.listens && len(h.in) == 0
+	return h.listens && len(h.in) == 0 && !h.posted
 }
 
 // lateHandshake drops a connection whose handshake takes too long.
