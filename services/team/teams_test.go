@@ -254,7 +254,7 @@ func TestTeamsWithoutBroker(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	a := start(t, settings{name: "a", broker: newRedis(t, server)})
-	start(t, settings{name: "b", broker: newRedis(t, server)})
+	b := start(t, settings{name: "b", broker: newRedis(t, server)})
 	eventually(t, "they see each other", func() bool { return len(a.hub.Nodes()) == 2 })
 	a.service().join(1)
 	a.knows("1", true)
@@ -264,4 +264,6 @@ func TestTeamsWithoutBroker(t *testing.T) {
 	if err != nil || len(page.Teams) != 1 || !slices.Equal(page.Missing, []string{"b"}) {
 		t.Errorf("%+v, %v", page, err)
 	}
+	server.Restart() // so that nothing waits for it at the end
+	eventually(t, "both are back", func() bool { return a.hub.Stats().Broker.Available && b.hub.Stats().Broker.Available })
 }
