@@ -9,7 +9,7 @@ import (
 )
 
 // How often a session sends FENCEs: the first ones as soon as they are of use, since a move lasts some milliseconds; then
-// at a rate that a limited token allows (64 a second and at once).
+// at a rate that the hub allows: 100 in a second.
 const (
 	fenceBurst    = 8
 	fenceInterval = 25 * time.Millisecond

@@ -74,8 +74,8 @@ func (s *session) fence(e *opcodes.Envelope) {
 	}
 }
 
-// maxFences is how many FENCEs a client may send in a second, also where its token sets no limit: more than twice what a move
-// is worth. A FENCE needs no permission, so that without a bound anybody could load every instance, and flood any client.
+// maxFences is how many FENCEs a client may send in a second, whatever its token says of messages: more than twice what a
+// move is worth. A FENCE needs no permission, so that without a bound anybody could load every instance, and flood any client.
 const maxFences = 100
 
 // mayFence counts a FENCE that the client sends, and reports whether it may. A second is one of the loop's clock, which gives

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -75,7 +77,7 @@ func (j *joining) finish() {
 	now := time.Now()
 	s.since = uint32(now.Unix())
 	s.id = newClientID(location{h.node.ID, s.shard.index, s.conn.Slot()})
-	s.limit = newLimits(s.grant)
+	s.limit = newLimiter(s.grant)
 
 	if s.kind == 0 {
 		s.sendIdentified(now)
@@ -144,6 +146,14 @@ func (s *session) tokenName() string {
 		return ""
 	}
 	return s.grant.Name
+}
+
+// newLimiter returns the limit on the messages of one connection, or nil if the grant sets none.
+func newLimiter(g *auth.Grant) *rate.Limiter {
+	if g == nil || g.Rate <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(g.Rate), max(g.Burst, 1))
 }
 
 // identifiedBytes is the room for the answer to an IDENTIFY without the instance's name.

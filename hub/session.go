@@ -6,6 +6,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/google/uuid"
+	"golang.org/x/time/rate"
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -29,8 +30,8 @@ type session struct {
 	shard *shard
 	conn  *transport.Conn
 	grant *auth.Grant
-	about *about  // what the client says of itself; nil for nothing
-	limit *limits // nil for none
+	about *about        // what the client says of itself; nil for nothing
+	limit *rate.Limiter // nil for none
 	id    uuid.UUID
 
 	everyone place    // in the list of all clients; of strangers, before IDENTIFY
@@ -84,7 +85,7 @@ func (e endpoint) Open(c *transport.Conn, _ *transport.Request) (transport.Sessi
 // Message implements transport.Session.
 func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	if p := s.peer(); p != nil {
-		if s.allows(opcodes.Event) {
+		if s.allowed() {
 			p.handler.Receive(binary, b)
 		}
 		return
@@ -98,7 +99,7 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 		s.disconnect(reasonOf(err))
 		return
 	}
-	if !s.allows(e.Op) {
+	if e.Op != opcodes.Fence && !s.allowed() { // a move sends as many of these as it needs: see mayFence
 		return
 	}
 	switch e.Op {
@@ -118,6 +119,15 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 		s.conn.Send(s.shard.hub.fixed.pong)
 	case opcodes.Pong: // that it arrived is all that counts
 	}
+}
+
+// allowed counts a message of the client, which it disconnects if its token allows no more.
+func (s *session) allowed() bool {
+	if s.limit == nil || s.limit.Allow() {
+		return true
+	}
+	s.disconnect(opcodes.RateLimited)
+	return false
 }
 
 // reasonOf returns the reason to disconnect a client for a message that could not be scanned.

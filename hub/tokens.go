@@ -60,7 +60,7 @@ func (s *session) review() {
 		return
 	}
 	s.grant = grant
-	s.limit = newLimits(grant)
+	s.limit = newLimiter(grant)
 }
 
 // mayStay reports whether the client may be what it is with the rights of g.
