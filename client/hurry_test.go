@@ -238,3 +238,37 @@ func TestMoveFromAHubGoneMad(t *testing.T) {
 		}
 	})
 }
+
+// Whatever a hub says of moving that makes no sense, the client stays connected or connects again, and goes on.
+func TestMoveAbsurd(t *testing.T) {
+	for _, said := range []string{
+		`{"op":12}`, `{"op":12,"data":null}`, `{"op":12,"data":[]}`, `{"op":12,"data":{"after_ms":-5,"deadline_ms":-7}}`,
+		`{"op":12,"data":{"after_ms":9223372036854775807,"deadline_ms":9223372036854775807,"reason":"restart"}}`,
+		`{"op":12,"data":{"after_ms":1e300}}`, `{"op":12,"data":{"after_ms":0,"deadline_ms":0.5,"reason":"restart"}}`,
+		`{"op":12,"data":{"after_ms":60000,"deadline_ms":1,"reason":"restart"}}`, `{"op":12,"data":{"reason":7}}`,
+		`{"op":13}`, `{"op":13,"sender":null}`, `{"op":13,"sender":""}`, `{"op":13,"sender":"` + lineID(1) + `"}`,
+		`{"op":13,"sender":"` + lineID(2) + `"}`, `{"op":6,"id":"fence:x","data":{"code":"NO_RECEIVER"}}`,
+	} {
+		t.Run(said, func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				var l journal
+				c := r.connect(r.options(&l))
+				defer closeClient(t, c)
+				a := <-r.opened
+				for range 3 {
+					a.deliver("%s", said)
+				}
+				time.Sleep(10 * time.Second)
+				if n := r.dials.Load(); n > 3 {
+					t.Errorf("%d connections", n)
+				}
+				send(t, c, "s")
+				r.publish(event(sender, "1", "e1", "GLOBAL"))
+				time.Sleep(10 * time.Second)
+				if got := l.String(); strings.Count(got, "e1") != 1 {
+					t.Errorf("the handlers: %q", got)
+				}
+			})
+		})
+	}
+}
