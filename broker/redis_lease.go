@@ -121,7 +121,12 @@ func (r *Redis) dropUnheld(ctx context.Context, c *redisConn, listed, before []N
 func (r *Redis) leaseSeen(id NodeID, value []byte, hello bool) error {
 	added, err := r.peers.seen(id, value, hello)
 	if added {
-		r.log.Info("an instance is there", "node", r.peers.name(id), "id", nodeHex(id))
+		name := r.peers.name(id)
+		r.log.Info("an instance is there", "node", name, "id", nodeHex(id))
+		if name == r.self.Name {
+			r.log.Warn("an instance has the name of this one: if it is not the one that was here before, give each its own",
+				"node", name, "id", nodeHex(id))
+		}
 	}
 	return err
 }

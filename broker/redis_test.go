@@ -2,9 +2,12 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -282,4 +285,45 @@ func TestPublishAllocations(t *testing.T) {
 	if n > batch/50 {
 		t.Errorf("%v allocations for %d messages", n, batch)
 	}
+}
+
+// TestSameName: two instances of one name are no error, but their operators are to know.
+func TestSameName(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	logs := make([]syncBuffer, 3)
+	for i, name := range []string{"a", "b", "a"} {
+		b, err := NewRedis(RedisOptions{URL: s.URL(), Logger: slog.New(slog.NewTextHandler(&logs[i], nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Start(ctx, Node{ID: NodeID(i + 1), Name: name}, newRecorder()); err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close(ctx)
+	}
+	for i, warns := range []bool{true, false, true} {
+		eventually(t, "the others to be known", func() bool { return strings.Count(logs[i].String(), "an instance is there") == 2 })
+		eventually(t, "a warning where it belongs", func() bool { return strings.Contains(logs[i].String(), "level=WARN") == warns })
+	}
+}
+
+// syncBuffer is a bytes.Buffer for several goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }

@@ -111,14 +111,11 @@ func isTerminal(w any) bool {
 }
 
 func (c *bridgeTeamCmd) logger(w *logwriter.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: slog.LevelInfo}
+	level := slog.LevelInfo
 	if c.Quiet {
-		o.Level = slog.LevelWarn
+		level = slog.LevelWarn
 	}
-	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
+	return logwriter.NewLogger(w, c.LogFormat, level)
 }
 
 func (c *bridgeTeamCmd) options(log *slog.Logger) (bridge.Options, error) {

@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -303,9 +302,5 @@ func (c *serveCmd) nodeName() string {
 // newLogger returns the logger that the settings ask for. Its level follows c.level.
 func (c *serveCmd) newLogger(w io.Writer) *slog.Logger {
 	c.level.Set(c.Level())
-	o := &slog.HandlerOptions{Level: &c.level}
-	if strings.EqualFold(c.LogFormat, "json") {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
+	return logwriter.NewLogger(w, c.LogFormat, &c.level)
 }
