@@ -24,6 +24,7 @@ const (
 // ownCounts are this instance's members by group, and what others have been told of them.
 type ownCounts struct {
 	changes atomic.Uint64 // calls that changed a count
+	firsts  atomic.Uint64 // of them, the last that told of a group's first member
 	told    atomic.Uint64 // of them, those that others have been told of, in order
 	send    func(f *frame, done Completion) bool
 	onTold  func()
@@ -57,7 +58,10 @@ func (c *ownCounts) set(group string, n int) {
 		c.members[group] = n
 	}
 	c.dirty[group] = struct{}{}
-	c.changes.Add(1)
+	change := c.changes.Add(1)
+	if old == 0 && group != "" {
+		c.firsts.Store(change)
+	}
 	urge := (old == 0 || n == 0) && group != "" && !c.urgent
 	c.urgent = c.urgent || urge
 	c.mu.Unlock()

@@ -54,7 +54,7 @@ type subscription struct {
 type waiter struct {
 	confirmed func(error)
 	deadline  int64
-	changes   uint64 // changes of member counts that others must have been told of before
+	changes   uint64 // changes of member counts that others must have been told of before: up to the last first member
 }
 
 type subscriptionOp struct {
@@ -87,7 +87,7 @@ func (s *subscriptions) subscribe(group string, confirmed func(error)) {
 
 // request returns true where confirmed can be called at once.
 func (s *subscriptions) request(group string, confirmed func(error)) (now bool, err error) {
-	changes := s.counts.changes.Load()
+	firsts := s.counts.firsts.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -103,10 +103,10 @@ func (s *subscriptions) request(group string, confirmed func(error)) (now bool, 
 	if s.live && !c.subscribed {
 		s.push(c, subscriptionOp{true, groupSuffix + group})
 	}
-	if s.confirmed(c) {
+	if s.confirmed(c) && firsts <= s.counts.told.Load() { // else countsTold comes after this, for want of mu
 		return true, nil
 	}
-	c.waiters = append(c.waiters, waiter{confirmed, s.now() + s.limit, changes})
+	c.waiters = append(c.waiters, waiter{confirmed, s.now() + s.limit, firsts})
 	s.waiting[c] = struct{}{}
 	return false, nil
 }

@@ -88,6 +88,27 @@ func TestFirstMemberIsKnown(t *testing.T) {
 	}
 }
 
+// TestFirstMemberIsKnownAgain: the same holds where a group's last member has just left, so that its channel is still
+// subscribed to.
+func TestFirstMemberIsKnownAgain(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	in := redisCluster(t, 2, RedisOptions{
+		URL: s.URL(), ProbeInterval: time.Hour, LeaseTTL: time.Hour, UnsubscribeDelay: time.Hour,
+	})[0]
+	counts := in.Broker.(*Redis).counts
+	for i := range uint64(20) {
+		in.SetMembers("g", Expected)
+		in.subscribe(t, "g")
+		if told := counts.told.Load(); told < 2*i+1 {
+			t.Fatalf("round %d: confirmed when others were told of %d of %d changes", i, told, 2*i+1)
+		}
+		in.Unsubscribe("g")
+		in.SetMembers("g", 0)
+		eventually(t, "others to be told of that", func() bool { return counts.told.Load() == 2*i+2 })
+	}
+}
+
 // TestForeignBytes puts on the channels what doesn't belong there.
 func TestForeignBytes(t *testing.T) {
 	t.Parallel()
