@@ -66,10 +66,10 @@ func (g *group) offered() int {
 }
 
 // standing is what other instances are told of the group: how many members may be drawn, or that somebody is expected to
-// join who may then.
-func (g *group) standing(expected bool) int {
+// join who may then. It needs mu.
+func (g *group) standing() int {
 	n := g.offered()
-	if n == 0 && expected {
+	if n == 0 && len(g.expected) > 0 {
 		return broker.Expected
 	}
 	return n

@@ -82,7 +82,7 @@ func (j *joining) finish() {
 	if s.kind == 0 {
 		s.sendIdentified(now)
 	}
-	s.enterAll(j.groups)
+	s.enterAll(j)
 	if ctx := context.Background(); h.log.Enabled(ctx, slog.LevelDebug) {
 		h.log.LogAttrs(ctx, slog.LevelDebug, "client identified", slog.String("client", s.id.String()),
 			slog.String("token", s.tokenName()), slog.Any("groups", s.groupNames()))
@@ -110,9 +110,9 @@ func (s *session) sendIdentified(now time.Time) {
 	b.Release()
 }
 
-// enterAll makes the session a member of the groups, and a client.
-func (s *session) enterAll(groups []*group) {
-	h := s.shard.hub
+// enterAll makes the session a member of j's groups, and a client.
+func (s *session) enterAll(j *joining) {
+	h, groups := s.shard.hub, j.groups
 	s.shard.removeStranger(s)
 	if s.kind == 0 {
 		s.everyone = s.enter(h.groups.everyone)
@@ -136,6 +136,7 @@ func (s *session) enterAll(groups []*group) {
 	}
 	h.announce(s.everyone.group)
 	for _, g := range groups {
+		g.forget(j)
 		h.announce(g)
 	}
 }
@@ -197,5 +198,5 @@ func (h *Hub) announce(g *group) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h.broker.SetMembers(g.name, g.standing(len(g.expected) > 0))
+	h.broker.SetMembers(g.name, g.standing())
 }

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"slices"
 	"sync/atomic"
 
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -27,11 +26,11 @@ const maxHeld = 64
 
 // join makes the client a member of the groups as soon as the broker has subscribed to them.
 func (s *session) join(names []string) {
-	j := joining{session: s, groups: make([]*group, 0, len(names))}
+	j := &joining{session: s, ref: s.conn.Ref(), groups: make([]*group, 0, len(names))}
 	r := s.shard.hub.groups
 	ready := true
 	for _, name := range names {
-		g := r.acquire(name, true)
+		g := r.acquire(name, j)
 		j.groups = append(j.groups, g)
 		ready = ready && g.ready()
 	}
@@ -40,27 +39,25 @@ func (s *session) join(names []string) {
 		j.finish()
 		return
 	}
-	waiting := &joining{session: s, ref: s.conn.Ref(), groups: j.groups}
 	s.conn.Pause() // what the client sends behind its IDENTIFY waits too
-	waiting.left.Store(1)
-	for _, g := range waiting.groups {
-		waiting.left.Add(1)
-		if !g.await(waiting) {
-			waiting.left.Add(-1)
+	j.left.Store(1)
+	for _, g := range j.groups {
+		j.left.Add(1)
+		if !g.await(j) {
+			j.left.Add(-1)
 		}
 	}
-	waiting.done(nil)
+	j.done(nil)
 }
 
 // alone reports whether clients may identify though other instances can't be reached.
 func (h *Hub) alone() bool { return h.opts.WithoutBroker && !h.broker.State().Available }
 
-// await makes j learn of the subscription, and the group expect it until forget. It returns false if there is nothing to
-// wait for: the subscription stands already, or j has been told that it can't be had.
+// await makes j learn of the subscription. It returns false if there is nothing to wait for: the subscription stands
+// already, or j has been told that it can't be had.
 func (g *group) await(j *joining) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.expected = append(g.expected, j)
 	switch g.state {
 	case subscribed:
 		return false
@@ -72,12 +69,12 @@ func (g *group) await(j *joining) bool {
 	return true
 }
 
-// forget undoes that part of await.
+// forget makes the group expect j no more: it has joined, or will not.
 func (g *group) forget(j *joining) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if i := slices.Index(g.expected, j); i >= 0 {
-		g.expected = slices.Delete(g.expected, i, i+1)
+	if delete(g.expected, j); len(g.expected) == 0 {
+		g.expected = nil
 	}
 }
 
@@ -92,17 +89,17 @@ func (g *group) ready() bool {
 func (g *group) expectedOn() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.expected) == 0 {
-		return -1
+	for j := range g.expected {
+		return j.session.shard.index
 	}
-	return g.expected[0].session.shard.index
+	return -1
 }
 
 // expect returns a client of this loop that is about to join the group, nil for none.
 func (sh *shard) expect(g *group) *joining {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, j := range g.expected {
+	for j := range g.expected {
 		if j.session.shard == sh && j.session.phase == phaseJoining && len(j.held) < maxHeld {
 			return j
 		}
@@ -146,9 +143,6 @@ func (j *joining) Deliver(*transport.Loop) {
 		j.session.disconnect(opcodes.TryAgainLater)
 	default:
 		j.finish()
-		for _, g := range j.groups {
-			g.forget(j)
-		}
 		c.Resume()
 	}
 	j.giveHeld()
@@ -175,8 +169,10 @@ func (j *joining) Size() int { return 64 }
 
 // giveBack ends a joining that came to nothing.
 func (j *joining) giveBack() {
+	h := j.session.shard.hub
 	for _, g := range j.groups {
 		g.forget(j)
-		j.session.shard.hub.groups.release(g, true)
+		h.announce(g) // whoever is still there may be about to leave, so that others know of j alone
+		h.groups.release(g, true)
 	}
 }

@@ -221,3 +221,75 @@ func (h *Hub) expecting(group string, f func(*joining)) {
 		panic(err)
 	}
 }
+
+// Other instances know of a group's first member before it is told that it is one, also where somebody watched the group
+// before, so that it was subscribed to.
+func TestFirstMemberBesideWhoWatches(t *testing.T) {
+	t.Parallel()
+	slow := &slowBroker{Broker: broker.NewMemory().Broker(), asked: make(chan func(error), 1)}
+	h, url := startHub(t, slow, nil)
+	tapped := make(chan *Tap)
+	go func() {
+		tap, err := h.Tap(t.Context(), TapOptions{Group: "g"})
+		if err != nil {
+			t.Error(err)
+		}
+		tapped <- tap
+	}()
+	(<-slow.asked)(nil)
+	defer (<-tapped).Close()
+
+	p := connect(t, url)
+	p.send(identification("g"))
+	answer := make(chan frame, 1)
+	go func() { answer <- p.read() }()
+	select {
+	case confirm := <-slow.asked:
+		confirm(nil)
+	case f := <-answer:
+		t.Fatalf("got %+v before others knew", f)
+	}
+	if f := <-answer; f.Op != 1 {
+		t.Errorf("got %+v, want the answer to IDENTIFY", f)
+	}
+}
+
+// A join that fails leaves others no wrong idea of a group whose members are about to leave.
+func TestFailedJoinBesideWhoLeaves(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	slow := &slowBroker{Broker: bus.Broker(), asked: make(chan func(error), 1)}
+	h, url := startHub(t, slow, nil)
+	other, _ := startHub(t, bus.Broker(), nil)
+	drawn := func() bool {
+		_, ok := other.broker.Draw([]byte("g"), 0, 1)
+		return ok
+	}
+	leaves := connect(t, url)
+	leaves.send(identification("g"))
+	(<-slow.asked)(nil)
+	leaves.read()
+	g := h.groups.find([]byte("g"))
+	if err := h.onLoops(t.Context(), func(sh *shard) {
+		for _, s := range g.local[sh.index].list {
+			s.told = true
+			s.depart()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if drawn() {
+		t.Error("who is about to leave is drawn")
+	}
+	p := connect(t, url)
+	p.send(identification("g"))
+	confirm := <-slow.asked
+	if !drawn() {
+		t.Error("who is about to join is not drawn")
+	}
+	confirm(errors.New("the broker is away"))
+	p.wantDisconnect("the subscription failed", "TRY_AGAIN_LATER", 1013)
+	if drawn() {
+		t.Error("who did not join is drawn")
+	}
+}

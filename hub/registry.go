@@ -47,8 +47,8 @@ type group struct {
 	mu      sync.Mutex
 	state   subscription
 	waiting []waiter // who waits for the subscription
-	// expected are the clients who wait for it to join.
-	expected []*joining
+	// expected are the clients who are about to join; nil for none.
+	expected map[*joining]struct{}
 }
 
 // subscription is how far the broker has come with a group.
@@ -98,9 +98,9 @@ func (r *registry) find(name []byte) *group {
 	return s.groups[string(name)]
 }
 
-// acquire returns the group of that name for somebody who is about to join, or only watches, and sees to it that the
-// broker subscribes to it. Each acquire needs a release.
-func (r *registry) acquire(name string, join bool) *group {
+// acquire returns the group of that name for j, who is expected to join until forget, or, where j is nil, for somebody who
+// only watches. It sees to it that the broker subscribes to it. Each acquire needs a release.
+func (r *registry) acquire(name string, j *joining) *group {
 	s := &r.shards[maphash.String(r.seed, name)%uint64(len(r.shards))]
 	s.Lock()
 	g := s.groups[name]
@@ -109,19 +109,27 @@ func (r *registry) acquire(name string, join bool) *group {
 		s.groups[name] = g
 	}
 	g.users++
-	if !join {
+	if j == nil {
 		g.watching++
 	}
 	s.Unlock()
 
 	g.mu.Lock()
-	subscribe := g.state == unsubscribed
+	// Others are to know of the first member before it is told that it is one, or an ANY could miss it. The broker is
+	// asked for that where somebody watches already, or is about to leave.
+	first := j != nil && g.offered() == 0 && len(g.expected) == 0
+	subscribe := g.state == unsubscribed || first && g.state == subscribed
 	if subscribe {
 		g.state = subscribing
 	}
-	if join && (subscribe || g.offered() == 0) {
-		// Others are to know of the first member before it is told that it is one, or an ANY could miss it.
-		r.hub.broker.SetMembers(name, g.standing(true))
+	if j != nil {
+		if g.expected == nil {
+			g.expected = make(map[*joining]struct{})
+		}
+		g.expected[j] = struct{}{}
+		if first || subscribe {
+			r.hub.broker.SetMembers(name, g.standing())
+		}
 	}
 	g.mu.Unlock()
 	if subscribe {

@@ -75,7 +75,7 @@ func (h *Hub) Tap(ctx context.Context, o TapOptions) (*Tap, error) {
 	if o.Group == "" {
 		t.group = h.groups.everyone
 	} else {
-		t.group = h.groups.acquire(o.Group, false)
+		t.group = h.groups.acquire(o.Group, nil)
 		h.groups.tap(t.group, 1)
 	}
 	t.shard = h.shards[t.group.busiest()]
