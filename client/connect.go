@@ -125,7 +125,7 @@ func (c *Client) run() {
 		if isCrowded(err) {
 			delay += rand.N(crowdedWait)
 		}
-		delay += min(c.slotAnew, c.opts.MaxBackoff)
+		delay += c.slotAnew
 		c.opts.Logger.Warn("mastersocket: not connected", "error", err, "next_attempt_in", delay)
 		if !c.sleep(delay) {
 			c.err = ErrClosed
@@ -156,7 +156,7 @@ func (c *Client) once(wait *backoff.ExponentialBackOff) error {
 	s.start(true)
 	s = c.follow(s)
 	err = s.endErr
-	c.slotAnew = s.slotAnew()
+	c.slotAnew = s.slotAnew(c.opts.MaxBackoff)
 	// A hub that accepts and at once drops its clients must not be asked again and again without a wait.
 	if time.Since(began) >= c.opts.MaxBackoff {
 		wait.Reset()

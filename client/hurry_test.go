@@ -166,55 +166,79 @@ func TestMoveNewSlotWhileWaiting(t *testing.T) {
 	})
 }
 
-// Those that are cut off at the deadline come back no faster than their slots would have let them.
+// Those that are cut off at the deadline come back no faster than their slots would have let them, or, where these take
+// longer than the greatest wait, spread over that.
 func TestCutOffAtTheDeadline(t *testing.T) {
-	inRig(t, func(t *testing.T, r *rig) {
-		const clients, rate = 90, 20
-		var mu sync.Mutex
-		var dialed []time.Time
-		began := time.Now()
-		cut := 8 * time.Second
-		var all []*client.Client
-		for i := range clients {
-			o := r.fakeHub.options()
-			dial := o.Dial
-			o.Dial = func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-				if time.Since(began) < cut && i < len(all) {
-					return nil, errors.New("nowhere to go")
+	for _, test := range []struct {
+		name    string
+		clients int
+		apart   time.Duration // their slots
+		most    int           // that connect again in a second
+	}{
+		{"slots", 90, time.Second / 20, 30},
+		{"longer than MaxBackoff", 90, 4 * time.Second / 3, 10},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inRig(t, func(t *testing.T, r *rig) {
+				dialed := cutOff(t, r, test.clients, test.apart)
+				most := 0
+				for i, first := 0, 0; i < len(dialed); i++ {
+					for dialed[i].Sub(dialed[first]) >= time.Second {
+						first++
+					}
+					most = max(most, i-first+1)
 				}
-				mu.Lock()
-				defer mu.Unlock()
-				dialed = append(dialed, time.Now())
-				return dial(ctx, network, addr)
+				if len(dialed) != test.clients || most > test.most {
+					t.Errorf("%d connected again, at most %d in one second: want %d, %d", len(dialed), most, test.clients, test.most)
+				}
+				if last := dialed[len(dialed)-1].Sub(dialed[0]); last > 31*time.Second {
+					t.Errorf("the last one connected again %v after the first", last)
+				}
+			})
+		})
+	}
+}
+
+// cutOff connects clients, gives them slots in which they find nowhere to go, cuts them off, and returns when they dialed
+// after that.
+func cutOff(t *testing.T, r *rig, clients int, apart time.Duration) []time.Time {
+	t.Helper()
+	const cut = 8 * time.Second
+	var mu sync.Mutex
+	var dialed []time.Time
+	began := time.Now()
+	var all []*client.Client
+	for i := range clients {
+		o := r.fakeHub.options()
+		dial := o.Dial
+		o.Dial = func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+			if time.Since(began) < cut && i < len(all) {
+				return nil, errors.New("nowhere to go")
 			}
-			all = append(all, r.connect(o))
+			mu.Lock()
+			defer mu.Unlock()
+			dialed = append(dialed, time.Now())
+			return dial(ctx, network, addr)
 		}
-		var lines []*line
-		for i := range clients {
-			lines = append(lines, <-r.opened)
-			lines[i].drain(fmt.Sprintf(`"after_ms":%d,"deadline_ms":%d,"reason":"restart"`, i*1000/rate, cut.Milliseconds()))
-		}
-		dialed = nil
-		time.Sleep(cut)
-		for _, l := range lines {
-			go l.disconnect("SERVER_RESTART", 1012)
-		}
-		time.Sleep(time.Minute)
-		for _, c := range all {
-			closeClient(t, c)
-		}
-		slices.SortFunc(dialed, time.Time.Compare)
-		most := 0
-		for i, first := 0, 0; i < len(dialed); i++ {
-			for dialed[i].Sub(dialed[first]) >= time.Second {
-				first++
-			}
-			most = max(most, i-first+1)
-		}
-		if len(dialed) != clients || most > rate*3/2 {
-			t.Errorf("%d connected again, at most %d in one second: want %d, %d and a little", len(dialed), most, clients, rate)
-		}
-	})
+		all = append(all, r.connect(o))
+	}
+	var lines []*line
+	for i := range clients {
+		lines = append(lines, <-r.opened)
+		after := time.Duration(i) * apart
+		lines[i].drain(fmt.Sprintf(`"after_ms":%d,"deadline_ms":%d,"reason":"restart"`, after.Milliseconds(), cut.Milliseconds()))
+	}
+	dialed = nil
+	time.Sleep(cut)
+	for _, l := range lines {
+		go l.disconnect("SERVER_RESTART", 1012)
+	}
+	time.Sleep(time.Minute)
+	for _, c := range all {
+		closeClient(t, c)
+	}
+	slices.SortFunc(dialed, time.Time.Compare)
+	return dialed
 }
 
 // A hub that asks to move and then disconnects at once, again and again, is not asked again without a pause.

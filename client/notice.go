@@ -55,13 +55,14 @@ func (s *session) handleDrain(w *wireMessage) error {
 
 // slotAnew returns how long to wait, besides the usual, before connecting again where the connection ended that a DRAIN was
 // about. Whoever could not leave it in time is cut off in the same instant: all wait for as long as their slots told them to,
-// so that they come no faster than these would have let them.
-func (s *session) slotAnew() time.Duration {
+// so that they come no faster than these would have let them. Slots that are further apart than most, which nobody is to
+// wait longer for, are folded into that time: so all come faster, but not at once.
+func (s *session) slotAnew(most time.Duration) time.Duration {
 	n := s.notice.Load()
 	if n == nil || n.optional() || n.reason == opcodes.DrainExpiry {
 		return 0
 	}
-	return n.due.Sub(n.arrived)
+	return n.due.Sub(n.arrived) % max(most, 1)
 }
 
 // optional tells whether the client may as well stay: nobody ends the connection.

@@ -71,8 +71,10 @@ type Options struct {
 
 	ConnectTimeout time.Duration // of one attempt, from dialing to the answer to IDENTIFY; default 15 s
 	MinBackoff     time.Duration // greatest wait before the first new attempt; default 500 ms
-	MaxBackoff     time.Duration // greatest wait before any attempt; default 30 s
-	WriteTimeout   time.Duration // how long the hub may take nothing before the connection is given up; default 30 s
+	// MaxBackoff is the greatest wait before any attempt; default 30 s. To it are added at most 5 s where the hub has too much
+	// to do, and at most as long again where the connection ended although the hub had asked to move (DRAIN).
+	MaxBackoff   time.Duration
+	WriteTimeout time.Duration // how long the hub may take nothing before the connection is given up; default 30 s
 	// FailFast makes Connect return its first failure, in place of trying until its context ends.
 	FailFast bool
 
