@@ -137,11 +137,28 @@ func (m *mover) connect() (*session, error) {
 	}
 	if m.notice().optional() && s.identity.Node == m.old.identity.Node {
 		m.same++
-		m.c.stream.ended(s)
-		s.discard()
+		m.turnBack(s)
 		return nil, errSameNode
 	}
 	return s, nil
+}
+
+// turnBack leaves a new connection that is of no use. The hub may have drawn it for an ANY already, so that it is read to its
+// end.
+func (m *mover) turnBack(next *session) {
+	next.start(false)
+	next.tell(leave)
+	timer := time.NewTimer(goodbyeTimeout)
+	defer timer.Stop()
+	select {
+	case <-next.done:
+	case <-timer.C:
+	case <-m.old.done:
+	case <-m.c.closing.Done():
+	}
+	next.end(ErrClosed)
+	<-next.done
+	m.c.stream.ended(next)
 }
 
 var errSameNode = errors.New("the new connection leads to the same instance")

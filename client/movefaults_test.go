@@ -114,6 +114,7 @@ func TestMoveOldConnectionLostEarly(t *testing.T) {
 		a.cut()
 		synctest.Wait()
 		send(t, c, "s1")
+		synctest.Wait()
 		wantLog(t, "the handlers", l.String(), "+1 - +2 e1")
 		wantLog(t, "over the new connection", b.heard(), "s1")
 		time.Sleep(time.Minute)

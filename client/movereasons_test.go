@@ -24,6 +24,7 @@ func TestMoveRebalanceStays(t *testing.T) {
 		a.drain(`"after_ms":0,"reason":"rebalance"`)
 		time.Sleep(time.Hour)
 		send(t, c, "s1")
+		synctest.Wait()
 		if n := r.dials.Load(); n != 4 {
 			t.Errorf("%d connections, want 1 and 3", n)
 		}
@@ -36,6 +37,28 @@ func TestMoveRebalanceStays(t *testing.T) {
 		a.drain(`"after_ms":0,"reason":"rebalance"`) // once more, with success
 		time.Sleep(time.Minute)
 		wantLog(t, "the handlers", l.String(), "+1 +5")
+	})
+}
+
+// What the hub sent only to a connection that leads to the same instance, before it knew that it is not to stay, is not lost.
+func TestMoveRebalanceStaysMissesNothing(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		r.node = func(int) string { return "same" }
+		r.delay = func(int) time.Duration { return 10 * time.Millisecond }
+		c := r.connect(r.options(&l))
+		defer closeClient(t, c)
+		a := <-r.opened
+		a.drain(`"after_ms":0,"reason":"rebalance"`)
+		want := "+1"
+		for n := 2; n <= 4; n++ {
+			b := <-r.opened // which learns its id 10 ms later
+			b.deliver("%s", event(sender, fmt.Sprint("single", n), fmt.Sprint("e", n), "ANY"))
+			r.publish(event(sender, fmt.Sprint("many", n), fmt.Sprint("f", n), "GLOBAL"))
+			want += fmt.Sprintf(" e%d f%d", n, n)
+		}
+		time.Sleep(time.Hour)
+		wantLog(t, "the handlers", l.String(), want)
 	})
 }
 
@@ -113,6 +136,7 @@ func TestMoveNowhereToGo(t *testing.T) {
 		b := <-r.opened
 		synctest.Wait()
 		send(t, c, "s2")
+		synctest.Wait()
 		wantLog(t, "the handlers", l.String(), fmt.Sprint("+1 - +", b.n))
 		wantLog(t, "over both", a.heard()+" "+b.heard(), "s1 s2")
 	})

@@ -256,12 +256,6 @@ func (s *session) start(sending bool) {
 	}()
 }
 
-// discard ends a session that was not started.
-func (s *session) discard() {
-	_ = s.writeControl(goodbyeFrame)
-	s.end(ErrClosed)
-}
-
 func (s *session) hasEnded() bool {
 	select {
 	case <-s.ended:
