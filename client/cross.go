@@ -52,6 +52,7 @@ type crossing struct {
 func (m *mover) cross(next *session) (*session, bool) {
 	x := &crossing{mover: m, next: next, began: time.Now(), plain: !next.identity.has(opcodes.FeatureDrain.String())}
 	x.enter(joining)
+	m.c.stream.identified(m.old.identity.ID) // again, as others may have been tried since
 	m.c.stream.identified(next.identity.ID)
 	if !x.plain {
 		m.c.stream.identifiedNew()

@@ -180,6 +180,33 @@ func TestMoveEcho(t *testing.T) {
 	}
 }
 
+// However many connections fail in a move, those under whose ids the client sends are known as its own.
+func TestMoveEchoAfterManyFailures(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		o := r.options(&l)
+		o.NoEcho, o.MaxBackoff = true, time.Second
+		c := r.connect(o)
+		defer closeClient(t, c)
+		a := <-r.opened
+		r.delay = func(int) time.Duration { return 10 * time.Millisecond }
+		a.drain(`"after_ms":0,"deadline_ms":600000,"reason":"restart"`)
+		for range 10 {
+			b := <-r.opened
+			time.Sleep(25 * time.Millisecond)
+			b.deliver("%s", event(a.id, fmt.Sprint("s", b.n), "s", "GLOBAL"))
+			time.Sleep(5 * time.Millisecond)
+			b.cut()
+		}
+		b := <-r.opened
+		b.deliver("%s", event(a.id, "s", "s", "GLOBAL"))
+		time.Sleep(time.Minute)
+		if got := l.String(); strings.Contains(got, "s") || !strings.HasSuffix(got, fmt.Sprint(" +", b.n)) {
+			t.Errorf("the handlers: %q", got)
+		}
+	})
+}
+
 // The instance moved to is restarted, too, at once or while answers are awaited on the old connection.
 func TestMoveTwice(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {

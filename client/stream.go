@@ -76,13 +76,14 @@ func signal(ch chan struct{}) {
 // key identifies a message: the hub delivers the same bytes to all its receivers, op, id and sender among them.
 func (st *stream) key(m *Message) uint64 { return maphash.Bytes(st.seed, m.Raw) }
 
-// identified notes an id of the Client.
+// identified notes an id of the Client, under which it sends or may send soon.
 func (st *stream) identified(id string) {
 	if !st.c.opts.NoEcho {
 		return
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.mine = slices.DeleteFunc(st.mine, func(known string) bool { return known == id })
 	if st.mine = append(st.mine, id); len(st.mine) > ownIDs {
 		st.mine = st.mine[1:]
 	}
