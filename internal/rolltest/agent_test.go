@@ -58,6 +58,7 @@ func (a *agent) connect(ctx context.Context) (err error) {
 	a.record.Identifying(history.Identity{Groups: []string{a.group}, NoEcho: a.noEcho, Reports: true})
 	a.client, err = client.Connect(ctx, a.p.options(client.Options{
 		URL: a.p.URL, Token: a.p.Token, Group: a.group, Name: a.record.String(), NoEcho: a.noEcho, NoDrain: a.p.NoDrain,
+		TLSConfig: tlsConfig(a.p.Trust),
 		On:        map[string]client.Handler{eventTell: a.told, eventAsk: a.asked},
 		OnMessage: a.stray, OnError: a.refused, OnConnect: a.connected, OnDisconnect: a.disconnected, Dial: a.dial,
 	}))

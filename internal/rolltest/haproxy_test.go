@@ -19,13 +19,18 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// settings are those that docker-compose uses.
-const settings = "../../deploy/compose/haproxy.cfg"
+const (
+	// settings are those that docker-compose uses.
+	settings = "../../deploy/compose/haproxy.cfg"
+	// tlsSettings pass TLS through.
+	tlsSettings = "testdata/haproxy-tls.cfg"
+)
 
 // Ports of a host that is a hub, Redis or haproxy.
 const (
 	portHub   = 42069
 	portAdmin = 42070
+	portTLS   = 42443
 	portRedis = 6379
 	portStats = 8404
 )
@@ -34,6 +39,7 @@ const (
 type haproxy struct {
 	t    *testing.T
 	at   *host
+	tls  bool // passed through to the hubs
 	env  []string
 	runs []*haproxyRun // the last one takes new connections
 }
@@ -64,14 +70,18 @@ func (b *lockedBuffer) String() string {
 }
 
 // startHaproxy runs it until the test ends.
-func startHaproxy(t *testing.T, at *host, hubs []*host) *haproxy {
+func startHaproxy(t *testing.T, at *host, hubs []*host, tls bool) *haproxy {
 	t.Helper()
 	if _, err := exec.LookPath("haproxy"); err != nil {
 		t.Fatalf("this test needs the haproxy program (Debian: apt-get install haproxy): %v", err)
 	}
-	h := &haproxy{t: t, at: at, env: []string{"LISTEN=" + at.port(portHub), "STATS=" + at.port(portStats)}}
+	h := &haproxy{t: t, at: at, tls: tls, env: []string{"LISTEN=" + at.port(portHub), "STATS=" + at.port(portStats)}}
+	port := uint16(portHub)
+	if tls {
+		port = portTLS
+	}
 	for i, hub := range hubs {
-		h.env = append(h.env, fmt.Sprintf("HUB%d=%s", i+1, hub.port(portHub)))
+		h.env = append(h.env, fmt.Sprintf("HUB%d=%s", i+1, hub.port(port)))
 	}
 	t.Cleanup(h.stop)
 	h.launch()
@@ -80,7 +90,11 @@ func startHaproxy(t *testing.T, at *host, hubs []*host) *haproxy {
 
 func (h *haproxy) launch(args ...string) {
 	h.t.Helper()
-	path, err := filepath.Abs(settings)
+	file := settings
+	if h.tls {
+		file = tlsSettings
+	}
+	path, err := filepath.Abs(file)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -115,7 +129,13 @@ func (h *haproxy) stop() {
 }
 
 // url is where clients connect.
-func (h *haproxy) url() string { return "ws://" + h.at.port(portHub) + "/" }
+func (h *haproxy) url() string {
+	scheme := "ws"
+	if h.tls {
+		scheme = "wss"
+	}
+	return scheme + "://" + h.at.port(portHub) + "/"
+}
 
 // server is what haproxy says of a hub.
 type server struct {

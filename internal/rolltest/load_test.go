@@ -59,7 +59,7 @@ func startLoad(r *rig, o loadOptions) *load {
 		}
 		connecting.Go(func() error {
 			return l.tell(k, loadSettings{
-				URL: r.balance.url(), Token: hubtest.Token, File: l.files[k], First: k * each, Clients: each, Total: o.clients,
+				URL: r.balance.url(), Token: hubtest.Token, Trust: r.trust, File: l.files[k], First: k * each, Clients: each, Total: o.clients,
 				Rate: o.rate / float64(o.processes), GlobalRate: globals, NoDrain: o.noDrain,
 			}, nil)
 		})

@@ -52,7 +52,9 @@ func startPlainClients(r *rig, n int) *plainClients {
 
 func (p *plainClients) connect() (c *rawclient.Conn, err error) {
 	err = p.rig.clients.within(func() error {
-		c, err = rawclient.Dial(p.rig.balance.at.port(portHub), rawclient.Options{Timeout: 10 * time.Second})
+		c, err = rawclient.Dial(p.rig.balance.at.port(portHub), rawclient.Options{
+			Timeout: 10 * time.Second, TLS: tlsConfig(p.rig.trust),
+		})
 		return err
 	})
 	if err != nil {

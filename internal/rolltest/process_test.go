@@ -31,6 +31,7 @@ import (
 // loadSettings are the part of one process in the load.
 type loadSettings struct {
 	URL, Token string
+	Trust      []byte  // see tlsConfig
 	File       string  // for the history
 	First      int     // number of its first client
 	Clients    int     // how many it has

@@ -3,6 +3,8 @@
 package rolltest
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"syscall"
@@ -12,7 +14,11 @@ import (
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
+	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
+
+// tlsName is a name in the hubs' certificate.
+const tlsName = "hub.test"
 
 // rig is the whole of it: hubs, Redis, the balancer and a place for clients, each in a namespace of its own.
 type rig struct {
@@ -24,12 +30,27 @@ type rig struct {
 	hosts   []*host
 	hubs    []*hubtest.Server
 	flags   []string // of every hub
+	trust   []byte   // the authority of the hubs' certificate; nil without TLS
 }
 
 // newRig starts Redis, the balancer and the first n hubs; haproxy knows spare more.
 func newRig(t *testing.T, n, spare int, flags ...string) *rig {
 	t.Helper()
-	r := &rig{t: t, net: newNetwork(t), flags: flags}
+	return startRig(&rig{t: t, flags: flags}, n, spare)
+}
+
+// newTLSRig is newRig with hubs that are connected to over TLS, which haproxy passes through.
+func newTLSRig(t *testing.T, n, spare int, flags ...string) *rig {
+	t.Helper()
+	ca := tlstest.NewAuthority(t)
+	certificate, key := tlstest.Write(t, t.TempDir(), ca.Issue(t, tlstest.Template{Name: tlsName}))
+	return startRig(&rig{t: t, flags: append(flags, "--tls-cert="+certificate, "--tls-key="+key), trust: ca.PEM()}, n, spare)
+}
+
+func startRig(r *rig, n, spare int) *rig {
+	r.t.Helper()
+	t := r.t
+	r.net = newNetwork(t)
 	hubtest.Binary(t)
 	at := r.net.newHost()
 	r.redis = redistest.StartAt(t, at.addr.String(), portRedis, at.within)
@@ -39,7 +60,7 @@ func newRig(t *testing.T, n, spare int, flags ...string) *rig {
 	for range n {
 		r.addHub()
 	}
-	r.balance = startHaproxy(t, r.net.newHost(), r.hosts)
+	r.balance = startHaproxy(t, r.net.newHost(), r.hosts, r.trust != nil)
 	r.clients = r.net.newHost()
 	r.awaitNodes(n)
 	for i := range n {
@@ -59,7 +80,7 @@ func (r *rig) start(i int) *hubtest.Server {
 	at := r.hosts[i]
 	return hubtest.Start(r.t, hubtest.Options{
 		Name: fmt.Sprintf("hub%d", i+1), Redis: r.redis.URL(), Flags: r.flags, Addr: at.port(portHub), AdminAddr: at.port(portAdmin),
-		Within: at.within,
+		TLS: r.trust != nil, TLSAddr: at.port(portTLS), Within: at.within,
 	})
 }
 
@@ -122,6 +143,16 @@ func (r *rig) spread() []int {
 		}
 	}
 	return all
+}
+
+// tlsConfig returns what clients need to trust hubs whose authority is trust; nil without one.
+func tlsConfig(trust []byte) *tls.Config {
+	if trust == nil {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(trust)
+	return &tls.Config{RootCAs: pool, ServerName: tlsName}
 }
 
 // since is the time between two times of the history, for print.

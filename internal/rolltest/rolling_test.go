@@ -35,7 +35,25 @@ const maxRatio = 2
 // TestRollingRestart restarts three instances one after the other, and nobody notices.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 3, 0, "--drain-timeout", drainTimeout.String(), "--drain-rate", strconv.Itoa(drainRate))
+	roll(t, newRig(t, 3, 0, drainFlags()...))
+}
+
+// TestRollingRestartTLS does the same with clients that are connected over TLS.
+func TestRollingRestartTLS(t *testing.T) {
+	t.Parallel()
+	if full() {
+		t.Skip("the figures are those of TestRollingRestart")
+	}
+	roll(t, newTLSRig(t, 3, 0, drainFlags()...))
+}
+
+func drainFlags() []string {
+	return []string{"--drain-timeout", drainTimeout.String(), "--drain-rate", strconv.Itoa(drainRate)}
+}
+
+// roll restarts the instances of r under load.
+func roll(t *testing.T, r *rig) {
+	t.Helper()
 	plain := startPlainClients(r, 6)
 	l := startLoad(r, rollLoad())
 	figure(t, "connected: %v", r.spread())
