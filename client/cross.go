@@ -95,7 +95,7 @@ func (x *crossing) step() {
 		}
 	case switching:
 		switch {
-		case !x.old.stopped.Load(): // its writer is in a write
+		case !x.old.hasStopped(): // its writer is in a write
 			if x.overdue(here, hurry) {
 				x.old.end(fmt.Errorf("write: not over %v after sending was to stop", here.Round(time.Millisecond)))
 			}

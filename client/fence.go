@@ -83,7 +83,8 @@ func (st *stream) fencing(s *session, last bool) (id, to string) {
 	if on == nil {
 		return "", ""
 	}
-	st.stopped = st.stopped || last
+	// A writer that was stuck may only now come to what it was told in an earlier move, and told otherwise since.
+	st.stopped = st.stopped || last && s.hasStopped()
 	if !st.ready {
 		return "", "" // the other one can't get any
 	}

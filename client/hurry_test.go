@@ -112,6 +112,56 @@ func TestMoveWriteStuck(t *testing.T) {
 	})
 }
 
+// A writer that was stuck while one attempt to move failed, and another began, learns late of what both told it: what it says
+// then is not taken for the end of what is sent over the old connection.
+func TestMoveWriteStuckInAnotherAttempt(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		gate := make(chan struct{})
+		c, a, b := r.moving(r.options(&l), `"after_ms":0,"deadline_ms":600000,"reason":"restart"`)
+		defer closeClient(t, c)
+		r.hear = func(on *line, f frame) {
+			if on == a && f.Event == "s1" {
+				r.bus.Unlock()
+				<-gate
+				r.bus.Lock()
+			}
+		}
+		a.hold(true) // no FENCE arrives, so that the client goes on sending
+		var wg sync.WaitGroup
+		for _, event := range []string{"s1", "s2"} { // the second is stuck
+			wg.Go(func() { send(t, c, event) })
+			synctest.Wait()
+		}
+		a.hold(false)
+		time.Sleep(100 * time.Millisecond) // it is to stop sending over a
+		b.cut()
+		third := <-r.opened
+		a.hold(true)
+		time.Sleep(time.Second)
+		close(gate)
+		wg.Wait()
+		send(t, c, "s3")
+		synctest.Wait()
+		wantLog(t, "over the old connection", a.heard(), "s1 s2 s3")
+		r.bus.Lock()
+		r.fence = func(from, to *line, id string) bool { return from != a }
+		r.bus.Unlock()
+		a.hold(false)
+		time.Sleep(time.Second)
+		if id := c.Identity(); id.ID != a.id {
+			t.Errorf("sends over %s before all that was sent over the old connection is published", id.ID)
+		}
+		r.bus.Lock()
+		r.fence = nil
+		r.bus.Unlock()
+		time.Sleep(time.Minute)
+		if id := c.Identity(); id.ID != third.id {
+			t.Errorf("sends over %s in the end", id.ID)
+		}
+	})
+}
+
 // An instance of an earlier release grants no DRAIN, and takes FENCEs amiss: the client goes there all the same.
 func TestMoveToEarlierRelease(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {

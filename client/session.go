@@ -40,17 +40,21 @@ type session struct {
 
 	done chan struct{} // closed when reader and writer have ended, and no call waits for an answer any more
 
-	orders  chan order             // for the writer, from run
-	pong    chan struct{}          // asks the writer to answer a PING; capacity 1
-	fence   chan struct{}          // asks the writer for a FENCE to the other connection of a move; capacity 1
-	drain   chan struct{}          // tells run of a DRAIN; capacity 1
-	notice  atomic.Pointer[notice] // the last DRAIN
-	stopped atomic.Bool            // the writer takes no messages from the queue, as told by stopSending
-	stalled atomic.Int32           // who waits for handlers, so that silence says nothing about the hub
+	orders    chan order             // for the writer, from run
+	told      atomic.Int64           // how many orders run gave
+	stoppedAt atomic.Int64           // the order by which the writer stopped to take messages from the queue; 0 if it takes some
+	pong      chan struct{}          // asks the writer to answer a PING; capacity 1
+	fence     chan struct{}          // asks the writer for a FENCE to the other connection of a move; capacity 1
+	drain     chan struct{}          // tells run of a DRAIN; capacity 1
+	notice    atomic.Pointer[notice] // the last DRAIN
+	stalled   atomic.Int32           // who waits for handlers, so that silence says nothing about the hub
 
 	// Owned by the reader.
 	buf    bytes.Buffer
 	reason string // of the hub's DISCONNECT
+
+	// Owned by the writer.
+	obeyed int64 // how many orders
 }
 
 // open dials and identifies within ConnectTimeout, with another token than old, if that is not empty. It calls before, if

@@ -35,11 +35,15 @@ const maxOrders = 8
 
 // tell gives an order to the writer, unless the session has ended.
 func (s *session) tell(o order) {
+	s.told.Add(1)
 	select {
 	case s.orders <- o:
 	case <-s.ended:
 	}
 }
+
+// hasStopped tells run whether the writer stopped by its last order, rather than by one that was taken back.
+func (s *session) hasStopped() bool { return s.stoppedAt.Load() == s.told.Load() }
 
 // writeLoop writes what is queued until the session ends. A message that it took and could not begin to write stays in
 // Client.carry for the next session.
@@ -75,12 +79,13 @@ func (s *session) writeLoop(sending bool) {
 
 // obey does as run says, and returns the queue to take messages from, and whether to go on.
 func (s *session) obey(o order, queue <-chan *call) (<-chan *call, bool) {
+	s.obeyed++
 	switch o {
 	case startSending:
-		s.stopped.Store(false)
+		s.stoppedAt.Store(0)
 		return s.c.queue, s.writeCarried()
 	case stopSending:
-		s.stopped.Store(true)
+		s.stoppedAt.Store(s.obeyed)
 		return nil, s.writeFence(true)
 	case leave:
 		s.writeControl(goodbyeFrame)
