@@ -1,7 +1,7 @@
 // Package rolltest tests that nobody notices a restart: three processes of the built binary, a real redis-server and a
-// real haproxy with the settings of deploy/compose, or with ones that pass TLS through to the instances, each in a network
-// namespace of its own, and clients of the SDK in one more. The instances are restarted one after the other, as an orchestrator would do it, while a history checker looks at
-// every message.
+// real haproxy with the settings of deploy/compose, or with ones that pass TLS through to the instances, each in a
+// network namespace of its own, and clients of the SDK in one more. The instances are restarted one after the other, as
+// an orchestrator would do it, while a history checker looks at every message.
 //
 // There is nothing here but tests. They print what they measured in lines that begin with "figure:".
 //

@@ -232,11 +232,11 @@ func (c *counts) dialsAfter(from int64) []int64 {
 	return slices.DeleteFunc(slices.Clone(c.Dials), func(at int64) bool { return at < from })
 }
 
-// sumOf adds up a map of counts, leaving out those whose key has the prefix.
-func sumOf(counts map[string]int, except string) int {
+// sumOf adds up a map of counts, leaving out those whose key has one of the prefixes.
+func sumOf(counts map[string]int, except ...string) int {
 	sum := 0
 	for _, key := range slices.SortedFunc(maps.Keys(counts), cmp.Compare[string]) {
-		if except == "" || !strings.HasPrefix(key, except) {
+		if !slices.ContainsFunc(except, func(prefix string) bool { return strings.HasPrefix(key, prefix) }) {
 			sum += counts[key]
 		}
 	}

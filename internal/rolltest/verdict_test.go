@@ -19,7 +19,7 @@ func (r *result) wantUnnoticed(t *testing.T) {
 	if err := r.Err(); err != nil {
 		t.Error("the protocol's guarantees do not hold")
 	}
-	refused := sumOf(r.Report.Refused, "")
+	refused := sumOf(r.Report.Refused)
 	if refused > r.Outdated {
 		t.Errorf("%d messages refused (%v), but for a former id only %d", refused, r.Report.Refused, r.Outdated)
 	}
@@ -39,7 +39,7 @@ func (r *result) figures(t *testing.T) {
 		"%d refused, of them %d for an id that its client had left; %d crossed; %d questions, %d answered",
 		r.Messages, ms(r.took), float64(r.Messages)/r.took.Seconds(), r.Arrivals, r.Counts[history.Lost],
 		r.Counts[history.Duplicated], r.Counts[history.Reordered], r.Counts[history.Misrouted],
-		sumOf(r.Report.Refused, ""), r.Outdated, r.Crossed, r.Asked, r.Answers)
+		sumOf(r.Report.Refused), r.Outdated, r.Crossed, r.Asked, r.Answers)
 	figure(t, "the clients' processes used %.0f %% of a processor", 100*r.spent.Seconds()/r.took.Seconds())
 }
 
