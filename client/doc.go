@@ -75,6 +75,8 @@
 //   - An attempt that fails, even one that is refused, is repeated with the waits of a reconnect while the old connection
 //     lives. If that ends first the Client reconnects as ever, and OnDisconnect says that something may be missing. Everybody
 //     who is still there is cut off in that instant, so that each waits for as long again as the hub told it to before, modulo [Options.MaxBackoff].
+//   - If the old connection breaks later, when the new one has all that goes to groups, OnDisconnect is not called. What was
+//     on its way to the old id alone is gone then, and the outcome of calls that are due there is unknown.
 //   - An instance of an earlier release, to which a client can't move in this way, is moved to as well as possible: with a
 //     warning in the log, and no more promised than with a reconnect.
 //   - To rebalance, a client that lands on its old instance tries twice more, then stays. When a token expires, a Client
