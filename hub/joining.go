@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -21,8 +22,11 @@ type joining struct {
 	held    []*mail // ANYs for the client; they belong to its loop
 }
 
-// maxHeld bounds the ANYs that wait for one client.
-const maxHeld = 64
+// Bounds of the ANYs that wait for clients who are about to join.
+const (
+	maxHeld      = 64      // for one client
+	maxHeldBytes = 4 << 20 // on one loop
+)
 
 // join makes the client a member of the groups as soon as the broker has subscribed to them.
 func (s *session) join(names []string) {
@@ -111,9 +115,13 @@ func (sh *shard) expect(g *group) *joining {
 // there is none.
 func (sh *shard) hold(m *mail) bool {
 	j := sh.expect(m.group)
-	if j == nil {
+	if j == nil || sh.heldBytes+m.Size() > maxHeldBytes {
 		return false
 	}
+	if len(j.held) == 0 {
+		sh.holding = append(sh.holding, j)
+	}
+	sh.heldBytes += m.Size()
 	held := sh.newMail(m.kind, m.buf)
 	name := held.name
 	*held = *m
@@ -151,8 +159,14 @@ func (j *joining) Deliver(*transport.Loop) {
 // giveHeld gives the client what was held for it: nobody else, who may have got later messages of the same senders. What
 // it does not get goes back.
 func (j *joining) giveHeld() {
-	sh := j.session.shard
-	for _, m := range j.held {
+	if len(j.held) == 0 {
+		return
+	}
+	sh, held := j.session.shard, j.held
+	j.held = nil
+	sh.holding = slices.DeleteFunc(sh.holding, func(o *joining) bool { return o == j })
+	for _, m := range held {
+		sh.heldBytes -= m.Size()
 		if j.session.phase == phaseIdentified && sh.give(j.session, m.buf) {
 			m.tally.end(1, 0)
 		} else {
@@ -161,7 +175,13 @@ func (j *joining) giveHeld() {
 		}
 		m.recycle()
 	}
-	j.held = nil
+}
+
+// returnHeld sends back what was held for the client, which is over: once its loop has ended nobody could.
+func (sh *shard) returnHeld(s *session) {
+	if i := slices.IndexFunc(sh.holding, func(j *joining) bool { return j.session == s }); i >= 0 {
+		sh.holding[i].giveHeld()
+	}
 }
 
 // Size implements transport.Mail.

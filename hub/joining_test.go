@@ -295,3 +295,69 @@ func TestFailedJoinBesideWhoLeaves(t *testing.T) {
 		t.Error("who did not join is drawn")
 	}
 }
+
+// What is held for a client when its hub closes goes back: its sender is told.
+func TestHeldGoesBackWhenTheHubCloses(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	slow := &slowBroker{Broker: bus.Broker(), asked: make(chan func(error), 1)}
+	_, url := startHub(t, bus.Broker(), nil)
+	joins, joinsURL := startHub(t, slow, nil)
+	sender := identify(t, url, "boss", m{"features": []string{"errors"}})
+	connect(t, joinsURL).send(identification("work"))
+	confirm := <-slow.asked
+	sender.send(event("held", to("ANY", "work")))
+	for held := 0; held < 1; {
+		joins.expecting("work", func(j *joining) { held = len(j.held) })
+	}
+	if err := joins.Close(inspectCtx(t)); err != nil {
+		t.Error(err)
+	}
+	confirm(broker.ErrClosed)
+	if f := sender.read(); f.Op != 6 || f.ID != "held" {
+		t.Errorf("got %+v, want an ERROR", f)
+	}
+	if n := joins.groups.len(); n != 0 {
+		t.Errorf("%d groups are left", n)
+	}
+}
+
+// What is held is bounded in bytes: beyond that it goes back at once.
+func TestHeldBytes(t *testing.T) {
+	t.Parallel()
+	bus := broker.NewMemory()
+	slow := &slowBroker{Broker: bus.Broker(), asked: make(chan func(error), 1)}
+	_, url := startHub(t, bus.Broker(), nil)
+	joins, joinsURL := startHub(t, slow, nil)
+	sender := identify(t, url, "boss", m{"features": []string{"errors"}})
+	p := connect(t, joinsURL)
+	p.send(identification("work"))
+	confirm := <-slow.asked
+	reserve := func(n int) {
+		if err := joins.onLoops(t.Context(), func(sh *shard) { sh.heldBytes += n }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reserve(maxHeldBytes)
+	sender.send(event("too many", to("ANY", "work")))
+	if f := sender.read(); f.Op != 6 || f.ID != "too many" {
+		t.Errorf("got %+v, want an ERROR", f)
+	}
+	reserve(-maxHeldBytes)
+	sender.send(event("held", to("ANY", "work")))
+	for held := 0; held < 1; {
+		joins.expecting("work", func(j *joining) { held = len(j.held) })
+	}
+	confirm(nil)
+	p.read()
+	if f := p.read(); f.ID != "held" {
+		t.Errorf("got %+v", f)
+	}
+	if err := joins.onLoops(t.Context(), func(sh *shard) {
+		if sh.heldBytes != 0 || len(sh.holding) != 0 {
+			t.Errorf("%d bytes are held by %d", sh.heldBytes, len(sh.holding))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -229,6 +229,7 @@ func (s *session) over(r opcodes.Reason) {
 		s.leaveAll()
 	}
 	s.phase = phaseOver
+	s.shard.returnHeld(s)
 	if p := s.peer(); p != nil && p.handler != nil {
 		p.handler.Closed()
 	}

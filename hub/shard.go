@@ -36,6 +36,8 @@ type shard struct {
 	publishing map[uuid.UUID]*publishing // what somebody waits to hear of, by its sender
 
 	strangers []*session // not identified
+	holding   []*joining // those who are about to join for whom ANYs are held
+	heldBytes int        // of these ANYs
 	goodbyes  []goodbye  // clients that are disconnected in their slots, in the order of these
 }
 
