@@ -56,12 +56,19 @@ func (r remote) spread(m *broker.Message, g *group, b *transport.Buffer) {
 }
 
 func (r remote) direct(m *broker.Message, b *transport.Buffer) {
-	if sh := r.hub.shardOf(&m.Receiver); sh != nil {
-		t := r.hub.receipts.start(&m.Sender)
-		sh.postWait(mailDirect, b, func(o *mail) {
-			o.sender, o.receiver, o.origin, o.tally = m.Sender, m.Receiver, m.From, t
-		})
+	h := r.hub
+	sh := h.shardOf(&m.Receiver)
+	if sh == nil { // an id that no client has
+		h.shards[0].count.drop(DropNoReceiver)
+		h.broker.Publish(&broker.Message{
+			Kind: broker.KindReturned, To: m.From, Sender: m.Sender, Receiver: m.Receiver, Payload: m.Payload,
+		}, h.shards[0].losses)
+		return
 	}
+	t := h.receipts.start(&m.Sender)
+	sh.postWait(mailDirect, b, func(o *mail) {
+		o.sender, o.receiver, o.origin, o.tally = m.Sender, m.Receiver, m.From, t
+	})
 }
 
 func (r remote) any(m *broker.Message, b *transport.Buffer) {

@@ -67,3 +67,16 @@ func TestCloseAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestDirectToALoopThatIsNot: an id that names a loop which another instance does not have is that of nobody.
+func TestDirectToALoopThatIsNot(t *testing.T) {
+	t.Parallel()
+	hubs, urls := twoHubs(t)
+	sender := identify(t, urls[0], "g", m{"features": []string{"errors"}})
+	for _, h := range hubs {
+		sender.send(event("nobody", to("DIRECT", newClientID(location{h.node.ID, 200, 3}).String())))
+		if f := sender.read(); f.Op != 6 || f.ID != "nobody" || f.Data.(m)["code"] != "NO_RECEIVER" {
+			t.Errorf("got %+v", f)
+		}
+	}
+}
