@@ -74,7 +74,8 @@
 //     for those who address the old id; whoever does so later gets [ErrNoReceiver].
 //   - An attempt that fails, even one that is refused, is repeated with the waits of a reconnect while the old connection
 //     lives. If that ends first the Client reconnects as ever, and OnDisconnect says that something may be missing. Everybody
-//     who is still there is cut off in that instant, so that each waits for as long again as the hub told it to before, modulo [Options.MaxBackoff].
+//     who is still there is cut off in that instant, so that each waits for as long again as the hub told it to before,
+//     modulo [Options.MaxBackoff].
 //   - If the old connection breaks later, when the new one has all that goes to groups, OnDisconnect is not called. What was
 //     on its way to the old id alone is gone then, and the outcome of calls that are due there is unknown.
 //   - An instance of an earlier release, to which a client can't move in this way, is moved to as well as possible: with a
@@ -87,7 +88,7 @@
 //   - Two messages of one sender to a single receiver (DIRECT, ANY), with nothing to a group between them, can change their
 //     order if the first comes over the new connection and the second over the old. That takes a sender that goes back
 //     to the old id, or two ANY within the milliseconds until its instance knows which connection counts.
-//   - A move sends some FENCEs, at most 40 a second over each connection. They count against the rate of a token.
+//   - A move sends some FENCEs, at most 40 a second over each connection. They don't count against the rate of a token.
 //
 // # Concurrency
 //

@@ -118,6 +118,8 @@ func TestMoveWriteStuckInAnotherAttempt(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
 		gate := make(chan struct{})
+		// No FENCE comes before hold.
+		r.delay = func(n int) time.Duration { return time.Duration(min(n-1, 1)) * 10 * time.Millisecond }
 		c, a, b := r.moving(r.options(&l), `"after_ms":0,"deadline_ms":600000,"reason":"restart"`)
 		defer closeClient(t, c)
 		r.hear = func(on *line, f frame) {
