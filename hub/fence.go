@@ -45,7 +45,9 @@ func (s *session) fence(e *opcodes.Envelope) {
 	}
 	sh, h := s.shard, s.shard.hub
 	if !s.mayFence(sh.loop.Clock()) {
-		sh.overloaded(s.wantErrors(e.ID))
+		if s.allowed() { // by its token, as any other message
+			sh.overloaded(s.wantErrors(e.ID))
+		}
 		return
 	}
 	s.sent++ // an ANY from before it must not be drawn again behind it

@@ -270,7 +270,7 @@ func TestPermissions(t *testing.T) {
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	tokens := tokenTable(t, `- {name: slow, sha256: `+auth.Hash(testToken)+`, groups: "*", send: "*", rate: 0.001, burst: 3}`)
-	_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = auth.NewStore(tokens) })
+	h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = auth.NewStore(tokens) })
 	other := identify(t, url, "g", nil)
 	p := identify(t, url, "g", nil)
 	for range 4 {
@@ -295,6 +295,21 @@ func TestRateLimit(t *testing.T) {
 		if f := moves.read(); f.Op != 13 && f.Op != 4 {
 			t.Fatalf("got %+v", f)
 		}
+	}
+	id := uuid.MustParse(moves.id)
+	sh := h.shardOf(&id)
+	onLoop(sh, func() {
+		s := sh.client(&id)
+		for range 2*maxFences + 4 { // in two seconds at most
+			s.Message(s.conn, false, encode(t, fenceTo(moves, "f")))
+		}
+	})()
+	f := moves.read()
+	for f.Op != 2 {
+		f = moves.read()
+	}
+	if f.Data != "RATE_LIMITED" {
+		t.Errorf("far more FENCEs than allowed: %+v", f)
 	}
 }
 
