@@ -17,6 +17,8 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
+// The tests of this file are about deadlines and slots, so that they sleep: in the time of inRig's bubble.
+
 // A move for which the hub set no end waits for FENCEs, however long it took to find another instance.
 func TestMoveAfterManyFailures(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {

@@ -46,7 +46,8 @@ type line struct {
 
 func lineID(n int) string { return fmt.Sprintf("0191d7a4-0000-8000-8000-%012d", n) }
 
-// inRig runs a test with such a hub in a bubble.
+// inRig runs a test with such a hub in a bubble of testing/synctest. Time there is the bubble's: a Sleep returns as soon as
+// nothing else can happen before, however fast the machine is. It says when something happens, and waits for nothing real.
 func inRig(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	inBubble(t, func(t *testing.T, h *fakeHub) {

@@ -184,19 +184,10 @@ func TestAnyWaitsForWhoIsAboutToJoin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			bus := broker.NewMemory()
-			slow := &slowBroker{Broker: bus.Broker(), asked: make(chan func(error), 1)}
-			_, url := startHub(t, bus.Broker(), nil)
-			joins, joinsURL := startHub(t, slow, nil)
-			sender := identify(t, url, "boss", m{"features": []string{"errors"}})
-			p := connect(t, joinsURL)
-			p.send(identification("work"))
-			confirm := <-slow.asked
+			sender, p, joins, confirm := startJoining(t)
 			sender.send(event("first", to("ANY", "work")))
 			sender.send(event("second", to("ANY", "work")))
-			for held := 0; held < 2; { // each look waits for the loops
-				joins.expecting("work", func(j *joining) { held = len(j.held) })
-			}
+			joins.awaitHeld(2)
 			test.end(p, joins, confirm)
 			if test.code == "" {
 				return
@@ -208,6 +199,27 @@ func TestAnyWaitsForWhoIsAboutToJoin(t *testing.T) {
 				t.Errorf("got %+v, want an ERROR for the second", f)
 			}
 		})
+	}
+}
+
+// startJoining starts two hubs, a sender on one, and on the other a client that is about to join the group "work" and waits
+// for confirm.
+func startJoining(t *testing.T) (sender, p *peer, joins *Hub, confirm func(error)) {
+	t.Helper()
+	bus := broker.NewMemory()
+	slow := &slowBroker{Broker: bus.Broker(), asked: make(chan func(error), 1)}
+	_, url := startHub(t, bus.Broker(), nil)
+	joins, joinsURL := startHub(t, slow, nil)
+	sender = identify(t, url, "boss", m{"features": []string{"errors"}})
+	p = connect(t, joinsURL)
+	p.send(identification("work"))
+	return sender, p, joins, <-slow.asked
+}
+
+// awaitHeld waits until so many messages wait for that client. Each look waits for the loops.
+func (h *Hub) awaitHeld(n int) {
+	for held := 0; held < n; {
+		h.expecting("work", func(j *joining) { held = len(j.held) })
 	}
 }
 
@@ -299,17 +311,9 @@ func TestFailedJoinBesideWhoLeaves(t *testing.T) {
 // What is held for a client when its hub closes goes back: its sender is told.
 func TestHeldGoesBackWhenTheHubCloses(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
-	slow := &slowBroker{Broker: bus.Broker(), asked: make(chan func(error), 1)}
-	_, url := startHub(t, bus.Broker(), nil)
-	joins, joinsURL := startHub(t, slow, nil)
-	sender := identify(t, url, "boss", m{"features": []string{"errors"}})
-	connect(t, joinsURL).send(identification("work"))
-	confirm := <-slow.asked
+	sender, _, joins, confirm := startJoining(t)
 	sender.send(event("held", to("ANY", "work")))
-	for held := 0; held < 1; {
-		joins.expecting("work", func(j *joining) { held = len(j.held) })
-	}
+	joins.awaitHeld(1)
 	if err := joins.Close(inspectCtx(t)); err != nil {
 		t.Error(err)
 	}
@@ -325,14 +329,7 @@ func TestHeldGoesBackWhenTheHubCloses(t *testing.T) {
 // What is held is bounded in bytes: beyond that it goes back at once.
 func TestHeldBytes(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
-	slow := &slowBroker{Broker: bus.Broker(), asked: make(chan func(error), 1)}
-	_, url := startHub(t, bus.Broker(), nil)
-	joins, joinsURL := startHub(t, slow, nil)
-	sender := identify(t, url, "boss", m{"features": []string{"errors"}})
-	p := connect(t, joinsURL)
-	p.send(identification("work"))
-	confirm := <-slow.asked
+	sender, p, joins, confirm := startJoining(t)
 	reserve := func(n int) {
 		if err := joins.onLoops(t.Context(), func(sh *shard) { sh.heldBytes += n }); err != nil {
 			t.Fatal(err)
@@ -345,9 +342,7 @@ func TestHeldBytes(t *testing.T) {
 	}
 	reserve(-maxHeldBytes)
 	sender.send(event("held", to("ANY", "work")))
-	for held := 0; held < 1; {
-		joins.expecting("work", func(j *joining) { held = len(j.held) })
-	}
+	joins.awaitHeld(1)
 	confirm(nil)
 	p.read()
 	if f := p.read(); f.ID != "held" {

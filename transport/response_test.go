@@ -1,0 +1,67 @@
+package transport
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+)
+
+func TestAppendResponse(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 2, 3, 4, 5, 6, 0, time.FixedZone("", 3600))
+	for _, method := range []string{"GET", "HEAD"} {
+		for _, rej := range rejections {
+			b := appendResponse(nil, rej, &Request{Method: []byte(method)}, now)
+			if len(b) > 320+len(rej.Line)+len(rej.fields) {
+				t.Errorf("%s: %d bytes", rej.Cause, len(b))
+			}
+			in := bufio.NewReader(bytes.NewReader(b))
+			res, err := http.ReadResponse(in, &http.Request{Method: method})
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", rej.Cause, err, b)
+			}
+			body, err := io.ReadAll(res.Body)
+			want := rej.Line + "\n"
+			if res.ContentLength != int64(len(want)) {
+				t.Errorf("%s: Content-Length %d, want %d", rej.Cause, res.ContentLength, len(want))
+			}
+			if method == "HEAD" {
+				want = ""
+			}
+			if _, end := in.ReadByte(); string(body) != want || err != nil || end != io.EOF || res.StatusCode != rej.Status || !res.Close {
+				t.Errorf("%s %s: %s\n%s", method, rej.Cause, res.Status, b)
+			}
+			fields := map[string]string{
+				"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff",
+				"Date": "Tue, 03 Feb 2026 03:05:06 GMT", "Sec-Websocket-Version": "", "Upgrade": "", "Allow": "",
+			}
+			switch rej.Status {
+			case 426:
+				fields["Sec-Websocket-Version"], fields["Upgrade"] = "13", "websocket"
+			case 405:
+				fields["Allow"] = "GET"
+			}
+			for name, value := range fields {
+				if got := res.Header.Get(name); got != value {
+					t.Errorf("%s: %s is %q, want %q", rej.Cause, name, got, value)
+				}
+			}
+		}
+	}
+}
+
+func TestAppendAccept(t *testing.T) {
+	t.Parallel()
+	rej, r := answerTo(handshake("/", "Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: a\r\n"), nil)
+	if rej != nil {
+		t.Fatal(rej)
+	}
+	const want = "xHTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n" // RFC 6455 §1.3
+	if got := appendAccept([]byte("x"), r); string(got) != want || len(got) != 1+maxAccept {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
