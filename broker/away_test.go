@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/faultproxy"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
@@ -50,7 +51,7 @@ func TestBufferBounds(t *testing.T) {
 	a.mu.Unlock()
 	s.Restart()
 	awaitState(t, in, true)
-	eventually(t, "all outcomes", func() bool { mu.Lock(); defer mu.Unlock(); return len(accepted)+refused == 1000 })
+	eventually.True(t, "all outcomes", func() bool { mu.Lock(); defer mu.Unlock(); return len(accepted)+refused == 1000 })
 	b.await(t, "the messages", func() bool { return len(b.got) >= len(accepted) })
 	var got []uint64
 	for _, d := range b.deliveries() {

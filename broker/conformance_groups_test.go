@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/mastersocket/mastersocket/internal/eventually"
 )
 
 // conformSubscribe checks that nothing published after the confirmation is missed, while others publish all the time.
@@ -63,9 +65,9 @@ func conformResubscribe(t *testing.T, newBroker func(testing.TB) Broker) {
 	b.Unsubscribe("g")
 	b.Unsubscribe("never subscribed")
 	if r, ok := b.Broker.(*Redis); ok {
-		eventually(t, "the channel to be given up", func() bool { return !r.subs.subscribedTo(KindGroup, []byte("g"), r.now()) })
+		eventually.True(t, "the channel to be given up", func() bool { return !r.subs.subscribedTo(KindGroup, []byte("g"), r.now()) })
 	}
-	eventually(t, "nobody to take the message", func() bool {
+	eventually.True(t, "nobody to take the message", func() bool {
 		n, err := a.publish(t, &Message{Kind: KindGroup, Group: []byte("g")})
 		return n == 0 && err == nil
 	})
@@ -78,20 +80,20 @@ func conformCounts(t *testing.T, newBroker func(testing.TB) Broker) {
 	a.SetMembers("g", Expected)
 	a.subscribe(t, "g")
 	for _, n := range []*instance{b, c} {
-		eventually(t, "who expects a member", func() bool { id, ok := drawn(n, "g"); return ok && id == a.id })
+		eventually.True(t, "who expects a member", func() bool { id, ok := drawn(n, "g"); return ok && id == a.id })
 	}
 	b.SetMembers("g", 1)
-	eventually(t, "who has one, before who expects one", func() bool { id, ok := drawn(c, "g"); return ok && id == b.id })
+	eventually.True(t, "who has one, before who expects one", func() bool { id, ok := drawn(c, "g"); return ok && id == b.id })
 	b.SetMembers("g", 0)
-	eventually(t, "who expects one again", func() bool { id, ok := drawn(c, "g"); return ok && id == a.id })
+	eventually.True(t, "who expects one again", func() bool { id, ok := drawn(c, "g"); return ok && id == a.id })
 	a.SetMembers("g", 1)
 	for _, n := range []*instance{b, c} {
-		eventually(t, "the first member", func() bool { id, ok := drawn(n, "g"); return ok && id == a.id })
+		eventually.True(t, "the first member", func() bool { id, ok := drawn(n, "g"); return ok && id == a.id })
 	}
 	a.SetMembers("g", 0)
 	b.SetMembers("g", 3)
 	b.SetMembers("", 5)
-	eventually(t, "the member to move", func() bool {
+	eventually.True(t, "the member to move", func() bool {
 		id, ok := drawn(c, "g")
 		all, ok2 := drawn(c, "")
 		return ok && id == b.id && ok2 && all == b.id
@@ -102,8 +104,8 @@ func conformCounts(t *testing.T, newBroker func(testing.TB) Broker) {
 	b.SetMembers("last", 1)
 	late := join(t, newBroker(t))
 	for _, n := range []*instance{a, c, late} {
-		eventually(t, "all counts", func() bool { id, ok := drawn(n, "last"); return ok && id == b.id })
-		eventually(t, "the clients", func() bool {
+		eventually.True(t, "all counts", func() bool { id, ok := drawn(n, "last"); return ok && id == b.id })
+		eventually.True(t, "the clients", func() bool {
 			i := slices.IndexFunc(n.Nodes(), func(m Node) bool { return m.ID == b.id })
 			return i >= 0 && n.Nodes()[i].Clients == 5
 		})
@@ -111,7 +113,7 @@ func conformCounts(t *testing.T, newBroker func(testing.TB) Broker) {
 	b.SetMembers("", 0)
 	b.SetMembers("g", 0)
 	for _, n := range []*instance{a, c, late} {
-		eventually(t, "nobody", func() bool { _, ok := drawn(n, "g"); _, ok2 := drawn(n, ""); return !ok && !ok2 })
+		eventually.True(t, "nobody", func() bool { _, ok := drawn(n, "g"); _, ok2 := drawn(n, ""); return !ok && !ok2 })
 	}
 }
 
@@ -123,7 +125,7 @@ func conformDraw(t *testing.T, newBroker func(testing.TB) Broker) {
 			in[i].SetMembers("g", n)
 		}
 		for i, n := range in {
-			eventually(t, "the counts", func() bool { return shares(n, counts[i], in, counts) })
+			eventually.True(t, "the counts", func() bool { return shares(n, counts[i], in, counts) })
 		}
 	}
 	if _, ok := in[0].Draw([]byte("g"), -1, 0); !ok {
@@ -212,7 +214,7 @@ func conformClose(t *testing.T, newBroker func(testing.TB) Broker) {
 	}
 	for _, n := range []*instance{a, c} {
 		n.await(t, "what was published before Close", func() bool { return len(n.got) == 100 })
-		eventually(t, "the instance to be gone", func() bool {
+		eventually.True(t, "the instance to be gone", func() bool {
 			_, ok := n.Draw([]byte("g"), 0, 0)
 			return len(n.Nodes()) == 2 && !ok
 		})

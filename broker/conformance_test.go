@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -96,21 +97,6 @@ func (r *recorder) deliveries() []delivery {
 	return slices.Clone(r.got)
 }
 
-// eventually polls cond, for what can't be waited for otherwise.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	timeout := time.After(patience)
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 // instance is one member of a cluster under test.
 type instance struct {
 	Broker
@@ -126,7 +112,7 @@ func clusterOf(t testing.TB, n int, newBroker func(testing.TB) Broker) []*instan
 		nodes[i] = join(t, newBroker(t))
 	}
 	for _, in := range nodes {
-		eventually(t, "the instances to know each other", func() bool { return len(in.Nodes()) == n })
+		eventually.True(t, "the instances to know each other", func() bool { return len(in.Nodes()) == n })
 	}
 	return nodes
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/faultproxy"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
@@ -126,7 +127,7 @@ func redisCluster(t *testing.T, n int, o RedisOptions) []*instance {
 func awaitState(t *testing.T, in []*instance, available bool) {
 	t.Helper()
 	for _, n := range in {
-		eventually(t, "the state", func() bool { return n.State().Available == available })
+		eventually.True(t, "the state", func() bool { return n.State().Available == available })
 	}
 }
 
@@ -192,7 +193,7 @@ func TestFaults(t *testing.T) {
 			l.runFor(200 * time.Millisecond)
 			l.end(t)
 			for _, n := range in {
-				eventually(t, "all instances", func() bool { return len(n.Nodes()) == 3 })
+				eventually.True(t, "all instances", func() bool { return len(n.Nodes()) == 3 })
 			}
 		})
 	}
@@ -240,7 +241,7 @@ func TestSilentPartition(t *testing.T) { // not parallel: it takes times
 	a := join(t, newTestRedis(t, o))
 	o.URL = "redis://" + p.Addr()
 	b := join(t, newTestRedis(t, o))
-	eventually(t, "each other", func() bool { return len(a.Nodes()) == 2 && len(b.Nodes()) == 2 })
+	eventually.True(t, "each other", func() bool { return len(a.Nodes()) == 2 && len(b.Nodes()) == 2 })
 
 	began := time.Now()
 	p.Set(faultproxy.SwallowReplies)

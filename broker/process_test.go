@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -87,7 +88,7 @@ func has(in *instance, id NodeID) bool {
 func gone(t *testing.T, in *instance, id NodeID) time.Duration {
 	t.Helper()
 	began := time.Now()
-	eventually(t, "the instance to be gone", func() bool {
+	eventually.True(t, "the instance to be gone", func() bool {
 		_, g := in.Draw([]byte("g"), 0, 0)
 		_, all := in.Draw(nil, 0, 0)
 		return !has(in, id) && !g && !all
@@ -115,7 +116,7 @@ func TestCrash(t *testing.T) { // not parallel: it takes times
 	id := in[0].id ^ 0x5A5A5A5A
 	p := child(t, o, id)
 	for _, n := range in {
-		eventually(t, "the child's member", func() bool { node, ok := n.Draw([]byte("g"), 0, 0); return ok && node == id })
+		eventually.True(t, "the child's member", func() bool { node, ok := n.Draw([]byte("g"), 0, 0); return ok && node == id })
 		n.await(t, "messages", func() bool { return len(n.got) > 100 })
 	}
 	if err := p.Kill(); err != nil {
@@ -155,7 +156,7 @@ func TestPausedInstance(t *testing.T) {
 		}
 		before := risen(t, in)
 		_ = p.Signal(syscall.SIGCONT)
-		eventually(t, "the instance to be back", func() bool { node, ok := in.Draw([]byte("g"), 0, 0); return ok && node == id })
+		eventually.True(t, "the instance to be back", func() bool { node, ok := in.Draw([]byte("g"), 0, 0); return ok && node == id })
 		in.await(t, "messages", func() bool { return in.got[len(in.got)-1].seq > before+1000 })
 		risen(t, in)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/faultproxy"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
@@ -42,7 +43,7 @@ func settle(t *testing.T, in []*instance) {
 	t.Helper()
 	for _, n := range in {
 		r := n.Broker.(*Redis)
-		eventually(t, "the counts of all", func() bool { synced, _ := r.peers.synced(); return synced && !r.pub.pending() })
+		eventually.True(t, "the counts of all", func() bool { synced, _ := r.peers.synced(); return synced && !r.pub.pending() })
 	}
 }
 
@@ -105,7 +106,7 @@ func TestFirstMemberIsKnownAgain(t *testing.T) {
 		}
 		in.Unsubscribe("g")
 		in.SetMembers("g", 0)
-		eventually(t, "others to be told of that", func() bool { return counts.told.Load() == 2*i+2 })
+		eventually.True(t, "others to be told of that", func() bool { return counts.told.Load() == 2*i+2 })
 	}
 }
 
@@ -160,7 +161,7 @@ func TestLossIsCounted(t *testing.T) {
 	o.URL = "redis://" + p.Addr()
 	b := join(t, newTestRedis(t, o))
 	b.subscribe(t, "g")
-	eventually(t, "each other", func() bool { return len(a.Nodes()) == 2 && len(b.Nodes()) == 2 })
+	eventually.True(t, "each other", func() bool { return len(a.Nodes()) == 2 && len(b.Nodes()) == 2 })
 	count := uint64(0)
 	round := func() {
 		for range 3 {
@@ -178,7 +179,7 @@ func TestLossIsCounted(t *testing.T) {
 			round()
 		}
 	}
-	eventually(t, "the last message on each channel", func() bool {
+	eventually.True(t, "the last message on each channel", func() bool {
 		round()
 		got := b.deliveries()
 		n := len(got)
@@ -326,8 +327,8 @@ func TestSameName(t *testing.T) {
 		defer b.Close(ctx)
 	}
 	for i, warns := range []bool{true, false, true} {
-		eventually(t, "the others to be known", func() bool { return strings.Count(logs[i].String(), "an instance is there") == 2 })
-		eventually(t, "a warning where it belongs", func() bool { return strings.Contains(logs[i].String(), "level=WARN") == warns })
+		eventually.True(t, "the others to be known", func() bool { return strings.Count(logs[i].String(), "an instance is there") == 2 })
+		eventually.True(t, "a warning where it belongs", func() bool { return strings.Contains(logs[i].String(), "level=WARN") == warns })
 	}
 }
 

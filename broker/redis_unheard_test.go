@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/faultproxy"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
@@ -31,13 +32,13 @@ func cutOff(t *testing.T, change func(*RedisOptions)) (a, b *instance, p *faultp
 	b = join(t, newTestRedis(t, o))
 	b.subscribe(t, "g")
 	b.SetMembers("g", 1)
-	eventually(t, "b's member", func() bool { node, ok := a.Draw([]byte("g"), 0, 0); return ok && node == b.id })
+	eventually.True(t, "b's member", func() bool { node, ok := a.Draw([]byte("g"), 0, 0); return ok && node == b.id })
 	if n, err := a.publish(t, &Message{Kind: KindDirect, To: b.id, Seq: 100}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	b.await(t, "the first message", func() bool { return len(b.got) == 1 })
 	p.Set(faultproxy.Refuse)
-	eventually(t, "Redis to notice", func() bool { return s.Do("PUBSUB", "CHANNELS", "*node:"+nodeHex(b.id)) == "" })
+	eventually.True(t, "Redis to notice", func() bool { return s.Do("PUBSUB", "CHANNELS", "*node:"+nodeHex(b.id)) == "" })
 	for seq, kind := range []Kind{KindGlobal, KindGroup, KindDirect, KindAny, KindReturned} {
 		told := make(chan fate, 2)
 		fates = append(fates, told)
@@ -68,7 +69,7 @@ func expectFates(t *testing.T, fates []chan fate, want fate) {
 func TestUnheard(t *testing.T) {
 	t.Parallel()
 	a, b, p, fates := cutOff(t, func(o *RedisOptions) { o.LeaseTTL, o.ProbeInterval = time.Minute, 2*time.Second })
-	eventually(t, "b to be avoided", func() bool { node, ok := a.Draw([]byte("g"), 1, 1); return ok && node == a.id })
+	eventually.True(t, "b to be avoided", func() bool { node, ok := a.Draw([]byte("g"), 1, 1); return ok && node == a.id })
 	if node, ok := a.Draw([]byte("g"), 0, 1); !ok || node != b.id {
 		t.Errorf("nobody else has a member: drew %v, %v", node, ok)
 	}
@@ -98,7 +99,7 @@ func TestUnheardIsFinal(t *testing.T) {
 	a, b, p, fates := cutOff(t, func(o *RedisOptions) { o.LeaseTTL = time.Second })
 	expectFates(t, fates, fate{0, nil})
 	p.Set(faultproxy.None)
-	eventually(t, "each other", func() bool { return len(a.Nodes()) == 2 && len(b.Nodes()) == 2 })
+	eventually.True(t, "each other", func() bool { return len(a.Nodes()) == 2 && len(b.Nodes()) == 2 })
 	if n, err := a.publish(t, &Message{Kind: KindDirect, To: b.id, Seq: 101}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -30,7 +31,7 @@ func startCluster(t *testing.T, slot int) []*redistest.Server {
 	b.Do("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
 	a.Do("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(b.Port()))
 	for _, s := range []*redistest.Server{a, b} {
-		eventually(t, "the cluster", func() bool {
+		eventually.True(t, "the cluster", func() bool {
 			info := s.Do("CLUSTER", "INFO")
 			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:2")
 		})
@@ -82,7 +83,7 @@ func TestClusterSlotMoves(t *testing.T) {
 	l.runFor(200 * time.Millisecond)
 	for range 2 {
 		to := servers[1].Do("CLUSTER", "MYID")
-		eventually(t, "the slot to move", func() bool {
+		eventually.True(t, "the slot to move", func() bool {
 			for _, s := range []*redistest.Server{servers[1], servers[0]} {
 				_, _ = s.Try("FLUSHALL") // a slot with keys can't be given away so simply
 				if _, err := s.Try("CLUSTER", "SETSLOT", strconv.Itoa(slot), "NODE", to); err != nil {
@@ -109,9 +110,9 @@ func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(master.Port()))
-	eventually(t, "the replica", func() bool { return strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up") })
+	eventually.True(t, "the replica", func() bool { return strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up") })
 	sentinel := redistest.StartSentinel(t, master, "hub")
-	eventually(t, "the sentinel to know the replica", func() bool {
+	eventually.True(t, "the sentinel to know the replica", func() bool {
 		return strings.Contains(sentinel.Do("SENTINEL", "replicas", "hub"), strconv.Itoa(replica.Port()))
 	})
 	o := quick("redis+sentinel://127.0.0.1:1," + sentinel.Addr() + "/hub")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
@@ -47,7 +48,7 @@ func startHubs(t *testing.T, n int, o hubtest.Options) (hubs []*hubtest.Server, 
 	await := func() {
 		for _, h := range hubs {
 			know := func() bool { return int(h.Metrics().Sum("mastersocket_nodes")) == n }
-			if err := hubtest.Eventually(30*time.Second, know); err != nil {
+			if err := eventually.Within(30*time.Second, know); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -198,7 +199,7 @@ func movesUnderLoad(t *testing.T, times int, o hubtest.Options, trust *tls.Confi
 		here := i % 2
 		to.at.Store(int32(1 - here))
 		hubs[here].Signal(syscall.SIGTERM)
-		if err := hubtest.Eventually(60*time.Second, func() bool { return told.count() == i+1 }); err != nil {
+		if err := eventually.Within(60*time.Second, func() bool { return told.count() == i+1 }); err != nil {
 			t.Fatalf("move %d: %v; warnings %q", i+1, err, told.other)
 		}
 		if _, ok := hubs[here].Wait(30 * time.Second); !ok {
@@ -222,10 +223,10 @@ func movesUnderLoad(t *testing.T, times int, o hubtest.Options, trust *tls.Confi
 			want = append(want, n)
 		}
 		all += len(want)
-		if err := hubtest.Eventually(30*time.Second, func() bool { return len(in.missing(want)) == 0 }); err != nil {
+		if err := eventually.Within(30*time.Second, func() bool { return len(in.missing(want)) == 0 }); err != nil {
 			t.Errorf("missing of sender %d: %v", who, in.missing(want))
 		}
-		if err := hubtest.Eventually(30*time.Second, func() bool { return len(ins[who].missing(outs)) == 0 }); err != nil {
+		if err := eventually.Within(30*time.Second, func() bool { return len(ins[who].missing(outs)) == 0 }); err != nil {
 			t.Errorf("sender %d misses %v", who, ins[who].missing(outs))
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -30,7 +31,7 @@ func TestTokenExpires(t *testing.T) {
 	if early := time.Until(end); early > 0 {
 		t.Errorf("disconnected %v too early", early)
 	}
-	waitFor(t, "the client to be gone", func() bool { return h.Stats().Clients == 0 })
+	eventually.True(t, "the client to be gone", func() bool { return h.Stats().Clients == 0 })
 }
 
 // TestExpiryIsAnnounced has a loop look at its clients at other times than now.
@@ -169,7 +170,7 @@ func TestCertificate(t *testing.T) {
 			}
 			p.send(m{"op": 2})
 			p.wantDisconnect(name, "NO_REASON", 1000)
-			waitFor(t, "the client to be gone", func() bool { return h.Stats().Clients == 0 })
+			eventually.True(t, "the client to be gone", func() bool { return h.Stats().Clients == 0 })
 		})
 	}
 	t.Run("expiry", func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 )
 
 // signedToken is a token that looks signed by an issuer, about the subject.
@@ -152,7 +153,7 @@ func TestSignedTokenRefused(t *testing.T) {
 	if s.Verifier.Verdicts[auth.NoGrant] != 2 || s.Verifier.Verdicts[auth.Expired] != 1 || s.Clients != 0 {
 		t.Errorf("counted %+v, %d clients", s.Verifier, s.Clients)
 	}
-	waitFor(t, "strangers to be gone", func() bool { return h.Stats().Strangers == 0 })
+	eventually.True(t, "strangers to be gone", func() bool { return h.Stats().Strangers == 0 })
 }
 
 // TestOtherTokensAreNotVerified: what is no signed token, or is wrong in other ways, is refused as ever.
@@ -212,8 +213,8 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		return h, i, p
 	}
 	finished := func(t *testing.T, h *Hub) {
-		waitFor(t, "the verification to end", func() bool { return h.verifications.under.Load() == 0 })
-		waitFor(t, "strangers to be gone", func() bool { return h.Stats().Strangers == 0 })
+		eventually.True(t, "the verification to end", func() bool { return h.verifications.under.Load() == 0 })
+		eventually.True(t, "strangers to be gone", func() bool { return h.Stats().Strangers == 0 })
 	}
 	t.Run("the client leaves", func(t *testing.T) {
 		t.Parallel()
@@ -221,7 +222,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		_ = p.conn.CloseNow() // which is seen when the connection is read from again
 		i.answer <- struct{}{}
 		finished(t, h)
-		waitFor(t, "the client to be gone", func() bool { return h.Stats().Clients == 0 })
+		eventually.True(t, "the client to be gone", func() bool { return h.Stats().Clients == 0 })
 	})
 	t.Run("the tokens change", func(t *testing.T) {
 		t.Parallel()
@@ -229,7 +230,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		other := tokenTable(t, `- {name: a, groups: "*", claims: {sub: "*"}}`)
 		release := onLoop(h.shards[0], func() {})
 		i.answer <- struct{}{}
-		waitFor(t, "the verification to end", func() bool { return h.verifications.under.Load() == 0 })
+		eventually.True(t, "the verification to end", func() bool { return h.verifications.under.Load() == 0 })
 		h.tokens.Replace(other)
 		h.TokensChanged()
 		release()
@@ -278,7 +279,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		if f := p.read(); f.Op != 1 {
 			t.Fatalf("got %+v", f)
 		}
-		waitFor(t, "the verification to end", func() bool { return h.verifications.under.Load() == maxVerifying-1 })
+		eventually.True(t, "the verification to end", func() bool { return h.verifications.under.Load() == maxVerifying-1 })
 		h.verifications.under.Add(1 - maxVerifying)
 		if n := h.Stats().Verifier.Verdicts[auth.Overloaded]; n != 1 {
 			t.Errorf("counted %d", n)
@@ -294,22 +295,6 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		p.wantDisconnect("too many", "TRY_AGAIN_LATER", 1013)
 		identify(t, url, "g", nil) // is not verified
 	})
-}
-
-// waitFor waits for what a loop or a goroutine does.
-func waitFor(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("waited in vain for %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 // wantDisconnectOneOf is wantDisconnect for what depends on who comes first.

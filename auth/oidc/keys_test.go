@@ -12,6 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/oidctest"
 )
 
@@ -73,7 +74,7 @@ func TestRefreshByItself(t *testing.T) {
 	old := i.Token("a", nil)
 	expect(t, v, "first", old, auth.Verified)
 	i.Publish(i.NewKey(jose.ES256))
-	eventually(t, "the key is gone", func() bool {
+	eventually.True(t, "the key is gone", func() bool {
 		_, verdict := verify(t, v, old)
 		return verdict != auth.Verified
 	})
@@ -94,21 +95,21 @@ func TestIssuerAway(t *testing.T) {
 	if s := v.Stats(); !s.Fetched.IsZero() || s.Keys != 0 || s.Age(s.Since.Add(time.Hour)) != time.Hour {
 		t.Errorf("stats %+v", s)
 	}
-	eventually(t, "several attempts", func() bool { return v.Stats().Failed > 2 })
+	eventually.True(t, "several attempts", func() bool { return v.Stats().Failed > 2 })
 	i.Answer(nil)
-	eventually(t, "keys", func() bool { return v.Stats().Keys == 1 })
+	eventually.True(t, "keys", func() bool { return v.Stats().Keys == 1 })
 	expect(t, v, "when it is back", token, auth.Verified)
 
 	i.Answer(away)
 	unknown := i.NewKey(jose.ES256).Sign([]byte("{}"), true)
 	failed := v.Stats().Failed
 	expect(t, v, "unknown key while it is away", unknown, auth.KeysUnavailable)
-	eventually(t, "more attempts", func() bool { return v.Stats().Failed > failed+2 })
+	eventually.True(t, "more attempts", func() bool { return v.Stats().Failed > failed+2 })
 	expect(t, v, "known key while it is away", token, auth.Verified)
 	for _, want := range []string{"answered 502 Bad Gateway", "are told to try again", "those known are used", "age=", "can be fetched again"} {
 		if want == "can be fetched again" {
 			i.Answer(nil)
-			eventually(t, "recovery", func() bool { return strings.Contains(log.String(), want) || v.Stats().Fetches > 1 })
+			eventually.True(t, "recovery", func() bool { return strings.Contains(log.String(), want) || v.Stats().Fetches > 1 })
 			continue
 		}
 		if !strings.Contains(log.String(), want) {
@@ -218,12 +219,12 @@ func TestSlowIssuer(t *testing.T) {
 	if _, verdict := v.Verify(ctx, i.Token("a", nil)); verdict != auth.KeysUnavailable {
 		t.Errorf("while the issuer is slow: %v", verdict)
 	}
-	eventually(t, "the fetch is given up", func() bool { return v.Stats().Failed > 0 })
+	eventually.True(t, "the fetch is given up", func() bool { return v.Stats().Failed > 0 })
 	if !strings.Contains(log.String(), "deadline exceeded") {
 		t.Errorf("the log does not tell:\n%s", log)
 	}
 	i.Answer(nil)
-	eventually(t, "keys", func() bool { return v.Stats().Keys == 1 })
+	eventually.True(t, "keys", func() bool { return v.Stats().Keys == 1 })
 }
 
 func TestWaitingIsBounded(t *testing.T) {
@@ -238,7 +239,7 @@ func TestWaitingIsBounded(t *testing.T) {
 	for range maxWaiting {
 		wg.Go(func() { v.Verify(ctx, token) })
 	}
-	eventually(t, "all wait", func() bool { v.mu.Lock(); defer v.mu.Unlock(); return v.waiting == maxWaiting })
+	eventually.True(t, "all wait", func() bool { v.mu.Lock(); defer v.mu.Unlock(); return v.waiting == maxWaiting })
 	expect(t, v, "one more", token, auth.KeysUnavailable)
 	cancel()
 	wg.Wait()

@@ -82,22 +82,6 @@ func expect(t testing.TB, v *Verifier, what, token string, want auth.Verdict) au
 	return identity
 }
 
-// eventually waits for what a goroutine does.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("never: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // place writes a file as editors do: by putting it in the other's place.
 func place(t testing.TB, path string, content []byte) {
 	t.Helper()

@@ -10,6 +10,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/oidctest"
 )
 
@@ -22,25 +23,25 @@ func TestKeysFile(t *testing.T) {
 	token := func() string { return i.Token("a", map[string]any{"iss": "any text"}) }
 	expect(t, v, "without the file", token(), auth.KeysUnavailable)
 	place(t, path, i.JWKS())
-	eventually(t, "keys", func() bool { return v.Stats().Keys == 1 })
+	eventually.True(t, "keys", func() bool { return v.Stats().Keys == 1 })
 	expect(t, v, "with it", token(), auth.Verified)
 	old := token()
 
 	i.Publish(i.NewKey(jose.EdDSA), i.NewKey(jose.ES256))
 	place(t, path, i.JWKS())
-	eventually(t, "new keys", func() bool { return v.Stats().Keys == 2 })
+	eventually.True(t, "new keys", func() bool { return v.Stats().Keys == 2 })
 	expect(t, v, "new key", token(), auth.Verified)
 	expect(t, v, "old key", old, auth.UnknownKey)
 
 	place(t, path, []byte("{}"))
-	eventually(t, "a failure", func() bool { return strings.Contains(log.String(), "no key to verify") })
+	eventually.True(t, "a failure", func() bool { return strings.Contains(log.String(), "no key to verify") })
 	expect(t, v, "with a broken file", token(), auth.Verified)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, v, "without the file again", token(), auth.Verified)
 	place(t, path, make([]byte, maxAnswerBytes+1))
-	eventually(t, "a failure", func() bool { return strings.Contains(log.String(), "more than 1048576 bytes") })
+	eventually.True(t, "a failure", func() bool { return strings.Contains(log.String(), "more than 1048576 bytes") })
 	if n := len(i.Requests("/keys")); n != 0 {
 		t.Errorf("the issuer was asked %d times", n)
 	}
@@ -71,7 +72,7 @@ func TestKeysFileByLink(t *testing.T) {
 	expect(t, v, "first", i.Token("a", nil), auth.Verified)
 	i.Publish(i.NewKey(jose.ES256))
 	write("..2")
-	eventually(t, "the second", func() bool { _, verdict := verify(t, v, i.Token("a", nil)); return verdict == auth.Verified })
+	eventually.True(t, "the second", func() bool { _, verdict := verify(t, v, i.Token("a", nil)); return verdict == auth.Verified })
 }
 
 func TestBearer(t *testing.T) {
@@ -148,7 +149,7 @@ func TestWrongCertificates(t *testing.T) {
 		}
 		v, log := verifier(t, o, testTimes())
 		expect(t, v, name, token, auth.KeysUnavailable)
-		eventually(t, "a failure", func() bool { return strings.Contains(log.String(), c.want) })
+		eventually.True(t, "a failure", func() bool { return strings.Contains(log.String(), c.want) })
 	}
 	// A file that is put right is used at the next attempt.
 	o := optionsFor(i)
@@ -158,9 +159,9 @@ func TestWrongCertificates(t *testing.T) {
 	}
 	o.CAFile = temp(t, "later.pem")
 	v, _ := verifier(t, o, testTimes())
-	eventually(t, "a failure", func() bool { return v.Stats().Failed > 0 })
+	eventually.True(t, "a failure", func() bool { return v.Stats().Failed > 0 })
 	place(t, o.CAFile, right)
-	eventually(t, "keys", func() bool { return v.Stats().Keys == 1 })
+	eventually.True(t, "keys", func() bool { return v.Stats().Keys == 1 })
 	expect(t, v, "put right", token, auth.Verified)
 }
 

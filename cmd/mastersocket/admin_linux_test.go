@@ -15,6 +15,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/admin"
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
@@ -76,20 +77,6 @@ func (o operator) metric(name string) string {
 	return ""
 }
 
-// eventually repeats a check until it holds: what it looks at happens by itself, some time after its cause.
-func eventually(t *testing.T, what string, check func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	pace := time.NewTicker(20 * time.Millisecond)
-	defer pace.Stop()
-	for !check() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-		<-pace.C
-	}
-}
-
 // TestOperateACluster finds, looks at and disconnects clients of three processes over a real Redis.
 func TestOperateACluster(t *testing.T) {
 	t.Parallel()
@@ -102,7 +89,7 @@ func TestOperateACluster(t *testing.T) {
 	}
 	var list admin.NodeList
 	for _, o := range ops {
-		eventually(t, "three nodes", func() bool {
+		eventually.True(t, "three nodes", func() bool {
 			return o.do("GET", "/v1/nodes", "", &list) == 200 && len(list.Nodes) == 3 && len(list.Missing) == 0
 		})
 	}
@@ -127,7 +114,7 @@ func TestOperateACluster(t *testing.T) {
 		ends = append(ends, ended)
 	}
 	var clients admin.ClientList
-	eventually(t, "three clients", func() bool {
+	eventually.True(t, "three clients", func() bool {
 		return ops[0].do("GET", "/v1/clients?group=a/b", "", &clients) == 200 && len(clients.Clients) == 3
 	})
 	var group admin.GroupDetail

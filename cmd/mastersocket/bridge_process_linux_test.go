@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
@@ -116,7 +117,7 @@ func (c *command) statusAddr() string {
 func (c *command) resident(teams int) (bytes float64) {
 	c.t.Helper()
 	addr := c.statusAddr()
-	err := hubtest.Eventually(2*time.Minute, func() bool {
+	err := eventually.Within(2*time.Minute, func() bool {
 		m := c.metrics(addr)
 		bytes = m["process_resident_memory_bytes"]
 		return m[`mastersocket_bridge_teams{state="connected"}`] == float64(teams) && m["mastersocket_bridge_queue_events"] == 0

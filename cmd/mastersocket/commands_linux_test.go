@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/localtoken"
 )
@@ -254,7 +255,7 @@ func TestNoTokenTyped(t *testing.T) {
 		t.Fatalf("%s is not local", s.URL())
 	}
 	file := filepath.Join(cache, "mastersocket", fmt.Sprintf("token-%d", port))
-	if err := hubtest.Eventually(patience, func() bool { _, err := os.Stat(file); return err == nil }); err != nil {
+	if err := eventually.Within(patience, func() bool { _, err := os.Stat(file); return err == nil }); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
 	x := tools{t, append(env, "MASTERSOCKET_URL="+s.URL())}
@@ -276,7 +277,7 @@ func TestNoTokenTyped(t *testing.T) {
 		t.Errorf("the token is still there after the hub's end: %v", err)
 	}
 	hubtest.Start(t, hubtest.Options{Token: "none", Env: env, Addr: s.HubAddr})
-	if err := hubtest.Eventually(patience, func() bool { return strings.Count(sub.err.String(), "connected to") == 2 }); err != nil {
+	if err := eventually.Within(patience, func() bool { return strings.Count(sub.err.String(), "connected to") == 2 }); err != nil {
 		t.Fatalf("%v: %s", err, sub.err)
 	}
 	x.start("", "pub", "--to", "GROUP:demo", "--event", "hi", `2`).want(0, "", "")

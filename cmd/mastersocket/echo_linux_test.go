@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
@@ -66,7 +67,7 @@ func TestEchoLoadFails(t *testing.T) {
 		}
 	}
 	held := x.start("", "echo", "load", "--clients", "2", "--over", "0s", "--ok-delay", "1h", "--processes", "2", "--admin", s.AdminURL(""))
-	if err := hubtest.Eventually(patience, func() bool { return s.Metrics().Sum("mastersocket_echo_waiting") == 2 }); err != nil {
+	if err := eventually.Within(patience, func() bool { return s.Metrics().Sum("mastersocket_echo_waiting") == 2 }); err != nil {
 		t.Fatal("the clients did not send")
 	}
 	held.signal(syscall.SIGTERM)

@@ -15,6 +15,7 @@ import (
 	"github.com/mastersocket/mastersocket/admin"
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
@@ -91,7 +92,7 @@ func TestReload(t *testing.T) {
 	o := operator{t, "http://" + s.AdminAddr, operatorToken}
 	reloads := func(result, count string) {
 		t.Helper()
-		eventually(t, "a reload "+result, func() bool {
+		eventually.True(t, "a reload "+result, func() bool {
 			return o.metric(`mastersocket_reload_total{result="`+result+`"}`) == count
 		})
 	}
@@ -180,7 +181,7 @@ func TestReloadOfAFile(t *testing.T) {
 		},
 	} {
 		write(tokensYAML(name))
-		eventually(t, name, func() bool { return lets(t, s, name) })
+		eventually.True(t, name, func() bool { return lets(t, s, name) })
 	}
 	o := operator{t, "http://" + s.AdminAddr, operatorToken}
 	if code := o.do("POST", "/v1/reload", "", nil); code != 200 {
@@ -193,7 +194,7 @@ func TestReloadKeepsTheGeneratedToken(t *testing.T) {
 	t.Parallel()
 	s := hubtest.Start(t, hubtest.Options{Token: "none", Env: []string{"XDG_CACHE_HOME=" + t.TempDir()}})
 	var token string
-	eventually(t, "the token in the log", func() bool {
+	eventually.True(t, "the token in the log", func() bool {
 		for _, line := range s.Log() {
 			if line = strings.TrimSpace(line); strings.HasPrefix(line, auth.TokenPrefix) {
 				token = line

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
@@ -101,7 +102,7 @@ func perDelivery(t *testing.T, s *hubtest.Server, o operator, sender net.Conn, m
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "all deliveries", func() bool { return delivered(t, o)-deliveries >= rate*float64(ticks)*pace.Seconds() })
+	eventually.True(t, "all deliveries", func() bool { return delivered(t, o)-deliveries >= rate*float64(ticks)*pace.Seconds() })
 	return (processorTime(t, s) - before) * 1e6 / (delivered(t, o) - deliveries)
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
@@ -97,7 +98,7 @@ func TestReloadOfCertificates(t *testing.T) {
 	before := end()
 
 	m.put(tlsSecret(t, ca, tlstest.Template{Name: "two.test", Expires: 2 * time.Hour}))
-	eventually(t, "the new certificate", func() bool { return shown() == "two.test" })
+	eventually.True(t, "the new certificate", func() bool { return shown() == "two.test" })
 	if end() == before {
 		t.Error("the metric has the end of the old certificate")
 	}
@@ -105,7 +106,7 @@ func TestReloadOfCertificates(t *testing.T) {
 	bad := tlsSecret(t, ca, tlstest.Template{Name: "three.test"})
 	bad["tls.key"] = tlsSecret(t, ca, tlstest.Template{})["tls.key"]
 	m.put(bad)
-	eventually(t, "the refusal", func() bool { return o.metric(`mastersocket_reload_total{result="failure"}`) == "1" })
+	eventually.True(t, "the refusal", func() bool { return o.metric(`mastersocket_reload_total{result="failure"}`) == "1" })
 	if got := shown(); got != "two.test" {
 		t.Errorf("with a bad key the listener shows %q", got)
 	}
@@ -114,7 +115,7 @@ func TestReloadOfCertificates(t *testing.T) {
 	}
 
 	m.put(tlsSecret(t, ca, tlstest.Template{Name: "four.test", Expires: -time.Hour}))
-	eventually(t, "a warning of a certificate that has expired", func() bool {
+	eventually.True(t, "a warning of a certificate that has expired", func() bool {
 		return slices.ContainsFunc(s.Log(), func(line string) bool {
 			return strings.Contains(line, "level=WARN") && strings.Contains(line, "expired at")
 		})

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
@@ -95,7 +96,7 @@ func (c *cluster) alive() []*hubtest.Server {
 func (c *cluster) awaitNodes(timeout time.Duration, n int) {
 	c.t.Helper()
 	for _, h := range c.alive() {
-		err := hubtest.Eventually(timeout, func() bool { return int(h.Metrics().Sum("mastersocket_nodes")) == n })
+		err := eventually.Within(timeout, func() bool { return int(h.Metrics().Sum("mastersocket_nodes")) == n })
 		if err != nil {
 			c.t.Fatalf("instance %s counts %v instances, want %d: %v", h.HubAddr, h.Metrics().Sum("mastersocket_nodes"), n, err)
 		}
@@ -113,7 +114,7 @@ func awaitReady(t *testing.T, ready bool, hubs ...*hubtest.Server) time.Duration
 	t.Helper()
 	begin := time.Now()
 	for _, h := range hubs {
-		err := hubtest.Eventually(patience, func() bool { is, _ := readiness(h); return is == ready })
+		err := eventually.Within(patience, func() bool { is, _ := readiness(h); return is == ready })
 		if err != nil {
 			_, text := readiness(h)
 			t.Fatalf("readiness is %q, want %v: %v", text, ready, err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
@@ -106,7 +107,7 @@ func (p *probe) expect(t *testing.T, code string) {
 func (p *probe) await(t *testing.T, code string) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	if err := hubtest.Eventually(patience, func() bool { return p.ask(t) == [2]string{code, code} }); err != nil {
+	if err := eventually.Within(patience, func() bool { return p.ask(t) == [2]string{code, code} }); err != nil {
 		t.Fatalf("ANY and GROUP for %s: %v", p.group, err)
 	}
 	return time.Since(begin)
@@ -122,7 +123,7 @@ func TestInstancePaused(t *testing.T) {
 	paused.Signal(syscall.SIGSTOP)
 	begin := time.Now()
 	for _, h := range others {
-		if err := hubtest.Eventually(patience, func() bool { return h.Metrics().Sum("mastersocket_nodes") == 2 }); err != nil {
+		if err := eventually.Within(patience, func() bool { return h.Metrics().Sum("mastersocket_nodes") == 2 }); err != nil {
 			t.Errorf("a paused instance is still counted: %v", err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/faultproxy"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	rc "github.com/mastersocket/mastersocket/internal/rawclient"
@@ -67,7 +68,7 @@ type movingClient struct {
 // connect tries until the instance lets it in: it is cut off at times.
 func (m *movingClient) connect(h *hubtest.Server) (conn *rc.Conn, id string) {
 	m.t.Helper()
-	err := hubtest.Eventually(patience, func() bool {
+	err := eventually.Within(patience, func() bool {
 		c, err := rc.Dial(h.HubAddr, rc.Options{Timeout: patience})
 		if err != nil {
 			return false

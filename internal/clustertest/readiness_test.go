@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
@@ -65,7 +66,7 @@ func TestReadyWithoutBroker(t *testing.T) {
 	c := startCluster(t, 2, clusterOptions{flags: []string{"--ready-without-broker"}})
 	c.redis.Kill()
 	for _, s := range c.hubs {
-		err := hubtest.Eventually(patience, func() bool { return s.Metrics().Sum("mastersocket_broker_available") == 0 })
+		err := eventually.Within(patience, func() bool { return s.Metrics().Sum("mastersocket_broker_available") == 0 })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +100,7 @@ func TestReadyWithoutBroker(t *testing.T) {
 	c.redis.Restart()
 	begin = time.Now()
 	for _, s := range c.hubs {
-		err := hubtest.Eventually(patience, func() bool { return s.Metrics().Sum("mastersocket_broker_available") == 1 })
+		err := eventually.Within(patience, func() bool { return s.Metrics().Sum("mastersocket_broker_available") == 1 })
 		if err != nil {
 			t.Fatal(err)
 		}

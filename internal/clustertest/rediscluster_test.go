@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -52,7 +53,7 @@ func startRedisCluster(t *testing.T) (nodes []*redistest.Server, addrs string) {
 		}
 	}
 	for _, n := range nodes {
-		waitFor(t, "the Redis Cluster", func() bool {
+		eventually.True(t, "the Redis Cluster", func() bool {
 			info := n.Do("CLUSTER", "INFO")
 			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
 		})

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -30,7 +30,7 @@ func TestSentinel(t *testing.T) {
 	c := startCluster(t, 2, clusterOptions{redis: replica, url: func(int) string { return "redis+sentinel://" + sentinel + "/hub" }})
 	exchange(t, c, "redis+sentinel://")
 
-	waitFor(t, "the replica to be known to the Sentinel", func() bool {
+	eventually.True(t, "the replica to be known to the Sentinel", func() bool {
 		return strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up") && knowsReplica(sentinel)
 	})
 	l := startLoad(t, c.urls(), loadOptions{senders: 4, receivers: 4, groups: 2})
@@ -70,7 +70,7 @@ func startSentinel(t *testing.T, host, port string) string {
 		_ = cmd.Wait() // it was killed
 	})
 	addr := net.JoinHostPort("127.0.0.1", own)
-	waitFor(t, "the Sentinel to answer", func() bool { return ask(addr, "PING") == "+PONG\r\n" })
+	eventually.True(t, "the Sentinel to answer", func() bool { return ask(addr, "PING") == "+PONG\r\n" })
 	return addr
 }
 
@@ -95,12 +95,4 @@ func ask(addr, command string) string {
 	answer := make([]byte, 16<<10)
 	n, _ := conn.Read(answer) // what did not come is not there
 	return string(answer[:n])
-}
-
-// waitFor polls cond.
-func waitFor(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	if err := hubtest.Eventually(patience, cond); err != nil {
-		t.Fatalf("wait for %s: %v", what, err)
-	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
@@ -71,7 +72,7 @@ func wantHonest(t *testing.T, r *history.Report) {
 func (l *load) awaitAll() {
 	l.t.Helper()
 	for _, m := range l.members {
-		if err := hubtest.Eventually(patience, func() bool { return m.current() != nil }); err != nil {
+		if err := eventually.Within(patience, func() bool { return m.current() != nil }); err != nil {
 			l.t.Errorf("%s does not get connected again: %v", m.name, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/rawclient"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
@@ -131,7 +132,7 @@ func (a *arena) finish(t *testing.T) {
 		}
 	}
 	var now usage
-	if err := Eventually(10*time.Second, func() bool {
+	if err := eventually.Within(10*time.Second, func() bool {
 		now = a.usage(t)
 		return now.descriptors <= a.base.descriptors && now.goroutines <= a.base.goroutines+1
 	}); err != nil {

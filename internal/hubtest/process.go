@@ -4,8 +4,6 @@ package hubtest
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -156,24 +154,4 @@ func (s *Server) Descriptors() int {
 		s.tb.Fatalf("hubtest: %v", err)
 	}
 	return len(entries)
-}
-
-// errTooLate is why Eventually gives up.
-var errTooLate = errors.New("it did not come true in time")
-
-// Eventually asks cond every few milliseconds until it is true. It is meant for states of another process that no
-// event tells of.
-func Eventually(timeout time.Duration, cond func() bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			return errTooLate
-		case <-tick.C:
-		}
-	}
-	return nil
 }

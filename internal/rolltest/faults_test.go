@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
@@ -100,7 +101,7 @@ func TestRebalance(t *testing.T) {
 	begin := history.Now()
 	r.post(0, "/v1/rebalance")
 	share := l.clients / 4
-	err := hubtest.Eventually(patience, func() bool {
+	err := eventually.Within(patience, func() bool {
 		all := r.spread()
 		return slices.Min(all) >= share*8/10 && slices.Max(all) <= share*12/10+1
 	})
@@ -117,7 +118,7 @@ func TestRebalance(t *testing.T) {
 // awaitDraining waits until hub i is leaving service.
 func (r *rig) awaitDraining(i int) {
 	r.t.Helper()
-	if err := hubtest.Eventually(patience, func() bool { return r.hubs[i].Metrics().Sum("mastersocket_draining") == 1 }); err != nil {
+	if err := eventually.Within(patience, func() bool { return r.hubs[i].Metrics().Sum("mastersocket_draining") == 1 }); err != nil {
 		r.t.Fatalf("hub %d does not drain: %v", i+1, err)
 	}
 }
@@ -136,7 +137,7 @@ func (r *rig) finishRestart(i int) {
 // awaitConnections waits until the hubs that run have n connections.
 func (r *rig) awaitConnections(n int) {
 	r.t.Helper()
-	err := hubtest.Eventually(patience, func() bool {
+	err := eventually.Within(patience, func() bool {
 		sum := 0
 		for _, k := range r.spread() {
 			sum += k

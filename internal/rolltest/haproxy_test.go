@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 )
 
 const (
@@ -173,7 +173,7 @@ func (h *haproxy) servers() ([]server, error) {
 func (h *haproxy) await(i int, status string) {
 	h.t.Helper()
 	var last []server
-	err := hubtest.Eventually(patience, func() bool {
+	err := eventually.Within(patience, func() bool {
 		all, err := h.servers()
 		last = all
 		return err == nil && i < len(all) && all[i].status == status

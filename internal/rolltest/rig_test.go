@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
@@ -91,7 +92,7 @@ func (r *rig) awaitNodes(n int) {
 		if !h.Alive() {
 			continue
 		}
-		err := hubtest.Eventually(patience, func() bool {
+		err := eventually.Within(patience, func() bool {
 			status, _ := h.Get("/readyz")
 			return status == http.StatusOK && int(h.Metrics().Sum("mastersocket_nodes")) == n
 		})

@@ -8,7 +8,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub"
-	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/rawclient"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/services/echo/wire"
@@ -282,7 +282,7 @@ func TestUnfinishedMessagesAreBounded(t *testing.T) {
 		}
 		all = append(all, c)
 	}
-	if err := hubtest.Eventually(patience, func() bool {
+	if err := eventually.Within(patience, func() bool {
 		s := n.hub.Stats()
 		return s.Disconnects[opcodes.TryAgainLater] > 0 || len(all) < 40
 	}); err != nil {

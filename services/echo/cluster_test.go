@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/history"
-	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/services/echo/client"
 	"github.com/mastersocket/mastersocket/services/echo/wire"
@@ -75,7 +75,7 @@ func TestInstancesOverRedis(t *testing.T) {
 		nodes = append(nodes, start(t, b, DefaultLimits(), 2))
 	}
 	for _, n := range nodes {
-		if err := hubtest.Eventually(patience, func() bool { return len(n.hub.Nodes()) == len(nodes) && n.hub.Stats().Broker.Available }); err != nil {
+		if err := eventually.Within(patience, func() bool { return len(n.hub.Nodes()) == len(nodes) && n.hub.Stats().Broker.Available }); err != nil {
 			t.Fatal("the instances don't see each other")
 		}
 	}
@@ -121,7 +121,7 @@ func TestPassedOnAcrossInstances(t *testing.T) {
 		text := fmt.Sprint(i)
 		sender.send("message " + text)
 		here.await("messages_total", i+1)
-		if err := hubtest.Eventually(patience, func() bool { return here.metric("given")+there.metric("given") == 1 }); err != nil {
+		if err := eventually.Within(patience, func() bool { return here.metric("given")+there.metric("given") == 1 }); err != nil {
 			t.Fatal("nobody was given the message")
 		}
 		if here.metric("given") == 1 {

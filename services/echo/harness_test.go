@@ -13,7 +13,7 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub"
-	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/internal/rawclient"
 	"github.com/mastersocket/mastersocket/services/echo/wire"
@@ -95,7 +95,7 @@ func (n *node) metric(name string) int {
 // await waits until a metric has a value.
 func (n *node) await(name string, value int) {
 	n.t.Helper()
-	if err := hubtest.Eventually(patience, func() bool { return n.metric(name) == value }); err != nil {
+	if err := eventually.Within(patience, func() bool { return n.metric(name) == value }); err != nil {
 		n.t.Fatalf("%s is %d, want %d", name, n.metric(name), value)
 	}
 }
@@ -103,7 +103,7 @@ func (n *node) await(name string, value int) {
 // awaitClients waits until so many connections are identified on all the instances, as this one knows them.
 func (n *node) awaitClients(count int) {
 	n.t.Helper()
-	if err := hubtest.Eventually(patience, func() bool { return n.hub.Stats().Clients == count }); err != nil {
+	if err := eventually.Within(patience, func() bool { return n.hub.Stats().Clients == count }); err != nil {
 		n.t.Fatalf("%d clients, want %d", n.hub.Stats().Clients, count)
 	}
 }
@@ -123,7 +123,7 @@ func (n *node) awaitZero() {
 			}
 			return left == 0
 		}
-		if err := hubtest.Eventually(patience, look); err != nil {
+		if err := eventually.Within(patience, look); err != nil {
 			n.t.Errorf("%d things are left on a loop", left)
 		}
 	}

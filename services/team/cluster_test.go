@@ -11,6 +11,7 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
@@ -281,7 +282,7 @@ func TestReplacementAcrossInstances(t *testing.T) {
 				g = ga
 			}
 			// The other instance has yet to hear of the connection for its rank to count.
-			eventually(t, "the rank is known", func() bool { return a.rankOf("1") == b.rankOf("1") })
+			eventually.True(t, "the rank is known", func() bool { return a.rankOf("1") == b.rankOf("1") })
 			next := g.Team("1")
 			if last, code, _ := c.Ended(); code != CloseReplaced {
 				t.Fatalf("ended with %s, %d", last, code)
@@ -330,7 +331,7 @@ func TestOneConnectionRemains(t *testing.T) {
 			teamtest.Hold(ctx, address)
 		}()
 	}
-	eventually(t, "one connection remains", func() bool {
+	eventually.True(t, "one connection remains", func() bool {
 		opened := a.metric("tickets_redeemed_total") + b.metric("tickets_redeemed_total")
 		return opened == 20 && a.metric("team_connections")+b.metric("team_connections") == 1
 	})
@@ -346,7 +347,7 @@ func TestRedisIsAwayForAWhile(t *testing.T) {
 	sa.join("leaves")
 	b.knows("leaves", true)
 	server.Kill()
-	eventually(t, "both miss Redis", func() bool { return !a.hub.Stats().Broker.Available && !b.hub.Stats().Broker.Available })
+	eventually.True(t, "both miss Redis", func() bool { return !a.hub.Stats().Broker.Available && !b.hub.Stats().Broker.Available })
 	// What is sent while Redis is away reaches the instance of its sender alone.
 	for _, s := range []*service{sa, sb} {
 		for _, d := range []struct{ event, id string }{{eventJoin, "of a"}, {eventLeft, "leaves"}, {eventJoin, "of b"}} {
@@ -372,7 +373,7 @@ func TestSynchronizeBothWays(t *testing.T) {
 	t.Parallel()
 	bus := broker.NewMemory()
 	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
-	eventually(t, "both have compared their lists", func() bool {
+	eventually.True(t, "both have compared their lists", func() bool {
 		return a.metric("synchronized_total") > 0 && b.metric("synchronized_total") > 0
 	})
 	for k := range int64(2500) { // heard on one side only: several pages
@@ -386,7 +387,7 @@ func TestSynchronizeBothWays(t *testing.T) {
 	g := b.global()
 	a.Synchronize(t.Context())
 	for _, i := range []*instance{a, b} {
-		eventually(t, "the lists agree", func() bool { return i.metric("teams") == 4998 })
+		eventually.True(t, "the lists agree", func() bool { return i.metric("teams") == 4998 })
 		i.knows("1", false)
 		i.knows("b1", false)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/services/team/bridge"
@@ -68,7 +69,7 @@ func exchange(t *testing.T, server *rtmtest.Server, c *teamtest.Client, ids []rt
 			}
 		}
 	}
-	eventually(t, "all messages arrive", func() bool { return c.Received()-before >= len(ids)*(to-from) })
+	eventually.True(t, "all messages arrive", func() bool { return c.Received()-before >= len(ids)*(to-from) })
 	for _, id := range ids {
 		var want []string
 		for k := range to {
@@ -106,11 +107,11 @@ func TestServerBridgeHubClient(t *testing.T) {
 		if err := server.AwaitConnected(t.Context(), len(ids)); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the client is connected to all teams", func() bool { return c.Connected() == len(ids) })
+		eventually.True(t, "the client is connected to all teams", func() bool { return c.Connected() == len(ids) })
 		exchange(t, server, c, ids, 0, 50)
 
 		// What the server sent, what the hub counted and what the client says are the same.
-		eventually(t, "three counts agree", func() bool {
+		eventually.True(t, "three counts agree", func() bool {
 			page, err := a.Teams(t.Context(), "", MaxPage)
 			if err != nil || len(page.Teams) != len(ids) {
 				return false
@@ -126,7 +127,7 @@ func TestServerBridgeHubClient(t *testing.T) {
 		})
 		// A client that lies is seen.
 		c.Lie(func(s *rtm.Stat) { s.MessageCount *= 2 })
-		eventually(t, "the lie is seen", func() bool {
+		eventually.True(t, "the lie is seen", func() bool {
 			page, err := b.Teams(t.Context(), "", 1)
 			return err == nil && len(page.Teams) == 1 && len(page.Teams[0].Claims) == 1 &&
 				page.Teams[0].Claims[0].MessageCount == 2*page.Teams[0].MessageCount
@@ -134,7 +135,7 @@ func TestServerBridgeHubClient(t *testing.T) {
 
 		server.Leave(ids[0], true)
 		server.Leave(ids[1], false)
-		eventually(t, "two teams have left", func() bool { return c.Connected() == len(ids)-2 })
+		eventually.True(t, "two teams have left", func() bool { return c.Connected() == len(ids)-2 })
 		server.DropAll() // the bridge comes back; the client notices nothing
 		if err := server.AwaitConnected(t.Context(), len(ids)-2); err != nil {
 			t.Fatal(err)
@@ -175,14 +176,14 @@ func TestProgramsWithRedis(t *testing.T) {
 	if err := server.AwaitConnected(ctx, len(ids)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the client is connected to all teams", func() bool { return c.Connected() == len(ids) })
+	eventually.True(t, "the client is connected to all teams", func() bool { return c.Connected() == len(ids) })
 	exchange(t, server, c, ids, 0, 20)
 	_, text := b.Get("/metrics")
 	m, err := hubtest.ParseMetrics(text)
 	if err != nil || m.Sum("mastersocket_team_teams") != 20 || m.Sum("mastersocket_team_messages_total") != 400 {
 		t.Errorf("teams %v, messages %v: %v", m.Sum("mastersocket_team_teams"), m.Sum("mastersocket_team_messages_total"), err)
 	}
-	eventually(t, "the admin API of the other instance shows it", func() bool {
+	eventually.True(t, "the admin API of the other instance shows it", func() bool {
 		teams := listOverHTTP(t, a)
 		return len(teams) == len(ids) && !slices.ContainsFunc(teams, func(team Team) bool {
 			return team.MessageCount != 20 || team.PropsCount != 7 || team.Connection == nil || team.Connection.Node != "b" ||
@@ -190,7 +191,7 @@ func TestProgramsWithRedis(t *testing.T) {
 		})
 	})
 	b.Signal(syscall.SIGTERM)
-	eventually(t, "the client is told goodbye", c.Goodbye)
+	eventually.True(t, "the client is told goodbye", c.Goodbye)
 }
 
 // listOverHTTP lists the teams as an operator does.

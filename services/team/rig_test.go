@@ -10,6 +10,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 	"github.com/mastersocket/mastersocket/transport"
@@ -107,18 +108,6 @@ func (i *instance) metric(name string) float64 {
 	return 0
 }
 
-// eventually waits for a condition that nothing announces.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 // service is a client of the hub that tells it of teams, and hears of them.
 type service struct {
 	t testing.TB
@@ -185,5 +174,5 @@ func (s *service) event(name string) data {
 // knows waits until the instance knows the team, or that it is not there.
 func (i *instance) knows(id string, there bool) {
 	i.t.Helper()
-	eventually(i.t, "team "+id, func() bool { return i.store.has(id) == there })
+	eventually.True(i.t, "team "+id, func() bool { return i.store.has(id) == there })
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 )
@@ -25,7 +26,7 @@ func TestScale(t *testing.T) {
 
 	begin := time.Now()
 	c := teamtest.Start(t, i.base, token)
-	eventually(t, "all teams are connected", func() bool { return c.Connected() == n })
+	eventually.True(t, "all teams are connected", func() bool { return c.Connected() == n })
 	t.Logf("%d teams connected after %v", n, time.Since(begin).Round(time.Millisecond))
 
 	begin = time.Now()
@@ -37,7 +38,7 @@ func TestScale(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "all messages arrive", func() bool { return c.Received() == n*each })
+	eventually.True(t, "all messages arrive", func() bool { return c.Received() == n*each })
 	t.Logf("%d messages after %v", n*each, time.Since(begin).Round(time.Millisecond))
 
 	agree := func() bool {
@@ -61,7 +62,7 @@ func TestScale(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "the counts agree", agree)
+	eventually.True(t, "the counts agree", agree)
 	for _, id := range []int64{0, int64(n - 1)} {
 		if got := c.Messages(rtm.IntID(id)); len(got) != each || got[0] != "some text" || got[1] != "props to you" {
 			t.Errorf("team %d got %q", id, got)

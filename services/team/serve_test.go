@@ -11,6 +11,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 )
@@ -198,7 +199,7 @@ func TestTickets(t *testing.T) {
 	closed := i.global()
 	orphan := closed.Ask(`"a"`)
 	closed.Close()
-	eventually(t, "a Global connection ended", func() bool { return i.metric("global_connections") == 1 })
+	eventually.True(t, "a Global connection ended", func() bool { return i.metric("global_connections") == 1 })
 	other := strings.Replace(g.Ask(`"a"`), "/team/a?", "/team/b?", 1)
 	fresh := g.Ask(`"a"`)
 	base := i.base + "/connect/team/"
@@ -323,7 +324,7 @@ func TestSecondConnectionReplacesTheFirst(t *testing.T) {
 		after.Expect(`{"type":"message","text":"hi"}`)
 		before = after
 	}
-	eventually(t, "one connection remains", func() bool { return i.metric("team_connections") == 1 && i.metric("replaced_total") == 20 })
+	eventually.True(t, "one connection remains", func() bool { return i.metric("team_connections") == 1 && i.metric("replaced_total") == 20 })
 }
 
 func TestDrainSaysGoodbye(t *testing.T) {
@@ -373,7 +374,7 @@ func TestBadEventsAreCounted(t *testing.T) {
 	s.message("1", "end")
 	c.Expect(`{"type":"message","text":"end"}`)
 	g.Quiet()
-	eventually(t, "bad events are counted", func() bool {
+	eventually.True(t, "bad events are counted", func() bool {
 		return i.metric("bad_events_total") == float64(2*len(events)+len(texts)) && i.metric("teams") == 1
 	})
 }

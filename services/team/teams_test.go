@@ -11,6 +11,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
@@ -25,7 +26,7 @@ func (s *service) joinMany(n int, all ...*instance) {
 		}
 	}
 	for _, i := range all {
-		eventually(s.t, "all teams are there", func() bool { return i.metric("teams") == float64(n) })
+		eventually.True(s.t, "all teams are there", func() bool { return i.metric("teams") == float64(n) })
 	}
 }
 
@@ -97,7 +98,7 @@ func TestHealthcheck(t *testing.T) {
 			t.Errorf("entry %d: %v of %v", k, d, client)
 		}
 	}
-	eventually(t, "the second answer is counted", func() bool { return a.metric("healthcheck_unasked_total") == 1 })
+	eventually.True(t, "the second answer is counted", func() bool { return a.metric("healthcheck_unasked_total") == 1 })
 
 	c := b.global().Team("1")
 	for _, text := range []string{"props", "Props", "no prop's", "two props props", `a\u0070rops`} {
@@ -105,7 +106,7 @@ func TestHealthcheck(t *testing.T) {
 		c.Read()
 	}
 	var page Page
-	eventually(t, "messages are counted", func() bool {
+	eventually.True(t, "messages are counted", func() bool {
 		var err error
 		page, err = b.Teams(t.Context(), "", 10)
 		return err == nil && len(page.Teams) == 2 && page.Teams[0].MessageCount == 5
@@ -246,7 +247,7 @@ func TestTicketsAreBounded(t *testing.T) {
 		}
 	}
 	g.Close()
-	eventually(t, "tickets end with their connection", func() bool { return i.metric("tickets") < 4 })
+	eventually.True(t, "tickets end with their connection", func() bool { return i.metric("tickets") < 4 })
 }
 
 // TestTeamsWithoutBroker: while the broker is away an instance lists what it knows itself, and names the others.
@@ -255,15 +256,15 @@ func TestTeamsWithoutBroker(t *testing.T) {
 	server := redistest.Start(t)
 	a := start(t, settings{name: "a", broker: newRedis(t, server)})
 	b := start(t, settings{name: "b", broker: newRedis(t, server)})
-	eventually(t, "they see each other", func() bool { return len(a.hub.Nodes()) == 2 })
+	eventually.True(t, "they see each other", func() bool { return len(a.hub.Nodes()) == 2 })
 	a.service().join(1)
 	a.knows("1", true)
 	server.Kill()
-	eventually(t, "the loss is known", func() bool { return !a.hub.Stats().Broker.Available })
+	eventually.True(t, "the loss is known", func() bool { return !a.hub.Stats().Broker.Available })
 	page, err := a.Teams(t.Context(), "", 10)
 	if err != nil || len(page.Teams) != 1 || !slices.Equal(page.Missing, []string{"b"}) {
 		t.Errorf("%+v, %v", page, err)
 	}
 	server.Restart() // so that nothing waits for it at the end
-	eventually(t, "both are back", func() bool { return a.hub.Stats().Broker.Available && b.hub.Stats().Broker.Available })
+	eventually.True(t, "both are back", func() bool { return a.hub.Stats().Broker.Available && b.hub.Stats().Broker.Available })
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/promql"
 
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
@@ -59,7 +60,7 @@ func (c *cluster) pass(d time.Duration) {
 // until waits until the hubs' metrics say something.
 func (c *cluster) until(what string, cond func() bool) {
 	c.t.Helper()
-	if err := hubtest.Eventually(patience, cond); err != nil {
+	if err := eventually.Within(patience, cond); err != nil {
 		c.t.Fatalf("%s: %v", what, err)
 	}
 }
@@ -89,7 +90,7 @@ func TestAlertsOfARealCluster(t *testing.T) {
 		hubs = append(hubs, hubtest.Start(t, hubtest.Options{Name: fmt.Sprint("hub-", i), Redis: redis.URL(), Flags: fullFlags(t)}))
 	}
 	for _, s := range hubs {
-		if err := hubtest.Eventually(patience, func() bool {
+		if err := eventually.Within(patience, func() bool {
 			m := s.Metrics()
 			return m.Sum("mastersocket_nodes") == 3 && m.Sum("mastersocket_identity_keys") > 0
 		}); err != nil {
