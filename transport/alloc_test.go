@@ -34,7 +34,7 @@ func dialRaw(t testing.TB, addr net.Addr) *rawClient {
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	c := &rawClient{t: t, fd: fd}
-	c.write([]byte(handshake("/", "")))
+	c.write([]byte(upgradeRequest("")))
 	for n := 0; !bytes.HasSuffix(c.buf[:n], []byte("\r\n\r\n")); {
 		n += c.readSome(c.buf[n:])
 	}

@@ -38,7 +38,7 @@ func slowServer(t *testing.T, o Options, e *tape) (Ref, *client) {
 	t.Helper()
 	e.open = smallBuffers
 	c := dialSlow(t, listen(t, startServer(t, o), e))
-	c.write([]byte(handshake("/", "")))
+	c.write([]byte(upgradeRequest("")))
 	c.accepted()
 	return e.expect(t, "open"), c
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
+
+	"github.com/mastersocket/mastersocket/internal/handshake"
 )
 
 // TestBufferFrames has payloads around every size at which a header or a pool changes.
@@ -115,7 +117,7 @@ func TestStats(t *testing.T) {
 	if st.Open() != 2 || st.Accepted != 2 || l.Connections != 1 || st.Gated {
 		t.Errorf("stats %+v", st)
 	}
-	if in := uint64(len(handshake("/", "")) + len(text("hello"))); l.BytesIn != in || l.BytesOut != maxAccept+7 || l.Writes != 2 || l.QueueBytes != 0 {
+	if in := uint64(len(upgradeRequest("")) + len(text("hello"))); l.BytesIn != in || l.BytesOut != handshake.AcceptBytes+7 || l.Writes != 2 || l.QueueBytes != 0 {
 		t.Errorf("%d bytes in (want %d), %d out, %d writes, %d queued", l.BytesIn, in, l.BytesOut, l.Writes, l.QueueBytes)
 	}
 	var turns uint64

@@ -145,7 +145,7 @@ func (c *child) tell(word string) (n int) {
 // greet shakes hands on an open TCP connection and gets an echo.
 func (c *client) greet() {
 	c.t.Helper()
-	c.write([]byte(handshake("/", "")), text("hello"))
+	c.write([]byte(upgradeRequest("")), text("hello"))
 	c.accepted()
 	c.expect(ws.OpText, "hello")
 }

@@ -94,7 +94,7 @@ func (c *client) CloseWrite() error {
 func connect(t testing.TB, addr net.Addr) *client {
 	t.Helper()
 	c := dial(t, addr)
-	c.write([]byte(handshake("/", "")))
+	c.write([]byte(upgradeRequest("")))
 	c.accepted()
 	return c
 }

@@ -91,7 +91,7 @@ func TestPipelinedBehindUpgrade(t *testing.T) {
 	e := newTape()
 	e.message = echo
 	addr := listen(t, startServer(t, testOptions()), e)
-	head := handshake("/", "")
+	head := upgradeRequest("")
 	for _, cut := range []int{0, 1, len(head) - 1, len(head), len(head) + 1, len(head) + 7} {
 		c := dial(t, addr)
 		stream := bytes.Join([][]byte{[]byte(head), text("early"), frame(true, ws.OpPing, "p"), text("bird")}, nil)
@@ -331,7 +331,7 @@ func TestDrippingHandshake(t *testing.T) {
 	s := startServer(t, o)
 	begin := time.Now()
 	c := dial(t, listen(t, s, e))
-	head := []byte(handshake("/", "X: "+strings.Repeat("y", 8000)+"\r\n"))
+	head := []byte(upgradeRequest("X: " + strings.Repeat("y", 8000) + "\r\n"))
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
@@ -364,7 +364,7 @@ func TestRejectedHandshake(t *testing.T) {
 	}
 	s := startServer(t, testOptions())
 	addr := listen(t, s, e)
-	for _, head := range []string{handshake("/", ""), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"} {
+	for _, head := range []string{upgradeRequest(""), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"} {
 		c := dial(t, addr)
 		c.write([]byte(head), text("pipelined"))
 		if res := c.response(); res.StatusCode != 403 && res.StatusCode != 426 {

@@ -15,6 +15,12 @@ type quiet struct{}
 
 func (quiet) Warn(string, string, ...slog.Attr) {}
 
+// upgradeRequest returns an opening handshake with more header lines.
+func upgradeRequest(fields string) string {
+	return "GET / HTTP/1.1\r\nHost: hub.example:42069\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" + fields + "\r\n"
+}
+
 // testOptions are the defaults, with two loops and a fast clock.
 func testOptions() Options {
 	o := DefaultOptions(2)

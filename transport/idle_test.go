@@ -109,7 +109,7 @@ func TestIdleLoopSleeps(t *testing.T) {
 			handshaking := dial(t, addr)
 			handshaking.write([]byte("GET / HTTP/1.1\r\n"))
 			c := dialSlow(t, addr)
-			c.write([]byte(handshake("/", "")))
+			c.write([]byte(upgradeRequest("")))
 			c.accepted()
 			r := e.expect(t, "open")
 			tt.make(t, s, e, r, c)

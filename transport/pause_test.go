@@ -46,7 +46,7 @@ func TestPauseCutEverywhere(t *testing.T) {
 			for _, late := range []bool{false, true} {
 				c := dial(t, addr)
 				if p == protocolWebSocket {
-					c.write([]byte(handshake("/", "")))
+					c.write([]byte(upgradeRequest("")))
 					c.accepted()
 				}
 				r := e.expect(t, "open")
@@ -115,7 +115,7 @@ func TestPauseInOpen(t *testing.T) {
 	e := newTape()
 	e.open = func(c *Conn, _ *Request) *Rejection { c.Pause(); return nil }
 	c := dial(t, listen(t, startServer(t, testOptions()), e))
-	c.write([]byte(handshake("/", "")), text("1"), text("2"))
+	c.write([]byte(upgradeRequest("")), text("1"), text("2"))
 	r := e.expect(t, "open")
 	c.accepted()
 	c.write(text("3"))

@@ -7,6 +7,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
+
+	"github.com/mastersocket/mastersocket/internal/handshake"
 )
 
 // rxState is what has arrived of something incomplete: a request head, a frame, a fragmented message, a JSON value.
@@ -146,8 +148,8 @@ func (l *Loop) feedHandshake(c *Conn, p []byte) []byte {
 		p = c.rx.buf
 	}
 	r := &l.request
-	n, err := parseRequest(p, from, r)
-	if errors.Is(err, errIncomplete) {
+	n, err := handshake.Parse(p, from, r)
+	if errors.Is(err, handshake.ErrIncomplete) {
 		if c.rx == nil {
 			l.grow(c, p)
 		}
@@ -171,13 +173,13 @@ func (l *Loop) answer(c *Conn, r *Request, err error) *Rejection {
 	}
 	e := c.session.(*listener).route(r.Path)
 	if e == nil {
-		return rejectNotFound
+		return handshake.RejectNotFound
 	}
-	if reject = checkUpgrade(r, l.srv.opts.Origins); reject != nil {
+	if reject = handshake.CheckUpgrade(r, l.srv.opts.Origins); reject != nil {
 		return reject
 	}
-	b := AllocBuffer(maxAccept)
-	b.sealRaw(appendAccept(b.Room(), r))
+	b := AllocBuffer(handshake.AcceptBytes)
+	b.sealRaw(handshake.AppendAccept(b.Room(), r))
 	c.enqueue(b)
 	b.Release()
 	return l.open(c, e, r)
@@ -201,16 +203,13 @@ func (l *Loop) open(c *Conn, e Endpoint, r *Request) *Rejection {
 func (l *Loop) reject(c *Conn, why *Rejection, r *Request) {
 	l.srv.countRejection(why, c.RemoteAddr())
 	if c.protocol == protocolWebSocket && (c.flags&flagTLS == 0 || l.secureOf(c) != nil) {
-		b := AllocBuffer(maxResponse + len(why.Line) + len(why.fields))
-		b.sealRaw(appendResponse(b.Room(), why, r, time.Now()))
+		b := AllocBuffer(handshake.ResponseBytes(why))
+		b.sealRaw(handshake.AppendResponse(b.Room(), why, r, time.Now()))
 		c.enqueue(b)
 		b.Release()
 	}
 	c.startClosing()
 }
-
-// maxResponse is the size of a refusal without its own line and fields.
-const maxResponse = 320
 
 // feedFrame handles one frame, or keeps the part of one that arrived. It returns what follows.
 func (l *Loop) feedFrame(c *Conn, p []byte) []byte {

@@ -12,25 +12,27 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mastersocket/mastersocket/internal/handshake"
 )
 
 // Options configure a Server. Every field must be set; see DefaultOptions.
 type Options struct {
-	Loops            int           // number of loops; each runs on a core of its own when busy
-	MaxConnections   int           // beyond it connections are opened with Conn.Excess
-	MaxMessageBytes  int           // a message from a client, over all its fragments
-	MaxFragments     int           // fragments of one message
-	SendQueueBytes   int           // unsent backlog of one connection, where a frame counts for 64 bytes at least
-	InboxBytes       int           // mail waiting at one loop before nothing more is read from clients
-	UntrustedBytes   int           // buffers of all connections that are not trusted together
-	TLSHandshakes    int           // TLS handshakes at the same time; further ones wait for their turn
-	HandshakeTimeout time.Duration // from accept to a complete request, a TLS handshake included
-	MessageTimeout   time.Duration // from the first to the last byte of a message
-	WriteTimeout     time.Duration // a backlog that doesn't move
-	CloseTimeout     time.Duration // for what is queued when a connection is closed, and then for the client to close
-	SweepInterval    time.Duration // how often each connection's deadlines are looked at
-	Origins          *OriginPolicy // which web pages may connect
-	Log              Logger        // told of refusals
+	Loops            int                     // number of loops; each runs on a core of its own when busy
+	MaxConnections   int                     // beyond it connections are opened with Conn.Excess
+	MaxMessageBytes  int                     // a message from a client, over all its fragments
+	MaxFragments     int                     // fragments of one message
+	SendQueueBytes   int                     // unsent backlog of one connection, where a frame counts for 64 bytes at least
+	InboxBytes       int                     // mail waiting at one loop before nothing more is read from clients
+	UntrustedBytes   int                     // buffers of all connections that are not trusted together
+	TLSHandshakes    int                     // TLS handshakes at the same time; further ones wait for their turn
+	HandshakeTimeout time.Duration           // from accept to a complete request, a TLS handshake included
+	MessageTimeout   time.Duration           // from the first to the last byte of a message
+	WriteTimeout     time.Duration           // a backlog that doesn't move
+	CloseTimeout     time.Duration           // for what is queued when a connection is closed, and then for the client to close
+	SweepInterval    time.Duration           // how often each connection's deadlines are looked at
+	Origins          *handshake.OriginPolicy // which web pages may connect
+	Log              Logger                  // told of refusals
 }
 
 // Logger takes log lines of which any number may come: it must bound what it writes.
@@ -91,7 +93,7 @@ func DescriptorLimit() int {
 
 // NewServer starts the loops of a server that accepts nothing yet. Close ends them.
 func NewServer(o Options) (*Server, error) {
-	s := &Server{opts: o, started: time.Now(), maxFDs: int64(DescriptorLimit()), rejected: make([]atomic.Uint64, len(rejections))}
+	s := &Server{opts: o, started: time.Now(), maxFDs: int64(DescriptorLimit()), rejected: make([]atomic.Uint64, len(handshake.Rejections()))}
 	for i := range o.Loops {
 		l, err := newLoop(s, i)
 		if err != nil {
@@ -214,10 +216,9 @@ func (*listener) Sweep(*Conn)                 {}
 func (*listener) Closed(*Conn, End)           {}
 
 // Violation refuses a handshake for which there is no memory.
-func (*listener) Violation(c *Conn, _ Violation) { c.loop.reject(c, rejectOverload, &Request{}) }
-
-// rejectOverload answers a handshake that does not fit into Options.UntrustedBytes.
-var rejectOverload = &Rejection{Cause: "overload", Status: 503, Line: "too many requests are under way; try again later"}
+func (*listener) Violation(c *Conn, _ Violation) {
+	c.loop.reject(c, handshake.RejectOverload, &Request{})
+}
 
 // addrPort converts a socket address.
 func addrPort(sa unix.Sockaddr) netip.AddrPort {

@@ -187,7 +187,7 @@ func TestCloseWhileTrafficFlows(t *testing.T) {
 						return
 					}
 					if i%2 != 0 {
-						_, _ = nc.Write([]byte(handshake("/", "")))
+						_, _ = nc.Write([]byte(upgradeRequest("")))
 					}
 					for range 100 {
 						if _, err := nc.Write(m); err != nil {

@@ -1,5 +1,13 @@
 package transport
 
+import "github.com/mastersocket/mastersocket/internal/handshake"
+
+// Request is the opening handshake of a connection.
+type Request = handshake.Request
+
+// Rejection is the answer to a handshake that is refused.
+type Rejection = handshake.Rejection
+
 // Session gives the messages of one connection their meaning. All its methods are called on the goroutine of the
 // connection's loop, one at a time; they must not block.
 type Session interface {

@@ -168,7 +168,7 @@ func soakClient(random *rand.Rand, addr net.Addr, p protocol) {
 		})
 	}
 	if p == protocolWebSocket {
-		_, _ = nc.Write([]byte(handshake("/", "")))
+		_, _ = nc.Write([]byte(upgradeRequest("")))
 	}
 	for range random.IntN(100) {
 		if _, err := nc.Write(soakBytes(random, p)); err != nil {

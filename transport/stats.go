@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/mastersocket/mastersocket/internal/handshake"
 )
 
 // cause is why the transport itself refused something. Causes are few and fixed: they label metrics, and those of
@@ -132,7 +134,7 @@ func (s *Server) Stats() Stats {
 	for i, c := range causes {
 		st.Refusals[strings.ReplaceAll(string(c), " ", "_")] = s.refusals[i].Load()
 	}
-	for i, r := range rejections {
+	for i, r := range handshake.Rejections() {
 		st.Refusals[r.Cause] += s.rejected[i].Load()
 	}
 	for _, l := range s.loops {
@@ -171,7 +173,7 @@ func (s *Server) count(why cause, attrs ...slog.Attr) {
 // countRejection notes one refused handshake. Those that an Endpoint refused are counted as one cause: it counts them by
 // causes of its own.
 func (s *Server) countRejection(r *Rejection, from netip.AddrPort) {
-	for i, known := range rejections {
+	for i, known := range handshake.Rejections() {
 		if known == r {
 			s.rejected[i].Add(1)
 			s.opts.Log.Warn("handshake refused", r.Cause, fromAttr(from)...)

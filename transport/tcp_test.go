@@ -182,7 +182,7 @@ func TestReset(t *testing.T) {
 	e := newTape()
 	s := startServer(t, testOptions())
 	addr := listen(t, s, e)
-	for _, stream := range []string{"", "GET", handshake("/", ""), handshake("/", "") + string(text("x"))[:3], "GET / HTTP/1.1\r\n\r\n"} {
+	for _, stream := range []string{"", "GET", upgradeRequest(""), upgradeRequest("") + string(text("x"))[:3], "GET / HTTP/1.1\r\n\r\n"} {
 		c := dial(t, addr)
 		c.write([]byte(stream))
 		c.reset()

@@ -43,7 +43,7 @@ func TestTLSEcho(t *testing.T) {
 			addr, cfg := listenTLS(t, s, e)
 			cfg.MinVersion, cfg.MaxVersion = version, version
 			c := dialTLS(t, addr, cfg)
-			c.write([]byte(handshake("/", "")))
+			c.write([]byte(upgradeRequest("")))
 			c.accepted()
 			e.expect(t, "open")
 			for _, n := range []int{0, 1, 125, 126, 1000, 16384, 32768} {
@@ -86,7 +86,7 @@ func dialChopped(t testing.TB, addr net.Addr, cfg *tls.Config, sizes ...int) *cl
 	c := dial(t, addr)
 	conn := tls.Client(&chopped{Conn: c.Conn, sizes: sizes}, cfg)
 	c.Conn, c.br = conn, bufio.NewReader(conn)
-	c.write([]byte(handshake("/", "")))
+	c.write([]byte(upgradeRequest("")))
 	c.accepted()
 	return c
 }
@@ -130,7 +130,7 @@ func TestTLSLarge(t *testing.T) {
 	e.message = echo
 	addr, cfg := listenTLS(t, startServer(t, o), e)
 	c := dialTLS(t, addr, cfg)
-	c.write([]byte(handshake("/", "")))
+	c.write([]byte(upgradeRequest("")))
 	c.accepted()
 	p := strings.Repeat("0123456789abcdef", 2<<20/16)
 	c.write(text(p), text("behind"))
@@ -161,7 +161,7 @@ func TestTLSEnds(t *testing.T) {
 			e := newTape()
 			addr, cfg := listenTLS(t, startServer(t, testOptions()), e)
 			c := dialTLS(t, addr, cfg)
-			c.write([]byte(handshake("/", "")))
+			c.write([]byte(upgradeRequest("")))
 			c.accepted()
 			r := e.expect(t, "open")
 			tt.end(c, r)
@@ -179,7 +179,7 @@ func TestTLSBrokenRecord(t *testing.T) {
 	s := startServer(t, testOptions())
 	addr, cfg := listenTLS(t, s, e)
 	c := dialTLS(t, addr, cfg)
-	c.write([]byte(handshake("/", "")))
+	c.write([]byte(upgradeRequest("")))
 	c.accepted()
 	e.expect(t, "open")
 	_, _ = c.tcp.Write(append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...))
@@ -218,7 +218,7 @@ func TestTLSResumption(t *testing.T) {
 					inForce.Store(NewTLSConfig(certificate, nil))
 				}
 				c := dialTLS(t, addr, cfg)
-				c.write([]byte(handshake("/", "")))
+				c.write([]byte(upgradeRequest("")))
 				c.accepted()
 				if got := c.Conn.(*tls.Conn).ConnectionState().DidResume; got != want {
 					t.Errorf("connection %d: resumed %v", i, got)
@@ -276,7 +276,7 @@ func TestPeerCertificate(t *testing.T) {
 			}
 			conn := tls.Client(c.Conn, cfg)
 			c.Conn, c.br = conn, bufio.NewReader(conn)
-			_, _ = c.Write([]byte(handshake("/", "")))
+			_, _ = c.Write([]byte(upgradeRequest("")))
 			if tt.refused {
 				if _, err := c.br.ReadByte(); err == nil || !strings.Contains(err.Error(), "certificate") {
 					t.Errorf("the client was told %v", err)

@@ -46,7 +46,7 @@ func TestTLSGarbage(t *testing.T) {
 	}{
 		"HTTP":                          {"GET / HTTP/1.1\r\nHost: hub\r\n\r\n", "not_tls", true},
 		"one letter":                    {"G", "not_tls", true},
-		"a WebSocket":                   {handshake("/", ""), "not_tls", true},
+		"a WebSocket":                   {upgradeRequest(""), "not_tls", true},
 		"zeros":                         {"\x00\x00\x00\x00\x00\x00", "not_tls", false},
 		"SSL 2":                         {"\x80\x2e\x01\x00\x02", "not_tls", false},
 		"an alert":                      {"\x15\x03\x01\x00\x02\x02\x28", "not_tls", false},
@@ -167,7 +167,7 @@ func TestTLSHandshakesBounded(t *testing.T) {
 			c := dial(t, addr)
 			conn := tls.Client(c.Conn, cfg)
 			c.Conn, c.br = conn, bufio.NewReader(conn)
-			if _, err := c.Write([]byte(handshake("/", ""))); err != nil {
+			if _, err := c.Write([]byte(upgradeRequest(""))); err != nil {
 				t.Error(err)
 			}
 			done <- c
@@ -237,7 +237,7 @@ func TestTLSOpenSSL(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write([]byte(handshake("/", "")))
+	write([]byte(upgradeRequest("")))
 	c.accepted()
 	e.expect(t, "open")
 	for range 3 {

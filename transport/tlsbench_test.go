@@ -26,7 +26,7 @@ func BenchmarkTLSEcho(b *testing.B) {
 	}
 	addr, cfg := listenTLS(b, startServer(b, testOptions()), e)
 	c := dialTLS(b, addr, cfg)
-	c.write([]byte(handshake("/", "")))
+	c.write([]byte(upgradeRequest("")))
 	c.accepted()
 	p := strings.Repeat("x", 250)
 	message := text(p)

@@ -67,7 +67,7 @@ func shakeHands(addr net.Addr, cfg *tls.Config) (time.Duration, error) {
 	}
 	defer nc.Close()
 	conn := tls.Client(patientConn{nc}, cfg)
-	if _, err := conn.Write([]byte(handshake("/", ""))); err != nil {
+	if _, err := conn.Write([]byte(upgradeRequest(""))); err != nil {
 		return 0, err
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
@@ -97,7 +97,7 @@ func TestTLSFlood(t *testing.T) {
 			e.message = echo
 			addr, cfg := listenTLS(t, s, e)
 			early := dialTLS(t, addr, cfg)
-			early.write([]byte(handshake("/", "")))
+			early.write([]byte(upgradeRequest("")))
 			early.accepted()
 
 			b := besiege(t, addr, tt.attackers, tt.said)

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mastersocket/mastersocket/internal/handshake"
 )
 
 // The TLS handshake of a connection:
@@ -65,7 +67,7 @@ func (l *Loop) notTLS(c *Conn, p []byte) {
 		return
 	}
 	c.flags &^= flagTLS // that began like an HTTP request: say so in a way that its sender understands
-	l.reject(c, rejectNotTLS, &Request{})
+	l.reject(c, handshake.RejectNotTLS, &Request{})
 }
 
 // beginHandshake starts the goroutine of a handshake. p is the first record, and perhaps more.

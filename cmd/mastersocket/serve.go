@@ -21,6 +21,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/config"
+	"github.com/mastersocket/mastersocket/internal/handshake"
 	"github.com/mastersocket/mastersocket/internal/logwriter"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/services/team"
@@ -217,7 +218,7 @@ func open(h *hub.Hub) int {
 
 // hubOptions translates the settings.
 func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options, error) {
-	origins, err := transport.ParseOrigins(c.AllowedOrigins)
+	origins, err := handshake.ParseOrigins(c.AllowedOrigins)
 	if err != nil {
 		return hub.Options{}, usageError{err}
 	}

@@ -1,4 +1,4 @@
-package transport
+package handshake
 
 import (
 	"bytes"
@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// OriginPolicy says which pages may connect from a browser besides those of the hub's own host. It is immutable; nil
-// allows none.
+// OriginPolicy says which pages may connect from a browser besides those of the hub's own host. It is immutable. A nil
+// OriginPolicy allows none.
 type OriginPolicy struct {
 	all, null bool
 	rules     []originRule

@@ -1,4 +1,4 @@
-package transport
+package handshake
 
 import (
 	"net/http"
@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Rejection is an answer to a request that does not become a connection.
+// Rejection is the answer to a request that does not become a connection.
 type Rejection struct {
-	Cause  string // names it in metrics; one of a fixed set
+	Cause  string // its label in metrics; one of a fixed set
 	Status int    // of HTTP
-	Line   string // one sentence for whoever reads the answer; it repeats nothing of the request
+	Line   string // the body: one sentence, which repeats nothing of the request
 	fields string // further header lines, each with its CRLF
 }
 
@@ -19,7 +19,7 @@ func (rej *Rejection) Error() string {
 	return "handshake refused with " + strconv.Itoa(rej.Status) + ": " + rej.Line
 }
 
-// whatThisIs answers somebody who came with a browser or curl.
+// whatThisIs is what a browser or curl gets.
 const whatThisIs = "mastersocket hub: connect with a WebSocket client; see the protocol documentation"
 
 // upgradeFields are what RFC 9110 §15.5.22 and RFC 6455 §4.4 want of a 426.
@@ -36,27 +36,36 @@ var (
 	rejectHost         = &Rejection{Cause: "host", Status: 400, Line: "exactly one valid Host header field is needed, equal to that of the target"}
 	rejectFraming      = &Rejection{Cause: "framing", Status: 400, Line: "the request says contradictory things about its length"}
 	rejectHeadTooLarge = &Rejection{Cause: "head_too_large", Status: 431, Line: "the request line and header fields are larger than 16 KiB"}
-	rejectNotFound     = &Rejection{Cause: "not_found", Status: 404, Line: "nothing is served at this path"}
-	rejectMethod       = &Rejection{Cause: "method", Status: 405, Line: "a WebSocket handshake is a GET request", fields: "Allow: GET\r\n"}
-	rejectBody         = &Rejection{Cause: "body", Status: 400, Line: "a WebSocket handshake has no body"}
-	rejectNoUpgrade    = &Rejection{Cause: "no_upgrade", Status: 426, Line: whatThisIs, fields: upgradeFields}
-	rejectVersion      = &Rejection{Cause: "websocket_version", Status: 426, Line: whatThisIs + " (Sec-WebSocket-Version must be 13)", fields: upgradeFields}
-	rejectKey          = &Rejection{Cause: "websocket_key", Status: 400, Line: "Sec-WebSocket-Key is not the base64 form of 16 bytes"}
-	rejectTokenInURL   = &Rejection{Cause: "token_in_url", Status: 400, Line: "a URL is no place for a token: connect without it and send it in IDENTIFY"}
-	rejectOrigin       = &Rejection{Cause: "origin", Status: 403, Line: "pages of this origin may not connect; an operator can allow it with --allowed-origins"}
-	rejectNotTLS       = &Rejection{Cause: "not_tls", Status: 400, Line: "TLS is spoken here: connect with wss:// or https://"}
+	// RejectNotFound: no endpoint has the path.
+	RejectNotFound   = &Rejection{Cause: "not_found", Status: 404, Line: "nothing is served at this path"}
+	rejectMethod     = &Rejection{Cause: "method", Status: 405, Line: "a WebSocket handshake is a GET request", fields: "Allow: GET\r\n"}
+	rejectBody       = &Rejection{Cause: "body", Status: 400, Line: "a WebSocket handshake has no body"}
+	rejectNoUpgrade  = &Rejection{Cause: "no_upgrade", Status: 426, Line: whatThisIs, fields: upgradeFields}
+	rejectVersion    = &Rejection{Cause: "websocket_version", Status: 426, Line: whatThisIs + " (Sec-WebSocket-Version must be 13)", fields: upgradeFields}
+	rejectKey        = &Rejection{Cause: "websocket_key", Status: 400, Line: "Sec-WebSocket-Key is not the base64 form of 16 bytes"}
+	rejectTokenInURL = &Rejection{Cause: "token_in_url", Status: 400, Line: "a URL is no place for a token: connect without it and send it in IDENTIFY"}
+	rejectOrigin     = &Rejection{Cause: "origin", Status: 403, Line: "pages of this origin may not connect; an operator can allow it with --allowed-origins"}
+	// RejectNotTLS answers a request in plain text on a listener of TLS.
+	RejectNotTLS = &Rejection{Cause: "not_tls", Status: 400, Line: "TLS is spoken here: connect with wss:// or https://"}
+	// RejectOverload answers a handshake for which there is no memory.
+	RejectOverload = &Rejection{Cause: "overload", Status: 503, Line: "too many requests are under way; try again later"}
 )
 
-// rejections lists them, so that each can be counted from the start.
+// Rejections returns all of them, in a fixed order, so that each can be counted from the start.
+func Rejections() []*Rejection { return rejections }
+
 var rejections = []*Rejection{
 	rejectRequestLine, rejectHTTPVersion, rejectLineEnd, rejectTarget, rejectField, rejectDuplicate, rejectHost,
-	rejectFraming, rejectHeadTooLarge, rejectNotFound, rejectMethod, rejectBody, rejectNoUpgrade, rejectVersion,
-	rejectKey, rejectTokenInURL, rejectOrigin, rejectNotTLS, rejectOverload,
+	rejectFraming, rejectHeadTooLarge, RejectNotFound, rejectMethod, rejectBody, rejectNoUpgrade, rejectVersion,
+	rejectKey, rejectTokenInURL, rejectOrigin, RejectNotTLS, RejectOverload,
 }
 
-// appendResponse appends a whole HTTP/1.1 response: at most 320 bytes, the line and the fields of rej aside. The
-// connection is to be closed behind it. r is the request that is refused; where it could not be parsed, whatever parseRequest left in it.
-func appendResponse(dst []byte, rej *Rejection, r *Request, now time.Time) []byte {
+// ResponseBytes is the most that AppendResponse appends for rej.
+func ResponseBytes(rej *Rejection) int { return 320 + len(rej.Line) + len(rej.fields) }
+
+// AppendResponse appends a whole HTTP/1.1 response, behind which the connection must be closed. r is the refused
+// request; where Parse failed, what it left in r.
+func AppendResponse(dst []byte, rej *Rejection, r *Request, now time.Time) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(rej.Status), 10)
 	dst = append(append(dst, ' '), http.StatusText(rej.Status)...)

@@ -1,4 +1,4 @@
-package transport
+package handshake
 
 import (
 	"bufio"
@@ -14,8 +14,8 @@ func TestAppendResponse(t *testing.T) {
 	now := time.Date(2026, 2, 3, 4, 5, 6, 0, time.FixedZone("", 3600))
 	for _, method := range []string{"GET", "HEAD"} {
 		for _, rej := range rejections {
-			b := appendResponse(nil, rej, &Request{Method: []byte(method)}, now)
-			if len(b) > 320+len(rej.Line)+len(rej.fields) {
+			b := AppendResponse(nil, rej, &Request{Method: []byte(method)}, now)
+			if len(b) > ResponseBytes(rej) {
 				t.Errorf("%s: %d bytes", rej.Cause, len(b))
 			}
 			in := bufio.NewReader(bytes.NewReader(b))
@@ -61,7 +61,7 @@ func TestAppendAccept(t *testing.T) {
 	}
 	const want = "xHTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n" // RFC 6455 §1.3
-	if got := appendAccept([]byte("x"), r); string(got) != want || len(got) != 1+maxAccept {
+	if got := AppendAccept([]byte("x"), r); string(got) != want || len(got) != 1+AcceptBytes {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -1,4 +1,4 @@
-package transport
+package handshake
 
 import (
 	"bufio"
@@ -37,7 +37,7 @@ func edited(old, new string) string {
 // answerTo answers a request as a listener does that serves /; nil stands for a 101.
 func answerTo(head string, origins *OriginPolicy) (*Rejection, *Request) {
 	r := new(Request)
-	if _, err := parseRequest([]byte(head), 0, r); err != nil {
+	if _, err := Parse([]byte(head), 0, r); err != nil {
 		var rej *Rejection
 		if !errors.As(err, &rej) {
 			rej = &Rejection{Cause: err.Error()}
@@ -45,9 +45,9 @@ func answerTo(head string, origins *OriginPolicy) (*Rejection, *Request) {
 		return rej, r
 	}
 	if string(r.Path) != "/" {
-		return rejectNotFound, r
+		return RejectNotFound, r
 	}
-	return checkUpgrade(r, origins), r
+	return CheckUpgrade(r, origins), r
 }
 
 // handshakes are requests with what they are answered; nil for a 101.
@@ -155,8 +155,8 @@ var handshakes = []struct {
 	{"overflowing length", handshake("/", "Content-Length: 18446744073709551616\r\n"), rejectBody},
 	{"chunked content", handshake("/", "Transfer-Encoding: chunked\r\n"), rejectBody},
 
-	{"unknown path", handshake("/nowhere", ""), rejectNotFound},
-	{"unknown path, not a handshake", "POST /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", rejectNotFound},
+	{"unknown path", handshake("/nowhere", ""), RejectNotFound},
+	{"unknown path, not a handshake", "POST /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", RejectNotFound},
 	{"POST with content", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", rejectMethod},
 	{"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", rejectMethod},
 	{"method in lower case", edited("GET", "get"), rejectMethod},
@@ -209,8 +209,8 @@ func TestHandshakeAnswers(t *testing.T) {
 func TestHandshakeStatus(t *testing.T) {
 	t.Parallel()
 	want := map[*Rejection]int{
-		rejectHTTPVersion: 505, rejectHeadTooLarge: 431, rejectNotFound: 404, rejectMethod: 405,
-		rejectNoUpgrade: 426, rejectVersion: 426, rejectOrigin: 403, rejectOverload: 503,
+		rejectHTTPVersion: 505, rejectHeadTooLarge: 431, RejectNotFound: 404, rejectMethod: 405,
+		rejectNoUpgrade: 426, rejectVersion: 426, rejectOrigin: 403, RejectOverload: 503,
 	}
 	seen := map[string]bool{}
 	for _, rej := range rejections {
@@ -233,14 +233,14 @@ func TestHandshakeStatus(t *testing.T) {
 	}
 }
 
-func TestParseRequestFields(t *testing.T) {
+func TestParseFields(t *testing.T) {
 	t.Parallel()
 	head := "GET http://h:80/a%20b?c=d?e HTTP/1.1\r\nHost: h:80\r\nOrigin: null\r\nAuthorization: Bearer x\r\n" +
 		"User-Agent: a b\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\nSec-WebSocket-Key: k\r\n" +
 		"X-Forwarded-Proto: https\r\n" +
 		"Sec-WebSocket-Version: v\r\nSec-WebSocket-Protocol: p, q\r\nSec-WebSocket-Protocol: r\r\n\r\n"
 	var r Request
-	n, err := parseRequest([]byte(head+"\x81\x80frames"), 0, &r)
+	n, err := Parse([]byte(head+"\x81\x80frames"), 0, &r)
 	if n != len(head) || err != nil {
 		t.Fatalf("n = %d, err = %v; want %d", n, err, len(head))
 	}
@@ -261,15 +261,15 @@ func TestParseRequestFields(t *testing.T) {
 	}
 }
 
-func TestParseRequestDripping(t *testing.T) {
+func TestParseDripping(t *testing.T) {
 	t.Parallel()
 	for _, tc := range handshakes {
 		b := []byte(tc.head)
 		var whole, dripped Request
-		n, err := parseRequest(b, 0, &whole)
-		gotN, gotErr := 0, errIncomplete
-		for i := 0; i < len(b) && gotErr == errIncomplete; i++ {
-			gotN, gotErr = parseRequest(b[:i+1], i, &dripped)
+		n, err := Parse(b, 0, &whole)
+		gotN, gotErr := 0, ErrIncomplete
+		for i := 0; i < len(b) && gotErr == ErrIncomplete; i++ {
+			gotN, gotErr = Parse(b[:i+1], i, &dripped)
 		}
 		if gotN != n || gotErr != err || err == nil && !reflect.DeepEqual(dripped, whole) {
 			t.Errorf("%s: byte by byte %d, %v; at once %d, %v", tc.name, gotN, gotErr, n, err)
@@ -277,7 +277,7 @@ func TestParseRequestDripping(t *testing.T) {
 	}
 }
 
-func TestParseRequestSizeLimit(t *testing.T) {
+func TestParseSizeLimit(t *testing.T) {
 	t.Parallel()
 	sized := func(n int) []byte {
 		return []byte(handshake("/", "X: "+strings.Repeat("x", n-len(handshake("/", "X: \r\n")))+"\r\n"))
@@ -294,14 +294,14 @@ func TestParseRequestSizeLimit(t *testing.T) {
 		{"far beyond the limit", sized(2 * maxHead), rejectHeadTooLarge},
 		{"an endless line", endless, rejectHeadTooLarge},
 		{"a bare LF beyond the limit", append(endless[:maxHead:maxHead], '\n'), rejectHeadTooLarge},
-		{"unfinished below the limit", endless[:maxHead-1], errIncomplete},
+		{"unfinished below the limit", endless[:maxHead-1], ErrIncomplete},
 	} {
 		for _, chunk := range []int{len(tc.b), 1, 1000, maxHead} {
 			var r Request
-			err, from := errIncomplete, 0
-			for from < len(tc.b) && err == errIncomplete {
+			err, from := ErrIncomplete, 0
+			for from < len(tc.b) && err == ErrIncomplete {
 				to := min(from+chunk, len(tc.b))
-				_, err = parseRequest(tc.b[:to], from, &r)
+				_, err = Parse(tc.b[:to], from, &r)
 				from = to
 			}
 			if err != tc.err {
@@ -325,13 +325,13 @@ func TestHandshakeWithDialer(t *testing.T) {
 			if _, err := server.Read(b[from:]); err != nil {
 				return
 			}
-			if _, err := parseRequest(b, from, &r); err != errIncomplete {
+			if _, err := Parse(b, from, &r); err != ErrIncomplete {
 				break
 			}
 		}
-		rej := checkUpgrade(&r, nil)
+		rej := CheckUpgrade(&r, nil)
 		if rej == nil {
-			_, _ = server.Write(appendAccept(nil, &r))
+			_, _ = server.Write(AppendAccept(nil, &r))
 		}
 		served <- rej
 	}()
@@ -357,7 +357,7 @@ func TestHandshakeAllocations(t *testing.T) {
 	for _, host := range []string{"[2001:db8:1234:5678:9abc:def0:1234:5678]:42069", "hub.example:42069"} {
 		head := bytes.ReplaceAll(browserHead, []byte("hub.example:42069"), []byte(host))
 		if n := testing.AllocsPerRun(100, func() {
-			if _, err := parseRequest(head, 0, &r); err != nil || checkUpgrade(&r, nil) != nil {
+			if _, err := Parse(head, 0, &r); err != nil || CheckUpgrade(&r, nil) != nil {
 				t.Fatal(err)
 			}
 		}); n != 0 {
@@ -365,10 +365,10 @@ func TestHandshakeAllocations(t *testing.T) {
 		}
 	}
 	dst := make([]byte, 0, 512)
-	if n := testing.AllocsPerRun(100, func() { appendAccept(dst, &r) }); n > 10 { // 2, and more under the race detector
+	if n := testing.AllocsPerRun(100, func() { AppendAccept(dst, &r) }); n > 10 { // 2, and more under the race detector
 		t.Errorf("accepting allocates %v times", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { appendResponse(dst, rejectNoUpgrade, &r, time.Time{}) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { AppendResponse(dst, rejectNoUpgrade, &r, time.Time{}) }); n != 0 {
 		t.Errorf("refusing allocates %v times", n)
 	}
 }
@@ -379,32 +379,32 @@ func BenchmarkHandshake(b *testing.B) {
 	b.Run("parse", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			_, _ = parseRequest(browserHead, 0, &r)
+			_, _ = Parse(browserHead, 0, &r)
 		}
 	})
 	b.Run("check", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			checkUpgrade(&r, nil)
+			CheckUpgrade(&r, nil)
 		}
 	})
 	b.Run("accept", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			appendAccept(dst, &r)
+			AppendAccept(dst, &r)
 		}
 	})
 	b.Run("refuse", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			appendResponse(dst, rejectNoUpgrade, &r, time.Time{})
+			AppendResponse(dst, rejectNoUpgrade, &r, time.Time{})
 		}
 	})
 }
 
-// FuzzParseRequest asks of any bytes, cut anywhere: nothing panics, the cut makes no difference, and what is accepted
+// FuzzParse asks of any bytes, cut anywhere: nothing panics, the cut makes no difference, and what is accepted
 // means the same to net/http.
-func FuzzParseRequest(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, tc := range handshakes {
 		f.Add([]byte(tc.head), uint16(len(tc.head)/2))
 	}
@@ -415,11 +415,11 @@ func FuzzParseRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
 		var whole, parts Request
-		n, err := parseRequest(b, 0, &whole)
+		n, err := Parse(b, 0, &whole)
 		at := min(int(cut), len(b))
-		gotN, gotErr := parseRequest(b[:at], 0, &parts)
-		if gotErr == errIncomplete {
-			gotN, gotErr = parseRequest(b, at, &parts)
+		gotN, gotErr := Parse(b[:at], 0, &parts)
+		if gotErr == ErrIncomplete {
+			gotN, gotErr = Parse(b, at, &parts)
 		}
 		if gotN != n || gotErr != err || !reflect.DeepEqual(parts, whole) {
 			t.Fatalf("cut at %d: %d, %v, %+v; at once: %d, %v, %+v", at, gotN, gotErr, parts, n, err, whole)
@@ -427,7 +427,7 @@ func FuzzParseRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if checkUpgrade(&whole, policy) == nil && len(appendAccept(nil, &whole)) != maxAccept {
+		if CheckUpgrade(&whole, policy) == nil && len(AppendAccept(nil, &whole)) != AcceptBytes {
 			t.Fatal("accepted otherwise than usual")
 		}
 		if whole.HasBody { // net/http refuses some transfer codings; so do we, later
