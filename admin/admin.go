@@ -18,11 +18,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/mastersocket/mastersocket/admin/console"
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/metrics"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 )
 
@@ -69,7 +68,7 @@ func Listen(ctx context.Context, addr string, o Options) (*Server, error) {
 	s := &Server{
 		addr: l.Addr(), served: make(chan error, 1), ended: make(chan struct{}), drain: newDrainer(o.Hub, o.DrainTimeout),
 	}
-	registry := prometheus.NewRegistry()
+	registry := metrics.NewRegistry(collector{o.Hub, o.Reload, o.CertificateEnd}.collect)
 	l = newBounded(l, maxConnections, ratelog.New(o.Log), registry)
 	h, err := s.handler(o, registry)
 	if err != nil {
@@ -113,11 +112,6 @@ func (s *Server) Close(ctx context.Context) error {
 
 // handler serves everything of the listener.
 func (s *Server) handler(o Options, registry *prometheus.Registry) (http.Handler, error) {
-	registry.MustRegister(
-		newCollector(o),
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
 	v1, err := newAPI(o, s.drain, s.ended, registry)
 	if err != nil {
 		return nil, err
@@ -125,7 +119,7 @@ func (s *Server) handler(o Options, registry *prometheus.Registry) (http.Handler
 	probes := http.NewServeMux()
 	probes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	probes.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { o.ready(w) })
-	probes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	probes.Handle("GET /metrics", metrics.Handler(registry))
 	pages := console.Handler()
 	return secure(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {

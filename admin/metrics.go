@@ -9,11 +9,12 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/metrics"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("mastersocket_"+name, help, labels, nil)
+	return metrics.Desc("mastersocket_"+name, help, labels...)
 }
 
 // The metrics. No label has a value that a client can choose.
@@ -69,133 +70,120 @@ var (
 // typeAPI stands in the place of a client's type for what comes by POST /v1/events.
 const typeAPI = "api"
 
-// collector turns the hub's counts into metrics when somebody asks.
+// collector reads the hub's counts.
 type collector struct {
 	hub    *hub.Hub
 	reload Reloader         // nil for none
 	end    func() time.Time // of the certificate; nil for none
 }
 
-func newCollector(o Options) prometheus.Collector {
-	return collector{o.Hub, o.Reload, o.CertificateEnd}
-}
-
-// Describe implements prometheus.Collector.
-func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
-
-// Collect implements prometheus.Collector.
-func (c collector) Collect(ch chan<- prometheus.Metric) {
+// collect writes the hub's counts.
+func (c collector) collect(w metrics.Writer) {
 	s := c.hub.Stats()
-	count := func(d *prometheus.Desc, v uint64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	gauge(descStrangers, float64(s.Strangers))
-	gauge(descGroups, float64(s.Groups))
+	w.Gauge(descStrangers, float64(s.Strangers))
+	w.Gauge(descGroups, float64(s.Groups))
 	for i := range s.Types {
-		collectType(&s.Types[i], ch, count, gauge)
+		collectType(&s.Types[i], w)
 	}
 	for target, n := range s.Published {
-		count(descReceived, n, typeAPI, target.String())
+		w.Counter(descReceived, n, typeAPI, target.String())
 	}
 	for d, n := range s.Drops {
-		count(descDrops, n, d.String())
+		w.Counter(descDrops, n, d.String())
 	}
 	for r, n := range s.Disconnects {
-		count(descDisconnects, n, r.String())
+		w.Counter(descDisconnects, n, r.String())
 	}
-	count(descFences, s.Fences)
+	w.Counter(descFences, s.Fences)
 	for r, n := range s.Notices {
-		count(descNotices, n, string(r))
+		w.Counter(descNotices, n, string(r))
 	}
 	for cause, n := range s.Transport.Refusals {
-		count(descRefusals, n, cause)
+		w.Counter(descRefusals, n, cause)
 	}
-	count(descAccepted, s.Transport.Accepted)
-	gauge(descLimit, float64(s.Transport.Limit))
+	w.Counter(descAccepted, s.Transport.Accepted)
+	w.Gauge(descLimit, float64(s.Transport.Limit))
 	if c.end != nil {
-		c.collectTLS(&s.Transport.TLS, count, gauge)
+		c.collectTLS(&s.Transport.TLS, w)
 	}
-	gauge(descGated, flag(s.Transport.Gated))
-	gauge(descBroker, flag(s.Broker.Available))
-	gauge(descDraining, flag(s.Draining))
-	gauge(descStarted, float64(s.Started.UnixMilli())/1000)
+	w.Flag(descGated, s.Transport.Gated)
+	w.Flag(descBroker, s.Broker.Available)
+	w.Flag(descDraining, s.Draining)
+	w.Gauge(descStarted, float64(s.Started.UnixMilli())/1000)
 	n := c.hub.Node()
-	gauge(descInstance, 1, n.Name, hub.NodeName(n.ID), n.Version)
-	c.collectBroker(&s.BrokerStats, count, gauge)
-	collectVerifier(s.Verifier, count, gauge)
+	w.Gauge(descInstance, 1, n.Name, hub.NodeName(n.ID), n.Version)
+	c.collectBroker(&s.BrokerStats, w)
+	collectVerifier(s.Verifier, w)
 	if c.reload != nil {
 		r := c.reload.Reloads()
-		count(descReloads, r.Succeeded, "success")
-		count(descReloads, r.Failed, "failure")
-		gauge(descReloaded, float64(r.LastSuccess.UnixMilli())/1000)
-		gauge(descFailing, flag(r.Failing))
+		w.Counter(descReloads, r.Succeeded, "success")
+		w.Counter(descReloads, r.Failed, "failure")
+		w.Gauge(descReloaded, float64(r.LastSuccess.UnixMilli())/1000)
+		w.Flag(descFailing, r.Failing)
 	}
 	for i, l := range s.Transport.Loops {
 		loop := strconv.Itoa(i)
-		gauge(descSockets, float64(l.Connections), loop)
-		count(descBytesIn, l.BytesIn, loop)
-		count(descBytesOut, l.BytesOut, loop)
-		count(descWrites, l.Writes, loop)
-		gauge(descQueue, float64(l.QueueBytes), loop)
-		gauge(descInbox, float64(l.InboxBytes), loop)
-		ch <- turns(&l, loop)
+		w.Gauge(descSockets, float64(l.Connections), loop)
+		w.Counter(descBytesIn, l.BytesIn, loop)
+		w.Counter(descBytesOut, l.BytesOut, loop)
+		w.Counter(descWrites, l.Writes, loop)
+		w.Gauge(descQueue, float64(l.QueueBytes), loop)
+		w.Gauge(descInbox, float64(l.InboxBytes), loop)
+		w <- turns(&l, loop)
 	}
 }
 
 // collectType turns the counts of a service type into metrics.
-func collectType(t *hub.TypeStats, ch chan<- prometheus.Metric, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
-	gauge(descConnections, float64(t.Clients), t.Type)
+func collectType(t *hub.TypeStats, w metrics.Writer) {
+	w.Gauge(descConnections, float64(t.Clients), t.Type)
 	for target, n := range t.Received {
-		count(descReceived, n, t.Type, target.String())
+		w.Counter(descReceived, n, t.Type, target.String())
 	}
-	count(descDeliveries, t.Deliveries, t.Type)
+	w.Counter(descDeliveries, t.Deliveries, t.Type)
 	for _, m := range t.Metrics {
 		kind := prometheus.GaugeValue
 		if m.Counter {
 			kind = prometheus.CounterValue
 		}
-		ch <- prometheus.MustNewConstMetric(desc(t.Type+"_"+m.Name, m.Help), kind, m.Value)
+		w <- prometheus.MustNewConstMetric(desc(t.Type+"_"+m.Name, m.Help), kind, m.Value)
 	}
 }
 
 // collectBroker turns the broker's counts into metrics.
-func (c collector) collectBroker(s *broker.Stats, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
-	gauge(descNodes, float64(len(c.hub.Nodes())))
-	gauge(descBrokerRTT, s.ProbeRTT.Seconds())
-	gauge(descBuffered, float64(s.BufferedBytes))
-	count(descPublished, s.Published)
-	count(descBrokerIn, s.Received)
-	count(descDuplicates, s.Duplicates)
-	count(descRecovered, s.Recovered)
-	count(descMissed, s.Missed)
-	count(descReconnects, s.Reconnects)
-	count(descLostNodes, s.LostNodes)
-	count(descIgnored, s.Foreign, "foreign")
-	count(descIgnored, s.OtherVersion, "other_version")
-	count(descIgnored, s.Corrupt, "corrupt")
-	count(descRefused, s.RefusedFull, "buffer_full")
-	count(descRefused, s.RefusedExpired, "expired")
-	count(descRefused, s.RefusedUnknown, "outcome_unknown")
-	count(descRefused, s.RefusedBroker, "broker_error")
-	count(descRefused, s.RefusedClosed, "closed")
+func (c collector) collectBroker(s *broker.Stats, w metrics.Writer) {
+	w.Gauge(descNodes, float64(len(c.hub.Nodes())))
+	w.Gauge(descBrokerRTT, s.ProbeRTT.Seconds())
+	w.Gauge(descBuffered, float64(s.BufferedBytes))
+	w.Counter(descPublished, s.Published)
+	w.Counter(descBrokerIn, s.Received)
+	w.Counter(descDuplicates, s.Duplicates)
+	w.Counter(descRecovered, s.Recovered)
+	w.Counter(descMissed, s.Missed)
+	w.Counter(descReconnects, s.Reconnects)
+	w.Counter(descLostNodes, s.LostNodes)
+	w.Counter(descIgnored, s.Foreign, "foreign")
+	w.Counter(descIgnored, s.OtherVersion, "other_version")
+	w.Counter(descIgnored, s.Corrupt, "corrupt")
+	w.Counter(descRefused, s.RefusedFull, "buffer_full")
+	w.Counter(descRefused, s.RefusedExpired, "expired")
+	w.Counter(descRefused, s.RefusedUnknown, "outcome_unknown")
+	w.Counter(descRefused, s.RefusedBroker, "broker_error")
+	w.Counter(descRefused, s.RefusedClosed, "closed")
 }
 
 // collectVerifier turns the counts of tokens that an issuer signed into metrics, where there is one.
-func collectVerifier(s *hub.VerifierStats, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+func collectVerifier(s *hub.VerifierStats, w metrics.Writer) {
 	if s == nil {
 		return
 	}
 	for v, n := range s.Verdicts {
-		count(descVerified, n, auth.Verdict(v).String())
+		w.Counter(descVerified, n, auth.Verdict(v).String())
 	}
-	gauge(descVerifying, float64(s.Under))
-	gauge(descKeys, float64(s.Keys.Keys))
-	gauge(descKeysAge, s.Keys.Age(time.Now()).Seconds())
-	count(descKeyFetches, s.Keys.Fetches, "success")
-	count(descKeyFetches, s.Keys.Failed, "failure")
+	w.Gauge(descVerifying, float64(s.Under))
+	w.Gauge(descKeys, float64(s.Keys.Keys))
+	w.Gauge(descKeysAge, s.Keys.Age(time.Now()).Seconds())
+	w.Counter(descKeyFetches, s.Keys.Fetches, "success")
+	w.Counter(descKeyFetches, s.Keys.Failed, "failure")
 }
 
 // turns makes the histogram of a loop's turns.
@@ -209,11 +197,4 @@ func turns(l *transport.LoopStats, loop string) prometheus.Metric {
 		}
 	}
 	return prometheus.MustNewConstHistogram(descTurns, total, l.TurnTotal.Seconds(), buckets, loop)
-}
-
-func flag(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -6,9 +6,8 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/metrics"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
@@ -41,11 +40,11 @@ func peerCertificate(r *http.Request) *x509.Certificate {
 }
 
 // collectTLS turns the counts of TLS into metrics.
-func (c collector) collectTLS(s *transport.TLSStats, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
-	gauge(descTLSEnd, float64(c.end().Unix()))
-	count(descTLSDone, s.Done-s.Resumed, "done")
-	count(descTLSDone, s.Resumed, "resumed")
+func (c collector) collectTLS(s *transport.TLSStats, w metrics.Writer) {
+	w.Gauge(descTLSEnd, float64(c.end().Unix()))
+	w.Counter(descTLSDone, s.Done-s.Resumed, "done")
+	w.Counter(descTLSDone, s.Resumed, "resumed")
 	for why, n := range s.Failed {
-		count(descTLSDone, n, why)
+		w.Counter(descTLSDone, n, why)
 	}
 }

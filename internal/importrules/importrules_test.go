@@ -42,11 +42,11 @@ var rules = map[string]struct {
 	"go-redis":              {[]string{"broker"}, "Redis is one way to connect instances, and only broker knows it"},
 	"go-oidc":               {[]string{"auth/oidc", "internal/oidctest"}, "signed tokens are one way to prove who one is, and only auth/oidc knows it"},
 	"huma":                  {[]string{"admin"}, "REST is for operators alone"},
-	"prometheus":            {[]string{"admin", "services/team/bridge"}, "counting is everybody's, publishing the counts is for what listens to operators: admin, and the bridge, a process of its own"},
+	"prometheus":            {[]string{"admin", "services/team/bridge", "internal/metrics"}, "counting is everybody's, publishing the counts is for what listens to operators: admin, and the bridge, a process of its own"},
 }
 
 // leaves are helpers that any package may use.
-var leaves = []string{"internal/ratelog"}
+var leaves = []string{"internal/ratelog", "internal/metrics"}
 
 type listed struct {
 	ImportPath string

@@ -4,12 +4,12 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/mastersocket/mastersocket/internal/metrics"
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("mastersocket_bridge_"+name, help, labels, nil)
+	return metrics.Desc("mastersocket_bridge_"+name, help, labels...)
 }
 
 // The metrics. No label has a value that the server can choose.
@@ -38,54 +38,40 @@ var (
 	descPresumed   = desc("teams_presumed_left_total", "Teams taken to have left: refused, and not announced again.")
 )
 
-// metrics serves the metrics from a registry of the bridge's own.
-func (b *Bridge) metrics() http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector{b}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+// metricsHandler serves the metrics from a registry of the bridge's own.
+func (b *Bridge) metricsHandler() http.Handler {
+	return metrics.Handler(metrics.NewRegistry(b.collect))
 }
 
-// collector turns the bridge's counts into metrics when somebody asks.
-type collector struct{ b *Bridge }
-
-// Describe implements prometheus.Collector.
-func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
-
-// Collect implements prometheus.Collector.
-func (c collector) Collect(ch chan<- prometheus.Metric) {
-	count := func(d *prometheus.Desc, v uint64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	s, n := c.b.Status(), c.b.counts
-	gauge(descTeams, float64(s.Teams.Connected), phaseNames[phaseConnected])
-	gauge(descTeams, float64(s.Teams.Connecting), phaseNames[phaseConnecting])
-	gauge(descTeams, float64(s.Teams.Waiting), phaseNames[phaseWaiting])
-	gauge(descTeams, float64(s.Teams.Seen-s.Teams.Present), phaseNames[phaseGone])
-	gauge(descGlobal, flag(s.Global.Connected))
-	gauge(descHub, flag(s.Hub.Connected))
-	gauge(descRate, s.Connections.RateLimit)
-	gauge(descPeak, float64(s.Connections.Peak))
-	gauge(descDialsPeak, float64(s.Connections.DialsPeak))
-	gauge(descQueue, float64(s.Queue.Events))
-	gauge(descQueueBytes, float64(s.Queue.Bytes))
-	count(descGlobals, s.Global.Connects)
-	count(descAttempts, s.Connections.Attempts)
-	count(descConnects, s.Connections.Made)
-	count(descReconnects, s.Connections.Reconnects)
-	count(descReceived, s.Messages.Received)
-	count(descProps, s.Messages.Props)
-	count(descHealth, s.Healthchecks)
-	count(descForgotten, s.Teams.Forgotten)
-	count(descPresumed, s.Teams.PresumedLeft)
-	count(descDials, s.Connections.Dials)
-	each(n.failed, func(word string, v uint64) { count(descFailures, v, word) })
-	each(n.ended, func(word string, v uint64) { count(descEnded, v, word) })
-	each(n.bad, func(word string, v uint64) { count(descIgnored, v, word) })
-	each(n.messages, func(word string, v uint64) { count(descEvents, v, "message", word) })
-	each(n.otherOutcome, func(word string, v uint64) { count(descEvents, v, "other", word) })
+// collect writes the bridge's counts.
+func (b *Bridge) collect(w metrics.Writer) {
+	s, n := b.Status(), b.counts
+	w.Gauge(descTeams, float64(s.Teams.Connected), phaseNames[phaseConnected])
+	w.Gauge(descTeams, float64(s.Teams.Connecting), phaseNames[phaseConnecting])
+	w.Gauge(descTeams, float64(s.Teams.Waiting), phaseNames[phaseWaiting])
+	w.Gauge(descTeams, float64(s.Teams.Seen-s.Teams.Present), phaseNames[phaseGone])
+	w.Flag(descGlobal, s.Global.Connected)
+	w.Flag(descHub, s.Hub.Connected)
+	w.Gauge(descRate, s.Connections.RateLimit)
+	w.Gauge(descPeak, float64(s.Connections.Peak))
+	w.Gauge(descDialsPeak, float64(s.Connections.DialsPeak))
+	w.Gauge(descQueue, float64(s.Queue.Events))
+	w.Gauge(descQueueBytes, float64(s.Queue.Bytes))
+	w.Counter(descGlobals, s.Global.Connects)
+	w.Counter(descAttempts, s.Connections.Attempts)
+	w.Counter(descConnects, s.Connections.Made)
+	w.Counter(descReconnects, s.Connections.Reconnects)
+	w.Counter(descReceived, s.Messages.Received)
+	w.Counter(descProps, s.Messages.Props)
+	w.Counter(descHealth, s.Healthchecks)
+	w.Counter(descForgotten, s.Teams.Forgotten)
+	w.Counter(descPresumed, s.Teams.PresumedLeft)
+	w.Counter(descDials, s.Connections.Dials)
+	each(n.failed, func(word string, v uint64) { w.Counter(descFailures, v, word) })
+	each(n.ended, func(word string, v uint64) { w.Counter(descEnded, v, word) })
+	each(n.bad, func(word string, v uint64) { w.Counter(descIgnored, v, word) })
+	each(n.messages, func(word string, v uint64) { w.Counter(descEvents, v, "message", word) })
+	each(n.otherOutcome, func(word string, v uint64) { w.Counter(descEvents, v, "other", word) })
 }
 
 // each calls f with every count, those of 0 too.
@@ -93,11 +79,4 @@ func each[K ~string](c counters[K], f func(word string, v uint64)) {
 	for word, v := range c.snapshot() {
 		f(string(word), v)
 	}
-}
-
-func flag(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -187,7 +187,7 @@ func (b *Bridge) Handler() http.Handler {
 			answerText(w, http.StatusOK, "ready")
 		}
 	})
-	mux.Handle("GET /metrics", b.metrics())
+	mux.Handle("GET /metrics", b.metricsHandler())
 	return mux
 }
 
