@@ -1,4 +1,4 @@
-package opcodes_test
+package opcodes
 
 import (
 	"encoding/json"
@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 var (
@@ -34,15 +32,15 @@ func TestAppendDelivery(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var e opcodes.Envelope
+			var e Envelope
 			if err := scan(&e, []byte(tc.msg)); err != nil {
 				t.Fatal(err)
 			}
-			got := string(opcodes.AppendDelivery([]byte("before"), &e, givenID, sender))
+			got := string(AppendDelivery([]byte("before"), &e, givenID, sender))
 			if want := "before" + tc.want; got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
-			if size := opcodes.DeliverySize(&e); len(tc.want) > size {
+			if size := DeliverySize(&e); len(tc.want) > size {
 				t.Errorf("%d bytes, DeliverySize says %d", len(tc.want), size)
 			}
 		})
@@ -56,40 +54,40 @@ func TestAppendControl(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		"ping": {[]byte(opcodes.PingMessage), `{"op":3}`},
-		"pong": {[]byte(opcodes.PongMessage), `{"op":4}`},
+		"ping": {[]byte(PingMessage), `{"op":3}`},
+		"pong": {[]byte(PongMessage), `{"op":4}`},
 		"identified": {
-			opcodes.AppendIdentified(nil, opcodes.Identified{
+			AppendIdentified(nil, Identified{
 				ID: sender, Ping: 30 * time.Second, Node: `a"b`, SessionStarted: at, MaxMessageBytes: 32768,
-				Features: opcodes.FeatureErrors | opcodes.FeatureAcks,
+				Features: FeatureErrors | FeatureAcks,
 			}),
 			`{"op":1,"data":{"id":"0198c0de-1111-8111-9111-ffffffffffff","ping":30000,"node":"a\"b",` +
 				`"session_started":"2026-11-21T09:00:00.123Z","max_message_bytes":32768,"features":["errors","acks"]}}`,
 		},
 		"identified, plain": {
-			opcodes.AppendIdentified(nil, opcodes.Identified{SessionStarted: at, Features: opcodes.FeatureAcks}),
+			AppendIdentified(nil, Identified{SessionStarted: at, Features: FeatureAcks}),
 			`{"op":1,"data":{"id":"00000000-0000-0000-0000-000000000000","ping":0,"node":"",` +
 				`"session_started":"2026-11-21T09:00:00.123Z","max_message_bytes":0,"features":["acks"]}}`,
 		},
-		"disconnect": {opcodes.AppendDisconnect(nil, opcodes.SlowConsumer), `{"op":2,"data":"SLOW_CONSUMER"}`},
+		"disconnect": {AppendDisconnect(nil, SlowConsumer), `{"op":2,"data":"SLOW_CONSUMER"}`},
 		"error": {
-			opcodes.AppendError(nil, []byte(`i\n`), opcodes.CodeNoReceiver, "nobody in \"x\"\n\xff"),
-			`{"op":6,"id":"i\n","data":{"code":"NO_RECEIVER","message":"nobody in \"x\"\n` + "\ufffd" + `"}}`,
+			AppendError(nil, []byte(`i\n`), CodeNoReceiver, "none in \"x\"\n\xff"),
+			`{"op":6,"id":"i\n","data":{"code":"NO_RECEIVER","message":"none in \"x\"\n` + "\ufffd" + `"}}`,
 		},
 		"error without id": {
-			opcodes.AppendError(nil, nil, opcodes.CodeForbidden, ""), `{"op":6,"data":{"code":"FORBIDDEN","message":""}}`,
+			AppendError(nil, nil, CodeForbidden, ""), `{"op":6,"data":{"code":"FORBIDDEN","message":""}}`,
 		},
 		"drain": {
-			opcodes.AppendDrain(nil, 1500*time.Millisecond, 30*time.Second, opcodes.DrainRestart),
+			AppendDrain(nil, 1500*time.Millisecond, 30*time.Second, DrainRestart),
 			`{"op":12,"data":{"after_ms":1500,"deadline_ms":30000,"reason":"restart"}}`,
 		},
 		"drain, no deadline": {
-			opcodes.AppendDrain(nil, 999*time.Microsecond, 0, opcodes.DrainRebalance),
+			AppendDrain(nil, 999*time.Microsecond, 0, DrainRebalance),
 			`{"op":12,"data":{"after_ms":0,"reason":"rebalance"}}`,
 		},
-		"fence":          {opcodes.AppendFence(nil, sender), `{"op":13,"sender":"0198c0de-1111-8111-9111-ffffffffffff"}`},
-		"ack":            {opcodes.AppendAck(nil, []byte("i"), 12), `{"op":7,"id":"i","data":{"nodes":12}}`},
-		"ack without id": {opcodes.AppendAck(nil, nil, 0), `{"op":7,"data":{"nodes":0}}`},
+		"fence":          {AppendFence(nil, sender), `{"op":13,"sender":"0198c0de-1111-8111-9111-ffffffffffff"}`},
+		"ack":            {AppendAck(nil, []byte("i"), 12), `{"op":7,"id":"i","data":{"nodes":12}}`},
+		"ack without id": {AppendAck(nil, nil, 0), `{"op":7,"data":{"nodes":0}}`},
 	} {
 		if string(tc.got) != tc.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, tc.got, tc.want)
@@ -103,35 +101,35 @@ func TestAppendControl(t *testing.T) {
 func TestDrainSizes(t *testing.T) {
 	t.Parallel()
 	const longest = time.Duration(1<<63 - 1)
-	for _, reason := range opcodes.DrainReasons() {
-		if n := len(opcodes.AppendDrain(nil, longest, longest, reason)); n > opcodes.DrainSize {
-			t.Errorf("%s: %d bytes, DrainSize says %d", reason, n, opcodes.DrainSize)
+	for _, reason := range []DrainReason{DrainRestart, DrainRebalance, DrainExpiry} {
+		if n := len(AppendDrain(nil, longest, longest, reason)); n > DrainSize {
+			t.Errorf("%s: %d bytes, DrainSize says %d", reason, n, DrainSize)
 		}
 	}
-	if n := len(opcodes.AppendFence(nil, sender)); n != opcodes.FenceSize {
-		t.Errorf("FENCE: %d bytes, FenceSize says %d", n, opcodes.FenceSize)
+	if n := len(AppendFence(nil, sender)); n != FenceSize {
+		t.Errorf("FENCE: %d bytes, FenceSize says %d", n, FenceSize)
 	}
 }
 
 // What the hub does per message must not allocate, whatever the message.
 func TestAllocations(t *testing.T) {
 	id := []byte("i")
-	var e opcodes.Envelope
+	var e Envelope
 	if err := e.Scan(event(250)); err != nil {
 		t.Fatal(err)
 	}
 	dst := make([]byte, 0, 4096)
 	at := time.Now()
-	code := opcodes.CodeNoReceiver
+	code := CodeNoReceiver
 	checks := map[string]func(){
-		"AppendDelivery":   func() { opcodes.AppendDelivery(dst, &e, givenID, sender) },
-		"AppendDisconnect": func() { opcodes.AppendDisconnect(dst, opcodes.Kicked) },
-		"AppendError":      func() { opcodes.AppendError(dst, id, code, "nobody matches the intent\n") },
-		"AppendAck":        func() { opcodes.AppendAck(dst, id, 3) },
-		"AppendDrain":      func() { opcodes.AppendDrain(dst, time.Second, time.Minute, opcodes.DrainExpiry) },
-		"AppendFence":      func() { opcodes.AppendFence(dst, sender) },
+		"AppendDelivery":   func() { AppendDelivery(dst, &e, givenID, sender) },
+		"AppendDisconnect": func() { AppendDisconnect(dst, Kicked) },
+		"AppendError":      func() { AppendError(dst, id, code, "no client matches the intent\n") },
+		"AppendAck":        func() { AppendAck(dst, id, 3) },
+		"AppendDrain":      func() { AppendDrain(dst, time.Second, time.Minute, DrainExpiry) },
+		"AppendFence":      func() { AppendFence(dst, sender) },
 		"AppendIdentified": func() {
-			opcodes.AppendIdentified(dst, opcodes.Identified{ID: sender, Ping: time.Second, Node: "n", SessionStarted: at, Features: 3})
+			AppendIdentified(dst, Identified{ID: sender, Ping: time.Second, Node: "n", SessionStarted: at, Features: 3})
 		},
 	}
 	for name, f := range checks {

@@ -1,4 +1,4 @@
-package opcodes_test
+package opcodes
 
 import (
 	"encoding/json"
@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-
-	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // event returns an EVENT of a kind that services send, padded to n bytes by a string in its data.
@@ -23,7 +21,7 @@ var sized = []struct {
 	name string
 	msg  []byte
 }{
-	{"ping", []byte(opcodes.PingMessage)},
+	{"ping", []byte(PingMessage)},
 	{"event250", event(250)},
 	{"event1k", event(1 << 10)},
 	{"event32k", event(32 << 10)},
@@ -51,7 +49,7 @@ func manyNames(n int) []byte {
 func BenchmarkScan(b *testing.B) {
 	for _, s := range sized {
 		b.Run(s.name, func(b *testing.B) {
-			var e opcodes.Envelope
+			var e Envelope
 			b.SetBytes(int64(len(s.msg)))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -105,14 +103,14 @@ func BenchmarkEncodingJSON(b *testing.B) {
 }
 
 func BenchmarkAppendDelivery(b *testing.B) {
-	var e opcodes.Envelope
+	var e Envelope
 	if err := e.Scan(event(250)); err != nil {
 		b.Fatal(err)
 	}
 	id := uuid.New()
-	buf := make([]byte, 0, opcodes.DeliverySize(&e))
+	buf := make([]byte, 0, DeliverySize(&e))
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = opcodes.AppendDelivery(buf[:0], &e, id, id)
+		buf = AppendDelivery(buf[:0], &e, id, id)
 	}
 }

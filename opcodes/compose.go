@@ -13,7 +13,7 @@ import (
 type Message struct {
 	Op       Op
 	ID       string // 1 to MaxIDBytes bytes; for an EVENT empty stands for a new UUID
-	Event    string // up to MaxEventBytes bytes; left out where it is empty
+	Event    string // up to maxEventBytes bytes; left out where it is empty
 	Data     []byte // one JSON value; left out where it is empty
 	Target   intent.Target
 	Group    []byte    // Group, Any; nil for Any among all clients

@@ -57,7 +57,7 @@ func TestScanDeliveryRefuses(t *testing.T) {
 			t.Errorf("accepted %s", msg)
 		}
 	}
-	if err := e.Scan([]byte(`{"op":0,"intent":{"target":"GROUP","identifier":"$x"}}`)); err != ErrIdentifierReserved {
+	if err := e.Scan([]byte(`{"op":0,"intent":{"target":"GROUP","identifier":"$x"}}`)); err != errIdentifierReserved {
 		t.Errorf("a client's message to a reserved group: %v", err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// DrainReason says, in a DRAIN, why the client is to connect anew. Clients must expect reasons that they don't know.
+// DrainReason is why the hub sends a DRAIN. Clients must accept reasons that they don't know.
 type DrainReason string
 
 // The reasons of DRAIN.
@@ -17,15 +17,12 @@ const (
 	DrainExpiry    DrainReason = "expiry"    // the token expires; at the deadline: Unauthorized
 )
 
-// DrainReasons returns every reason that the hub gives. The slice is the caller's.
-func DrainReasons() []DrainReason { return []DrainReason{DrainRestart, DrainRebalance, DrainExpiry} }
-
-// DrainSize is how many bytes [AppendDrain] appends at most for one of the reasons above.
+// DrainSize is the most that [AppendDrain] appends for one of the reasons above, in bytes.
 const DrainSize = 128
 
-// AppendDrain appends the DRAIN that asks a client to connect anew when after has passed since it arrived, and to leave
-// this connection then. deadline is when the hub ends the connection; 0 for never, which leaves it out. Both are whole
-// milliseconds on the wire.
+// AppendDrain appends the DRAIN that asks a client to open another connection once after has passed since its arrival,
+// and then to leave this one. deadline is when the hub ends the connection; 0 means never and omits the member. Both
+// are whole milliseconds on the wire.
 func AppendDrain(dst []byte, after, deadline time.Duration, reason DrainReason) []byte {
 	dst = append(dst, `{"op":12,"data":{"after_ms":`...)
 	dst = strconv.AppendInt(dst, max(after, 0).Milliseconds(), 10)
@@ -38,10 +35,10 @@ func AppendDrain(dst []byte, after, deadline time.Duration, reason DrainReason) 
 	return append(dst, `}}`...)
 }
 
-// FenceSize is how many bytes [AppendFence] appends.
+// FenceSize is what [AppendFence] appends, in bytes.
 const FenceSize = len(`{"op":13`) + len(memberSender) + uuidBytes + len(`"}`)
 
-// AppendFence appends a FENCE as its receiver gets it: nothing of what the sender wrote is in it.
+// AppendFence appends a FENCE as its receiver gets it. It holds none of the bytes that its sender wrote.
 func AppendFence(dst []byte, sender uuid.UUID) []byte {
 	dst = append(dst, `{"op":13`...)
 	dst = append(dst, memberSender...)

@@ -9,7 +9,7 @@ import (
 // The limits of an envelope's members, in bytes of what the string stands for.
 const (
 	MaxIDBytes    = 64
-	MaxEventBytes = 128
+	maxEventBytes = 128
 )
 
 // Envelope is a message of a client, taken apart by [Envelope.Scan]. The zero Envelope is ready for use; its owner
@@ -60,7 +60,7 @@ func (e *Envelope) reset() {
 
 // Scan takes the message msg of a client apart and checks all of it, data included: it must be one JSON object (RFC
 // 8259) in valid UTF-8, white space around it aside, with no byte order mark, no lone surrogate, nothing nested deeper
-// than [MaxDepth], no two members of the same name in the object itself or in its intent, and members of the types and
+// than [maxDepth], no two members of the same name in the object itself or in its intent, and members of the types and
 // lengths that the protocol wants. Names are compared as what they stand for: "\u006fp" is op. Duplicates further
 // inside, data's for instance, are the receivers' business.
 //
@@ -126,7 +126,7 @@ func (e *Envelope) scan(msg []byte) *ScanError {
 	}
 	e.Raw = msg[start : i+1]
 	if skipSpace(msg, i+1) != len(msg) {
-		return ErrTrailing
+		return errTrailing
 	}
 	return e.checkMessage(seen, &in)
 }
@@ -135,22 +135,22 @@ func (e *Envelope) scan(msg []byte) *ScanError {
 func checkStart(msg []byte, i int) *ScanError {
 	switch {
 	case i >= len(msg):
-		return ErrEmpty
+		return errEmpty
 	case msg[i] == '{':
 		return nil
 	case i == 0 && len(msg) >= 3 && string(msg[:3]) == "\xef\xbb\xbf":
-		return ErrByteOrderMark
+		return errByteOrderMark
 	}
-	return ErrNotObject
+	return errNotObject
 }
 
 // scanMember reads the name that begins at b[i] and returns it unescaped, with the index of the member's value.
 func (e *Envelope) scanMember(b []byte, i int) (name []byte, value int, err *ScanError) {
 	if i >= len(b) {
-		return nil, i, ErrTruncated
+		return nil, i, errTruncated
 	}
 	if b[i] != '"' {
-		return nil, i, ErrName
+		return nil, i, errName
 	}
 	name, i, err = e.scanText(b, i)
 	if err != nil {
@@ -163,7 +163,7 @@ func (e *Envelope) scanMember(b []byte, i int) (name []byte, value int, err *Sca
 // scanNext goes on after a member's value at b[i]: to the next member, if there is one, or to the closing brace.
 func scanNext(b []byte, i int) (next int, more bool, err *ScanError) {
 	if i = skipSpace(b, i); i >= len(b) {
-		return i, false, ErrTruncated
+		return i, false, errTruncated
 	}
 	switch b[i] {
 	case ',':
@@ -171,7 +171,7 @@ func scanNext(b []byte, i int) (next int, more bool, err *ScanError) {
 	case '}':
 		return i, false, nil
 	}
-	return i, false, ErrSeparator
+	return i, false, errSeparator
 }
 
 // scanText reads the string whose opening quote is b[i] and returns what it stands for, with the index behind it.
@@ -192,7 +192,7 @@ func (e *Envelope) scanText(b []byte, i int) (text []byte, end int, err *ScanErr
 // scanField reads the value at msg[i] of the envelope's own member of that name. The object begins at msg[start].
 func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *members, in *rawIntent) (int, *ScanError) {
 	if i >= len(msg) {
-		return i, ErrTruncated
+		return i, errTruncated
 	}
 	var field members
 	switch string(name) {
@@ -208,18 +208,18 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 		field = hasIntent
 	case "sender":
 		if !e.delivered {
-			return i, ErrForgedSender
+			return i, errForgedSender
 		}
 		field = hasSender
 	default:
 		if !e.names.add(name) {
-			return i, ErrDuplicate
+			return i, errDuplicate
 		}
 		*seen |= hasOther
 		return scanValue(msg, i, 1)
 	}
 	if *seen&field != 0 {
-		return i, ErrDuplicate
+		return i, errDuplicate
 	}
 	*seen |= field
 
@@ -245,7 +245,7 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 // scanSender reads the sender at msg[i].
 func (e *Envelope) scanSender(msg []byte, i int) (int, *ScanError) {
 	if msg[i] != '"' {
-		return i, ErrForgedSender
+		return i, errForgedSender
 	}
 	text, end, err := e.scanText(msg, i)
 	if err != nil {
@@ -253,7 +253,7 @@ func (e *Envelope) scanSender(msg []byte, i int) (int, *ScanError) {
 	}
 	var ok bool
 	if e.Sender, ok = parseUUID(text); !ok {
-		return end, ErrForgedSender
+		return end, errForgedSender
 	}
 	return end, nil
 }
@@ -262,15 +262,15 @@ func (e *Envelope) scanSender(msg []byte, i int) (int, *ScanError) {
 func scanOp(b []byte, i int) (Op, int, *ScanError) {
 	start := i
 	if b[i] != '-' && !isDigit(b[i]) {
-		return unknownOp, i, ErrOpType
+		return unknownOp, i, errOpType
 	}
 	i = scanInteger(b, i)
 	digits := b[start:i]
 	switch {
 	case !isDigit(b[i-1]), string(digits) == "-0":
-		return unknownOp, i, ErrOpType
+		return unknownOp, i, errOpType
 	case i < len(b) && (b[i] == '.' || b[i]|0x20 == 'e'):
-		return unknownOp, i, ErrOpType
+		return unknownOp, i, errOpType
 	}
 	return opOf(digits), i, nil
 }
@@ -295,7 +295,7 @@ func (e *Envelope) scanID(msg []byte, start, i int) (int, *ScanError) {
 	case '"':
 		text, end, err := e.scanText(msg, i)
 		if err == nil && (len(text) == 0 || len(text) > MaxIDBytes) {
-			err = ErrIDLength
+			err = errIDLength
 		}
 		if err != nil {
 			return end, err
@@ -306,17 +306,17 @@ func (e *Envelope) scanID(msg []byte, start, i int) (int, *ScanError) {
 		e.idNull = i - start
 		return scanScalar(msg, i)
 	}
-	return i, ErrIDType
+	return i, errIDType
 }
 
 // scanEvent reads the event at msg[i].
 func (e *Envelope) scanEvent(msg []byte, i int) (int, *ScanError) {
 	if msg[i] != '"' {
-		return i, ErrEventType
+		return i, errEventType
 	}
 	text, end, err := e.scanText(msg, i)
-	if err == nil && len(text) > MaxEventBytes {
-		err = ErrEventLength
+	if err == nil && len(text) > maxEventBytes {
+		err = errEventLength
 	}
 	e.Event = text
 	return end, err
@@ -325,26 +325,26 @@ func (e *Envelope) scanEvent(msg []byte, i int) (int, *ScanError) {
 // checkMessage checks what concerns the message as a whole, once all of it has been read.
 func (e *Envelope) checkMessage(seen members, in *rawIntent) *ScanError {
 	if seen&hasOp == 0 {
-		return ErrOpMissing
+		return errOpMissing
 	}
 	switch e.Op {
 	case Event, Reply:
 		if e.Op == Reply && e.ID == nil {
-			return ErrIDMissing
+			return errIDMissing
 		}
 		return e.resolve(in)
 	case Fence:
 		if seen&^(hasOp|hasID|hasIntent) != 0 {
-			return ErrFenceMember
+			return errFenceMember
 		}
 		if in.present && in.hasTarget && in.target != intent.Direct {
-			return ErrFenceTarget
+			return errFenceTarget
 		}
 		return e.resolve(in)
 	case Error, Ack, Drain:
-		return ErrOpNotAllowed
+		return errOpNotAllowed
 	case unknownOp:
-		return ErrUnknownOp
+		return errUnknownOp
 	}
 	return nil
 }

@@ -2,8 +2,7 @@ package opcodes
 
 import "strings"
 
-// Feature is a set of the protocol's opt-in extensions, one bit each. Clients ask for them in IDENTIFY, and get nothing
-// of them otherwise.
+// Feature is a set of opt-in extensions of the protocol, one bit each. Clients ask for them in IDENTIFY.
 type Feature uint8
 
 // The features, to be combined with |.
@@ -13,11 +12,11 @@ const (
 	FeatureDrain                      // "drain": DRAIN ahead of a disconnect, and FENCE
 )
 
-// featureNames are the names on the wire; that of the feature 1<<n is featureNames[n].
+// featureNames holds the names on the wire: featureNames[n] belongs to the feature 1<<n.
 var featureNames = [...]string{"errors", "acks", "drain"}
 
-// ParseFeature reads a feature's name as it stands on the wire. It reports false for a feature that it doesn't know.
-func ParseFeature(name string) (Feature, bool) {
+// parseFeature reads a feature's name. It reports false for an unknown one.
+func parseFeature(name string) (Feature, bool) {
 	for i, n := range featureNames {
 		if n == name {
 			return 1 << i, true
@@ -26,10 +25,11 @@ func ParseFeature(name string) (Feature, bool) {
 	return 0, false
 }
 
-// Has tells whether all features of want are in the set.
+// Has reports whether the set has all features of want.
 func (f Feature) Has(want Feature) bool { return f&want == want }
 
-// Names returns the names on the wire, in the order of the bits; an empty slice for the empty set. It is the caller's.
+// Names returns the names on the wire, in the order of the bits; an empty slice for the empty set. The slice is the
+// caller's.
 func (f Feature) Names() []string {
 	names := []string{}
 	for i, n := range featureNames {

@@ -1,4 +1,4 @@
-package opcodes_test
+package opcodes
 
 import (
 	"bytes"
@@ -13,7 +13,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/intent"
-	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // seedMessages gives the fuzzer all messages of the tables.
@@ -34,13 +33,13 @@ func seedMessages(add func(msg []byte)) {
 // accepts, encoding/json must read the same way.
 func FuzzScan(f *testing.F) {
 	seedMessages(func(msg []byte) { f.Add(msg) })
-	var reused opcodes.Envelope
+	var reused Envelope
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		err := scan(&reused, msg)
 		if diff := disagreement(msg, &reused, err); diff != "" {
 			t.Fatal(diff)
 		}
-		var fresh opcodes.Envelope
+		var fresh Envelope
 		if again := scan(&fresh, msg); again != err {
 			t.Fatalf("%v, but %v in an Envelope used before", again, err)
 		}
@@ -60,16 +59,16 @@ func FuzzScan(f *testing.F) {
 func FuzzDelivery(f *testing.F) {
 	seedMessages(func(msg []byte) { f.Add(msg, bytes.Repeat([]byte{0xa5}, 16)) })
 	f.Fuzz(func(t *testing.T, msg, random []byte) {
-		var e opcodes.Envelope
+		var e Envelope
 		if scan(&e, msg) != nil {
 			return
 		}
 		var id, sender uuid.UUID
 		copy(id[:], random)
 		copy(sender[:], bytes.ToUpper(random))
-		out := opcodes.AppendDelivery(nil, &e, id, sender)
-		if len(out) > opcodes.DeliverySize(&e) {
-			t.Errorf("%d bytes, DeliverySize says %d", len(out), opcodes.DeliverySize(&e))
+		out := AppendDelivery(nil, &e, id, sender)
+		if len(out) > DeliverySize(&e) {
+			t.Errorf("%d bytes, DeliverySize says %d", len(out), DeliverySize(&e))
 		}
 		if !jsontext.Value(out).IsValid(jsontext.AllowDuplicateNames(true)) {
 			t.Fatalf("not JSON: %s", out)
@@ -117,9 +116,9 @@ func FuzzIdentify(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := opcodes.ParseIdentify(data)
+		got, err := ParseIdentify(data)
 		want, payload := identify(data)
-		if payload != errors.Is(err, opcodes.ErrIdentifyPayload) {
+		if payload != errors.Is(err, ErrIdentifyPayload) {
 			t.Fatalf("malformed by json: %v; ParseIdentify: %v", payload, err)
 		}
 		if payload {
@@ -129,13 +128,13 @@ func FuzzIdentify(f *testing.F) {
 		for _, g := range groupsOf(want) {
 			complete = complete && intent.CheckGroup(g) == nil
 		}
-		if complete != (err == nil) || !complete && !errors.Is(err, opcodes.ErrIdentifyIncomplete) {
+		if complete != (err == nil) || !complete && !errors.Is(err, ErrIdentifyIncomplete) {
 			t.Fatalf("complete by json: %v; ParseIdentify: %v", complete, err)
 		}
 		if !complete {
 			return
 		}
-		flat := opcodes.Identification{
+		flat := Identification{
 			Token: *want.Token, Groups: groupsOf(want), Name: want.Name, Version: want.Version, Echo: want.Echo == nil || *want.Echo,
 		}
 		for k, v := range want.Meta {
@@ -145,7 +144,7 @@ func FuzzIdentify(f *testing.F) {
 			flat.Meta[k] = *v
 		}
 		for _, name := range want.Features {
-			feature, _ := opcodes.ParseFeature(*name)
+			feature, _ := parseFeature(*name)
 			flat.Features |= feature
 		}
 		if len(got.Meta) == 0 {
@@ -166,11 +165,11 @@ func identify(data []byte) (id identification, malformed bool) {
 	if err := json.Unmarshal(data, &id); err != nil || jsontext.Value(data).Kind() == 'n' {
 		return id, true
 	}
-	malformed = len(groupsOf(id)) > opcodes.MaxGroups || len(id.Name) > opcodes.MaxNameBytes ||
-		len(id.Version) > opcodes.MaxVersionBytes || len(id.Meta) > opcodes.MaxMetaMembers ||
+	malformed = len(groupsOf(id)) > maxGroups || len(id.Name) > maxNameBytes ||
+		len(id.Version) > maxVersionBytes || len(id.Meta) > maxMetaMembers ||
 		slices.Contains(id.Groups, nil) || slices.Contains(id.Features, nil)
 	for k, v := range id.Meta {
-		malformed = malformed || v == nil || len(k) > opcodes.MaxMetaKeyBytes || len(*v) > opcodes.MaxMetaValueBytes
+		malformed = malformed || v == nil || len(k) > maxMetaKeyBytes || len(*v) > maxMetaValueBytes
 	}
 	return id, malformed
 }

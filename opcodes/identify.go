@@ -14,12 +14,12 @@ import (
 
 // The limits of IDENTIFY; lengths in bytes.
 const (
-	MaxGroups         = 32 // group and groups together, repetitions not counted
-	MaxNameBytes      = 128
-	MaxVersionBytes   = 64
-	MaxMetaMembers    = 16
-	MaxMetaKeyBytes   = 64
-	MaxMetaValueBytes = 256
+	maxGroups         = 32 // group and groups together, repetitions not counted
+	maxNameBytes      = 128
+	maxVersionBytes   = 64
+	maxMetaMembers    = 16
+	maxMetaKeyBytes   = 64
+	maxMetaValueBytes = 256
 )
 
 // What [ParseIdentify] may find wrong; to be told apart with errors.Is.
@@ -48,10 +48,10 @@ type Identification struct {
 //
 //	token     string, required unless the caller knows the client by other means
 //	group     string, required, not empty
-//	groups    array of strings: further groups; at most MaxGroups in all
-//	name      string of at most MaxNameBytes
-//	version   string of at most MaxVersionBytes
-//	meta      object of at most MaxMetaMembers strings, keys and values limited likewise
+//	groups    array of strings: further groups; at most maxGroups in all
+//	name      string of at most maxNameBytes
+//	version   string of at most maxVersionBytes
+//	meta      object of at most maxMetaMembers strings, keys and values limited likewise
 //	features  array of strings
 //	echo      boolean, true by default
 //
@@ -86,10 +86,10 @@ func ParseIdentify(data []byte) (Identification, error) {
 
 // Why data is refused. Errors of jsontext are not passed on: they quote the input.
 var (
-	errNotJSON   = errors.New("not a JSON value, or two members of the same name")
-	errNotObject = errors.New("not an object")
+	errDataNotJSON   = errors.New("not a JSON value, or two members of the same name")
+	errDataNotObject = errors.New("not an object")
 
-	errTooManyGroups = fmt.Errorf("groups: more than %d", MaxGroups)
+	errTooManyGroups = fmt.Errorf("groups: more than %d", maxGroups)
 )
 
 // identifyParser walks the tokens of one IDENTIFY's data.
@@ -102,21 +102,21 @@ type identifyParser struct {
 
 func (p *identifyParser) parse(id *Identification) error {
 	if p.dec.PeekKind() != '{' {
-		return errNotObject
+		return errDataNotObject
 	}
 	err := p.object(func(name string) error { return p.member(id, name) })
 	if err != nil {
 		return err
 	}
 	if _, err := p.dec.ReadToken(); err != io.EOF {
-		return errNotJSON
+		return errDataNotJSON
 	}
 	if p.group != "" {
 		// group comes first, and only once.
 		further := slices.DeleteFunc(p.groups, func(g string) bool { return g == p.group })
 		p.groups = slices.Insert(further, 0, p.group)
 	}
-	if len(p.groups) > MaxGroups {
+	if len(p.groups) > maxGroups {
 		return errTooManyGroups
 	}
 	id.Groups = p.groups
@@ -137,9 +137,9 @@ func (p *identifyParser) member(id *Identification, name string) (err error) {
 	case "groups":
 		err = p.readGroups()
 	case "name":
-		id.Name, err = p.text(name, MaxNameBytes)
+		id.Name, err = p.text(name, maxNameBytes)
 	case "version":
-		id.Version, err = p.text(name, MaxVersionBytes)
+		id.Version, err = p.text(name, maxVersionBytes)
 	case "meta":
 		id.Meta, err = p.meta()
 	case "features":
@@ -161,7 +161,7 @@ func (p *identifyParser) readGroups() error {
 		if slices.Contains(p.groups, g) {
 			return nil
 		}
-		if p.groups = append(p.groups, g); len(p.groups) > MaxGroups {
+		if p.groups = append(p.groups, g); len(p.groups) > maxGroups {
 			return errTooManyGroups
 		}
 		return nil
@@ -171,7 +171,7 @@ func (p *identifyParser) readGroups() error {
 func (p *identifyParser) features() (all Feature, err error) {
 	err = p.array("features", func() error {
 		name, err := p.text("features", -1)
-		f, _ := ParseFeature(name)
+		f, _ := parseFeature(name)
 		all |= f
 		return err
 	})
@@ -184,13 +184,13 @@ func (p *identifyParser) meta() (map[string]string, error) {
 	}
 	meta := map[string]string{}
 	err := p.object(func(key string) (err error) {
-		if len(meta) == MaxMetaMembers {
-			return fmt.Errorf("meta: more than %d members", MaxMetaMembers)
+		if len(meta) == maxMetaMembers {
+			return fmt.Errorf("meta: more than %d members", maxMetaMembers)
 		}
-		if len(key) > MaxMetaKeyBytes {
-			return fmt.Errorf("meta: a key is longer than %d bytes", MaxMetaKeyBytes)
+		if len(key) > maxMetaKeyBytes {
+			return fmt.Errorf("meta: a key is longer than %d bytes", maxMetaKeyBytes)
 		}
-		meta[key], err = p.text("meta", MaxMetaValueBytes)
+		meta[key], err = p.text("meta", maxMetaValueBytes)
 		return err
 	})
 	return meta, err
@@ -199,12 +199,12 @@ func (p *identifyParser) meta() (map[string]string, error) {
 // object reads the object that comes next, calling value to read each member's value.
 func (p *identifyParser) object(value func(name string) error) error {
 	if _, err := p.dec.ReadToken(); err != nil {
-		return errNotJSON
+		return errDataNotJSON
 	}
 	for p.dec.PeekKind() != '}' {
 		name, err := p.dec.ReadToken()
 		if err != nil {
-			return errNotJSON
+			return errDataNotJSON
 		}
 		if err := value(name.String()); err != nil {
 			return err
@@ -219,7 +219,7 @@ func (p *identifyParser) array(member string, value func() error) error {
 		return fmt.Errorf("%s: not an array", member)
 	}
 	if _, err := p.dec.ReadToken(); err != nil {
-		return errNotJSON
+		return errDataNotJSON
 	}
 	for p.dec.PeekKind() != ']' {
 		if err := value(); err != nil {
@@ -234,7 +234,7 @@ func (p *identifyParser) text(member string, maxBytes int) (string, error) {
 	token, err := p.dec.ReadToken()
 	switch {
 	case err != nil:
-		return "", errNotJSON
+		return "", errDataNotJSON
 	case token.Kind() != '"':
 		return "", fmt.Errorf("%s: not a string", member)
 	}
@@ -249,7 +249,7 @@ func (p *identifyParser) boolean(member string) (bool, error) {
 	token, err := p.dec.ReadToken()
 	switch {
 	case err != nil:
-		return false, errNotJSON
+		return false, errDataNotJSON
 	case token.Kind() != 't' && token.Kind() != 'f':
 		return false, fmt.Errorf("%s: not a boolean", member)
 	}
@@ -266,7 +266,7 @@ func (p *identifyParser) skip() error {
 		err = p.dec.SkipValue()
 	}
 	if err != nil {
-		return errNotJSON
+		return errDataNotJSON
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package opcodes_test
+package opcodes
 
 import (
 	"errors"
@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mastersocket/mastersocket/intent"
-	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // with returns the data of an IDENTIFY with a token, a group and further members.
@@ -35,32 +34,32 @@ func metaOf(n int) string {
 
 func TestParseIdentify(t *testing.T) {
 	t.Parallel()
-	plain := opcodes.Identification{Token: "t", Groups: []string{"g"}, Echo: true}
-	change := func(f func(*opcodes.Identification)) opcodes.Identification {
+	plain := Identification{Token: "t", Groups: []string{"g"}, Echo: true}
+	change := func(f func(*Identification)) Identification {
 		id := plain
 		f(&id)
 		return id
 	}
 	for name, tc := range map[string]struct {
 		data string
-		want opcodes.Identification
+		want Identification
 	}{
 		"plain": {`{"group":"g","token":"t"}`, plain},
 		"everything": {with(`"groups":["h"],"name":"n","version":"1","meta":{"k":"v"},"features":["errors","acks"],"echo":false`),
-			opcodes.Identification{
+			Identification{
 				Token: "t", Groups: []string{"g", "h"}, Name: "n", Version: "1", Meta: map[string]string{"k": "v"},
-				Features: opcodes.FeatureErrors | opcodes.FeatureAcks,
+				Features: FeatureErrors | FeatureAcks,
 			}},
-		"escapes":       {`{"t\u006fken":"\u0074","group":"g\ud83d\ude00"}`, change(func(id *opcodes.Identification) { id.Groups = []string{"g😀"} })},
-		"empty token":   {`{"token":"","group":"g"}`, change(func(id *opcodes.Identification) { id.Token = "" })},
-		"repeated":      {with(`"groups":["h","g","h","a","g"]`), change(func(id *opcodes.Identification) { id.Groups = []string{"g", "h", "a"} })},
-		"groups before": {`{"groups":["h","i"],"group":"g","token":"t"}`, change(func(id *opcodes.Identification) { id.Groups = []string{"g", "h", "i"} })},
+		"escapes":       {`{"t\u006fken":"\u0074","group":"g\ud83d\ude00"}`, change(func(id *Identification) { id.Groups = []string{"g😀"} })},
+		"empty token":   {`{"token":"","group":"g"}`, change(func(id *Identification) { id.Token = "" })},
+		"repeated":      {with(`"groups":["h","g","h","a","g"]`), change(func(id *Identification) { id.Groups = []string{"g", "h", "a"} })},
+		"groups before": {`{"groups":["h","i"],"group":"g","token":"t"}`, change(func(id *Identification) { id.Groups = []string{"g", "h", "i"} })},
 		"nulls":         {with(`"groups":null,"name":null,"version":null,"meta":null,"features":null,"echo":null`), plain},
 		"unknown":       {with(`"ping":true,"x":{"y":[1]},"Token":7`), plain},
-		"new feature":   {with(`"features":["presence","acks","acks"]`), change(func(id *opcodes.Identification) { id.Features = opcodes.FeatureAcks })},
-		"empty meta":    {with(`"meta":{}`), change(func(id *opcodes.Identification) { id.Meta = map[string]string{} })},
+		"new feature":   {with(`"features":["presence","acks","acks"]`), change(func(id *Identification) { id.Features = FeatureAcks })},
+		"empty meta":    {with(`"meta":{}`), change(func(id *Identification) { id.Meta = map[string]string{} })},
 	} {
-		got, err := opcodes.ParseIdentify([]byte(tc.data))
+		got, err := ParseIdentify([]byte(tc.data))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -68,10 +67,10 @@ func TestParseIdentify(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if id, err := opcodes.ParseIdentify([]byte(with(`"groups":` + list(31)))); err != nil || len(id.Groups) != 32 {
+	if id, err := ParseIdentify([]byte(with(`"groups":` + list(31)))); err != nil || len(id.Groups) != 32 {
 		t.Errorf("32 groups: %d, %v", len(id.Groups), err)
 	}
-	if id, err := opcodes.ParseIdentify([]byte(with(`"meta":` + metaOf(16)))); err != nil || len(id.Meta) != 16 {
+	if id, err := ParseIdentify([]byte(with(`"meta":` + metaOf(16)))); err != nil || len(id.Meta) != 16 {
 		t.Errorf("16 meta members: %d, %v", len(id.Meta), err)
 	}
 }
@@ -91,15 +90,15 @@ func TestParseIdentifyMalformed(t *testing.T) {
 		with(`"features":"errors"`), with(`"features":[1]`), with(`"features":{"errors":true}`), with(`"echo":"false"`), with(`"echo":0`),
 		`{"groups":["a",}`, `{"groups":["a"`, `{"meta":{"a"`, `{"meta":`,
 	} {
-		id, err := opcodes.ParseIdentify([]byte(data))
-		if !errors.Is(err, opcodes.ErrIdentifyPayload) || errors.Is(err, opcodes.ErrIdentifyIncomplete) {
+		id, err := ParseIdentify([]byte(data))
+		if !errors.Is(err, ErrIdentifyPayload) || errors.Is(err, ErrIdentifyIncomplete) {
 			t.Errorf("%.80s: %v", data, err)
 		}
-		if diff := cmp.Diff(opcodes.Identification{}, id); diff != "" {
+		if diff := cmp.Diff(Identification{}, id); diff != "" {
 			t.Errorf("%.80s: a result with the error: %s", data, diff)
 		}
 	}
-	_, err := opcodes.ParseIdentify([]byte(with(`"name":` + long(129))))
+	_, err := ParseIdentify([]byte(with(`"name":` + long(129))))
 	if want := "invalid IDENTIFY data: name: longer than 128 bytes"; err == nil || err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
@@ -112,13 +111,13 @@ func TestParseIdentifyIncomplete(t *testing.T) {
 		`{"token":"t","group":""}`, `{"token":"t","groups":["g"]}`, `{"token":"t","group":"$g"}`, with(`"groups":[""]`),
 		with(`"groups":["a\u0000"]`), with(`"groups":["` + strings.Repeat("x", 129) + `"]`),
 	} {
-		_, err := opcodes.ParseIdentify([]byte(data))
-		if !errors.Is(err, opcodes.ErrIdentifyIncomplete) || errors.Is(err, opcodes.ErrIdentifyPayload) {
+		_, err := ParseIdentify([]byte(data))
+		if !errors.Is(err, ErrIdentifyIncomplete) || errors.Is(err, ErrIdentifyPayload) {
 			t.Errorf("%.80s: %v", data, err)
 		}
 	}
 	// What there is is returned, for the sake of equal time.
-	id, err := opcodes.ParseIdentify([]byte(`{"token":"t","group":"$g"}`))
+	id, err := ParseIdentify([]byte(`{"token":"t","group":"$g"}`))
 	if id.Token != "t" || !errors.Is(err, intent.ErrGroupReserved) {
 		t.Errorf("%+v, %v", id, err)
 	}
@@ -136,11 +135,11 @@ func TestParseIdentifyNoToken(t *testing.T) {
 		`{"group":"a","token":1}`:    false,
 		`null`:                       false,
 	} {
-		id, err := opcodes.ParseIdentify([]byte(data))
-		if errors.Is(err, opcodes.ErrIdentifyNoToken) != want {
+		id, err := ParseIdentify([]byte(data))
+		if errors.Is(err, ErrIdentifyNoToken) != want {
 			t.Errorf("ParseIdentify(%s) = %v", data, err)
 		}
-		if want && (!errors.Is(err, opcodes.ErrIdentifyIncomplete) || len(id.Groups) != 1) {
+		if want && (!errors.Is(err, ErrIdentifyIncomplete) || len(id.Groups) != 1) {
 			t.Errorf("ParseIdentify(%s) = %+v, %v", data, id, err)
 		}
 	}

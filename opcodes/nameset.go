@@ -6,23 +6,23 @@ import (
 )
 
 const (
-	// Up to so many names are compared one by one; a message of a well-meaning client has fewer.
+	// linearNames is how many names are compared one by one. Ordinary messages have fewer.
 	linearNames = 8
-	// A set that had to hold more than this gives its memory back.
+	// keptNames is the capacity beyond which reset frees the memory.
 	keptNames = 8192
 )
 
-// The seed is drawn once per process: nobody outside can choose names that collide.
+// nameSeed is random per process, so that a sender can't choose names that collide.
 var nameSeed = maphash.MakeSeed()
 
-// nameSet finds names that occur twice in one object. Each name costs constant time, however many there are and
-// whoever chose them; its memory is reused from one object to the next.
+// nameSet finds names that occur twice in one object. Adding a name takes constant time, also with names chosen to
+// collide. Its memory is reused for the next object.
 type nameSet struct {
 	names [][]byte
-	slots []uint32 // beyond linearNames: an open-addressing hash table of indices into names, plus one; 0 is free
+	slots []uint32 // an open-addressing hash table beyond linearNames: index into names plus one; 0 is free
 }
 
-// reset empties the set and lets go of the memory that the names lie in.
+// reset empties the set and drops its references to the names' memory.
 func (s *nameSet) reset() {
 	if len(s.names) == 0 {
 		return
@@ -35,7 +35,7 @@ func (s *nameSet) reset() {
 	s.names, s.slots = s.names[:0], s.slots[:0]
 }
 
-// add adds a name, which must not change until reset, and reports false if it is there already.
+// add adds a name, which must not change until reset. It reports false if the set has the name.
 func (s *nameSet) add(name []byte) bool {
 	if len(s.names) < linearNames {
 		for _, n := range s.names {
@@ -58,7 +58,7 @@ func (s *nameSet) add(name []byte) bool {
 	return true
 }
 
-// find returns the slot that the name is in, or the free one that it would take.
+// find returns the slot that holds the name, or the free slot for it.
 func (s *nameSet) find(name []byte) uint64 {
 	mask := uint64(len(s.slots) - 1)
 	slot := maphash.Bytes(nameSeed, name) & mask
@@ -68,7 +68,7 @@ func (s *nameSet) find(name []byte) uint64 {
 	return slot
 }
 
-// grow makes room for twice as many names, four slots to each of those there are.
+// grow rebuilds the table with four slots for each name.
 func (s *nameSet) grow() {
 	n := len(s.names) * 4
 	if n <= cap(s.slots) {

@@ -2,7 +2,7 @@ package opcodes
 
 import "strconv"
 
-// Op is the kind of an envelope, its member "op".
+// Op is the kind of an envelope: its member "op".
 type Op int
 
 // The opcodes. 8 to 11, 14 and 15 are reserved for later versions of the protocol.
@@ -13,14 +13,14 @@ const (
 	Ping                 // both ways: answered with Pong
 	Pong                 // both ways
 	Reply                // both ways: like Event, with the id of the Event that it answers
-	Error                // hub to client, on request: a message was not delivered, for an ErrorCode
-	Ack                  // hub to client, on request: a message was handed over
+	Error                // hub to client, opt-in: a message was not delivered; has an ErrorCode
+	Ack                  // hub to client, opt-in: a message was handed over
 )
 
-// The opcodes with which a client moves to another connection. Only clients with FeatureDrain know them.
+// The opcodes for moving to another connection, for clients with FeatureDrain.
 const (
-	Drain Op = 12 // hub to client: connect anew, then leave this connection, for a DrainReason
-	Fence Op = 13 // both ways: everything that was sent before it has arrived
+	Drain Op = 12 // hub to client: open another connection, then leave this one; has a DrainReason
+	Fence Op = 13 // both ways: everything sent before it has arrived
 )
 
 var opNames = [...]string{
@@ -28,7 +28,7 @@ var opNames = [...]string{
 	Error: "ERROR", Ack: "ACK", Drain: "DRAIN", Fence: "FENCE",
 }
 
-// String returns the opcode's name, or its number where the protocol knows no such opcode.
+// String returns the opcode's name, or its number if the protocol has no such opcode.
 func (o Op) String() string {
 	if o >= 0 && int(o) < len(opNames) && opNames[o] != "" {
 		return opNames[o]

@@ -1,4 +1,4 @@
-package opcodes_test
+package opcodes
 
 import (
 	"bytes"
@@ -12,12 +12,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/intent"
-	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// envelope is what the oracle makes of a message: the fields of opcodes.Envelope, in memory of its own.
+// envelope is what the oracle makes of a message: the fields of Envelope, in memory of its own.
 type envelope struct {
-	Op             opcodes.Op
+	Op             Op
 	Raw, ID, Event []byte
 	Data           []byte
 	Target         intent.Target
@@ -26,8 +25,8 @@ type envelope struct {
 }
 
 var (
-	errInvalid   = errors.New("invalid")
-	errUnknownOp = errors.New("unknown op")
+	oracleInvalid   = errors.New("invalid")
+	oracleUnknownOp = errors.New("unknown op")
 
 	integer = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 )
@@ -42,15 +41,15 @@ func oracle(msg []byte) (*envelope, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(msg), jsontext.AllowDuplicateNames(true))
 	raw, err := dec.ReadValue()
 	if err != nil || raw.Kind() != '{' {
-		return nil, errInvalid
+		return nil, oracleInvalid
 	}
 	raw = raw.Clone()
 	if _, err := dec.ReadToken(); err != io.EOF || depth(raw) > 64 {
-		return nil, errInvalid
+		return nil, oracleInvalid
 	}
 	fields, ok := object(raw)
 	if !ok {
-		return nil, errInvalid
+		return nil, oracleInvalid
 	}
 	e := &envelope{Raw: raw}
 	var op string
@@ -81,26 +80,26 @@ func oracle(msg []byte) (*envelope, error) {
 		}
 		notOfFence = notOfFence || f.name != "op" && f.name != "id" && f.name != "intent"
 		if !ok {
-			return nil, errInvalid
+			return nil, oracleInvalid
 		}
 	}
 	switch op {
 	case "":
-		return nil, errInvalid
+		return nil, oracleInvalid
 	case "0", "5":
 		if op == "5" && e.ID == nil || in == nil || !e.resolve(in) {
-			return nil, errInvalid
+			return nil, oracleInvalid
 		}
 	case "13":
 		if notOfFence || in == nil || !e.resolve(in) || e.Target != intent.Direct {
-			return nil, errInvalid
+			return nil, oracleInvalid
 		}
 	case "1", "2", "3", "4":
 	default:
-		return nil, errUnknownOp
+		return nil, oracleUnknownOp
 	}
 	number, err := strconv.Atoi(op)
-	e.Op = opcodes.Op(number)
+	e.Op = Op(number)
 	return e, err
 }
 
@@ -204,12 +203,12 @@ func must[T any](v T, err error) T {
 }
 
 // decodesTo tells whether encoding/json reads in msg what Scan found there.
-func decodesTo(msg []byte, e *opcodes.Envelope) error {
+func decodesTo(msg []byte, e *Envelope) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(msg, &fields); err != nil {
 		return err
 	}
-	var op opcodes.Op
+	var op Op
 	if err := json.Unmarshal(fields["op"], &op); err != nil || op != e.Op {
 		return errors.New("op differs")
 	}
@@ -239,7 +238,7 @@ func decodesTo(msg []byte, e *opcodes.Envelope) error {
 	return intentDecodesTo(fields["intent"], e)
 }
 
-func intentDecodesTo(raw []byte, e *opcodes.Envelope) error {
+func intentDecodesTo(raw []byte, e *Envelope) error {
 	var in map[string]any // not a struct: encoding/json would take "TARGET" for target
 	if err := json.Unmarshal(raw, &in); err != nil {
 		return err

@@ -1,7 +1,7 @@
 package opcodes
 
-// Reason says why a connection ends. Its name is the data of the DISCONNECT message and the reason of the WebSocket
-// close frame (RFC 6455, section 5.5.1) that follow each other at the end of a connection.
+// Reason is why a connection ends. The hub sends its name in DISCONNECT and again in the WebSocket close frame that
+// follows (RFC 6455, section 5.5.1).
 type Reason uint8
 
 // The reasons of the protocol.
@@ -22,7 +22,7 @@ const (
 	RateLimited                     // 4009: more messages than its token may send
 	Kicked                          // 4010: by an operator
 
-	NumReasons = iota // how many there are; reasons run from 0 to NumReasons-1
+	NumReasons = iota // reasons run from 0 to NumReasons-1
 )
 
 var reasonTable = [NumReasons]struct {
@@ -46,7 +46,7 @@ var reasonTable = [NumReasons]struct {
 	Kicked:            {"KICKED", 4010},
 }
 
-// String returns the reason's name on the wire, such as PING_TIMEOUT. A value that is no reason reads as UNKNOWN_ERROR.
+// String returns the reason's name on the wire, such as PING_TIMEOUT; UNKNOWN_ERROR for a value that is no reason.
 func (r Reason) String() string { return reasonTable[r.known()].name }
 
 // CloseCode returns the status code of the WebSocket close frame (RFC 6455, section 7.4) that goes with the reason.
@@ -59,18 +59,7 @@ func (r Reason) known() Reason {
 	return UnknownError
 }
 
-// ParseReason reads a reason's name as it stands on the wire. It reports false, with UnknownError, for anything else.
-func ParseReason(name string) (Reason, bool) {
-	for r := range reasonTable {
-		if reasonTable[r].name == name {
-			return Reason(r), true
-		}
-	}
-	return UnknownError, false
-}
-
-// Reasons returns every reason, in the order of their values: for those who keep something per reason, such as a
-// counter. The slice is the caller's.
+// Reasons returns every reason, ordered by value. The slice is the caller's.
 func Reasons() []Reason {
 	all := make([]Reason, NumReasons)
 	for r := range all {

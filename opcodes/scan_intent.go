@@ -22,7 +22,7 @@ func (e *Envelope) scanIntent(b []byte, i int, in *rawIntent) (int, *ScanError) 
 		return scanScalar(b, i)
 	case '{':
 	default:
-		return i, ErrIntentType
+		return i, errIntentType
 	}
 	in.present = true
 	i = skipSpace(b, i+1)
@@ -44,23 +44,23 @@ func (e *Envelope) scanIntent(b []byte, i int, in *rawIntent) (int, *ScanError) 
 // scanIntentField reads the value at b[i] of the intent's member of that name.
 func (e *Envelope) scanIntentField(b []byte, i int, name []byte, in *rawIntent) (int, *ScanError) {
 	if i >= len(b) {
-		return i, ErrTruncated
+		return i, errTruncated
 	}
 	switch string(name) {
 	case "target":
 		if in.hasTarget {
-			return i, ErrIntentDuplicate
+			return i, errIntentDuplicate
 		}
 		in.hasTarget = true
 		if b[i] != '"' {
-			return i, ErrTargetType
+			return i, errTargetType
 		}
 		text, end, err := e.scanText(b, i)
 		in.target, _ = intent.ParseTarget(text)
 		return end, err
 	case "identifier":
 		if in.hasID {
-			return i, ErrIntentDuplicate
+			return i, errIntentDuplicate
 		}
 		in.hasID = true
 		switch b[i] {
@@ -71,10 +71,10 @@ func (e *Envelope) scanIntentField(b []byte, i int, name []byte, in *rawIntent) 
 		case 'n':
 			return scanScalar(b, i)
 		}
-		return i, ErrIdentifierType
+		return i, errIdentifierType
 	}
 	if !e.intentNames.add(name) {
-		return i, ErrIntentDuplicate
+		return i, errIntentDuplicate
 	}
 	return scanValue(b, i, 2)
 }
@@ -83,15 +83,15 @@ func (e *Envelope) scanIntentField(b []byte, i int, name []byte, in *rawIntent) 
 func (e *Envelope) resolve(in *rawIntent) *ScanError {
 	switch {
 	case !in.present:
-		return ErrIntentMissing
+		return errIntentMissing
 	case !in.hasTarget:
-		return ErrTargetMissing
+		return errTargetMissing
 	}
 	e.Target = in.target
 	switch in.target {
 	case intent.Global:
 		if in.identifier != nil {
-			return ErrIdentifierGlobal
+			return errIdentifierGlobal
 		}
 		return nil
 	case intent.Any:
@@ -102,10 +102,10 @@ func (e *Envelope) resolve(in *rawIntent) *ScanError {
 	case intent.Direct:
 		return e.resolveReceiver(in)
 	default:
-		return ErrTargetUnknown
+		return errTargetUnknown
 	}
 	if in.identifier == nil {
-		return ErrIdentifierMissing
+		return errIdentifierMissing
 	}
 	e.Identifier = in.identifier
 	err := intent.CheckGroup(in.identifier)
@@ -117,11 +117,11 @@ func (e *Envelope) resolve(in *rawIntent) *ScanError {
 
 func (e *Envelope) resolveReceiver(in *rawIntent) *ScanError {
 	if in.identifier == nil {
-		return ErrIdentifierMissing
+		return errIdentifierMissing
 	}
 	var ok bool
 	if e.Receiver, ok = parseUUID(in.identifier); !ok {
-		return ErrIdentifierUUID
+		return errIdentifierUUID
 	}
 	return nil
 }
@@ -132,13 +132,13 @@ func groupError(err error) *ScanError {
 	case nil:
 		return nil
 	case intent.ErrGroupEmpty:
-		return ErrIdentifierEmpty
+		return errIdentifierEmpty
 	case intent.ErrGroupTooLong:
-		return ErrIdentifierLength
+		return errIdentifierLength
 	case intent.ErrGroupReserved:
-		return ErrIdentifierReserved
+		return errIdentifierReserved
 	}
-	return ErrIdentifierControl // text that passed scanString is valid UTF-8
+	return errIdentifierControl // text that passed scanString is valid UTF-8
 }
 
 // uuidDigits holds the indices of the pairs of digits in the text of a UUID (RFC 9562, section 4).

@@ -38,7 +38,7 @@ func scanString(b []byte, i int) (end int, escaped bool, err *ScanError) {
 			i += bits.TrailingZeros64(m) / 8
 		}
 		if i >= len(b) {
-			return i, escaped, ErrTruncated
+			return i, escaped, errTruncated
 		}
 		switch c := b[i]; {
 		case c == '"':
@@ -47,7 +47,7 @@ func scanString(b []byte, i int) (end int, escaped bool, err *ScanError) {
 			escaped = true
 			i, err = scanEscapes(b, i)
 		case c < ' ':
-			err = ErrControl
+			err = errControl
 		case c < utf8.RuneSelf:
 			i++
 		default:
@@ -75,7 +75,7 @@ func scanRunes(b []byte, i int) (int, *ScanError) {
 			i++
 			continue
 		case c < 0xc2:
-			return i, ErrUTF8
+			return i, errUTF8
 		case c < 0xe0:
 		case c < 0xf0:
 			n = 3
@@ -92,11 +92,11 @@ func scanRunes(b []byte, i int) (int, *ScanError) {
 				high = 0x8f // else beyond U+10FFFF
 			}
 		default:
-			return i, ErrUTF8
+			return i, errUTF8
 		}
 		if i+n > len(b) || b[i+1] < low || b[i+1] > high ||
 			n > 2 && b[i+2]&0xc0 != 0x80 || n > 3 && b[i+3]&0xc0 != 0x80 {
-			return i, ErrUTF8
+			return i, errUTF8
 		}
 		i += n
 	}
@@ -115,28 +115,28 @@ func scanEscapes(b []byte, i int) (_ int, err *ScanError) {
 // index behind it.
 func scanEscape(b []byte, i int) (int, *ScanError) {
 	if i+1 >= len(b) {
-		return i, ErrTruncated
+		return i, errTruncated
 	}
 	switch b[i+1] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 		return i + 2, nil
 	case 'u':
 	default:
-		return i, ErrEscape
+		return i, errEscape
 	}
 	r, ok := hex4(b, i+2)
 	switch {
 	case !ok:
-		return i, ErrEscape
+		return i, errEscape
 	case !utf16.IsSurrogate(r):
 		return i + 6, nil
 	}
 	if i+7 >= len(b) || b[i+6] != '\\' || b[i+7] != 'u' {
-		return i, ErrSurrogate
+		return i, errSurrogate
 	}
 	low, ok := hex4(b, i+8)
 	if !ok || utf16.DecodeRune(r, low) == utf8.RuneError {
-		return i, ErrSurrogate
+		return i, errSurrogate
 	}
 	return i + 12, nil
 }

@@ -1,4 +1,4 @@
-package opcodes_test
+package opcodes
 
 import (
 	"bytes"
@@ -12,30 +12,29 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/intent"
-	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 const client = "70653cb0-5f6d-41fe-acbf-ea8f37a73034"
 
 // scan scans a copy of msg that has no byte to spare, so that reading past its end would panic.
-func scan(e *opcodes.Envelope, msg []byte) error {
+func scan(e *Envelope, msg []byte) error {
 	return e.Scan(slices.Clip(bytes.Clone(msg)))
 }
 
 // fields is e without its memory, to be compared with what the oracle made of the message.
-func fields(e *opcodes.Envelope) *envelope {
+func fields(e *Envelope) *envelope {
 	return &envelope{e.Op, e.Raw, e.ID, e.Event, e.Data, e.Target, e.Identifier, e.Receiver}
 }
 
 // disagreement tells how Scan's verdict differs from the oracle's; "" if it does not.
-func disagreement(msg []byte, e *opcodes.Envelope, err error) string {
+func disagreement(msg []byte, e *Envelope, err error) string {
 	want, wantErr := oracle(msg)
-	var refused *opcodes.ScanError
+	var refused *ScanError
 	switch {
 	case err == nil && wantErr == nil:
 		return cmp.Diff(want, fields(e))
-	case errors.As(err, &refused) && refused.Reason == opcodes.InvalidPayload && wantErr == errInvalid:
-	case errors.As(err, &refused) && refused.Reason == opcodes.UnknownOp && wantErr == errUnknownOp:
+	case errors.As(err, &refused) && refused.Reason == InvalidPayload && wantErr == oracleInvalid:
+	case errors.As(err, &refused) && refused.Reason == UnknownOp && wantErr == oracleUnknownOp:
 	default:
 		return fmt.Sprintf("Scan says %v, the oracle %v", err, wantErr)
 	}
@@ -51,13 +50,13 @@ var accepted = []struct {
 	name, msg string
 	want      envelope // without Raw, which is msg without the white space around it
 }{
-	{"ping", `{"op":3}`, envelope{Op: opcodes.Ping}},
-	{"pong with white space", " \t\r\n{ \"op\" : 4 }\n", envelope{Op: opcodes.Pong}},
+	{"ping", `{"op":3}`, envelope{Op: Ping}},
+	{"pong with white space", " \t\r\n{ \"op\" : 4 }\n", envelope{Op: Pong}},
 	{"identify", `{"op":1,"data":{"token":"t","group":"g"}}`,
-		envelope{Op: opcodes.Identify, Data: []byte(`{"token":"t","group":"g"}`)}},
-	{"disconnect", `{"op":2,"data":"NO_REASON"}`, envelope{Op: opcodes.Disconnect, Data: []byte(`"NO_REASON"`)}},
+		envelope{Op: Identify, Data: []byte(`{"token":"t","group":"g"}`)}},
+	{"disconnect", `{"op":2,"data":"NO_REASON"}`, envelope{Op: Disconnect, Data: []byte(`"NO_REASON"`)}},
 	{"all members", `{"id":"i","op":0,"event":"E","data":{"a":[1,{}]},"intent":{"target":"GROUP","identifier":"g"}}`,
-		envelope{opcodes.Event, nil, []byte("i"), []byte("E"), []byte(`{"a":[1,{}]}`), intent.Group, []byte("g"), uuid.Nil}},
+		envelope{Event, nil, []byte("i"), []byte("E"), []byte(`{"a":[1,{}]}`), intent.Group, []byte("g"), uuid.Nil}},
 	{"op last", `{"intent":{"identifier":"g","target":"ANY"},"op":0}`,
 		envelope{Target: intent.Any, Identifier: []byte("g")}},
 	{"any of all", `{"op":0,"intent":{"target":"ANY"}}`, envelope{Target: intent.Any}},
@@ -68,10 +67,10 @@ var accepted = []struct {
 	{"direct in capitals", `{"op":0,"intent":{"target":"DIRECT","identifier":"` + strings.ToUpper(client) + `"}}`,
 		envelope{Target: intent.Direct, Receiver: uuid.MustParse(client)}},
 	{"fence", `{"op":13,"id":"i","intent":{"target":"DIRECT","identifier":"` + client + `"}}`,
-		envelope{Op: opcodes.Fence, ID: []byte("i"), Target: intent.Direct, Receiver: uuid.MustParse(client)}},
+		envelope{Op: Fence, ID: []byte("i"), Target: intent.Direct, Receiver: uuid.MustParse(client)}},
 	{"fence without an id", `{"intent":{"identifier":"` + client + `","target":"DIRECT"},"op":13,"id":null}`,
-		envelope{Op: opcodes.Fence, Target: intent.Direct, Receiver: uuid.MustParse(client)}},
-	{"reply", `{"op":5,"id":"i",` + toAll + `}`, envelope{Op: opcodes.Reply, ID: []byte("i"), Target: intent.Global}},
+		envelope{Op: Fence, Target: intent.Direct, Receiver: uuid.MustParse(client)}},
+	{"reply", `{"op":5,"id":"i",` + toAll + `}`, envelope{Op: Reply, ID: []byte("i"), Target: intent.Global}},
 	{"null id", `{"op":0,"id":null,` + toAll + `}`, envelope{Target: intent.Global}},
 	{"id stays escaped", `{"op":0,"id":"\u0041\n",` + toAll + `}`, envelope{ID: []byte(`\u0041\n`), Target: intent.Global}},
 	{"id of 64 bytes, escaped", `{"op":0,"id":"` + strings.Repeat(`\u00e9`, 32) + `",` + toAll + `}`,
@@ -81,15 +80,15 @@ var accepted = []struct {
 		envelope{Event: []byte("\"\\/\b\f\n\r\té😀"), Target: intent.Global}},
 	{"event of 128 bytes", `{"op":0,"event":"` + strings.Repeat("é", 64) + `",` + toAll + `}`,
 		envelope{Event: []byte(strings.Repeat("é", 64)), Target: intent.Global}},
-	{"null data", `{"op":3,"data":null}`, envelope{Op: opcodes.Ping, Data: []byte("null")}},
-	{"data cut exactly", `{"op":3,"data": -1.5e+7 }`, envelope{Op: opcodes.Ping, Data: []byte("-1.5e+7")}},
-	{"duplicates in data", `{"op":3,"data":{"a":1,"a":2}}`, envelope{Op: opcodes.Ping, Data: []byte(`{"a":1,"a":2}`)}},
-	{"duplicates in a foreign member", `{"op":3,"x":{"a":1,"a":2}}`, envelope{Op: opcodes.Ping}},
+	{"null data", `{"op":3,"data":null}`, envelope{Op: Ping, Data: []byte("null")}},
+	{"data cut exactly", `{"op":3,"data": -1.5e+7 }`, envelope{Op: Ping, Data: []byte("-1.5e+7")}},
+	{"duplicates in data", `{"op":3,"data":{"a":1,"a":2}}`, envelope{Op: Ping, Data: []byte(`{"a":1,"a":2}`)}},
+	{"duplicates in a foreign member", `{"op":3,"x":{"a":1,"a":2}}`, envelope{Op: Ping}},
 	{"duplicates deeper in intent", `{"op":0,"intent":{"target":"GLOBAL","x":{"a":1,"a":2}}}`, envelope{Target: intent.Global}},
-	{"depth 64 in data", `{"op":3,"data":` + nest(63) + `}`, envelope{Op: opcodes.Ping, Data: []byte(nest(63))}},
-	{"depth 64 in a foreign member", `{"op":3,"x":` + nest(63) + `}`, envelope{Op: opcodes.Ping}},
+	{"depth 64 in data", `{"op":3,"data":` + nest(63) + `}`, envelope{Op: Ping, Data: []byte(nest(63))}},
+	{"depth 64 in a foreign member", `{"op":3,"x":` + nest(63) + `}`, envelope{Op: Ping}},
 	{"depth 64 in intent", `{"op":0,"intent":{"target":"GLOBAL","x":` + nest(62) + `}}`, envelope{Target: intent.Global}},
-	{"foreign members", `{"op":3,"Op":1,"OP":"x","trace":"t","":0}`, envelope{Op: opcodes.Ping}},
+	{"foreign members", `{"op":3,"Op":1,"OP":"x","trace":"t","":0}`, envelope{Op: Ping}},
 	{"names by what they stand for", `{"\u006fp":0,"\u0069ntent":{"t\u0061rget":"GROUP","identifier":"\u0067"}}`,
 		envelope{Target: intent.Group, Identifier: []byte("g")}},
 	{"target by what it stands for", `{"op":0,"intent":{"target":"\u0047LOBAL"}}`, envelope{Target: intent.Global}},
@@ -97,19 +96,19 @@ var accepted = []struct {
 		envelope{Target: intent.Group, Identifier: bytes.Repeat([]byte("g"), 128)}},
 	{"group beyond ASCII", `{"op":0,"intent":{"target":"GROUP","identifier":"größe $1 *"}}`,
 		envelope{Target: intent.Group, Identifier: []byte("größe $1 *")}},
-	{"intent of a PING is not followed", `{"op":3,"intent":{"target":"NOBODY","identifier":"$"}}`, envelope{Op: opcodes.Ping}},
-	{"null intent of a PING", `{"op":3,"intent":null}`, envelope{Op: opcodes.Ping}},
+	{"intent of a PING is not followed", `{"op":3,"intent":{"target":"NOBODY","identifier":"$"}}`, envelope{Op: Ping}},
+	{"null intent of a PING", `{"op":3,"intent":null}`, envelope{Op: Ping}},
 	{"Unicode to its limits", `{"op":3,"data":"\u0000 ߿ࠀ퟿�𐀀\udbff\udfff` + "\U0010ffff\u2028\ufeff\x7f" + `"}`,
-		envelope{Op: opcodes.Ping, Data: []byte(`"\u0000 ߿ࠀ퟿�𐀀\udbff\udfff` + "\U0010ffff\u2028\ufeff\x7f" + `"`)}},
+		envelope{Op: Ping, Data: []byte(`"\u0000 ߿ࠀ퟿�𐀀\udbff\udfff` + "\U0010ffff\u2028\ufeff\x7f" + `"`)}},
 	{"numbers", `{"op":3,"data":[0,-0,0.0,-0e0,1E-2,10e+00,123456789012345678901234567890]}`,
-		envelope{Op: opcodes.Ping, Data: []byte(`[0,-0,0.0,-0e0,1E-2,10e+00,123456789012345678901234567890]`)}},
+		envelope{Op: Ping, Data: []byte(`[0,-0,0.0,-0e0,1E-2,10e+00,123456789012345678901234567890]`)}},
 	{"white space everywhere", "{ \"op\" :\t3 ,\n\"data\" : [ { } , [ ] , { \"a\" : 1 , \"b\" : true } ]\r}",
-		envelope{Op: opcodes.Ping, Data: []byte(`[ { } , [ ] , { "a" : 1 , "b" : true } ]`)}},
+		envelope{Op: Ping, Data: []byte(`[ { } , [ ] , { "a" : 1 , "b" : true } ]`)}},
 }
 
 func TestScanAccepts(t *testing.T) {
 	t.Parallel()
-	var e opcodes.Envelope // one for all, as its owners use it
+	var e Envelope // one for all, as its owners use it
 	for _, tc := range accepted {
 		t.Run(tc.name, func(t *testing.T) {
 			msg := []byte(tc.msg)
@@ -132,7 +131,7 @@ func TestScanAccepts(t *testing.T) {
 
 func TestScanRefuses(t *testing.T) {
 	t.Parallel()
-	var e opcodes.Envelope
+	var e Envelope
 	for _, tc := range refused {
 		err := scan(&e, []byte(tc.msg))
 		if err != tc.want {
@@ -147,7 +146,7 @@ func TestScanRefuses(t *testing.T) {
 // Whatever byte of a message is missing, replaced or the last: Scan and the oracle agree.
 func TestScanMutilated(t *testing.T) {
 	t.Parallel()
-	var e opcodes.Envelope
+	var e Envelope
 	check := func(msg []byte) {
 		if diff := disagreement(msg, &e, scan(&e, msg)); diff != "" {
 			t.Errorf("%q: %s", msg, diff)
@@ -168,7 +167,7 @@ func TestScanMutilated(t *testing.T) {
 // A string's end and its special bytes are found wherever they lie relative to the words that Scan reads.
 func TestScanAlignment(t *testing.T) {
 	t.Parallel()
-	var e opcodes.Envelope
+	var e Envelope
 	for n := range 40 {
 		for _, special := range []string{"", `\n`, `\"`, "é", "日", "😀", "\x1f", "\x80", "\x7f", "!", "#", "[", "]", "\xa0", "\u00a0"} {
 			for tail := range 10 {
@@ -183,7 +182,7 @@ func TestScanAlignment(t *testing.T) {
 
 func TestScanManyNames(t *testing.T) {
 	t.Parallel()
-	var e opcodes.Envelope
+	var e Envelope
 	for _, n := range []int{64, 100, 1 << 10, 32 << 10, 1 << 20} {
 		msg := manyNames(n)
 		if err := e.Scan(msg); err != nil {
@@ -199,7 +198,7 @@ func TestScanManyNames(t *testing.T) {
 	for name := range strings.SplitSeq(string(msg[len(`{"op":3,`):len(msg)-1]), ",") {
 		name = strings.TrimSuffix(name, `:0`)
 		twice := fmt.Appendf(bytes.Clone(msg[:len(msg)-1]), `,"\u%04x%s:0}`, name[1], name[2:])
-		if err := e.Scan(twice); err != opcodes.ErrDuplicate {
+		if err := e.Scan(twice); err != errDuplicate {
 			t.Fatalf("%s twice: %v", name, err)
 		}
 	}
@@ -207,7 +206,7 @@ func TestScanManyNames(t *testing.T) {
 
 func TestScanErrorSaysWhy(t *testing.T) {
 	t.Parallel()
-	var e opcodes.Envelope
+	var e Envelope
 	err := e.Scan([]byte(`{"op":8}`))
 	if got, want := err.Error(), "UNKNOWN_OP: op is unknown"; got != want {
 		t.Errorf("%q, want %q", got, want)

@@ -1,7 +1,7 @@
 package opcodes
 
-// MaxDepth is how deep objects and arrays may be nested in a message; the envelope itself is the first level.
-const MaxDepth = 64
+// maxDepth is how deep objects and arrays may be nested in a message; the envelope itself is the first level.
+const maxDepth = 64
 
 // skipSpace returns the index of the first byte at or after b[i] that is not white space (RFC 8259, section 2).
 func skipSpace(b []byte, i int) int {
@@ -21,14 +21,14 @@ func scanValue(b []byte, i int, depth uint) (int, *ScanError) {
 	for {
 		// A value begins here, if b goes on.
 		if i >= len(b) {
-			return i, ErrTruncated
+			return i, errTruncated
 		}
 		switch c := b[i]; c {
 		case '"':
 			i, _, err = scanString(b, i)
 		case '{', '[':
-			if depth == MaxDepth {
-				return i, ErrTooDeep
+			if depth == maxDepth {
+				return i, errTooDeep
 			}
 			bit := uint64(1) << depth
 			depth++
@@ -62,7 +62,7 @@ func scanValue(b []byte, i int, depth uint) (int, *ScanError) {
 				return i, nil
 			}
 			if i = skipSpace(b, i); i >= len(b) {
-				return i, ErrTruncated
+				return i, errTruncated
 			}
 			object := objects>>(depth-1)&1 != 0
 			switch c := b[i]; {
@@ -78,7 +78,7 @@ func scanValue(b []byte, i int, depth uint) (int, *ScanError) {
 				depth--
 				i++
 			default:
-				return i, ErrSeparator
+				return i, errSeparator
 			}
 		}
 	}
@@ -87,10 +87,10 @@ func scanValue(b []byte, i int, depth uint) (int, *ScanError) {
 // scanName checks that a name and its colon stand at b[i], and returns the index of the value after them.
 func scanName(b []byte, i int) (int, *ScanError) {
 	if i >= len(b) {
-		return i, ErrTruncated
+		return i, errTruncated
 	}
 	if b[i] != '"' {
-		return i, ErrName
+		return i, errName
 	}
 	i, _, err := scanString(b, i)
 	if err != nil {
@@ -102,10 +102,10 @@ func scanName(b []byte, i int) (int, *ScanError) {
 // scanColon checks that a colon stands at b[i], white space aside, and returns the index of the value after it.
 func scanColon(b []byte, i int) (int, *ScanError) {
 	if i = skipSpace(b, i); i >= len(b) {
-		return i, ErrTruncated
+		return i, errTruncated
 	}
 	if b[i] != ':' {
-		return i, ErrColon
+		return i, errColon
 	}
 	return skipSpace(b, i+1), nil
 }
@@ -123,10 +123,10 @@ func scanScalar(b []byte, i int) (int, *ScanError) {
 	case c == 'n':
 		literal = "null"
 	default:
-		return i, ErrValue
+		return i, errValue
 	}
 	if len(b)-i < len(literal) || string(b[i:i+len(literal)]) != literal {
-		return i, ErrValue
+		return i, errValue
 	}
 	return i + len(literal), nil
 }
@@ -137,12 +137,12 @@ func isDigit(c byte) bool { return c-'0' <= 9 }
 func scanNumber(b []byte, i int) (int, *ScanError) {
 	i = scanInteger(b, i)
 	if !isDigit(b[i-1]) {
-		return i, ErrNumber
+		return i, errNumber
 	}
 	if i < len(b) && b[i] == '.' {
 		start := i + 1
 		if i = skipDigits(b, start); i == start {
-			return i, ErrNumber
+			return i, errNumber
 		}
 	}
 	if i < len(b) && b[i]|0x20 == 'e' {
@@ -152,7 +152,7 @@ func scanNumber(b []byte, i int) (int, *ScanError) {
 		}
 		start := i
 		if i = skipDigits(b, start); i == start {
-			return i, ErrNumber
+			return i, errNumber
 		}
 	}
 	return i, nil

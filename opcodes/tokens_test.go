@@ -1,11 +1,9 @@
-package opcodes_test
+package opcodes
 
 import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-
-	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // vocabulary is an alphabet in which mutations keep more of a message's structure than in bytes: byte n of a text stands
@@ -65,7 +63,7 @@ func FuzzScanTokens(f *testing.F) {
 			f.Add(text)
 		}
 	})
-	var e opcodes.Envelope
+	var e Envelope
 	f.Fuzz(func(t *testing.T, text []byte) {
 		msg := decodeTokens(text)
 		err := scan(&e, msg)
@@ -91,7 +89,7 @@ func TestScanRandomTokens(t *testing.T) {
 		}
 	}
 	random := rand.New(rand.NewPCG(1, 2))
-	var e opcodes.Envelope
+	var e Envelope
 	good := 0
 	for range 20_000 {
 		text := append([]byte(nil), texts[random.IntN(len(texts))]...)

@@ -1,4 +1,4 @@
-package opcodes_test
+package opcodes
 
 import (
 	"bytes"
@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/intent"
-	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // walker is Scan as it would be written with jsontext: one Decoder, reset for each message, whose tokens are walked for
@@ -180,7 +179,7 @@ func (w *walker) value() ([]byte, error) {
 			return nil, err
 		}
 		depth := w.dec.StackDepth()
-		if depth > opcodes.MaxDepth {
+		if depth > maxDepth {
 			return nil, errRefused
 		}
 		if depth == outer {
@@ -205,7 +204,7 @@ func TestWalkerAgrees(t *testing.T) {
 	t.Parallel()
 	w := newWalker()
 	for _, s := range sized {
-		var e opcodes.Envelope
+		var e Envelope
 		if err := e.Scan(s.msg); err != nil {
 			t.Errorf("%s: Scan: %v", s.name, err)
 		}
