@@ -8,7 +8,7 @@ import (
 // MaxGroupBytes is the greatest length of a group name in bytes.
 const MaxGroupBytes = 128
 
-// What [CheckGroup] finds wrong with a group name.
+// The errors of [CheckGroup].
 var (
 	ErrGroupEmpty    = errors.New("group name is empty")
 	ErrGroupTooLong  = errors.New("group name is longer than 128 bytes")
@@ -17,9 +17,8 @@ var (
 	ErrGroupUTF8     = errors.New("group name is not valid UTF-8")
 )
 
-// CheckGroup tells whether name may name a group: 1 to 128 bytes of valid UTF-8 without a control character (U+0000 to
-// U+001F, U+007F to U+009F) and without a leading $. It returns nil or one of the ErrGroup errors, and does not
-// allocate.
+// CheckGroup checks a group name: 1 to 128 bytes of valid UTF-8 without control characters (U+0000 to U+001F, U+007F to
+// U+009F) and without a leading $. It returns nil or one of the ErrGroup errors. It does not allocate.
 func CheckGroup[T ~string | ~[]byte](name T) error {
 	switch {
 	case len(name) == 0:
@@ -32,7 +31,7 @@ func CheckGroup[T ~string | ~[]byte](name T) error {
 	return checkText(name)
 }
 
-// checkText tells whether s is valid UTF-8 without control characters.
+// checkText checks that s is valid UTF-8 without control characters.
 func checkText[T ~string | ~[]byte](s T) error {
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
@@ -42,7 +41,7 @@ func checkText[T ~string | ~[]byte](s T) error {
 			i++
 			continue
 		}
-		// A conversion of s to string or []byte would allocate for one of the two types; four bytes on the stack don't.
+		// Converting s to string or []byte would allocate for one of the two types. A copy of four bytes doesn't.
 		var buf [utf8.UTFMax]byte
 		r, size := utf8.DecodeRune(buf[:copy(buf[:], s[i:])])
 		switch {

@@ -70,7 +70,7 @@ func TestCheckGroup(t *testing.T) {
 	}
 }
 
-// FuzzCheckGroup compares the grammar with its definition.
+// FuzzCheckGroup compares CheckGroup with the definition of a valid name.
 func FuzzCheckGroup(f *testing.F) {
 	for _, tc := range groups {
 		f.Add(tc.name)
@@ -101,16 +101,16 @@ func TestPattern(t *testing.T) {
 		}
 		for name := range strings.FieldsSeq(names.match) {
 			if !p.Match([]byte(name)) {
-				t.Errorf("%s does not cover %s", pattern, name)
+				t.Errorf("%s does not match %s", pattern, name)
 			}
 		}
 		for name := range strings.FieldsSeq(names.other) {
 			if p.Match([]byte(name)) {
-				t.Errorf("%s covers %s", pattern, name)
+				t.Errorf("%s matches %s", pattern, name)
 			}
 		}
 		if p.Match(nil) {
-			t.Errorf("%s covers the empty name", pattern)
+			t.Errorf("%s matches the empty name", pattern)
 		}
 	}
 	for _, pattern := range []string{"", "$*", "$a", "a\n*", "\xff", strings.Repeat("g", 129), strings.Repeat("g", 129) + "*"} {
@@ -119,7 +119,7 @@ func TestPattern(t *testing.T) {
 		}
 	}
 	if (intent.Pattern{}).Match([]byte("a")) || (intent.Pattern{}).Match(nil) {
-		t.Error("the zero Pattern covers something")
+		t.Error("the zero Pattern matches something")
 	}
 }
 
@@ -132,7 +132,7 @@ func TestPatterns(t *testing.T) {
 		}
 	}
 	if (intent.Patterns)(nil).Match([]byte("a")) {
-		t.Error("no patterns cover something")
+		t.Error("no patterns match something")
 	}
 }
 
@@ -147,7 +147,7 @@ func parse[T any](t *testing.T, parse func(string) (T, error), s string) T {
 
 func TestPermission(t *testing.T) {
 	t.Parallel()
-	// Messages, as ParseTo reads them, that each permission allows; all others are refused.
+	// The messages that each permission allows, in the form of ParseTo; all others are refused.
 	const direct = "DIRECT:70653cb0-5f6d-41fe-acbf-ea8f37a73034"
 	all := []string{"GLOBAL", "GROUP:a", "GROUP:b.c", direct, "ANY", "ANY:a", "ANY:b.c"}
 	for permission, allowed := range map[string]string{
@@ -179,7 +179,7 @@ func TestPermission(t *testing.T) {
 			}
 		}
 		if ps.Allow(intent.None, nil) || ps.Allow(intent.Target(9), []byte("a")) {
-			t.Errorf("%s allows a message to nobody", permission)
+			t.Errorf("%s allows a message without a target", permission)
 		}
 	}
 	for _, permission := range []string{

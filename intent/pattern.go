@@ -23,14 +23,13 @@ type Pattern struct {
 // ParsePattern reads a pattern:
 //
 //	billing      the group billing alone
-//	billing.*    every group whose name begins with "billing.", however much follows, if anything: billing.eu,
-//	             billing.eu.invoices and "billing." itself, but not billing
+//	billing.*    every group whose name begins with "billing.": billing.eu, billing.eu.invoices and "billing." itself,
+//	             but not billing
 //	bill*        every group whose name begins with "bill"
 //	*            every group
 //
-// Only a * at the end is special; any other stands for itself, so a*b is the one group of that name. A group whose name
-// itself ends in * can only be covered by a prefix. The name or prefix must obey the grammar of [CheckGroup], since no
-// other could ever match.
+// Only a * at the end is special: a*b is the one group with that name. A group whose name ends in * can only be matched by
+// a prefix. The name or prefix must be valid by [CheckGroup].
 func ParsePattern(s string) (Pattern, error) {
 	prefix, isPrefix := strings.CutSuffix(s, "*")
 	if isPrefix && prefix == "" {
@@ -45,8 +44,8 @@ func ParsePattern(s string) (Pattern, error) {
 	return Pattern{kind: matchExact, text: prefix}, nil
 }
 
-// Match tells whether the pattern covers the group name, which must obey the grammar of [CheckGroup]. No pattern covers
-// the empty name.
+// Match reports whether the pattern matches a group name, which must be valid by [CheckGroup]. No pattern matches the empty
+// name.
 func (p Pattern) Match(name []byte) bool {
 	switch p.kind {
 	case matchExact:
@@ -57,7 +56,7 @@ func (p Pattern) Match(name []byte) bool {
 	return false
 }
 
-// String returns the pattern as [ParsePattern] reads it; for the zero Pattern the empty string.
+// String returns the pattern in the form that [ParsePattern] reads; the empty string for the zero Pattern.
 func (p Pattern) String() string {
 	if p.kind == matchPrefix {
 		return p.text + "*"
@@ -65,10 +64,10 @@ func (p Pattern) String() string {
 	return p.text
 }
 
-// Patterns is a union of patterns. It must not be changed while others read it.
+// Patterns is a union of patterns. It must not be changed while it is read concurrently.
 type Patterns []Pattern
 
-// Match tells whether any of the patterns covers the group name. It does not allocate.
+// Match reports whether any of the patterns matches the group name. It does not allocate.
 func (ps Patterns) Match(name []byte) bool {
 	for _, p := range ps {
 		if p.Match(name) {

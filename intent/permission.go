@@ -5,10 +5,9 @@ import (
 	"strings"
 )
 
-// Permission is one kind of message that its holder may send. The zero Permission allows nothing.
+// Permission allows its holder to send one kind of message. The zero Permission allows nothing.
 //
-// A Group or Any permission with the zero Pattern is not limited to certain groups. Target None together with the
-// Pattern * stands for all targets.
+// A Group or Any permission with the zero Pattern covers every group. Target None with the Pattern * means all targets.
 type Permission struct {
 	Target  Target
 	Pattern Pattern
@@ -16,12 +15,12 @@ type Permission struct {
 
 // ParsePermission reads a permission:
 //
-//	GLOBAL           to everybody
-//	DIRECT           to any one client by its id
-//	GROUP            to every group
-//	GROUP:<pattern>  to the groups that the pattern covers
+//	GLOBAL           to all clients
+//	DIRECT           to any client by its id
+//	GROUP            to any group
+//	GROUP:<pattern>  to the groups that the pattern matches
 //	ANY              to one client of any group, or of all clients
-//	ANY:<pattern>    to one client of a group that the pattern covers; not to one of all clients, even for ANY:*
+//	ANY:<pattern>    to one client of a group that the pattern matches; even ANY:* does not include one of all clients
 //	*                all of these
 //
 // For patterns see [ParsePattern].
@@ -47,8 +46,8 @@ func ParsePermission(s string) (Permission, error) {
 	return Permission{Target: target, Pattern: p}, nil
 }
 
-// Allow tells whether the permission covers a message to t with the given identifier: the group name for Group and Any,
-// empty for Any among all clients, ignored for Global and Direct. It does not allocate.
+// Allow reports whether the permission covers a message to t. identifier is the group name for Group and Any, empty for Any
+// among all clients, and ignored for Global and Direct. Allow does not allocate.
 func (p Permission) Allow(t Target, identifier []byte) bool {
 	if t == None || t > Any {
 		return false
@@ -65,7 +64,7 @@ func (p Permission) Allow(t Target, identifier []byte) bool {
 	return p.Pattern.Match(identifier)
 }
 
-// String returns the permission as [ParsePermission] reads it; for the zero Permission NONE.
+// String returns the permission in the form that [ParsePermission] reads; NONE for the zero Permission.
 func (p Permission) String() string {
 	switch {
 	case p.Pattern == Pattern{}:
@@ -76,10 +75,10 @@ func (p Permission) String() string {
 	return p.Target.String() + ":" + p.Pattern.String()
 }
 
-// Permissions is a union of permissions. It must not be changed while others read it.
+// Permissions is a union of permissions. It must not be changed while it is read concurrently.
 type Permissions []Permission
 
-// Allow tells whether any of the permissions covers the message; see [Permission.Allow].
+// Allow reports whether any of the permissions covers the message; see [Permission.Allow].
 func (ps Permissions) Allow(t Target, identifier []byte) bool {
 	for _, p := range ps {
 		if p.Allow(t, identifier) {

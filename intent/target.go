@@ -1,26 +1,26 @@
-// Package intent says whom a message is for and who may say so: the four targets, the grammar of group names, and the
-// patterns and permissions in which a token's rights are written.
+// Package intent is the addressing of messages: the four targets, the grammar of group names, and the patterns and
+// permissions of tokens.
 //
-// Everything here is a value without hidden state: all functions and methods may be called from any goroutine. What is
-// asked once per message ([ParseTarget], [CheckGroup], [Pattern.Match], [Permissions.Allow]) does not allocate.
+// All types are values; all functions and methods may be called from any goroutine. Those that run once per message
+// ([ParseTarget], [CheckGroup], [Pattern.Match], [Permissions.Allow]) do not allocate.
 package intent
 
-// Target is the kind of receiver that a message names.
+// Target is the kind of receivers that a message is addressed to.
 type Target uint8
 
-// The targets of the protocol. None is the zero value: a message that names nobody.
+// The targets of the protocol. None, the zero value, is no target.
 const (
 	None   Target = iota
 	Global        // every identified client of the cluster
 	Group         // every client in the group named by the identifier
 	Direct        // the one client whose id is the identifier
-	Any           // one client drawn at random: of the named group, or of all where no group is named
+	Any           // one client drawn at random, from the named group or, without a name, from all clients
 )
 
 var targetNames = [...]string{None: "NONE", Global: "GLOBAL", Group: "GROUP", Direct: "DIRECT", Any: "ANY"}
 
-// ParseTarget reads a target's name as it stands on the wire, in capitals: GLOBAL, GROUP, DIRECT or ANY. It reports
-// false for anything else.
+// ParseTarget reads a target's name as on the wire: GLOBAL, GROUP, DIRECT or ANY, in capitals. It reports false for
+// anything else.
 func ParseTarget(b []byte) (Target, bool) {
 	switch string(b) {
 	case "GLOBAL":
@@ -35,7 +35,7 @@ func ParseTarget(b []byte) (Target, bool) {
 	return None, false
 }
 
-// String returns the target's name on the wire; NONE for None, which has none, and UNKNOWN for any other value.
+// String returns the target's name on the wire; NONE for None, UNKNOWN for a value that is not a target.
 func (t Target) String() string {
 	if int(t) < len(targetNames) {
 		return targetNames[t]

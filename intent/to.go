@@ -7,9 +7,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// ParseTo reads an intent as it is written on a command line: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group>
-// or ANY. The identifier is the group name, the client id in lower case, or empty. Nothing is special in a group name
-// here: GROUP:a* is the one group of that name.
+// ParseTo reads an intent in the form used on command lines: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> or ANY.
+// The identifier is the group name, the client id in lower case, or empty. A * has no special meaning: GROUP:a* is the one
+// group with that name.
 func ParseTo(s string) (Target, string, error) {
 	name, identifier, has := strings.Cut(s, ":")
 	target, ok := ParseTarget([]byte(name))

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// The messages that are always the same.
+// Messages without variable parts.
 const (
 	PingMessage = `{"op":3}`
 	PongMessage = `{"op":4}`
@@ -19,16 +19,15 @@ const (
 	memberID     = `,"id":"`
 )
 
-// DeliverySize returns how many bytes [AppendDelivery] appends at most.
+// DeliverySize returns the most that [AppendDelivery] appends, in bytes.
 func DeliverySize(e *Envelope) int {
 	return len(e.Raw) + len(memberID) + len(memberSender) + 2*(uuidBytes+len(`"`))
 }
 
-// AppendDelivery appends an EVENT or REPLY as its receivers get it: byte for byte as it was sent, with sender as its
-// last member. Where its id was null, the null gives way to the given id; where it was absent, the given id comes
-// before the sender. Where the message had an id of its own, id is not used.
+// AppendDelivery appends an EVENT or REPLY as its receivers get it: byte for byte as it was sent, with sender as the last
+// member. id replaces an id that was null, and is added before sender if there was none; otherwise it is unused.
 //
-// e must have been filled by [Envelope.Scan] without an error.
+// e must be the result of a successful [Envelope.Scan].
 func AppendDelivery(dst []byte, e *Envelope, id, sender uuid.UUID) []byte {
 	body := e.Raw[:len(e.Raw)-len(`}`)]
 	switch {
@@ -51,14 +50,14 @@ func AppendDelivery(dst []byte, e *Envelope, id, sender uuid.UUID) []byte {
 	return append(dst, `"}`...)
 }
 
-// Identified is what the hub answers to an IDENTIFY that it grants.
+// Identified is the hub's answer to a successful IDENTIFY.
 type Identified struct {
 	ID              uuid.UUID     // the client's id
-	Ping            time.Duration // after so much silence the hub sends a PING; whole milliseconds on the wire
-	Node            string        // the name of the client's instance
+	Ping            time.Duration // the hub sends a PING after this much silence; whole milliseconds on the wire
+	Node            string        // the name of the instance
 	SessionStarted  time.Time     // on the wire in UTC and whole milliseconds
-	MaxMessageBytes int           // the greatest message that the hub takes
-	Features        Feature       // those granted
+	MaxMessageBytes int           // the largest message that the hub accepts
+	Features        Feature       // granted
 }
 
 // AppendIdentified appends the hub's answer to an IDENTIFY.
@@ -86,15 +85,15 @@ func AppendIdentified(dst []byte, a Identified) []byte {
 	return append(dst, `]}}`...)
 }
 
-// AppendDisconnect appends the DISCONNECT that tells a client why the hub ends its connection.
+// AppendDisconnect appends a DISCONNECT with its reason.
 func AppendDisconnect(dst []byte, r Reason) []byte {
 	dst = append(dst, `{"op":2,"data":"`...)
 	dst = append(dst, r.String()...)
 	return append(dst, `"}`...)
 }
 
-// AppendError appends an ERROR about the message with that id: [Envelope.ID], as it was sent and still escaped. A
-// message without an id is answered by an ERROR without one. The message is for humans.
+// AppendError appends an ERROR about the message with the given id, which is still escaped ([Envelope.ID]). If id is nil,
+// the ERROR has none. The message is for people.
 func AppendError(dst, id []byte, code ErrorCode, message string) []byte {
 	dst = append(dst, `{"op":6`...)
 	dst = appendID(dst, id)
@@ -105,7 +104,8 @@ func AppendError(dst, id []byte, code ErrorCode, message string) []byte {
 	return append(dst, `}}`...)
 }
 
-// AppendAck appends an ACK of the message with that id, as for [AppendError]: it was handed to so many instances.
+// AppendAck appends an ACK of the message with the given id, as for [AppendError]. nodes is the number of instances that
+// got the message.
 func AppendAck(dst, id []byte, nodes int) []byte {
 	dst = append(dst, `{"op":7`...)
 	dst = appendID(dst, id)
@@ -114,7 +114,7 @@ func AppendAck(dst, id []byte, nodes int) []byte {
 	return append(dst, `}}`...)
 }
 
-// appendID appends the member id, unless it is nil.
+// appendID appends the member id unless id is nil.
 func appendID(dst, id []byte) []byte {
 	if id == nil {
 		return dst
@@ -124,7 +124,7 @@ func appendID(dst, id []byte) []byte {
 	return append(dst, '"')
 }
 
-// appendString appends s as a JSON string. Invalid UTF-8 becomes U+FFFD, which is what the error is about.
+// appendString appends s as a JSON string. Invalid UTF-8 becomes U+FFFD; AppendQuote's error reports only that.
 func appendString(dst []byte, s string) []byte {
 	dst, _ = jsontext.AppendQuote(dst, s)
 	return dst

@@ -111,7 +111,7 @@ func TestDrainSizes(t *testing.T) {
 	}
 }
 
-// What the hub does per message must not allocate, whatever the message.
+// Scan and the Append functions do not allocate, for any message of the tables.
 func TestAllocations(t *testing.T) {
 	id := []byte("i")
 	var e Envelope

@@ -8,25 +8,25 @@ import (
 	"github.com/mastersocket/mastersocket/intent"
 )
 
-// Message is an EVENT or REPLY that the hub itself makes, on behalf of a client that speaks another protocol for
-// instance. The hub's own messages may go to reserved groups.
+// Message is an EVENT or REPLY composed by the hub, for example for a client of another protocol. It may go to a reserved
+// group.
 type Message struct {
 	Op       Op
-	ID       string // 1 to MaxIDBytes bytes; for an EVENT empty stands for a new UUID
-	Event    string // up to maxEventBytes bytes; left out where it is empty
-	Data     []byte // one JSON value; left out where it is empty
+	ID       string // 1 to MaxIDBytes bytes; empty means a new UUID
+	Event    string // at most 128 bytes; omitted if empty
+	Data     []byte // one JSON value; omitted if empty
 	Target   intent.Target
-	Group    []byte    // Group, Any; nil for Any among all clients
-	Receiver uuid.UUID // Direct
+	Group    []byte    // for Group and Any; nil for Any among all clients
+	Receiver uuid.UUID // for Direct
 }
 
-// MessageSize returns how many bytes [AppendMessage] appends at most.
+// MessageSize returns the most that [AppendMessage] appends, in bytes.
 func MessageSize(m *Message) int {
 	const members = len(`{"op":0,"id":"","event":"","data":,"intent":{"target":"GLOBAL","identifier":""},"sender":""}`)
 	return members + 6*(len(m.ID)+len(m.Event)+len(m.Group)) + len(m.Data) + 3*uuidBytes
 }
 
-// AppendMessage appends m as its receivers get it, sent by sender.
+// AppendMessage appends m as its receivers get it.
 func AppendMessage(dst []byte, m *Message, sender uuid.UUID) []byte {
 	dst = append(dst, `{"op":`...)
 	dst = strconv.AppendInt(dst, int64(m.Op), 10)

@@ -6,46 +6,46 @@ import (
 	"github.com/mastersocket/mastersocket/intent"
 )
 
-// The limits of an envelope's members, in bytes of what the string stands for.
+// The limits of an envelope's members, in bytes of the unescaped string.
 const (
 	MaxIDBytes    = 64
 	maxEventBytes = 128
 )
 
-// Envelope is a message of a client, taken apart by [Envelope.Scan]. The zero Envelope is ready for use; its owner
-// reuses it for one message after the other. It must not be copied between Scan and the last use of its fields.
+// Envelope is a client's message, parsed by [Envelope.Scan]. The zero Envelope is ready for use and is meant to be reused.
+// It must not be copied between Scan and the last use of its fields.
 //
-// The fields alias the scanned message or memory of the Envelope. They are valid until either is overwritten: the
-// message by its owner, the Envelope by the next Scan. None of them may be written to.
+// The fields alias the scanned message or the Envelope's own memory. They are read-only, and valid until the message is
+// overwritten or the Envelope scans another one.
 type Envelope struct {
 	Op    Op
-	Raw   []byte // the object, from { to }, as it was sent
-	ID    []byte // id as it was sent, between the quotes and still escaped; nil where it is absent or null
-	Event []byte // event, unescaped; nil where it is absent
-	Data  []byte // data, one JSON value as it was sent; nil where it is absent
+	Raw   []byte // the object from { to }, as it was sent
+	ID    []byte // id between the quotes, still escaped; nil if absent or null
+	Event []byte // event, unescaped; nil if absent
+	Data  []byte // data, one JSON value as it was sent; nil if absent
 
-	// The intent of an EVENT, REPLY or FENCE. For the other opcodes, which the hub does not route, Target is None.
+	// The intent of an EVENT, REPLY or FENCE. Target is None for other opcodes, which are not routed.
 	Target     intent.Target
-	Identifier []byte    // Group, Any: the group's name, unescaped; nil for Any among all clients
-	Receiver   uuid.UUID // Direct: the client's id
+	Identifier []byte    // for Group and Any: the group's name, unescaped; nil for Any among all clients
+	Receiver   uuid.UUID // for Direct: the client's id
 
-	Sender uuid.UUID // of a message that the hub delivers, see ScanDelivery; else zero
+	Sender uuid.UUID // set by ScanDelivery; else zero
 
-	delivered bool // scan as ScanDelivery
-	idNull    int  // where the null of "id":null begins in Raw; 0 for none
+	delivered bool // ScanDelivery: sender and reserved groups are allowed
+	idNull    int  // index in Raw of the null of "id":null; 0 for none
 
 	scratch     []byte // unescaped strings
 	names       nameSet
 	intentNames nameSet
 }
 
-// keptScratch is how much memory for unescaped strings an Envelope keeps from one message to the next.
+// keptScratch is how much scratch memory an Envelope keeps for its next message, in bytes.
 const keptScratch = 64 << 10
 
-// unknownOp stands for any integer that is no opcode, however long.
+// unknownOp stands for every integer that is not an opcode.
 const unknownOp Op = -1
 
-// reset forgets the last message, and keeps the memory.
+// reset clears the fields and keeps the memory.
 func (e *Envelope) reset() {
 	e.names.reset()
 	e.intentNames.reset()
@@ -58,21 +58,21 @@ func (e *Envelope) reset() {
 	e.delivered, e.idNull = false, 0
 }
 
-// Scan takes the message msg of a client apart and checks all of it, data included: it must be one JSON object (RFC
-// 8259) in valid UTF-8, white space around it aside, with no byte order mark, no lone surrogate, nothing nested deeper
-// than [maxDepth], no two members of the same name in the object itself or in its intent, and members of the types and
-// lengths that the protocol wants. Names are compared as what they stand for: "\u006fp" is op. Duplicates further
-// inside, data's for instance, are the receivers' business.
+// Scan parses a client's message and checks all of it, data included:
 //
-// An EVENT or REPLY must have an intent that can be followed, and a REPLY an id. A FENCE has an intent with the target
-// DIRECT, perhaps an id, and nothing else. Of the intent of any other message only the types are checked. A null intent counts as absent, as does a null id or intent.identifier; no other member may be
-// null, data excepted.
+//   - It is one JSON object (RFC 8259) with optional white space around it, in valid UTF-8, without a byte order mark and
+//     without lone surrogates, nested at most 64 levels deep.
+//   - Neither the object nor its intent has two members of the same name. Names are compared unescaped: "\u006fp" is op.
+//     Duplicates in nested objects, such as data, are allowed.
+//   - Members have the types and lengths of the protocol. A null id, intent or intent.identifier counts as absent; of the
+//     other members only data may be null.
+//   - An EVENT or REPLY has a valid intent, and a REPLY an id. A FENCE has an intent with the target DIRECT and no member
+//     but op, id and intent. For other opcodes only the types within intent are checked.
 //
-// The error is nil or one of the predeclared [*ScanError] values. A message that is invalid and has an unknown op as
-// well is refused as invalid: UNKNOWN_OP is for well-formed messages alone. After an error the fields mean nothing.
+// The error is nil or a predeclared [*ScanError]. A message that is malformed and has an unknown op is refused as
+// malformed. After an error the fields are undefined.
 //
-// Scan needs time proportional to the length of msg whatever is in it, and does not allocate, save to grow its scratch
-// memory on the first messages that need more of it than any before.
+// Scan takes time proportional to the length of msg. It allocates only to grow its scratch memory.
 func (e *Envelope) Scan(msg []byte) error {
 	e.reset()
 	if err := e.scan(msg); err != nil {
@@ -81,7 +81,7 @@ func (e *Envelope) Scan(msg []byte) error {
 	return nil
 }
 
-// ScanDelivery is Scan for a message as the hub delivers it: it has a sender, and may be for a reserved group.
+// ScanDelivery is Scan for a message as the hub delivers it, which has a sender and may go to a reserved group.
 func (e *Envelope) ScanDelivery(msg []byte) error {
 	e.reset()
 	e.delivered = true
@@ -91,7 +91,7 @@ func (e *Envelope) ScanDelivery(msg []byte) error {
 	return nil
 }
 
-// members is what scan has met of an envelope's own members.
+// members is the set of an envelope's members that scan has read.
 type members uint8
 
 const (
@@ -101,7 +101,7 @@ const (
 	hasData
 	hasIntent
 	hasSender
-	hasOther // a member that the protocol does not know
+	hasOther // any member unknown to the protocol
 )
 
 func (e *Envelope) scan(msg []byte) *ScanError {
@@ -131,7 +131,7 @@ func (e *Envelope) scan(msg []byte) *ScanError {
 	return e.checkMessage(seen, &in)
 }
 
-// checkStart checks that an object begins at msg[i], the first byte that is not white space.
+// checkStart checks that an object begins at msg[i], the first byte behind white space.
 func checkStart(msg []byte, i int) *ScanError {
 	switch {
 	case i >= len(msg):
@@ -144,7 +144,7 @@ func checkStart(msg []byte, i int) *ScanError {
 	return errNotObject
 }
 
-// scanMember reads the name that begins at b[i] and returns it unescaped, with the index of the member's value.
+// scanMember reads the name at b[i] and returns it unescaped, with the index of the member's value.
 func (e *Envelope) scanMember(b []byte, i int) (name []byte, value int, err *ScanError) {
 	if i >= len(b) {
 		return nil, i, errTruncated
@@ -160,7 +160,8 @@ func (e *Envelope) scanMember(b []byte, i int) (name []byte, value int, err *Sca
 	return name, i, err
 }
 
-// scanNext goes on after a member's value at b[i]: to the next member, if there is one, or to the closing brace.
+// scanNext reads what follows a member's value at b[i]: a comma, and returns the index of the next member; or the closing
+// brace, and returns its index.
 func scanNext(b []byte, i int) (next int, more bool, err *ScanError) {
 	if i = skipSpace(b, i); i >= len(b) {
 		return i, false, errTruncated
@@ -174,7 +175,7 @@ func scanNext(b []byte, i int) (next int, more bool, err *ScanError) {
 	return i, false, errSeparator
 }
 
-// scanText reads the string whose opening quote is b[i] and returns what it stands for, with the index behind it.
+// scanText reads the string whose opening quote is b[i] and returns it unescaped, with the index behind it.
 func (e *Envelope) scanText(b []byte, i int) (text []byte, end int, err *ScanError) {
 	end, escaped, err := scanString(b, i)
 	if err != nil {
@@ -189,7 +190,7 @@ func (e *Envelope) scanText(b []byte, i int) (text []byte, end int, err *ScanErr
 	return text, end, nil
 }
 
-// scanField reads the value at msg[i] of the envelope's own member of that name. The object begins at msg[start].
+// scanField reads the value at msg[i] of the envelope's member with the given name. The object begins at msg[start].
 func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *members, in *rawIntent) (int, *ScanError) {
 	if i >= len(msg) {
 		return i, errTruncated
@@ -258,7 +259,7 @@ func (e *Envelope) scanSender(msg []byte, i int) (int, *ScanError) {
 	return end, nil
 }
 
-// scanOp reads the integer at b[i]; unknownOp stands for all that are no opcodes.
+// scanOp reads the integer at b[i] as an opcode or unknownOp.
 func scanOp(b []byte, i int) (Op, int, *ScanError) {
 	start := i
 	if b[i] != '-' && !isDigit(b[i]) {
@@ -275,7 +276,7 @@ func scanOp(b []byte, i int) (Op, int, *ScanError) {
 	return opOf(digits), i, nil
 }
 
-// opOf returns the opcode of that number.
+// opOf returns the opcode with the given number, or unknownOp.
 func opOf(digits []byte) Op {
 	if len(digits) == 1 && digits[0] <= '0'+byte(Ack) {
 		return Op(digits[0] - '0')
@@ -322,7 +323,7 @@ func (e *Envelope) scanEvent(msg []byte, i int) (int, *ScanError) {
 	return end, err
 }
 
-// checkMessage checks what concerns the message as a whole, once all of it has been read.
+// checkMessage checks the rules that involve several members, once all have been read.
 func (e *Envelope) checkMessage(seen members, in *rawIntent) *ScanError {
 	if seen&hasOp == 0 {
 		return errOpMissing

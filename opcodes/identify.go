@@ -22,45 +22,45 @@ const (
 	maxMetaValueBytes = 256
 )
 
-// What [ParseIdentify] may find wrong; to be told apart with errors.Is.
+// The errors of [ParseIdentify], for errors.Is.
 var (
 	// ErrIdentifyPayload: the data of IDENTIFY is malformed. The reason is InvalidPayload.
 	ErrIdentifyPayload = errors.New("invalid IDENTIFY data")
-	// ErrIdentifyIncomplete: the data is well-formed, but lacks a token or a group, or asks for a group whose name is
-	// against intent.CheckGroup, which no token may join. The reason is IdentifyFailed.
+	// ErrIdentifyIncomplete: the data is well-formed, but has no token, no group, or a group name that
+	// intent.CheckGroup refuses, which no token may join. The reason is IdentifyFailed.
 	ErrIdentifyIncomplete = errors.New("incomplete IDENTIFY data")
-	// ErrIdentifyNoToken: the data lacks a token and nothing else. It is an ErrIdentifyIncomplete too.
+	// ErrIdentifyNoToken: only the token is missing. It wraps ErrIdentifyIncomplete.
 	ErrIdentifyNoToken = fmt.Errorf("%w: no token", ErrIdentifyIncomplete)
 )
 
-// Identification is what a client says of itself in IDENTIFY.
+// Identification is the data of an IDENTIFY.
 type Identification struct {
-	Token    string            // may be empty; whether it is any good is not asked here
+	Token    string            // not verified here; may be empty
 	Groups   []string          // the groups to join: group first, then groups, each once
 	Name     string            // the service's name
 	Version  string            // the service's version
-	Meta     map[string]string // what else its operators want to see; nil for nothing
-	Features Feature           // the features asked for, as far as they are known
-	Echo     bool              // whether the client's own GLOBAL and GROUP messages come back to it
+	Meta     map[string]string // shown to operators; nil if absent
+	Features Feature           // the known ones of those asked for
+	Echo     bool              // deliver the client's own GLOBAL and GROUP messages to it
 }
 
 // ParseIdentify reads the data of an IDENTIFY, [Envelope.Data]. The result shares no memory with data.
 //
-//	token     string, required unless the caller knows the client by other means
-//	group     string, required, not empty
-//	groups    array of strings: further groups; at most maxGroups in all
-//	name      string of at most maxNameBytes
-//	version   string of at most maxVersionBytes
-//	meta      object of at most maxMetaMembers strings, keys and values limited likewise
+//	token     string; required unless the caller identifies the client by other means
+//	group     string; required, not empty
+//	groups    array of strings: further groups; at most 32 in all
+//	name      string of at most 128 bytes
+//	version   string of at most 64 bytes
+//	meta      object of at most 16 strings; keys of at most 64 bytes, values of at most 256
 //	features  array of strings
-//	echo      boolean, true by default
+//	echo      boolean; true by default
 //
-// A null member counts as absent. Unknown members and unknown features are ignored, so that newer clients can talk to
-// older hubs. Two members of the same name are refused, at any level.
+// A null member counts as absent. Unknown members and features are ignored, so that newer clients can talk to older hubs.
+// Two members of the same name are refused at any level.
 //
-// The error wraps ErrIdentifyPayload or ErrIdentifyIncomplete and says which member is at fault, without repeating any
-// of the client's bytes. With ErrIdentifyIncomplete, the Identification holds what there is, so that a caller can make
-// all refusals take the same time.
+// The error wraps ErrIdentifyPayload or ErrIdentifyIncomplete and names the member at fault without quoting the data.
+// With ErrIdentifyIncomplete the Identification is filled as far as possible, so that a caller can let all refusals take
+// the same time.
 func ParseIdentify(data []byte) (Identification, error) {
 	id := Identification{Echo: true}
 	if len(data) == 0 || string(data) == "null" {
@@ -84,7 +84,7 @@ func ParseIdentify(data []byte) (Identification, error) {
 	return id, nil
 }
 
-// Why data is refused. Errors of jsontext are not passed on: they quote the input.
+// Errors of jsontext are not returned, because they quote the data.
 var (
 	errDataNotJSON   = errors.New("not a JSON value, or two members of the same name")
 	errDataNotObject = errors.New("not an object")
@@ -92,7 +92,7 @@ var (
 	errTooManyGroups = fmt.Errorf("groups: more than %d", maxGroups)
 )
 
-// identifyParser walks the tokens of one IDENTIFY's data.
+// identifyParser reads the data of one IDENTIFY token by token.
 type identifyParser struct {
 	dec      *jsontext.Decoder
 	hasToken bool
@@ -112,7 +112,7 @@ func (p *identifyParser) parse(id *Identification) error {
 		return errDataNotJSON
 	}
 	if p.group != "" {
-		// group comes first, and only once.
+		// group comes first and once.
 		further := slices.DeleteFunc(p.groups, func(g string) bool { return g == p.group })
 		p.groups = slices.Insert(further, 0, p.group)
 	}
@@ -123,7 +123,7 @@ func (p *identifyParser) parse(id *Identification) error {
 	return nil
 }
 
-// member reads the value of the member of that name.
+// member reads the value of the member with the given name.
 func (p *identifyParser) member(id *Identification, name string) (err error) {
 	if p.dec.PeekKind() == 'n' {
 		return p.skip()
@@ -196,7 +196,7 @@ func (p *identifyParser) meta() (map[string]string, error) {
 	return meta, err
 }
 
-// object reads the object that comes next, calling value to read each member's value.
+// object reads the next object; it calls value to read each member's value.
 func (p *identifyParser) object(value func(name string) error) error {
 	if _, err := p.dec.ReadToken(); err != nil {
 		return errDataNotJSON
@@ -213,7 +213,7 @@ func (p *identifyParser) object(value func(name string) error) error {
 	return p.skip()
 }
 
-// array reads the array that comes next, calling value to read each element.
+// array reads the next array; it calls value to read each element.
 func (p *identifyParser) array(member string, value func() error) error {
 	if p.dec.PeekKind() != '[' {
 		return fmt.Errorf("%s: not an array", member)
@@ -229,7 +229,7 @@ func (p *identifyParser) array(member string, value func() error) error {
 	return p.skip()
 }
 
-// text reads the string that comes next, of at most maxBytes unless that is negative.
+// text reads the next string. A negative maxBytes means no limit.
 func (p *identifyParser) text(member string, maxBytes int) (string, error) {
 	token, err := p.dec.ReadToken()
 	switch {
@@ -256,7 +256,7 @@ func (p *identifyParser) boolean(member string) (bool, error) {
 	return token.Bool(), nil
 }
 
-// skip reads the value or the closing bracket that comes next.
+// skip reads the next value or closing bracket.
 func (p *identifyParser) skip() error {
 	var err error
 	switch p.dec.PeekKind() {

@@ -116,14 +116,14 @@ func TestParseIdentifyIncomplete(t *testing.T) {
 			t.Errorf("%.80s: %v", data, err)
 		}
 	}
-	// What there is is returned, for the sake of equal time.
+	// The result is filled as far as possible, so that all refusals take the same time.
 	id, err := ParseIdentify([]byte(`{"token":"t","group":"$g"}`))
 	if id.Token != "t" || !errors.Is(err, intent.ErrGroupReserved) {
 		t.Errorf("%+v, %v", id, err)
 	}
 }
 
-// TestParseIdentifyNoToken: that a token is missing can be told from what else may be.
+// A missing token is distinguishable from other causes.
 func TestParseIdentifyNoToken(t *testing.T) {
 	t.Parallel()
 	for data, want := range map[string]bool{

@@ -14,7 +14,7 @@ import (
 	"github.com/mastersocket/mastersocket/intent"
 )
 
-// envelope is what the oracle makes of a message: the fields of Envelope, in memory of its own.
+// envelope is the oracle's result: the fields of Envelope, which share no memory with the message.
 type envelope struct {
 	Op             Op
 	Raw, ID, Event []byte
@@ -36,7 +36,7 @@ type member struct {
 	value jsontext.Value
 }
 
-// oracle does what Envelope.Scan should do, by way of jsontext, with no regard for cost.
+// oracle is a slow reference implementation of Envelope.Scan on top of jsontext.
 func oracle(msg []byte) (*envelope, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(msg), jsontext.AllowDuplicateNames(true))
 	raw, err := dec.ReadValue()
@@ -163,7 +163,7 @@ func (e *envelope) resolve(in map[string]jsontext.Value) bool {
 
 var groupForm = regexp.MustCompile(`^[^$\x00-\x1f\x7f-\x{9f}][^\x00-\x1f\x7f-\x{9f}]*$`)
 
-// object lists the members of an object, unless two of them have the same name.
+// object lists the members of an object. It reports false if two have the same name.
 func object(v jsontext.Value) ([]member, bool) {
 	var all []member
 	names := map[string]bool{}
@@ -202,7 +202,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// decodesTo tells whether encoding/json reads in msg what Scan found there.
+// decodesTo compares e with what encoding/json reads from msg.
 func decodesTo(msg []byte, e *Envelope) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(msg, &fields); err != nil {

@@ -22,7 +22,7 @@ func fence(member string) string {
 	return `{"op":13,"intent":{"target":"DIRECT","identifier":"` + client + `"}` + member + `}`
 }
 
-// refused are messages that Scan must refuse, and why: the rows of docs/protocol.md on bad input, spelled out.
+// refused lists messages that Scan must refuse, and why. It covers the rows of docs/protocol.md on bad input.
 var refused = []struct {
 	msg  string
 	want *ScanError
@@ -243,7 +243,7 @@ var refused = []struct {
 	{direct(strings.Replace(client, "f", "g", 1)), errIdentifierUUID},
 	{direct(strings.Replace(client, "-", "_", 1)), errIdentifierUUID},
 
-	// A FENCE carries nothing, and goes to one client.
+	// A FENCE has no payload and one receiver.
 	{fence(`,"data":1`), errFenceMember},
 	{fence(`,"event":""`), errFenceMember},
 	{fence(`,"note":null`), errFenceMember},
@@ -257,9 +257,9 @@ var refused = []struct {
 	{`{"op":13,` + toAll + `}`, errFenceTarget},
 	{`{"op":13,"intent":{"target":"ANY"}}`, errFenceTarget},
 	{`{"op":13,"intent":{"target":"GROUP","identifier":"g"}}`, errFenceTarget},
-	{`{"op":13,"intent":{"target":"NOBODY"}}`, errFenceTarget},
+	{`{"op":13,"intent":{"target":"ALL"}}`, errFenceTarget},
 
-	// Well-formed, but the op is not for clients; a broken message is invalid whatever its op.
+	// Well-formed with an op that clients must not send. A malformed message is invalid with any op.
 	{`{"op":6,"data":{"code":"NO_RECEIVER","message":""}}`, errOpNotAllowed},
 	{`{"op":7}`, errOpNotAllowed},
 	{`{"op":12,"data":{"after_ms":0,"reason":"restart"}}`, errOpNotAllowed},

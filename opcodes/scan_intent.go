@@ -6,13 +6,13 @@ import (
 	"github.com/mastersocket/mastersocket/intent"
 )
 
-// rawIntent is an intent whose members have the right types, before anybody asks whether they make sense together.
+// rawIntent is an intent whose members have the right types. resolve checks whether they fit together.
 type rawIntent struct {
-	present    bool // as an object
+	present    bool // is an object
 	hasTarget  bool
-	target     intent.Target // None for a string that is no target
-	hasID      bool          // identifier is there, perhaps as null
-	identifier []byte        // nil where it is absent or null
+	target     intent.Target // None if the string is not a target
+	hasID      bool          // identifier is present, possibly null
+	identifier []byte        // nil if absent or null
 }
 
 // scanIntent reads the intent at b[i].
@@ -41,7 +41,7 @@ func (e *Envelope) scanIntent(b []byte, i int, in *rawIntent) (int, *ScanError) 
 	return i + 1, nil
 }
 
-// scanIntentField reads the value at b[i] of the intent's member of that name.
+// scanIntentField reads the value at b[i] of the intent's member with the given name.
 func (e *Envelope) scanIntentField(b []byte, i int, name []byte, in *rawIntent) (int, *ScanError) {
 	if i >= len(b) {
 		return i, errTruncated
@@ -79,7 +79,7 @@ func (e *Envelope) scanIntentField(b []byte, i int, name []byte, in *rawIntent) 
 	return scanValue(b, i, 2)
 }
 
-// resolve makes the intent of an EVENT or REPLY the Envelope's, if it can be followed.
+// resolve checks the intent of an EVENT, REPLY or FENCE and copies it to e.
 func (e *Envelope) resolve(in *rawIntent) *ScanError {
 	switch {
 	case !in.present:
@@ -126,7 +126,7 @@ func (e *Envelope) resolveReceiver(in *rawIntent) *ScanError {
 	return nil
 }
 
-// groupError tells as a ScanError what intent.CheckGroup found.
+// groupError returns the ScanError for an error of intent.CheckGroup.
 func groupError(err error) *ScanError {
 	switch err {
 	case nil:
@@ -138,16 +138,16 @@ func groupError(err error) *ScanError {
 	case intent.ErrGroupReserved:
 		return errIdentifierReserved
 	}
-	return errIdentifierControl // text that passed scanString is valid UTF-8
+	return errIdentifierControl // not ErrGroupUTF8: scanString has checked the text
 }
 
-// uuidDigits holds the indices of the pairs of digits in the text of a UUID (RFC 9562, section 4).
+// uuidDigits holds the index of each byte's two digits in the text of a UUID (RFC 9562, section 4).
 var uuidDigits = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
 
 const uuidBytes = 36 // length of a UUID's text
 
-// parseUUID reads a UUID in its form of 36 characters, the digits in either case. Unlike uuid.ParseBytes it takes no
-// other form, and does not allocate to say no.
+// parseUUID reads a UUID of 36 characters, with digits in either case. Unlike uuid.ParseBytes it accepts no other form,
+// and does not allocate on failure.
 func parseUUID(b []byte) (id uuid.UUID, ok bool) {
 	if len(b) != uuidBytes || b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
 		return uuid.Nil, false

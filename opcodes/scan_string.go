@@ -12,11 +12,11 @@ const (
 	eachHighBit = 0x8080808080808080
 )
 
-// special returns, for eight bytes of a string, a word whose lowest set bit is the high bit of the first byte that needs
-// a look: a quote, a backslash, a control character or a byte beyond ASCII. It is 0 if there is none.
+// special finds the first special byte among eight bytes of a string: a quote, a backslash, a control character or a byte
+// beyond ASCII. The lowest bit set in the result is the high bit of that byte; 0 means that there is none.
 //
-// A byte b below 0x80 turns its high bit on in b-n exactly if b < n. A byte that does so borrows from those above it,
-// which may then be marked wrongly; those below it, and so the lowest mark, are right.
+// For a byte b below 0x80, b-n has its high bit set exactly if b < n. The subtraction then borrows from higher bytes,
+// which may be marked wrongly. Lower bytes are not affected, so that the lowest mark is right.
 func special(w uint64) uint64 {
 	quote := (w ^ eachByte*'"') - eachByte
 	slash := (w ^ eachByte*'\\') - eachByte
@@ -24,8 +24,8 @@ func special(w uint64) uint64 {
 	return (quote | slash | control | w) & eachHighBit
 }
 
-// scanString checks the string whose opening quote is b[i] and returns the index behind its closing quote, and whether
-// it has escape sequences.
+// scanString checks the string whose opening quote is b[i]. It returns the index behind the closing quote, and whether the
+// string has escape sequences.
 func scanString(b []byte, i int) (end int, escaped bool, err *ScanError) {
 	i++
 	for {
@@ -59,8 +59,8 @@ func scanString(b []byte, i int) (end int, escaped bool, err *ScanError) {
 	}
 }
 
-// scanRunes checks the text at b[i], which begins with a byte beyond ASCII, and returns the index behind a run of such:
-// at a byte of ASCII that it does not judge. Well-formed is what RFC 3629, section 4, lists.
+// scanRunes checks the UTF-8 text at b[i], which begins with a byte beyond ASCII (RFC 3629, section 4). It returns the
+// index of the next byte of ASCII other than a space.
 func scanRunes(b []byte, i int) (int, *ScanError) {
 	for i < len(b) {
 		c := b[i]
@@ -68,7 +68,7 @@ func scanRunes(b []byte, i int) (int, *ScanError) {
 		low, high := byte(0x80), byte(0xbf) // the bounds of the second byte
 		switch {
 		case c < utf8.RuneSelf:
-			// Spaces between words would otherwise cost a return each.
+			// Returning at each space would slow down text with short words.
 			if c != ' ' {
 				return i, nil
 			}
@@ -103,7 +103,7 @@ func scanRunes(b []byte, i int) (int, *ScanError) {
 	return i, nil
 }
 
-// scanEscapes checks the escape sequences that begin with the backslash b[i] and returns the index behind the last.
+// scanEscapes checks consecutive escape sequences from the backslash b[i] and returns the index behind the last.
 func scanEscapes(b []byte, i int) (_ int, err *ScanError) {
 	for err == nil && i < len(b) && b[i] == '\\' {
 		i, err = scanEscape(b, i)
@@ -111,8 +111,8 @@ func scanEscapes(b []byte, i int) (_ int, err *ScanError) {
 	return i, err
 }
 
-// scanEscape checks the escape sequence that begins with the backslash b[i], a surrogate pair as one, and returns the
-// index behind it.
+// scanEscape checks the escape sequence at the backslash b[i] and returns the index behind it. A surrogate pair is one
+// sequence.
 func scanEscape(b []byte, i int) (int, *ScanError) {
 	if i+1 >= len(b) {
 		return i, errTruncated
@@ -156,7 +156,7 @@ func hex4(b []byte, i int) (r rune, ok bool) {
 	return r, true
 }
 
-// hexDigit is the value of a hexadecimal digit of either case, -1 for any other byte.
+// hexDigit is the value of a hexadecimal digit of either case; -1 for any other byte.
 var hexDigit = func() (t [256]int8) {
 	for c := range t {
 		t[c] = -1
@@ -168,8 +168,7 @@ var hexDigit = func() (t [256]int8) {
 	return t
 }()
 
-// appendUnescaped appends what the escaped text of a string stands for. The text, without its quotes, must have passed
-// scanString.
+// appendUnescaped appends the unescaped form of a string's text. The text has no quotes and must have passed scanString.
 func appendUnescaped(dst, text []byte) []byte {
 	for i := 0; i < len(text); i++ {
 		c := text[i]

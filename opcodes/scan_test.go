@@ -16,17 +16,17 @@ import (
 
 const client = "70653cb0-5f6d-41fe-acbf-ea8f37a73034"
 
-// scan scans a copy of msg that has no byte to spare, so that reading past its end would panic.
+// scan scans a copy of msg without spare capacity, so that reading past its end would panic.
 func scan(e *Envelope, msg []byte) error {
 	return e.Scan(slices.Clip(bytes.Clone(msg)))
 }
 
-// fields is e without its memory, to be compared with what the oracle made of the message.
+// fields returns the fields of e for a comparison with the oracle's result.
 func fields(e *Envelope) *envelope {
 	return &envelope{e.Op, e.Raw, e.ID, e.Event, e.Data, e.Target, e.Identifier, e.Receiver}
 }
 
-// disagreement tells how Scan's verdict differs from the oracle's; "" if it does not.
+// disagreement describes how Scan's result differs from the oracle's; "" if it does not.
 func disagreement(msg []byte, e *Envelope, err error) string {
 	want, wantErr := oracle(msg)
 	var refused *ScanError
@@ -96,7 +96,7 @@ var accepted = []struct {
 		envelope{Target: intent.Group, Identifier: bytes.Repeat([]byte("g"), 128)}},
 	{"group beyond ASCII", `{"op":0,"intent":{"target":"GROUP","identifier":"größe $1 *"}}`,
 		envelope{Target: intent.Group, Identifier: []byte("größe $1 *")}},
-	{"intent of a PING is not followed", `{"op":3,"intent":{"target":"NOBODY","identifier":"$"}}`, envelope{Op: Ping}},
+	{"intent of a PING is not followed", `{"op":3,"intent":{"target":"ALL","identifier":"$"}}`, envelope{Op: Ping}},
 	{"null intent of a PING", `{"op":3,"intent":null}`, envelope{Op: Ping}},
 	{"Unicode to its limits", `{"op":3,"data":"\u0000 ߿ࠀ퟿�𐀀\udbff\udfff` + "\U0010ffff\u2028\ufeff\x7f" + `"}`,
 		envelope{Op: Ping, Data: []byte(`"\u0000 ߿ࠀ퟿�𐀀\udbff\udfff` + "\U0010ffff\u2028\ufeff\x7f" + `"`)}},
@@ -108,7 +108,7 @@ var accepted = []struct {
 
 func TestScanAccepts(t *testing.T) {
 	t.Parallel()
-	var e Envelope // one for all, as its owners use it
+	var e Envelope // reused, as in the hub
 	for _, tc := range accepted {
 		t.Run(tc.name, func(t *testing.T) {
 			msg := []byte(tc.msg)
@@ -143,7 +143,7 @@ func TestScanRefuses(t *testing.T) {
 	}
 }
 
-// Whatever byte of a message is missing, replaced or the last: Scan and the oracle agree.
+// Scan and the oracle agree on a message with any byte removed or replaced, and on each prefix of it.
 func TestScanMutilated(t *testing.T) {
 	t.Parallel()
 	var e Envelope
@@ -164,7 +164,7 @@ func TestScanMutilated(t *testing.T) {
 	}
 }
 
-// A string's end and its special bytes are found wherever they lie relative to the words that Scan reads.
+// A string's end and its special bytes are found at every offset within the words that Scan reads.
 func TestScanAlignment(t *testing.T) {
 	t.Parallel()
 	var e Envelope
@@ -193,7 +193,7 @@ func TestScanManyNames(t *testing.T) {
 			t.Errorf("%d bytes in intent: %v", n, err)
 		}
 	}
-	// The last name repeats, in another spelling, each one of those before it.
+	// The last name repeats an earlier one in another spelling, for each earlier name in turn.
 	msg := manyNames(2 << 10)
 	for name := range strings.SplitSeq(string(msg[len(`{"op":3,`):len(msg)-1]), ",") {
 		name = strings.TrimSuffix(name, `:0`)

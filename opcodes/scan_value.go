@@ -1,6 +1,6 @@
 package opcodes
 
-// maxDepth is how deep objects and arrays may be nested in a message; the envelope itself is the first level.
+// maxDepth is how deep objects and arrays may be nested in a message. The envelope is the first level.
 const maxDepth = 64
 
 // skipSpace returns the index of the first byte at or after b[i] that is not white space (RFC 8259, section 2).
@@ -12,14 +12,14 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// scanValue checks the value that begins at b[i], inside of depth objects and arrays, and returns the index behind it.
-// It keeps one bit per level, so that its memory doesn't grow with the depth.
+// scanValue checks the value that begins at b[i], inside depth objects and arrays, and returns the index behind it. It
+// keeps one bit per level instead of recursing.
 func scanValue(b []byte, i int, depth uint) (int, *ScanError) {
 	var objects uint64 // bit n: the value at level n+1 is an object, not an array
 	var err *ScanError
 	outer := depth
 	for {
-		// A value begins here, if b goes on.
+		// A value begins at b[i].
 		if i >= len(b) {
 			return i, errTruncated
 		}
@@ -55,7 +55,7 @@ func scanValue(b []byte, i int, depth uint) (int, *ScanError) {
 			return i, err
 		}
 
-		// A value ended: end what ends with it, go on to the next.
+		// A value ended: close the objects and arrays that end with it, then go to the next value.
 		more := false
 		for !more {
 			if depth == outer {
@@ -84,7 +84,7 @@ func scanValue(b []byte, i int, depth uint) (int, *ScanError) {
 	}
 }
 
-// scanName checks that a name and its colon stand at b[i], and returns the index of the value after them.
+// scanName checks the name and colon at b[i], and returns the index of the value.
 func scanName(b []byte, i int) (int, *ScanError) {
 	if i >= len(b) {
 		return i, errTruncated
@@ -99,7 +99,7 @@ func scanName(b []byte, i int) (int, *ScanError) {
 	return scanColon(b, i)
 }
 
-// scanColon checks that a colon stands at b[i], white space aside, and returns the index of the value after it.
+// scanColon checks the colon at or behind b[i], with optional white space around it, and returns the index of the value.
 func scanColon(b []byte, i int) (int, *ScanError) {
 	if i = skipSpace(b, i); i >= len(b) {
 		return i, errTruncated
@@ -158,8 +158,8 @@ func scanNumber(b []byte, i int) (int, *ScanError) {
 	return i, nil
 }
 
-// scanInteger returns the index behind the integer at b[i], -?(0|[1-9][0-9]*); behind the minus alone if no digit
-// follows it.
+// scanInteger returns the index behind the integer at b[i], -?(0|[1-9][0-9]*). If no digit follows a minus, the index is
+// behind the minus.
 func scanInteger(b []byte, i int) int {
 	if b[i] == '-' {
 		i++

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// vocabulary is an alphabet in which mutations keep more of a message's structure than in bytes: byte n of a text stands
-// for vocabulary[n]. The first 128 are ASCII, so that every message that is ASCII can be written in it.
+// vocabulary maps each byte of a text to a word, so that mutations keep more of a message's structure than mutations of
+// its bytes. The first 128 words are the ASCII characters, so that any ASCII message can be encoded.
 var vocabulary = func() (v [256]string) {
 	for c := range 128 {
 		v[c] = string(rune(c))
@@ -29,7 +29,7 @@ var vocabulary = func() (v [256]string) {
 	return v
 }()
 
-// decodeTokens returns the message that a text in the vocabulary stands for.
+// decodeTokens returns the message that a text encodes.
 func decodeTokens(text []byte) []byte {
 	var msg []byte
 	for _, c := range text {
@@ -38,7 +38,7 @@ func decodeTokens(text []byte) []byte {
 	return msg
 }
 
-// encodeTokens writes a message in the vocabulary, in the longest words there are; false if it cannot be.
+// encodeTokens encodes a message with the longest possible words. It reports false if that is impossible.
 func encodeTokens(msg []byte) (text []byte, ok bool) {
 	for rest := string(msg); rest != ""; {
 		best := -1
@@ -79,7 +79,7 @@ func FuzzScanTokens(f *testing.F) {
 	})
 }
 
-// Random changes of a few tokens to messages of the table; a fixed sample of what FuzzScanTokens goes on with.
+// A fixed sample of the mutations that FuzzScanTokens tries.
 func TestScanRandomTokens(t *testing.T) {
 	t.Parallel()
 	var texts [][]byte

@@ -1,9 +1,11 @@
-// Package rawclient is a WebSocket and TCP client for tests that is able to send every wrong thing and reads with
-// suspicion: it writes bytes as given, split wherever the test likes, frames with any header bits and requests of any
-// text, and accepts from a server only what RFC 6455 allows one to send.
+// Package rawclient is a WebSocket and TCP client for tests. It can send anything: raw bytes split at any offset, frames
+// with any header bits, and requests of any text. It is strict when it reads: it accepts only what RFC 6455 allows a
+// server to send.
 //
-// A [Conn] may be read by one goroutine while another one writes; Close and Abort may be called from any. Every read and write has a
-// deadline, so that a server that hangs fails a test and does not hang it.
+// # Concurrency
+//
+// One goroutine may read from a [Conn] while another one writes; Close and Abort may be called from any goroutine. Each
+// read and write has a deadline, so that a hung server fails the test instead of hanging it.
 package rawclient
 
 import (
@@ -18,27 +20,27 @@ import (
 	"time"
 )
 
-// How reading can end, beside a *ProtocolError.
+// The errors of reading, besides *ProtocolError.
 var (
 	// ErrReset: the peer closed the connection with a reset (RST).
 	ErrReset = errors.New("connection reset by peer")
-	// ErrTimeout: nothing, or not enough, arrived in time.
+	// ErrTimeout: the expected bytes did not arrive in time.
 	ErrTimeout = errors.New("timed out")
 )
 
-// ProtocolError is something that the server sent and must not have sent.
+// ProtocolError is a violation of the protocol by the server.
 type ProtocolError struct{ What string }
 
-// Error returns what was wrong.
+// Error describes the violation.
 func (e *ProtocolError) Error() string { return "protocol violation by the server: " + e.What }
 
 func violation(format string, args ...any) error { return &ProtocolError{fmt.Sprintf(format, args...)} }
 
 // Options says how to connect.
 type Options struct {
-	Source  string        // the local address, such as 127.0.0.7; empty leaves it to the kernel
+	Source  string        // the local address, such as 127.0.0.7; empty lets the kernel choose
 	Timeout time.Duration // of each read and write; 0 means five seconds
-	TLS     *tls.Config   // nil without TLS; with it the pieces of what is written are records
+	TLS     *tls.Config   // nil for no TLS; with TLS each write is a record of its own
 }
 
 // Conn is one connection.
@@ -52,7 +54,7 @@ type Conn struct {
 	closed  bool // a close frame was sent with SendClose
 }
 
-// Dial connects to addr (host:port). Nagle's algorithm is off: each write leaves at once, as a segment of its own.
+// Dial connects to addr (host:port). Nagle's algorithm is off, so that each write is sent at once as its own segment.
 func Dial(addr string, o Options) (*Conn, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
@@ -84,16 +86,16 @@ func Dial(addr string, o Options) (*Conn, error) {
 	return &Conn{tcp: tcp, nc: nc, br: bufio.NewReaderSize(nc, 4<<10), timeout: o.Timeout}, nil
 }
 
-// SetTimeout changes the time that each following read or write may take.
+// SetTimeout sets the deadline of each following read and write.
 func (c *Conn) SetTimeout(d time.Duration) { c.timeout = d }
 
 // LocalAddr returns the client's own address.
 func (c *Conn) LocalAddr() string { return c.tcp.LocalAddr().String() }
 
-// Close closes the connection with a FIN, if all that arrived was read.
+// Close closes the connection: with a FIN if all received bytes were read, otherwise with a reset.
 func (c *Conn) Close() error { return c.nc.Close() }
 
-// CloseWrite sends a FIN and goes on reading.
+// CloseWrite sends a FIN. Reading is still possible.
 func (c *Conn) CloseWrite() error { return c.tcp.CloseWrite() }
 
 // Abort closes the connection with a reset (RST).
@@ -104,10 +106,6 @@ func (c *Conn) Abort() error {
 	return c.tcp.Close()
 }
 
-// SetReadBuffer asks for a receive buffer of n bytes in the kernel: a client with a small one that does not read is a
-// slow consumer soon.
-func (c *Conn) SetReadBuffer(n int) error { return c.tcp.SetReadBuffer(n) }
-
 // Write writes b in one piece.
 func (c *Conn) Write(b []byte) error {
 	if err := c.nc.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
@@ -117,7 +115,7 @@ func (c *Conn) Write(b []byte) error {
 	return translate(err)
 }
 
-// WriteSplit writes b in pieces that end before each of the given offsets, which must ascend, and at the end.
+// WriteSplit writes b in pieces, split at the given offsets, which must ascend.
 func (c *Conn) WriteSplit(b []byte, at ...int) error {
 	begin := 0
 	for _, end := range append(at, len(b)) {
@@ -128,7 +126,7 @@ func (c *Conn) WriteSplit(b []byte, at ...int) error {
 			return err
 		}
 		begin = end
-		// Time for the server to read this piece alone. Where it does not, the test tries less and still holds.
+		// Lets the server read this piece by itself. If it doesn't, the test covers less and is still valid.
 		time.Sleep(pieceGap)
 	}
 	return nil
@@ -137,8 +135,8 @@ func (c *Conn) WriteSplit(b []byte, at ...int) error {
 // pieceGap is the pause between two pieces of WriteSplit.
 const pieceGap = 200 * time.Microsecond
 
-// Drip writes b byte by byte, one each interval, until all is written, ctx ends or the server closes; it returns how
-// many bytes it wrote. What the server sends meanwhile stays to be read.
+// Drip writes b byte by byte, one per interval, until all is written, ctx ends or the server closes. It returns the number
+// of bytes written. It reads nothing.
 func (c *Conn) Drip(ctx context.Context, b []byte, interval time.Duration) (int, error) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -155,18 +153,15 @@ func (c *Conn) Drip(ctx context.Context, b []byte, interval time.Duration) (int,
 	return len(b), nil
 }
 
-// ReadSome reads what is there, at most len(b) bytes, waiting for at least one.
+// ReadSome reads at least one and at most len(b) bytes.
 func (c *Conn) ReadSome(b []byte) (int, error) {
 	c.arm()
 	n, err := c.br.Read(b)
 	return n, translate(err)
 }
 
-// Buffered reports how many bytes arrived together with what was read, and were not looked at yet.
-func (c *Conn) Buffered() int { return c.br.Buffered() }
-
 func (c *Conn) arm() {
-	// It fails only on a closed connection, of which the read that follows tells.
+	// An error means a closed connection, which the next read reports.
 	_ = c.nc.SetReadDeadline(time.Now().Add(c.timeout))
 }
 
@@ -175,7 +170,7 @@ func (c *Conn) readFull(b []byte) error {
 	return translate(err)
 }
 
-// translate names the ends of a connection; io.EOF stays io.EOF.
+// translate maps errors of the network to ErrReset and ErrTimeout. io.EOF stays io.EOF.
 func translate(err error) error {
 	var ne net.Error
 	switch {

@@ -16,18 +16,18 @@ const (
 	OpPong         byte = 0xA
 )
 
-// LengthForm is the way in which a frame's length is written.
+// LengthForm is the encoding of a frame's length.
 type LengthForm uint8
 
-// The forms; all but Minimal may be longer than the length needs.
+// The encodings. All but Minimal may be longer than necessary.
 const (
 	Minimal  LengthForm = iota
-	Length7             // 7 bits, whatever does not fit is cut off
+	Length7             // 7 bits; higher bits are cut off
 	Length16            // 126 and 16 bits
 	Length64            // 127 and 64 bits
 )
 
-// Frame is a frame from the client, with any header.
+// Frame is a client's frame with any header.
 type Frame struct {
 	More     bool // FIN is not set
 	RSV      byte // the three reserved bits: 4 is RSV1, 2 is RSV2, 1 is RSV3
@@ -35,20 +35,20 @@ type Frame struct {
 	Unmasked bool // neither the mask bit nor a key
 	Mask     [4]byte
 	Form     LengthForm
-	Declared uint64 // the length in the header, where not 0; else that of Payload
+	Declared uint64 // the length in the header; 0 means that of Payload
 	Payload  []byte
 }
 
 // Text returns an unfragmented text message.
 func Text(s string) Frame { return Frame{Op: OpText, Mask: mask, Payload: []byte(s)} }
 
-// Control returns a control frame or any other frame with FIN.
+// Control returns an unfragmented frame with the given opcode.
 func Control(op byte, payload string) Frame {
 	return Frame{Op: op, Mask: mask, Payload: []byte(payload)}
 }
 
-// Fragment returns a part of a message: the first has the message's opcode, further ones OpContinuation, and all but
-// the last are followed by more.
+// Fragment returns one frame of a fragmented message. The first has the message's opcode, further ones OpContinuation. The
+// last has more false.
 func Fragment(op byte, more bool, payload string) Frame {
 	return Frame{Op: op, More: more, Mask: mask, Payload: []byte(payload)}
 }
@@ -58,11 +58,11 @@ func Closing(code int, reason string) Frame {
 	return Control(OpClose, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+reason)
 }
 
-// mask is the masking key of frames made by this package's functions: all four bytes differ, so that masking with a
-// wrong offset shows.
+// mask is the masking key of the frames that this package's functions make. Its four bytes differ, so that masking with a
+// wrong offset is noticed.
 var mask = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
-// Header returns the frame's header alone, masking key included.
+// Header returns the frame's header with its masking key.
 func (f Frame) Header() []byte {
 	first := f.RSV<<4 | f.Op
 	if !f.More {
@@ -101,7 +101,7 @@ func (f Frame) Header() []byte {
 	return h
 }
 
-// Bytes returns the frame as it goes over the wire.
+// Bytes returns the encoded frame.
 func (f Frame) Bytes() []byte {
 	b := f.Header()
 	if f.Unmasked {
@@ -113,7 +113,7 @@ func (f Frame) Bytes() []byte {
 	return b
 }
 
-// Frames returns several frames one after another, to be written in one piece.
+// Frames returns several encoded frames one after another.
 func Frames(list ...Frame) []byte {
 	var b []byte
 	for _, f := range list {
@@ -129,11 +129,11 @@ type Received struct {
 	Payload []byte
 }
 
-// maxFrame bounds what is accepted from a server, in bytes.
+// maxFrame is the largest accepted frame, in bytes.
 const maxFrame = 64 << 20
 
-// ReadFrame reads one frame and checks what RFC 6455 demands of a server's frames: no mask, no reserved bits or
-// opcodes, a minimal length, control frames short and whole. It does not look at sequences of frames.
+// ReadFrame reads one frame and checks the rules of RFC 6455 for a server's frames: no mask, no reserved bits or opcodes,
+// a minimal length, control frames short and unfragmented. It does not check sequences of frames.
 func (c *Conn) ReadFrame() (Received, error) {
 	c.arm()
 	var h [2]byte
@@ -188,7 +188,7 @@ func (c *Conn) readLength(short byte) (uint64, error) {
 	return binary.BigEndian.Uint64(b[:]), nil
 }
 
-// truncated tells an end within a frame from one between frames.
+// truncated turns io.EOF within a frame into io.ErrUnexpectedEOF.
 func truncated(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -196,8 +196,8 @@ func truncated(err error) error {
 	return err
 }
 
-// ReadMessage reads frames until a message or a control frame is complete, and checks their sequence and that text and
-// close reasons are UTF-8. It answers nothing.
+// ReadMessage reads frames until a message or a control frame is complete. It checks their sequence, and that text and close
+// reasons are UTF-8. It sends no answers.
 func (c *Conn) ReadMessage() (op byte, payload []byte, err error) {
 	var partial []byte
 	var kind byte // 0: no fragment so far

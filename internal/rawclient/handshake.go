@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// Key is the Sec-WebSocket-Key that requests have unless a test changes it: the example of RFC 6455, section 1.3.
+// Key is the default Sec-WebSocket-Key of requests: the example of RFC 6455, section 1.3.
 const Key = "dGhlIHNhbXBsZSBub25jZQ=="
 
-// Request is the text of an HTTP request, changed line by line. The methods return a changed copy.
+// Request is the text of an HTTP request. Its methods return a changed copy.
 type Request struct {
 	line  string
 	lines []string
@@ -49,7 +49,7 @@ func (r Request) Add(lines ...string) Request {
 	return r
 }
 
-// Drop removes all headers of that name.
+// Drop removes all headers with that name.
 func (r Request) Drop(name string) Request {
 	var kept []string
 	for _, l := range r.lines {
@@ -61,19 +61,19 @@ func (r Request) Drop(name string) Request {
 	return r
 }
 
-// Set replaces all headers of that name by one.
+// Set replaces all headers with that name by one.
 func (r Request) Set(name, value string) Request { return r.Drop(name).Add(name + ": " + value) }
 
-// Body adds bytes behind the headers.
+// Body sets the bytes behind the headers.
 func (r Request) Body(b string) Request {
 	r.body = b
 	return r
 }
 
-// Bytes returns the request as it goes over the wire.
+// Bytes returns the encoded request.
 func (r Request) Bytes() []byte { return r.BytesWith("\r\n") }
 
-// BytesWith returns the request with another line end.
+// BytesWith returns the request encoded with another line end.
 func (r Request) BytesWith(eol string) []byte {
 	return []byte(r.line + eol + strings.Join(r.lines, eol) + eol + eol + r.body)
 }
@@ -83,14 +83,14 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
-	Closed bool // the server closed the connection behind it
+	Closed bool // the server closed the connection behind the answer
 }
 
 // maxHead bounds the response head, in bytes.
 const maxHead = 64 << 10
 
-// ReadResponse reads the answer to a request with that method: the head to its empty line and, unless it is 101 or
-// answers HEAD, the body to its end. An answer without Content-Length ends with the connection.
+// ReadResponse reads the answer to a request with the given method: its head and, unless it is 101 or answers HEAD, its
+// body. A body without Content-Length ends with the connection.
 func (c *Conn) ReadResponse(method string) (*Response, error) {
 	c.arm()
 	head, err := c.readHead()

@@ -29,16 +29,16 @@ type Envelope struct {
 	Data   json.RawMessage `json:"data"`
 	Intent json.RawMessage `json:"intent"`
 	Sender string          `json:"sender"`
-	Raw    []byte          `json:"-"` // all of it as it arrived
+	Raw    []byte          `json:"-"` // the message as it arrived
 }
 
-// Is reports whether the envelope has that op.
+// Is reports whether the envelope has the given op.
 func (e Envelope) Is(op int) bool { return e.Op != nil && *e.Op == op }
 
-// String returns the message as it arrived, cut if it is long.
+// String returns the message as it arrived, truncated to 300 bytes.
 func (e Envelope) String() string { return fmt.Sprintf("%.300s", e.Raw) }
 
-// Send sends a message: as one text frame on a WebSocket, as it is over TCP.
+// Send sends a message: as a text frame on a WebSocket, unframed over TCP.
 func (c *Conn) Send(message string) error {
 	if c.ws {
 		return c.Write(Text(message).Bytes())
@@ -46,19 +46,19 @@ func (c *Conn) Send(message string) error {
 	return c.Write([]byte(message))
 }
 
-// SendClose begins the closing handshake. End then does not answer the server's close frame, which is the answer.
+// SendClose begins the closing handshake. End then does not answer the server's close frame.
 func (c *Conn) SendClose(code int, reason string) error {
 	return c.WriteClosing(Closing(code, reason).Bytes())
 }
 
-// WriteClosing writes bytes that contain a close frame, as SendClose does for one that is well-formed.
+// WriteClosing writes bytes that contain a close frame, which may be malformed; see SendClose.
 func (c *Conn) WriteClosing(b []byte) error {
 	c.closed = true
 	return c.Write(b)
 }
 
-// Receive reads the next message of the hub. On a WebSocket it answers pings on the way; the connection's end is an
-// error: io.EOF, ErrReset, ErrTimeout, a *ClosedError for a close frame.
+// Receive reads the hub's next message. On a WebSocket it answers pings. The connection's end is an error: io.EOF, ErrReset,
+// ErrTimeout, or a *ClosedError for a close frame.
 func (c *Conn) Receive() (Envelope, error) {
 	if !c.ws {
 		return c.receiveLine()
@@ -82,8 +82,8 @@ func (c *Conn) Receive() (Envelope, error) {
 	}
 }
 
-// receiveLine reads one JSON value and the newline that the hub ends it with. Data is forwarded byte for byte, so that
-// there may be newlines within the value too.
+// receiveLine reads one JSON value and the newline behind it. The value may contain newlines, since the hub forwards data
+// byte for byte.
 func (c *Conn) receiveLine() (Envelope, error) {
 	c.arm()
 	var text []byte
@@ -118,7 +118,7 @@ func parseEnvelope(p []byte) (Envelope, error) {
 
 // ClosedError is the server's close frame.
 type ClosedError struct {
-	Code   int // 1005 where the frame had none
+	Code   int // 1005 if the frame had none
 	Reason string
 }
 
@@ -132,8 +132,8 @@ func closedError(p []byte) error {
 	return &ClosedError{Code: int(binary.BigEndian.Uint16(p)), Reason: string(p[2:])}
 }
 
-// Identify identifies and returns the client's id. more is added to the IDENTIFY data: empty, or further members with a
-// leading comma.
+// Identify identifies and returns the client's id. more is appended to the data of IDENTIFY: empty, or further members with
+// a leading comma.
 func (c *Conn) Identify(token, group, more string) (id string, err error) {
 	err = c.Send(fmt.Sprintf(`{"op":1,"data":{"token":%s,"group":%s%s}}`, quote(token), quote(group), more))
 	if err != nil {
@@ -160,8 +160,8 @@ func quote(s string) string {
 	return string(b)
 }
 
-// Quiet sends a PING and expects its PONG to be the next thing that arrives: the hub answers in order, so nothing was
-// under way to this client before.
+// Quiet sends a PING and expects its PONG to be the next message. The hub answers in order, so that nothing was on its way
+// to this client.
 func (c *Conn) Quiet() error {
 	if err := c.Send(`{"op":3}`); err != nil {
 		return fmt.Errorf("ping: %w", err)
@@ -176,7 +176,7 @@ func (c *Conn) Quiet() error {
 	return nil
 }
 
-// End is how a connection was ended by the hub.
+// End describes how the hub ended a connection.
 type End struct {
 	Before    []Envelope // messages before the DISCONNECT
 	Said      string     // the DISCONNECT's data; empty if there was none
@@ -190,8 +190,8 @@ func (e End) String() string {
 	return fmt.Sprintf("%d messages, DISCONNECT %q, close %d %q, then %v", len(e.Before), e.Said, e.Code, e.Reason, e.Transport)
 }
 
-// End reads until the hub has ended the connection, and answers its close frame unless SendClose was called. What must not be (a message behind
-// DISCONNECT, a frame behind the close frame, anything that ReadFrame refuses) is an error.
+// End reads until the hub has ended the connection. It answers the close frame unless SendClose was called. A message behind
+// DISCONNECT, a frame behind the close frame, and anything that ReadFrame refuses is an error.
 func (c *Conn) End() (End, error) {
 	var end End
 	disconnected := false
@@ -202,7 +202,7 @@ func (c *Conn) End() (End, error) {
 		case errors.As(err, &closed):
 			end.Code, end.Reason = closed.Code, closed.Reason
 			if !c.closed {
-				// The peer may be gone already: then there is nobody left to answer.
+				// The peer may already be gone.
 				_ = c.Write(echoClose(closed).Bytes())
 			}
 			continue

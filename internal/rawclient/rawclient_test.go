@@ -46,13 +46,13 @@ func echoServer(t *testing.T) string {
 
 // How a scripted server ends a connection.
 const (
-	finish = iota // with a FIN, reading on
-	reset         // with a reset, once the client has shown by writing something that it read everything
+	finish = iota // with a FIN, and goes on reading
+	reset         // with a reset, once a byte from the client shows that it has read everything
 	drop          // by closing at once
 )
 
-// scripted is a server that sends what it is told to as soon as somebody connects, and then ends the connection. It
-// returns a connected client.
+// scripted starts a server that sends a fixed answer to its one client and then ends the connection. It returns the
+// connected client.
 func scripted(t *testing.T, says string, how int) *Conn {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -110,7 +110,7 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// TestEcho talks to another implementation: frames of every length form, split everywhere, fragments, control frames.
+// TestEcho exchanges messages with another implementation: all length forms, split frames, fragments, control frames.
 func TestEcho(t *testing.T) {
 	t.Parallel()
 	c := dial(t, echoServer(t))
@@ -149,7 +149,7 @@ func expect(t *testing.T, c *Conn, op byte, want string) {
 	}
 }
 
-// TestWrong sends wrong frames to the other implementation, which refuses them as such.
+// Another implementation refuses the invalid frames that rawclient sends.
 func TestWrong(t *testing.T) {
 	t.Parallel()
 	addr := echoServer(t)
@@ -201,7 +201,7 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-// TestSuspicion reads what no server may send.
+// Reading refuses what no server may send.
 func TestSuspicion(t *testing.T) {
 	t.Parallel()
 	for name, says := range map[string]string{
@@ -238,7 +238,7 @@ func TestSuspicion(t *testing.T) {
 	}
 }
 
-// TestEnd tells the ways in which a connection can end.
+// End distinguishes the ways in which a connection can end.
 func TestEnd(t *testing.T) {
 	t.Parallel()
 	const bye = "\x81\x13{\"op\":2,\"data\":\"X\"}"
@@ -259,7 +259,7 @@ func TestEnd(t *testing.T) {
 			conn := scripted(t, c.says, c.how)
 			conn.ws = c.ws
 			if c.how == reset {
-				// Only after the data has arrived may the server reset.
+				// The server may reset only after the data has arrived.
 				if _, err := conn.br.Peek(len(c.says)); err != nil {
 					t.Fatal(err)
 				}
@@ -287,7 +287,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestCut ends connections within a frame and within a line.
+// A connection that ends within a frame or a line is an error.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	c := scripted(t, "\x81\x05hel", finish)
@@ -339,7 +339,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// TestEnvelopes identifies over both transports with a scripted hub.
+// Identify works over both transports.
 func TestEnvelopes(t *testing.T) {
 	t.Parallel()
 	c := scripted(t, `{"op":1,"data":{"id":"me"}}`+"\n"+`{"op":4}`+"\n"+"{\"op\":0,\n\"sender\":\"s\"}\n", finish)
@@ -359,7 +359,7 @@ func TestEnvelopes(t *testing.T) {
 	}
 }
 
-// TestDrip stops when the context ends and when the server closes.
+// Drip stops when the context ends and when the server closes.
 func TestDrip(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
