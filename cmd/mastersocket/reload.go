@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,12 +37,6 @@ func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates
 		started: &c.Serve, level: &c.level, hub: h, store: store, certs: certs, log: log, current: &c.Serve, generated: generated,
 		stats: admin.ReloadStats{LastSuccess: time.Now()},
 	}
-}
-
-// reloaded are the settings that take effect without a restart. What a tokens file says of rates takes effect with it.
-var reloaded = []string{
-	"config", "token", "token-file", "tokens-file", "tls-cert", "tls-key", "tls-client-ca", "drain-timeout", "drain-rate",
-	"log-level",
 }
 
 // Reload implements admin.Reloader.
@@ -88,16 +81,11 @@ func drainSettings(s *config.Serve) hub.DrainSettings {
 	return hub.DrainSettings{Timeout: s.DrainTimeout, Rate: s.DrainRate}
 }
 
-// files returns the files that the configuration in force stands in.
+// files returns the files that the configuration in force consists of.
 func (r *reloader) files() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return filesOf(r.current)
-}
-
-// filesOf returns the files that a configuration stands in.
-func filesOf(s *config.Serve) []string {
-	return slices.DeleteFunc([]string{s.Config, s.TokenFile, s.TokensFile, s.TLSCert, s.TLSKey, s.TLSClientCA}, func(name string) bool { return name == "" })
+	return r.current.Files()
 }
 
 // reload checks everything before it changes anything. mu must be held.
@@ -130,15 +118,14 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 	if r.takeCertificates(certs) {
 		result.Changed = append(result.Changed, "certificate")
 	}
-	for _, name := range config.Differences(r.current, fresh) {
-		switch name {
-		case "log-level", "drain-timeout", "drain-rate":
-			result.Changed = append(result.Changed, name)
+	for _, d := range config.Differences(r.current, fresh) {
+		if d.Reload && !d.Path && !d.Secret { // the others are told by what they hold: tokens, certificate
+			result.Changed = append(result.Changed, d.Name)
 		}
 	}
-	for _, name := range config.Differences(r.started, fresh) {
-		if !slices.Contains(reloaded, name) {
-			result.NeedRestart = append(result.NeedRestart, name)
+	for _, d := range config.Differences(r.started, fresh) {
+		if !d.Reload {
+			result.NeedRestart = append(result.NeedRestart, d.Name)
 		}
 	}
 	r.level.Set(fresh.Level())

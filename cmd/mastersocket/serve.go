@@ -56,7 +56,7 @@ func (c *serveCmd) Run(out streams) error {
 	if err := c.Validate(); err != nil {
 		return usageError{err}
 	}
-	known := lookAt(filesOf(&c.Serve))
+	known := lookAt(c.Files())
 	tokens, generated, err := config.LoadTokens(c.Serve)
 	if err != nil {
 		return usageError{err}

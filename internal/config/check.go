@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/alecthomas/kong"
 	"github.com/mastersocket/mastersocket/auth"
 )
 
@@ -50,17 +49,6 @@ func isTokensFile(b []byte) bool {
 	return tokens
 }
 
-// settingNames returns the names of the settings that a file can have.
-func settingNames() []string {
-	var names []string
-	for _, flag := range kong.Must(new(Serve), kong.NoDefaultHelp()).Model.Flags {
-		if flag.Name != "config" {
-			names = append(names, flag.Name)
-		}
-	}
-	return names
-}
-
 func checkSettings(path string) (warnings []string, err error) {
 	s := Serve{sources: sources{environ: func() []string { return nil }}}
 	err = s.parse("--config=" + path)
@@ -75,6 +63,7 @@ func checkSettings(path string) (warnings []string, err error) {
 	if auth.CheckToken(s.Token.Reveal()) != nil {
 		s.Token = "" // reported already
 	}
+	warnings = s.Warnings()
 	var files *InvalidError
 	tokens, _, err := LoadTokens(s)
 	if errors.As(err, &files) {
@@ -84,7 +73,7 @@ func checkSettings(path string) (warnings []string, err error) {
 	if errors.As(err, &files) {
 		p = append(p, files.Problems...)
 	} else if t != nil {
-		warnings = t.Warnings
+		warnings = append(warnings, t.Warnings...)
 	}
 	if _, _, err := s.OIDC(); errors.As(err, &files) {
 		p = append(p, files.Problems...)

@@ -59,8 +59,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// settings has, for each setting, four values that are right and differ, and how to read the setting.
-var settings = map[string]struct {
+// settingValues has, for each setting, four values that are right and differ, and how to read the setting.
+var settingValues = map[string]struct {
 	values [3]string // for the file, the environment and the flag
 	get    func(*Serve) any
 	want   [3]any
@@ -108,11 +108,11 @@ var settings = map[string]struct {
 func TestPrecedence(t *testing.T) {
 	t.Parallel()
 	for _, name := range settingNames() {
-		if _, ok := settings[name]; !ok {
+		if _, ok := settingValues[name]; !ok {
 			t.Errorf("the table lacks the setting %s", name)
 		}
 	}
-	for name, c := range settings {
+	for name, c := range settingValues {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := writeFile(t, "hub.yaml", "\n"+name+": "+c.values[0]+"\n")

@@ -20,9 +20,6 @@ const (
 	maxTokensBytes = 32 << 20
 )
 
-// pathSettings are the settings that name a file.
-var pathSettings = []string{"token-file", "tokens-file", "tls-cert", "tls-key", "tls-client-ca", "oidc-jwks", "oidc-ca", "oidc-bearer-file"}
-
 // readFile returns the content of a file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
@@ -127,7 +124,7 @@ func parseSettings(b []byte, path string, flags map[string]*kong.Flag, p *proble
 		}
 		text, wrong := settingText(flag, value)
 		if wrong == "" {
-			text = besideFile(name, text, path)
+			text = besideFile(flag, text, path)
 			wrong = decodable(flag, text)
 		}
 		if wrong != "" {
@@ -160,8 +157,8 @@ func settingText(flag *kong.Flag, value *yaml.Node) (text, wrong string) {
 }
 
 // besideFile makes a path that stands in the file relative to the file's folder.
-func besideFile(name, text, file string) string {
-	if text == "" || filepath.IsAbs(text) || !slices.Contains(pathSettings, name) || strings.Contains(text, "://") {
+func besideFile(flag *kong.Flag, text, file string) string {
+	if text == "" || filepath.IsAbs(text) || !flag.Tag.Has("path") || strings.Contains(text, "://") {
 		return text
 	}
 	return filepath.Join(filepath.Dir(file), text)

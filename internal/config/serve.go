@@ -17,15 +17,15 @@ import (
 
 // Serve has the settings of the hub. Its zero value is not of use: parse it with kong.
 type Serve struct {
-	Config string `group:"Configuration" placeholder:"FILE" help:"YAML file with settings, one key for each flag (max-message-bytes: 32KiB). Environment variables (MASTERSOCKET_MAX_MESSAGE_BYTES=32KiB) overrule the file, and flags overrule both. Check it with: mastersocket config check FILE."`
+	Config string `path:"" reload:"" group:"Configuration" placeholder:"FILE" help:"YAML file with settings, one key for each flag (max-message-bytes: 32KiB). Environment variables (MASTERSOCKET_MAX_MESSAGE_BYTES=32KiB) overrule the file, and flags overrule both. Check it with: mastersocket config check FILE."`
 
 	Listen      Address `group:"Listeners" default:":42069" help:"Address for WebSocket clients (host:port; without a host: every interface)."`
 	TCPListen   Address `name:"tcp-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for clients that speak the same JSON over plain TCP. Without it there is none."`
 	AdminListen Address `group:"Listeners" default:"127.0.0.1:42070" help:"Address for health checks, metrics and the admin API; off for none."`
 	TLSListen   Address `name:"tls-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for WebSocket clients over TLS (wss://), beside --listen. Without it there is none; --listen off leaves it as the only one."`
-	TLSCert     string  `name:"tls-cert" group:"Listeners" placeholder:"FILE" help:"PEM file with the certificate of the listeners with TLS, and behind it those of the authorities in between. It is read again when it changes."`
-	TLSKey      string  `name:"tls-key" group:"Listeners" placeholder:"FILE" help:"PEM file with the key of --tls-cert."`
-	TLSClientCA string  `name:"tls-client-ca" group:"Listeners" placeholder:"FILE" help:"PEM file with the authorities whose certificates clients may show. One of another authority is refused; a client may show none. What a certificate allows is said in the tokens file."`
+	TLSCert     string  `path:"" reload:"" name:"tls-cert" group:"Listeners" placeholder:"FILE" help:"PEM file with the certificate of the listeners with TLS, and behind it those of the authorities in between. It is read again when it changes."`
+	TLSKey      string  `path:"" reload:"" secret:"" name:"tls-key" group:"Listeners" placeholder:"FILE" help:"PEM file with the key of --tls-cert."`
+	TLSClientCA string  `path:"" reload:"" name:"tls-client-ca" group:"Listeners" placeholder:"FILE" help:"PEM file with the authorities whose certificates clients may show. One of another authority is refused; a client may show none. What a certificate allows is said in the tokens file."`
 	AdminTLS    bool    `name:"admin-tls" group:"Listeners" help:"Serve --admin-listen over TLS, with the same certificate."`
 	// Enable names service types; see ServiceTypes.
 	Enable []string `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, team."`
@@ -35,17 +35,17 @@ type Serve struct {
 	// AllowedOrigins are the origins, beside the hub's own host, whose pages may connect.
 	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, or * for all. Clients that are no browser need none."`
 
-	Token      Secret `group:"Tokens" placeholder:"TOKEN" help:"The one token of all clients; its holders may do everything. Every user of this machine can read a flag (ps): better MASTERSOCKET_TOKEN or --token-file."`
-	TokenFile  string `group:"Tokens" placeholder:"FILE" help:"File that holds the one token of all clients in its only line."`
-	TokensFile string `group:"Tokens" placeholder:"FILE" help:"YAML file with many tokens (as SHA-256) and what each may do. Without any token the hub makes one and prints it."`
+	Token      Secret `reload:"" secret:"" group:"Tokens" placeholder:"TOKEN" help:"The one token of all clients; its holders may do everything. Every user of this machine can read a flag (ps): better MASTERSOCKET_TOKEN or --token-file."`
+	TokenFile  string `path:"" reload:"" secret:"" group:"Tokens" placeholder:"FILE" help:"File that holds the one token of all clients in its only line."`
+	TokensFile string `path:"" reload:"" group:"Tokens" placeholder:"FILE" help:"YAML file with many tokens (as SHA-256) and what each may do. Without any token the hub makes one and prints it."`
 
 	OIDCIssuer     string   `name:"oidc-issuer" group:"Tokens" placeholder:"URL" help:"Issuer whose signed tokens (JWT) clients may show, such as a Kubernetes cluster or an identity provider. What they may do is said by entries with claims in --tokens-file."`
 	OIDCAudience   []string `name:"oidc-audience" group:"Tokens" placeholder:"NAME" help:"Audiences, one of which such a token must be for (its claim aud). Required with --oidc-issuer."`
-	OIDCJWKS       string   `name:"oidc-jwks" group:"Tokens" placeholder:"URL|FILE" help:"Where the issuer's keys are: an address or a file, which is read again when it changes. Default: where the issuer itself says."`
-	OIDCCA         string   `name:"oidc-ca" group:"Tokens" placeholder:"FILE" help:"PEM file with the authorities that vouch for the issuer's TLS certificate. Default: those of the system."`
-	OIDCBearerFile string   `name:"oidc-bearer-file" group:"Tokens" placeholder:"FILE" help:"File with the token with which the keys are fetched, for a Kubernetes API server that asks for one."`
+	OIDCJWKS       string   `path:"" name:"oidc-jwks" group:"Tokens" placeholder:"URL|FILE" help:"Where the issuer's keys are: an address or a file, which is read again when it changes. Default: where the issuer itself says."`
+	OIDCCA         string   `path:"" name:"oidc-ca" group:"Tokens" placeholder:"FILE" help:"PEM file with the authorities that vouch for the issuer's TLS certificate. Default: those of the system."`
+	OIDCBearerFile string   `path:"" secret:"" name:"oidc-bearer-file" group:"Tokens" placeholder:"FILE" help:"File with the token with which the keys are fetched, for a Kubernetes API server that asks for one."`
 
-	Redis              Secret `group:"Cluster" placeholder:"URL" help:"Redis through which several hubs become one: redis://[user:password@]host:6379/0, rediss://… for TLS. A password is better in MASTERSOCKET_REDIS or in the file, as every user of this machine can read a flag (ps)."`
+	Redis              Secret `secret:"" group:"Cluster" placeholder:"URL" help:"Redis through which several hubs become one: redis://[user:password@]host:6379/0, rediss://… for TLS. A password is better in MASTERSOCKET_REDIS or in the file, as every user of this machine can read a flag (ps)."`
 	RedisPrefix        string `group:"Cluster" default:"ms" help:"Begins the names of all channels and keys in Redis. Hubs that share it are one hub."`
 	Node               string `group:"Cluster" placeholder:"NAME" help:"Name of this instance, for operators (default: the host's name)."`
 	ReadyWithoutBroker bool   `group:"Cluster" help:"Stay ready (/readyz) while Redis is away: clients of this instance still reach each other, but nobody else."`
@@ -59,11 +59,11 @@ type Serve struct {
 	HandshakeTimeout time.Duration `group:"Limits" default:"10s" help:"How long a new connection may take to send its whole opening handshake."`
 	MessageTimeout   time.Duration `group:"Limits" default:"30s" help:"How long a client may take from the first to the last byte of a message."`
 	PingInterval     time.Duration `group:"Limits" default:"30s" help:"A client silent for so long gets a ping, and is disconnected if it is silent as long again."`
-	DrainTimeout     time.Duration `group:"Limits" default:"30s" help:"On SIGTERM, the time over which clients are told to reconnect elsewhere; 0: at once."`
-	DrainRate        int           `group:"Limits" default:"0" help:"Clients that are told to reconnect elsewhere in any second, at most: as fast as this allows, not over all of drain-timeout, which wins if it is too short. 0: no limit but drain-timeout."`
+	DrainTimeout     time.Duration `reload:"" group:"Limits" default:"30s" help:"On SIGTERM, the time over which clients are told to reconnect elsewhere; 0: at once."`
+	DrainRate        int           `reload:"" group:"Limits" default:"0" help:"Clients that are told to reconnect elsewhere in any second, at most: as fast as this allows, not over all of drain-timeout, which wins if it is too short. 0: no limit but drain-timeout."`
 
 	LogFormat string `group:"Logging" default:"text" help:"Form of the log lines on standard error: text or json."`
-	LogLevel  string `group:"Logging" default:"info" help:"Least serious lines to log: debug, info, warn or error."`
+	LogLevel  string `reload:"" group:"Logging" default:"info" help:"Least serious lines to log: debug, info, warn or error."`
 
 	sources
 }

@@ -88,9 +88,6 @@ func (v *validation) certificate(t *TLS) {
 	}
 	t.Certificate = pair
 	t.check(s.TLSCert, pair.Leaf)
-	if readableByAll(s.TLSKey) {
-		t.Warnings = append(t.Warnings, openFile(s.TLSKey))
-	}
 }
 
 // clientCAs reads the authorities of clients' certificates.

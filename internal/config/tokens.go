@@ -3,9 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/mastersocket/mastersocket/auth"
@@ -94,54 +91,4 @@ func (p *problems) addTokens(path string, err error) {
 	} else if err != nil {
 		p.addf(path, "%v", err)
 	}
-}
-
-// Warnings returns what is not wrong but worth a line in the log at start: variables with our prefix that are no
-// setting, secrets where every user of the machine can read them. No secret is repeated.
-func (s *Serve) Warnings() []string {
-	warnings := append([]string(nil), s.unknown...)
-	if s.Origin("token") == "--token" {
-		warnings = append(warnings, "--token: every user of this machine can read the token in the list of processes; "+
-			"use "+EnvName("token")+" or --token-file")
-	}
-	if s.Origin("redis") == "--redis" && strings.Contains(s.Redis.Reveal(), "@") {
-		warnings = append(warnings, "--redis: every user of this machine can read the password in the list of processes; "+
-			"use "+EnvName("redis")+" or the file of --config")
-	}
-	for _, setting := range []string{"token", "redis"} {
-		if path, _, inFile := cutLine(s.Origin(setting)); inFile && readableByAll(path) {
-			warnings = append(warnings, openFile(path))
-		}
-	}
-	if s.TokenFile != "" && readableByAll(s.TokenFile) {
-		warnings = append(warnings, openFile(s.TokenFile))
-	}
-	return warnings
-}
-
-func openFile(path string) string {
-	return path + ": every user of this machine can read this file, and it has a secret; chmod o-r it " +
-		"(in Kubernetes: defaultMode: 0440)"
-}
-
-// cutLine splits the place file:line; ok is false for others.
-func cutLine(place string) (path, line string, ok bool) {
-	i := strings.LastIndexByte(place, ':')
-	if i < 0 {
-		return "", "", false
-	}
-	return place[:i], place[i+1:], true
-}
-
-// readableByAll tells whether users other than the owner and its group may read the file. Files under /run/secrets,
-// where container engines put secrets for one container alone, are spared.
-func readableByAll(path string) bool {
-	if runtime.GOOS == "windows" {
-		return false // has no such mode
-	}
-	if abs, err := filepath.Abs(path); err == nil && strings.HasPrefix(strings.TrimPrefix(abs, "/var"), "/run/secrets/") {
-		return false
-	}
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().Perm()&0o004 != 0
 }
