@@ -1,8 +1,8 @@
-// Package admin serves operators over HTTP, on a listener of its own: health, readiness, metrics, the REST API under /v1,
+// Package admin serves operators over HTTP on a listener of its own: health, readiness, metrics, the REST API below /v1
 // and the console.
 //
-// It asks the hub and keeps nothing. Requests are served by goroutines of net/http. Those that look at clients wait for
-// the loops, which answer between two pieces of their own work; no loop ever waits for a request.
+// It holds no state of the hub: each request asks the hub. Goroutines of net/http serve the requests. A request about
+// clients waits for the event loops, which answer between two pieces of their own work; no loop waits for a request.
 package admin
 
 import (
@@ -29,15 +29,15 @@ import (
 type Options struct {
 	Hub    *hub.Hub
 	Log    *slog.Logger
-	Reload Reloader   // nil where there is nothing to read again
-	Teams  TeamLister // nil where the service type team is not enabled
-	// GatherTimeout is how long the other instances have to answer; 0 means a second.
+	Reload Reloader   // nil: no configuration to reload
+	Teams  TeamLister // nil: the service type team is not enabled
+	// GatherTimeout is how long a request waits for the other instances; 0 means one second.
 	GatherTimeout time.Duration
-	// TLS returns the configuration in force, for each connection anew; nil to serve without TLS. A client certificate that
-	// it verifies stands for a bearer token.
+	// TLS returns the configuration for the next connection; nil serves plain HTTP. A client certificate that it verifies
+	// stands for a bearer token.
 	TLS            func() *tls.Config
-	CertificateEnd func() time.Time     // when the certificate in force ends, for the metrics; nil without one
-	DrainTimeout   func() time.Duration // for POST /v1/drain that names none; nil for at once
+	CertificateEnd func() time.Time     // end of the certificate in force, for the metrics; nil without TLS
+	DrainTimeout   func() time.Duration // of a drain that names no time; nil means 0
 }
 
 // Server is the admin listener.
@@ -46,7 +46,7 @@ type Server struct {
 	addr   net.Addr
 	served chan error
 	drain  *drainer
-	ended  chan struct{} // closed at the beginning of Close
+	ended  chan struct{} // closed when Close begins
 	ending sync.Once
 }
 
@@ -110,7 +110,7 @@ func (s *Server) Close(ctx context.Context) error {
 	return nil
 }
 
-// handler serves everything of the listener.
+// handler returns the handler of the whole listener.
 func (s *Server) handler(o Options, registry *prometheus.Registry) (http.Handler, error) {
 	v1, err := newAPI(o, s.drain, s.ended, registry)
 	if err != nil {
@@ -138,7 +138,7 @@ func (s *Server) handler(o Options, registry *prometheus.Registry) (http.Handler
 	})), nil
 }
 
-// ready says whether the hub may be sent traffic.
+// ready answers whether a load balancer may send clients to the hub.
 func (o Options) ready(w http.ResponseWriter) {
 	if err := o.Hub.Ready(); err != nil {
 		answer(w, http.StatusServiceUnavailable, err.Error())
@@ -151,5 +151,5 @@ func answer(w http.ResponseWriter, status int, line string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, line) // whoever asked has gone away
+	_, _ = fmt.Fprintln(w, line) // fails only if the connection is gone
 }

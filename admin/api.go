@@ -17,36 +17,36 @@ import (
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 )
 
-// Names of operations that are treated apart.
+// tailOperation is the one operation that streams.
 const tailOperation = "tail"
 
-// gatherTime is how long the other instances have to answer where Options say nothing.
+// gatherTime is the default of Options.GatherTimeout.
 const gatherTime = time.Second
 
-// api is what is served under /v1.
+// api serves the paths below /v1.
 type api struct {
 	hub        *hub.Hub
 	log        *slog.Logger
-	warn       *ratelog.Logger // what strangers cause: a line a second at most
-	self       string          // this instance's id as operators see it
+	warn       *ratelog.Logger // lines that unauthenticated callers cause: at most one a second
+	self       string          // id of this instance
 	reload     Reloader
 	teams      TeamLister
 	drain      *drainer
 	wait       time.Duration     // for the other instances
-	ended      <-chan struct{}   // closed when the server ends: streams end then
-	operations map[string]string // names by the pattern of the route
+	ended      <-chan struct{}   // closed when the server ends, which ends the streams
+	operations map[string]string // operation names by route pattern
 	requests   *prometheus.CounterVec
 	document   json.RawMessage
 }
 
-// newAPI returns the API, behind its guard.
+// newAPI returns the API behind its guard.
 func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Registerer) (http.Handler, error) {
 	a := &api{
 		hub: o.Hub, log: o.Log, warn: ratelog.New(o.Log), self: hub.NodeName(o.Hub.Node().ID), reload: o.Reload, teams: o.Teams, drain: d, ended: ended,
 		operations: make(map[string]string), wait: o.GatherTimeout,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mastersocket_admin_requests_total",
-			Help: "Requests to the admin API. Those refused before it was known what they want have the operation none.",
+			Help: "Requests to the admin API. A request that is refused before its route is known has the operation none.",
 		}, []string{"operation", "status"}),
 	}
 	if a.wait == 0 {
@@ -77,8 +77,8 @@ func apiConfig(version string) huma.Config {
 			Info: &huma.Info{
 				Title:   "mastersocket admin API",
 				Version: version,
-				Description: "What operators see and do. Everything speaks for the whole cluster, whichever instance is asked; " +
-					"lists name the instances that did not answer within a second. Errors are problem documents (RFC 9457).",
+				Description: "Inspect and operate a hub. Every instance answers for the whole cluster; lists name the instances " +
+					"that did not answer within a second. Errors are problem documents (RFC 9457).",
 				License: &huma.License{Name: "MIT", Identifier: "MIT"},
 			},
 			Components: &huma.Components{
@@ -95,14 +95,14 @@ func apiConfig(version string) huma.Config {
 	}
 }
 
-// refusals are the statuses with which any request may be refused.
+// refusals are the statuses with which the guard and the validation may refuse any request.
 var refusals = []int{
 	http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable,
 	http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity,
 	http.StatusServiceUnavailable,
 }
 
-// operation describes a route. Its name is its id in the document and a label of the metric.
+// operation describes a route. name is its id in the OpenAPI document and its label in the metric.
 func (a *api) operation(name, method, path, summary, description string, errors ...int) huma.Operation {
 	a.operations[method+" "+path] = name
 	return huma.Operation{
@@ -111,20 +111,20 @@ func (a *api) operation(name, method, path, summary, description string, errors 
 	}
 }
 
-// count counts an answer. Both labels are from fixed sets.
+// count counts a response. Both labels come from fixed sets.
 func (a *api) count(operation string, status int) {
 	a.requests.WithLabelValues(operation, strconv.Itoa(status)).Inc()
 }
 
-// registerDocument serves the description of the API.
+// registerDocument serves the OpenAPI document.
 func (a *api) registerDocument(h huma.API) {
-	op := a.operation("openapi", http.MethodGet, "/v1/openapi.json", "This document", "The API in the form of OpenAPI 3.1.")
+	op := a.operation("openapi", http.MethodGet, "/v1/openapi.json", "This document", "The OpenAPI 3.1 description of the API.")
 	huma.Register(h, op, func(context.Context, *struct{}) (*struct{ Body json.RawMessage }, error) {
 		return &struct{ Body json.RawMessage }{a.document}, nil
 	})
 }
 
-// gathering returns a context with the time in which instances have to answer.
+// gathering returns a context that ends when the other instances must have answered.
 func (a *api) gathering(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, a.wait)
 }

@@ -18,14 +18,13 @@ import (
 
 // Bounds of requests.
 const (
-	maxBodyBytes = 64 << 10
-	maxInFlight  = 32 // requests at the same time, tails not counted
-	// verifyTimeout is how long it may take to tell what is to be thought of a token that an issuer signed.
-	verifyTimeout = 5 * time.Second
+	maxBodyBytes  = 64 << 10
+	maxInFlight   = 32              // concurrent requests, tails not counted
+	verifyTimeout = 5 * time.Second // for the verification of a token that an issuer signed
 )
 
-// guard stands before the API: nothing passes that is not a well-formed request of somebody who may administer. What it
-// refuses it answers with a problem document, and no more is done for it than was needed to tell.
+// guard lets well-formed requests with an admin credential through to the API and answers all others with a problem
+// document. It refuses as early as it can: before the body is read, and before the credential is looked up where possible.
 type guard struct {
 	api      *api
 	routes   *http.ServeMux
@@ -37,28 +36,28 @@ func newGuard(a *api, routes *http.ServeMux) *guard {
 	return &guard{api: a, routes: routes, origins: http.NewCrossOriginProtection(), inFlight: make(chan struct{}, maxInFlight)}
 }
 
-// callerKey is the key of a request's caller in its context.
+// callerKey is the context key of a request's caller.
 type callerKey struct{}
 
-// caller is who sent a request. It belongs to the request's goroutine.
+// caller is the authenticated sender of a request. It belongs to the request's goroutine.
 type caller struct {
 	grant   *auth.Grant
-	subject string    // whom a signed token is about; empty for other tokens
-	expires time.Time // when a signed token ends; zero for never
+	subject string    // of a signed token or a certificate; empty for other tokens
+	expires time.Time // of a signed token or a certificate; zero for never
 	address string
-	details []slog.Attr // of what was asked for, for the audit log
+	details []slog.Attr // for the audit log
 }
 
-// callerOf returns who sent the request whose context this is.
+// callerOf returns the caller of the request with that context.
 func callerOf(ctx context.Context) *caller {
 	c, _ := ctx.Value(callerKey{}).(*caller)
 	return c
 }
 
-// ended reports whether the caller's token has ended.
+// ended reports whether the caller's credential has expired.
 func (c *caller) ended(now time.Time) bool { return !c.expires.IsZero() && !now.Before(c.expires) }
 
-// note adds to what the audit log says of the request.
+// note adds an attribute to the request's line in the audit log.
 func (c *caller) note(name, value string) { c.details = append(c.details, slog.String(name, value)) }
 
 // ServeHTTP implements http.Handler.
@@ -68,7 +67,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() { g.api.count(name, seen.code()) }()
 	w = seen
 	if err := g.origins.Check(r); err != nil {
-		writeProblem(w, http.StatusForbidden, "requests from pages of other sites are refused")
+		writeProblem(w, http.StatusForbidden, "the request comes from a page of another site")
 		return
 	}
 	credential, ok := g.authenticate(w, r)
@@ -94,15 +93,15 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			defer func() { <-g.inFlight }()
 		default:
 			w.Header().Set("Retry-After", "1")
-			writeProblem(w, http.StatusServiceUnavailable, "too many requests at the same time")
+			writeProblem(w, http.StatusServiceUnavailable, "too many concurrent requests")
 			return
 		}
 	}
 	g.routes.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 }
 
-// find returns the handler of a request, with an empty pattern where there is none. A path that is not clean has none: it
-// is not redirected.
+// find returns the handler of a request and its pattern, which is empty for an unknown path. A path that is not clean is
+// unknown: it is not redirected.
 func (g *guard) find(r *http.Request) (http.Handler, string) {
 	escaped := r.URL.EscapedPath()
 	if path.Clean(escaped) != escaped {
@@ -111,20 +110,20 @@ func (g *guard) find(r *http.Request) (http.Handler, string) {
 	return g.routes.Handler(r)
 }
 
-// refuse answers a request for which there is no handler, as the mux would, in words of ours.
+// refuse answers a request without a handler: the status of the mux, in a problem document.
 func refuse(w http.ResponseWriter, r *http.Request, handler http.Handler) {
-	probe := &probe{header: make(http.Header)}
-	handler.ServeHTTP(probe, r)
-	if probe.status == http.StatusMethodNotAllowed {
-		allow := probe.header.Get("Allow")
+	answer := &head{header: make(http.Header)}
+	handler.ServeHTTP(answer, r)
+	if answer.status == http.StatusMethodNotAllowed {
+		allow := answer.header.Get("Allow")
 		w.Header().Set("Allow", allow)
-		writeProblem(w, http.StatusMethodNotAllowed, "the methods here are "+allow)
+		writeProblem(w, http.StatusMethodNotAllowed, "allowed methods: "+allow)
 		return
 	}
-	writeProblem(w, http.StatusNotFound, "there is nothing here; GET /v1/openapi.json says what there is")
+	writeProblem(w, http.StatusNotFound, "unknown path; GET /v1/openapi.json lists the paths")
 }
 
-// authenticate returns what the request's token may do. It compares in constant time, and says the same whatever is
+// authenticate returns the request's credential. The comparison takes constant time, and the answer does not tell what is
 // wrong with a token.
 func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (hub.Credential, bool) {
 	values := r.Header.Values("Authorization")
@@ -149,12 +148,12 @@ func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (hub.Creden
 	return g.admit(w, r, credential)
 }
 
-// turnAway answers a request whose token is not in force, or for which that can't be told. Why a signed token is not
-// stands in the log alone.
+// turnAway answers a request whose token is not in force or can't be verified now. Only the log has the reason for
+// refusing a signed token.
 func (g *guard) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 	from := slog.String("from", r.RemoteAddr)
 	if refused, ok := errors.AsType[*hub.RefusedToken](err); ok {
-		g.api.warn.Warn("signed token refused", refused.Verdict.String(), from, aboutWhom(refused.Subject))
+		g.api.warn.Warn("signed token refused", refused.Verdict.String(), from, subjectAttr(refused.Subject))
 	} else {
 		g.api.warn.Warn("admin request refused", "no valid token", from)
 	}
@@ -164,30 +163,30 @@ func (g *guard) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket"`)
-	writeProblem(w, http.StatusUnauthorized, "send the header Authorization: Bearer TOKEN, with a token that is in force")
+	writeProblem(w, http.StatusUnauthorized, "the header Authorization: Bearer TOKEN is missing, or the token is not in force")
 }
 
-// admit lets in who may administer.
+// admit refuses a credential without admin rights.
 func (g *guard) admit(w http.ResponseWriter, r *http.Request, credential hub.Credential) (hub.Credential, bool) {
 	if grant := credential.Grant; !grant.Admin {
 		g.api.warn.Warn("admin request refused", "not an admin token", slog.String("from", r.RemoteAddr),
-			slog.String("token", grant.Name), aboutWhom(credential.Subject))
+			slog.String("token", grant.Name), subjectAttr(credential.Subject))
 		w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket", error="insufficient_scope"`)
-		writeProblem(w, http.StatusForbidden, fmt.Sprintf("the token %q may not administer (admin: true in the tokens file)", grant.Name))
+		writeProblem(w, http.StatusForbidden, fmt.Sprintf("the token %q has no admin rights (admin: true in the tokens file)", grant.Name))
 		return hub.Credential{}, false
 	}
 	return credential, true
 }
 
-// aboutWhom is the subject in a line of the log, which has none where it is empty.
-func aboutWhom(subject string) slog.Attr {
+// subjectAttr returns the log attribute of a subject; an empty attribute for an empty subject.
+func subjectAttr(subject string) slog.Attr {
 	if subject == "" {
 		return slog.Attr{}
 	}
 	return slog.String("subject", subject)
 }
 
-// acceptable refuses requests that would not take what the operation answers with.
+// acceptable refuses requests whose Accept header excludes the operation's media type.
 func (g *guard) acceptable(w http.ResponseWriter, r *http.Request, operation string) bool {
 	offered := "application/json"
 	if operation == tailOperation {
@@ -198,14 +197,14 @@ func (g *guard) acceptable(w http.ResponseWriter, r *http.Request, operation str
 		r.Header.Set("Accept", "application/json")
 		return true
 	}
-	writeProblem(w, http.StatusNotAcceptable, "the answer is "+offered+", which the header Accept leaves out")
+	writeProblem(w, http.StatusNotAcceptable, "the response is "+offered+", which the header Accept excludes")
 	return false
 }
 
 // accepts reports whether an Accept header allows the media type (RFC 9110 section 12.5.1).
 func accepts(header, offered string) bool {
 	kind, _, _ := strings.Cut(offered, "/")
-	best, allowed := -1, false // the most precise of the ranges that match decides
+	best, allowed := -1, false // the most precise matching range decides
 	for item := range strings.SplitSeq(header, ",") {
 		media, params, err := mime.ParseMediaType(item)
 		if err != nil {
@@ -220,25 +219,25 @@ func accepts(header, offered string) bool {
 	return allowed
 }
 
-// bodyFits refuses bodies that are too large, before they are read, and those that are not JSON.
+// bodyFits refuses bodies that are too large, before they are read, and bodies that are not JSON.
 func (g *guard) bodyFits(w http.ResponseWriter, r *http.Request) bool {
 	if r.ContentLength > maxBodyBytes {
 		w.Header().Set("Connection", "close")
-		writeProblem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a body may have %d bytes", maxBodyBytes))
+		writeProblem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBodyBytes))
 		return false
 	}
 	kind := r.Header.Get("Content-Type")
 	media, _, err := mime.ParseMediaType(kind)
 	if (kind != "" || r.ContentLength != 0) && (err != nil || media != "application/json") {
 		w.Header().Set("Accept-Post", "application/json")
-		writeProblem(w, http.StatusUnsupportedMediaType, "the body must be application/json, and the header Content-Type say so")
+		writeProblem(w, http.StatusUnsupportedMediaType, "the header Content-Type must be application/json")
 		return false
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes+1)
 	return true
 }
 
-// statusWriter notes the status of an answer.
+// statusWriter records the status of a response.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -262,23 +261,23 @@ func (w *statusWriter) code() int {
 	return w.status
 }
 
-// probe is a ResponseWriter that keeps the head of the answer alone.
-type probe struct {
+// head is a ResponseWriter that keeps status and header and discards the body.
+type head struct {
 	header http.Header
 	status int
 }
 
-func (p *probe) Header() http.Header { return p.header }
-func (p *probe) WriteHeader(s int)   { p.status = s }
+func (h *head) Header() http.Header { return h.header }
+func (h *head) WriteHeader(s int)   { h.status = s }
 
-func (p *probe) Write(b []byte) (int, error) {
-	if p.status == 0 {
-		p.status = http.StatusOK
+func (h *head) Write(b []byte) (int, error) {
+	if h.status == 0 {
+		h.status = http.StatusOK
 	}
 	return len(b), nil
 }
 
-// audit writes who changed what. What a caller chose is quoted by the log's handler.
+// audit logs a request that changes something. The log's handler quotes values that the caller chose.
 func (a *api) audit(c *caller, operation string, r *http.Request, status int) {
 	result := "done"
 	if status >= 400 {
@@ -287,12 +286,12 @@ func (a *api) audit(c *caller, operation string, r *http.Request, status int) {
 	attrs := []slog.Attr{
 		slog.String("operation", operation), slog.String("path", r.URL.EscapedPath()), slog.String("token", c.grant.Name),
 		slog.String("from", c.address), slog.String("result", result), slog.Int("status", status),
-		aboutWhom(c.subject),
+		subjectAttr(c.subject),
 	}
 	a.log.LogAttrs(r.Context(), slog.LevelInfo, "admin", append(attrs, c.details...)...)
 }
 
-// secure sets the headers that every answer of the listener has. A page may replace the policy by its own.
+// secure sets the headers of every response of the listener. The console replaces the policy by its own.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -17,64 +17,64 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return metrics.Desc("mastersocket_"+name, help, labels...)
 }
 
-// The metrics. No label has a value that a client can choose.
+// The metrics. No label has a value that a client chooses.
 var (
 	descConnections = desc("connections", "Identified clients.", "type")
-	descStrangers   = desc("connections_unidentified", "Connections that have not identified.")
+	descStrangers   = desc("connections_unidentified", "Connections that have not sent IDENTIFY.")
 	descSockets     = desc("sockets", "Open connections of all kinds, by loop.", "loop")
 	descGroups      = desc("groups", "Groups with a member on this instance.")
 	descReceived    = desc("messages_received_total", "EVENT and REPLY messages accepted from clients, and, with the type api, from the admin API.", "type", "target")
 	descDeliveries  = desc("deliveries_total", "Messages queued for clients of this instance.", "type")
-	descDrops       = desc("drops_total", "Messages that did not reach somebody they were meant for.", "reason")
+	descDrops       = desc("drops_total", "Messages that did not reach a receiver.", "reason")
 	descDisconnects = desc("disconnects_total", "Sessions that ended.", "reason")
-	descNotices     = desc("drain_notices_total", "DRAIN notices sent to clients: they are to connect anew.", "reason")
+	descNotices     = desc("drain_notices_total", "DRAIN notices sent to clients, which ask them to connect again.", "reason")
 	descFences      = desc("fences_total", "FENCE messages queued for clients of this instance.")
-	descRefusals    = desc("refusals_total", "Handshakes, frames and connections refused before they meant anything.", "cause")
-	descTLSDone     = desc("tls_handshakes_total", "TLS handshakes of the hub's listener, by what came of them: done, resumed, or why they failed.", "result")
-	descTLSEnd      = desc("tls_certificate_expiry_timestamp_seconds", "When the certificate in force ends, in Unix time.")
-	descAccepted    = desc("accepted_total", "Connections taken from the listeners.")
+	descRefusals    = desc("refusals_total", "Refused connections, handshakes and frames.", "cause")
+	descTLSDone     = desc("tls_handshakes_total", "TLS handshakes of the hub's listener, by result: done, resumed, or the cause of the failure.", "result")
+	descTLSEnd      = desc("tls_certificate_expiry_timestamp_seconds", "End of the certificate in force, in Unix time.")
+	descAccepted    = desc("accepted_total", "Connections accepted by the listeners.")
 	descBytesIn     = desc("received_bytes_total", "Bytes read from clients.", "loop")
 	descBytesOut    = desc("sent_bytes_total", "Bytes written to clients.", "loop")
 	descWrites      = desc("writes_total", "System calls that wrote to clients.", "loop")
 	descQueue       = desc("queue_bytes", "Unsent backlog of all clients.", "loop")
-	descInbox       = desc("inbox_bytes", "Work from elsewhere that waits for a loop.", "loop")
-	descTurns       = desc("loop_turn_seconds", "Duration of the loops' turns: the longest that anything on a loop waits for its turn.", "loop")
+	descInbox       = desc("inbox_bytes", "Work of other goroutines that waits for a loop.", "loop")
+	descTurns       = desc("loop_turn_seconds", "Duration of the loops' turns, an upper bound of the latency that a loop adds.", "loop")
 	descGated       = desc("gated", "1 while nothing is read from clients because a loop or the broker can't keep up.")
 	descBroker      = desc("broker_available", "1 while other instances can be reached.")
 	descBrokerRTT   = desc("broker_round_trip_seconds", "Last round trip through the broker.")
 	descPublished   = desc("broker_published_total", "Messages handed to the broker for other instances.")
 	descBrokerIn    = desc("broker_received_total", "Messages from other instances.")
-	descDuplicates  = desc("broker_duplicates_total", "Messages that came again after a broken connection, and were ignored.")
-	descRecovered   = desc("broker_recovered_total", "Messages missed on a broken connection that were had again.")
-	descMissed      = desc("broker_missed_total", "Messages of other instances for clients here that were lost on the way.")
-	descIgnored     = desc("broker_ignored_total", "Messages on the broker's channels that are none of this hub's.", "cause")
-	descRefused     = desc("broker_refused_total", "Messages that other instances did not get.", "cause")
+	descDuplicates  = desc("broker_duplicates_total", "Messages received again after a broken connection and ignored.")
+	descRecovered   = desc("broker_recovered_total", "Messages missed on a broken connection and recovered.")
+	descMissed      = desc("broker_missed_total", "Messages of other instances for clients of this one that were lost.")
+	descIgnored     = desc("broker_ignored_total", "Messages on the broker's channels that do not belong to this hub.", "cause")
+	descRefused     = desc("broker_refused_total", "Messages that the broker did not pass on to other instances.", "cause")
 	descReconnects  = desc("broker_reconnects_total", "Connections to the broker made after the first.")
-	descBuffered    = desc("broker_buffer_bytes", "Memory of messages that wait for the broker.")
-	descLostNodes   = desc("broker_lost_nodes_total", "Other instances that ended without a goodbye.")
+	descBuffered    = desc("broker_buffer_bytes", "Bytes of messages that wait for the broker.")
+	descLostNodes   = desc("broker_lost_nodes_total", "Other instances whose lease ended without notice.")
 	descNodes       = desc("nodes", "Live instances, this one included.")
-	descVerified    = desc("identity_verifications_total", "Tokens that looked signed by an issuer, by what was found.", "result")
-	descVerifying   = desc("identity_verifying", "Tokens that are being verified, or wait for it.")
-	descKeys        = desc("identity_keys", "Keys of the issuer that tokens are verified with.")
-	descKeysAge     = desc("identity_keys_age_seconds", "Time since the issuer's keys were fetched; where they never were, since the start.")
-	descKeyFetches  = desc("identity_key_fetches_total", "Attempts to fetch the issuer's keys, by what came of them.", "result")
-	descDraining    = desc("draining", "1 while clients are told to go elsewhere.")
-	descReloads     = desc("reload_total", "Times that the configuration was read again, by what came of it.", "result")
-	descReloaded    = desc("reload_last_success_timestamp_seconds", "When the configuration in force was read, in Unix time.")
-	descFailing     = desc("reload_failing", "1 while the last attempt to read the configuration again failed: the next start would fail too.")
-	descStarted     = desc("start_time_seconds", "When the hub started, in Unix time.")
-	descLimit       = desc("sockets_limit", "Connections of all kinds that may be open at the same time.")
-	descInstance    = desc("instance_info", "Always 1; the labels say which instance this is, as log lines and the admin API name it.", "node", "id", "version")
+	descVerified    = desc("identity_verifications_total", "Verifications of signed tokens, by result.", "result")
+	descVerifying   = desc("identity_verifying", "Tokens in verification or waiting for it.")
+	descKeys        = desc("identity_keys", "Keys of the issuer in use.")
+	descKeysAge     = desc("identity_keys_age_seconds", "Time since the issuer's keys were fetched, or since the start if they never were.")
+	descKeyFetches  = desc("identity_key_fetches_total", "Attempts to fetch the issuer's keys, by result.", "result")
+	descDraining    = desc("draining", "1 while the instance drains.")
+	descReloads     = desc("reload_total", "Reloads of the configuration, by result.", "result")
+	descReloaded    = desc("reload_last_success_timestamp_seconds", "Time of the last successful reload, or of the start, in Unix time.")
+	descFailing     = desc("reload_failing", "1 if the last reload failed: the next start would fail, too.")
+	descStarted     = desc("start_time_seconds", "Start of the hub, in Unix time.")
+	descLimit       = desc("sockets_limit", "Bound of open connections of all kinds.")
+	descInstance    = desc("instance_info", "Always 1. The labels name the instance as the log and the admin API do.", "node", "id", "version")
 )
 
-// typeAPI stands in the place of a client's type for what comes by POST /v1/events.
+// typeAPI is the label type of events from POST /v1/events.
 const typeAPI = "api"
 
-// collector reads the hub's counts.
+// collector turns the hub's counts into metrics at each scrape.
 type collector struct {
 	hub    *hub.Hub
-	reload Reloader         // nil for none
-	end    func() time.Time // of the certificate; nil for none
+	reload Reloader         // nil: no metrics of reloads
+	end    func() time.Time // end of the certificate; nil without TLS
 }
 
 // collect writes the hub's counts.
@@ -171,7 +171,7 @@ func (c collector) collectBroker(s *broker.Stats, w metrics.Writer) {
 	w.Counter(descRefused, s.RefusedClosed, "closed")
 }
 
-// collectVerifier turns the counts of tokens that an issuer signed into metrics, where there is one.
+// collectVerifier turns the counts of signed tokens into metrics; s is nil without an issuer.
 func collectVerifier(s *hub.VerifierStats, w metrics.Writer) {
 	if s == nil {
 		return
@@ -186,7 +186,7 @@ func collectVerifier(s *hub.VerifierStats, w metrics.Writer) {
 	w.Counter(descKeyFetches, s.Keys.Failed, "failure")
 }
 
-// turns makes the histogram of a loop's turns.
+// turns returns the histogram of a loop's turns.
 func turns(l *transport.LoopStats, loop string) prometheus.Metric {
 	buckets := make(map[float64]uint64, len(transport.TurnBuckets))
 	total := uint64(0)

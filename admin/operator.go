@@ -9,12 +9,12 @@ import (
 	"github.com/mastersocket/mastersocket/hub"
 )
 
-// Reloader reads the configuration again. Its methods may be called from any goroutine.
+// Reloader reloads the configuration. Its methods may be called from any goroutine.
 type Reloader interface {
-	// Reload takes over what can be taken over, or nothing at all. source says who asked, for the log. The error is an
-	// *InvalidConfig, or says why it could not be tried.
+	// Reload applies the changed settings, or none if any file is invalid. source names the trigger in the log. The error
+	// is an *InvalidConfig if the configuration is at fault.
 	Reload(ctx context.Context, source string) (ReloadResult, error)
-	// Reloads returns what came of all reloads so far.
+	// Reloads returns the counts of all reloads.
 	Reloads() ReloadStats
 }
 
@@ -22,17 +22,17 @@ type Reloader interface {
 type ReloadStats struct {
 	Succeeded   uint64
 	Failed      uint64
-	LastSuccess time.Time // the start counts
-	Failing     bool      // the last one failed: the next start would fail too
+	LastSuccess time.Time // of the last success; the start counts as one
+	Failing     bool      // the last reload failed: the next start would fail, too
 }
 
-// InvalidConfig is everything that is wrong with a configuration.
+// InvalidConfig lists the problems of a configuration.
 type InvalidConfig struct{ Problems []ConfigProblem }
 
-// ConfigProblem is one thing wrong with a configuration.
+// ConfigProblem is one problem of a configuration.
 type ConfigProblem struct {
 	Where string // a setting, or a file and line
-	What  string // what is wrong, without secrets
+	What  string // the problem, without secrets
 }
 
 // Error has a line for each problem.
@@ -46,22 +46,22 @@ func (e *InvalidConfig) Error() string {
 
 // TeamLister lists the teams of the service type team for the whole cluster.
 type TeamLister interface {
-	// Teams returns the page behind a cursor, empty for the first, of at most limit teams. It waits for other instances
-	// until ctx ends. The error is hub.ErrCursor for a cursor that is none.
+	// Teams returns the page of at most limit teams behind a cursor, or the first page for an empty one. It waits for the
+	// other instances until ctx ends. The error is hub.ErrCursor if the cursor is invalid.
 	Teams(ctx context.Context, cursor string, limit int) (TeamPage, error)
 }
 
-// TeamPage is a part of the teams.
+// TeamPage is one page of the teams.
 type TeamPage struct {
 	Teams   []Team
-	Next    string // cursor of the page that follows; empty for none
+	Next    string // cursor of the next page; empty on the last
 	Missing []string
 }
 
-// drainer takes the hub out of service once somebody asks, and ends with the server.
+// drainer runs the drain that POST /v1/drain begins, and ends with the server.
 type drainer struct {
 	hub  *hub.Hub
-	over func() time.Duration // where nothing else is asked for
+	over func() time.Duration // of a drain that names no time
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -69,7 +69,7 @@ type drainer struct {
 
 	mu    sync.Mutex
 	begun bool
-	spent time.Duration // what the drain that goes on is spread over
+	spent time.Duration // over which the begun drain is spread
 }
 
 func newDrainer(h *hub.Hub, over func() time.Duration) *drainer {
@@ -81,7 +81,7 @@ func newDrainer(h *hub.Hub, over func() time.Duration) *drainer {
 	return d
 }
 
-// start begins to drain, unless that was begun before, and returns the time over which it goes on.
+// start begins a drain over that time. If one has begun before, it returns the time of that one and false.
 func (d *drainer) start(over time.Duration) (time.Duration, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -89,11 +89,11 @@ func (d *drainer) start(over time.Duration) (time.Duration, bool) {
 		return d.spent, false
 	}
 	d.begun, d.spent = true, over
-	d.done.Go(func() { _ = d.hub.Drain(d.ctx, over) }) // an error means that the server ends
+	d.done.Go(func() { _ = d.hub.Drain(d.ctx, over) }) // fails only when the server ends
 	return over, true
 }
 
-// close ends the goroutine. What it began goes on without it, in the hands of whoever ends the hub.
+// close ends the goroutine. The hub remains in its drain.
 func (d *drainer) close() {
 	d.stop()
 	d.done.Wait()

@@ -14,15 +14,15 @@ func writeProblem(w http.ResponseWriter, status int, detail string) {
 	h.Del("Content-Length")
 	w.WriteHeader(status)
 	p := huma.ErrorModel{Status: status, Title: http.StatusText(status), Detail: detail}
-	_ = json.NewEncoder(w).Encode(&p) // whoever asked has gone away
+	_ = json.NewEncoder(w).Encode(&p) // fails only if the connection is gone
 }
 
-// problem is an error that is answered with its status.
+// problem returns an error that becomes a response with that status.
 func problem(status int, detail string, errs ...error) error {
 	return huma.NewError(status, detail, errs...)
 }
 
-// retryLater is a problem that passes by itself.
+// retryLater returns a problem that passes by itself: it asks the caller to repeat the request.
 func retryLater(status int, detail string) error {
 	return huma.ErrorWithHeaders(problem(status, detail), http.Header{"Retry-After": {"1"}})
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/mastersocket/mastersocket/hub"
 )
 
-// PageQuery asks for a page of a list.
+// PageQuery selects a page of a list.
 type PageQuery struct {
-	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"Entries of a page at most."`
-	Cursor string `query:"cursor" maxLength:"1024" doc:"next of the page before; left out for the first. It stays valid while the list changes."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"Bound of the entries on the page."`
+	Cursor string `query:"cursor" maxLength:"1024" doc:"The member next of the previous page; empty for the first page. It stays valid while the list changes."`
 }
 
-// NextPage tells how a list goes on.
+// NextPage is the cursor part of a page.
 type NextPage struct {
-	Next *string `json:"next" doc:"Cursor of the page that follows; null for none."`
+	Next *string `json:"next" doc:"Cursor of the next page; null on the last."`
 }
 
 func cursorOf(next string) NextPage {
@@ -33,21 +33,21 @@ func cursorOf(next string) NextPage {
 // NodeList is the answer to GET /v1/nodes.
 type NodeList struct {
 	Listed
-	Nodes []Node `json:"nodes" nullable:"false" doc:"In the order of their names."`
+	Nodes []Node `json:"nodes" nullable:"false" doc:"Sorted by name."`
 }
 
 // ClientList is a page of clients.
 type ClientList struct {
 	NextPage
 	Listed
-	Clients []Client `json:"clients" nullable:"false" doc:"A client that is connected from the first to the last page is on exactly one of them."`
+	Clients []Client `json:"clients" nullable:"false" doc:"A client that stays connected from the first page to the last is on exactly one of them."`
 }
 
 // GroupList is a page of groups.
 type GroupList struct {
 	NextPage
 	Listed
-	Groups []Group `json:"groups" nullable:"false" doc:"In the order of their names."`
+	Groups []Group `json:"groups" nullable:"false" doc:"Sorted by name."`
 }
 
 // GroupDetail is the answer to GET /v1/groups/{name}.
@@ -60,19 +60,19 @@ type GroupDetail struct {
 type TeamList struct {
 	NextPage
 	Listed
-	Teams []Team `json:"teams" nullable:"false" doc:"In the order of their ids."`
+	Teams []Team `json:"teams" nullable:"false" doc:"Sorted by id."`
 }
 
-// body is an answer.
+// body is a response with a JSON body.
 type body[T any] struct{ Body T }
 
 type clientsQuery struct {
 	PageQuery
 	Group    string `query:"group" maxLength:"128" doc:"Members of this group."`
-	Type     string `query:"type" maxLength:"32" doc:"Of this service type."`
-	Name     string `query:"name" maxLength:"256" doc:"That call themselves so; a * at the end stands for anything."`
-	Node     string `query:"node" maxLength:"128" doc:"Of the instance of this name."`
-	MinQueue int    `query:"min_queue_bytes" minimum:"0" doc:"With so much unsent, or more: those that are slow."`
+	Type     string `query:"type" maxLength:"32" doc:"Clients of this service type."`
+	Name     string `query:"name" maxLength:"256" doc:"Clients with this name; a trailing * matches any rest."`
+	Node     string `query:"node" maxLength:"128" doc:"Clients of the instance with this name."`
+	MinQueue int    `query:"min_queue_bytes" minimum:"0" doc:"Clients with at least this many bytes unsent: slow consumers."`
 }
 
 type clientPath struct {
@@ -80,22 +80,22 @@ type clientPath struct {
 }
 
 type groupPath struct {
-	Name string `path:"name" maxLength:"128" doc:"The group's name, percent-encoded: slashes too. The names . and .. , which clients of HTTP take for steps in the path, can be had by GET /v1/groups?prefix= alone."`
+	Name string `path:"name" maxLength:"128" doc:"The group's name, percent-encoded, slashes included. HTTP clients resolve the names . and .. as path steps: use GET /v1/groups?prefix= for them."`
 }
 
 func (a *api) registerReads(h huma.API) {
 	huma.Register(h, a.operation("nodes", http.MethodGet, "/v1/nodes", "The instances",
-		"Each instance of the cluster, with its counts."), a.nodes)
+		"The instances of the cluster with their counts."), a.nodes)
 	huma.Register(h, a.operation("clients", http.MethodGet, "/v1/clients", "The clients",
-		"The clients of the cluster that match all filters, page by page."), a.clients)
-	huma.Register(h, a.operation("client", http.MethodGet, "/v1/clients/{id}", "A client", "One client, wherever it is connected.",
+		"The clients of the cluster that match all filters, in pages."), a.clients)
+	huma.Register(h, a.operation("client", http.MethodGet, "/v1/clients/{id}", "A client", "One client, on whichever instance it is connected.",
 		http.StatusNotFound, http.StatusGatewayTimeout), a.client)
 	huma.Register(h, a.operation("groups", http.MethodGet, "/v1/groups", "The groups",
-		"The groups of the cluster that have members, page by page."), a.groups)
+		"The groups of the cluster that have members, in pages."), a.groups)
 	huma.Register(h, a.operation("group", http.MethodGet, "/v1/groups/{name}", "A group",
 		"One group. Its members: GET /v1/clients?group=.", http.StatusNotFound), a.group)
 	huma.Register(h, a.operation("teams", http.MethodGet, "/v1/teams", "The teams",
-		"The teams of the service type team, page by page; 404 where it is not enabled.", http.StatusNotFound), a.listTeams)
+		"The teams of the service type team, in pages; 404 if it is not enabled.", http.StatusNotFound), a.listTeams)
 }
 
 func (a *api) nodes(ctx context.Context, _ *struct{}) (*body[NodeList], error) {
@@ -144,7 +144,7 @@ func (a *api) client(ctx context.Context, q *clientPath) (*body[Client], error) 
 
 func (a *api) groups(ctx context.Context, q *struct {
 	PageQuery
-	Prefix string `query:"prefix" maxLength:"128" doc:"Whose names begin so."`
+	Prefix string `query:"prefix" maxLength:"128" doc:"Groups whose names begin with this."`
 }) (*body[GroupList], error) {
 	ctx, cancel := a.gathering(ctx)
 	defer cancel()
@@ -171,7 +171,7 @@ func (a *api) group(ctx context.Context, q *groupPath) (*body[GroupDetail], erro
 
 func (a *api) listTeams(ctx context.Context, q *PageQuery) (*body[TeamList], error) {
 	if a.teams == nil {
-		return nil, problem(http.StatusNotFound, "the service type team is not enabled (--enable team)")
+		return nil, problem(http.StatusNotFound, "the service type team is not enabled on this instance (--enable team)")
 	}
 	ctx, cancel := a.gathering(ctx)
 	defer cancel()
@@ -185,19 +185,19 @@ func (a *api) listTeams(ctx context.Context, q *PageQuery) (*body[TeamList], err
 	return &body[TeamList]{TeamList{cursorOf(page.Next), listed(page.Missing), page.Teams}}, nil
 }
 
-// hubProblem is how an error of the hub is answered.
+// hubProblem maps an error of the hub to a problem.
 func hubProblem(err error) error {
 	switch {
 	case errors.Is(err, hub.ErrCursor):
-		return problem(http.StatusUnprocessableEntity, "the cursor is none that this API gave")
+		return problem(http.StatusUnprocessableEntity, "invalid cursor")
 	case errors.Is(err, hub.ErrClientNotFound):
-		return problem(http.StatusNotFound, "no client has this id; it may have left")
+		return problem(http.StatusNotFound, "no client has this id; it may have disconnected")
 	case errors.Is(err, hub.ErrGroupNotFound):
-		return problem(http.StatusNotFound, "no client is in this group, on any instance that answered")
+		return problem(http.StatusNotFound, "the group has no members on any instance that answered")
 	case errors.Is(err, hub.ErrSilent):
 		return problem(http.StatusGatewayTimeout, err.Error())
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return retryLater(http.StatusServiceUnavailable, "this instance's loops did not answer in time")
+		return retryLater(http.StatusServiceUnavailable, "the event loops of this instance did not answer in time")
 	}
 	return retryLater(http.StatusServiceUnavailable, err.Error())
 }

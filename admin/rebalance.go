@@ -17,35 +17,35 @@ type rebalanceInput struct {
 }
 
 type rebalanceBody struct {
-	Over   string `json:"over,omitempty" maxLength:"32" example:"5m" doc:"The time over which each instance tells its clients, such as 30s or 5m, up to an hour. Left out: as fast as the setting drain-rate allows or, without it, drain-timeout."`
-	AtMost int    `json:"at_most,omitempty" minimum:"1" maximum:"16777216" doc:"The most clients that each instance tells. Left out: all that it has beyond its share."`
+	Over   string `json:"over,omitempty" maxLength:"32" example:"5m" doc:"The time over which each instance tells its clients to move, such as 30s or 5m; at most 1h. Default: as fast as the setting drain-rate allows or, without it, drain-timeout."`
+	AtMost int    `json:"at_most,omitempty" minimum:"1" maximum:"16777216" doc:"Bound of the clients that each instance tells to move. Default: all beyond its share."`
 }
 
-// Rebalance is what a rebalance does.
+// Rebalance is the result of a rebalance.
 type Rebalance struct {
-	Share       int             `json:"share" doc:"How many clients an instance keeps: those of all instances, divided by the instances that are not draining, rounded up."`
-	Told        int             `json:"told" doc:"Clients that are told to go, of all instances."`
-	OverSeconds float64         `json:"over_seconds" doc:"Until the last of them is to go."`
+	Share       int             `json:"share" doc:"Clients that an instance keeps: the clients of all instances, divided by the number of instances that do not drain, rounded up."`
+	Told        int             `json:"told" doc:"Clients of all instances that are told to move."`
+	OverSeconds float64         `json:"over_seconds" doc:"Seconds until the last of them is told."`
 	Nodes       []RebalanceNode `json:"nodes" nullable:"false"`
-	Missing     []string        `json:"missing" nullable:"false" doc:"Instances that did not answer in time. What they have is not counted; what they do is not known."`
+	Missing     []string        `json:"missing" nullable:"false" doc:"Instances that did not answer in time. Their clients are not counted; whether they take part is unknown."`
 }
 
 // RebalanceNode is what one instance does in a rebalance.
 type RebalanceNode struct {
 	ID       string `json:"id"`
 	Name     string `json:"name"`
-	Clients  int    `json:"clients" doc:"Identified clients of the hub's own protocol, before."`
-	Told     int    `json:"told" doc:"Those of them that are told to go."`
-	Draining bool   `json:"draining" doc:"It leaves service: it has no share, and what it tells its clients for that does not count here."`
+	Clients  int    `json:"clients" doc:"Identified clients of the hub's own protocol before the rebalance."`
+	Told     int    `json:"told" doc:"Clients of this instance that are told to move."`
+	Draining bool   `json:"draining" doc:"The instance drains: it has no share, and clients that leave for the drain are not counted in told."`
 }
 
 func (a *api) registerRebalance(h huma.API) {
 	op := a.operation("rebalance", http.MethodPost, "/v1/rebalance", "Spread the clients evenly",
-		"Every instance that has more than its share of the clients tells the surplus to connect anew, one after the other: "+
-			"first those that asked for DRAIN, which move without a gap, then, by SERVER_RESTART, others. Clients of service types "+
-			"stay. Where they connect to is up to what balances the load before the hub; one that comes to the same instance stays. "+
-			"The answer comes when the clients have their times. While those of an earlier call have not passed it is 409, as it "+
-			"is where the instance that is asked is draining.", http.StatusConflict)
+		"Every instance with more than its share of the clients tells the surplus to connect again, one after the other: first "+
+			"clients that asked for DRAIN, which move without a gap, then others, by SERVER_RESTART. Clients of service types stay. "+
+			"The load balancer in front of the hub decides where they connect; a client that returns to the same instance stays "+
+			"there. The response comes when the times are set. It is 409 while the times of an earlier rebalance last, and if the "+
+			"instance that answers is draining.", http.StatusConflict)
 	op.DefaultStatus = http.StatusAccepted
 	huma.Register(h, op, a.rebalance)
 }
@@ -75,7 +75,7 @@ func (a *api) rebalance(ctx context.Context, in *rebalanceInput) (*body[Rebalanc
 	return &body[Rebalance]{answer}, nil
 }
 
-// rebalancing reads what is asked for.
+// rebalancing parses the body of the request.
 func rebalancing(in *rebalanceBody) (hub.Rebalancing, error) {
 	if in == nil {
 		return hub.Rebalancing{}, nil
@@ -86,8 +86,8 @@ func rebalancing(in *rebalanceBody) (hub.Rebalancing, error) {
 	}
 	d, err := time.ParseDuration(in.Over)
 	if err != nil || d < time.Second || d > maxDrain {
-		return r, problem(http.StatusUnprocessableEntity, "over is not a time from 1s to 1h",
-			&huma.ErrorDetail{Message: "want a duration such as 30s or 5m", Location: "body.over", Value: in.Over})
+		return r, problem(http.StatusUnprocessableEntity, "over must be a duration from 1s to 1h",
+			&huma.ErrorDetail{Message: "not a duration such as 30s or 5m", Location: "body.over", Value: in.Over})
 	}
 	r.Over = d
 	return r, nil

@@ -17,17 +17,17 @@ import (
 
 // Times of a tail.
 const (
-	tailPace  = 250 * time.Millisecond // between writes: what came meanwhile leaves together, and nobody wakes a goroutine for it
-	tailBeat  = time.Second            // between counts, and between looks whether the token is still in force
-	tailQuiet = 10 * time.Second       // after which counts are sent though nothing changed
-	tailWrite = 10 * time.Second       // that a write may take
+	tailPace  = 250 * time.Millisecond // between writes: a timer batches them, so that no message wakes a goroutine
+	tailBeat  = time.Second            // between counts, and between checks of the token
+	tailQuiet = 10 * time.Second       // after which unchanged counts are repeated
+	tailWrite = 10 * time.Second       // bound of one write
 )
 
 type tailQuery struct {
-	Group     string `query:"group" maxLength:"128" doc:"Events that are sent to this group (GROUP), on any instance."`
-	Global    bool   `query:"global" doc:"Instead of a group: events that are sent to everybody (GLOBAL)."`
+	Group     string `query:"group" maxLength:"128" doc:"Events to this group (GROUP), from any instance."`
+	Global    bool   `query:"global" doc:"Instead of a group: events to all clients (GLOBAL)."`
 	Event     string `query:"event" maxLength:"128" doc:"Only events with this name."`
-	PerSecond int    `query:"per_second" minimum:"1" maximum:"500" default:"50" doc:"How many to show in a second at most."`
+	PerSecond int    `query:"per_second" minimum:"1" maximum:"500" default:"50" doc:"Bound of the events shown in a second."`
 }
 
 // TailOpen is the data of the first event of a tail.
@@ -42,21 +42,21 @@ type TailOpen struct {
 // TailMessage is the data of an event message.
 type TailMessage struct {
 	At      time.Time       `json:"at"`
-	Message json.RawMessage `json:"message" doc:"The envelope as its receivers get it."`
+	Message json.RawMessage `json:"message" doc:"The envelope as receivers get it."`
 }
 
 // TailCounts is the data of an event counts.
 type TailCounts struct {
-	Seen    uint64 `json:"seen" doc:"Events that passed since the tail was opened."`
-	LeftOut uint64 `json:"left_out" doc:"Those among them that are not shown: beyond per_second, or because the reader was slow. Where events are chosen by their name, 1000 a second are looked at and the others left out."`
+	Seen    uint64 `json:"seen" doc:"Events since the tail was opened."`
+	LeftOut uint64 `json:"left_out" doc:"Events that are not shown: beyond per_second, or because the reader was slow. With a filter by name the hub examines 1000 events a second and leaves out the others."`
 }
 
 func (a *api) registerTail(h huma.API) {
 	op := a.operation(tailOperation, http.MethodGet, "/v1/tail", "Watch events",
-		"A stream (text/event-stream) of a sample of the events that are sent to a group, or to everybody, on all instances, from now "+
-			"on. The stream has events open (once, first), message, and counts (once a second when they change), whose data is JSON: "+
-			"the schemas TailOpen, TailMessage and TailCounts. Watching never slows the hub: what the reader does not take is left "+
-			"out and counted. The stream ends with the token's rights, and with the instance.")
+		"A stream (text/event-stream) of a sample of the events to a group, or to all clients, from all instances. It consists of "+
+			"the events open (once, first), message, and counts (once a second when they change). Their data is JSON: the schemas "+
+			"TailOpen, TailMessage and TailCounts. A tail never slows the hub: messages that the reader does not take are left out "+
+			"and counted. The stream ends with the token's rights and with the instance.")
 	op.Responses = map[string]*huma.Response{
 		"200": {Description: "OK", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}},
 	}
@@ -70,7 +70,7 @@ func (a *api) registerTail(h huma.API) {
 
 func (a *api) tail(ctx context.Context, q *tailQuery) (*huma.StreamResponse, error) {
 	if (q.Group != "") == q.Global {
-		return nil, problem(http.StatusUnprocessableEntity, "name a group, or global=true, and not both")
+		return nil, problem(http.StatusUnprocessableEntity, "either group or global=true is required, not both")
 	}
 	tap, err := a.hub.Tap(ctx, hub.TapOptions{Group: q.Group, Event: q.Event, PerSecond: q.PerSecond})
 	switch {
@@ -84,7 +84,7 @@ func (a *api) tail(ctx context.Context, q *tailQuery) (*huma.StreamResponse, err
 		defer tap.Close()
 		hc.SetHeader("Content-Type", "text/event-stream")
 		hc.SetHeader("Cache-Control", "no-store")
-		hc.SetHeader("X-Accel-Buffering", "no") // proxies must not collect it
+		hc.SetHeader("X-Accel-Buffering", "no") // nginx buffers otherwise
 		w, ok := hc.BodyWriter().(http.ResponseWriter)
 		if !ok {
 			return
@@ -95,7 +95,7 @@ func (a *api) tail(ctx context.Context, q *tailQuery) (*huma.StreamResponse, err
 	}}, nil
 }
 
-// follow writes what the tap shows until the reader goes, its token is revoked, or the server ends.
+// follow writes the tap's messages until the reader disconnects, its token is revoked or expires, or the server ends.
 func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c *caller, open TailOpen) {
 	if s.add("open", open); s.flush() != nil {
 		return
@@ -103,7 +103,7 @@ func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c *caller, op
 	pace := time.NewTicker(tailPace)
 	defer pace.Stop()
 	var last TailCounts
-	var told, beat time.Time
+	var counted, beat time.Time // of the last counts written, and of the last check
 	for {
 		select {
 		case <-ctx.Done():
@@ -111,7 +111,7 @@ func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c *caller, op
 		case <-a.ended:
 			return
 		case now := <-pace.C:
-			s.take(tap)
+			s.addMessages(tap)
 			if now.Sub(beat) < tailBeat {
 				break
 			}
@@ -120,8 +120,8 @@ func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c *caller, op
 				return
 			}
 			var counts TailCounts
-			if counts.Seen, counts.LeftOut = tap.Counts(); counts != last || now.Sub(told) >= tailQuiet {
-				last, told = counts, now
+			if counts.Seen, counts.LeftOut = tap.Counts(); counts != last || now.Sub(counted) >= tailQuiet {
+				last, counted = counts, now
 				s.add("counts", counts)
 			}
 		}
@@ -138,13 +138,13 @@ type stream struct {
 	buf     bytes.Buffer
 }
 
-// take adds what the tap has.
-func (s *stream) take(tap *hub.Tap) {
+// addMessages adds the messages that the tap holds.
+func (s *stream) addMessages(tap *hub.Tap) {
 	now := time.Now().UTC().Format(time.RFC3339Nano)
 	for {
 		select {
 		case m := <-tap.Messages():
-			s.message(now, m)
+			s.addMessage(now, m)
 			tap.Took(m)
 		default:
 			return
@@ -152,28 +152,28 @@ func (s *stream) take(tap *hub.Tap) {
 	}
 }
 
-// message adds a TailMessage. It is made one line: nothing that a client sent can be taken for an event of its own. What
-// the hub delivers is JSON, so that line breaks can only stand between its tokens.
-func (s *stream) message(at string, m []byte) {
+// addMessage adds a TailMessage on one line, so that no client can forge an event of the stream. m is JSON: line breaks
+// can only stand between its tokens.
+func (s *stream) addMessage(at string, m []byte) {
 	s.buf.WriteString("event: message\ndata: {\"at\":\"" + at + "\",\"message\":")
 	if bytes.ContainsAny(m, "\r\n") {
-		_ = json.Compact(&s.buf, m) // never fails: it is JSON
+		_ = json.Compact(&s.buf, m) // m is JSON
 	} else {
 		s.buf.Write(m)
 	}
 	s.buf.WriteString("}\n\n")
 }
 
-// add adds one event.
+// add adds an event of the stream.
 func (s *stream) add(name string, data any) {
 	b, err := json.Marshal(data)
 	if err != nil {
-		return // no value of ours can't be written
+		return // the types above all marshal
 	}
 	fmt.Fprintf(&s.buf, "event: %s\ndata: %s\n\n", name, b)
 }
 
-// flush sends what was added.
+// flush writes the added events.
 func (s *stream) flush() error {
 	if s.buf.Len() == 0 {
 		return nil

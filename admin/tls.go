@@ -11,13 +11,13 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// tlsListener puts TLS before a listener. config says what is in force.
+// tlsListener wraps a listener in TLS. config returns the configuration for the next connection.
 func tlsListener(l net.Listener, config func() *tls.Config) net.Listener {
 	return tls.NewListener(l, &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			// crypto/tls takes the keys of tickets from the outer configuration, so that a session would outlive a
-			// change of the authorities of clients. Operators are few, and resume nothing.
+			// crypto/tls takes the ticket keys from the outer configuration: a resumed session would survive a change of
+			// the client authorities.
 			c := config().Clone()
 			c.SessionTicketsDisabled = true
 			return c, nil
@@ -25,9 +25,8 @@ func tlsListener(l net.Listener, config func() *tls.Config) net.Listener {
 	})
 }
 
-// certified returns what the certificate that the client showed allows, if it showed one that was verified when the
-// connection began, is still valid, and stands in the tokens file. There may be one where somebody else's page makes a
-// browser send the request: guard.origins refuses those that change anything, and no other page may read answers.
+// certified returns the credential of the client's certificate, if the connection verified one, it is still valid, and
+// the tokens file has an entry for it. A browser shows it for pages of other sites, too: the guard refuses those before.
 func (g *guard) certified(r *http.Request) (hub.Credential, bool) {
 	return g.api.hub.AuthenticateCertificate(peerCertificate(r))
 }
@@ -39,7 +38,7 @@ func peerCertificate(r *http.Request) *x509.Certificate {
 	return r.TLS.PeerCertificates[0]
 }
 
-// collectTLS turns the counts of TLS into metrics.
+// collectTLS turns the counts of TLS handshakes into metrics.
 func (c collector) collectTLS(s *transport.TLSStats, w metrics.Writer) {
 	w.Gauge(descTLSEnd, float64(c.end().Unix()))
 	w.Counter(descTLSDone, s.Done-s.Resumed, "done")

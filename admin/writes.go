@@ -26,27 +26,27 @@ type drainInput struct {
 }
 
 type drainBody struct {
-	Over string `json:"over,omitempty" maxLength:"32" example:"30s" doc:"The time over which clients are told to go elsewhere, such as 30s or 2m, up to an hour; 0s is at once. Left out: the setting drain-timeout."`
+	Over string `json:"over,omitempty" maxLength:"32" example:"30s" doc:"The time over which clients are told to move, such as 30s or 2m; at most 1h; 0s tells all at once. Default: the setting drain-timeout."`
 }
 
 func (a *api) registerWrites(h huma.API) {
 	kick := a.operation("kick", http.MethodDelete, "/v1/clients/{id}", "Disconnect a client",
-		"Disconnects the client, wherever it is, as KICKED. The answer comes once the instance that has it has done so. "+
-			"The client may connect again: to keep it out, revoke its token.", http.StatusNotFound, http.StatusGatewayTimeout)
+		"Disconnects the client with the reason KICKED, on whichever instance it is. The response comes when that instance has "+
+			"done so. The client may connect again: revoke its token to keep it out.", http.StatusNotFound, http.StatusGatewayTimeout)
 	kick.DefaultStatus = http.StatusNoContent
 	huma.Register(h, kick, a.kick)
 	huma.Register(h, a.operation("publish", http.MethodPost, "/v1/events", "Publish an event",
-		"Sends an EVENT, for backends that hold no connection. It is an envelope without op, under the rules that hold for "+
-			"clients: what the token may send, and max_message_bytes. Its sender is an id that nobody answers at. A caller "+
-			"that waits for each receipt before it sends again has its events delivered in order."), a.publish)
-	huma.Register(h, a.operation("reload", http.MethodPost, "/v1/reload", "Read the configuration again",
-		"Reads the files of this instance again, as SIGHUP does: tokens, what they may do, and the log level take effect, or, if "+
-			"anything is wrong with them, nothing (422, with what is wrong).", http.StatusNotFound), a.reloadNow)
+		"Sends an EVENT for a caller without a connection. The body is an envelope without op. The rules for clients apply: the "+
+			"token's send permissions and max_message_bytes. Replies to its sender reach no client. A caller that waits for each "+
+			"receipt before it sends the next event has its events delivered in order."), a.publish)
+	huma.Register(h, a.operation("reload", http.MethodPost, "/v1/reload", "Reload the configuration",
+		"Reloads the files of this instance, as SIGHUP does. Tokens, permissions, certificates and the log level take effect; if "+
+			"any file is invalid nothing does, and the response is 422 with the problems.", http.StatusNotFound), a.reloadConfig)
 	drain := a.operation("drain", http.MethodPost, "/v1/drain", "Take this instance out of service",
-		"The instance that is asked accepts nothing more, is not ready, and tells its clients to go, one after the other: as "+
-			"fast as the setting drain-rate allows or, without it, spread over the time given, which wins if it is too short. Those "+
-			"that asked for DRAIN move by themselves; the others, and whoever is left when the time is over, get SERVER_RESTART. It "+
-			"goes on running until it gets SIGTERM.")
+		"This instance accepts no more connections, reports not ready, and tells its clients to move, one after the other: as "+
+			"fast as the setting drain-rate allows or, without it, spread over the given time, which wins if it is too short. "+
+			"Clients that asked for DRAIN move without a gap; the others, and all that remain when the time is over, get "+
+			"SERVER_RESTART. The instance runs until SIGTERM.")
 	drain.DefaultStatus = http.StatusAccepted
 	huma.Register(h, drain, a.startDrain)
 	a.registerRebalance(h)
@@ -86,7 +86,7 @@ func (a *api) publish(ctx context.Context, in *eventInput) (*body[Receipt], erro
 	return &body[Receipt]{Receipt{r.ID, r.Instances, r.Clients, r.DropsByName()}}, nil
 }
 
-// envelope makes an EVENT of what stands in a body. The hub's own scanner, stricter than any schema, has the last word.
+// envelope makes an EVENT of a body. The hub's scanner validates it.
 func envelope(raw []byte) ([]byte, error) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || raw[0] != '{' {
@@ -99,7 +99,7 @@ func envelope(raw []byte) ([]byte, error) {
 	return append(message, raw[1:]...), nil
 }
 
-// publishProblem is how an error of [hub.Hub.Publish] is answered.
+// publishProblem maps an error of [hub.Hub.Publish] to a problem.
 func publishProblem(err error) error {
 	var scan *opcodes.ScanError
 	switch {
@@ -113,9 +113,9 @@ func publishProblem(err error) error {
 	return hubProblem(err)
 }
 
-func (a *api) reloadNow(ctx context.Context, _ *struct{}) (*body[ReloadResult], error) {
+func (a *api) reloadConfig(ctx context.Context, _ *struct{}) (*body[ReloadResult], error) {
 	if a.reload == nil {
-		return nil, problem(http.StatusNotFound, "this instance has no configuration to read again")
+		return nil, problem(http.StatusNotFound, "this instance has no configuration to reload")
 	}
 	result, err := a.reload.Reload(ctx, "api")
 	if err != nil {
@@ -127,7 +127,7 @@ func (a *api) reloadNow(ctx context.Context, _ *struct{}) (*body[ReloadResult], 
 		for _, p := range invalid.Problems {
 			details = append(details, &huma.ErrorDetail{Message: p.What, Location: p.Where})
 		}
-		return nil, problem(http.StatusUnprocessableEntity, "the configuration is not valid: all stays as it was", details...)
+		return nil, problem(http.StatusUnprocessableEntity, "the configuration is not valid; nothing has changed", details...)
 	}
 	callerOf(ctx).note("changed", strings.Join(result.Changed, " "))
 	callerOf(ctx).note("revoked", strings.Join(result.TokensRevoked, " "))
@@ -142,7 +142,7 @@ func (a *api) reloadNow(ctx context.Context, _ *struct{}) (*body[ReloadResult], 
 	return &body[ReloadResult]{result}, nil
 }
 
-// maxDrain is the longest time to drain over.
+// maxDrain bounds the time of a drain.
 const maxDrain = time.Hour
 
 func (a *api) startDrain(ctx context.Context, in *drainInput) (*body[Drain], error) {
@@ -150,8 +150,8 @@ func (a *api) startDrain(ctx context.Context, in *drainInput) (*body[Drain], err
 	if in.Body != nil && in.Body.Over != "" {
 		d, err := time.ParseDuration(in.Body.Over)
 		if err != nil || d < 0 || d > maxDrain {
-			return nil, problem(http.StatusUnprocessableEntity, "over is not a time from 0s to 1h",
-				&huma.ErrorDetail{Message: "want a duration such as 30s or 2m", Location: "body.over", Value: in.Body.Over})
+			return nil, problem(http.StatusUnprocessableEntity, "over must be a duration from 0s to 1h",
+				&huma.ErrorDetail{Message: "not a duration such as 30s or 2m", Location: "body.over", Value: in.Body.Over})
 		}
 		over = d
 	}

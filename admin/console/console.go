@@ -1,10 +1,10 @@
-// Package console serves the operators' pages: a single page application that is embedded in the binary and needs
-// nothing from elsewhere. It talks to the admin API below /v1 of the same listener, from the browser.
+// Package console serves the operators' web console: a single-page application, embedded in the binary, that loads
+// nothing from other hosts. In the browser it calls the admin API below /v1 of the same listener.
 //
-// The package knows nothing of the hub. What it serves is public and the same for everybody; the browser asks for the
-// admin token, keeps it in the page's memory, and sends it to the API alone.
+// The package is independent of the hub. Its files are public and the same for every visitor; the page asks for the admin
+// token and sends it to the API only.
 //
-// The sources are in web, and `make console` turns them into dist.
+// The sources are in web; `make console` builds dist from them.
 package console
 
 import (
@@ -24,19 +24,19 @@ import (
 //go:embed dist
 var dist embed.FS
 
-// policy is the Content-Security-Policy of every answer. The page's own scripts, styles, pictures and requests, and
-// nothing else: no inline script or style, no eval, no form that the browser sends by itself, no frame around it. With
-// require-trusted-types-for the browser refuses every assignment that would be parsed as HTML.
+// policy is the Content-Security-Policy of every response. It permits the page's own scripts, styles, images and
+// requests; it forbids inline scripts and styles, eval, native form submission and framing. require-trusted-types-for
+// makes the browser refuse every assignment that would be parsed as HTML.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// What a cache may do. A file below /assets has a hash of its content in its name and never changes.
+// Values of Cache-Control. A file below /assets has a hash of its content in its name and never changes.
 const (
 	cacheForever = "public, max-age=31536000, immutable"
 	cacheChecked = "no-cache"
 )
 
-// contentTypes are those of the files that there are. They don't depend on what the machine knows of types.
+// contentTypes has the types of all embedded files, independent of the MIME tables of the machine.
 var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
@@ -45,7 +45,7 @@ var contentTypes = map[string]string{
 	".txt":  "text/plain; charset=utf-8",
 }
 
-// asset is a file, ready to be sent.
+// asset is an embedded file with its response headers.
 type asset struct {
 	contentType string
 	cache       string
@@ -54,24 +54,23 @@ type asset struct {
 	zipped      []byte // gzip
 }
 
-// handler serves the files. It never changes once it is made.
+// handler serves the files. It is immutable.
 type handler struct {
 	files map[string]*asset // by path: /assets/index-….js
 	page  *asset
 }
 
-// Handler returns the console, to be served at /. It answers GET and HEAD, with 200 or 304 for its files and for the
-// paths of its pages, and with 404 for everything else: it does not pretend that an unknown path is a page. Any number
-// of requests may be served at the same time.
+// Handler returns the handler of the console for the path /. It answers GET and HEAD: with 200 or 304 for its files and
+// the paths of its pages, and with 404 for every other path. It is safe for concurrent use.
 func Handler() http.Handler {
 	files, err := load(dist)
 	if err != nil {
-		panic(fmt.Sprintf("console: %v", err)) // embedded when the binary was built, and read by the tests
+		panic(fmt.Sprintf("console: %v", err)) // the embedded files are at fault, and a test loads them
 	}
 	return &handler{files: files, page: files["/index.html"]}
 }
 
-// load reads and compresses all files.
+// load reads and compresses all files below dist.
 func load(from fs.FS) (map[string]*asset, error) {
 	files := make(map[string]*asset)
 	err := fs.WalkDir(from, "dist", func(name string, entry fs.DirEntry, err error) error {
@@ -95,7 +94,7 @@ func load(from fs.FS) (map[string]*asset, error) {
 func newAsset(name string, b []byte) (*asset, error) {
 	contentType, ok := contentTypes[path.Ext(name)]
 	if !ok {
-		return nil, fmt.Errorf("%s: no content type for such a file", name)
+		return nil, fmt.Errorf("%s: no content type for this extension", name)
 	}
 	var zipped bytes.Buffer
 	w, err := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
@@ -135,16 +134,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := h.find(r.URL.Path)
 	switch {
 	case a == nil:
-		refuse(w, http.StatusNotFound, "there is nothing at this address")
+		refuse(w, http.StatusNotFound, "unknown path")
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		header.Set("Allow", "GET, HEAD")
-		refuse(w, http.StatusMethodNotAllowed, "the console can only be read")
+		refuse(w, http.StatusMethodNotAllowed, "allowed methods: GET, HEAD")
 	default:
 		a.serve(w, r)
 	}
 }
 
-// find returns what is at a path, decoded as in URL.Path; nil if nothing is.
+// find returns the asset at a path, decoded as in URL.Path; nil for an unknown path.
 func (h *handler) find(p string) *asset {
 	if p == "/" || isPage(p) {
 		return h.page
@@ -152,8 +151,8 @@ func (h *handler) find(p string) *asset {
 	return h.files[p]
 }
 
-// isPage reports whether the application has a page at that path. Names of clients and groups may contain anything, a
-// slash too.
+// isPage reports whether the application has a page at that path. Names of clients and groups may contain any character,
+// slashes included.
 func isPage(p string) bool {
 	switch p {
 	case "/clients", "/groups", "/teams", "/tail", "/publish", "/operate":
@@ -173,19 +172,19 @@ func (a *asset) serve(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", a.cache)
 	header.Set("Vary", "Accept-Encoding")
 	header.Set("ETag", etag)
-	if has(r.Header.Get("If-None-Match"), etag) {
+	if matchesETag(r.Header.Get("If-None-Match"), etag) {
 		header.Del("Content-Encoding")
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	if r.Method == http.MethodGet {
-		_, _ = w.Write(body) // whoever asked has gone away
+		_, _ = w.Write(body) // fails only if the connection is gone
 	}
 }
 
-// has reports whether an If-None-Match names the ETag. A weak one is as good (RFC 9110, section 13.1.2).
-func has(list, etag string) bool {
+// matchesETag reports whether an If-None-Match header names the ETag, by weak comparison (RFC 9110, section 13.1.2).
+func matchesETag(list, etag string) bool {
 	for one := range strings.SplitSeq(list, ",") {
 		one = strings.TrimPrefix(strings.TrimSpace(one), "W/")
 		if one == etag || one == "*" {
@@ -195,7 +194,7 @@ func has(list, etag string) bool {
 	return false
 }
 
-// acceptsGzip reports whether the client takes gzip (RFC 9110, section 12.5.3). In doubt it gets the plain file.
+// acceptsGzip reports whether Accept-Encoding permits gzip (RFC 9110, section 12.5.3). A malformed header means no.
 func acceptsGzip(h http.Header) bool {
 	for one := range strings.SplitSeq(strings.Join(h.Values("Accept-Encoding"), ","), ",") {
 		coding, weight, weighted := strings.Cut(strings.TrimSpace(one), ";")
@@ -208,7 +207,7 @@ func acceptsGzip(h http.Header) bool {
 	return false
 }
 
-// refuse answers with a problem document (RFC 9457), as the API does.
+// refuse answers with a problem document (RFC 9457).
 func refuse(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Cache-Control", "no-store")

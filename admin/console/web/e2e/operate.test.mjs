@@ -36,7 +36,7 @@ test("an instance is drained, with the keyboard alone, and one sees how far it i
   await dialog.getByText(/can't be taken back/).waitFor();
   assert.match(await dialog.innerText(), /a accepts nothing more.*its 3 connections.*over soon/s);
   await dialog.getByRole("button", { name: "Drain a", exact: true }).click();
-  await page.getByRole("alert").getByText(/over is not a time/).waitFor();
+  await page.getByRole("alert").getByText(/over must be a duration/).waitFor();
 
   // The way out comes first.
   await over.fill("1m");
@@ -109,7 +109,7 @@ test("a cluster is rebalanced, and one sees who was told to go", async (t) => {
   await region.getByLabel("Each over").fill("soon");
   await ask.click();
   await yes.click();
-  await region.getByRole("alert").getByText(/over is not a time/).waitFor();
+  await region.getByRole("alert").getByText(/over must be a duration/).waitFor();
   await region.getByLabel("Each over").fill("1s");
   await region.getByLabel("Clients of each, at most").fill("1");
   await region.getByLabel("Clients of each, at most").press("Enter");
@@ -159,7 +159,7 @@ test("the configuration is read again, and one sees what came of it", async (t) 
   writeFileSync(config, "ping-interval: never\nno-such-setting: 1\n");
   await reload.click();
   const alert = page.getByRole("alert");
-  await alert.getByText(/all stays as it was/).waitFor();
+  await alert.getByText(/nothing has changed/).waitFor();
   await alert.getByRole("listitem").filter({ hasText: /hub\.yaml:2.*no-such-setting|no-such-setting/ }).waitFor();
   assert.ok((await alert.getByRole("listitem").count()) >= 2, await alert.innerText());
   assert.equal(await page.getByText("Need a restart").count(), 0);
