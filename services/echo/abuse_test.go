@@ -14,7 +14,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/echo/wire"
 )
 
-// small are limits that a test reaches soon.
+// small are limits that a test reaches quickly.
 func small() Limits {
 	return Limits{Waiting: 4, WaitingBytes: 4096, TotalBytes: 16 << 10, Given: 10, Passes: 100}
 }
@@ -27,7 +27,7 @@ func TestTooManyMessagesWait(t *testing.T) {
 		c.send(fmt.Sprint("message ", i))
 	}
 	c.wantClosed(4009, "RATE_LIMITED")
-	n.await("refused_waiting_total", 1)
+	n.awaitMetric("refused_waiting_total", 1)
 	n.awaitZero()
 
 	c = n.dial()
@@ -46,17 +46,17 @@ func TestTooMuchWaitsInAll(t *testing.T) {
 		c := n.dial()
 		c.send(fmt.Sprint("message ", i, strings.Repeat("x", 3500)))
 		if i < 4 {
-			n.await("waiting", i+1)
+			n.awaitMetric("waiting", i+1)
 			all = append(all, c)
 			continue
 		}
 		c.wantClosed(1013, "TRY_AGAIN_LATER")
 	}
-	n.await("refused_memory_total", 1)
+	n.awaitMetric("refused_memory_total", 1)
 	all[0].send("ok 1" + strings.Repeat("x", 3500))
-	n.await("waiting", 3)
+	n.awaitMetric("waiting", 3)
 	all[1].send("message now there is room" + strings.Repeat("x", 3000))
-	n.await("waiting", 4)
+	n.awaitMetric("waiting", 4)
 	for _, c := range all {
 		_ = c.conn.CloseNow()
 	}
@@ -66,7 +66,7 @@ func TestTooMuchWaitsInAll(t *testing.T) {
 	}
 }
 
-// Who never answers is disconnected, and what it was given goes to others.
+// A client that never answers is disconnected; the messages that it was given go to others.
 func TestWhoNeverAnswersIsDisconnected(t *testing.T) {
 	t.Parallel()
 	n := start(t, broker.NewMemory().Broker(), small(), 1)
@@ -75,8 +75,8 @@ func TestWhoNeverAnswersIsDisconnected(t *testing.T) {
 	for i := range messages {
 		text := fmt.Sprint(i)
 		sender.send("message " + text)
-		n.await("messages_total", i+1) // with one loop it is given by now
-		sender.send("ok " + text)      // whoever has it
+		n.awaitMetric("messages_total", i+1) // with one loop it is given by now
+		sender.send("ok " + text)            // any client may send the ok
 		for sender.read() != "ok "+text {
 		}
 	}
@@ -84,7 +84,7 @@ func TestWhoNeverAnswersIsDisconnected(t *testing.T) {
 	if n.metric("refused_given_total") != 1 {
 		t.Error(n.echo.Metrics())
 	}
-	// It had ten by then, all answered by now, so that none is passed on. The next one's are.
+	// The client had answered all ten, so none is passed on. The next client's are.
 	if n.metric("returned_total") != 10 || n.metric("passed_on_total") != 0 {
 		t.Error(n.echo.Metrics())
 	}
@@ -92,7 +92,7 @@ func TestWhoNeverAnswersIsDisconnected(t *testing.T) {
 	n.awaitZero()
 }
 
-// What a full connection has goes to others as long as the senders wait.
+// The messages of a full connection go to others as long as their senders wait.
 func TestFullConnectionsMessagesArePassedOn(t *testing.T) {
 	t.Parallel()
 	bus := broker.NewMemory()
@@ -119,7 +119,7 @@ func TestFullConnectionsMessagesArePassedOn(t *testing.T) {
 	if n.metric("answered_total") != messages || n.metric("passed_on_total") < 10 {
 		t.Error(n.echo.Metrics())
 	}
-	there.await("refused_given_total", 1)
+	there.awaitMetric("refused_given_total", 1)
 	there.awaitZero()
 }
 
@@ -129,7 +129,7 @@ func TestUnknownAndRepeatedOKs(t *testing.T) {
 	c := n.dial()
 	const oks = 500
 	for range oks {
-		c.send("ok of what nobody sent")
+		c.send("ok of a text that was never sent")
 	}
 	c.send("message x")
 	c.want("message x") // nothing came before it
@@ -137,13 +137,13 @@ func TestUnknownAndRepeatedOKs(t *testing.T) {
 		c.send("ok x")
 	}
 	c.want("ok x")
-	n.await("unasked_oks_total", oks+2)
-	n.await("answered_total", 1)
+	n.awaitMetric("unasked_oks_total", oks+2)
+	n.awaitMetric("answered_total", 1)
 	c.leave()
 	n.awaitZero()
 }
 
-// A flood of one client costs others nothing, and leaves nothing behind.
+// One client's flood costs others nothing and leaves nothing behind.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	n := start(t, broker.NewMemory().Broker(), DefaultLimits(), 1)
@@ -173,11 +173,11 @@ func TestFlood(t *testing.T) {
 		}()
 	}
 	<-sent
-	n.await("messages_total", messages)
+	n.awaitMetric("messages_total", messages)
 	if w, g := n.metric("waiting"), n.metric("given"); w != 1 || g > 2 {
 		t.Errorf("%d wait and %d are given, want one and at most one of each connection", w, g)
 	}
-	other.send("ok same") // the flooder waits for that
+	other.send("ok same") // the flooding client waits for that
 	other.send("message end")
 	other.send("ok end")
 	if a, b := <-counts, <-counts; a+b != messages {
@@ -188,7 +188,7 @@ func TestFlood(t *testing.T) {
 	n.awaitZero()
 }
 
-// What is not for them is not given to echo clients, and doesn't make them do anything.
+// Echo clients neither get nor react to messages of other kinds.
 func TestClientsOfTheHubCannotForge(t *testing.T) {
 	t.Parallel()
 	n := alone(t, DefaultLimits())
@@ -242,7 +242,7 @@ func TestClientsOfTheHubCannotForge(t *testing.T) {
 	}
 }
 
-// A client that closes its sending half has left.
+// A client that closes its sending half counts as gone.
 func TestHalfClose(t *testing.T) {
 	t.Parallel()
 	n := alone(t, DefaultLimits())
@@ -262,7 +262,7 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
-// Unfinished messages of clients that nobody knows have a bound for all of them together.
+// The unfinished messages of unidentified clients share one bound.
 func TestUnfinishedMessagesAreBounded(t *testing.T) {
 	t.Parallel()
 	n := startWith(t, broker.NewMemory().Broker(), DefaultLimits(), 1, func(o *hub.Options) { o.Transport.UntrustedBytes = 256 << 10 })
@@ -286,7 +286,7 @@ func TestUnfinishedMessagesAreBounded(t *testing.T) {
 		s := n.hub.Stats()
 		return s.Disconnects[opcodes.TryAgainLater] > 0 || len(all) < 40
 	}); err != nil {
-		t.Error("nobody was told to come back later")
+		t.Error("no client was told to try again later")
 	}
 	for _, c := range all {
 		_ = c.Close()

@@ -114,8 +114,8 @@ func masked(payload string) []byte {
 	return append([]byte{0x81, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...)
 }
 
-// TestAllocations shows that a message and its ok cost no allocation. There is a client on each loop, so that no loop lags
-// behind: what is on its way to one that does is memory in use.
+// TestAllocations shows that a message and its ok cost no allocation. There is a client on each loop, so no loop lags
+// behind: messages on their way to a lagging loop hold memory.
 func TestAllocations(t *testing.T) { // not parallel: it counts the allocations of the whole process
 	if raceEnabled {
 		t.Skip("the race detector allocates; make test runs this test without it too")
@@ -132,7 +132,7 @@ func TestAllocations(t *testing.T) { // not parallel: it counts the allocations 
 			round := func() {
 				for i, c := range all {
 					c.write(messages[i])
-					for _, ok := range oks { // whoever was given it, now or before
+					for _, ok := range oks { // whichever client was given it, now or before
 						c.write(ok)
 					}
 					c.expect(ends[i])

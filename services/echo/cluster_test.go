@@ -17,7 +17,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/echo/wire"
 )
 
-// Each connection is as likely to be drawn as any other, on whichever instance and loop it is, the sender included.
+// Every connection is drawn with the same probability, on any instance and loop, the sender included.
 func TestDrawsAreUniform(t *testing.T) {
 	t.Parallel()
 	bus := broker.NewMemory()
@@ -62,7 +62,7 @@ func TestDrawsAreUniform(t *testing.T) {
 	}
 }
 
-// Three instances over Redis: everybody gets an ok, whoever leaves meanwhile, and nothing is left.
+// Three instances over Redis: every client gets its ok though others leave meanwhile, and no state remains.
 func TestInstancesOverRedis(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -111,7 +111,7 @@ func TestInstancesOverRedis(t *testing.T) {
 	}
 }
 
-// What a client of another instance was given is passed on when it leaves.
+// Messages given to a client of another instance are passed on when it leaves.
 func TestPassedOnAcrossInstances(t *testing.T) {
 	t.Parallel()
 	bus := broker.NewMemory()
@@ -120,23 +120,23 @@ func TestPassedOnAcrossInstances(t *testing.T) {
 	for i := 0; there.metric("given") == 0; i++ {
 		text := fmt.Sprint(i)
 		sender.send("message " + text)
-		here.await("messages_total", i+1)
+		here.awaitMetric("messages_total", i+1)
 		if err := eventually.Within(patience, func() bool { return here.metric("given")+there.metric("given") == 1 }); err != nil {
-			t.Fatal("nobody was given the message")
+			t.Fatal("no client was given the message")
 		}
 		if here.metric("given") == 1 {
 			sender.want("message " + text)
 			sender.send("ok " + text)
 			sender.want("ok " + text)
-			here.await("given", 0)
+			here.awaitMetric("given", 0)
 		}
 	}
 	other.leave()
 	if got := sender.read(); !strings.HasPrefix(got, "message ") {
 		t.Errorf("got %q, want the message that the other had", got)
 	}
-	here.await("passed_on_total", 1)
-	there.await("returned_total", 1)
+	here.awaitMetric("passed_on_total", 1)
+	there.awaitMetric("returned_total", 1)
 	there.awaitZero()
 }
 
@@ -149,7 +149,7 @@ func TestDrain(t *testing.T) {
 		c.send(fmt.Sprint("message ", i))
 		all = append(all, c)
 	}
-	n.await("given", 50)
+	n.awaitMetric("given", 50)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	drained := make(chan error, 1)

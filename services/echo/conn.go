@@ -18,18 +18,18 @@ type conn struct {
 	loop *loop
 	peer *hub.Peer
 
-	waits     *wait // for the ok of what it sent; the latest first
-	waiting   int   // length of waits
-	waitBytes int   // their texts together
+	waits     *wait // messages that wait for their ok, the latest first
+	waiting   int   // number of waits
+	waitBytes int   // bytes of their texts
 
-	owes []given // oks, in no order
+	owes []given // messages to answer, in no order
 }
 
 // given is a message that the connection was given and has not answered.
 type given struct {
 	sender uuid.UUID
 	key    uint64
-	hash   uint64 // of its text: that another one has the same is so unlikely that the text need not be kept
+	hash   uint64 // of its text, which is not kept: a collision of 64 bits is too unlikely
 }
 
 // Receive implements hub.PeerHandler.
@@ -40,14 +40,15 @@ func (c *conn) Receive(binary bool, b []byte) {
 		c.loop.count.refusedFrame.Add(1)
 		c.peer.Disconnect(opcodes.InvalidPayload)
 	case kind == wire.Message:
-		c.send(text)
+		c.message(text)
 	default:
-		c.acknowledge(text)
+		c.ok(text)
 	}
 }
 
-// send handles "message X". Who sends what it waits for already has it drawn once more, and still gets one ok.
-func (c *conn) send(text []byte) {
+// message handles "message X". If the client already waits for X, its message is drawn once more, and it still gets one
+// ok.
+func (c *conn) message(text []byte) {
 	l := c.loop
 	hash := l.hash(text)
 	w := c.waitFor(hash, text)
@@ -62,7 +63,7 @@ func (c *conn) send(text []byte) {
 	l.drawFor(w)
 }
 
-// mayWait reports whether the client may wait for the ok to another text of n bytes. If not, it is disconnected.
+// mayWait reports whether the client may wait for another text of n bytes. If not, it disconnects the client.
 func (c *conn) mayWait(n int) bool {
 	l, limits := c.loop, &c.loop.all.limits
 	switch {
@@ -78,8 +79,8 @@ func (c *conn) mayWait(n int) bool {
 	return false
 }
 
-// acknowledge handles "ok X".
-func (c *conn) acknowledge(text []byte) {
+// ok handles "ok X".
+func (c *conn) ok(text []byte) {
 	l := c.loop
 	l.count.oks.Add(1)
 	if c.pay(l.hash(text)) == 0 {
@@ -96,7 +97,7 @@ func (c *conn) Deliver(m *opcodes.Envelope) hub.Outcome {
 	case m.Target == intent.Direct && string(m.Event) == eventBack:
 		return c.takeBack(m.Data)
 	}
-	return hub.Ignored // a client of the hub sent it something of its own
+	return hub.Ignored // a client of the hub sent another event
 }
 
 // give hands a message to the client.
@@ -125,7 +126,7 @@ func (c *conn) give(m *opcodes.Envelope) hub.Outcome {
 	return outcome
 }
 
-// takeBack has a message drawn again that the client sent, if it still waits: whoever was given it has left.
+// takeBack draws a message of this client again, if the client still waits for it: the receiver has left.
 func (c *conn) takeBack(digits []byte) hub.Outcome {
 	key, ok := parseKey(digits)
 	w := c.waits
@@ -147,17 +148,16 @@ func (c *conn) takeBack(digits []byte) hub.Outcome {
 // Identified implements hub.PeerHandler.
 func (*conn) Identified() {}
 
-// Sweep implements hub.PeerHandler. The protocol has no deadlines but those of the hub: a client decides itself how long
-// it waits.
+// Sweep implements hub.PeerHandler. The protocol has no deadlines of its own: clients decide how long they wait.
 func (*conn) Sweep() {}
 
-// Farewell implements hub.PeerHandler: the close frame says all.
+// Farewell implements hub.PeerHandler: the Close frame has the reason.
 func (*conn) Farewell(opcodes.Reason) *transport.Buffer { return nil }
 
 // Closed implements hub.PeerHandler.
 func (c *conn) Closed() {
 	for c.waits != nil {
-		c.settle(c.waits)
+		c.endWait(c.waits)
 	}
 	c.loop.count.given.Add(-int64(len(c.owes)))
 	c.loop.giveBack(c.owes)
@@ -187,8 +187,8 @@ func (c *conn) await(hash uint64, text []byte) *wait {
 	return w
 }
 
-// settle ends a wait, which must not be used any more.
-func (c *conn) settle(w *wait) {
+// endWait removes a wait and frees it.
+func (c *conn) endWait(w *wait) {
 	if w.lastOfConn != nil {
 		w.lastOfConn.nextOfConn = w.nextOfConn
 	} else {
@@ -203,7 +203,7 @@ func (c *conn) settle(w *wait) {
 	c.loop.waiting.remove(w)
 }
 
-// owe notes that the client owes an ok. A message that it has already, drawn once more, counts once.
+// owe notes that the client owes an ok. A message that was drawn for it twice counts once.
 func (c *conn) owe(g given) {
 	for i := range c.owes {
 		if c.owes[i] == g {
@@ -214,10 +214,10 @@ func (c *conn) owe(g given) {
 	c.loop.count.given.Add(1)
 }
 
-// keptOwes is for how many oks a connection that owes none keeps memory.
+// keptOwes is the capacity of owes that a connection keeps when it owes nothing.
 const keptOwes = 32
 
-// pay notes an ok of the client: it answers all that it was given of that text. It returns how many that were.
+// pay removes all messages with the text from owes and returns their number.
 func (c *conn) pay(hash uint64) int {
 	before := len(c.owes)
 	for i := 0; i < len(c.owes); {

@@ -12,12 +12,12 @@ func appendMessage(dst []byte, key uint64, text []byte) []byte {
 	dst = append(dst, `{"key":`...)
 	dst = appendKey(dst, key)
 	dst = append(dst, `,"text":`...)
-	dst, _ = jsontext.AppendQuote(dst, text) // it is valid UTF-8: the transport looks
+	dst, _ = jsontext.AppendQuote(dst, text) // valid UTF-8: the transport has checked it
 	return append(dst, '}')
 }
 
-// parseMessage takes apart what appendMessage made: only instances of the hub write it. text is a JSON string, quotes
-// included, and a part of data.
+// parseMessage parses the data that appendMessage wrote on another instance. text is a JSON string, quotes included,
+// and aliases data.
 func parseMessage(data []byte) (key uint64, text []byte, ok bool) {
 	rest, ok := bytes.CutPrefix(data, []byte(`{"key":`))
 	if !ok {

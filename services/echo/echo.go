@@ -17,16 +17,16 @@ const (
 	eventBack    = "back"
 )
 
-// Limits bound what a connection may make the hub remember.
+// Limits bounds the state that connections can create.
 type Limits struct {
 	Waiting      int // messages of one connection that wait for their ok
-	WaitingBytes int // their texts together; one message may always wait
-	TotalBytes   int // the texts of all messages that wait on one loop
-	Given        int // messages given to one connection that it has not answered; each takes 32 bytes, whatever its text
-	Passes       int // how often a message goes to another because the one who had it left
+	WaitingBytes int // bytes of their texts; one message may always wait
+	TotalBytes   int // bytes of all texts that wait on one loop
+	Given        int // unanswered messages given to one connection, 32 bytes each whatever the text
+	Passes       int // how often a message is passed on after its receiver left
 }
 
-// DefaultLimits returns limits that no well-behaved client comes near.
+// DefaultLimits returns limits far above the needs of a well-behaved client.
 func DefaultLimits() Limits {
 	return Limits{Waiting: 100, WaitingBytes: 256 << 10, TotalBytes: 64 << 20, Given: 1000, Passes: 100}
 }
@@ -35,7 +35,7 @@ func DefaultLimits() Limits {
 type Type struct {
 	limits Limits
 	seed   maphash.Seed
-	loops  []*loop // of Attach; not changed once the hub runs
+	loops  []*loop // set by Attach, constant once the hub runs
 }
 
 // New returns the service type for one hub.

@@ -44,13 +44,13 @@ func TestEverybodyWhoWaitsIsTold(t *testing.T) {
 	for _, c := range all[:5] {
 		c.send("message x")
 	}
-	n.await("waiting", 5)
-	n.await("given", 5)
-	all[7].send("ok x") // whether or not it was given it
-	n.await("answered_total", 5)
+	n.awaitMetric("waiting", 5)
+	n.awaitMetric("given", 5)
+	all[7].send("ok x") // a client may send an ok without having been given the message
+	n.awaitMetric("answered_total", 5)
 	for i, c := range all {
 		got := 0
-		c.send("message fence") // of each its own: the one before it has been answered
+		c.send("message fence") // one fence each: the message before it has been answered
 		c.send("ok fence")
 		for s := ""; s != "ok fence"; {
 			if s = c.read(); s == "ok x" {
@@ -75,14 +75,14 @@ func TestNobodyIsToldTwice(t *testing.T) {
 	c.send("message x")
 	c.want("message x")
 	c.want("message x")
-	n.await("waiting", 1)
-	n.await("given", 1)
+	n.awaitMetric("waiting", 1)
+	n.awaitMetric("given", 1)
 	c.send("ok x")
 	c.send("ok x")
 	c.want("ok x")
 	c.send("message y")
 	c.want("message y") // and no second ok before it
-	n.await("unasked_oks_total", 1)
+	n.awaitMetric("unasked_oks_total", 1)
 }
 
 func TestPassedOnWhenTheReceiverLeaves(t *testing.T) {
@@ -92,7 +92,7 @@ func TestPassedOnWhenTheReceiverLeaves(t *testing.T) {
 		sender := n.dial()
 		holders := []*talker{n.dial(), n.dial()}
 		sender.send("message y")
-		n.await("given", 1)
+		n.awaitMetric("given", 1)
 		for _, h := range holders {
 			if abrupt {
 				_ = h.conn.CloseNow()
@@ -101,7 +101,7 @@ func TestPassedOnWhenTheReceiverLeaves(t *testing.T) {
 			}
 		}
 		n.awaitClients(1)
-		sender.want("message y") // whoever had it, the sender is the only one left
+		sender.want("message y") // the sender is the only connection left
 		if n.metric("returned_total") != n.metric("passed_on_total") {
 			t.Error(n.echo.Metrics())
 		}
@@ -112,25 +112,25 @@ func TestPassedOnWhenTheReceiverLeaves(t *testing.T) {
 	}
 }
 
-// One ok answers all that a connection was given of one text, of several senders.
+// One ok answers all messages of the same text that a connection was given, from several senders.
 func TestOneOKForEqualTexts(t *testing.T) {
 	t.Parallel()
 	n := alone(t, DefaultLimits())
 	a, b := n.dial(), n.dial()
-	for i := range 20 { // in half of the rounds one of them is given both
+	for i := range 20 { // in half of the rounds one receiver is given both
 		for _, c := range []*talker{a, b} {
 			c.send(fmt.Sprint("message ", i))
 		}
-		n.await("given", 2)
+		n.awaitMetric("given", 2)
 		for _, c := range []*talker{a, b} {
 			c.send(fmt.Sprint("ok ", i))
 		}
-		n.await("given", 0)
-		n.await("waiting", 0)
+		n.awaitMetric("given", 0)
+		n.awaitMetric("waiting", 0)
 	}
 }
 
-// What takes several turns of the loop is passed on entirely.
+// Messages that take several turns of the loop to pass on are all passed on.
 func TestManyMessagesArePassedOn(t *testing.T) {
 	t.Parallel()
 	limits := DefaultLimits()
@@ -141,10 +141,10 @@ func TestManyMessagesArePassedOn(t *testing.T) {
 	for i := range messages {
 		sender.send(fmt.Sprint("message ", i))
 	}
-	n.await("given", messages)
+	n.awaitMetric("given", messages)
 	holder.leave()
 	n.awaitClients(1)
-	n.await("given", messages)
+	n.awaitMetric("given", messages)
 	if returned := n.metric("returned_total"); returned <= returnsPerTurn || n.metric("passed_on_total") != returned {
 		t.Error(n.echo.Metrics())
 	}
@@ -159,10 +159,10 @@ func TestNotPassedOnWhenNobodyWaits(t *testing.T) {
 	for i := range 50 {
 		sender := n.dial()
 		sender.send("message z")
-		n.await("messages_total", i+1) // with one loop it is given by now
+		n.awaitMetric("messages_total", i+1) // with one loop it is given by now
 		sender.leave()
 		n.awaitClients(1)
-		n.await("waiting", 0)
+		n.awaitMetric("waiting", 0)
 	}
 	if n.metric("given") == 0 {
 		t.Error("in 50 draws the other connection was never drawn")
@@ -170,15 +170,15 @@ func TestNotPassedOnWhenNobodyWaits(t *testing.T) {
 	bystander := n.dial()
 	holder.leave()
 	n.awaitClients(1)
-	n.await("given", 0)
+	n.awaitMetric("given", 0)
 	if n.metric("passed_on_total") != 0 {
-		t.Error("a message was passed on for which nobody waits")
+		t.Error("a message was passed on without a waiting sender")
 	}
 	bystander.send("message fence")
 	bystander.want("message fence")
 }
 
-// A message that makes whoever gets it leave ends after so many.
+// A message that makes its receivers leave is given up after Passes of them.
 func TestPassesAreBounded(t *testing.T) {
 	t.Parallel()
 	limits := DefaultLimits()
@@ -188,12 +188,12 @@ func TestPassesAreBounded(t *testing.T) {
 	if err := sender.Send("message poison"); err != nil {
 		t.Fatal(err)
 	}
-	n.await("waiting", 1)
+	n.awaitMetric("waiting", 1)
 	for n.metric("given_up_total") == 0 {
 		victim := n.dial()
 		l := n.echo.loops[0]
 		taken := make(chan bool)
-		l.on.Post(func() { // the sender loses it whenever it was drawn itself
+		l.on.Post(func() { // the sender drops the messages that it was given itself
 			c := l.waiting.byHash[l.hash([]byte("poison"))].conn
 			own := len(c.owes) > 0
 			if own {
@@ -210,7 +210,7 @@ func TestPassesAreBounded(t *testing.T) {
 	if got := n.metric("passed_on_total"); got != 5 {
 		t.Errorf("passed on %d times, want 5", got)
 	}
-	n.await("waiting", 1)
+	n.awaitMetric("waiting", 1)
 }
 
 func TestInvalidFramesEndTheConnection(t *testing.T) {
@@ -220,7 +220,7 @@ func TestInvalidFramesEndTheConnection(t *testing.T) {
 		c := n.dial()
 		c.send(frame)
 		c.wantClosed(websocket.StatusCode(opcodes.InvalidPayload.CloseCode()), "INVALID_PAYLOAD")
-		n.await("refused_frame_total", i+1)
+		n.awaitMetric("refused_frame_total", i+1)
 		n.awaitZero()
 	}
 	c := n.dial()

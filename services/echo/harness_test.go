@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long anything may take that should happen at once.
+// patience bounds waits for what happens at once unless the test fails.
 const patience = 30 * time.Second
 
 // node is an instance that serves echo.
@@ -39,7 +39,7 @@ func start(t testing.TB, b broker.Broker, limits Limits, loops int) *node {
 	return startWith(t, b, limits, loops, func(*hub.Options) {})
 }
 
-// startWith is start with other options of the hub.
+// startWith is start with changed options of the hub.
 func startWith(t testing.TB, b broker.Broker, limits Limits, loops int, change func(*hub.Options)) *node {
 	t.Helper()
 	e := New(limits)
@@ -74,7 +74,7 @@ func startWith(t testing.TB, b broker.Broker, limits Limits, loops int, change f
 	return &node{t, h, e, addr.String()}
 }
 
-// alone starts an instance without others.
+// alone starts a single instance.
 func alone(t testing.TB, limits Limits) *node {
 	t.Helper()
 	return start(t, broker.NewMemory().Broker(), limits, 2)
@@ -92,15 +92,15 @@ func (n *node) metric(name string) int {
 	return 0
 }
 
-// await waits until a metric has a value.
-func (n *node) await(name string, value int) {
+// awaitMetric waits until a metric has a value.
+func (n *node) awaitMetric(name string, value int) {
 	n.t.Helper()
 	if err := eventually.Within(patience, func() bool { return n.metric(name) == value }); err != nil {
 		n.t.Fatalf("%s is %d, want %d", name, n.metric(name), value)
 	}
 }
 
-// awaitClients waits until so many connections are identified on all the instances, as this one knows them.
+// awaitClients waits until this instance knows of count identified connections in the cluster.
 func (n *node) awaitClients(count int) {
 	n.t.Helper()
 	if err := eventually.Within(patience, func() bool { return n.hub.Stats().Clients == count }); err != nil {
@@ -108,13 +108,13 @@ func (n *node) awaitClients(count int) {
 	}
 }
 
-// awaitZero waits until nothing is left of any connection.
+// awaitZero waits until no state of any connection remains.
 func (n *node) awaitZero() {
 	n.t.Helper()
 	n.awaitClients(0)
-	n.await("waiting", 0)
-	n.await("given", 0)
-	for _, l := range n.echo.loops { // what goes back to senders takes turns of its own
+	n.awaitMetric("waiting", 0)
+	n.awaitMetric("given", 0)
+	for _, l := range n.echo.loops { // messages go back to senders in separate turns
 		left := 0
 		look := func() bool {
 			done := make(chan int, 1)
@@ -129,7 +129,7 @@ func (n *node) awaitZero() {
 	}
 }
 
-// talker is a client of another implementation than the hub's.
+// talker is a client on a WebSocket implementation other than the hub's.
 type talker struct {
 	t    testing.TB
 	ctx  context.Context
@@ -152,7 +152,7 @@ func (n *node) dial() *talker {
 	return &talker{n.t, ctx, conn}
 }
 
-// raw connects a client that can send every wrong thing.
+// raw connects a client that can send invalid bytes.
 func (n *node) raw() *rawclient.Conn {
 	n.t.Helper()
 	before := n.hub.Stats().Clients
@@ -206,7 +206,7 @@ func (c *talker) wantClosed(code websocket.StatusCode, reason string) {
 	}
 }
 
-// leave says goodbye and waits until the hub has.
+// leave runs the closing handshake to its end.
 func (c *talker) leave() {
 	c.t.Helper()
 	if err := c.conn.Close(websocket.StatusNormalClosure, ""); err != nil {

@@ -21,10 +21,10 @@ type loop struct {
 	identity hub.Identity
 	count    counters
 	waiting  table
-	scratch  []byte // the text or the data that is being handled
+	scratch  []byte // the text or data being handled
 	message  opcodes.Message
 
-	returns   []given // go back to their senders, see giveBack
+	returns   []given // messages on their way back to their senders: see giveBack
 	returning bool    // sendBack is posted
 	again     func()  // sendBack, for Post
 }
@@ -41,20 +41,20 @@ func (l *loop) Open(p *hub.Peer, _ *transport.Request) (hub.PeerHandler, *transp
 	return &conn{loop: l, peer: p}, nil
 }
 
-// hash returns the hash of a text. Its seed is secret, so that nobody can make texts collide.
+// hash returns the hash of a text. The seed is secret, so clients can't construct collisions.
 func (l *loop) hash(text []byte) uint64 { return maphash.Bytes(l.all.seed, text) }
 
-// newKey returns a key for a message, which no client can guess. It is an integer that JSON numbers hold exactly.
+// newKey returns an unguessable key for a message: an integer that a JSON number holds exactly.
 func newKey() uint64 { return rand.Uint64() >> 11 }
 
-// drawFor has the message that w waits for given to somebody.
+// drawFor sends the message of w to a connection drawn at random.
 func (l *loop) drawFor(w *wait) {
 	l.scratch = appendMessage(l.scratch[:0], w.key, w.text)
 	l.message = opcodes.Message{Event: eventMessage, Data: l.scratch, Target: intent.Any, Group: groupName}
 	w.conn.peer.Publish(&l.message)
 }
 
-// publishOK tells every loop that the text was received.
+// publishOK announces to every loop that the text was received.
 func (l *loop) publishOK(p *hub.Peer, text []byte) {
 	l.scratch, _ = jsontext.AppendQuote(l.scratch[:0], text) // it is valid UTF-8: the transport looks
 	l.message = opcodes.Message{Event: eventOK, Data: l.scratch, Target: intent.Group, Group: okGroupName}
@@ -63,7 +63,7 @@ func (l *loop) publishOK(p *hub.Peer, text []byte) {
 
 var groupName, okGroupName = []byte(group), []byte(okGroup)
 
-// answer handles an ok, of whichever connection: all who wait for its text here are told.
+// answer handles an ok from any connection: all connections here that wait for its text get it.
 func (l *loop) answer(m *opcodes.Envelope) {
 	if string(m.Event) != eventOK {
 		return
@@ -79,8 +79,8 @@ func (l *loop) answer(m *opcodes.Envelope) {
 			b = transport.AllocBuffer(wire.Overhead + len(text))
 			b.Seal(append(wire.Append(b.Room(), wire.OK), text...))
 		}
-		w.conn.peer.Send(b) // or it is being disconnected, and connects again
-		w.conn.settle(w)
+		w.conn.peer.Send(b) // a failure means that the connection ends; its client connects again
+		w.conn.endWait(w)
 		l.count.answered.Add(1)
 	}
 	if b != nil {
@@ -88,11 +88,11 @@ func (l *loop) answer(m *opcodes.Envelope) {
 	}
 }
 
-// returnsPerTurn is how many messages a loop sends back before it looks after its connections again.
+// returnsPerTurn bounds the messages that a loop sends back in one turn.
 const returnsPerTurn = 256
 
-// giveBack lets the senders of the messages know that they were given in vain. It happens in turns of their own: one
-// departure may cause others, and the loop must not be held up by all of them at once.
+// giveBack returns the messages to their senders, in later turns: one departure may cause others, and they must not
+// hold up the loop all at once.
 func (l *loop) giveBack(messages []given) {
 	l.returns = append(l.returns, messages...)
 	l.count.returned.Add(uint64(len(messages)))

@@ -6,7 +6,7 @@ import (
 	"github.com/mastersocket/mastersocket/hub"
 )
 
-// counters are written by one loop.
+// counters belongs to one loop.
 type counters struct {
 	waiting, given atomic.Int64
 
@@ -17,7 +17,7 @@ type counters struct {
 	_ [64]byte // the next loop's counters are on another cache line
 }
 
-// Metrics implements hub.Meter. With no connection anywhere both gauges are zero.
+// Metrics implements hub.Meter. Without connections both gauges are zero.
 func (t *Type) Metrics() []hub.Metric {
 	gauge := func(name, help string, of func(*counters) *atomic.Int64) hub.Metric {
 		m := hub.Metric{Name: name, Help: help}

@@ -10,14 +10,14 @@ type wait struct {
 	conn   *conn
 	key    uint64
 	hash   uint64
-	text   []byte // in memory of its own, used again
-	passes int    // how often it came back
+	text   []byte // owned, reused
+	passes int    // how often it was passed on
 
-	next, previous         *wait // of the same hash
+	next, previous         *wait // with the same hash
 	nextOfConn, lastOfConn *wait // of the same connection
 }
 
-// table finds those who wait for a text. Its waits are used again, so that a message costs no allocation.
+// table finds the waits for a text. It reuses waits, so a message costs no allocation.
 type table struct {
 	byHash map[uint64]*wait
 	bytes  int   // of all texts
@@ -25,7 +25,7 @@ type table struct {
 	spare  int   // length of free
 }
 
-// What is kept to be used again.
+// Bounds of the memory kept for reuse.
 const (
 	maxSpare     = 1024
 	maxSpareText = 1024
@@ -33,7 +33,7 @@ const (
 
 func newTable() table { return table{byHash: make(map[uint64]*wait)} }
 
-// add notes that c waits for an ok of the text, which is copied.
+// add adds a wait of c for the text, which it copies.
 func (t *table) add(c *conn, hash uint64, text []byte) *wait {
 	w := t.free
 	if w != nil {
@@ -51,7 +51,7 @@ func (t *table) add(c *conn, hash uint64, text []byte) *wait {
 	return w
 }
 
-// remove forgets w, which must not be used any more.
+// remove removes w, which must not be used afterwards.
 func (t *table) remove(w *wait) {
 	switch {
 	case w.previous != nil:
@@ -74,7 +74,7 @@ func (t *table) remove(w *wait) {
 	}
 }
 
-// all returns those who wait for the text. Each may be removed while it is the current one.
+// all returns the waits for the text. The current one may be removed during the iteration.
 func (t *table) all(hash uint64, text []byte) iter.Seq[*wait] {
 	return func(yield func(*wait) bool) {
 		for w := t.byHash[hash]; w != nil; {

@@ -25,7 +25,7 @@ func TestTable(t *testing.T) {
 			},
 			"remove": func(t *rapid.T) {
 				if len(model) == 0 {
-					t.Skip() // of rapid: it takes another step instead
+					t.Skip() // rapid takes another step instead
 				}
 				i := rapid.IntRange(0, len(model)-1).Draw(t, "which")
 				bytes -= len(texts[model[i]])

@@ -1,10 +1,11 @@
-// Package client is the client end of the echo protocol: it sends one message and waits until somebody received it.
+// Package client is the client end of the echo protocol: it sends one message and waits until another client received
+// it.
 //
-// While it waits it is one of those whom messages are given to, and answers them. A connection that ends before the ok,
-// or that brings none in time, is made anew, with the same message.
+// While it waits, it is given messages of others and answers them. If a connection ends before the ok, or the ok does
+// not come in time, it connects again and sends the same message.
 //
-// Send may be called from any number of goroutines. Everything that it starts has ended when it returns, but for timers
-// that do nothing any more.
+// Send may be called from any number of goroutines. Everything that it starts has ended when it returns, except timers
+// that no longer do anything.
 package client
 
 import (
@@ -22,51 +23,51 @@ import (
 // Event is what happens on a connection.
 type Event uint8
 
-// The events, in the order in which they come; Given and Answered may come often, or never.
+// The events, in their order. Given and Answered may come any number of times.
 const (
-	Opened   Event = iota // the connection stands
-	Sent                  // the message was sent
-	Given                 // somebody's message arrived
-	Answered              // the ok to one was sent
-	Closed                // the connection ended
+	Opened   Event = iota + 1 // the connection is open
+	Sent                      // the message was sent
+	Given                     // another client's message arrived
+	Answered                  // an ok to such a message was sent
+	Closed                    // the connection ended
 )
 
-// Options say what to send, and how. URL is required.
+// Options configures Send. URL is required.
 type Options struct {
 	URL     string               // ws://host:port/echo
 	Text    string               // of the message
-	Timeout time.Duration        // for each connection to bring the ok, from its handshake on; 0 for no limit
-	Tries   int                  // connections at most; 0 for as many as it takes
-	Delay   func() time.Duration // from a message to the ok that answers it; nil for none. It is called by one goroutine at a time
-	// Dial makes the TCP connections; nil for those that net.Dialer makes.
+	Timeout time.Duration        // per connection, from the handshake to the ok; 0: no limit
+	Tries   int                  // connections at most; 0: no limit
+	Delay   func() time.Duration // time until the ok to a message; nil: none. Calls do not overlap
+	// Dial makes the TCP connections; nil: a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// On is told of each event, nil for nobody, by any goroutine. If it returns true after Sent or Given, the connection is cut without a
-	// word (with a RST) and made anew.
+	// On, if not nil, is called at each event, from any goroutine. If it returns true after Sent or Given, Send resets
+	// the connection (TCP RST) and connects again.
 	On func(e Event) (cut bool)
 }
 
-// Result is what became of a message.
+// Result is the outcome of Send.
 type Result struct {
-	Connections int           // that were opened, the last one included
+	Connections int           // opened, including the last one
 	Answered    int           // messages of others that were answered with an ok
-	Wait        time.Duration // from when the message was first sent until its ok
+	Wait        time.Duration // from the first attempt to send until the ok
 }
 
-// dialTimeout is how long a connection may take to be made, its handshake included.
+// dialTimeout bounds the dial and the handshake together.
 const dialTimeout = 15 * time.Second
 
-// ErrProtocol is a server that says what it must not.
-var ErrProtocol = errors.New("the server broke the echo protocol")
+// ErrProtocol means that the server violated the echo protocol.
+var ErrProtocol = errors.New("the server violated the echo protocol")
 
 // Reasons why a connection ended before the ok came.
 var (
-	errCut  = errors.New("cut by this side")
-	errLate = errors.New("no ok in time")
+	errReset = errors.New("reset by this client")
+	errLate  = errors.New("timeout waiting for the ok")
 )
 
-// Send sends the message, and returns when its ok is there. Where it ends without one, the error is that of the last
-// connection: it wraps a [ws.StatusError] for a handshake that was refused, a [wsutil.ClosedError] for a connection that
-// the server closed, and ErrProtocol. It gives up at once where another try can't help.
+// Send sends the message and returns when its ok has come. Otherwise it returns the error of the last connection, which
+// wraps a [ws.StatusError] for a handshake that was refused, a [wsutil.ClosedError] for a connection that the server
+// closed, or ErrProtocol. It does not try again after a permanent error.
 func Send(ctx context.Context, o Options) (Result, error) {
 	if o.On == nil {
 		o.On = func(Event) bool { return false }
@@ -74,7 +75,7 @@ func Send(ctx context.Context, o Options) (Result, error) {
 	s := sender{options: o}
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 5*time.Second
-	var before error // of the try before
+	var before error // of the previous attempt
 	for try := 1; ; try++ {
 		err := s.try(ctx)
 		switch {
@@ -86,8 +87,8 @@ func Send(ctx context.Context, o Options) (Result, error) {
 			return s.result, fmt.Errorf("send message: %w", context.Cause(ctx))
 		case permanent(err) || o.Tries > 0 && try >= o.Tries:
 			return s.result, fmt.Errorf("send message, try %d: %w", try, err)
-		case errors.Is(err, errCut) || errors.Is(err, errLate):
-			wait.Reset() // the server is well
+		case errors.Is(err, errReset) || errors.Is(err, errLate):
+			wait.Reset() // the server accepted the connection
 			continue
 		}
 		before = err
@@ -98,7 +99,7 @@ func Send(ctx context.Context, o Options) (Result, error) {
 	}
 }
 
-// permanent reports whether it would be the same the next time.
+// permanent reports whether another attempt would fail in the same way.
 func permanent(err error) bool {
 	var status ws.StatusError
 	if errors.As(err, &status) {
@@ -111,7 +112,7 @@ func permanent(err error) bool {
 	return errors.Is(err, ErrProtocol)
 }
 
-// sender sends one message, over one connection after the other.
+// sender sends one message over successive connections.
 type sender struct {
 	options Options
 	result  Result
@@ -120,7 +121,7 @@ type sender struct {
 
 // try makes one connection.
 func (s *sender) try(ctx context.Context) error {
-	// gobwas/ws puts what it reads behind the handshake into br, nil for nothing.
+	// gobwas/ws returns in br what it read beyond the handshake; nil: nothing.
 	nc, br, _, err := ws.Dialer{
 		NetDial: s.options.Dial, Timeout: dialTimeout, ReadBufferSize: 1024, WriteBufferSize: 512,
 	}.Dial(ctx, s.options.URL)

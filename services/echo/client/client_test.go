@@ -24,8 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 30 * time.Second
 
-// serve runs a server that handles each connection with the next of the functions, the last one again and again. The
-// functions return when they are done with the connection.
+// serve runs a server that handles connection n with the n-th function, and all later ones with the last.
 func serve(t *testing.T, each ...func(ctx context.Context, c *websocket.Conn)) (url string) {
 	t.Helper()
 	var n atomic.Int64
@@ -50,7 +49,7 @@ func hear(ctx context.Context, c *websocket.Conn) string {
 	return string(b)
 }
 
-// acknowledge answers the message with its ok, and waits for the goodbye.
+// acknowledge answers the message with its ok and waits for the client's Close frame.
 func acknowledge(ctx context.Context, c *websocket.Conn) {
 	say(ctx, c, "ok "+strings.TrimPrefix(hear(ctx, c), "message "))
 	hear(ctx, c)
@@ -213,7 +212,7 @@ func TestSendEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A cut connection ends with a RST, and the message is sent again.
+// A connection that On cuts ends with a RST, and the message is sent again.
 func TestSendCut(t *testing.T) {
 	t.Parallel()
 	for _, at := range []Event{Sent, Given} {
@@ -252,8 +251,7 @@ func TestSendCut(t *testing.T) {
 	}
 }
 
-// converse is a server's end of one connection: it gives the client a message, or not, and waits for what it answers or
-// for its goodbye.
+// converse serves one connection: it may give the client a message, and waits for the answer or for the Close frame.
 func converse(nc net.Conn, give bool) error {
 	defer func() { _ = nc.Close() }()
 	br := bufio.NewReader(nc)

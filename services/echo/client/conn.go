@@ -18,8 +18,8 @@ import (
 
 const (
 	writeTimeout = 15 * time.Second
-	closeTimeout = 5 * time.Second // for the server's answer to a close frame
-	maxMessage   = 64 << 20        // no hub takes larger ones
+	closeTimeout = 5 * time.Second // for the server's Close frame in answer
+	maxMessage   = 64 << 20        // hubs refuse larger ones
 )
 
 // conn is one connection. One goroutine reads; timers write too.
@@ -27,7 +27,7 @@ type conn struct {
 	nc     net.Conn
 	reader wsutil.Reader
 
-	mu     sync.Mutex // guards what follows, and writing
+	mu     sync.Mutex // guards the fields below, and writes
 	ended  bool       // nothing is written any more
 	oks    int        // written
 	timers []*time.Timer
@@ -40,7 +40,7 @@ func newConn(nc net.Conn, br *bufio.Reader) *conn {
 	return &conn{nc: nc, reader: wsutil.Reader{Source: br, State: ws.StateClientSide, CheckUTF8: true, MaxMessageSize: maxMessage}}
 }
 
-// talk sends the message and reads until its ok, and says goodbye then.
+// talk sends the message, reads until its ok, and then closes the connection.
 func (s *sender) talk(c *conn) error {
 	if s.options.Timeout > 0 {
 		if err := c.nc.SetReadDeadline(time.Now().Add(s.options.Timeout)); err != nil {
@@ -54,7 +54,7 @@ func (s *sender) talk(c *conn) error {
 		return fmt.Errorf("send: %w", err)
 	}
 	if s.options.On(Sent) {
-		return c.cut()
+		return c.reset()
 	}
 	for {
 		kind, text, err := c.read()
@@ -70,7 +70,7 @@ func (s *sender) talk(c *conn) error {
 			return nil
 		}
 		if s.options.On(Given) {
-			return c.cut()
+			return c.reset()
 		}
 		if err := s.answer(c, text); err != nil {
 			return err
@@ -78,7 +78,7 @@ func (s *sender) talk(c *conn) error {
 	}
 }
 
-// answer sends the ok to a message, now or later.
+// answer sends the ok to a message, after the delay if there is one.
 func (s *sender) answer(c *conn, text string) error {
 	ok := func() error {
 		err := c.write(ws.OpText, wire.Frame(wire.OK, text))
@@ -100,7 +100,7 @@ func (s *sender) answer(c *conn, text string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.timers = append(c.timers, time.AfterFunc(delay, func() {
-		_ = ok() // what broke the connection is found by who reads
+		_ = ok() // the reader reports what broke the connection
 	}))
 	return nil
 }
@@ -115,7 +115,7 @@ func (c *conn) read() (wire.Kind, string, error) {
 		case err != nil:
 			return 0, "", fmt.Errorf("read: %w", err)
 		case op == ws.OpPing:
-			_ = c.write(ws.OpPong, payload) // what broke the connection is found by the next read
+			_ = c.write(ws.OpPong, payload) // the next read reports what broke the connection
 		case op == ws.OpClose:
 			code, reason := ws.ParseCloseFrameData(payload)
 			_ = c.write(ws.OpClose, payload)
@@ -160,8 +160,8 @@ func (c *conn) write(op ws.OpCode, payload []byte) error {
 	return err
 }
 
-// goodbye closes the connection the way RFC 6455 section 7 has it: what arrives before the server's close frame is for
-// others, as this client owes nobody anything.
+// goodbye runs the closing handshake (RFC 6455 section 7). Messages that arrive before the server's Close frame are
+// ignored: the hub gives them to others.
 func (c *conn) goodbye() {
 	if c.write(ws.OpClose, ws.NewCloseFrameBody(ws.StatusNormalClosure, "")) != nil {
 		return
@@ -179,19 +179,19 @@ func (c *conn) goodbye() {
 	}
 }
 
-// cut ends the connection with a RST.
-func (c *conn) cut() error {
+// reset ends the connection with a TCP RST.
+func (c *conn) reset() error {
 	if tcp, ok := c.nc.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // else it ends a little more gently
+		_ = tcp.SetLinger(0) // on failure it ends with a FIN instead
 	}
-	_ = c.nc.Close() // it ends anyway
-	return errCut
+	_ = c.nc.Close() // the connection ends in any case
+	return errReset
 }
 
-// interrupt makes reading and writing end.
+// interrupt ends reads and writes that block.
 func (c *conn) interrupt() { _ = c.nc.Close() }
 
-// end closes what is left of the connection.
+// end closes the connection and its timers.
 func (c *conn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,7 +199,7 @@ func (c *conn) end() {
 	for _, t := range c.timers {
 		t.Stop()
 	}
-	_ = c.nc.Close() // nothing is to be said about a connection that broke
+	_ = c.nc.Close() // a broken connection has nothing to report
 }
 
 // answered returns the number of oks that were sent.

@@ -8,12 +8,12 @@ import (
 	"runtime"
 )
 
-// sources is how many loopback addresses the clients come from. Each has about 28,000 ports, and one that was used may be
-// taken for a minute.
+// sources is the number of loopback addresses that clients use. Each address has about 28,000 ports, and a used port
+// stays unavailable for a minute.
 const sources = 1000
 
-// dialer returns how client n connects: to a hub on a loopback address from a loopback address of its own, where the
-// system has more than one.
+// dialer returns the dial function of client n. For a hub on a loopback address, clients use their own loopback
+// addresses if the system has more than one.
 func dialer(rawURL string, n int) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := &net.Dialer{}
 	if runtime.GOOS == "linux" && onLoopback(rawURL) {

@@ -22,11 +22,11 @@ func TestMain(m *testing.M) {
 
 const patience = 30 * time.Second
 
-// fake is a server that gives each message to its sender, and tells all who sent it of the ok.
+// fake is a server that gives each message back to its sender and distributes the oks.
 type fake struct {
 	mu      sync.Mutex
 	senders map[string][]*websocket.Conn
-	swallow int // messages that nobody is given
+	swallow int // messages that are given to no client
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -9,28 +9,28 @@ import (
 	"time"
 )
 
-// Plan is what the clients do.
+// Plan says what the clients do.
 type Plan struct {
 	URL     string        // ws://host:port/echo
-	Clients int           // how many, of all shares together
-	Over    time.Duration // in which each connects at a random moment
-	Delay   Range         // between a message and the ok that answers it
-	Kill    float64       // share of the clients that cut their first connection without a word; 0 to 1
-	Timeout time.Duration // for each connection to bring the ok; then it is made anew
-	Within  time.Duration // for every client to get its ok, from the end of Over on
+	Clients int           // number of clients in all shares
+	Over    time.Duration // period in which clients connect, each at a random moment
+	Delay   Range         // from a message to the ok in answer
+	Kill    float64       // share of the clients that reset their first connection; 0 to 1
+	Timeout time.Duration // per connection; without an ok by then the client connects again
+	Within  time.Duration // from the end of Over until every client must have its ok
 	Start   time.Time     // the beginning of Over
 	Share   int           // from 0 to Shares-1
 	Shares  int
-	Seed    uint64 // of all that is random
+	Seed    uint64 // of all random choices
 }
 
-// Check returns what is wrong with the plan.
+// Check returns an error if the plan is invalid.
 func (p *Plan) Check() error {
 	switch {
 	case p.Clients < 1:
 		return fmt.Errorf("%d clients: want 1 or more", p.Clients)
 	case p.Over < 0 || p.Timeout <= 0 || p.Within <= 0:
-		return errors.New("a negative time, or none")
+		return errors.New("times must be positive")
 	case p.Kill < 0 || p.Kill > 1:
 		return fmt.Errorf("a share of %v clients: want 0 to 1", p.Kill)
 	case p.Shares < 1 || p.Share < 0 || p.Share >= p.Shares:
@@ -44,7 +44,7 @@ func (p *Plan) numbers() (from, to int) {
 	return p.Clients * p.Share / p.Shares, p.Clients * (p.Share + 1) / p.Shares
 }
 
-// Range is a range of times, the ends included.
+// Range is a range of durations, both ends included.
 type Range struct{ Min, Max time.Duration }
 
 // ParseRange reads "0s..2s", or one time for both ends.
@@ -88,13 +88,13 @@ func ParseShare(s string) (float64, error) {
 	return v, nil
 }
 
-// decorations make texts of all kinds; %s is what is different for each client.
+// decorations make texts of many kinds; %s is unique to each client.
 var decorations = []string{
 	"%s", "client %s", "%s\nsecond line", "<b>%s</b> & \"quotes\" \\ \t", "größe %s 漢字 \U0001F600", "message %s", " %s ",
 	"%s" + strings.Repeat(" and so on", 50),
 }
 
-// text returns the message of a client, which no other client of the run sends.
+// text returns the client's message, unique in the run.
 func (p *Plan) text(n int) string {
 	return strings.ReplaceAll(decorations[n%len(decorations)], "%s", strconv.FormatUint(p.Seed, 36)+"-"+strconv.Itoa(n))
 }

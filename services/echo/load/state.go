@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// State is what a hub remembers of echo connections.
+// State is the state that a hub holds for echo connections.
 type State struct{ Connections, Waiting, Given int }
 
-// Zero reports whether that is nothing.
+// Zero reports whether no state remains.
 func (s State) Zero() bool { return s == State{} }
 
 // The metrics that a State is read from.
@@ -24,7 +24,7 @@ const (
 	metricGiven       = "mastersocket_echo_given"
 )
 
-// ServerState reads the state from the metrics of the hub whose admin listener has that URL.
+// ServerState reads the state from the metrics of the hub's admin listener at the URL.
 func ServerState(ctx context.Context, admin string) (State, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(admin, "/")+"/metrics", nil)
 	if err != nil {
@@ -60,11 +60,11 @@ func ServerState(ctx context.Context, admin string) (State, error) {
 	return State{values[metricConnections], values[metricWaiting], values[metricGiven]}, nil
 }
 
-// ErrNoEcho is a hub that doesn't serve echo.
+// ErrNoEcho means that the hub does not serve echo.
 var ErrNoEcho = errors.New("the hub does not serve echo")
 
-// AwaitZero reads the state until it is zero or ctx ends, and returns the last one. The error is that of the last read,
-// but for one that only the end of ctx cut short.
+// AwaitZero reads the state until it is zero or ctx ends, and returns the last state. The error is that of the last
+// read, unless the end of ctx caused it.
 func AwaitZero(ctx context.Context, admin string) (State, error) {
 	last, err := ServerState(ctx, admin)
 	for err == nil && !last.Zero() {

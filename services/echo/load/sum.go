@@ -14,12 +14,12 @@ type Sum struct {
 	errors map[string]int
 }
 
-// NewSum returns a Sum of so many shares.
+// NewSum returns a Sum of n shares.
 func NewSum(shares int) *Sum {
 	return &Sum{latest: make([]Counts, shares), errors: make(map[string]int)}
 }
 
-// Add takes a share's next report.
+// Add adds a share's next report.
 func (s *Sum) Add(share int, r Report) {
 	s.latest[share] = r.Counts
 	if !r.Done {
@@ -58,7 +58,7 @@ func (s *Sum) Counts() Counts {
 	return c
 }
 
-// Wait returns the time within which the given share of the clients, from 0 to 1, had their ok; 0 if none had.
+// Wait returns the quantile q, from 0 to 1, of the times to the ok; 0 without any ok.
 func (s *Sum) Wait(share float64) time.Duration {
 	if len(s.waits) == 0 {
 		return 0
@@ -68,7 +68,7 @@ func (s *Sum) Wait(share float64) time.Duration {
 	return time.Duration(s.waits[min(at, len(s.waits)-1)]) * time.Microsecond
 }
 
-// Peak returns the greatest number of connections that were open at the same time, as it stood at the end of each Step.
+// Peak returns the greatest number of open connections at the end of any Step.
 func (s *Sum) Peak() int {
 	open, peak := 0, 0
 	for _, by := range s.steps {
@@ -78,5 +78,5 @@ func (s *Sum) Peak() int {
 	return peak
 }
 
-// Errors returns why clients got no ok, and how many.
+// Errors returns the number of clients without an ok, by cause.
 func (s *Sum) Errors() map[string]int { return s.errors }

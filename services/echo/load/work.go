@@ -12,36 +12,36 @@ import (
 	"github.com/mastersocket/mastersocket/services/echo/client"
 )
 
-// Report is how far a share has come. All but the last one have Counts alone.
+// Report is the progress of a share. Only the last one has more than Counts.
 type Report struct {
 	Counts
 	Done   bool           `json:"done,omitempty"`
-	Waits  []uint32       `json:"waits,omitempty"`  // from sending a message until its ok, in microseconds
-	Steps  []int32        `json:"steps,omitempty"`  // by how much the number of open connections grew in each Step since Start
-	Errors map[string]int `json:"errors,omitempty"` // why clients got no ok, and how many
+	Waits  []uint32       `json:"waits,omitempty"`  // times from a message to its ok, in µs
+	Steps  []int32        `json:"steps,omitempty"`  // change of the number of open connections in each Step since Start
+	Errors map[string]int `json:"errors,omitempty"` // clients without an ok, by cause
 }
 
-// Step is the time that one of Report.Steps stands for.
+// Step is the period of one of Report.Steps.
 const Step = 10 * time.Millisecond
 
-// Counts are the counts of a share, or of all.
+// Counts holds the counts of one share, or of all.
 type Counts struct {
 	Started     int64 `json:"started"`     // clients
 	OK          int64 `json:"ok"`          // clients that got their ok
 	Failed      int64 `json:"failed"`      // clients that gave up
 	Open        int64 `json:"open"`        // connections
 	Connections int64 `json:"connections"` // opened so far
-	Sent        int64 `json:"sent"`        // messages, of reconnected clients included
+	Sent        int64 `json:"sent"`        // messages, including those of reconnected clients
 	Given       int64 `json:"given"`       // messages that were given to clients
-	Answered    int64 `json:"answered"`    // oks that clients answered with
-	Killed      int64 `json:"killed"`      // connections cut without a word
+	Answered    int64 `json:"answered"`    // oks sent by clients
+	Killed      int64 `json:"killed"`      // connections reset by clients
 }
 
 // reportInterval is how often a share reports.
 const reportInterval = 200 * time.Millisecond
 
-// Work carries out the plan's share. report is called by one goroutine at a time, a few times a second and, with all
-// there is to tell, before Work returns. When ctx ends, the clients give up.
+// Work carries out the plan's share. It calls report a few times a second and, with the complete figures, before it
+// returns; calls do not overlap. When ctx ends, the clients give up.
 func Work(ctx context.Context, p Plan, report func(Report)) {
 	w := &worker{plan: p, errors: make(map[string]int)}
 	done := make(chan struct{})
@@ -68,7 +68,7 @@ type worker struct {
 
 	started, ok, failed, open, connections, sent, given, answered, killed atomic.Int64
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	waits  []uint32
 	steps  []int32
 	errors map[string]int
@@ -81,7 +81,7 @@ func (w *worker) counts() Counts {
 	}
 }
 
-// run starts each client at its moment, and waits for all.
+// run starts each client at its moment and waits for all.
 func (w *worker) run(ctx context.Context) {
 	p := &w.plan
 	ctx, cancel := context.WithDeadlineCause(ctx, p.Start.Add(p.Over+p.Within), errOver)
@@ -98,32 +98,33 @@ func (w *worker) run(ctx context.Context) {
 	for i, at := range moments {
 		select {
 		case <-time.After(time.Until(p.Start.Add(at))):
-		case <-ctx.Done(): // the rest fails at once
+		case <-ctx.Done(): // the remaining clients fail at once
 		}
-		kill := random.Float64() < p.Kill
-		first := random.IntN(2) == 0
+		var resetAt client.Event
+		if random.Float64() < p.Kill {
+			resetAt = [2]client.Event{client.Sent, client.Given}[random.IntN(2)]
+		}
 		w.started.Add(1)
-		all.Go(func() { w.client(ctx, from+i, kill, first) })
+		all.Go(func() { w.client(ctx, from+i, resetAt) })
 	}
 }
 
-// errOver is why a client gave up in the end.
+// errOver is the cause of clients that gave up at the end of the run.
 var errOver = errors.New("no ok by the end of the run")
 
-// maxErrors is how many different errors a share tells of.
+// maxErrors bounds the distinct errors in a report.
 const maxErrors = 20
 
-// client is one client. kill is whether it cuts its first connection: when it has sent its message, or, if atGiven, when
-// it was given one.
-func (w *worker) client(ctx context.Context, n int, kill, atGiven bool) {
+// client runs one client. resetAt, if not zero, is the event at which it resets its first connection.
+func (w *worker) client(ctx context.Context, n int, resetAt client.Event) {
 	r, err := client.Send(ctx, client.Options{
 		URL: w.plan.URL, Text: w.plan.text(n), Timeout: w.plan.Timeout, Delay: w.plan.Delay.pick, Dial: dialer(w.plan.URL, n),
 		On: func(e client.Event) bool {
 			w.note(e)
-			if !kill || atGiven && e != client.Given || !atGiven && e != client.Sent {
+			if e != resetAt {
 				return false
 			}
-			kill = false
+			resetAt = 0
 			w.killed.Add(1)
 			return true
 		},

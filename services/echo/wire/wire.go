@@ -1,11 +1,11 @@
-// Package wire is the frames of the echo protocol, for both of its ends. Each is one WebSocket text message:
+// Package wire has the frames of the echo protocol, for both of its ends. Each is one WebSocket text message:
 //
-//	message X   client: give X to somebody    server: X was given to you
-//	ok X        client: X was received        server: somebody received the X that you sent
+//	message X   client: give X to a client    server: X was given to you
+//	ok X        client: X was received        server: the X that you sent was received
 //
 // One space ends the word; X is all that follows, any text, the empty one included.
 //
-// The package is pure: it keeps no state, and all functions may be called from any goroutine.
+// The package is pure: it keeps no state, and all functions are safe for concurrent use.
 package wire
 
 import "bytes"
@@ -13,7 +13,7 @@ import "bytes"
 // Path is where a hub serves the protocol.
 const Path = "/echo"
 
-// Kind is what a frame says of its text.
+// Kind is the kind of a frame.
 type Kind uint8
 
 // The kinds of frames.
@@ -25,10 +25,10 @@ const (
 
 var prefixes = [...][]byte{Message: []byte("message "), OK: []byte("ok ")}
 
-// Overhead is how many bytes the longest word adds to a text.
+// Overhead is the length in bytes of the longest word with its space.
 const Overhead = len("message ")
 
-// Parse takes a frame apart. The text is a part of frame, not a copy.
+// Parse parses a frame. The text aliases frame.
 func Parse(frame []byte) (Kind, []byte) {
 	for _, k := range [...]Kind{Message, OK} {
 		if text, ok := bytes.CutPrefix(frame, prefixes[k]); ok {
@@ -38,10 +38,10 @@ func Parse(frame []byte) (Kind, []byte) {
 	return Invalid, nil
 }
 
-// Append appends the beginning of a frame of that kind, which must be Message or OK: the text is to follow it.
+// Append appends the word of a frame of that kind, which must be Message or OK. The text must follow it.
 func Append(dst []byte, k Kind) []byte { return append(dst, prefixes[k]...) }
 
-// Frame returns a frame of that kind, which must be Message or OK, in memory of its own.
+// Frame returns a frame of that kind, which must be Message or OK, in newly allocated memory.
 func Frame(k Kind, text string) []byte {
 	return append(Append(make([]byte, 0, Overhead+len(text)), k), text...)
 }
