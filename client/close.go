@@ -5,15 +5,15 @@ import (
 	"fmt"
 )
 
-// Close ends the Client in good order: no further handler is called, the one that is running may finish and still send
-// and reply, what was sent before is written, and the hub is told goodbye. What waits for a handler is dropped. When ctx
-// ends first the connection is cut instead, and handlers' contexts end. Close may be called repeatedly. A handler that
-// calls it must pass its own context on, or Close would wait for that handler until ctx ends.
+// Close shuts the Client down gracefully. It calls no further handler and drops queued messages, waits for the running
+// handler, which may still send and reply, writes what was sent before, and says goodbye to the hub. If ctx ends first,
+// Close cuts the connection and ends the handlers' contexts. It may be called repeatedly. A handler that calls Close must
+// pass its own context; otherwise Close waits for that handler until ctx ends.
 func (c *Client) Close(ctx context.Context) error {
 	c.quit()
 	var waitFor <-chan struct{} = c.dispatched
 	if ctx.Value(handling{}) == c {
-		waitFor = c.quitting.Done() // which has ended
+		waitFor = c.quitting.Done() // already closed
 	}
 	select {
 	case <-waitFor:

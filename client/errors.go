@@ -7,27 +7,28 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// What a caller may want to tell apart, with [errors.Is].
+// The errors of this package, for [errors.Is].
 var (
-	// ErrClosed: the Client was closed, or ended by itself; the error then wraps the cause too, as [Client.Err] has it.
+	// ErrClosed: the Client was closed or has ended by itself. In the second case the error also wraps the cause; see
+	// [Client.Err].
 	ErrClosed = errors.New("client closed")
-	// ErrOptions: the [Options] can't be used.
+	// ErrOptions: the [Options] are invalid.
 	ErrOptions = errors.New("bad options")
-	// ErrOutcomeUnknown: the connection, or the hub's own to another instance, broke with the message on its way. Its
-	// receivers may have got it.
+	// ErrOutcomeUnknown: a connection broke with the message on its way, either the client's or one between instances of
+	// the hub. Receivers may have got the message.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
-	// ErrTooBig: the message has more bytes than the hub takes. It was not sent.
+	// ErrTooBig: the message is larger than the hub accepts. It was not sent.
 	ErrTooBig = errors.New("message too big")
-	// ErrDuplicateID: the id of the message is that of another one whose outcome is still awaited. It was not sent.
+	// ErrDuplicateID: another message with the same id awaits its outcome. The message was not sent.
 	ErrDuplicateID = errors.New("id already in use")
 	// ErrNoAcks: the hub does not acknowledge messages, or [Options.NoAcks] is set. The message was not sent.
 	ErrNoAcks = errors.New("the hub grants no acks")
-	// ErrSilent: the hub sent nothing for longer than it promised, so the connection was given up.
+	// ErrSilent: the hub was silent for too long and did not answer PINGs. The connection was ended.
 	ErrSilent = errors.New("the hub is silent")
-	// ErrTooManyReplies: more replies to a request arrived than [Options.ReceiveQueue], faster than they were taken.
+	// ErrTooManyReplies: more than [Options.ReceiveQueue] replies to a request were unread.
 	ErrTooManyReplies = errors.New("too many unread replies")
 
-	// The refusals of the hub, each the code of a [HubError]. The message was not delivered.
+	// The hub's refusals, each for one code of a [HubError]. The message was not delivered.
 	ErrNoReceiver        = errors.New("no receiver")
 	ErrReceiverGone      = errors.New("receiver gone")
 	ErrForbidden         = errors.New("forbidden")
@@ -35,15 +36,15 @@ var (
 	ErrOverloaded        = errors.New("hub overloaded")
 )
 
-// HubError is the hub's answer to a message that it did not deliver. It unwraps to the sentinel of its code, such as
-// [ErrNoReceiver]; a code that this version doesn't know unwraps to nothing.
+// HubError is the hub's answer to a message that it did not deliver. It unwraps to the error for its code, such as
+// [ErrNoReceiver]; an unknown code unwraps to nil.
 type HubError struct {
 	ID      string // of the message
 	Code    opcodes.ErrorCode
-	Message string // the hub's words
+	Message string // the hub's explanation, for people
 }
 
-// Error returns the code and the hub's words.
+// Error returns the code and the explanation.
 func (e *HubError) Error() string {
 	if e.Message == "" {
 		return fmt.Sprintf("refused by the hub: %s", e.Code)
@@ -51,7 +52,7 @@ func (e *HubError) Error() string {
 	return fmt.Sprintf("refused by the hub: %s: %s", e.Code, e.Message)
 }
 
-// Unwrap returns the sentinel of the code.
+// Unwrap returns the error for the code.
 func (e *HubError) Unwrap() error {
 	switch e.Code {
 	case opcodes.CodeNoReceiver:
@@ -70,9 +71,9 @@ func (e *HubError) Unwrap() error {
 	return nil
 }
 
-// DisconnectError is why the hub ended a connection.
+// DisconnectError is the hub's reason for ending a connection.
 type DisconnectError struct {
-	Reason string // such as SERVER_RESTART; empty if the hub gave none
+	Reason string // such as SERVER_RESTART; empty if there was none
 	Code   int    // of the WebSocket close frame (RFC 6455, section 7.4); 0 if there was none
 }
 
@@ -87,16 +88,16 @@ func (e *DisconnectError) Error() string {
 	return fmt.Sprintf("disconnected by the hub: %s (%d)", e.Reason, e.Code)
 }
 
-// is tells whether the hub gave that reason.
+// is reports whether the hub gave the reason r.
 func (e *DisconnectError) is(r opcodes.Reason) bool { return e.Reason == r.String() }
 
 // HandshakeError is an HTTP answer other than 101 Switching Protocols (RFC 6455, section 4.1).
 type HandshakeError struct {
 	Status int    // the HTTP status, such as 404
-	Body   string // the beginning of the answer's text
+	Body   string // the first bytes of the answer's body
 }
 
-// Error returns the status and the text.
+// Error returns the status and the body.
 func (e *HandshakeError) Error() string {
 	if e.Body == "" {
 		return fmt.Sprintf("refused with HTTP status %d", e.Status)
@@ -104,7 +105,7 @@ func (e *HandshakeError) Error() string {
 	return fmt.Sprintf("refused with HTTP status %d: %q", e.Status, e.Body)
 }
 
-// permanent tells whether asking again would most likely get the same answer.
+// permanent reports whether another attempt would most likely get the same answer.
 func (e *HandshakeError) permanent() bool {
 	switch e.Status {
 	case 408, 425, 429:

@@ -11,7 +11,7 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// A worker answers requests until it is told to stop.
+// A worker replies to requests.
 func Example_worker() {
 	ctx := context.Background()
 	c, err := client.Connect(ctx, client.Options{
@@ -34,11 +34,11 @@ func Example_worker() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	<-c.Done() // refused for good
+	<-c.Done() // the Client has ended by itself
 	log.Fatal(c.Err())
 }
 
-// One reply from any of the workers, within two seconds.
+// Request one reply from any of the workers, within two seconds.
 func ExampleClient_Request() {
 	c := connect()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -54,7 +54,7 @@ func ExampleClient_Request() {
 	}
 }
 
-// All replies that come within a second.
+// Collect all replies that arrive within a second.
 func ExampleClient_RequestMany() {
 	c := connect()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -67,7 +67,7 @@ func ExampleClient_RequestMany() {
 	}
 }
 
-// Many messages on their way at once, each with an outcome of its own.
+// Queue many messages, then wait for each outcome.
 func ExampleClient_Queue() {
 	c := connect()
 	ctx := context.Background()

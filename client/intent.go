@@ -8,32 +8,32 @@ import (
 	"github.com/mastersocket/mastersocket/intent"
 )
 
-// Intent says who should get a message. Make one with [Global], [Group], [Direct], [Any] or [ParseIntent].
+// Intent addresses a message. Make one with [Global], [Group], [Direct], [Any] or [ParseIntent].
 type Intent struct {
 	Target     intent.Target
-	Identifier string // Group, Any: the group's name; Direct: the client's id; else empty
+	Identifier string // for Group and Any the group's name; for Direct the client's id; else empty
 }
 
-// Global addresses every identified client of the hub, the sender among them unless it has [Options.NoEcho].
+// Global addresses every identified client of the hub. The sender is included unless it has [Options.NoEcho].
 func Global() Intent { return Intent{Target: intent.Global} }
 
-// Group addresses every client in the group, the sender too if it is a member and has no [Options.NoEcho].
+// Group addresses every client in the group. A sender that is a member is included unless it has [Options.NoEcho].
 func Group(name string) Intent { return Intent{intent.Group, name} }
 
-// Direct addresses the one client that has the id, as [Message.Sender] or [Identity] tell it.
+// Direct addresses the client with the given id, which comes from [Message.Sender] or [Identity].
 func Direct(id string) Intent { return Intent{intent.Direct, id} }
 
-// Any addresses one client of the group that the hub draws at random, or one of all its clients where name is empty.
+// Any addresses one client of the group, drawn at random by the hub; one of all clients if name is empty.
 func Any(name string) Intent { return Intent{intent.Any, name} }
 
-// ParseIntent reads an intent as it is written on a command line: GLOBAL, GROUP:<group>, DIRECT:<client id>,
-// ANY:<group> or ANY.
+// ParseIntent reads an intent in the form used on command lines: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> or
+// ANY.
 func ParseIntent(s string) (Intent, error) {
 	target, identifier, err := intent.ParseTo(s)
 	return Intent{target, identifier}, err
 }
 
-// String returns the intent as [ParseIntent] reads it.
+// String returns the intent in the form that [ParseIntent] reads.
 func (i Intent) String() string {
 	if i.Identifier == "" {
 		return i.Target.String()
@@ -41,10 +41,10 @@ func (i Intent) String() string {
 	return i.Target.String() + ":" + i.Identifier
 }
 
-// many tells whether a message goes to all who match, so that two connections of one client both get it.
+// many reports whether a message goes to all matching clients, so that both connections of a move get it.
 func (i Intent) many() bool { return i.Target == intent.Global || i.Target == intent.Group }
 
-// check finds what the hub would refuse the intent for.
+// check checks the intent by the hub's rules.
 func (i Intent) check() error {
 	switch i.Target {
 	case intent.Global:

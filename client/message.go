@@ -17,14 +17,14 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// Message is what arrived from another client. It is its receiver's to keep; nothing of it is reused.
+// Message is a message from another client. Its receiver may keep it; no memory of it is reused.
 type Message struct {
 	Op     opcodes.Op         // opcodes.Event or opcodes.Reply
 	ID     string             // correlates an EVENT with its REPLYs
 	Event  string             // the event's name
-	Data   stdjson.RawMessage // one JSON value as the sender wrote it; nil where there was none
-	Sender string             // the id of the client that sent it, as the hub vouches
-	Intent Intent             // whom it was for
+	Data   stdjson.RawMessage // one JSON value as the sender wrote it; nil if absent
+	Sender string             // the sender's id, set by the hub
+	Intent Intent             // how it was addressed
 	Raw    stdjson.RawMessage // the whole envelope as it arrived
 
 	client *Client
@@ -38,8 +38,7 @@ func (m *Message) Unmarshal(v any) error {
 	return nil
 }
 
-// Reply answers the message: a REPLY to its sender alone, with the same id and event. Data and error are as with
-// [Client.Send].
+// Reply sends a REPLY to the message's sender, with the same id and event. Data and error are as for [Client.Send].
 func (m *Message) Reply(ctx context.Context, data any) error {
 	ca, err := newCall(opcodes.Reply, Direct(m.Sender), m.Event, data, []SendOption{WithID(m.ID)})
 	if err != nil {
@@ -48,7 +47,7 @@ func (m *Message) Reply(ctx context.Context, data any) error {
 	return m.client.send(ctx, ca)
 }
 
-// wireMessage is an envelope from the hub. The hub checked it, but its data is a stranger's.
+// wireMessage is an envelope from the hub. The hub has checked the envelope, but not its data.
 type wireMessage struct {
 	Op     opcodes.Op     `json:"op"`
 	ID     string         `json:"id"`
@@ -63,7 +62,7 @@ type wireIntent struct {
 	Identifier string `json:"identifier"`
 }
 
-// Other members of an envelope, and duplicates within data, are the sender's business.
+// readOptions allow duplicate names, which are valid within data.
 var readOptions = json.JoinOptions(jsontext.AllowDuplicateNames(true))
 
 func parseWire(raw []byte) (*wireMessage, error) {
@@ -74,7 +73,7 @@ func parseWire(raw []byte) (*wireMessage, error) {
 	return &w, nil
 }
 
-// message returns w, which was parsed from raw, for a handler.
+// message returns w as a Message; raw is its text.
 func (w *wireMessage) message(raw []byte, c *Client) *Message {
 	target, _ := intent.ParseTarget([]byte(w.Intent.Target))
 	return &Message{
@@ -83,7 +82,7 @@ func (w *wireMessage) message(raw []byte, c *Client) *Message {
 	}
 }
 
-// identify is the data of the client's IDENTIFY.
+// identify is the data of IDENTIFY.
 type identify struct {
 	Token    string            `json:"token"`
 	Group    string            `json:"group"`
@@ -95,14 +94,14 @@ type identify struct {
 	Echo     *bool             `json:"echo,omitempty"`
 }
 
-// Identity is what the hub answered to IDENTIFY. It differs from one connection to the next.
+// Identity is the hub's answer to IDENTIFY. Each connection has its own.
 type Identity struct {
-	ID              string        // the client's id, for others to address it with [Direct]
-	Node            string        // the hub's instance
-	Ping            time.Duration // the hub asks after a client that was silent for so long
+	ID              string        // the client's id, which others can address with [Direct]
+	Node            string        // the name of the hub's instance
+	Ping            time.Duration // the hub sends a PING to a client that was silent for this long
 	SessionStarted  time.Time
-	MaxMessageBytes int      // the greatest message that the hub takes; 0 if it didn't say
-	Features        []string // of those asked for, which the hub has: "errors", "acks"
+	MaxMessageBytes int      // the largest message that the hub accepts; 0 if unknown
+	Features        []string // granted by the hub: "errors", "acks", "drain"
 }
 
 func (id Identity) has(feature string) bool { return slices.Contains(id.Features, feature) }
@@ -131,7 +130,7 @@ func parseIdentity(data []byte) (Identity, error) {
 
 var scanners = sync.Pool{New: func() any { return new(opcodes.Envelope) }}
 
-// appendEnvelope appends a message as it goes over the wire, checked as strictly as the hub will check it.
+// appendEnvelope appends a message in its wire format and checks it by the hub's rules.
 func appendEnvelope(dst []byte, op opcodes.Op, id string, to Intent, event string, data []byte) ([]byte, error) {
 	if err := to.check(); err != nil {
 		return dst, fmt.Errorf("to %.80q: %w", to, err)
@@ -173,14 +172,14 @@ func checkEnvelope(msg, data []byte) error {
 	if err := scanner.Scan(msg); err != nil {
 		return err
 	}
-	// Raw data such as 1,"sender":"x" would otherwise add members to the envelope.
+	// Raw data such as 1,"x":2 would add members to the envelope.
 	if len(scanner.Data) != len(data) {
 		return errors.New("the data is not one JSON value")
 	}
 	return nil
 }
 
-// encodeData returns data as JSON without white space around it, nil for nil.
+// encodeData returns data as JSON without surrounding white space; nil for nil.
 func encodeData(data any) ([]byte, error) {
 	switch v := data.(type) {
 	case nil:
@@ -199,7 +198,7 @@ func encodeData(data any) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte{'\n'}), nil
 }
 
-// trimRaw strips JSON's white space (RFC 8259, section 2), and returns nil where nothing else is there.
+// trimRaw strips surrounding white space (RFC 8259, section 2). It returns nil if nothing is left.
 func trimRaw(raw []byte) []byte {
 	if raw = bytes.Trim(raw, " \t\r\n"); len(raw) == 0 {
 		return nil

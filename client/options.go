@@ -18,20 +18,20 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// Handler takes a message that arrived. The message is its own to keep. Its context ends when the Client has ended, or
-// when the context of [Client.Close] ended while the handler was running.
-// Handlers are called one at a time; see the package's documentation for what a slow one causes.
+// Handler handles a received message, which it may keep. Its context ends when the Client has ended, or when the context
+// passed to [Client.Close] ends while the handler is running. Handlers are called one at a time; see "Slow handlers" in the
+// package documentation.
 type Handler func(ctx context.Context, m *Message)
 
-// Options says how to connect. URL, Group and one of Token and TokenSource are required; a client certificate in TLSConfig
-// may take the place of a token.
+// Options configures a [Client]. URL, Group, and either Token or TokenSource are required. A client certificate in TLSConfig
+// can replace the token.
 type Options struct {
-	// URL of the hub, ws:// or wss://. It must not carry the token: URLs end up in logs.
+	// URL is the hub's address, ws:// or wss://. It must not contain the token, because URLs end up in logs.
 	URL string
-	// Token identifies the service. It is sent in IDENTIFY and nowhere else. Over ws:// anybody on the way can read it.
+	// Token identifies the service. It is sent only in IDENTIFY. Over ws:// it crosses the network in plain text.
 	Token string
-	// TokenSource returns the token for each new connection, in place of Token, so that it can be changed while the
-	// service runs. An error counts as a failed attempt to connect.
+	// TokenSource replaces Token. It is called for each connection, so that the token can change while the service runs.
+	// An error counts as a failed attempt to connect.
 	TokenSource func(ctx context.Context) (string, error)
 
 	Group  string   // the group to join
@@ -39,62 +39,60 @@ type Options struct {
 
 	Name    string            // the service's name, for operators
 	Version string            // its version, for operators
-	Meta    map[string]string // at most 16 short strings, for operators
+	Meta    map[string]string // at most 16 entries, for operators
 
-	// NoEcho keeps the client's own GLOBAL and GROUP messages from coming back to it.
+	// NoEcho stops the hub from delivering the client's own GLOBAL and GROUP messages to it.
 	NoEcho bool
-	// NoAcks spares the hub one ACK per message. SendAcked and Queue are then refused; errors still arrive.
+	// NoAcks turns off the hub's ACK for each message. SendAcked and Queue then fail with ErrNoAcks; errors still arrive.
 	NoAcks bool
-	// NoDrain makes the Client stay where it is until the hub disconnects it, rather than move when the hub asks for it.
+	// NoDrain makes the Client ignore requests to move. It then stays until the hub disconnects it.
 	NoDrain bool
 
-	// On holds handlers of EVENTs by name. Unlike those added later with [Client.On] they miss nothing.
+	// On holds handlers of EVENTs by name. They get every message; those added later with [Client.On] may miss some.
 	On map[string]Handler
-	// OnMessage takes what has no other taker: EVENTs for whose name there is no handler, and REPLYs to no request that
-	// is still open.
+	// OnMessage handles all other messages: EVENTs without a handler for their name, and REPLYs without an open request.
 	OnMessage Handler
-	// OnError learns of refusals and losses of messages for which nobody waits any more, such as those of Send. By
-	// default they are logged, at most one a second.
+	// OnError is called when the hub reports a message as not delivered and no call waits for its outcome, as with Send.
+	// By default such errors are logged, at most one per second.
 	OnError func(err *HubError)
-	// OnConnect is called after each successful IDENTIFY, before the messages of that connection; after a move, which the
-	// package's documentation describes, once the Client sends over the new connection. It is called in turn with the
-	// handlers, as is OnDisconnect.
+	// OnConnect is called after each successful IDENTIFY, before the messages of that connection; in a move, once the Client
+	// sends on the new connection. The goroutine that calls handlers calls the hooks too.
 	OnConnect func(id Identity)
-	// OnDisconnect is called after each loss of an identified connection, unless by Close, or by a move that missed nothing.
+	// OnDisconnect is called after each loss of an identified connection, except after Close and in a move without loss.
 	OnDisconnect func(reason error)
 
-	Logger *slog.Logger // default: none. It is never given a token or a message's data
+	Logger *slog.Logger // default: no logging. It never gets tokens or data of messages
 
 	Header    http.Header                                                       // of the handshake, such as Origin
 	TLSConfig *tls.Config                                                       // for wss://
-	Dial      func(ctx context.Context, network, addr string) (net.Conn, error) // in place of [net.Dialer] and proxies
+	Dial      func(ctx context.Context, network, addr string) (net.Conn, error) // replaces [net.Dialer] and proxies
 
-	ConnectTimeout time.Duration // of one attempt, from dialing to the answer to IDENTIFY; default 15 s
-	MinBackoff     time.Duration // greatest wait before the first new attempt; default 500 ms
-	// MaxBackoff is the greatest wait before any attempt; default 30 s. To it are added at most 5 s where the hub has too much
-	// to do, and at most as long again where the connection ended although the hub had asked to move (DRAIN).
+	ConnectTimeout time.Duration // for one attempt, from dialing to the answer to IDENTIFY; default 15 s
+	MinBackoff     time.Duration // longest wait before the first new attempt; default 500 ms
+	// MaxBackoff is the longest wait before any attempt; default 30 s. The Client adds up to 5 s if the hub is overloaded,
+	// and up to MaxBackoff if the connection ended before the Client could move (DRAIN).
 	MaxBackoff   time.Duration
-	WriteTimeout time.Duration // how long the hub may take nothing before the connection is given up; default 30 s
-	// FailFast makes Connect return its first failure, in place of trying until its context ends.
+	WriteTimeout time.Duration // a write that takes longer ends the connection; default 30 s
+	// FailFast makes Connect return its first failure instead of trying until its context ends.
 	FailFast bool
 
-	SendQueue    int // messages that wait to be written, beyond which senders wait themselves; default 256
+	SendQueue    int // messages that wait to be written; further senders block; default 256
 	ReceiveQueue int // messages that wait for handlers; default 256
-	// MaxReceiveBytes is the greatest message taken from the hub; default 1 MiB. It is raised to what the hub lets its
-	// clients send, plus 4 KiB for what it adds.
+	// MaxReceiveBytes is the largest message accepted from the hub; default 1 MiB. It is raised to the hub's limit for
+	// messages of clients plus 4 KiB.
 	MaxReceiveBytes int
 }
 
-// receiveMargin is more than what a hub adds to the greatest message that it accepts: id and sender.
+// receiveMargin is more than the hub adds to a client's message: id and sender.
 const receiveMargin = 4 << 10
 
-// prepare checks o and returns it with defaults.
+// prepare checks o and fills in defaults.
 func (o Options) prepare() (Options, error) {
 	if err := checkURL(o.URL); err != nil {
 		return o, err
 	}
 	if o.Token != "" && o.TokenSource != nil || o.Token == "" && o.TokenSource == nil && !o.hasCertificate() {
-		return o, errors.New("one of Token and TokenSource is needed")
+		return o, errors.New("want either Token or TokenSource")
 	}
 	if o.TokenSource == nil {
 		o.TokenSource = o.staticToken()
@@ -126,12 +124,12 @@ func (o Options) prepare() (Options, error) {
 	return o, nil
 }
 
-// hasCertificate reports whether the hub may be shown a client certificate, which may stand for a token.
+// hasCertificate reports whether TLSConfig has a client certificate, which can replace a token.
 func (o Options) hasCertificate() bool {
 	return o.TLSConfig != nil && (len(o.TLSConfig.Certificates) > 0 || o.TLSConfig.GetClientCertificate != nil)
 }
 
-// checkIdentify finds what the hub would refuse IDENTIFY for, whatever the token.
+// checkIdentify checks the data of IDENTIFY by the hub's rules, except for the token.
 func (o Options) checkIdentify() error {
 	data := o.identify()
 	data.Token = "x"
@@ -168,16 +166,16 @@ func (o Options) staticToken() func(context.Context) (string, error) {
 func checkURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil {
-		// The text of the error repeats the URL, which may have a password in it.
-		return errors.New("the URL is malformed: want ws://HOST:PORT or wss://HOST:PORT")
+		// The error's text quotes the URL, which may contain a password.
+		return errors.New("malformed URL; want ws://HOST:PORT or wss://HOST:PORT")
 	}
 	switch {
 	case u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "":
 		return errors.New("want a URL such as ws://HOST:PORT or wss://HOST:PORT")
 	case u.User != nil:
-		return errors.New("the URL must not hold a user or password: the token goes into Token")
+		return errors.New("the URL must not contain a user or password; use Token")
 	case u.Query().Has("token"), u.Query().Has("access_token"):
-		return errors.New("the URL must not hold a token: it goes into Token")
+		return errors.New("the URL must not contain a token; use Token")
 	case u.Fragment != "":
 		return errors.New("the URL must not have a fragment (RFC 6455, section 3)")
 	}

@@ -9,20 +9,20 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// Request sends an EVENT and returns the first REPLY to it. It fails when ctx ends, at once where the hub finds no
-// receiver ([ErrNoReceiver]), and when the connection is lost ([ErrOutcomeUnknown]), since a reply would no longer find
-// this client. Give ctx a deadline: nobody has to answer.
+// Request sends an EVENT and returns the first REPLY to it. It fails at once if there is no receiver ([ErrNoReceiver]), when
+// the connection is lost ([ErrOutcomeUnknown]), because replies are sent to the connection's id, and when ctx ends. Give
+// ctx a deadline: receivers are not obliged to reply.
 func (c *Client) Request(ctx context.Context, to Intent, event string, data any, opts ...SendOption) (*Message, error) {
 	for m, err := range c.RequestMany(ctx, to, event, data, 1, opts...) {
 		return m, err
 	}
-	return nil, ErrClosed // not reached: RequestMany yields a reply or an error
+	return nil, ErrClosed // unreachable: RequestMany yields a reply or an error
 }
 
-// RequestMany sends an EVENT when the loop over its result begins, and yields the REPLYs as they arrive. It ends after
-// expect replies, or where expect is 0 at the deadline of ctx. Whatever else ends it is yielded as an error with a nil
-// Message, among them, where expect is not 0, that ctx ended before all were there. The loop may be left at any time.
-// At most [Options.ReceiveQueue] replies wait for the loop; one more ends it with [ErrTooManyReplies].
+// RequestMany sends an EVENT when the loop over its result begins, and yields the REPLYs as they arrive. The loop ends after
+// expect replies, or at the deadline of ctx if expect is 0. Any other end, such as a ctx that ends before expect replies
+// have arrived, is yielded as an error with a nil Message. The loop may be left at any time. At most
+// [Options.ReceiveQueue] replies wait for the loop; one more ends it with [ErrTooManyReplies].
 func (c *Client) RequestMany(
 	ctx context.Context, to Intent, event string, data any, expect int, opts ...SendOption,
 ) iter.Seq2[*Message, error] {
@@ -56,7 +56,7 @@ func (c *Client) yieldReplies(ctx context.Context, ca *call, expect int, yield f
 		case <-ctx.Done():
 			end = ctx.Err()
 		}
-		for _, m := range ca.takeReplies() { // those that arrived before the end come before it
+		for _, m := range ca.takeReplies() { // replies that arrived before the end
 			if got++; !yield(m, nil) || got == expect {
 				return
 			}
@@ -71,7 +71,7 @@ func (c *Client) yieldReplies(ctx context.Context, ca *call, expect int, yield f
 	}
 }
 
-// requestError says how a request ended that ended before its replies were complete; nil if that is as it should be.
+// requestError returns the error of a request that ended before all its replies came; nil if that is expected.
 func (c *Client) requestError(ctx context.Context, ca *call, expect, got int, end error) error {
 	if end != ctx.Err() {
 		return end

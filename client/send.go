@@ -7,12 +7,12 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// Send sends an EVENT. It returns once the message was written to an identified connection, and waits for one while
-// there is none, until ctx ends. What the hub then thinks of it goes to [Options.OnError].
+// Send sends an EVENT. It returns once the message is written to an identified connection. Without a connection it waits for
+// one until ctx ends. If the hub then refuses the message, [Options.OnError] is called.
 //
-// The data becomes JSON as with [encoding/json.Marshal]; nil means none; a [encoding/json.RawMessage] is one JSON value
-// and goes out byte for byte. What the hub would refuse (a malformed intent, an event of more than 128 bytes, more bytes
-// than it takes) is refused here, before anything is sent. For errors see the package's documentation.
+// data is encoded as by [encoding/json.Marshal]; nil means no data. An [encoding/json.RawMessage] must be one JSON value and
+// is sent byte for byte. Send itself refuses what the hub would refuse: a malformed intent, an event of more than 128
+// bytes, a message that is too large. The package documentation lists the errors.
 func (c *Client) Send(ctx context.Context, to Intent, event string, data any, opts ...SendOption) error {
 	ca, err := newCall(opcodes.Event, to, event, data, opts)
 	if err != nil {
@@ -21,8 +21,8 @@ func (c *Client) Send(ctx context.Context, to Intent, event string, data any, op
 	return c.send(ctx, ca)
 }
 
-// SendAcked is Send, but it returns once the hub handed the message to every instance that has a receiver, and says how
-// many that were. Where nobody matches the intent, the error is [ErrNoReceiver].
+// SendAcked sends an EVENT and returns once the hub has handed it to every instance that has a receiver. instances is their
+// number. If no client matches the intent, the error is [ErrNoReceiver]. See [Client.Send] for data and other errors.
 func (c *Client) SendAcked(ctx context.Context, to Intent, event string, data any, opts ...SendOption) (instances int, err error) {
 	ca, err := newCall(opcodes.Event, to, event, data, opts)
 	if err != nil {
@@ -36,15 +36,15 @@ func (c *Client) SendAcked(ctx context.Context, to Intent, event string, data an
 	return ca.nodes, nil
 }
 
-// Receipt is a message on its way, whose outcome can be waited for.
+// Receipt is a queued message; [Receipt.Wait] returns its outcome.
 type Receipt struct {
 	c  *Client
 	ca *call
 }
 
-// Queue is SendAcked in two steps: it returns once the message has its place in the order of what is sent, so that one
-// goroutine can have many on their way. It waits while [Options.SendQueue] messages wait already. The outcome of a
-// message whose Receipt is thrown away is not reported to anybody.
+// Queue is SendAcked in two steps, so that one goroutine can have many messages on their way. It returns once the message
+// has its place in the order of sends, and blocks while [Options.SendQueue] messages wait. If the Receipt is dropped, the
+// outcome is not reported.
 func (c *Client) Queue(ctx context.Context, to Intent, event string, data any, opts ...SendOption) (*Receipt, error) {
 	ca, err := newCall(opcodes.Event, to, event, data, opts)
 	if err != nil {
@@ -60,8 +60,8 @@ func (c *Client) Queue(ctx context.Context, to Intent, event string, data any, o
 // ID returns the message's id.
 func (r *Receipt) ID() string { return r.ca.id }
 
-// Wait waits for the outcome as SendAcked does. If ctx ends first the message stays on its way, and Wait may be called
-// again.
+// Wait returns the outcome of the message, like SendAcked. If ctx ends first, the message stays on its way and Wait may be
+// called again.
 func (r *Receipt) Wait(ctx context.Context) (instances int, err error) {
 	select {
 	case <-r.ca.done:
@@ -88,7 +88,7 @@ func (c *Client) send(ctx context.Context, ca *call) error {
 	}
 }
 
-// enqueueCall gives the call its place in the order of what is sent.
+// enqueueCall queues the call to be written.
 func (c *Client) enqueueCall(ctx context.Context, ca *call) error {
 	if err := checkSize(ca, c.Identity().MaxMessageBytes); err != nil {
 		return fmt.Errorf("event %.80q: %w", ca.event, err)
@@ -115,7 +115,7 @@ func (c *Client) enqueueCall(ctx context.Context, ca *call) error {
 	}
 }
 
-// giveUp takes the call back if it was not begun.
+// giveUp withdraws the call if its write has not begun.
 func (c *Client) giveUp(ctx context.Context, ca *call) error {
 	if ca.take() {
 		return fmt.Errorf("event %.80q: not sent, there was no connection: %w", ca.event, ctx.Err())
@@ -128,7 +128,7 @@ func (c *Client) giveUp(ctx context.Context, ca *call) error {
 	}
 }
 
-// unsent is the outcome of a call when the Client has ended: its own, if it has one.
+// unsent returns the outcome of a call once the Client has ended.
 func (c *Client) unsent(ca *call) error {
 	select {
 	case <-ca.done:

@@ -10,9 +10,9 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// handlers holds the handlers of EVENTs by name. Reading takes no lock: what it points to is never changed.
+// handlers holds the handlers of EVENTs by name. Reads take no lock, because the map is replaced and never modified.
 type handlers struct {
-	mu     sync.Mutex // held by those who change byName
+	mu     sync.Mutex // held to replace byName
 	byName atomic.Pointer[map[string][]*Handler]
 }
 
@@ -24,7 +24,7 @@ func (hs *handlers) init(on map[string]Handler) {
 	hs.byName.Store(&byName)
 }
 
-// of returns the handlers of m; none of a REPLY, so that nobody takes an answer for a question and answers it.
+// of returns the handlers of m. A REPLY has none, so that no handler replies to a reply.
 func (hs *handlers) of(m *Message) []*Handler {
 	if m.Op != opcodes.Event {
 		return nil
@@ -32,7 +32,7 @@ func (hs *handlers) of(m *Message) []*Handler {
 	return (*hs.byName.Load())[m.Event]
 }
 
-// wants tells whether anybody takes m.
+// wants reports whether there is a handler for m.
 func (hs *handlers) wants(m *Message, otherwise Handler) bool {
 	return otherwise != nil || len(hs.of(m)) > 0
 }
@@ -48,9 +48,9 @@ func (hs *handlers) change(event string, f func([]*Handler) []*Handler) {
 	hs.byName.Store(&byName)
 }
 
-// On adds a handler of the EVENTs of that name, after those that are already there, and returns a function that removes
-// it again. What arrived before is not shown to it; for what must not be missed there is [Options.On]. A message that is
-// already with its handlers may still reach one that is being removed.
+// On adds a handler for EVENTs with the given name, behind existing ones, and returns a function that removes it. It does
+// not get messages that arrived before; [Options.On] is for handlers that must not miss any. A message whose handlers are
+// being called may still reach a removed one.
 func (c *Client) On(event string, h Handler) (remove func()) {
 	mine := &h
 	c.handlers.change(event, func(all []*Handler) []*Handler { return append(all, mine) })
@@ -61,11 +61,11 @@ func (c *Client) On(event string, h Handler) (remove func()) {
 	}
 }
 
-// handling is the key under which a handler's context holds its Client.
+// handling is the key of the Client in a handler's context.
 type handling struct{}
 
-// dispatch calls handlers and hooks one after the other until the Client is closed; if it ended by itself, until all
-// that arrived before has been handled.
+// dispatch calls handlers and hooks one at a time until the Client is closed. If the Client ends by itself, dispatch first
+// handles everything that arrived before.
 func (c *Client) dispatch() {
 	defer close(c.dispatched)
 	ctx := context.WithValue(c.life, handling{}, c)
@@ -76,7 +76,7 @@ func (c *Client) dispatch() {
 	<-c.stream.quiet()
 }
 
-// handleUntil handles what comes until end is closed. It returns false if the Client was closed.
+// handleUntil handles deliveries until end is closed. It returns false if the Client was closed.
 func (c *Client) handleUntil(ctx context.Context, end <-chan struct{}) bool {
 	for {
 		if !c.handleRest(ctx) {
@@ -92,7 +92,7 @@ func (c *Client) handleUntil(ctx context.Context, end <-chan struct{}) bool {
 	}
 }
 
-// handleRest handles what is there. It returns false if the Client was closed.
+// handleRest handles the queued deliveries. It returns false if the Client was closed.
 func (c *Client) handleRest(ctx context.Context) bool {
 	for c.quitting.Err() == nil {
 		d, ok := c.inbox.take()
@@ -127,8 +127,8 @@ func (c *Client) handleMessage(ctx context.Context, d delivery) {
 	}
 }
 
-// enqueue hands d to dispatch, and waits while there is no room. It drops d when the Client is closed, or, while it waits,
-// when the connection is gone over which d came: a handler may wait for the next one.
+// enqueue hands d to dispatch and waits while the inbox is full. It drops d when the Client is closed, and when gone is closed
+// while it waits: d's connection has ended, and the handler that blocks the inbox may be waiting for the next one.
 func (c *Client) enqueue(d delivery, gone <-chan struct{}) {
 	for !c.inbox.add(d) {
 		select {

@@ -8,17 +8,17 @@ import (
 	"os"
 )
 
-// maxTokenFile bounds what is read of a token file: more than the longest token, which has 4,096 bytes.
+// maxTokenFile is the largest token file, in bytes; tokens have at most 8,192.
 const maxTokenFile = 64 << 10
 
-// TokenFile returns an [Options.TokenSource] that reads the token from a file at each connect, without the white space
-// around it. So a token that is replaced while the service runs, such as a projected token of a Kubernetes service
-// account, is taken from the next connection on.
+// TokenFile returns an [Options.TokenSource] that reads the token from a file for each connection and strips white space
+// around it. A replaced token, such as a projected token of a Kubernetes service account, is used from the next connection
+// on.
 func TokenFile(path string) func(ctx context.Context) (string, error) {
 	return func(context.Context) (string, error) {
 		f, err := os.Open(path)
 		if err != nil {
-			return "", err // it names operation and path
+			return "", err // names operation and path
 		}
 		defer f.Close()
 		text, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
