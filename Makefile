@@ -25,11 +25,11 @@ build:
 
 # TIMED packages break things and look at the clock while they heal: nothing else runs beside them. The race detector
 # allocates, so the budgets of allocations and memory are tested without it.
-TIMED    = ./broker ./internal/clustertest ./internal/rolltest
-BUDGETED = ./auth ./broker ./hub ./intent ./opcodes ./transport ./services/echo ./internal/hubtest
+TIMED    = ./broker/redis ./internal/clustertest ./internal/rolltest
+BUDGETED = ./auth ./broker/memory ./broker/redis ./hub ./intent ./opcodes ./transport ./services/echo ./internal/hubtest
 
 test: deps lint
-	$(GO) test -race -count=$(COUNT) -timeout=20m $$($(GO) list ./... | grep -v -e /broker$$ -e /clustertest$$ -e /rolltest$$)
+	$(GO) test -race -count=$(COUNT) -timeout=20m $$($(GO) list ./... | grep -v -e /broker/redis$$ -e /clustertest$$ -e /rolltest$$)
 	$(GO) test -race -count=$(COUNT) -timeout=20m -p=1 $(TIMED)
 	$(GO) test -count=1 -run 'Alloc|MemoryPerIdle' -v $(BUDGETED)
 	cd bench && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/transport"
@@ -91,7 +92,7 @@ func want(t *testing.T, url string, status int, part string) {
 }
 
 func TestHealthAndReadiness(t *testing.T) {
-	h, _, url := start(t, broker.NewMemory().Broker(), false)
+	h, _, url := start(t, memory.NewBus().Broker(), false)
 	want(t, url+"/healthz", 200, "ok")
 	want(t, url+"/readyz", 200, "ready")
 	if err := h.Drain(t.Context(), 0); err != nil {
@@ -102,15 +103,15 @@ func TestHealthAndReadiness(t *testing.T) {
 }
 
 func TestReadinessFollowsTheBroker(t *testing.T) {
-	_, _, url := start(t, awayBroker{broker.NewMemory().Broker()}, false)
+	_, _, url := start(t, awayBroker{memory.NewBus().Broker()}, false)
 	want(t, url+"/readyz", 503, "connection refused")
 	want(t, url+"/healthz", 200, "ok")
-	_, _, url = start(t, awayBroker{broker.NewMemory().Broker()}, true)
+	_, _, url = start(t, awayBroker{memory.NewBus().Broker()}, true)
 	want(t, url+"/readyz", 200, "ready")
 }
 
 func TestUnknownPathsAndMethods(t *testing.T) {
-	_, _, url := start(t, broker.NewMemory().Broker(), false)
+	_, _, url := start(t, memory.NewBus().Broker(), false)
 	for _, tc := range []struct {
 		method, path string
 		status       int
@@ -128,7 +129,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 var sample = regexp.MustCompile(`^([a-z_][a-z0-9_]*)(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? [-+0-9.eE]+$`)
 
 func TestMetrics(t *testing.T) {
-	h, hubURL, url := start(t, broker.NewMemory().Broker(), false)
+	h, hubURL, url := start(t, memory.NewBus().Broker(), false)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	c, _, err := websocket.Dial(ctx, hubURL, nil)
@@ -180,7 +181,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestListenOnATakenPort(t *testing.T) {
-	_, _, url := start(t, broker.NewMemory().Broker(), false)
+	_, _, url := start(t, memory.NewBus().Broker(), false)
 	addr := strings.TrimPrefix(url, "http://")
 	if s, err := Listen(t.Context(), addr, Options{Log: slog.New(slog.DiscardHandler)}); err == nil {
 		t.Errorf("listening twice on %s", s.Addr())

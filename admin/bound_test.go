@@ -11,7 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 )
 
@@ -77,7 +77,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 
 func TestMetricsOfConnections(t *testing.T) {
 	t.Parallel()
-	_, _, base := start(t, broker.NewMemory().Broker(), true)
+	_, _, base := start(t, memory.NewBus().Broker(), true)
 	resp, err := http.Get(base + "/metrics")
 	if err != nil {
 		t.Fatal(err)

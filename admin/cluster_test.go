@@ -24,6 +24,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/transport"
@@ -90,7 +91,7 @@ func startCluster(t testing.TB, n int, change func(i int, h *hub.Options, a *Opt
 	t.Helper()
 	c := &cluster{t: t, store: auth.NewStore(parseTokens(t, usualTokens())), log: &logBook{}, roots: x509.NewCertPool()}
 	c.showing()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	for i := range n {
 		c.add(i, bus.Broker(), change)
 	}

@@ -41,17 +41,13 @@ const (
 	KindReturned                 // a KindAny that found nobody, back at the instance of its sender for another draw
 )
 
-// Flags are properties of a message that its delivery depends on. Bit 1 is the Broker's own, bit 3 is free, bits 4 to 7 are the
-// hub's.
+// Flags are properties of a message that its delivery depends on. Bit 1 is the Broker's own, bits 0 and 3 are free, bits
+// 4 to 7 are the hub's.
 type Flags uint8
 
-// The Handler's flags.
-const (
-	FlagNoEcho Flags = 1 << 0 // keeps a message from its own sender
-	// FlagFence: the message is delivered behind everything that any instance had published when it was published itself,
-	// as far as this instance gets it at all. Later messages may be delivered before it.
-	FlagFence Flags = 1 << 2
-)
+// FlagFence has a message delivered behind everything that any instance had published before it, as far as this
+// instance gets it at all. Later messages may be delivered before it.
+const FlagFence Flags = 1 << 2
 
 // Message is one envelope on its way between instances.
 type Message struct {
@@ -66,6 +62,14 @@ type Message struct {
 	Payload  []byte    // the envelope as its receivers will read it
 }
 
+// Clone returns a copy of m that shares no memory with it.
+func (m *Message) Clone() *Message {
+	c := *m
+	buf := append(append(make([]byte, 0, len(m.Group)+len(m.Payload)), m.Group...), m.Payload...)
+	c.Group, c.Payload = buf[:len(m.Group):len(m.Group)], buf[len(m.Group):]
+	return &c
+}
+
 // Completion learns, exactly once, what became of a published message.
 type Completion interface {
 	// Published reports how many other instances took the message, or why none could. None at all is final: nobody has
@@ -75,12 +79,20 @@ type Completion interface {
 	Published(instances int, err error)
 }
 
+// CompletionFunc is a function as a Completion.
+type CompletionFunc func(instances int, err error)
+
+// Published calls f.
+func (f CompletionFunc) Published(instances int, err error) { f(instances, err) }
+
 // Errors that a Completion or a call may get.
 var (
 	// ErrUnavailable: the broker is away and the message no longer fits the bounded buffer, or waited in it too long.
 	ErrUnavailable = errors.New("broker unavailable")
 	// ErrUnknown: the connection broke after the message was sent and it can't be known whether anybody got it.
 	ErrUnknown = errors.New("broker connection lost, outcome unknown")
+	// ErrNotStarted: Start was not called.
+	ErrNotStarted = errors.New("broker not started")
 	// ErrClosed: the Broker was closed.
 	ErrClosed = errors.New("broker closed")
 	// ErrNodeIDTaken: another live instance has the NodeID given to Start. Draw another and start a new Broker.
@@ -119,6 +131,12 @@ type Node struct {
 
 // Expected, in the place of a number of members, says that nobody is in the group yet, but somebody is about to be.
 const Expected = -1
+
+// The bounds of a Gather that every Broker keeps.
+const (
+	GatherTimeout     = 30 * time.Second // of a Gather whose ctx ends later, or never
+	MaxPendingQueries = 16               // that wait for one instance's answer; further ones are not answered
+)
 
 // Broker carries messages between instances.
 type Broker interface {

@@ -1,10 +1,6 @@
 package broker
 
-import (
-	"slices"
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // Stats is a snapshot of what a Broker did since it was made. Counters only grow.
 type Stats struct {
@@ -41,39 +37,4 @@ type Stats struct {
 type StatsSource interface {
 	// Stats may be called at any time, by any goroutine.
 	Stats() Stats
-}
-
-func sortIDs(ids []NodeID) { slices.Sort(ids) }
-
-// counters are the parts of Stats that any goroutine may count.
-type counters struct {
-	published, received, duplicates, recovered, missed, unresumed             atomic.Uint64
-	foreign, otherVersion, corrupt                                            atomic.Uint64
-	refusedFull, refusedExpired, refusedUnknown, refusedBroker, refusedClosed atomic.Uint64
-	reconnects, lostNodes, gatherMissing                                      atomic.Uint64
-	probeRTT                                                                  atomic.Int64
-}
-
-// refusal is the counter of messages given up because of err.
-func (c *counters) refusal(err error) *atomic.Uint64 {
-	switch err {
-	case ErrUnknown:
-		return &c.refusedUnknown
-	case ErrClosed:
-		return &c.refusedClosed
-	}
-	return &c.refusedExpired
-}
-
-func (c *counters) snapshot() Stats {
-	return Stats{
-		Published: c.published.Load(), Received: c.received.Load(), Duplicates: c.duplicates.Load(),
-		Recovered: c.recovered.Load(), Missed: c.missed.Load(), Unresumed: c.unresumed.Load(),
-		Foreign: c.foreign.Load(), OtherVersion: c.otherVersion.Load(), Corrupt: c.corrupt.Load(),
-		RefusedFull: c.refusedFull.Load(), RefusedExpired: c.refusedExpired.Load(),
-		RefusedUnknown: c.refusedUnknown.Load(), RefusedBroker: c.refusedBroker.Load(),
-		RefusedClosed: c.refusedClosed.Load(), Reconnects: c.reconnects.Load(),
-		LostNodes: c.lostNodes.Load(), GatherMissing: c.gatherMissing.Load(),
-		ProbeRTT: time.Duration(c.probeRTT.Load()),
-	}
 }

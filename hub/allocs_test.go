@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 )
 
 // rawPeer is a client on a blocking descriptor, which allocates nothing while it sends and receives.
@@ -107,7 +107,7 @@ func TestAllocations(t *testing.T) { // not parallel: it counts the allocations 
 			{"GLOBAL", `{"target":"GLOBAL"}`},
 		} {
 			t.Run(fmt.Sprintf("%s/%d loops", tc.name, loops), func(t *testing.T) {
-				_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Transport.Loops = loops })
+				_, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Transport.Loops = loops })
 				members := make([]*rawPeer, 100)
 				for i := range members {
 					members[i] = newRawPeer(t, url, "")

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/auth"
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
@@ -16,7 +16,7 @@ func TestAuthenticate(t *testing.T) {
 	i := &issuer{expires: time.Unix(1<<32, 0), verdict: func(subject string) auth.Verdict {
 		return map[string]auth.Verdict{"late": auth.Expired, "early": auth.KeysUnavailable}[subject]
 	}}
-	h, _ := startHub(t, broker.NewMemory().Broker(), verified(t, i))
+	h, _ := startHub(t, memory.NewBus().Broker(), verified(t, i))
 	for token, want := range map[string]struct {
 		name string
 		err  error

@@ -3,7 +3,7 @@ package hub
 import (
 	"testing"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
@@ -46,7 +46,7 @@ func (l *chainLoop) publish(group, event string) {
 // to its own group: on all loops, and on all instances.
 func TestWhatADeliveryCausesComesBehindIt(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	types := [2]*chain{{}, {}}
 	var peers, pongs []*peer
 	for _, c := range types {
@@ -89,7 +89,7 @@ func TestWhatADeliveryCausesComesBehindIt(t *testing.T) {
 // what its sender sent to that client since.
 func TestAnyIsNotDrawnAgainBehindALaterMessage(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) {
+	h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) {
 		o.Transport.Loops = 1
 		o.Services = []ServiceType{newLines()}
 	})

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
@@ -67,7 +67,7 @@ func TestSlotInterval(t *testing.T) {
 // startWithAnother starts a hub whose clients have another one to go to.
 func startWithAnother(t *testing.T, change func(*Options)) (*Hub, string) {
 	t.Helper()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	startHub(t, bus.Broker(), nil)
 	return startHub(t, bus.Broker(), change)
 }
@@ -182,7 +182,7 @@ func TestDrainRate(t *testing.T) {
 func TestDrainTimeoutWins(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) {
+	h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) {
 		o.Drain.Rate = 2
 		o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	})
@@ -254,7 +254,7 @@ func TestDrainAgain(t *testing.T) {
 // in their slots, which fill the whole time.
 func TestDrainNowhere(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), loops(3))
+	h, url := startHub(t, memory.NewBus().Broker(), loops(3))
 	var peers []*peer
 	for i := range 10 {
 		extra := withDrain
@@ -283,7 +283,7 @@ func TestDrainNowhere(t *testing.T) {
 // TestDrainAtOnce has no time for notices.
 func TestDrainAtOnce(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), nil)
+	h, url := startHub(t, memory.NewBus().Broker(), nil)
 	mover := identify(t, url, "g", withDrain)
 	drained := make(chan error, 1)
 	go func() { drained <- h.Drain(t.Context(), 0) }()
@@ -296,7 +296,7 @@ func TestDrainAtOnce(t *testing.T) {
 // TestDrainMovable counts the clients that ask for DRAIN as they come and go.
 func TestDrainMovable(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), nil)
+	h, url := startHub(t, memory.NewBus().Broker(), nil)
 	p := identify(t, url, "g", withDrain)
 	identify(t, url, "g", nil)
 	p.send(m{"op": 2})

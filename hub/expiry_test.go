@@ -11,7 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 	"github.com/mastersocket/mastersocket/transport"
@@ -21,7 +21,7 @@ import (
 func TestTokenExpires(t *testing.T) {
 	t.Parallel()
 	end := time.Now().Add(3 * time.Second).Truncate(time.Second)
-	h, url := startHub(t, broker.NewMemory().Broker(), verified(t, &issuer{expires: end}))
+	h, url := startHub(t, memory.NewBus().Broker(), verified(t, &issuer{expires: end}))
 	p := connect(t, url)
 	p.send(withToken(signedToken("billing-2"), "billing"))
 	if f := p.read(); f.Op != 1 {
@@ -38,7 +38,7 @@ func TestTokenExpires(t *testing.T) {
 func TestExpiryIsAnnounced(t *testing.T) {
 	t.Parallel()
 	end := time.Now().Add(time.Hour).Truncate(time.Second)
-	h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) {
+	h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) {
 		verified(t, &issuer{expires: end})(o)
 		o.Transport.Loops = 1
 	})
@@ -109,7 +109,7 @@ func TestUnixSeconds(t *testing.T) {
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)
-	h, _ := startHub(t, broker.NewMemory().Broker(), verified(t, &issuer{}))
+	h, _ := startHub(t, memory.NewBus().Broker(), verified(t, &issuer{}))
 	config := transport.NewTLSConfig(ca.Issue(t, tlstest.Template{}), ca.Pool())
 	addr, err := h.ListenWebSocketTLS(t.Context(), "127.0.0.1:0", func() *tls.Config { return config })
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/auth"
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
@@ -73,7 +73,7 @@ func order(t *testing.T, who string, p *peer, want ...string) {
 
 func TestFence(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	h, here := startHub(t, bus.Broker(), loops(2))
 	_, there := startHub(t, bus.Broker(), nil)
 	for name, tc := range map[string]struct {
@@ -117,7 +117,7 @@ func TestFence(t *testing.T) {
 // TestFenceRefused sends FENCEs that nobody can get.
 func TestFenceRefused(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	h, here := startHub(t, bus.Broker(), loops(2))
 	other, there := startHub(t, bus.Broker(), nil)
 	sender := identifyOn(t, here, "g", 0, withDrain)
@@ -148,7 +148,7 @@ func TestFenceRefused(t *testing.T) {
 // TestFenceMay sends FENCEs as somebody who may not send DIRECT, may send nothing, or did not identify.
 func TestFenceMay(t *testing.T) {
 	t.Parallel()
-	_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) {
+	_, url := startHub(t, memory.NewBus().Broker(), func(o *Options) {
 		o.Tokens = auth.NewStore(tokenTable(t, "- {name: mute, sha256: "+auth.Hash(testToken)+", groups: ['*']}"))
 	})
 	a := identify(t, url, "g", withDrain)
@@ -182,7 +182,7 @@ func TestFenceBehindOtherLoops(t *testing.T) {
 	for _, where := range []string{"same instance", "other instance"} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			bus := broker.NewMemory()
+			bus := memory.NewBus()
 			h, here := startHub(t, bus.Broker(), loops(3))
 			_, there := startHub(t, bus.Broker(), nil)
 			a := identifyOn(t, here, "g", 0, withDrain)
@@ -208,7 +208,7 @@ func TestFenceBehindOtherLoops(t *testing.T) {
 // loops leaves.
 func TestFenceBehindSameTurn(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), loops(3))
+	h, url := startHub(t, memory.NewBus().Broker(), loops(3))
 	a := identifyOn(t, url, "g", 0, withDrain)
 	b := identifyOn(t, url, "movers", 1, withDrain)
 	sh := h.shards[2]
@@ -229,7 +229,7 @@ func TestFenceBehindOwn(t *testing.T) {
 	for _, where := range []string{"same instance", "other instance"} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			bus := broker.NewMemory()
+			bus := memory.NewBus()
 			h, here := startHub(t, bus.Broker(), loops(3))
 			_, there := startHub(t, bus.Broker(), loops(1)) // where a FENCE takes no time
 			url, loop := here, 1
@@ -263,7 +263,7 @@ func TestFenceBehindOwn(t *testing.T) {
 // loops and not yet to that of the FENCE's receiver.
 func TestFenceBehindBroker(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), loops(3))
+	h, url := startHub(t, memory.NewBus().Broker(), loops(3))
 	a := identifyOn(t, url, "g", 0, withDrain)
 	b := identifyOn(t, url, "movers", 1, withDrain)
 	h.incoming.begin()
@@ -281,7 +281,7 @@ func TestFenceBehindBroker(t *testing.T) {
 // TestFenceFlood has a client that may send nothing send FENCEs to another: only so many a second get through, and it is told.
 func TestFenceFlood(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), loops(1))
+	h, url := startHub(t, memory.NewBus().Broker(), loops(1))
 	victim := identify(t, url, "g", withDrain)
 	flooder := identify(t, url, "g", withDrain)
 	id := uuid.MustParse(flooder.id)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -151,7 +152,7 @@ func closeCode(err error) int { return int(websocket.CloseStatus(err)) }
 
 func TestGroupEvent(t *testing.T) {
 	t.Parallel()
-	_, url := startHub(t, broker.NewMemory().Broker(), nil)
+	_, url := startHub(t, memory.NewBus().Broker(), nil)
 	a := identify(t, url, "workers", nil)
 	b := identify(t, url, "workers", nil)
 	other := identify(t, url, "others", nil)

@@ -11,12 +11,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 )
 
 // twoHubs starts two hubs with different names on one bus.
 func twoHubs(t *testing.T) (hubs [2]*Hub, urls [2]string) {
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	for i := range hubs {
 		hubs[i], urls[i] = startHub(t, bus.Broker(), func(o *Options) { o.NodeName = fmt.Sprint("node-", i) })
 	}

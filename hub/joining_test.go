@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
@@ -46,7 +47,7 @@ func identification(group string) m { return m{"op": 1, "data": m{"token": testT
 
 func TestIdentifyWaitsForTheSubscription(t *testing.T) {
 	t.Parallel()
-	slow := &slowBroker{Broker: broker.NewMemory().Broker(), asked: make(chan func(error), 1)}
+	slow := &slowBroker{Broker: memory.NewBus().Broker(), asked: make(chan func(error), 1)}
 	_, url := startHub(t, slow, nil)
 	p := connect(t, url)
 	p.send(identification("g"))
@@ -75,7 +76,7 @@ func TestIdentifyWaitsForTheSubscription(t *testing.T) {
 
 func TestIdentifyWithoutASubscription(t *testing.T) {
 	t.Parallel()
-	slow := &slowBroker{Broker: broker.NewMemory().Broker(), asked: make(chan func(error), 1)}
+	slow := &slowBroker{Broker: memory.NewBus().Broker(), asked: make(chan func(error), 1)}
 	h, url := startHub(t, slow, nil)
 	p := connect(t, url)
 	p.send(identification("g"))
@@ -112,7 +113,7 @@ func TestIdentifyWithoutASubscription(t *testing.T) {
 
 func TestAnyIsDrawnAgain(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	slow := &slowBroker{Broker: bus.Broker()}
 	_, url := startHub(t, slow, nil)
 	empty, _ := startHub(t, bus.Broker(), nil)
@@ -206,7 +207,7 @@ func TestAnyWaitsForWhoIsAboutToJoin(t *testing.T) {
 // for confirm.
 func startJoining(t *testing.T) (sender, p *peer, joins *Hub, confirm func(error)) {
 	t.Helper()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	slow := &slowBroker{Broker: bus.Broker(), asked: make(chan func(error), 1)}
 	_, url := startHub(t, bus.Broker(), nil)
 	joins, joinsURL := startHub(t, slow, nil)
@@ -240,7 +241,7 @@ func (h *Hub) expecting(group string, f func(*joining)) {
 // before, so that it was subscribed to.
 func TestFirstMemberBesideWhoWatches(t *testing.T) {
 	t.Parallel()
-	slow := &slowBroker{Broker: broker.NewMemory().Broker(), asked: make(chan func(error), 1)}
+	slow := &slowBroker{Broker: memory.NewBus().Broker(), asked: make(chan func(error), 1)}
 	h, url := startHub(t, slow, nil)
 	tapped := make(chan *Tap)
 	go func() {
@@ -271,7 +272,7 @@ func TestFirstMemberBesideWhoWatches(t *testing.T) {
 // A join that fails leaves others no wrong idea of a group whose members are about to leave.
 func TestFailedJoinBesideWhoLeaves(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	slow := &slowBroker{Broker: bus.Broker(), asked: make(chan func(error), 1)}
 	h, url := startHub(t, slow, nil)
 	other, _ := startHub(t, bus.Broker(), nil)

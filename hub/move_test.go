@@ -8,14 +8,14 @@ import (
 
 	"github.com/coder/websocket/wsjson"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 )
 
 // TestMove moves a client from connection to connection, over all loops of two instances, while clients of each send to
 // its group: what the old connection got before the FENCE, and the new one from its beginning, has no gap.
 func TestMove(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	_, here := startHub(t, bus.Broker(), loops(3))
 	_, there := startHub(t, bus.Broker(), loops(2))
 	urls := []string{here, there}

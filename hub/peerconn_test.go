@@ -9,7 +9,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -57,7 +57,7 @@ func (g *gatedPeer) Closed()                                   {}
 func TestPeerWaitsUntilItIsLetIn(t *testing.T) {
 	t.Parallel()
 	service := &gated{waiting: make(chan *gatedPeer, 1)}
-	h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Services = []ServiceType{service} })
+	h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Services = []ServiceType{service} })
 	if _, response := dialWith(t, url+"gated", nil); response.StatusCode != http.StatusUnauthorized || response.Header.Get("WWW-Authenticate") != "Bearer" {
 		t.Errorf("refused with %s, WWW-Authenticate %q", response.Status, response.Header.Get("WWW-Authenticate"))
 	}

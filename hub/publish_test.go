@@ -13,6 +13,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
@@ -26,7 +27,7 @@ func rights(t *testing.T, send string) *auth.Grant {
 
 func TestPublishRefusals(t *testing.T) {
 	t.Parallel()
-	h, _ := startHub(t, broker.NewMemory().Broker(), nil)
+	h, _ := startHub(t, memory.NewBus().Broker(), nil)
 	all := rights(t, `"*"`)
 	for message, want := range map[string]error{
 		`{"op":0,"intent":{"target":"GROUP","identifier":"g"}}`: ErrForbidden,
@@ -51,7 +52,7 @@ func TestPublishRefusals(t *testing.T) {
 // TestPublishCounts publishes to service types, to clients that are being disconnected, and to one that leaves.
 func TestPublishCounts(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	var hubs [2]*Hub
 	var urls [2]string
 	for i := range hubs {
@@ -113,7 +114,7 @@ func TestPublishKeepsOrder(t *testing.T) {
 // TestPublishToAReceiverThatLeft draws an instance whose member is gone: the event comes back and is drawn again.
 func TestPublishToAReceiverThatLeft(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	slow := &slowBroker{Broker: bus.Broker()}
 	h, url := startHub(t, slow, nil)
 	other, _ := startHub(t, bus.Broker(), nil)

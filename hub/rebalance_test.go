@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
@@ -52,7 +52,7 @@ func TestSurpluses(t *testing.T) {
 
 // rebalancing starts instances of one hub, and returns them with their URLs.
 func rebalancing(t *testing.T, n int, s DrainSettings) (hubs []*Hub, urls []string) {
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	for i := range n {
 		h, url := startHub(t, bus.Broker(), func(o *Options) {
 			loops(2)(o)

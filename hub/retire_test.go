@@ -6,14 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 )
 
 // TestCloseAnswers closes an instance while messages to a client that left it are on their way: each of them is answered,
 // whether it came before the end or after.
 func TestCloseAnswers(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	_, here := startHub(t, bus.Broker(), loops(2))
 	closing, there := startHub(t, bus.Broker(), loops(2))
 	gone := identify(t, there, "g", nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/auth"
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 )
 
 func to(target string, identifier ...string) m {
@@ -27,7 +27,7 @@ var withFeedback = m{"features": []string{"errors", "acks"}}
 
 // cluster starts hubs that form one, on one bus.
 func cluster(t *testing.T, n int) (urls []string) {
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	for range n {
 		_, url := startHub(t, bus.Broker(), nil)
 		urls = append(urls, url)
@@ -137,7 +137,7 @@ func expectFenced(t *testing.T, who string, p *peer, want []string) {
 
 func TestEchoFalse(t *testing.T) {
 	t.Parallel()
-	_, url := startHub(t, broker.NewMemory().Broker(), nil)
+	_, url := startHub(t, memory.NewBus().Broker(), nil)
 	p := identify(t, url, "g", m{"echo": false, "features": []string{"errors"}})
 	p.send(event("1", to("GLOBAL")))
 	if f := outcomeOf(t, p); f.Op != 6 || f.ID != "1" || f.Data.(m)["code"] != "NO_RECEIVER" {
@@ -219,7 +219,7 @@ func TestAnyIsUniform(t *testing.T) {
 
 func TestReply(t *testing.T) {
 	t.Parallel()
-	_, url := startHub(t, broker.NewMemory().Broker(), nil)
+	_, url := startHub(t, memory.NewBus().Broker(), nil)
 	asker, answerer := identify(t, url, "askers", nil), identify(t, url, "answerers", nil)
 	asker.send(event("q", to("GROUP", "answerers")))
 	q := answerer.read()
@@ -232,7 +232,7 @@ func TestReply(t *testing.T) {
 func TestPermissions(t *testing.T) {
 	t.Parallel()
 	tokens := tokenTable(t, `- {name: billing, sha256: `+auth.Hash("limited")+`, groups: [billing.*], send: ["GROUP:billing.*"]}`)
-	_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = auth.NewStore(tokens) })
+	_, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Tokens = auth.NewStore(tokens) })
 	limited := func(extra m) m {
 		extra["token"] = "limited"
 		return extra
@@ -270,7 +270,7 @@ func TestPermissions(t *testing.T) {
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	tokens := tokenTable(t, `- {name: slow, sha256: `+auth.Hash(testToken)+`, groups: "*", send: "*", rate: 0.001, burst: 3}`)
-	h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = auth.NewStore(tokens) })
+	h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Tokens = auth.NewStore(tokens) })
 	other := identify(t, url, "g", nil)
 	p := identify(t, url, "g", nil)
 	for range 4 {
@@ -315,7 +315,7 @@ func TestRateLimit(t *testing.T) {
 
 func TestLiveness(t *testing.T) {
 	t.Parallel()
-	_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) {
+	_, url := startHub(t, memory.NewBus().Broker(), func(o *Options) {
 		o.PingInterval, o.IdentifyTimeout = 200*time.Millisecond, 300*time.Millisecond
 		o.Transport.SweepInterval = 20 * time.Millisecond
 	})
@@ -334,7 +334,7 @@ func TestLiveness(t *testing.T) {
 
 func TestConnectionLimit(t *testing.T) {
 	t.Parallel()
-	_, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Transport.MaxConnections = 2 })
+	_, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Transport.MaxConnections = 2 })
 	first := identify(t, url, "g", nil)
 	_ = identify(t, url, "g", nil)
 	connect(t, url).wantDisconnect("the third connection", "TRY_AGAIN_LATER", 1013)
@@ -352,7 +352,7 @@ func TestConnectionLimit(t *testing.T) {
 
 func TestDrainSpreadsTheDisconnects(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), nil)
+	h, url := startHub(t, memory.NewBus().Broker(), nil)
 	const clients, over = 20, time.Second
 	ended := make(chan time.Time, clients)
 	for range clients {
@@ -415,7 +415,7 @@ func TestTokensChange(t *testing.T) {
 	}
 	store := auth.NewStore(tokenTable(t, entry("stays", "g", "GLOBAL")+entry("narrowed", `"*"`, "GLOBAL")+
 		entry("revoked", "g", "GLOBAL")+entry("muted", "g", "GLOBAL")))
-	h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) { o.Tokens = store })
+	h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Tokens = store })
 	holder := func(token, group string) *peer {
 		return identify(t, url, group, m{"token": token, "features": []string{"errors"}})
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
@@ -151,7 +152,7 @@ func startWithLines(t *testing.T, b broker.Broker) (*Hub, *lines, string) {
 
 func TestServiceTypeExchangesMessagesWithClients(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	_, _, url1 := startWithLines(t, bus.Broker())
 	_, _, url2 := startWithLines(t, bus.Broker())
 	for name, url := range map[string]string{"same instance": url1, "other instance": url2} {
@@ -182,7 +183,7 @@ func named(name string, intent m) m { return m{"op": 0, "event": name, "data": 1
 
 func TestServiceTypeIgnoresAnAny(t *testing.T) {
 	t.Parallel()
-	_, _, url := startWithLines(t, broker.NewMemory().Broker())
+	_, _, url := startWithLines(t, memory.NewBus().Broker())
 	c := identify(t, url, "any", m{"features": []string{"errors"}})
 	l := openLine(t, url, "any")
 	for range 32 { // drawn half the time, but never its business
@@ -198,7 +199,7 @@ func TestServiceTypeIgnoresAnAny(t *testing.T) {
 
 func TestServiceTypeLeavesWithinADelivery(t *testing.T) {
 	t.Parallel()
-	h, types, url := startWithLines(t, broker.NewMemory().Broker())
+	h, types, url := startWithLines(t, memory.NewBus().Broker())
 	c := identify(t, url, "leaving", m{"echo": false})
 	first, second := openLine(t, url, "leaving"), openLine(t, url, "leaving")
 	c.send(named("leave", to("GROUP", "leaving")))
@@ -231,7 +232,7 @@ func TestServiceTypeLeavesWithinADelivery(t *testing.T) {
 
 func TestServiceTypeAgentAndObserversAcrossInstances(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	_, types, url := startWithLines(t, bus.Broker())
 	h2, types2, _ := startWithLines(t, bus.Broker())
 	<-types.reached
@@ -260,7 +261,7 @@ func TestServiceTypeAgentAndObserversAcrossInstances(t *testing.T) {
 
 func TestServiceTypeHearsWhatBecomesOfItsMessage(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	type news struct {
 		instances int
 		code      opcodes.ErrorCode
@@ -322,7 +323,7 @@ func (f *failing) Publish(m *broker.Message, done broker.Completion) {
 
 func TestServiceTypeInListsAndStats(t *testing.T) {
 	t.Parallel()
-	h, types, url := startWithLines(t, broker.NewMemory().Broker())
+	h, types, url := startWithLines(t, memory.NewBus().Broker())
 	identify(t, url, "g", nil)
 	l := openLine(t, url, "g")
 	page, err := h.Clients(t.Context(), Filter{Type: "lines"}, "", 10)

@@ -4,14 +4,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
 // TestTapAllocations looks at messages beyond a tap's rate: they must cost their loop next to nothing. The time is printed
 // only, as it depends on what else the machine does.
 func TestTapAllocations(t *testing.T) {
-	h, _ := startHub(t, broker.NewMemory().Broker(), nil)
+	h, _ := startHub(t, memory.NewBus().Broker(), nil)
 	for _, event := range []string{"", "rare"} {
 		tap, err := h.Tap(t.Context(), TapOptions{Group: "g", Event: event, PerSecond: 50})
 		if err != nil {

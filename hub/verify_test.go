@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/auth"
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/internal/eventually"
 )
 
@@ -91,7 +91,7 @@ func withToken(token, group string) m { return m{"op": 1, "data": m{"token": tok
 func TestSignedToken(t *testing.T) {
 	t.Parallel()
 	i := &issuer{asked: make(chan string, 1), answer: make(chan struct{})}
-	h, url := startHub(t, broker.NewMemory().Broker(), verified(t, i))
+	h, url := startHub(t, memory.NewBus().Broker(), verified(t, i))
 	p := connect(t, url)
 	p.send(withToken(signedToken("billing-1"), "billing"))
 	p.send(event("behind", to("GROUP", "billing"))) // not lost, and not before the answer
@@ -126,7 +126,7 @@ func TestSignedTokenRefused(t *testing.T) {
 		verdicts[v.String()] = v
 	}
 	i := &issuer{verdict: func(subject string) auth.Verdict { return verdicts[subject] }}
-	h, url := startHub(t, broker.NewMemory().Broker(), verified(t, i))
+	h, url := startHub(t, memory.NewBus().Broker(), verified(t, i))
 	for name, v := range verdicts {
 		if v == auth.Verified {
 			continue
@@ -160,7 +160,7 @@ func TestSignedTokenRefused(t *testing.T) {
 func TestOtherTokensAreNotVerified(t *testing.T) {
 	t.Parallel()
 	i := &issuer{asked: make(chan string, 100)}
-	h, url := startHub(t, broker.NewMemory().Broker(), verified(t, i))
+	h, url := startHub(t, memory.NewBus().Broker(), verified(t, i))
 	for name, data := range map[string]m{
 		"wrong":       {"token": "wrong", "group": "g"},
 		"empty":       {"token": "", "group": "g"},
@@ -187,7 +187,7 @@ func TestOtherTokensAreNotVerified(t *testing.T) {
 	if len(i.asked) != 0 {
 		t.Errorf("asked about %q", <-i.asked)
 	}
-	without, url := startHub(t, broker.NewMemory().Broker(), nil)
+	without, url := startHub(t, memory.NewBus().Broker(), nil)
 	p = connect(t, url)
 	p.send(withToken(signedToken("billing-1"), "billing"))
 	p.wantDisconnect("without a verifier", "IDENTIFY_FAILED", 4004)
@@ -201,7 +201,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 	t.Parallel()
 	begin := func(t *testing.T, change func(*Options)) (*Hub, *issuer, *peer) {
 		i := &issuer{asked: make(chan string, 10), answer: make(chan struct{}, 10)}
-		h, url := startHub(t, broker.NewMemory().Broker(), func(o *Options) {
+		h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) {
 			verified(t, i)(o)
 			if change != nil {
 				change(o)
@@ -288,7 +288,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 	t.Run("too many IDENTIFYs", func(t *testing.T) {
 		t.Parallel()
 		i := &issuer{}
-		h, url := startHub(t, broker.NewMemory().Broker(), verified(t, i))
+		h, url := startHub(t, memory.NewBus().Broker(), verified(t, i))
 		h.verifications.under.Add(maxVerifying)
 		p := connect(t, url)
 		p.send(withToken(signedToken("billing-1"), "billing"))
@@ -311,7 +311,7 @@ func (p *peer) wantDisconnectOneOf(t *testing.T, reasons ...any) {
 
 func TestSignedTokenWaitsForTheSubscriptionToo(t *testing.T) {
 	t.Parallel()
-	slow := &slowBroker{Broker: broker.NewMemory().Broker(), asked: make(chan func(error), 1)}
+	slow := &slowBroker{Broker: memory.NewBus().Broker(), asked: make(chan func(error), 1)}
 	_, url := startHub(t, slow, verified(t, &issuer{}))
 	p := connect(t, url)
 	p.send(withToken(signedToken("billing-1"), "billing"))
@@ -328,7 +328,7 @@ func TestSignedTokenWaitsForTheSubscriptionToo(t *testing.T) {
 // TestRulesChange: clients by rules follow what the rules give, and leave with them.
 func TestRulesChange(t *testing.T) {
 	t.Parallel()
-	h, url := startHub(t, broker.NewMemory().Broker(), verified(t, &issuer{}))
+	h, url := startHub(t, memory.NewBus().Broker(), verified(t, &issuer{}))
 	billing, reader := connect(t, url), connect(t, url)
 	for p, subject := range map[*peer]string{billing: "billing-1", reader: "reader"} {
 		p.send(withToken(signedToken(subject), "billing"))

@@ -19,6 +19,8 @@ import (
 	"github.com/mastersocket/mastersocket/admin"
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
+	"github.com/mastersocket/mastersocket/broker/redis"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/config"
 	"github.com/mastersocket/mastersocket/internal/handshake"
@@ -262,9 +264,9 @@ func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options
 // broker returns what connects this instance with others: Redis, or nothing but memory.
 func (c *serveCmd) broker(log *slog.Logger) (broker.Broker, error) {
 	if c.Redis == "" {
-		return broker.NewMemory().Broker(), nil
+		return memory.NewBus().Broker(), nil
 	}
-	return broker.NewRedis(broker.RedisOptions{URL: c.Redis.Reveal(), Prefix: c.RedisPrefix, Logger: log})
+	return redis.New(redis.Options{URL: c.Redis.Reveal(), Prefix: c.RedisPrefix, Logger: log})
 }
 
 // spareConnections are the connections beyond the limit that still get a descriptor, to be told to come back later.

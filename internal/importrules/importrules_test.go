@@ -26,6 +26,11 @@ var rules = map[string]struct {
 	"internal/handshake":    {nil, "bytes in, bytes out: the server and the checker of settings share one parser"},
 	"transport":             {[]string{"internal/handshake"}, "sockets know nothing of what messages mean, so that any service type can use them"},
 	"broker":                {nil, "instances exchange bytes, whatever the hub puts into them"},
+	"broker/brokertest":     {[]string{"broker", "internal/eventually"}, "what every broker must do is told by the interface alone"},
+	"broker/internal/":      {[]string{"broker"}, "what both brokers are made of knows neither"},
+	"broker/memory":         {[]string{"broker", "broker/internal/"}, "one implementation knows nothing of the other"},
+	"broker/redis":          {[]string{"broker", "broker/internal/", "broker/redis/resp", "internal/redisurl"}, "one implementation knows nothing of the other"},
+	"broker/redis/resp":     {nil, "the protocol of Redis knows no messages"},
 	"hub":                   {[]string{"intent", "opcodes", "auth", "transport", "broker"}, "the hub joins the parts, and knows no operator"},
 	"admin/console":         {nil, "pages for a browser are files; what they show comes from the API"},
 	"admin":                 {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "admin/console"}, "operators look at the hub, the hub not at them"},
@@ -36,10 +41,11 @@ var rules = map[string]struct {
 	"services/echo/wire":    {nil, "both ends of the echo protocol share its frames, whatever is behind them"},
 	"services/echo/client":  {[]string{"services/echo/wire"}, "the client end knows nothing of the hub, and builds wherever Go does"},
 	"services/echo/load":    {[]string{"services/echo/client", "services/echo/wire"}, "the load is a client like any other"},
+	"internal/redisurl":     {nil, "a URL is read by the checker of a configuration and by the broker, so it depends on neither"},
 	"internal/":             {[]string{"intent", "auth", "auth/oidc", "opcodes"}, "helpers stay below the hub; hubtest alone is a client of it"},
 	"services/":             {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "services/"}, "a service type serves its own protocol through the hub"},
-	"cmd/":                  {[]string{"intent", "opcodes", "auth", "auth/oidc", "transport", "broker", "hub", "admin", "client", "services/", "internal/"}, "the top"},
-	"go-redis":              {[]string{"broker"}, "Redis is one way to connect instances, and only broker knows it"},
+	"cmd/":                  {[]string{"intent", "opcodes", "auth", "auth/oidc", "transport", "broker", "broker/memory", "broker/redis", "hub", "admin", "client", "services/", "internal/"}, "the top"},
+	"go-redis":              {[]string{"broker/redis"}, "Redis is one way to connect instances, and only broker/redis knows it"},
 	"go-oidc":               {[]string{"auth/oidc", "internal/oidctest"}, "signed tokens are one way to prove who one is, and only auth/oidc knows it"},
 	"huma":                  {[]string{"admin"}, "REST is for operators alone"},
 	"prometheus":            {[]string{"admin", "services/team/bridge", "internal/metrics"}, "counting is everybody's, publishing the counts is for what listens to operators: admin, and the bridge, a process of its own"},
@@ -122,5 +128,19 @@ func TestImportsGoDownward(t *testing.T) {
 	}
 	if checked == 0 {
 		t.Error("no import was checked")
+	}
+}
+
+// TestHubCompilesNoRedis: what is built on the hub carries no client of Redis, unless it asks for broker/redis.
+func TestHubCompilesNoRedis(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "list", "-deps", module+"hub").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.Lines(string(out)) {
+		if strings.Contains(path, "redis") {
+			t.Errorf("hub depends on %s", strings.TrimSpace(path))
+		}
 	}
 }

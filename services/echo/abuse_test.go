@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/rawclient"
@@ -40,7 +40,7 @@ func TestTooManyMessagesWait(t *testing.T) {
 
 func TestTooMuchWaitsInAll(t *testing.T) {
 	t.Parallel()
-	n := start(t, broker.NewMemory().Broker(), small(), 1)
+	n := start(t, memory.NewBus().Broker(), small(), 1)
 	var all []*talker
 	for i := range 5 {
 		c := n.dial()
@@ -69,7 +69,7 @@ func TestTooMuchWaitsInAll(t *testing.T) {
 // A client that never answers is disconnected; the messages that it was given go to others.
 func TestWhoNeverAnswersIsDisconnected(t *testing.T) {
 	t.Parallel()
-	n := start(t, broker.NewMemory().Broker(), small(), 1)
+	n := start(t, memory.NewBus().Broker(), small(), 1)
 	idle, sender := n.dial(), n.dial()
 	const messages = 200
 	for i := range messages {
@@ -95,7 +95,7 @@ func TestWhoNeverAnswersIsDisconnected(t *testing.T) {
 // The messages of a full connection go to others as long as their senders wait.
 func TestFullConnectionsMessagesArePassedOn(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	there, n := start(t, bus.Broker(), small(), 1), start(t, bus.Broker(), DefaultLimits(), 1)
 	there.dial() // never answers
 	sender := n.dial()
@@ -146,7 +146,7 @@ func TestUnknownAndRepeatedOKs(t *testing.T) {
 // One client's flood costs others nothing and leaves nothing behind.
 func TestFlood(t *testing.T) {
 	t.Parallel()
-	n := start(t, broker.NewMemory().Broker(), DefaultLimits(), 1)
+	n := start(t, memory.NewBus().Broker(), DefaultLimits(), 1)
 	other, flooder := n.dial(), n.dial()
 	const messages = 20_000
 	sent := make(chan bool)
@@ -265,7 +265,7 @@ func TestHalfClose(t *testing.T) {
 // The unfinished messages of unidentified clients share one bound.
 func TestUnfinishedMessagesAreBounded(t *testing.T) {
 	t.Parallel()
-	n := startWith(t, broker.NewMemory().Broker(), DefaultLimits(), 1, func(o *hub.Options) { o.Transport.UntrustedBytes = 256 << 10 })
+	n := startWith(t, memory.NewBus().Broker(), DefaultLimits(), 1, func(o *hub.Options) { o.Transport.UntrustedBytes = 256 << 10 })
 	unfinished := rawclient.Frame{Op: rawclient.OpText, Declared: 32 << 10, Payload: make([]byte, 30<<10)}.Bytes()
 	var all []*rawclient.Conn
 	for range 40 {

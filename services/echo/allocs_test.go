@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/internal/rawclient"
 	"github.com/mastersocket/mastersocket/services/echo/wire"
 )
@@ -122,7 +122,7 @@ func TestAllocations(t *testing.T) { // not parallel: it counts the allocations 
 	}
 	for _, loops := range []int{1, 2} {
 		t.Run(fmt.Sprint(loops, " loops"), func(t *testing.T) {
-			n := start(t, broker.NewMemory().Broker(), DefaultLimits(), loops)
+			n := start(t, memory.NewBus().Broker(), DefaultLimits(), loops)
 			all := onePerLoop(n)
 			var messages, oks, ends [][]byte
 			for i := range all {
@@ -149,7 +149,7 @@ func TestAllocations(t *testing.T) { // not parallel: it counts the allocations 
 }
 
 func BenchmarkMessageAndOK(b *testing.B) {
-	n := start(b, broker.NewMemory().Broker(), DefaultLimits(), 1)
+	n := start(b, memory.NewBus().Broker(), DefaultLimits(), 1)
 	c := newBare(b, n.addr)
 	message, ok := masked("message hello"), masked("ok hello")
 	b.ReportAllocs()

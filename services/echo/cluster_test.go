@@ -9,7 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
+	"github.com/mastersocket/mastersocket/broker/redis"
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/redistest"
@@ -20,7 +21,7 @@ import (
 // Every connection is drawn with the same probability, on any instance and loop, the sender included.
 func TestDrawsAreUniform(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	nodes := []*node{start(t, bus.Broker(), DefaultLimits(), 2), start(t, bus.Broker(), DefaultLimits(), 3)}
 	var all []*talker
 	for i := range 20 {
@@ -65,10 +66,10 @@ func TestDrawsAreUniform(t *testing.T) {
 // Three instances over Redis: every client gets its ok though others leave meanwhile, and no state remains.
 func TestInstancesOverRedis(t *testing.T) {
 	t.Parallel()
-	redis := redistest.Start(t)
+	server := redistest.Start(t)
 	var nodes []*node
 	for range 3 {
-		b, err := broker.NewRedis(broker.RedisOptions{URL: redis.URL(), Prefix: "echo"})
+		b, err := redis.New(redis.Options{URL: server.URL(), Prefix: "echo"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +115,7 @@ func TestInstancesOverRedis(t *testing.T) {
 // Messages given to a client of another instance are passed on when it leaves.
 func TestPassedOnAcrossInstances(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	here, there := start(t, bus.Broker(), DefaultLimits(), 1), start(t, bus.Broker(), DefaultLimits(), 1)
 	sender, other := here.dial(), there.dial()
 	for i := 0; there.metric("given") == 0; i++ {

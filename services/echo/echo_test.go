@@ -7,7 +7,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
@@ -135,7 +135,7 @@ func TestManyMessagesArePassedOn(t *testing.T) {
 	t.Parallel()
 	limits := DefaultLimits()
 	limits.Waiting, limits.Given = 2000, 2000
-	n := start(t, broker.NewMemory().Broker(), limits, 1)
+	n := start(t, memory.NewBus().Broker(), limits, 1)
 	sender, holder := n.dial(), n.dial()
 	const messages = 4 * returnsPerTurn
 	for i := range messages {
@@ -154,7 +154,7 @@ func TestManyMessagesArePassedOn(t *testing.T) {
 
 func TestNotPassedOnWhenNobodyWaits(t *testing.T) {
 	t.Parallel()
-	n := start(t, broker.NewMemory().Broker(), DefaultLimits(), 1)
+	n := start(t, memory.NewBus().Broker(), DefaultLimits(), 1)
 	holder := n.dial()
 	for i := range 50 {
 		sender := n.dial()
@@ -183,7 +183,7 @@ func TestPassesAreBounded(t *testing.T) {
 	t.Parallel()
 	limits := DefaultLimits()
 	limits.Passes = 5
-	n := start(t, broker.NewMemory().Broker(), limits, 1)
+	n := start(t, memory.NewBus().Broker(), limits, 1)
 	sender := n.raw() // never looks at what it gets
 	if err := sender.Send("message poison"); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
@@ -77,7 +78,7 @@ func startWith(t testing.TB, b broker.Broker, limits Limits, loops int, change f
 // alone starts a single instance.
 func alone(t testing.TB, limits Limits) *node {
 	t.Helper()
-	return start(t, broker.NewMemory().Broker(), limits, 2)
+	return start(t, memory.NewBus().Broker(), limits, 2)
 }
 
 // metric returns the value of one of the type's metrics.

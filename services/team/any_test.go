@@ -4,14 +4,14 @@ import (
 	"context"
 	"testing"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/client"
 )
 
 // What is sent to any one of the services that listen for teams is not lost on clients, which have no use for it.
 func TestAnyOfTheGroupOfTeamsIsAService(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	here, there := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
 	worker := there.service()
 	for range 4 { // on both loops

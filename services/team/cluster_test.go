@@ -10,6 +10,8 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
+	"github.com/mastersocket/mastersocket/broker/redis"
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
@@ -31,7 +33,7 @@ func elsewhere(t testing.TB, address string, i *instance) string {
 // clusters are the ways to connect instances.
 var clusters = map[string]func(t testing.TB) func() broker.Broker{
 	"memory": func(testing.TB) func() broker.Broker {
-		bus := broker.NewMemory()
+		bus := memory.NewBus()
 		return func() broker.Broker { return bus.Broker() }
 	},
 	"redis": func(t testing.TB) func() broker.Broker {
@@ -42,7 +44,7 @@ var clusters = map[string]func(t testing.TB) func() broker.Broker{
 
 func newRedis(t testing.TB, server *redistest.Server) broker.Broker {
 	t.Helper()
-	b, err := broker.NewRedis(broker.RedisOptions{URL: server.URL(), Prefix: "ms"})
+	b, err := redis.New(redis.Options{URL: server.URL(), Prefix: "ms"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +180,7 @@ func (mute) Answer([]byte) []byte      { return nil }
 
 func TestTicketOfAnInstanceThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	a, silent := start(t, settings{broker: bus.Broker()}), bus.Broker()
 	if err := silent.Start(t.Context(), broker.Node{ID: 1, Name: "silent"}, mute{}); err != nil {
 		t.Fatal(err)
@@ -208,7 +210,7 @@ func TestTicketOfAnInstanceThatDoesNotAnswer(t *testing.T) {
 // A team that leaves while a connection of it is let in is left.
 func TestTeamLeavesWhileItsTicketIsLookedAt(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
 	s := a.service()
 	s.join(1)
@@ -239,7 +241,7 @@ func TestRevokedTokenEndsItsTeams(t *testing.T) {
 		}
 		return all
 	}
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	a := start(t, settings{broker: bus.Broker(), tokens: tokens("rtm")})
 	b := start(t, settings{broker: bus.Broker(), tokens: tokens("rtm")})
 	a.service().join(1)
@@ -311,7 +313,7 @@ func (i *instance) rankOf(text string) uint64 {
 // Whatever is opened at once on both sides, one connection remains, and everybody knows which.
 func TestOneConnectionRemains(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
 	s := a.service()
 	s.join(1)
@@ -371,7 +373,7 @@ func TestRedisIsAwayForAWhile(t *testing.T) {
 // What an instance missed it learns when it asks, and what the others missed they are told.
 func TestSynchronizeBothWays(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
 	eventually.True(t, "both have compared their lists", func() bool {
 		return a.metric("synchronized_total") > 0 && b.metric("synchronized_total") > 0

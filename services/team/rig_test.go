@@ -8,6 +8,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/eventually"
@@ -43,7 +44,7 @@ type settings struct {
 func start(t testing.TB, s settings) *instance {
 	t.Helper()
 	if s.broker == nil {
-		s.broker = broker.NewMemory().Broker()
+		s.broker = memory.NewBus().Broker()
 	}
 	if s.tokens == nil {
 		s.tokens = auth.SharedToken(token)

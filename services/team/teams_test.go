@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/eventually"
@@ -70,7 +70,7 @@ func TestManyTeamsForANewConnection(t *testing.T) {
 
 func TestHealthcheck(t *testing.T) {
 	t.Parallel()
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	o := Options{Healthcheck: 500 * time.Millisecond}
 	a := start(t, settings{broker: bus.Broker(), name: "a", Options: o})
 	b := start(t, settings{broker: bus.Broker(), name: "b", Options: o})
@@ -152,7 +152,7 @@ func TestHealthcheckOfManyTeams(t *testing.T) {
 func TestListOfTeamsInPages(t *testing.T) {
 	t.Parallel()
 	const n = 1234
-	bus := broker.NewMemory()
+	bus := memory.NewBus()
 	a := start(t, settings{broker: bus.Broker(), name: "a"})
 	b := start(t, settings{broker: bus.Broker(), name: "b"})
 	s := a.service()

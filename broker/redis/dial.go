@@ -1,0 +1,137 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/mastersocket/mastersocket/internal/redisurl"
+)
+
+// dialer makes connections to Redis. go-redis does the handshake (TLS, HELLO, AUTH, SELECT) and single commands; the
+// publisher's and the subscriber's connections are then used bare, because go-redis's pipelines wait for each batch
+// and its PubSub reconnects by itself and allocates for every message.
+type dialer struct {
+	url     redisurl.URL
+	tls     *tls.Config   // nil: no TLS
+	timeout time.Duration // for dialling, and again for the handshake
+	name    string        // what CLIENT LIST shows
+}
+
+// tlsConfig returns what connections to u begin with, nil for no TLS. base may be nil.
+func tlsConfig(u redisurl.URL, base *tls.Config) *tls.Config {
+	if !u.TLS {
+		return nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if base != nil {
+		c = base.Clone()
+	}
+	c.InsecureSkipVerify = c.InsecureSkipVerify || u.SkipVerify
+	return c
+}
+
+// connection is one connection, shaken hands.
+type connection struct {
+	net.Conn
+	client *goredis.Client
+}
+
+// Close closes the connection, whoever uses it.
+func (c *connection) Close() error {
+	err := c.Conn.Close()
+	_ = c.client.Close() // it has nothing left but the closed connection
+	return err
+}
+
+// dial connects to addr; role is shown behind the name.
+func (d *dialer) dial(ctx context.Context, addr, role string) (*connection, error) {
+	return d.dialAs(ctx, addr, role, d.url.Username, d.url.Password, d.url.DB)
+}
+
+func (d *dialer) dialAs(ctx context.Context, addr, role, user, password string, db int) (*connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*d.timeout)
+	defer cancel()
+	opt := &goredis.Options{
+		Network: d.url.Network, Addr: addr, Username: user, Password: password, DB: db,
+		Protocol: 2, DisableIdentity: true, MaxRetries: -1, DialerRetries: 1,
+		DialTimeout: d.timeout, ReadTimeout: d.timeout, WriteTimeout: d.timeout, ContextTimeoutEnabled: true,
+		PoolSize: 1, PipelinePoolSize: -1, ConnMaxIdleTime: -1,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	if d.tls != nil {
+		opt.TLSConfig = d.tls.Clone()
+		if host, _, err := net.SplitHostPort(addr); err == nil && opt.TLSConfig.ServerName == "" {
+			opt.TLSConfig.ServerName = host
+		}
+	}
+	conn, err := goredis.NewDialer(opt)(ctx, opt.Network, opt.Addr)
+	if errors.Is(err, context.DeadlineExceeded) && opt.TLSConfig != nil {
+		return nil, fmt.Errorf("TLS handshake with %s: no answer, as from a Redis without TLS (redis:// in place of rediss://): %w", addr, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	opt.TLSConfig = nil // conn has it already
+	opt.Dialer = onceDialer(conn)
+	c := &connection{Conn: conn, client: goredis.NewClient(opt)}
+	if err := c.client.Ping(ctx).Err(); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("handshake with %s: %w", addr, err)
+	}
+	_ = c.client.Do(ctx, "CLIENT", "SETNAME", d.name+"-"+role).Err() // a user may lack the permission
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// onceDialer hands out conn. A client that would connect again gets it closed, and so fails: an error instead would
+// set go-redis's pool dialling in the background.
+func onceDialer(conn net.Conn) func(context.Context, string, string) (net.Conn, error) {
+	var used atomic.Bool
+	return func(context.Context, string, string) (net.Conn, error) {
+		if used.Swap(true) {
+			conn.Close()
+		}
+		return conn, nil
+	}
+}
+
+// checkMaster refuses a replica: publishing there would reach nobody at the master.
+func (c *connection) checkMaster(ctx context.Context) error {
+	role, err := c.client.Do(ctx, "ROLE").Slice()
+	if err != nil {
+		if isNoPermission(err) {
+			return nil // can't be told
+		}
+		return fmt.Errorf("role: %w", err)
+	}
+	if len(role) > 0 && role[0] != "master" {
+		return fmt.Errorf("the server is a %v, not the master", role[0])
+	}
+	return nil
+}
+
+func isNoPermission(err error) bool { return strings.HasPrefix(err.Error(), "NOPERM") }
+
+// isHopeless says whether err shows a configuration that can't work: credentials that the server refuses.
+func isHopeless(err error) bool {
+	for _, sign := range []string{"WRONGPASS", "NOAUTH", "NOPERM", "invalid username-password", "without any password configured"} {
+		if err != nil && strings.Contains(err.Error(), sign) {
+			return true
+		}
+	}
+	return false
+}

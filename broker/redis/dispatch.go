@@ -1,0 +1,159 @@
+package redis
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/redis/resp"
+)
+
+// receive reads the subscriber's connection until it fails. It calls Deliver.
+func (r *Broker) receive(conn net.Conn) error {
+	in := resp.NewReader(conn, &r.heardPushes)
+	var f frame
+	for {
+		kind, what, err := in.Push()
+		if err != nil {
+			return fmt.Errorf("subscriber: %w", err)
+		}
+		switch {
+		case kind != resp.PushMessage:
+			if err := r.subs.answered(kind, what); err != nil {
+				return fmt.Errorf("subscriber: %w", err)
+			}
+		case r.isOwn(what):
+			r.takeOwn(what, &f)
+		default:
+			r.takeForeign(what, &f)
+		}
+	}
+}
+
+// isOwn says, as fast as can be, whether this instance published b.
+func (r *Broker) isOwn(b []byte) bool {
+	be := binary.BigEndian
+	return len(b) >= headerFixed && be.Uint16(b) == headerMagic && b[2]>>4 == headerMajor &&
+		broker.NodeID(be.Uint32(b[12:])) == r.self.ID && be.Uint64(b[20:]) == r.run
+}
+
+// takeOwn drops what comes back, save probes.
+func (r *Broker) takeOwn(b []byte, f *frame) {
+	if broker.Kind(b[3]) != kindProbe || parseFrame(b, f) != nil || len(f.Payload) != 8 {
+		return
+	}
+	if rtt, ok := r.probes.returned(binary.BigEndian.Uint64(f.Payload), r.now()); ok {
+		r.stats.probeRTT.Store(rtt)
+		r.state.setAvailable()
+	}
+}
+
+// takeForeign handles what another instance published, or counts what nobody of this hub did.
+func (r *Broker) takeForeign(b []byte, f *frame) {
+	switch err := parseFrame(b, f); err {
+	case nil:
+	case errVersion:
+		r.stats.otherVersion.Add(1)
+		return
+	case errCorrupt:
+		r.stats.corrupt.Add(1)
+		return
+	default:
+		r.stats.foreign.Add(1)
+		return
+	}
+	if !isKnown(f.Kind) {
+		r.stats.otherVersion.Add(1)
+		return
+	}
+	if !isToAll(f.Kind) && f.Kind != broker.KindGroup && f.To != r.self.ID || f.From == r.self.ID {
+		r.stats.foreign.Add(1)
+		return
+	}
+	if isData(f.Kind) {
+		r.recv.data(f, b)
+		return
+	}
+	r.takeControl(f)
+}
+
+// takeControl handles what brokers tell each other.
+func (r *Broker) takeControl(f *frame) {
+	err := error(nil)
+	switch f.Kind {
+	case kindHello:
+		err = r.leaseSeen(f.From, f.Payload, true)
+	case kindBye:
+		name := r.peers.name(f.From)
+		if r.peers.remove(f.From, f.run) {
+			r.nodeGone(f.From)
+			r.log.Info("an instance has left", "node", name, "id", nodeHex(f.From))
+		}
+	case kindDelta:
+		err = r.peers.delta(f.From, f.run, f.Payload)
+	case kindSync:
+		r.counts.sendAll(f.From)
+	case kindCounts:
+		err = r.peers.part(f.From, f.run, f.Payload)
+	case kindResume:
+		q, ok := parseResume(f.From, f.Payload)
+		if !ok {
+			err = errCorrupt
+			break
+		}
+		report(r.pub.resend(q))
+	case kindResent, kindResumed:
+		err = r.takeResent(f)
+	case kindQuery, kindAnswer:
+		err = r.takeGather(f)
+	case kindProbe: // a probe is for who sent it
+		err = errCorrupt
+	}
+	if err != nil {
+		r.stats.corrupt.Add(1)
+	}
+}
+
+// takeResent handles the answer to a kindResume.
+func (r *Broker) takeResent(f *frame) error {
+	request, raw, ok := parseRequest(f.Payload)
+	if !ok {
+		return errCorrupt
+	}
+	from := originKey{f.From, f.run}
+	if f.Kind == kindResumed {
+		r.recv.resumed(from, request)
+		return nil
+	}
+	var inner frame
+	if err := parseFrame(raw, &inner); err != nil {
+		return err
+	}
+	if inner.From != f.From || inner.run != f.run || !isData(inner.Kind) {
+		return errCorrupt
+	}
+	r.recv.resent(from, request, &inner, raw)
+	return nil
+}
+
+// askResume asks o for what it published after last.
+func (r *Broker) askResume(o *origin, request, last uint64) {
+	payload := r.subs.resumeRequest(o, request, last)
+	r.pub.send(&frame{Message: broker.Message{Kind: kindResume, To: o.key.node, Payload: payload}}, nil)
+}
+
+// askCounts asks node for its member counts.
+func (r *Broker) askCounts(node broker.NodeID) {
+	r.pub.send(&frame{Message: broker.Message{Kind: kindSync, To: node}}, nil)
+}
+
+// sayHello tells all instances of this one, so that they need not wait for the next look at the leases.
+func (r *Broker) sayHello() {
+	version, clients := r.counts.current()
+	value, err := encodeLease(r.self, r.run, version, clients)
+	if err != nil {
+		return // not reached: refreshLease has encoded the same
+	}
+	r.pub.send(&frame{Message: broker.Message{Kind: kindHello, Payload: []byte(value)}}, nil)
+}

@@ -1,0 +1,180 @@
+package redis
+
+import (
+	"encoding/binary"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/brokertest"
+	"github.com/mastersocket/mastersocket/broker/internal/weights"
+	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/faultproxy"
+	"github.com/mastersocket/mastersocket/internal/redistest"
+)
+
+// fate is what a Completion was told.
+type fate struct {
+	instances int
+	err       error
+}
+
+// cutOff makes two instances, of which the second has lost its connection to Redis behind a proxy, and has the first
+// publish one message of each kind to it.
+func cutOff(t *testing.T, change func(*Options)) (a, b *brokertest.Instance, p *faultproxy.Proxy, fates []chan fate) {
+	t.Helper()
+	s := redistest.Start(t)
+	p = faultproxy.Start(t, s.Addr())
+	o := quick(s.URL())
+	change(&o)
+	a = brokertest.Join(t, newTestRedis(t, o))
+	o.URL = "redis://" + p.Addr()
+	b = brokertest.Join(t, newTestRedis(t, o))
+	b.SubscribeWait(t, "g")
+	b.SetMembers("g", 1)
+	eventually.True(t, "b's member", func() bool { node, ok := a.Draw([]byte("g"), 0, 0); return ok && node == b.ID })
+	if n, err := a.Outcome(t, &broker.Message{Kind: broker.KindDirect, To: b.ID, Seq: 100}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	b.Await(t, "the first message", func() bool { return len(b.Got) == 1 })
+	p.Set(faultproxy.Refuse)
+	eventually.True(t, "Redis to notice", func() bool { return s.Do("PUBSUB", "CHANNELS", "*node:"+nodeHex(b.ID)) == "" })
+	for seq, kind := range []broker.Kind{broker.KindGlobal, broker.KindGroup, broker.KindDirect, broker.KindAny, broker.KindReturned} {
+		told := make(chan fate, 2)
+		fates = append(fates, told)
+		m := &broker.Message{Kind: kind, Seq: uint64(seq), Group: []byte("g"), Payload: []byte("payload")}
+		if kind >= broker.KindDirect {
+			m.To = b.ID
+		}
+		a.Publish(m, broker.CompletionFunc(func(n int, err error) { told <- fate{n, err} }))
+	}
+	return a, b, p, fates
+}
+
+func expectFates(t *testing.T, fates []chan fate, want fate) {
+	t.Helper()
+	for i, told := range fates {
+		select {
+		case got := <-told:
+			if got.instances != want.instances || !errors.Is(got.err, want.err) {
+				t.Errorf("message %d: %+v, want %+v", i, got, want)
+			}
+		case <-time.After(brokertest.Patience):
+			t.Errorf("message %d: nobody says what became of it", i)
+		}
+	}
+}
+
+// TestUnheard: what Redis passed to nobody, as its receiver's connection was broken, is not refused: it arrives later.
+func TestUnheard(t *testing.T) {
+	t.Parallel()
+	a, b, p, fates := cutOff(t, func(o *Options) { o.LeaseTTL, o.ProbeInterval = time.Minute, 2*time.Second })
+	eventually.True(t, "b to be avoided", func() bool { node, ok := a.Draw([]byte("g"), 1, 1); return ok && node == a.ID })
+	if node, ok := a.Draw([]byte("g"), 0, 1); !ok || node != b.ID {
+		t.Errorf("nobody else has a member: drew %v, %v", node, ok)
+	}
+	for i, told := range fates {
+		select {
+		case got := <-told:
+			t.Errorf("message %d: %+v before anybody can know", i, got)
+		default:
+		}
+	}
+	p.Set(faultproxy.None)
+	expectFates(t, fates, fate{1, nil})
+	b.Await(t, "the messages", func() bool { return len(b.Got) == 1+len(fates) })
+	var got []uint64
+	for _, d := range b.Deliveries() {
+		got = append(got, d.Seq)
+	}
+	if d := cmp.Diff([]uint64{100, 0, 1, 2, 3, 4}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestUnheardIsFinal: once the receiver's lease has ended, its messages are refused, and it does not get them when it
+// comes back after all. Nothing is counted as missed.
+func TestUnheardIsFinal(t *testing.T) {
+	t.Parallel()
+	a, b, p, fates := cutOff(t, func(o *Options) { o.LeaseTTL = time.Second })
+	expectFates(t, fates, fate{0, nil})
+	p.Set(faultproxy.None)
+	eventually.True(t, "each other", func() bool { return len(a.Nodes()) == 2 && len(b.Nodes()) == 2 })
+	if n, err := a.Outcome(t, &broker.Message{Kind: broker.KindDirect, To: b.ID, Seq: 101}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	b.Await(t, "the message after them", func() bool { return len(b.Got) > 0 && b.Got[len(b.Got)-1].Seq == 101 })
+	if got := b.Deliveries(); len(got) != 2 {
+		t.Errorf("what was refused arrives: %v", got)
+	}
+	if st := statsOf(b); st.Missed != 0 {
+		t.Errorf("stats: %+v", st)
+	}
+}
+
+// TestUnheardIsBounded: nobody is left waiting for an instance that is there and doesn't come back.
+func TestUnheardIsBounded(t *testing.T) {
+	t.Parallel()
+	_, _, _, fates := cutOff(t, func(o *Options) { o.LeaseTTL, o.BufferAge = time.Minute, time.Second })
+	expectFates(t, fates, fate{0, broker.ErrUnknown})
+}
+
+// TestCountsOutdated asks for all counts anew when news of them may have been missed. Until they come, anybody may have
+// members: a message that finds nobody is not given up.
+func TestCountsOutdated(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	w := weights.New()
+	p := newPeers(w, func() int64 { return 1 }, time.Hour, func(broker.NodeID) { asked++ })
+	value, err := encodeLease(broker.Node{ID: 2, Name: "b"}, 9, 3, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := func(version uint64, members int) {
+		b := binary.BigEndian.AppendUint64(nil, version)
+		b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, 0), 1)
+		if err := p.part(2, 9, appendCount(b, "g", members)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := &Broker{peers: p, weights: w, self: broker.Node{ID: 1}}
+	buf, err := appendFrame(nil, &frame{Message: broker.Message{Kind: broker.KindGroup, Group: []byte("g")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &entry{kind: broker.KindGroup, buf: append(buf, "\r\n"...)}
+	want := func(when string, expected bool, requests int) {
+		t.Helper()
+		if r.expected(e) != expected || asked != requests {
+			t.Errorf("%s: expected %v, asked %d times, want %v and %d", when, !expected, asked, expected, requests)
+		}
+	}
+	want("nobody is there", false, 0)
+	seen := func(hello bool) {
+		if _, err := p.seen(2, []byte(value), hello); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen(false)
+	want("a new instance", true, 1)
+	seen(false)
+	want("it was asked just now", true, 1)
+	seen(true)
+	want("it could not hear that yet", true, 2)
+	counts(3, 0)
+	want("it has no members", false, 2)
+	seen(true)
+	want("that is known", false, 2)
+	p.outdated()
+	want("that may have changed", true, 3)
+	counts(3, 0)
+	want("it has not", false, 3)
+	p.outdated()
+	counts(4, 7)
+	want("it has", true, 4)
+	p.remove(2, 0)
+	want("it is gone", false, 4)
+}

@@ -1,0 +1,119 @@
+package redis
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+
+	"github.com/mastersocket/mastersocket/broker"
+)
+
+// The wire form of a message between instances: a header, then the payload to the end. Integers are big-endian.
+//
+//	 0  magic      2  0xE5 'M'
+//	 2  version    1  major<<4 | minor
+//	 3  kind       1
+//	 4  size       2  of the whole header, the group and what later minors add behind it included
+//	 6  flags      1
+//	 7  group      1  length of the group's name
+//	 8  checksum   4  CRC-32C of everything but these four bytes
+//	12  from       4  the instance that published it
+//	16  to         4  the instance addressed, or zero
+//	20  run        8  the publisher's process: a random number drawn at its start
+//	28  pub        8  the publisher's count of its messages; zero where nothing depends on it
+//	36  chan       8  the publisher's count of its messages to this channel, from 1; zero: not counted
+//	44  seq        8  the sending client's count
+//	52  sender    16
+//	68  receiver  16
+//	84  group      n
+//	    …          what later minors add, skipped by size
+//
+// Two releases that share the major version understand each other: a later minor only adds fields behind the group
+// and kinds, and an earlier one skips the former and counts the latter. A different major is counted and ignored.
+const (
+	headerMagic   = 0xE54D
+	headerMajor   = 1
+	headerMinor   = 0
+	headerVersion = headerMajor<<4 | headerMinor
+	headerFixed   = 84 // up to the group
+	maxGroupLen   = math.MaxUint8
+)
+
+// Why bytes that arrived are not a message.
+var (
+	errForeign = errors.New("not a message of this hub")
+	errVersion = errors.New("message of another major version")
+	errCorrupt = errors.New("corrupt message")
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// frame is a Message together with what the instances' bookkeeping needs.
+type frame struct {
+	broker.Message
+	run     uint64 // which process of From published it
+	pubSeq  uint64 // counts From's messages, from 1; zero: not counted
+	chanSeq uint64 // counts From's messages on this channel, from 1; zero: not counted
+}
+
+// appendFrame appends f's wire form to dst. It fails only where the group's name is longer than 255 bytes.
+func appendFrame(dst []byte, f *frame) ([]byte, error) {
+	if len(f.Group) > maxGroupLen {
+		return dst, fmt.Errorf("broker: encode message: group name of %d bytes, at most %d", len(f.Group), maxGroupLen)
+	}
+	start := len(dst)
+	be := binary.BigEndian
+	dst = be.AppendUint16(dst, headerMagic)
+	dst = append(dst, headerVersion, byte(f.Kind))
+	dst = be.AppendUint16(dst, uint16(headerFixed+len(f.Group)))
+	dst = append(dst, byte(f.Flags), byte(len(f.Group)), 0, 0, 0, 0)
+	dst = be.AppendUint32(dst, uint32(f.From))
+	dst = be.AppendUint32(dst, uint32(f.To))
+	dst = be.AppendUint64(dst, f.run)
+	dst = be.AppendUint64(dst, f.pubSeq)
+	dst = be.AppendUint64(dst, f.chanSeq)
+	dst = be.AppendUint64(dst, f.Seq)
+	dst = append(dst, f.Sender[:]...)
+	dst = append(dst, f.Receiver[:]...)
+	dst = append(dst, f.Group...)
+	dst = append(dst, f.Payload...)
+	be.PutUint32(dst[start+8:], frameChecksum(dst[start:]))
+	return dst, nil
+}
+
+// frameLen is the length of f's wire form.
+func frameLen(f *frame) int { return headerFixed + len(f.Group) + len(f.Payload) }
+
+// parseFrame reads b into f, whose Group and Payload then point into b. Its error is one of errForeign, errVersion
+// and errCorrupt; f is then in an undefined state.
+func parseFrame(b []byte, f *frame) error {
+	if len(b) < 3 || binary.BigEndian.Uint16(b) != headerMagic {
+		return errForeign
+	}
+	if b[2]>>4 != headerMajor {
+		return errVersion
+	}
+	if len(b) < headerFixed {
+		return errCorrupt
+	}
+	be := binary.BigEndian
+	size, group := int(be.Uint16(b[4:])), int(b[7])
+	if size < headerFixed+group || size > len(b) || be.Uint32(b[8:]) != frameChecksum(b) {
+		return errCorrupt
+	}
+	f.Kind, f.Flags = broker.Kind(b[3]), broker.Flags(b[6])
+	f.From, f.To = broker.NodeID(be.Uint32(b[12:])), broker.NodeID(be.Uint32(b[16:]))
+	f.run, f.pubSeq, f.chanSeq, f.Seq = be.Uint64(b[20:]), be.Uint64(b[28:]), be.Uint64(b[36:]), be.Uint64(b[44:])
+	copy(f.Sender[:], b[52:])
+	copy(f.Receiver[:], b[68:])
+	f.Group = b[headerFixed : headerFixed+group : headerFixed+group]
+	f.Payload = b[size:]
+	return nil
+}
+
+// frameChecksum covers all of a frame but the checksum's own place.
+func frameChecksum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[:8], castagnoli), castagnoli, b[12:])
+}

@@ -1,0 +1,242 @@
+package redis
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+
+	"github.com/mastersocket/mastersocket/broker"
+)
+
+// A Gather asks each instance with a kindQuery (id 8, then the query), and is answered with kindAnswers:
+//
+//	id 8, part 4, parts 4, then a part of the answer
+//
+// where no parts at all say that the answer would have been too large.
+const (
+	queryFixed  = 8
+	answerFixed = 16
+	answerChunk = 256 << 10
+)
+
+// gathers are the Gather calls that wait.
+type gathers struct {
+	mu      sync.Mutex
+	pending map[uint64]*gathering
+	closed  bool
+}
+
+// gathering is one of them.
+type gathering struct {
+	results chan gathered // has room for all
+	limit   int           // of an answer, in bytes
+
+	// Guarded by gathers.mu.
+	parts map[broker.NodeID]*partialAnswer // of the instances that still owe
+}
+
+type partialAnswer struct {
+	data []byte
+	next uint32
+}
+
+// gathered is what became of one instance.
+type gathered struct {
+	from   broker.NodeID
+	answer []byte
+	failed bool // it is gone or its answer too large
+}
+
+// begin expects an answer of each of nodes.
+func (g *gathers) begin(nodes []broker.NodeID, limit int) (id uint64, q *gathering, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return 0, nil, broker.ErrClosed
+	}
+	q = &gathering{
+		results: make(chan gathered, len(nodes)), limit: limit, parts: make(map[broker.NodeID]*partialAnswer, len(nodes)),
+	}
+	for _, n := range nodes {
+		q.parts[n] = &partialAnswer{}
+	}
+	id = rand.Uint64()
+	g.pending[id] = q
+	return id, q, nil
+}
+
+func (g *gathers) end(id uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.pending, id)
+}
+
+// settle gives the result of one instance. It needs mu.
+func (q *gathering) settle(r gathered) {
+	if _, owes := q.parts[r.from]; owes {
+		delete(q.parts, r.from)
+		q.results <- r
+	}
+}
+
+// part takes a kindAnswer.
+func (g *gathers) part(from broker.NodeID, b []byte) error {
+	if len(b) < answerFixed {
+		return errCorrupt
+	}
+	be := binary.BigEndian
+	id, part, parts, data := be.Uint64(b), be.Uint32(b[8:]), be.Uint32(b[12:]), b[answerFixed:]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	q := g.pending[id]
+	if q == nil || q.parts[from] == nil {
+		return nil // too late, or twice
+	}
+	a := q.parts[from]
+	switch {
+	case parts == 0 || len(a.data)+len(data) > q.limit:
+		q.settle(gathered{from: from, failed: true})
+	case part != a.next: // came twice
+	default:
+		a.data = append(a.data, data...)
+		if a.next++; a.next == parts {
+			q.settle(gathered{from: from, answer: a.data})
+		}
+	}
+	return nil
+}
+
+// gone gives up the answers of an instance whose lease ended.
+func (g *gathers) gone(node broker.NodeID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, q := range g.pending {
+		q.settle(gathered{from: node, failed: true})
+	}
+}
+
+// close ends every Gather.
+func (g *gathers) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	for _, q := range g.pending {
+		for n := range q.parts {
+			q.settle(gathered{from: n, failed: true})
+		}
+	}
+}
+
+// Gather implements Broker. A query is at most 256 KiB long; without a deadline ctx is given one of 30 s. The answers
+// are not kept: each may keep its memory. An instance that ends meanwhile, or whose answer is larger than
+// AnswerBytes, is missing at once.
+func (r *Broker) Gather(ctx context.Context, query []byte, each func(broker.NodeID, []byte)) ([]broker.NodeID, error) {
+	if err := r.started(); err != nil {
+		return nil, fmt.Errorf("broker: gather: %w", err)
+	}
+	nodes := r.peers.ids()
+	if len(query) > answerChunk {
+		return nodes, errors.New("broker: gather: the query is longer than 256 KiB")
+	}
+	if !r.State().Available {
+		return nodes, fmt.Errorf("broker: gather: %w", broker.ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, broker.GatherTimeout)
+	defer cancel()
+	id, q, err := r.gathers.begin(nodes, r.opt.AnswerBytes)
+	if err != nil {
+		return nodes, fmt.Errorf("broker: gather: %w", err)
+	}
+	defer r.gathers.end(id)
+	payload := append(binary.BigEndian.AppendUint64(nil, id), query...)
+	missing := make(map[broker.NodeID]struct{}, len(nodes))
+	for _, n := range nodes {
+		missing[n] = struct{}{}
+		r.pub.send(&frame{Message: broker.Message{Kind: kindQuery, To: n, Payload: payload}}, nil)
+	}
+	for range nodes {
+		select {
+		case got := <-q.results:
+			if !got.failed {
+				delete(missing, got.from)
+				each(got.from, got.answer)
+			}
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	r.stats.gatherMissing.Add(uint64(len(missing)))
+	return slices.Sorted(maps.Keys(missing)), nil
+}
+
+// inquiry is a query that another instance put to this one.
+type inquiry struct {
+	from  broker.NodeID
+	id    uint64
+	query []byte
+}
+
+// takeGather handles a kindQuery or a kindAnswer.
+func (r *Broker) takeGather(f *frame) error {
+	if f.Kind == kindAnswer {
+		return r.gathers.part(f.From, f.Payload)
+	}
+	if len(f.Payload) < queryFixed {
+		return errCorrupt
+	}
+	q := inquiry{f.From, binary.BigEndian.Uint64(f.Payload), append([]byte(nil), f.Payload[queryFixed:]...)}
+	select {
+	case r.inquired <- q:
+	default: // overloaded: who asks will name this instance as missing
+	}
+	return nil
+}
+
+// answerLoop calls Answer.
+func (r *Broker) answerLoop(ctx context.Context) {
+	for {
+		select {
+		case q := <-r.inquired:
+			r.answer(ctx, q)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// answer sends an answer part by part, each when the one before has been taken, so that it never displaces messages.
+func (r *Broker) answer(ctx context.Context, q inquiry) {
+	ctx, cancel := context.WithTimeout(ctx, broker.GatherTimeout)
+	defer cancel()
+	data := r.handler.Answer(q.query)
+	parts := max(1, (len(data)+answerChunk-1)/answerChunk)
+	if len(data) > r.opt.AnswerBytes {
+		r.log.Warn("an answer to another instance is too large", "bytes", len(data), "limit", r.opt.AnswerBytes)
+		data, parts = nil, 0
+	}
+	be := binary.BigEndian
+	for part := 0; part == 0 || part < parts; part++ {
+		chunk := data[min(len(data), part*answerChunk):min(len(data), (part+1)*answerChunk)]
+		b := be.AppendUint64(make([]byte, 0, answerFixed+len(chunk)), q.id)
+		b = append(be.AppendUint32(be.AppendUint32(b, uint32(part)), uint32(parts)), chunk...)
+		taken := make(chan error, 1)
+		done := broker.CompletionFunc(func(_ int, err error) { taken <- err })
+		if !r.pub.send(&frame{Message: broker.Message{Kind: kindAnswer, To: q.from, Payload: b}}, done) {
+			return
+		}
+		select {
+		case err := <-taken:
+			if err != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,354 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/mastersocket/mastersocket/broker/redis/resp"
+	"github.com/mastersocket/mastersocket/internal/redisurl"
+)
+
+// link is one set of connections to Redis, which live and die together: for the lease's commands, the subscriber
+// and the publisher. Whatever fails, all are closed and made anew; what was in flight is sent again and what was
+// missed is asked for.
+type link struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	tasks  sync.WaitGroup
+
+	mu    sync.Mutex
+	conns []*connection
+}
+
+func newLink(ctx context.Context) *link {
+	l := &link{}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	context.AfterFunc(l.ctx, l.closeConns)
+	return l
+}
+
+// use closes c when the link ends.
+func (l *link) use(c *connection) {
+	l.mu.Lock()
+	l.conns = append(l.conns, c)
+	ended := l.ctx.Err() != nil
+	l.mu.Unlock()
+	if ended {
+		c.Close()
+	}
+}
+
+func (l *link) closeConns() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		c.Close()
+	}
+}
+
+// goes runs a task of the link, which ends with it; its error ends the link.
+func (l *link) goes(task func() error) {
+	l.tasks.Go(func() {
+		if err := task(); err != nil {
+			l.cancel(err)
+		}
+	})
+}
+
+// end ends the link, waits for its tasks and returns why it ended.
+func (l *link) end(err error) error {
+	l.cancel(err)
+	l.tasks.Wait()
+	l.closeConns()
+	return context.Cause(l.ctx)
+}
+
+// manage makes links until ctx ends. The result of the first attempt goes to first.
+func (r *Broker) manage(ctx context.Context, first chan<- error) {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = r.opt.ProbeInterval/20, r.opt.ProbeInterval
+	pause.Reset()
+	for ctx.Err() == nil {
+		up, began := false, time.Now()
+		err := r.runLink(ctx, func() {
+			up = true
+			if first != nil {
+				first <- nil
+				first = nil
+			}
+		})
+		if ctx.Err() != nil {
+			break
+		}
+		r.linkEnded(err, up)
+		if first != nil {
+			first <- err
+			first = nil
+		}
+		if up && time.Since(began) > r.opt.ProbeInterval {
+			pause.Reset()
+			continue // at once: it was a connection that broke
+		}
+		wait := pause.NextBackOff()
+		if up {
+			wait = min(wait, r.opt.ProbeInterval/4)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+	if first != nil {
+		first <- ctx.Err()
+	}
+}
+
+// linkEnded tells operators why. A connection that was up and broke makes the broker unavailable only if it was
+// found silent, or stays away: see watch.
+func (r *Broker) linkEnded(err error, wasUp bool) {
+	r.lastError.Store(&err)
+	if !wasUp || isSilence(err) {
+		r.state.setAway(err.Error())
+	}
+	if wasUp {
+		r.log.Warn("connection to Redis lost", "error", err)
+	} else if r.unlogged.Add(1)%32 == 1 {
+		r.log.Warn("no connection to Redis, trying on", "error", err)
+	}
+}
+
+// isSilence says whether err is that an answer did not come: by a probe, or by a command, whichever was noticed first.
+func isSilence(err error) bool {
+	var e net.Error
+	return errors.Is(err, errSilent) || errors.As(err, &e) && e.Timeout()
+}
+
+// runLink makes a link, calls up when it works, and returns why it ended.
+func (r *Broker) runLink(ctx context.Context, up func()) error {
+	l := newLink(ctx)
+	r.link.Store(l)
+	err := r.connect(l, up)
+	if err == nil {
+		<-l.ctx.Done()
+	}
+	err = l.end(err)
+	r.link.Store(nil)
+	r.commands.Store(nil)
+	r.state.setLinked(false)
+	r.subs.disconnected()
+	r.recv.disconnected()
+	r.pub.requeue()
+	return err
+}
+
+// connect brings l up: lease, subscriptions, what others know, publisher, in this order, as each rests on the former.
+func (r *Broker) connect(l *link, up func()) error {
+	addr, err := r.dial.resolve(l.ctx, r.names.nodes())
+	if err != nil {
+		return err
+	}
+	commands, err := r.open(l, addr, "lease")
+	if err != nil {
+		return err
+	}
+	if r.url.Kind != redisurl.Server {
+		if err := commands.checkMaster(l.ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.leaseRound(l.ctx, commands); err != nil {
+		return err
+	}
+	r.commands.Store(commands)
+	if err := r.connectSubscriber(l, addr); err != nil {
+		return err
+	}
+	if r.links.Add(1) > 1 {
+		r.stats.reconnects.Add(1)
+		r.peers.outdated() // somebody may have got its first member meanwhile
+		r.awaitOthers(l.ctx, commands)
+	}
+	if err := r.connectPublisher(l, addr); err != nil {
+		return err
+	}
+	l.goes(func() error { return r.leaseLoop(l.ctx, commands) })
+	r.awaitCounts(l.ctx)
+	up()
+	r.unlogged.Store(0)
+	r.log.Info("connected to Redis", "address", addr)
+	return nil
+}
+
+func (r *Broker) open(l *link, addr, role string) (*connection, error) {
+	c, err := r.dial.dial(l.ctx, addr, role)
+	if err != nil {
+		return nil, err
+	}
+	l.use(c)
+	return c, nil
+}
+
+// connectSubscriber returns once every channel is subscribed.
+func (r *Broker) connectSubscriber(l *link, addr string) error {
+	conn, err := r.open(l, addr, "subscriber")
+	if err != nil {
+		return err
+	}
+	if r.links.Load() > 0 {
+		r.recv.connected(r.peers.keys())
+	}
+	joined := r.subs.connected()
+	l.goes(func() error { return r.receive(conn) })
+	l.goes(func() error { return r.subs.write(l.ctx, conn, r.opt.DialTimeout) })
+	timeout := time.NewTimer(2 * r.opt.DialTimeout)
+	defer timeout.Stop()
+	select {
+	case <-joined:
+		return nil
+	case <-timeout.C:
+		return errors.New("subscribe: not confirmed in time")
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
+}
+
+// awaitOthers gives the instances that lost their connections too, as in a restart of Redis, a moment to be
+// subscribed again before this one publishes what waited: it saves them the asking, and makes the counts of
+// receivers right.
+func (r *Broker) awaitOthers(ctx context.Context, c *connection) {
+	ctx, cancel := context.WithTimeout(ctx, r.opt.ProbeInterval)
+	defer cancel()
+	for {
+		reply, err := c.client.Do(ctx, "PUBSUB", r.names.subscribers, r.names.global()).Slice()
+		if err != nil || len(reply) < 2 {
+			return // it is only a courtesy; what is wrong with the connection will show
+		}
+		n, _ := strconv.Atoi(fmt.Sprint(reply[1]))
+		if n > len(r.peers.ids()) {
+			return
+		}
+		select {
+		case <-time.After(r.opt.ProbeInterval / 50):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// connectPublisher returns once a probe has made the whole round.
+func (r *Broker) connectPublisher(l *link, addr string) error {
+	conn, err := r.open(l, addr, "publisher")
+	if err != nil {
+		return err
+	}
+	r.sayHello()
+	returned := r.probes.reset()
+	r.state.setLinked(true)
+	r.probe()
+	l.goes(func() error { return r.write(l.ctx, conn) })
+	l.goes(func() error { return r.readReplies(conn) })
+	r.recv.joined() // not before it can be sent at once: see resumeRequest
+	timeout := time.NewTimer(2 * r.opt.DialTimeout)
+	defer timeout.Stop()
+	select {
+	case <-returned:
+		r.state.setAvailable() // the receiver, which told us, may not have come to it yet
+		return nil
+	case <-timeout.C:
+		return fmt.Errorf("%w: the first probe did not come back", errSilent)
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
+}
+
+// awaitCounts lets the members of the instances found become known, for a moment.
+func (r *Broker) awaitCounts(ctx context.Context) {
+	timeout := time.NewTimer(r.opt.ProbeInterval / 2)
+	defer timeout.Stop()
+	for {
+		synced, change := r.peers.synced()
+		if synced {
+			return
+		}
+		select {
+		case <-change:
+		case <-timeout.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// write sends what the publisher has until ctx ends.
+func (r *Broker) write(ctx context.Context, conn net.Conn) error {
+	buf := make([]byte, 0, 2*writeBytes)
+	for {
+		r.counts.flushUrgent()
+		buf = r.pub.fill(buf[:0])
+		if len(buf) == 0 {
+			if r.counts.flushUrgent() {
+				continue // it came before fill made the writer known as waiting
+			}
+			select {
+			case <-r.pub.wake:
+				continue
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		if err := conn.SetWriteDeadline(time.Now().Add(r.opt.writeTimeout())); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+		if _, err := conn.Write(buf); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+		if cap(buf) > 1<<20 {
+			buf = make([]byte, 0, 2*writeBytes)
+		}
+	}
+}
+
+// readReplies takes the answers to what was published, until the connection fails.
+func (r *Broker) readReplies(conn net.Conn) error {
+	in := resp.NewReader(conn, &r.heardReplies)
+	var replies []reply
+	var outcomes []outcome
+	for {
+		n, err := in.Number(':')
+		if err != nil {
+			err = fmt.Errorf("broker: publish: %w", err)
+			if !isRefusal(err) {
+				return err
+			}
+		}
+		replies = append(replies, reply{n, err})
+		if in.Buffered() && len(replies) < 256 {
+			continue
+		}
+		var ok bool
+		if outcomes, ok = r.pub.complete(replies, outcomes[:0]); !ok {
+			return fmt.Errorf("broker: publish: %w: a reply to no command", resp.ErrProtocol)
+		}
+		report(outcomes)
+		clear(outcomes)
+		replies = replies[:0]
+	}
+}
+
+// isRefusal says whether err is the server's answer to one command, and final.
+func isRefusal(err error) bool {
+	var e resp.ServerError
+	return errors.As(err, &e) && !e.Transient()
+}
+
+// newNonce draws a number that nobody else has.
+func newNonce() uint64 { return rand.Uint64() | 1 }

@@ -1,0 +1,262 @@
+package redis
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/internal/arena"
+	"github.com/mastersocket/mastersocket/broker/internal/deque"
+)
+
+// The publisher's measures.
+const (
+	entryOverhead = 160     // bytes that a waiting message costs beside its command
+	windowBytes   = 1 << 20 // sent and not answered, at most
+	writeBytes    = 64 << 10
+)
+
+// publisher is the queue of everything that this instance publishes, in three stretches: what waits, what was sent
+// and is not answered, and what was answered lately and is kept for instances that missed it.
+//
+// Messages of the Handler go by the data lane and are numbered; what brokers tell each other goes by the control
+// lane, which is always served first. Nothing in the control lane depends on its place among the data, save that a
+// message resent precedes all data sent after it: that is what the lane's precedence gives.
+type publisher struct {
+	names     *names
+	self      broker.NodeID
+	run       uint64
+	now       func() int64                                          // nanoseconds since the Broker was made
+	ownsub    func(kind broker.Kind, group []byte, sent int64) bool // whether this instance is among the receivers of its own message
+	pressure  func(on bool)                                         // called with mu held
+	expected  func(e *entry) bool                                   // whether a live instance should have e; called with mu held
+	unreached func(broker.NodeID)                                   // an instance did not take what was sent to it; called with mu held
+	limits    publisherLimits
+	stats     *counters
+	wake      chan struct{} // holds a token when a writer that waits has something to do
+
+	mu            sync.Mutex
+	arena         arena.Arena
+	spare         []*entry
+	control, data deque.Deque[*entry] // waiting
+	inflight      deque.Deque[*entry]
+	recent        deque.Deque[*entry]
+	bytes         int // of data, waiting and in flight
+	controlBytes  int // the same of control
+	inflightBytes int
+	recentBytes   int
+	unheard       int                      // of the recent ones, those whose fate is open
+	resuming      map[broker.NodeID]uint64 // the request of each instance that is being answered
+	scratch       []byte
+	pubSeq        uint64
+	globalSeq     uint64
+	nodeSeqs      map[broker.NodeID]uint64
+	groupSeqs     map[string]*groupSeq
+	idle          bool // the writer waits for wake
+	high          bool // above the high-water mark
+	closed        bool // for the Handler's messages
+	ended         bool // for everything
+}
+
+type publisherLimits struct {
+	bytes       int // of data waiting or in flight
+	recentBytes int
+	age         time.Duration // of a message that waits, or is kept
+	unheard     time.Duration // of a message whose fate is open
+}
+
+// groupSeq counts this instance's messages to one group.
+type groupSeq struct {
+	n    uint64
+	used int64
+}
+
+// entry is one command.
+type entry struct {
+	buf    []byte // the whole command, in block
+	block  *arena.Block
+	frame  int    // where the message begins in buf
+	pubSeq uint64 // zero in the control lane
+	kind   broker.Kind
+	to     broker.NodeID
+	queued int64
+	sent   int64             // when it was last sent; zero: never
+	resent bool              // it was sent before, on a connection that broke
+	had    bool              // an instance asked for it and was sent it
+	struck bool              // nobody may get it any more
+	done   broker.Completion // nil once it was told
+}
+
+func (e *entry) cost() int       { return len(e.buf) + entryOverhead }
+func (e *entry) message() []byte { return e.buf[e.frame : len(e.buf)-2] }
+func (e *entry) group() []byte {
+	m := e.message()
+	return m[headerFixed : headerFixed+int(m[7])]
+}
+
+var errGroupName = errors.New("broker: publish: the group's name is longer than 255 bytes")
+
+// outcome is a Completion to be called without locks held.
+type outcome struct {
+	done      broker.Completion
+	instances int
+	err       error
+}
+
+func report(outcomes []outcome) {
+	for _, o := range outcomes {
+		if o.done != nil {
+			o.done.Published(o.instances, o.err)
+		}
+	}
+}
+
+// publish queues a message of the Handler, or returns why it can't.
+func (p *publisher) publish(m *broker.Message, done broker.Completion) error {
+	f := frame{Message: *m, run: p.run}
+	f.From = p.self
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		p.stats.refusedClosed.Add(1)
+		return broker.ErrClosed
+	}
+	need := p.names.commandLen(&f) + entryOverhead
+	if p.bytes+need > p.limits.bytes {
+		p.stats.refusedFull.Add(1)
+		return broker.ErrUnavailable
+	}
+	if len(f.Group) > maxGroupLen {
+		return errGroupName
+	}
+	p.pubSeq++
+	f.pubSeq, f.chanSeq = p.pubSeq, p.nextOnChannel(&f)
+	e, err := p.newEntry(&f, done)
+	if err != nil {
+		return err
+	}
+	p.stats.published.Add(1)
+	p.bytes += e.cost()
+	p.data.PushBack(e)
+	if !p.high && p.bytes > p.limits.bytes/2 {
+		p.high = true
+		p.pressure(true)
+	}
+	p.signal()
+	return nil
+}
+
+// send queues a message to another broker. It is never refused while the Broker is open; a false result says that it
+// was closed.
+func (p *publisher) send(f *frame, done broker.Completion) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sendLocked(f, done)
+}
+
+func (p *publisher) sendLocked(f *frame, done broker.Completion) bool {
+	if p.ended {
+		return false
+	}
+	f.From, f.run = p.self, p.run
+	e, err := p.newEntry(f, done)
+	if err != nil {
+		return false
+	}
+	p.controlBytes += e.cost()
+	p.control.PushBack(e)
+	p.signal()
+	return true
+}
+
+func (p *publisher) newEntry(f *frame, done broker.Completion) (*entry, error) {
+	var e *entry
+	if last := len(p.spare) - 1; last >= 0 {
+		e, p.spare = p.spare[last], p.spare[:last]
+	} else {
+		e = new(entry)
+	}
+	buf, block := p.arena.Take(p.names.commandLen(f))
+	command, at, err := p.names.appendCommand(buf, f)
+	if err != nil {
+		p.arena.Release(block)
+		return nil, err
+	}
+	*e = entry{
+		buf: command, block: block, frame: at, pubSeq: f.pubSeq, kind: f.Kind, to: f.To, queued: p.now(), done: done,
+	}
+	return e, nil
+}
+
+// free ends an entry's life.
+func (p *publisher) free(e *entry) {
+	p.arena.Release(e.block)
+	*e = entry{}
+	if len(p.spare) < 1024 {
+		p.spare = append(p.spare, e)
+	}
+}
+
+// The bounds of the counting per group: one that was not used for long, or is one too many, begins again from 1,
+// which receivers take for what it is.
+const (
+	maxGroupSeqs = 1 << 16
+	groupSeqIdle = int64(10 * time.Minute)
+)
+
+func (p *publisher) nextOnChannel(f *frame) uint64 {
+	switch f.Kind {
+	case broker.KindGlobal:
+		p.globalSeq++
+		return p.globalSeq
+	case broker.KindGroup:
+		s := p.groupSeqs[string(f.Group)]
+		if s == nil {
+			if len(p.groupSeqs) >= maxGroupSeqs {
+				p.sweepGroupSeqs(0)
+			}
+			s = &groupSeq{}
+			p.groupSeqs[string(f.Group)] = s
+		}
+		s.n, s.used = s.n+1, p.now()
+		return s.n
+	}
+	p.nodeSeqs[f.To]++
+	return p.nodeSeqs[f.To]
+}
+
+// sweepGroupSeqs forgets the counts that were not used for idle, and some others if that doesn't make room.
+func (p *publisher) sweepGroupSeqs(idle int64) {
+	oldest := p.now() - max(idle, groupSeqIdle)
+	for group, s := range p.groupSeqs {
+		if s.used < oldest {
+			delete(p.groupSeqs, group)
+		}
+	}
+	for group := range p.groupSeqs {
+		if len(p.groupSeqs) <= maxGroupSeqs*15/16 {
+			return
+		}
+		delete(p.groupSeqs, group)
+	}
+}
+
+// poke wakes the writer where it waits.
+func (p *publisher) poke() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.signal()
+}
+
+// signal wakes the writer where it waits. It needs mu.
+func (p *publisher) signal() {
+	if !p.idle {
+		return
+	}
+	p.idle = false
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,91 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/mastersocket/mastersocket/broker/redis/resp"
+)
+
+// connected begins with a new connection, on which nothing is subscribed yet. The channel that it returns is closed
+// when everything is.
+func (s *subscriptions) connected() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live, s.ops, s.joined = true, nil, make(chan struct{})
+	for _, c := range []*subscription{s.global, s.own} {
+		c.outstanding, c.subscribed = 0, false
+	}
+	s.push(s.global, subscriptionOp{true, globalSuffix})
+	if s.own.want {
+		s.push(s.own, subscriptionOp{true, s.node})
+	}
+	for group, c := range s.groups {
+		c.outstanding, c.subscribed = 0, false
+		if !c.want {
+			delete(s.groups, group)
+			delete(s.releasing, group)
+			continue
+		}
+		s.push(c, subscriptionOp{true, groupSuffix + group})
+	}
+	s.initial = len(s.ops)
+	return s.joined
+}
+
+// disconnected ends with the connection.
+func (s *subscriptions) disconnected() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live, s.ops = false, nil
+}
+
+// channelsPerCommand bounds a SUBSCRIBE.
+const channelsPerCommand = 256
+
+// write sends the commands to conn until ctx ends or a write fails.
+func (s *subscriptions) write(ctx context.Context, conn net.Conn, timeout time.Duration) error {
+	var buf []byte
+	for {
+		s.mu.Lock()
+		ops := s.ops
+		s.ops = nil
+		s.mu.Unlock()
+		buf = s.appendOps(buf[:0], ops)
+		if len(buf) > 0 {
+			if err := conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+				return err
+			}
+			if _, err := conn.Write(buf); err != nil {
+				return fmt.Errorf("subscribe: %w", err)
+			}
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// appendOps makes one command of each run of the same kind.
+func (s *subscriptions) appendOps(dst []byte, ops []subscriptionOp) []byte {
+	for len(ops) > 0 {
+		n := 1
+		for n < len(ops) && n < channelsPerCommand && ops[n].subscribe == ops[0].subscribe {
+			n++
+		}
+		channels := make([]string, n)
+		for i, op := range ops[:n] {
+			channels[i] = s.names.channels + op.channel
+		}
+		name := s.names.unsubscribe
+		if ops[0].subscribe {
+			name = s.names.subscribe
+		}
+		dst, ops = resp.AppendCommand(dst, name, channels), ops[n:]
+	}
+	return dst
+}

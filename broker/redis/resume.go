@@ -1,0 +1,170 @@
+package redis
+
+import (
+	"encoding/binary"
+	"math"
+	"sort"
+
+	"github.com/mastersocket/mastersocket/broker"
+)
+
+// A kindResume asks a publisher for what it sent since a number. Its payload:
+//
+//	request 8, run 8 (of the publisher asked), last 8, age 8 of the global channel, age 8 of the own channel,
+//	then for each group: hash 8 of its name, age 8 of its channel
+//
+// An age is for how many nanoseconds the asking instance has been subscribed: what was sent before that nobody there
+// wanted, and is not resent. The request takes a while, during which the age grows: so what was sent in the first
+// moments of a subscription would be left out. An instance that has seen a message of the publisher on a channel
+// wants everything that followed, and says so with the age noAge. For other channels the request is made only when it
+// can be sent at once.
+//
+// The publisher answers with a kindResent for each message (request 8, then the message whole) and one kindResumed
+// (request 8).
+const (
+	resumeFixed = 40
+	resumeGroup = 16
+
+	noAge = math.MaxInt64
+)
+
+// resumeRequest asks o for what it published after last. It needs receiver.mu.
+func (s *subscriptions) resumeRequest(o *origin, request, last uint64) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	be := binary.BigEndian
+	b := be.AppendUint64(make([]byte, 0, resumeFixed+resumeGroup*len(s.groups)), request)
+	b = be.AppendUint64(be.AppendUint64(b, o.key.run), last)
+	b = be.AppendUint64(be.AppendUint64(b, s.age(s.global, o)), s.age(s.own, o))
+	for group, c := range s.groups {
+		if c.want && c.since != 0 {
+			b = be.AppendUint64(be.AppendUint64(b, groupHash([]byte(group))), s.age(c, o))
+		}
+	}
+	return b
+}
+
+func (s *subscriptions) age(c *subscription, o *origin) uint64 {
+	if _, seen := c.seen[o]; seen && c.seenGen == c.gen {
+		return noAge
+	}
+	return uint64(s.now() - c.since)
+}
+
+// groupHash is FNV-1a. Two names with one hash cost a message too many, which its receiver drops.
+func groupHash(group []byte) uint64 {
+	h := uint64(14695981039346656037)
+	for _, c := range group {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return h
+}
+
+// resume is a kindResume as its publisher reads it.
+type resume struct {
+	from         broker.NodeID
+	request, run uint64
+	last         uint64
+	global, own  int64
+	groups       map[uint64]int64
+}
+
+func parseResume(from broker.NodeID, b []byte) (*resume, bool) {
+	if len(b) < resumeFixed || (len(b)-resumeFixed)%resumeGroup != 0 {
+		return nil, false
+	}
+	be := binary.BigEndian
+	q := &resume{
+		from: from, request: be.Uint64(b), run: be.Uint64(b[8:]), last: be.Uint64(b[16:]),
+		global: int64(be.Uint64(b[24:])), own: int64(be.Uint64(b[32:])),
+		groups: make(map[uint64]int64, (len(b)-resumeFixed)/resumeGroup),
+	}
+	for b = b[resumeFixed:]; len(b) > 0; b = b[resumeGroup:] {
+		q.groups[be.Uint64(b)] = int64(be.Uint64(b[8:]))
+	}
+	return q, true
+}
+
+// wants says whether e went to a channel that the asking instance was subscribed to then.
+func (q *resume) wants(e *entry, now int64) bool {
+	return e.pubSeq > q.last && q.concerns(e, now)
+}
+
+// concerns is wants, whatever the asking instance has already.
+func (q *resume) concerns(e *entry, now int64) bool {
+	var age int64
+	switch {
+	case e.kind == broker.KindGlobal:
+		age = q.global
+	case e.kind == broker.KindGroup:
+		age = q.groups[groupHash(e.group())] // zero where it isn't subscribed
+	case e.to == q.from:
+		age = q.own
+	}
+	return now-e.sent <= age && age > 0
+}
+
+// resend queues every message that q asks for and that was ever sent and is still kept, before all that was not.
+//
+// Those that wait to be sent again after a broken connection are among them: Redis may have taken some from the old
+// connection, and even now take more, so that a later one may reach the asking instance before an earlier one, and
+// must not be delivered first.
+//
+// It returns what is to be reported of messages whose fate was open until now.
+func (p *publisher) resend(q *resume) (outcomes []outcome) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q.run != p.run || p.resuming[q.from] == q.request {
+		return nil // for another process, or asked again while the answer is on its way
+	}
+	now := p.now()
+	outcomes = p.passed(q, now)
+	first := sort.Search(p.recent.Len(), func(i int) bool { return p.recent.At(i).pubSeq > q.last })
+	for i := first; i < p.recent.Len(); i++ {
+		if e := p.recent.At(i); p.resendEntry(q, e, now) && e.done != nil {
+			outcomes = append(outcomes, p.tell(e, 1, nil))
+		}
+	}
+	for i := range p.inflight.Len() {
+		if e := p.inflight.At(i); e.pubSeq != 0 {
+			p.resendEntry(q, e, now)
+		}
+	}
+	for i := 0; i < p.data.Len() && p.data.At(i).sent != 0; i++ {
+		p.resendEntry(q, p.data.At(i), now)
+	}
+	p.resuming[q.from] = q.request
+	p.sendLocked(&frame{Message: broker.Message{
+		Kind: kindResumed, To: q.from, Payload: binary.BigEndian.AppendUint64(nil, q.request),
+	}}, broker.CompletionFunc(func(int, error) { p.resumed(q) }))
+	return outcomes
+}
+
+// resumed notes that the answer to q has been sent, or given up.
+func (p *publisher) resumed(q *resume) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.resuming[q.from] == q.request {
+		delete(p.resuming, q.from)
+	}
+}
+
+// resendEntry queues e if q asks for it. It leaves out what is too old, and what would take too much memory: those are
+// missed, and counted by the instance that misses them.
+func (p *publisher) resendEntry(q *resume, e *entry, now int64) bool {
+	if !q.wants(e, now) || now-e.queued > int64(p.limits.age) || p.controlBytes > p.limits.bytes {
+		return false
+	}
+	p.scratch = binary.BigEndian.AppendUint64(p.scratch[:0], q.request)
+	p.scratch = e.appendMessage(p.scratch)
+	e.had = p.sendLocked(&frame{Message: broker.Message{Kind: kindResent, To: q.from, Payload: p.scratch}}, nil) || e.had
+	return e.had
+}
+
+// parseRequest splits the payload of a kindResent or a kindResumed.
+func parseRequest(b []byte) (request uint64, rest []byte, ok bool) {
+	if len(b) < 8 {
+		return 0, nil, false
+	}
+	return binary.BigEndian.Uint64(b), b[8:], true
+}

@@ -1,0 +1,311 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/redis/resp"
+)
+
+var errUnsubscribed = errors.New("unsubscribed before the subscription was confirmed")
+
+// subscriptions knows which channels this instance wants, and what the subscriber connection was told of it. Commands
+// on one connection are answered in order, so a channel is subscribed when the last command sent for it was a
+// SUBSCRIBE and every command for it has been answered.
+type subscriptions struct {
+	names  *names
+	node   string // the suffix of the own node channel
+	now    func() int64
+	delay  int64         // from the last member's leaving until the channel is given up
+	limit  int64         // of waiting for a confirmation
+	wake   chan struct{} // holds a token when ops has something
+	counts *ownCounts    // its numbers are atomic: no lock is taken
+
+	mu        sync.Mutex
+	global    *subscription
+	own       *subscription
+	groups    map[string]*subscription
+	waiting   map[*subscription]struct{} // those with waiters
+	releasing map[string]*subscription   // those no longer wanted and still subscribed
+	live      bool                       // a connection takes ops
+	ops       []subscriptionOp
+	initial   int           // commands not answered of those that a new connection begins with
+	joined    chan struct{} // closed when initial reaches zero
+	closed    bool
+}
+
+// subscription is one channel.
+type subscription struct {
+	// Guarded by subscriptions.mu.
+	want        bool
+	subscribed  bool  // the last command sent was a SUBSCRIBE
+	outstanding int   // commands not answered yet
+	since       int64 // confirmed without a break of interest since; zero: not yet
+	releaseAt   int64
+	gen         uint32 // grows whenever the channel is given up
+	waiters     []waiter
+
+	// Guarded by receiver.mu.
+	seen    map[*origin]uint64 // the last chanSeq of each publisher
+	seenGen uint32             // the gen that seen belongs to
+}
+
+// waiter is a confirmation owed.
+type waiter struct {
+	confirmed func(error)
+	deadline  int64
+	changes   uint64 // changes of member counts that others must have been told of before: up to the last first member
+}
+
+type subscriptionOp struct {
+	subscribe bool
+	channel   string // without the names' prefix
+}
+
+func newSubscriptions(n *names, self broker.NodeID, counts *ownCounts, now func() int64, delay, limit time.Duration) *subscriptions {
+	return &subscriptions{
+		names: n, node: nodeSuffix + nodeHex(self), now: now, delay: int64(delay), limit: int64(limit), counts: counts,
+		wake: make(chan struct{}, 1), global: &subscription{want: true}, own: &subscription{want: true},
+		groups: make(map[string]*subscription), waiting: make(map[*subscription]struct{}),
+		releasing: make(map[string]*subscription),
+	}
+}
+
+// confirmed says whether the channel is subscribed for certain. It needs mu.
+func (s *subscriptions) confirmed(c *subscription) bool {
+	return s.live && c.subscribed && c.outstanding == 0
+}
+
+func (s *subscriptions) subscribe(group string, confirmed func(error)) {
+	if confirmed == nil {
+		confirmed = func(error) {}
+	}
+	if now, err := s.request(group, confirmed); now {
+		confirmed(err)
+	}
+}
+
+// request returns true where confirmed can be called at once.
+func (s *subscriptions) request(group string, confirmed func(error)) (now bool, err error) {
+	firsts := s.counts.firsts.Load()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return true, broker.ErrClosed
+	}
+	c := s.groups[group]
+	if c == nil {
+		c = &subscription{}
+		s.groups[group] = c
+	}
+	c.want = true
+	delete(s.releasing, group)
+	if s.live && !c.subscribed {
+		s.push(c, subscriptionOp{true, groupSuffix + group})
+	}
+	if s.confirmed(c) && firsts <= s.counts.told.Load() { // else countsTold comes after this, for want of mu
+		return true, nil
+	}
+	c.waiters = append(c.waiters, waiter{confirmed, s.now() + s.limit, firsts})
+	s.waiting[c] = struct{}{}
+	return false, nil
+}
+
+// push sends a command for c. It needs mu.
+func (s *subscriptions) push(c *subscription, op subscriptionOp) {
+	c.subscribed = op.subscribe
+	c.outstanding++
+	s.ops = append(s.ops, op)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *subscriptions) unsubscribe(group string) {
+	s.mu.Lock()
+	c := s.groups[group]
+	if c == nil || !c.want {
+		s.mu.Unlock()
+		return
+	}
+	c.want, c.releaseAt = false, s.now()+s.delay
+	s.releasing[group] = c
+	waiters := s.takeWaiters(c)
+	s.mu.Unlock()
+	call(waiters, errUnsubscribed)
+}
+
+func (s *subscriptions) takeWaiters(c *subscription) []waiter {
+	waiters := c.waiters
+	c.waiters = nil
+	delete(s.waiting, c)
+	return waiters
+}
+
+func call(waiters []waiter, err error) {
+	for _, w := range waiters {
+		w.confirmed(err)
+	}
+}
+
+// answered takes the connection's answer to one command. An answer that was not asked for is an error: in a cluster
+// it says that the channel moved.
+func (s *subscriptions) answered(kind resp.PushKind, channel []byte) error {
+	suffix := s.names.suffix(channel)
+	s.mu.Lock()
+	c := s.find(suffix)
+	if c == nil || c.outstanding == 0 {
+		s.mu.Unlock()
+		return fmt.Errorf("the server gave up or moved channel %q", channel)
+	}
+	c.outstanding--
+	var ready []waiter
+	switch {
+	case c.outstanding > 0:
+	case c.subscribed:
+		if c.since == 0 {
+			c.since = s.now()
+		}
+		ready = s.takeReady(c)
+	case !c.want && c != s.own:
+		delete(s.groups, suffix[len(groupSuffix):])
+	}
+	if s.initial > 0 && kind == resp.PushSubscribed {
+		if s.initial--; s.initial == 0 {
+			close(s.joined)
+		}
+	}
+	s.mu.Unlock()
+	call(ready, nil)
+	return nil
+}
+
+// find returns the subscription of a channel, or nil. It needs mu.
+func (s *subscriptions) find(suffix string) *subscription {
+	switch {
+	case suffix == globalSuffix:
+		return s.global
+	case suffix == s.node:
+		return s.own
+	case len(suffix) >= len(groupSuffix) && suffix[:len(groupSuffix)] == groupSuffix:
+		return s.groups[suffix[len(groupSuffix):]]
+	}
+	return nil
+}
+
+// takeReady takes the waiters of c, which is confirmed, whose changes the others know. It needs mu.
+func (s *subscriptions) takeReady(c *subscription) []waiter {
+	told := s.counts.told.Load()
+	var ready, left []waiter
+	for _, w := range c.waiters {
+		if w.changes <= told {
+			ready = append(ready, w)
+		} else {
+			left = append(left, w)
+		}
+	}
+	if c.waiters = left; len(left) == 0 {
+		delete(s.waiting, c)
+	}
+	return ready
+}
+
+// countsTold is called when others have been told of more changes.
+func (s *subscriptions) countsTold() {
+	var ready []waiter
+	s.mu.Lock()
+	for c := range s.waiting {
+		if s.confirmed(c) {
+			ready = append(ready, s.takeReady(c)...)
+		}
+	}
+	s.mu.Unlock()
+	call(ready, nil)
+}
+
+// channelOf finds the subscription that f came by; want is false where the Handler has no member there any more.
+func (s *subscriptions) channelOf(f *frame) (sub *subscription, want bool, gen uint32) {
+	switch f.Kind {
+	case broker.KindGlobal:
+		return s.global, true, 0
+	case broker.KindGroup:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c := s.groups[string(f.Group)]
+		if c == nil {
+			return nil, false, 0
+		}
+		return c, c.want, c.gen
+	}
+	return s.own, true, 0
+}
+
+// forget drops what the channels know of o. It needs receiver.mu.
+func (s *subscriptions) forget(o *origin) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.global.seen, o)
+	delete(s.own.seen, o)
+	for _, c := range s.groups {
+		delete(c.seen, o)
+	}
+}
+
+// subscribedTo says whether a message of kind, to group where it has one, that was sent at the time sent came to this
+// instance too. Where that can't be told, as it crossed a change of the subscription, it says no: one receiver too
+// many is better than a message that seems to have found nobody.
+func (s *subscriptions) subscribedTo(kind broker.Kind, group []byte, sent int64) bool {
+	if kind != broker.KindGroup {
+		return isToAll(kind)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.groups[string(group)]
+	return c != nil && s.confirmed(c) && c.since < sent
+}
+
+// tick gives up channels whose time has come, and confirmations that took too long.
+func (s *subscriptions) tick() {
+	var late []waiter
+	now := s.now()
+	s.mu.Lock()
+	for group, c := range s.releasing {
+		if now < c.releaseAt {
+			continue
+		}
+		delete(s.releasing, group)
+		c.since = 0
+		c.gen++
+		if s.live && c.subscribed {
+			s.push(c, subscriptionOp{false, groupSuffix + group})
+		} else if !s.live {
+			delete(s.groups, group)
+		}
+	}
+	for c := range s.waiting {
+		for len(c.waiters) > 0 && c.waiters[0].deadline < now {
+			late = append(late, c.waiters[0])
+			c.waiters = c.waiters[1:]
+		}
+		if len(c.waiters) == 0 {
+			delete(s.waiting, c)
+		}
+	}
+	s.mu.Unlock()
+	call(late, fmt.Errorf("broker: subscribe: not confirmed in time: %w", broker.ErrUnavailable))
+}
+
+func (s *subscriptions) close() {
+	var all []waiter
+	s.mu.Lock()
+	s.closed = true
+	for c := range s.waiting {
+		all = append(all, s.takeWaiters(c)...)
+	}
+	s.mu.Unlock()
+	call(all, broker.ErrClosed)
+}
