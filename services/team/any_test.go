@@ -8,7 +8,7 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// What is sent to any one of the services that listen for teams is not lost on clients, which have no use for it.
+// A message to any one of the services is never drawn for a team client, which would ignore it.
 func TestAnyOfTheGroupOfTeamsIsAService(t *testing.T) {
 	t.Parallel()
 	bus := memory.NewBus()

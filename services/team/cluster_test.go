@@ -19,7 +19,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 )
 
-// elsewhere is the address at another instance.
+// elsewhere returns the address at another instance.
 func elsewhere(t testing.TB, address string, i *instance) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -81,7 +81,7 @@ func TestTeamsOfAllInstances(t *testing.T) {
 		for _, g := range []*teamtest.Conn{ga, gb} {
 			g.Expect(`{"type":"team.join","team_id":"x"}`)
 		}
-		c := another() // asks those who know
+		c := another() // learns the teams from the others
 		c.knows("1", true)
 		c.knows("x", true)
 		one := c.global().Team("1")
@@ -115,7 +115,7 @@ func TestTicketOfAnotherInstance(t *testing.T) {
 		g := a.global()
 		address := elsewhere(t, g.Ask(`"a b/c"`), b)
 		c := teamtest.Dial(t, address, nil)
-		c.Send(`{"type":"ping","unique_id":1}`) // before it is let in
+		c.Send(`{"type":"ping","unique_id":1}`) // before its ticket is redeemed
 		c.Expect(`{"type":"hello"}`)
 		c.Expect(`{"type":"pong","unique_id":1}`)
 		s.message("a b/c", "hi")
@@ -151,7 +151,7 @@ func TestTicketOfAnInstanceThatIsGone(t *testing.T) {
 			t.Fatal("the ticket does not say whose it is")
 		}
 		gone := withInbox(address, unknown)
-		const forged = 2 * maxPending / 100 // of which none keeps a place
+		const forged = 2 * maxPending / 100 // none of which keeps a pending slot
 		for range forged {
 			last, code, reason := teamtest.Dial(t, gone, nil).Ended()
 			if code != 1008 || reason == "" || !strings.HasPrefix(last, `{"type":"error","message":"`) {
@@ -170,7 +170,7 @@ func withInbox(address string, i inbox) string {
 	return strings.Replace(address, address[len(address)-ticketText:], formatTicket(i, secret{}), 1)
 }
 
-// mute is an instance that takes everything and answers nothing.
+// mute is an instance that answers nothing.
 type mute struct{}
 
 func (mute) Deliver(*broker.Message)   {}
@@ -207,7 +207,7 @@ func TestTicketOfAnInstanceThatDoesNotAnswer(t *testing.T) {
 	a.global().Team("1").Quiet()
 }
 
-// A team that leaves while a connection of it is let in is left.
+// A team that leaves while a ticket of it is redeemed ends the new connection.
 func TestTeamLeavesWhileItsTicketIsLookedAt(t *testing.T) {
 	t.Parallel()
 	bus := memory.NewBus()
@@ -217,7 +217,7 @@ func TestTeamLeavesWhileItsTicketIsLookedAt(t *testing.T) {
 	a.knows("1", true)
 	b.knows("1", true)
 	address := elsewhere(t, a.global().Ask("1"), b)
-	b.store.observe(rtm.IntID(1), false) // it has heard so, the other has not
+	b.store.observe(rtm.IntID(1), false) // b has heard of it, a has not
 	c := teamtest.Dial(t, address, nil)
 	c.Expect(`{"type":"hello"}`)
 	if last, code, _ := c.Ended(); last != `{"type":"team.left","team_id":1}` || code != 1000 {
@@ -274,7 +274,7 @@ func TestReplacementAcrossInstances(t *testing.T) {
 		a.knows("1", true)
 		b.knows("1", true)
 		b.store.mu.Lock()
-		b.store.now = func() int64 { return time.Now().Add(-time.Hour).UnixMilli() } // its clock is slow
+		b.store.now = func() int64 { return time.Now().Add(-time.Hour).UnixMilli() } // its clock is an hour behind
 		b.store.mu.Unlock()
 		ga, gb := a.global(), b.global()
 		c := ga.Team("1")
@@ -283,7 +283,7 @@ func TestReplacementAcrossInstances(t *testing.T) {
 			if k%2 == 1 {
 				g = ga
 			}
-			// The other instance has yet to hear of the connection for its rank to count.
+			// The rank counts once the other instance has heard of the connection.
 			eventually.True(t, "the rank is known", func() bool { return a.rankOf("1") == b.rankOf("1") })
 			next := g.Team("1")
 			if last, code, _ := c.Ended(); code != CloseReplaced {
@@ -303,14 +303,14 @@ func TestReplacementAcrossInstances(t *testing.T) {
 	})
 }
 
-// rankOf is the greatest rank of the team's connections that the instance knows.
+// rankOf returns the greatest rank of the team's connections that the instance knows.
 func (i *instance) rankOf(text string) uint64 {
 	i.store.mu.RLock()
 	defer i.store.mu.RUnlock()
 	return i.store.byText[text].rank
 }
 
-// Whatever is opened at once on both sides, one connection remains, and everybody knows which.
+// Of connections opened at the same time on both instances one remains.
 func TestOneConnectionRemains(t *testing.T) {
 	t.Parallel()
 	bus := memory.NewBus()
@@ -350,7 +350,7 @@ func TestRedisIsAwayForAWhile(t *testing.T) {
 	b.knows("leaves", true)
 	server.Kill()
 	eventually.True(t, "both miss Redis", func() bool { return !a.hub.Stats().Broker.Available && !b.hub.Stats().Broker.Available })
-	// What is sent while Redis is away reaches the instance of its sender alone.
+	// Messages sent while Redis is away reach only the sender's instance.
 	for _, s := range []*service{sa, sb} {
 		for _, d := range []struct{ event, id string }{{eventJoin, "of a"}, {eventLeft, "leaves"}, {eventJoin, "of b"}} {
 			if s == sa == (d.id != "of b") {
@@ -370,7 +370,7 @@ func TestRedisIsAwayForAWhile(t *testing.T) {
 	}
 }
 
-// What an instance missed it learns when it asks, and what the others missed they are told.
+// Synchronize fetches the changes that this instance missed, and sends the others those that they missed.
 func TestSynchronizeBothWays(t *testing.T) {
 	t.Parallel()
 	bus := memory.NewBus()
@@ -378,7 +378,7 @@ func TestSynchronizeBothWays(t *testing.T) {
 	eventually.True(t, "both have compared their lists", func() bool {
 		return a.metric("synchronized_total") > 0 && b.metric("synchronized_total") > 0
 	})
-	for k := range int64(2500) { // heard on one side only: several pages
+	for k := range int64(2500) { // known to one instance only: several pages
 		a.store.observe(rtm.IntID(k), true)
 		b.store.observe(rtm.StringID(fmt.Sprint("b", k)), true)
 	}

@@ -6,29 +6,29 @@
 //	         ◀─GROUP teams: team.connected, team.disconnected, team.health── Service
 //
 // A [Service] is given to the hub in hub.Options.Services. [Service.Teams] lists the teams of the whole cluster, with
-// what the hub counted of each and what clients claim.
+// the hub's counts and with the clients' claims.
 //
 // # Which teams there are
 //
-// Each instance keeps its own list, in memory, and hears every team.join and team.left that is sent to the group. One that
-// starts, or that could not be reached for a while, asks the others. What it heard itself since it asked is newer than
-// any answer; for the rest, the later change wins by the clocks of the instances, and what the others have missed is told
-// to them. A left team is remembered for an hour, so that nobody brings it back who missed that it left.
+// Each instance keeps its own list in memory and hears every team.join and team.left sent to the group. After a start
+// or a partition an instance asks the others. Changes that it heard after asking are newer than any answer; otherwise
+// the later change wins by the clocks of the instances. The instance then sends the others the changes that they
+// missed. A team that left is remembered for an hour, so an instance that missed it can't bring the team back.
 //
-// Two ids with the same text, 1 and "1", are the same team: the group of its messages is the same. It keeps the form in
-// which it was announced first; a client is answered in the form that it uses itself.
+// Two ids with the same text, 1 and "1", are the same team, since the group of its messages is the same. The first
+// announcement decides the form of the id; answers to a client use that client's form.
 //
 // # Tickets
 //
-// A Team connection is opened with a ticket, which is in the ws_url of a team.connect: random, for one team, valid once,
-// for 30 seconds, and no longer than the Global connection it was given to. It also says which instance has it, so that
-// any instance behind a load balancer can open the connection: it asks that one, over the broker, and waits up to two
-// seconds.
+// The ws_url of a team.connect has a ticket, which opens one Team connection: random, for one team, valid once, for 30
+// seconds, and no longer than the Global connection that it was issued to. It also names the instance that issued it,
+// so any instance behind a load balancer can open the connection: it asks the issuer over the broker, and waits up to
+// two seconds.
 //
 // # One connection for each team
 //
-// A new connection replaces the one that is there, on whatever instance: each has a rank, greater than every rank of the
-// team that its instance knew, and of two that learn of each other the lower one ends.
+// A new connection replaces the existing one, on any instance. Each connection has a rank, greater than every rank of
+// the team that its instance knew. Of two connections that learn of each other the lower rank ends.
 //
 // # Concurrency
 //

@@ -51,8 +51,8 @@ func startBridge(t *testing.T, server *rtmtest.Server, base string) *bridge.Brid
 	return b
 }
 
-// exchange sends messages to teams of the server and checks that the client at the other end gets them, once and in
-// order, each team its own.
+// exchange sends messages to teams of the server and checks that the client at the other end gets each team's messages
+// once and in order.
 func exchange(t *testing.T, server *rtmtest.Server, c *teamtest.Client, ids []rtm.ID, from, to int) {
 	t.Helper()
 	before := c.Received()
@@ -93,7 +93,7 @@ func teamIDs(n int) []rtm.ID {
 	return ids
 }
 
-// Both ends of the protocol against each other: RTM server, bridge, one instance, another instance, RTM client.
+// The whole way: RTM server, bridge, one instance, another instance, RTM client.
 func TestServerBridgeHubClient(t *testing.T) {
 	inClusters(t, Options{Healthcheck: 100 * time.Millisecond}, func(t *testing.T, a, b *instance, _ func() *instance) {
 		server := rtmtest.Start(t, rtmtest.Options{})
@@ -110,7 +110,7 @@ func TestServerBridgeHubClient(t *testing.T) {
 		eventually.True(t, "the client is connected to all teams", func() bool { return c.Connected() == len(ids) })
 		exchange(t, server, c, ids, 0, 50)
 
-		// What the server sent, what the hub counted and what the client says are the same.
+		// The counts of the server, of the hub and of the client agree.
 		eventually.True(t, "three counts agree", func() bool {
 			page, err := a.Teams(t.Context(), "", MaxPage)
 			if err != nil || len(page.Teams) != len(ids) {
@@ -125,7 +125,7 @@ func TestServerBridgeHubClient(t *testing.T) {
 			}
 			return true
 		})
-		// A client that lies is seen.
+		// False claims of a client show beside the hub's counts.
 		c.Lie(func(s *rtm.Stat) { s.MessageCount *= 2 })
 		eventually.True(t, "the lie is seen", func() bool {
 			page, err := b.Teams(t.Context(), "", 1)
@@ -136,7 +136,7 @@ func TestServerBridgeHubClient(t *testing.T) {
 		server.Leave(ids[0], true)
 		server.Leave(ids[1], false)
 		eventually.True(t, "two teams have left", func() bool { return c.Connected() == len(ids)-2 })
-		server.DropAll() // the bridge comes back; the client notices nothing
+		server.DropAll() // the bridge reconnects; the client notices nothing
 		if err := server.AwaitConnected(t.Context(), len(ids)-2); err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func TestServerBridgeHubClient(t *testing.T) {
 	})
 }
 
-// The same with the built program: two hubs with one Redis, and the bridge as a process of its own.
+// The same with the built program: two hubs with one Redis, and the bridge as a separate process.
 func TestProgramsWithRedis(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -194,7 +194,7 @@ func TestProgramsWithRedis(t *testing.T) {
 	eventually.True(t, "the client is told goodbye", c.Goodbye)
 }
 
-// listOverHTTP lists the teams as an operator does.
+// listOverHTTP lists the teams through the admin API.
 func listOverHTTP(t *testing.T, s *hubtest.Server) []Team {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.AdminURL("/v1/teams"), nil)

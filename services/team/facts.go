@@ -9,7 +9,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// fact is what one instance tells another of a team.
+// fact is the state of a team as instances exchange it.
 type fact struct {
 	ID      rtm.ID `json:"id"`
 	Present bool   `json:"present,omitzero"`
@@ -18,15 +18,15 @@ type fact struct {
 	Rank    uint64 `json:"rank,omitzero"`
 }
 
-// epoch returns the number of the last change: what is observed from now on has a greater one.
+// epoch returns the number of the last change. Later observations have greater numbers.
 func (s *store) epoch() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.seq
 }
 
-// merge takes over what another instance knows better. What this instance observed after epoch is newer than any answer
-// to a question that it asked then.
+// merge adopts the facts that are newer than this instance's own. Observations after epoch are newer than any answer to
+// a question asked at epoch.
 func (s *store) merge(facts []fact, epoch uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,19 +39,19 @@ func (s *store) merge(facts []fact, epoch uint64) {
 		f.Changed = min(f.Changed, now+maxFuture)
 		switch c, ok := s.adopt(f, epoch, now); {
 		case ok && c.left:
-			s.tellJoined(&joined)
-			s.tell(c)
+			s.notifyJoined(&joined)
+			s.notify(c)
 		case ok:
 			joined = true
 		}
 	}
-	s.tellJoined(&joined)
+	s.notifyJoined(&joined)
 }
 
-// adopt takes over one fact, and returns what is to be told if that is a change. mu must be held.
+// adopt adopts one fact if it is newer, and returns the change, if any. mu must be held.
 func (s *store) adopt(f fact, epoch uint64, now int64) (change, bool) {
 	e := s.entryOf(f.ID)
-	defer s.settle(e, now)
+	defer s.retire(e, now)
 	e.rank = max(e.rank, f.Rank)
 	if e.observed > epoch || f.Changed <= e.changed {
 		return change{}, false
@@ -64,24 +64,23 @@ func (s *store) adopt(f fact, epoch uint64, now int64) (change, bool) {
 	return s.set(e, f.ID, f.Present, f.Since)
 }
 
-// tellJoined tells of several joins at once. mu must be held.
-func (s *store) tellJoined(joined *bool) {
+// notifyJoined reports several joins at once. mu must be held.
+func (s *store) notifyJoined(joined *bool) {
 	if *joined {
-		s.tell(change{seq: s.seq})
+		s.notify(change{seq: s.seq})
 		*joined = false
 	}
 }
 
-// sortedEntries are all entries in the order of their texts, as of some change. To sort them takes a while, so that it is
-// not done on a loop.
+// sortedEntries caches all entries in the order of their texts. Sorting takes too long for a loop's goroutine.
 type sortedEntries struct {
 	mu    sync.Mutex
 	list  []*entry
-	known int // how many there were
+	known int // length of store.byText when list was made
 	stale atomic.Bool
 }
 
-// all returns all entries in the order of their texts. The slice must not be written to. A loop must not call it.
+// all returns all entries in the order of their texts. The slice is read-only. Loops must not call it.
 func (s *store) all() []*entry {
 	o := &s.sorted
 	o.mu.Lock()
@@ -104,7 +103,7 @@ func (s *store) all() []*entry {
 
 func byText(a, b *entry) int { return strings.Compare(a.text, b.text) }
 
-// behind returns the entries whose texts come behind after, in their order.
+// behind returns the entries whose texts sort behind after, in order.
 func (s *store) behind(after string) []*entry {
 	all := s.all()
 	i, found := slices.BinarySearchFunc(all, after, func(e *entry, text string) int { return strings.Compare(e.text, text) })
@@ -114,7 +113,7 @@ func (s *store) behind(after string) []*entry {
 	return all[i:]
 }
 
-// facts returns what this instance knows of at most n teams behind a text, and whether there are more.
+// facts returns the facts of at most n teams behind a text, and whether there are more.
 func (s *store) facts(after string, n int) (facts []fact, more bool) {
 	entries := s.behind(after)
 	more = len(entries) > n
@@ -126,12 +125,12 @@ func (s *store) facts(after string, n int) (facts []fact, more bool) {
 	return facts, more
 }
 
-// fact returns what others are told of the team. store.mu must be held.
+// fact returns the entry's state for other instances. store.mu must be held.
 func (e *entry) fact() fact {
 	return fact{ID: e.id, Present: e.present, Since: e.since, Changed: e.changed, Rank: e.rank}
 }
 
-// connections returns the connections here.
+// connections returns the connections of this instance.
 func (s *store) connections() []opened {
 	var all []opened
 	for _, e := range s.all() {

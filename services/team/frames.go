@@ -12,14 +12,14 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// maxReceived bounds what an error event repeats of the client's message, in bytes.
+// maxReceived bounds the part of the client's message that an error event repeats, in bytes.
 const maxReceived = 1 << 10
 
-// maxComplaint bounds what an error event says is wrong, in bytes.
+// maxComplaint bounds the message of an error event, in bytes.
 const maxComplaint = 256
 
-// errorFrame makes an error event. A message that is JSON is repeated as it is, any other, or one that is too long, as a
-// string of its beginning.
+// errorFrame makes an error event. It repeats a short JSON message unchanged, and the beginning of any other as a
+// string.
 func errorFrame(what string, received []byte, id rtm.ID) *rtm.Frame {
 	f := &rtm.Frame{Type: rtm.Error, Text: cut(what, maxComplaint), TeamID: id}
 	if v := jsontext.Value(received); len(received) <= maxReceived && v.IsValid() {
@@ -30,7 +30,7 @@ func errorFrame(what string, received []byte, id rtm.ID) *rtm.Frame {
 	return f
 }
 
-// cut returns the beginning of s, whole characters of n bytes at most.
+// cut returns the longest prefix of s of at most n bytes that ends at a character boundary.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -49,7 +49,7 @@ func messageFrame(text jsontext.Value) *transport.Buffer {
 	return b
 }
 
-// hasProps reports whether the text has "props" in it.
+// hasProps reports whether the text contains "props".
 func hasProps(text jsontext.Value) bool {
 	if strings.Contains(string(text), `\`) {
 		plain, err := jsontext.AppendUnquote(nil, text)
@@ -58,7 +58,7 @@ func hasProps(text jsontext.Value) bool {
 	return strings.Contains(string(text), "props")
 }
 
-// socketData is the data of team.connected, and with a reason of team.disconnected.
+// socketData returns the data of team.connected or, with a reason, of team.disconnected.
 func socketData(id rtm.ID, client uuid.UUID, reason string) []byte {
 	dst := id.Append([]byte(`{"team_id":`))
 	if reason != "" {
@@ -67,7 +67,7 @@ func socketData(id rtm.ID, client uuid.UUID, reason string) []byte {
 	return appendClient(dst, client)
 }
 
-// healthData is the data of team.health: what the client at a Global connection says of a team.
+// healthData returns the data of team.health: a client's claim about a team.
 func healthData(s *rtm.Stat, client uuid.UUID) []byte {
 	dst := s.ID.Append(append(make([]byte, 0, 192), `{"team_id":`...))
 	dst = strconv.AppendBool(append(dst, `,"connected":`...), s.Connected)
@@ -76,7 +76,7 @@ func healthData(s *rtm.Stat, client uuid.UUID) []byte {
 	return appendClient(dst, client)
 }
 
-// appendClient appends the last member of an event's data, a client's id.
+// appendClient appends the client's id as the last member of an event's data.
 func appendClient(dst []byte, client uuid.UUID) []byte {
 	dst = append(append(dst, `,"client":"`...), client.String()...)
 	return append(dst, `"}`...)

@@ -8,8 +8,8 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 )
 
-// FuzzFrames: whatever text a client sends, it gets a frame of the protocol in answer or none, the connection stays, and
-// the next ping is answered.
+// FuzzFrames: after any text the connection stays open, every answer is a frame of the protocol, and the next ping is
+// answered.
 func FuzzFrames(f *testing.F) {
 	for _, text := range badFrames {
 		if len(text) < 1000 {
@@ -23,7 +23,7 @@ func FuzzFrames(f *testing.F) {
 	i.store.observe(rtm.IntID(1), true)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > 16<<10 || !utf8.Valid(text) {
-			return // the transport's business
+			return // the transport refuses it
 		}
 		g := teamtest.Global(t, i.base, token)
 		for _, c := range []*teamtest.Conn{g, g.Team("1")} {
@@ -45,7 +45,7 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// FuzzEvents: whatever a service sends as the data of an event, it is taken or counted as malformed.
+// FuzzEvents: any data of an event is either applied or counted as malformed.
 func FuzzEvents(f *testing.F) {
 	for _, d := range []string{`{"team_id":1}`, `{"team_id":"1","text":"x"}`, `{"text":"\u0070rops"}`, `{"text":"\ud83d\ude00"}`, `[]`, `{"text":{}}`, `{"team_id":"$"}`} {
 		f.Add([]byte(d))

@@ -14,35 +14,35 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// globalConn is a Global connection. It belongs to its loop, save client and claims.
+// globalConn is a Global connection. It belongs to its loop, except client and claims.
 type globalConn struct {
 	loop   *loop
 	peer   *hub.Peer
 	holder *holder
-	origin string // scheme and host of the URLs that the client is given
+	origin string // scheme and host of the URLs sent to the client
 
-	cursor  uint64 // number of the last join that the client was told of
-	posted  bool   // a call of feed is on its way
+	cursor  uint64 // number of the last join that was sent to the client
+	posted  bool   // a call of feed is posted
 	checked uint32 // loop clock at the last healthcheck
-	asked   bool   // it is not answered yet
+	asked   bool   // the last healthcheck has no answer yet
 	health  []rtm.Stat
 
-	client uuid.UUID              // set before it is in Service.globals
-	claims atomic.Pointer[claims] // what the client said last; nil for nothing
+	client uuid.UUID              // set before the connection is in Service.globals
+	claims atomic.Pointer[claims] // of the last healthcheck answer; nil: none
 }
 
-// claims are what a client says of its teams. They are immutable.
+// claims are a client's statements about its teams. They are immutable.
 type claims struct {
 	at    time.Time
-	teams map[string]rtm.Stat // by the text of the id
+	teams map[string]rtm.Stat // keyed by the text of the id
 }
 
 const (
-	// feedBatch is how many teams a client is told of in one turn of the loop.
+	// feedBatch bounds the team.joins that a client is sent in one turn of the loop.
 	feedBatch = 256
-	// frameBound is more than a team.join with the longest id needs.
+	// frameBound is an upper bound for the size of a team.join, in bytes.
 	frameBound = 1 << 10
-	// healthBatch is how many entries of a healthcheck are published in one turn.
+	// healthBatch bounds the entries of a healthcheck that are published in one turn.
 	healthBatch = 256
 )
 
@@ -59,8 +59,7 @@ func (g *globalConn) Identified() {
 	g.feed()
 }
 
-// feed tells the client of teams that it wasn't told of. A client that does not read for the moment gets no more than
-// there is room for; what is left follows later.
+// feed sends the client the joins that it has not been sent, as far as its send queue has room. The rest follows later.
 func (g *globalConn) feed() {
 	l := g.loop
 	if g.posted || g.cursor == l.seen {
@@ -68,7 +67,7 @@ func (g *globalConn) feed() {
 	}
 	n := min(g.peer.Room()/frameBound, feedBatch)
 	if n <= 0 {
-		return // Sweep goes on
+		return // Sweep continues
 	}
 	ids, cursor := l.s.store.after(g.cursor, l.seen, n, make([]rtm.ID, 0, n))
 	g.cursor = cursor
@@ -85,8 +84,8 @@ func (g *globalConn) feed() {
 	}
 }
 
-// changed tells the client of a change of the store that came after the change numbered before.
-func (g *globalConn) changed(c change, before uint64, frame *transport.Buffer) {
+// teamChanged sends the client a change of the store. before is the number of the change before it.
+func (g *globalConn) teamChanged(c change, before uint64, frame *transport.Buffer) {
 	switch {
 	case c.left:
 		if g.cursor == before {
@@ -103,7 +102,7 @@ func (g *globalConn) changed(c change, before uint64, frame *transport.Buffer) {
 	}
 }
 
-// send sends a frame that is made for this client alone.
+// send sends a frame made for this client alone.
 func (g *globalConn) send(f *rtm.Frame) {
 	b := newFrame(f)
 	g.peer.Send(b)
@@ -134,7 +133,7 @@ func (g *globalConn) Receive(binary bool, b []byte) {
 	}
 }
 
-// complain tells the client what is wrong with its message.
+// complain answers an invalid message with an error.
 func (g *globalConn) complain(what string, received []byte, id rtm.ID) {
 	g.loop.s.count.errors.Add(1)
 	g.send(errorFrame(what, received, id))
@@ -152,13 +151,13 @@ func (g *globalConn) connect(id rtm.ID, received []byte) {
 	switch why {
 	case eachOpen:
 		s.count.exhaustedEach.Add(1)
-		g.loop.on.Warn("a client was given no ticket: it has too many", "each")
+		g.loop.on.Warn("a client got no ticket: it has too many open ones", "each")
 	case allOpen:
 		s.count.exhausted.Add(1)
-		g.loop.on.Warn("a client was given no ticket: too many are open", "max")
+		g.loop.on.Warn("a client got no ticket: the instance has too many open ones", "max")
 	}
 	if why != notExhausted {
-		g.complain("too many connections are asked for and not made; try again later", received, id)
+		g.complain("too many tickets are open; try again later", received, id)
 		return
 	}
 	s.count.issued.Add(1)
@@ -166,7 +165,7 @@ func (g *globalConn) connect(id rtm.ID, received []byte) {
 	g.send(&rtm.Frame{Type: rtm.TeamConnect, TeamID: id, WSURL: address})
 }
 
-// healthcheck keeps what the client says of its teams, and publishes it if it was asked.
+// healthcheck stores the client's claims and publishes them if they answer a question.
 func (g *globalConn) healthcheck(stats []rtm.Stat, received []byte) {
 	s := g.loop.s
 	if stats == nil {
@@ -188,7 +187,7 @@ func (g *globalConn) healthcheck(stats []rtm.Stat, received []byte) {
 	g.publishHealth()
 }
 
-// publishHealth publishes some entries of a healthcheck, and the others in later turns.
+// publishHealth publishes healthBatch entries of a healthcheck, and the others in later turns.
 func (g *globalConn) publishHealth() {
 	n := min(len(g.health), healthBatch)
 	for i := range g.health[:n] {
@@ -202,7 +201,7 @@ func (g *globalConn) publishHealth() {
 	g.loop.on.Post(g.publishHealth)
 }
 
-// Deliver implements hub.PeerHandler. What a Global connection is told comes from the list of teams, in its order.
+// Deliver implements hub.PeerHandler. A Global connection is fed from the store, not from messages.
 func (g *globalConn) Deliver(*opcodes.Envelope) hub.Outcome { return hub.Ignored }
 
 // Sweep implements hub.PeerHandler.
@@ -225,7 +224,7 @@ func (g *globalConn) Farewell(opcodes.Reason) *transport.Buffer { return g.loop.
 // Closed implements hub.PeerHandler.
 func (g *globalConn) Closed() {
 	l := g.loop
-	l.s.tickets.end(g.holder)
+	l.s.tickets.revoke(g.holder)
 	if _, identified := l.globals[g]; !identified {
 		return
 	}

@@ -22,24 +22,24 @@ const (
 	eventJoin         = "team.join"         // in: team_id
 	eventLeft         = "team.left"         // in: team_id
 	eventMessage      = "message"           // in, group of the team: text
-	eventTeamMessage  = "team.message"      // in, group of the team: text; as a bridge sends it
+	eventTeamMessage  = "team.message"      // in, group of the team: text; as bridges send it
 	eventConnected    = "team.connected"    // out: team_id, client
 	eventDisconnected = "team.disconnected" // out: team_id, reason, client
 	eventHealth       = "team.health"       // out: team_id, connected, message_count, props_count, client
 )
 
-// loop is the service's share of one loop of the hub. It belongs to that loop's goroutine, save s, on and inbox, which
-// don't change.
+// loop is the service's share of one loop of the hub. It belongs to that loop's goroutine, except s, on and inbox,
+// which are constant.
 type loop struct {
 	s     *Service
 	on    *hub.ServiceLoop
 	inbox inbox
 
 	globals map[*globalConn]struct{} // identified
-	sockets map[string]*teamConn     // identified, by the text of the team's id; the newest of each
-	seen    uint64                   // the change of the store up to which this loop was told
+	sockets map[string]*teamConn     // identified, keyed by the text of the team's id; the newest of each
+	seen    uint64                   // number of the last change of the store that this loop has handled
 
-	pending  map[uint64]*teamConn // wait for another instance's word about their tickets
+	pending  map[uint64]*teamConn // connections whose tickets another instance is checking
 	question uint64               // number of the last question
 }
 
@@ -51,21 +51,21 @@ func (l *loop) Open(p *hub.Peer, r *transport.Request) (hub.PeerHandler, *transp
 	return l.openTeam(p, r)
 }
 
-// openGlobal opens a Global connection for whoever may.
+// openGlobal opens a Global connection if the token may join the group of teams.
 func (l *loop) openGlobal(p *hub.Peer, r *transport.Request) (hub.PeerHandler, *transport.Rejection) {
 	h := &holder{}
 	switch token, ok := bearer(r.Authorization); {
 	case ok:
 		grant, known := l.s.hub.KnownToken(token)
 		if !known || !grant.MayJoin(teamsGroup) {
-			return nil, l.s.refuse(refusedToken)
+			return nil, l.s.reject(refusedToken)
 		}
 		h.grant = grant
 	case r.Authorization != nil || !l.s.opts.Anonymous:
-		return nil, l.s.refuse(refusedToken)
+		return nil, l.s.reject(refusedToken)
 	}
 	g := &globalConn{loop: l, peer: p, holder: h, origin: originOf(r)}
-	// It is no member of the group of teams: it is told of the list, and must not be drawn for what services are asked.
+	// It is not a member of the group of teams, as ANY must not draw it for messages to services.
 	p.Identify(hub.Identity{Grant: h.grant, Right: teamsGroup, Name: "global"})
 	return g, nil
 }
@@ -79,8 +79,8 @@ func bearer(field []byte) (string, bool) {
 	return string(bytes.TrimLeft(token, " ")), true
 }
 
-// originOf returns the scheme and host under which the client reached the hub. A proxy that ends TLS says so in
-// X-Forwarded-Proto; of several, the first is the client's own.
+// originOf returns the scheme and host at which the client reached the hub. A proxy that terminates TLS sets
+// X-Forwarded-Proto; of several values, the first is the client's.
 func originOf(r *transport.Request) string {
 	proto, _, _ := bytes.Cut(r.ForwardedProto, []byte(","))
 	switch proto = bytes.ToLower(bytes.TrimSpace(proto)); string(proto) {
@@ -119,34 +119,34 @@ func ticketOf(query []byte) []byte {
 func (l *loop) openTeam(p *hub.Peer, r *transport.Request) (hub.PeerHandler, *transport.Rejection) {
 	text, ok := teamOf(r.Path)
 	if !ok {
-		return nil, l.s.refuse(refusedPath)
+		return nil, l.s.reject(refusedPath)
 	}
 	query := ticketOf(r.Query)
 	if query == nil {
-		return nil, l.s.refuse(refusedNoTicket)
+		return nil, l.s.reject(refusedNoTicket)
 	}
 	box, secret, ok := parseTicket(query)
 	if !ok {
-		return nil, l.s.refuse(refusedTicket)
+		return nil, l.s.reject(refusedTicket)
 	}
 	c := &teamConn{loop: l, peer: p, opened: l.on.Clock()}
 	if l.s.issuer(box) == nil {
-		if !l.ask(c, box, secret, text) {
-			return nil, l.s.refuse(refusedBusy)
+		if !l.askIssuer(c, box, secret, text) {
+			return nil, l.s.reject(refusedBusy)
 		}
 		return c, nil
 	}
-	id, grant, why := l.s.redeem(secret, text)
+	id, grant, why := l.s.redeemHere(secret, text)
 	if why != granted {
-		return nil, l.s.refuse(why)
+		return nil, l.s.reject(why)
 	}
 	c.identify(id, grant)
 	return c, nil
 }
 
-// heard is told of all messages for the group of teams. The first loop keeps the list; each loop ends its own connections,
-// so that a message that was sent to a team before it left is delivered before that.
-func (l *loop) heard(m *opcodes.Envelope) {
+// onTeamsEvent handles the messages for the group of teams. The first loop updates the store. Each loop ends its own
+// connections, so that messages sent to a team before it left are delivered first.
+func (l *loop) onTeamsEvent(m *opcodes.Envelope) {
 	join := string(m.Event) == eventJoin
 	if m.Op != opcodes.Event || !join && string(m.Event) != eventLeft {
 		return
@@ -160,14 +160,14 @@ func (l *loop) heard(m *opcodes.Envelope) {
 	case !ok && first:
 		l.bad("an event of the group teams has no valid team_id", string(m.Event))
 	case ok && !join:
-		l.leave(id)
+		l.endTeam(id)
 	}
 	if ok && first && !l.s.store.observe(id, join) {
-		l.on.Warn("a team was not taken: there are too many", "max")
+		l.on.Warn("a team was refused: there are too many", "max")
 	}
 }
 
-// bad counts an event that is malformed.
+// bad counts a malformed event.
 func (l *loop) bad(message, event string) {
 	l.s.count.badEvents.Add(1)
 	l.on.Warn(message, event)
@@ -184,7 +184,7 @@ func teamID(data []byte) (rtm.ID, bool) {
 	return d.ID, true
 }
 
-// teamText reads the member text of an event's data, as the JSON string that it is.
+// teamText reads the member text of an event's data, a JSON string.
 func teamText(data []byte) (jsontext.Value, bool) {
 	var d struct {
 		Text jsontext.Value `json:"text"`
@@ -195,49 +195,49 @@ func teamText(data []byte) (jsontext.Value, bool) {
 	return d.Text, true
 }
 
-// leave ends the connection here of a team that left.
-func (l *loop) leave(id rtm.ID) {
+// endTeam ends this loop's connection of a team that left.
+func (l *loop) endTeam(id rtm.ID) {
 	if c := l.sockets[id.String()]; c != nil {
 		c.left()
 	}
 }
 
-// changed follows a change of the store. frame is what a Global connection is sent of it; nil after several joins.
-func (l *loop) changed(c change, frame *transport.Buffer) {
+// storeChanged handles a change of the store. frame is the frame for Global connections; nil after several joins.
+func (l *loop) storeChanged(c change, frame *transport.Buffer) {
 	before := l.seen
 	l.seen = c.seq
 	if c.left && !c.heard {
-		l.leave(c.id)
+		l.endTeam(c.id)
 	} else if t := l.sockets[c.id.String()]; c.left && t != nil {
 		t.doubt(l.on.Clock())
 	}
 	for g := range l.globals {
-		g.changed(c, before, frame)
+		g.teamChanged(c, before, frame)
 	}
 }
 
-// publish sends an event of the hub to the group of teams.
+// publish sends an event to the group of teams.
 func (l *loop) publish(event string, data []byte) {
-	l.send(teamsGroup, event, data)
+	l.publishTo(teamsGroup, event, data)
 }
 
-func (l *loop) send(group, event string, data []byte) {
+func (l *loop) publishTo(group, event string, data []byte) {
 	l.on.Publish(message(group, event, data))
 }
 
-// message returns an event of the hub's own for a group.
+// message returns an event for a group.
 func message(group, event string, data []byte) *opcodes.Message {
 	return &opcodes.Message{Op: opcodes.Event, Event: event, Data: data, Target: intent.Group, Group: []byte(group)}
 }
 
-// redeem uses a ticket of this instance up. The grant is what the ticket's token may do now, nil for a ticket of a client
-// that showed none.
-func (s *Service) redeem(secret secret, text string) (id rtm.ID, grant *auth.Grant, why refusal) {
+// redeemHere redeems a ticket of this instance. The grant has the present rights of the ticket's token; nil: the client
+// had no token.
+func (s *Service) redeemHere(secret secret, text string) (id rtm.ID, grant *auth.Grant, why refusal) {
 	id, grant, why = s.tickets.redeem(secret, text, time.Now())
 	if why != granted {
 		return id, nil, why
 	}
-	if grant != nil { // its connections may not have been looked at since the tokens changed
+	if grant != nil { // the tokens may have changed since the Global connection was last checked
 		var ok bool
 		if grant, ok = s.hub.Current(grant); !ok || !grant.MayJoin(teamsGroup) {
 			return id, nil, refusedToken

@@ -7,7 +7,7 @@ import (
 	"github.com/mastersocket/mastersocket/hub"
 )
 
-// counts are what has happened so far, and the connections that there are.
+// counts has counters of events, and the numbers of open connections.
 type counts struct {
 	globals, sockets               atomic.Int64
 	issued, redeemed, asked        atomic.Uint64
@@ -22,7 +22,7 @@ type counts struct {
 // Metrics implements hub.Meter.
 func (s *Service) Metrics() []hub.Metric {
 	present, remembered := s.store.size()
-	tickets, displaced := s.tickets.size()
+	tickets, displaced := s.tickets.stats()
 	c := &s.count
 	all := []hub.Metric{
 		gauge("teams", "Teams that are there.", present),
@@ -45,7 +45,7 @@ func (s *Service) Metrics() []hub.Metric {
 		counter("bad_events_total", "Events for teams that were malformed.", &c.badEvents),
 		counter("healthchecks_total", "Healthchecks sent to clients.", &c.healthchecks),
 		counter("healthcheck_answers_total", "Answers to healthchecks.", &c.answers),
-		counter("healthcheck_unasked_total", "Answers that nobody had asked for: kept, but not published.", &c.unasked),
+		counter("healthcheck_unasked_total", "Healthcheck answers without a question: stored, but not published.", &c.unasked),
 		counter("synchronized_total", "Times that the list of teams was compared with those of other instances.", &c.synchronized),
 		counter("synchronized_incomplete_total", "Times that an instance did not answer then.", &c.incomplete),
 	}

@@ -13,38 +13,38 @@ import (
 )
 
 const (
-	// redeemTimeout is how long another instance may take to say whether a ticket of its own is good.
+	// redeemTimeout bounds the wait for another instance to redeem its ticket.
 	redeemTimeout = 2 * time.Second
-	// maxPending bounds the connections of a loop that wait for that.
+	// maxPending bounds the connections of a loop that wait so.
 	maxPending = 4096
 )
 
-// What instances ask each other about tickets, in the inbox of the loop that issued the ticket, and answer in that of the
-// loop that asked.
+// Events about tickets between instances: a question goes to the inbox of the loop that issued the ticket, the answer
+// to the inbox of the loop that asked.
 const (
 	eventRedeem   = "redeem"
 	eventRedeemed = "redeemed"
 )
 
-// redeemQuestion asks whether a ticket is good, and uses it up.
+// redeemQuestion asks the issuer to redeem a ticket.
 type redeemQuestion struct {
 	Number uint64 `json:"number"`
-	Reply  string `json:"reply"` // the inbox of whoever asks
+	Reply  string `json:"reply"` // the inbox for the answer
 	Secret string `json:"secret"`
 	Team   string `json:"team"` // the text of the team's id
 }
 
-// redeemAnswer says so.
+// redeemAnswer is the result.
 type redeemAnswer struct {
 	Number uint64  `json:"number"`
 	Why    refusal `json:"why"`
-	Team   rtm.ID  `json:"team"`            // as it was asked for
-	Token  string  `json:"token,omitempty"` // the name of the token that the ticket was given to; empty for none
+	Team   rtm.ID  `json:"team"`            // in the form of the team.connect
+	Token  string  `json:"token,omitempty"` // name of the token of the ticket's holder; empty: none
 }
 
-// ask asks the instance that issued a ticket whether it is good. Until it answers the connection waits. It returns false
-// if too many do.
-func (l *loop) ask(c *teamConn, box inbox, s secret, text string) bool {
+// askIssuer asks the instance that issued a ticket to redeem it. The connection waits for the answer. It returns false
+// if too many connections wait.
+func (l *loop) askIssuer(c *teamConn, box inbox, s secret, text string) bool {
 	if len(l.pending) >= maxPending {
 		return false
 	}
@@ -53,47 +53,47 @@ func (l *loop) ask(c *teamConn, box inbox, s secret, text string) bool {
 	l.pending[c.question] = c
 	l.s.count.asked.Add(1)
 	c.peer.Pause()
-	data, _ := json.Marshal(redeemQuestion{ // text is valid UTF-8: nothing here can fail
+	data, _ := json.Marshal(redeemQuestion{ // text is valid UTF-8, so this can't fail
 		Number: c.question, Reply: hex.EncodeToString(l.inbox[:]), Secret: hex.EncodeToString(s[:]), Team: text,
 	})
 	number := l.question
-	l.on.PublishAndHear(message(box.group(), eventRedeem, data), func(_ int, code opcodes.ErrorCode) { l.asked(number, code) })
+	l.on.PublishAndHear(message(box.group(), eventRedeem, data), func(_ int, code opcodes.ErrorCode) { l.issuerAsked(number, code) })
 	return true
 }
 
-// asked follows the question on its way.
-func (l *loop) asked(number uint64, code opcodes.ErrorCode) {
+// issuerAsked handles the broker's feedback about the question.
+func (l *loop) issuerAsked(number uint64, code opcodes.ErrorCode) {
 	c := l.pending[number]
 	if c == nil {
 		return
 	}
 	switch code {
-	case opcodes.CodeNoReceiver: // whoever issued the ticket, if anybody did, is gone, and the Global connection with it
+	case opcodes.CodeNoReceiver: // the issuer, if there was one, is gone, and the Global connection with it
 		c.refuse(refusedTicket)
 	case opcodes.CodeBrokerUnavailable:
 		c.refuse(refusedTimeout)
-	default: // handed over, or nobody knows: time will tell
+	default: // handed over or unknown: redeemTimeout decides
 	}
 }
 
-// mail is told of what comes to the loop's inbox.
-func (l *loop) mail(m *opcodes.Envelope) {
+// onInboxEvent handles the messages for the loop's inbox.
+func (l *loop) onInboxEvent(m *opcodes.Envelope) {
 	switch string(m.Event) {
 	case eventRedeem:
 		var q redeemQuestion
 		if json.Unmarshal(m.Data, &q) == nil {
-			l.answer(&q)
+			l.answerRedeem(&q)
 		}
 	case eventRedeemed:
 		var a redeemAnswer
 		if json.Unmarshal(m.Data, &a) == nil {
-			l.on.Post(func() { l.redeemed(&a) }) // not while a message is being delivered
+			l.on.Post(func() { l.redeemed(&a) }) // identifying must not happen during a delivery
 		}
 	}
 }
 
-// answer answers another instance's question about a ticket.
-func (l *loop) answer(q *redeemQuestion) {
+// answerRedeem redeems a ticket for another instance.
+func (l *loop) answerRedeem(q *redeemQuestion) {
 	var s secret
 	var reply inbox
 	if !unhex(s[:], q.Secret) || !unhex(reply[:], q.Reply) {
@@ -101,7 +101,7 @@ func (l *loop) answer(q *redeemQuestion) {
 	}
 	a := redeemAnswer{Number: q.Number}
 	var grant *auth.Grant
-	a.Team, grant, a.Why = l.s.redeem(s, q.Team)
+	a.Team, grant, a.Why = l.s.redeemHere(s, q.Team)
 	if grant != nil {
 		a.Token = grant.Name
 	}
@@ -109,7 +109,7 @@ func (l *loop) answer(q *redeemQuestion) {
 	if err != nil {
 		return // a token's name that is not UTF-8
 	}
-	l.send(reply.group(), eventRedeemed, data)
+	l.publishTo(reply.group(), eventRedeemed, data)
 }
 
 // unhex decodes s, which must fill dst.
@@ -121,7 +121,7 @@ func unhex(dst []byte, s string) bool {
 	return err == nil
 }
 
-// redeemed follows the answer to a question.
+// redeemed handles the answer to a question.
 func (l *loop) redeemed(a *redeemAnswer) {
 	c := l.pending[a.Number]
 	if c == nil {
@@ -134,7 +134,7 @@ func (l *loop) redeemed(a *redeemAnswer) {
 	var grant *auth.Grant
 	if a.Token != "" {
 		var ok bool
-		// The rights are those that the token has here, and end when it ends here.
+		// The rights are those of the token on this instance, and end with the token here.
 		if grant, ok = l.s.hub.GrantNamed(a.Token); !ok || !grant.MayJoin(teamsGroup) {
 			c.refuse(refusedToken)
 			return
@@ -146,12 +146,12 @@ func (l *loop) redeemed(a *redeemAnswer) {
 	c.identify(a.Team, grant)
 }
 
-// refuse ends a connection that waited, with the reason that would have been the answer to its handshake.
+// refuse ends a waiting connection with the reason that its handshake would have been refused with.
 func (c *teamConn) refuse(why refusal) {
 	l := c.loop
 	delete(l.pending, c.question)
 	c.question = 0
-	l.s.refuse(why)
+	l.s.reject(why)
 	code := ws.StatusPolicyViolation
 	if why == refusedTimeout {
 		code = 1013 // try again later

@@ -6,7 +6,7 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// refusal is why somebody may not connect.
+// refusal is the reason why a connection is refused.
 type refusal uint8
 
 // The refusals.
@@ -14,16 +14,16 @@ const (
 	granted          refusal = iota
 	refusedPath              // the path names no team
 	refusedToken             // no token, a wrong one, or one that may not join the group of teams
-	refusedNoTicket          // none in the URL
-	refusedTicket            // used, over, or none of ours
+	refusedNoTicket          // the URL has no ticket
+	refusedTicket            // used, expired, or not issued here
 	refusedOtherTeam         // the ticket is for another team
-	refusedLeft              // the team has left since
-	refusedBusy              // too many wait for other instances
+	refusedLeft              // the team has left
+	refusedBusy              // too many connections wait for other instances
 	refusedTimeout           // the instance that issued the ticket can't be asked, or did not answer
 	numRefusals
 )
 
-// refusals are the answers to handshakes that are refused.
+// refusals are the HTTP answers to refused handshakes.
 var refusals = [numRefusals]transport.Rejection{
 	refusedPath:      {Cause: "team_path", Status: http.StatusNotFound, Line: "the path names no team that there can be"},
 	refusedToken:     {Cause: "team_token", Status: http.StatusUnauthorized, Line: "a token that may join the group of teams is needed: Authorization: Bearer TOKEN"},
@@ -35,11 +35,11 @@ var refusals = [numRefusals]transport.Rejection{
 	refusedTimeout:   {Cause: "team_timeout", Status: http.StatusServiceUnavailable, Line: "the instance that issued the ticket did not answer"},
 }
 
-// String returns the word for the refusal in logs and metrics.
+// String returns the label of the refusal in logs and metrics.
 func (r refusal) String() string { return refusals[r].Cause }
 
-// refuse counts a refusal and returns the answer to the handshake.
-func (s *Service) refuse(why refusal) *transport.Rejection {
+// reject counts a refusal and returns the answer to the handshake.
+func (s *Service) reject(why refusal) *transport.Rejection {
 	s.count.refused[why].Add(1)
 	return &refusals[why]
 }

@@ -135,8 +135,8 @@ func (i *instance) service() *service {
 
 type data = map[string]any
 
-// tell sends an event and waits until the hub has it.
-func (s *service) tell(group, event string, d any) {
+// publish sends an event and waits for its ACK.
+func (s *service) publish(group, event string, d any) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -145,14 +145,14 @@ func (s *service) tell(group, event string, d any) {
 	}
 }
 
-func (s *service) join(id any)  { s.t.Helper(); s.tell(teamsGroup, eventJoin, data{"team_id": id}) }
-func (s *service) leave(id any) { s.t.Helper(); s.tell(teamsGroup, eventLeft, data{"team_id": id}) }
+func (s *service) join(id any)  { s.t.Helper(); s.publish(teamsGroup, eventJoin, data{"team_id": id}) }
+func (s *service) leave(id any) { s.t.Helper(); s.publish(teamsGroup, eventLeft, data{"team_id": id}) }
 func (s *service) message(id, text string) {
 	s.t.Helper()
-	s.tell(teamPrefix+id, eventMessage, data{"text": text})
+	s.publish(teamPrefix+id, eventMessage, data{"text": text})
 }
 
-// event returns the next event of that name, passing over others.
+// event returns the next event of that name and skips others.
 func (s *service) event(name string) data {
 	s.t.Helper()
 	timeout := time.After(patience)
@@ -172,7 +172,7 @@ func (s *service) event(name string) data {
 	}
 }
 
-// knows waits until the instance knows the team, or that it is not there.
+// knows waits until the instance has the team, or has it no more.
 func (i *instance) knows(id string, there bool) {
 	i.t.Helper()
 	eventually.True(i.t, "team "+id, func() bool { return i.store.has(id) == there })

@@ -8,7 +8,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 )
 
-// rtmMayJoin returns the tokens of a service, and of a client named rtm that may join these groups.
+// rtmMayJoin returns the tokens of a service and of a client named rtm that may join the groups.
 func rtmMayJoin(t *testing.T, groups string) *auth.Tokens {
 	t.Helper()
 	tokens, err := auth.ParseTokens([]byte("tokens:\n" +
@@ -20,7 +20,7 @@ func rtmMayJoin(t *testing.T, groups string) *auth.Tokens {
 	return tokens
 }
 
-// The rights of a token are looked at when a ticket is used, not only by whoever ends the connections that lost them.
+// The rights of a token are checked when a ticket is redeemed, not only by the sweep over open connections.
 func TestATicketIsWorthWhatItsTokenIs(t *testing.T) {
 	t.Parallel()
 	i := start(t, settings{tokens: rtmMayJoin(t, "[teams]")})
@@ -36,7 +36,7 @@ func TestATicketIsWorthWhatItsTokenIs(t *testing.T) {
 	}
 }
 
-// Connections that came of a token end when it may not join the group of teams any more.
+// A token's connections end when it may no longer join the group of teams.
 func TestRightsThatAreTakenAway(t *testing.T) {
 	t.Parallel()
 	i := start(t, settings{tokens: rtmMayJoin(t, "[teams]")})

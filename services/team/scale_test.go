@@ -12,8 +12,8 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 )
 
-// TestScale connects many teams at once, sends each some messages, and compares what was sent with what the hub counted
-// and what the client says. MASTERSOCKET_SCALE=full makes it 5,000 teams.
+// TestScale connects many teams at once, sends each some messages, and compares the number sent with the counts of the
+// hub and of the client. MASTERSOCKET_SCALE=full makes it 5,000 teams.
 func TestScale(t *testing.T) {
 	t.Parallel()
 	n, each := 300, 5

@@ -26,7 +26,7 @@ func TestConnectSequence(t *testing.T) {
 	g.Expect(`{"type":"team.join","team_id":1}`)
 	s.join("zwei")
 	g.Expect(`{"type":"team.join","team_id":"zwei"}`)
-	s.join(1) // again: nobody is told
+	s.join(1) // repeated joins are not announced
 	s.join("1")
 	g.Quiet()
 
@@ -39,7 +39,7 @@ func TestConnectSequence(t *testing.T) {
 	}
 	s.message("1", "props to \"you\" & \u2028 😀")
 	one.Expect(`{"type":"message","text":"props to \"you\" & ` + "\u2028" + ` 😀"}`)
-	s.tell("team.zwei", eventTeamMessage, data{"text": "", "team_id": "zwei"})
+	s.publish("team.zwei", eventTeamMessage, data{"text": "", "team_id": "zwei"})
 	two.Expect(`{"type":"message","text":""}`)
 	for _, id := range []string{`7`, `"x"`, `-12345678901234567890123`, `"\u0041\n"`} {
 		one.Send(`{"type":"ping","unique_id":` + id + `}`)
@@ -67,8 +67,8 @@ func TestConnectSequence(t *testing.T) {
 	g.Expect(`{"type":"error","team_id":1,"message":"there is no such team","received_message":{"type":"team.connect","team_id":1}}`)
 }
 
-// Messages reach a team in their order, and all that were sent before it left before that; whichever loops the service
-// and the teams are on.
+// Messages reach a team in order, and those sent before it left arrive before the team.left, whichever loops the
+// service and the team are on.
 func TestMessagesOfATeamStayInOrder(t *testing.T) {
 	t.Parallel()
 	i := start(t, settings{})
@@ -102,7 +102,7 @@ func TestMessagesOfATeamStayInOrder(t *testing.T) {
 	}
 }
 
-// A connection that came to be between the two ways in which its loop learns that the team left is ended, if late.
+// A connection whose loop missed the team.left, as it was opened just then, is ended after doubtTimeout.
 func TestDoubtIsResolved(t *testing.T) {
 	t.Parallel()
 	i := start(t, settings{})
@@ -111,7 +111,7 @@ func TestDoubtIsResolved(t *testing.T) {
 	g := i.global()
 	left, back := g.Team("0"), g.Team("1")
 	for id := range int64(2) {
-		i.store.observe(rtm.IntID(id), false) // as the first loop does, but no loop hears of it
+		i.store.observe(rtm.IntID(id), false) // changes the store only: no loop hears the event
 	}
 	i.store.observe(rtm.IntID(1), true)
 	if last, code, _ := left.Ended(); last != `{"type":"team.left","team_id":0}` || code != 1000 {
@@ -218,13 +218,13 @@ func TestTickets(t *testing.T) {
 			t.Errorf("%s: %s, want %d", c.name, r.Status, c.status)
 		}
 	}
-	teamtest.Dial(t, fresh, nil).Expect(`{"type":"hello"}`) // none of that used it up
+	teamtest.Dial(t, fresh, nil).Expect(`{"type":"hello"}`) // no refused attempt redeemed it
 	if n := i.metric("tickets_redeemed_total"); n != 2 {
 		t.Errorf("%v tickets were redeemed", n)
 	}
 }
 
-// badFrames are what both kinds of connections answer with an error.
+// badFrames are answered with an error on both kinds of connections.
 var badFrames = []string{
 	"", " ", "{", "null", "[]", `"team.connect"`, `{"type":"team.connect"`, `{"type":7}`, `{"type":"unknown"}`, `{"type":""}`, `{"team_id":1}`,
 	`{"type":"team.connect"}`, `{"type":"team.connect","team_id":null}`, `{"type":"team.connect","team_id":1.5}`, `{"type":"team.connect","team_id":{}}`,
@@ -360,17 +360,17 @@ func TestBadEventsAreCounted(t *testing.T) {
 		data{"team_id": true}, data{"team_id": strings.Repeat("x", 121)}, data{"team_id": []int{1}},
 	}
 	for _, d := range events {
-		s.tell(teamsGroup, eventJoin, d)
-		s.tell(teamsGroup, eventLeft, d)
+		s.publish(teamsGroup, eventJoin, d)
+		s.publish(teamsGroup, eventLeft, d)
 	}
 	texts := []any{nil, 1, data{}, data{"text": nil}, data{"text": 7}, data{"text": []string{"x"}}}
 	for _, d := range texts {
-		s.tell("team.1", eventMessage, d)
+		s.publish("team.1", eventMessage, d)
 	}
 	for _, name := range []string{"", "hello", "message.x", "team.left", "team.join"} {
-		s.tell("team.1", name, data{"text": "x", "team_id": 1}) // nothing to a team's own group
+		s.publish("team.1", name, data{"text": "x", "team_id": 1}) // has no effect in a team's own group
 	}
-	s.tell(teamsGroup, eventMessage, data{"text": "x"})
+	s.publish(teamsGroup, eventMessage, data{"text": "x"})
 	s.message("1", "end")
 	c.Expect(`{"type":"message","text":"end"}`)
 	g.Quiet()

@@ -19,9 +19,9 @@ const (
 
 // The groups that are used. Clients can't send to reserved ones.
 const (
-	teamsGroup = "teams"  // joins and lefts in, news of connections out
-	teamPrefix = "team."  // of a team's own group: its messages
-	stateGroup = "$teams" // what instances tell each other
+	teamsGroup = "teams"  // in: joins and lefts; out: events about connections
+	teamPrefix = "team."  // of the group of a team's messages
+	stateGroup = "$teams" // state exchanged between instances
 )
 
 // DefaultHealthcheck is the default of Options.Healthcheck.
@@ -30,33 +30,32 @@ const DefaultHealthcheck = 30 * time.Second
 // DefaultMaxTeams is the default of Options.MaxTeams.
 const DefaultMaxTeams = 100_000
 
-// Options configure a Service.
+// Options configures a Service.
 type Options struct {
-	// Anonymous lets clients without a token open Global connections. One who shows a token must show a right one
-	// nevertheless.
+	// Anonymous lets clients without a token open Global connections. A wrong token is refused nevertheless.
 	Anonymous bool
-	// Healthcheck is the time between two questions for the state of a client's teams, to the precision of the hub's sweeps
+	// Healthcheck is the interval of the healthcheck questions to a client, to the precision of the hub's sweeps
 	// (transport.Options.SweepInterval); 0: DefaultHealthcheck.
 	Healthcheck time.Duration
-	// MaxTeams is how many teams may be there; a further one is not taken. 0: DefaultMaxTeams.
+	// MaxTeams bounds the teams; further joins are refused. 0: DefaultMaxTeams.
 	MaxTeams int
 }
 
 // Service serves the protocol on one hub. It implements hub.ServiceType.
 type Service struct {
 	opts    Options
-	hub     *hub.Hub // set by the first Attach
-	loops   []*loop  // of the hub; complete before the hub starts
+	hub     *hub.Hub // set by the first Attach, constant afterwards
+	loops   []*loop  // one per loop of the hub, complete before the hub starts
 	store   *store
 	tickets *tickets
 	fixed   fixedFrames
 	count   counts
 
 	mu      sync.Mutex
-	globals map[*globalConn]struct{} // the identified ones, of all loops
+	globals map[*globalConn]struct{} // identified ones of all loops
 }
 
-// fixedFrames are sent as they are, again and again.
+// fixedFrames are frames without variable parts.
 type fixedFrames struct{ hello, goodbye, healthcheck *transport.Buffer }
 
 var _ interface {
@@ -75,14 +74,14 @@ func New(o Options) *Service {
 		o.MaxTeams = DefaultMaxTeams
 	}
 	s := &Service{opts: o, tickets: newTickets(), globals: make(map[*globalConn]struct{})}
-	s.store = newStore(o.MaxTeams, s.tell)
+	s.store = newStore(o.MaxTeams, s.broadcast)
 	s.fixed = fixedFrames{hello: fixedFrame(rtm.Hello), goodbye: fixedFrame(rtm.Goodbye), healthcheck: fixedFrame(rtm.Healthcheck)}
 	return s
 }
 
 func fixedFrame(t rtm.Type) *transport.Buffer { return newFrame(&rtm.Frame{Type: t}) }
 
-// newFrame returns the frame as a message. The caller owns a reference.
+// newFrame returns a message with the frame. The caller owns a reference.
 func newFrame(f *rtm.Frame) *transport.Buffer { return transport.NewMessage(f.Append(nil)) }
 
 // Name implements hub.ServiceType.
@@ -105,16 +104,16 @@ func (s *Service) Attach(on *hub.ServiceLoop) hub.LoopService {
 		pending: make(map[uint64]*teamConn),
 	}
 	s.loops = append(s.loops, l)
-	on.Observe(teamsGroup, l.heard)
-	on.Observe(l.inbox.group(), l.mail)
+	on.Observe(teamsGroup, l.onTeamsEvent)
+	on.Observe(l.inbox.group(), l.onInboxEvent)
 	if on.Index() == 0 {
-		on.Observe(stateGroup, l.state)
+		on.Observe(stateGroup, l.onStateEvent)
 	}
 	return l
 }
 
-// tell brings a change of the store to every loop. It is called with the store's lock held.
-func (s *Service) tell(c change) {
+// broadcast posts a change of the store to every loop. The store calls it with its lock held.
+func (s *Service) broadcast(c change) {
 	var frame *transport.Buffer
 	if !c.id.IsZero() {
 		t := rtm.TeamJoin
@@ -129,7 +128,7 @@ func (s *Service) tell(c change) {
 			frame.Retain()
 		}
 		posted := l.on.Post(func() {
-			l.changed(c, frame)
+			l.storeChanged(c, frame)
 			if frame != nil {
 				frame.Release()
 			}
@@ -140,7 +139,7 @@ func (s *Service) tell(c change) {
 	}
 }
 
-// issuer returns the loop here that has the inbox, or nil.
+// issuer returns this instance's loop with the inbox, or nil.
 func (s *Service) issuer(i inbox) *loop {
 	at := slices.IndexFunc(s.loops, func(l *loop) bool { return l.inbox == i })
 	if at < 0 {
@@ -149,7 +148,7 @@ func (s *Service) issuer(i inbox) *loop {
 	return s.loops[at]
 }
 
-// goodbye is the last message of connections that the hub ends. The caller owns a reference.
+// goodbye returns the last message of connections that the hub ends. The caller owns a reference.
 func (s *Service) goodbye() *transport.Buffer {
 	s.fixed.goodbye.Retain()
 	return s.fixed.goodbye

@@ -13,10 +13,10 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// CloseReplaced is the close code of a Team connection that gives way to another one of its team.
+// CloseReplaced is the close code of a Team connection that another connection of its team replaced.
 const CloseReplaced = 4100
 
-// The reasons in team.disconnected, beside those of the hub in lower case.
+// The reasons in team.disconnected, besides the hub's own in lower case.
 const (
 	reasonClosed   = "closed"   // by the client, or by the network
 	reasonLeft     = "left"     // the team did
@@ -24,7 +24,7 @@ const (
 	reasonBinary   = "binary"   // the client sent a binary message
 )
 
-// doubtTimeout is how long a loop may hear of a left team later than of the change of the list.
+// doubtTimeout bounds the time from a change of the store to the loop's own team.left event.
 const doubtTimeout = 2 * time.Second
 
 // teamConn is a Team connection. It belongs to its loop.
@@ -32,17 +32,17 @@ type teamConn struct {
 	loop     *loop
 	peer     *hub.Peer
 	opened   uint32 // loop clock
-	question uint64 // to another instance, about the ticket; 0: none is open
-	ended    string // why this side ended it; empty: it did not
-	doubtful bool   // its team has left since the loop's time doubted, as the list has it
+	question uint64 // number of the open question about the ticket; 0: none
+	ended    string // why this side ended it; empty: it is open
+	doubtful bool   // since doubted the store says that the team has left
 	doubted  uint32
 
-	id    rtm.ID // in the form in which the client asked for it
-	entry *entry // nil before it is identified
+	id    rtm.ID // in the form of the client's team.connect
+	entry *entry // nil until identified
 	sock  *socket
 }
 
-// identify makes the connection that of the team.
+// identify identifies the connection as its team's.
 func (c *teamConn) identify(id rtm.ID, grant *auth.Grant) {
 	c.id = id
 	c.loop.s.count.redeemed.Add(1)
@@ -66,12 +66,12 @@ func (c *teamConn) Identified() {
 	l.s.count.sockets.Add(1)
 	l.announce([]opened{{c.id, c.sock.rank, c.sock.client}})
 	l.publish(eventConnected, socketData(c.id, c.sock.client, ""))
-	if left { // while the ticket was looked at, or the broker subscribed to the group
+	if left { // the team left while the ticket was redeemed or the group subscribed to
 		c.left()
 	}
 }
 
-// replace ends the connection since there is another one. Any goroutine may call it.
+// replace ends the connection because another one replaces it. Any goroutine may call it.
 func (s *socket) replace() {
 	s.conn.loop.on.Post(func() {
 		c := s.conn
@@ -84,12 +84,12 @@ func (s *socket) replace() {
 	})
 }
 
-// left ends the connection since the team has left.
+// left ends the connection because the team has left.
 func (c *teamConn) left() {
 	c.end(reasonLeft, uint16(ws.StatusNormalClosure), "the team has left", newFrame(&rtm.Frame{Type: rtm.TeamLeft, TeamID: c.id}))
 }
 
-// end ends the connection for a reason of the protocol's own. It takes over last, which may be nil.
+// end ends the connection for a reason of this protocol. It takes ownership of last, which may be nil.
 func (c *teamConn) end(reason string, code uint16, text string, last *transport.Buffer) {
 	if c.ended != "" || !c.peer.Open() {
 		if last != nil {
@@ -175,8 +175,8 @@ func (c *teamConn) Sweep() {
 	}
 }
 
-// doubt notes that the team is not in the list any more. The loop has yet to hear that it left, behind the team's last
-// messages, unless it did so before the connection was there: then time has to tell.
+// doubt notes that the store lost the team. The loop's own team.left event normally follows, behind the team's last
+// messages. If the event came before the connection, it never follows; Sweep ends the connection after doubtTimeout.
 func (c *teamConn) doubt(now uint32) {
 	if !c.doubtful {
 		c.doubtful, c.doubted = true, now

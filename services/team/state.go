@@ -8,39 +8,39 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// What instances tell each other in the group stateGroup.
+// Events between instances, in the group stateGroup.
 const (
-	eventOpened = "opened" // []opened: these are the connections of their teams now
-	eventFacts  = "facts"  // []fact: what others have missed
+	eventOpened = "opened" // []opened: connections opened on the sender's instance
+	eventFacts  = "facts"  // []fact: changes that other instances missed
 )
 
-// stateBatch is how many entries such a message has at most.
+// stateBatch bounds the entries of such a message.
 const stateBatch = 200
 
-// opened says that a team has a connection.
+// opened is a team's open connection.
 type opened struct {
 	ID     rtm.ID    `json:"id"`
 	Rank   uint64    `json:"rank"`
 	Client uuid.UUID `json:"client"`
 }
 
-// announce tells the other instances of connections here.
-func (l *loop) announce(all []opened) { tellInBatches(l, eventOpened, all) }
+// announce sends connections of this instance to the others.
+func (l *loop) announce(all []opened) { publishState(l, eventOpened, all) }
 
-// tellInBatches tells the other instances something.
-func tellInBatches[T any](l *loop, event string, all []T) {
+// publishState publishes entries to the other instances, in batches.
+func publishState[T any](l *loop, event string, all []T) {
 	for len(all) > 0 {
 		n := min(len(all), stateBatch)
 		data, err := json.Marshal(all[:n])
-		if err == nil { // ids are valid UTF-8: it can't fail
-			l.send(stateGroup, event, data)
+		if err == nil { // ids are valid UTF-8, so this can't fail
+			l.publishTo(stateGroup, event, data)
 		}
 		all = all[n:]
 	}
 }
 
-// state is told of what instances say, this one included.
-func (l *loop) state(m *opcodes.Envelope) {
+// onStateEvent handles state from all instances, including this one.
+func (l *loop) onStateEvent(m *opcodes.Envelope) {
 	switch string(m.Event) {
 	case eventOpened:
 		var all []opened
@@ -55,7 +55,7 @@ func (l *loop) state(m *opcodes.Envelope) {
 	}
 }
 
-// rivals compares connections of other instances with those here: of two, the one of lower rank goes.
+// rivals compares connections of other instances with those here. Of two connections of a team the lower rank ends.
 func (l *loop) rivals(all []opened) {
 	var stay []opened
 	for _, o := range all {
@@ -67,7 +67,7 @@ func (l *loop) rivals(all []opened) {
 		case here == nil:
 		case replaced:
 			here.replace()
-		default: // the other one is to learn of it
+		default: // the other instance must end its connection
 			stay = append(stay, opened{o.ID, here.rank, here.client})
 		}
 	}

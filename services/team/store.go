@@ -13,29 +13,29 @@ import (
 
 // store is the list of teams of one instance. Any goroutine may use it.
 type store struct {
-	max  int          // teams that may be there
-	now  func() int64 // Unix time in milliseconds
-	tell func(change) // called with mu held, in the order of the changes; must not block
+	max    int          // bound of present teams
+	now    func() int64 // Unix time in milliseconds
+	notify func(change) // called with mu held for each change, in order; must not block
 
 	mu      sync.RWMutex
 	byText  map[string]*entry
-	order   []place  // the teams that are there, in the order of their joins, and holes of those that left
-	present int      // teams that are there
+	order   []place  // present teams in the order of their joins, with holes for those that left
+	present int      // number of present teams
 	seq     uint64   // number of the last change
-	gone    []*entry // those that are not there, to be forgotten; entry.queued is true for them
+	gone    []*entry // absent teams, to be forgotten in this order; their queued is true
 
 	sorted sortedEntries
 
 	refused atomic.Uint64 // joins beyond max
 }
 
-// place is a join in the order of joins.
+// place is a join in store.order.
 type place struct {
 	seq   uint64
 	entry *entry // nil: the team has left
 }
 
-// entry is what an instance knows of a team.
+// entry is an instance's knowledge of a team.
 type entry struct {
 	text string // of its id
 
@@ -43,14 +43,14 @@ type entry struct {
 	id       rtm.ID
 	present  bool
 	seq      uint64 // of its last join
-	observed uint64 // number of the last change at which this instance itself heard of the team
+	observed uint64 // number of the last change that this instance itself heard
 	since    int64  // Unix milliseconds of the last join
 	changed  int64  // Unix milliseconds of the last join or left
-	rank     uint64 // greatest of its connections, on any instance
+	rank     uint64 // greatest rank of its connections on any instance
 	socket   *socket
 	queued   bool
 
-	messages, props atomic.Uint64 // queued for its connections here
+	messages, props atomic.Uint64 // messages queued for its connections here
 }
 
 // socket is a team's connection on this instance. It is immutable.
@@ -62,36 +62,37 @@ type socket struct {
 	since   time.Time
 }
 
-// change is what the loops are told: the store as of seq.
+// change is a change of the store, for the loops.
 type change struct {
 	seq  uint64
 	id   rtm.ID // zero: several joins
 	left bool
 	join uint64 // left: number of the join that has ended
-	// heard: each loop hears of it by itself, in order with the team's messages, which this must not overtake.
+	// heard: each loop also hears the event itself, in order with the team's messages, which this change must not
+	// overtake.
 	heard bool
 }
 
 const (
-	// rememberLeft is how long a team that left is remembered, in milliseconds.
+	// rememberLeft is the time for which a team that left is remembered, in milliseconds.
 	rememberLeft = int64(time.Hour / time.Millisecond)
-	// maxFuture is how far ahead, in milliseconds, another instance's clock may be for its word to count.
+	// maxFuture caps how far in the future another instance's change may lie, in milliseconds.
 	maxFuture = int64(time.Minute / time.Millisecond)
 )
 
-func newStore(limit int, tell func(change)) *store {
+func newStore(limit int, notify func(change)) *store {
 	return &store{
-		max: limit, now: func() int64 { return time.Now().UnixMilli() }, tell: tell, byText: make(map[string]*entry),
+		max: limit, now: func() int64 { return time.Now().UnixMilli() }, notify: notify, byText: make(map[string]*entry),
 	}
 }
 
-// observe notes a join or left that this instance heard. It returns false for a join that there is no room for.
+// observe notes a join or left that this instance heard. It returns false for a join beyond max.
 func (s *store) observe(id rtm.ID, join bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	e := s.entryOf(id)
-	defer s.settle(e, now)
+	defer s.retire(e, now)
 	if join && !e.present && s.present >= s.max {
 		s.refused.Add(1)
 		return false
@@ -101,12 +102,12 @@ func (s *store) observe(id rtm.ID, join bool) bool {
 	e.changed = max(now, e.changed+1)
 	if c, ok := s.set(e, id, join, e.changed); ok {
 		c.heard = true
-		s.tell(c)
+		s.notify(c)
 	}
 	return true
 }
 
-// entryOf returns the team's entry, a new one if need be: then settle must follow. mu must be held.
+// entryOf returns the team's entry, and creates it if needed. retire must follow. mu must be held.
 func (s *store) entryOf(id rtm.ID) *entry {
 	e := s.byText[id.String()]
 	if e == nil {
@@ -116,7 +117,7 @@ func (s *store) entryOf(id rtm.ID) *entry {
 	return e
 }
 
-// set makes the team be there or not, and returns what is to be told if that is a change. mu must be held.
+// set makes the team present or absent, and returns the change, if any. mu must be held.
 func (s *store) set(e *entry, id rtm.ID, join bool, since int64) (change, bool) {
 	if e.present == join {
 		return change{}, false
@@ -151,8 +152,9 @@ func (s *store) search(seq uint64) int {
 	return i
 }
 
-// settle ends each change of an entry: one that stands for nothing any more is forgotten in time. mu must be held.
-func (s *store) settle(e *entry, now int64) {
+// retire must end each change of an entry. It queues an absent team without a connection to be forgotten. mu must be
+// held.
+func (s *store) retire(e *entry, now int64) {
 	if !e.present && e.socket == nil && !e.queued {
 		e.queued = true
 		s.gone = append(s.gone, e)
@@ -160,7 +162,7 @@ func (s *store) settle(e *entry, now int64) {
 	s.forget(now)
 }
 
-// forget drops a few teams that left long ago, or any if there are too many. mu must be held.
+// forget drops up to four absent teams: those that left long ago, or the oldest if there are too many. mu must be held.
 func (s *store) forget(now int64) {
 	for range 4 {
 		excess := len(s.gone) > s.max
@@ -169,19 +171,19 @@ func (s *store) forget(now int64) {
 		}
 		e := s.gone[0]
 		if old := e.changed+rememberLeft <= now; !e.present && e.socket == nil && !old && !excess {
-			return // those behind it are younger, or will be looked at soon enough
+			return // those behind it are younger, or their turn comes soon enough
 		} else if !e.present && e.socket == nil {
 			delete(s.byText, e.text)
 			s.sorted.stale.Store(true)
 		}
-		e.queued = false // one that stands for something comes back when it doesn't any more
+		e.queued = false // one that is present again, or has a connection, returns with its next retire
 		s.gone[0] = nil
 		s.gone = s.gone[1:]
 	}
 }
 
-// after returns the ids of at most n teams that are there, of those that joined behind the join numbered from, up to the
-// change numbered upto; and the number of the last join that was looked at.
+// after returns the ids of at most n present teams that joined after the join numbered from, up to the change numbered
+// upto, and the number of the last join that it considered.
 func (s *store) after(from, upto uint64, n int, ids []rtm.ID) ([]rtm.ID, uint64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -200,7 +202,7 @@ func (s *store) after(from, upto uint64, n int, ids []rtm.ID) ([]rtm.ID, uint64)
 	return ids, upto
 }
 
-// has reports whether the team is there.
+// has reports whether the team is present.
 func (s *store) has(text string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -208,15 +210,15 @@ func (s *store) has(text string) bool {
 	return e != nil && e.present
 }
 
-// size returns the number of teams that are there, of those remembered for having left, and of connections here.
+// size returns the number of present teams, and of absent ones that are remembered.
 func (s *store) size() (present, remembered int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.present, len(s.byText) - s.present
 }
 
-// attach makes the connection its team's, and returns the entry, the connection that it replaces here, if any, and
-// whether the team has left. One that this instance has yet to hear of has not.
+// attach makes sock the team's connection. It returns the entry, the connection that sock replaces here, if any, and
+// whether the team has left. A team that this instance has not heard of has not left.
 func (s *store) attach(id rtm.ID, sock *socket) (e *entry, old *socket, left bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -235,16 +237,16 @@ func (s *store) detach(e *entry, sock *socket) {
 		return
 	}
 	e.socket = nil
-	s.settle(e, s.now())
+	s.retire(e, s.now())
 }
 
-// rival notes a connection of another instance. It returns the team's connection here, if any, and whether that is the
-// one that has to go.
+// rival notes a connection of another instance. It returns the team's connection here, if any, and whether that one is
+// replaced.
 func (s *store) rival(id rtm.ID, rank uint64, client uuid.UUID) (here *socket, replaced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.entryOf(id)
-	defer s.settle(e, s.now())
+	defer s.retire(e, s.now())
 	e.rank = max(e.rank, rank)
 	here = e.socket
 	if here == nil || here.client == client {

@@ -12,7 +12,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// follower keeps the list of teams as a Global connection would, from what a store tells.
+// follower keeps a list of teams from a store's changes, as a Global connection does.
 type follower struct {
 	t     *testing.T
 	store *store
@@ -45,7 +45,7 @@ func (f *follower) told(c change) {
 	}
 }
 
-// check compares the store with what there should be.
+// check compares the store with the expected teams.
 func (f *follower) check(want map[rtm.ID]bool) {
 	f.t.Helper()
 	if !maps.Equal(f.there, want) {
@@ -151,7 +151,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// A clock that is an hour ahead must not have the last word for an hour.
+// A clock that is an hour ahead must not win for an hour.
 func TestMergeBoundsTheFuture(t *testing.T) {
 	t.Parallel()
 	now := int64(1e12)
@@ -165,7 +165,7 @@ func TestMergeBoundsTheFuture(t *testing.T) {
 	f.check(map[rtm.ID]bool{})
 }
 
-// Two instances that missed different things agree after they told each other.
+// Two instances that missed different changes agree after an exchange.
 func TestTwoStoresConverge(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 4))
@@ -209,8 +209,8 @@ func TestNewsForOthers(t *testing.T) {
 	f.store.observe(rtm.StringID("d"), false)
 	r := round{answers: 2, more: true, end: "d", facts: []fact{
 		{ID: rtm.StringID("a"), Present: true, Changed: now}, {ID: rtm.StringID("a"), Present: true, Changed: now},
-		{ID: rtm.StringID("b"), Present: true, Changed: now},                                                      // one does not know it
-		{ID: rtm.StringID("c"), Present: true, Changed: now}, {ID: rtm.StringID("c"), Present: false, Changed: 1}, // one missed the join
+		{ID: rtm.StringID("b"), Present: true, Changed: now},                                                      // unknown to one instance
+		{ID: rtm.StringID("c"), Present: true, Changed: now}, {ID: rtm.StringID("c"), Present: false, Changed: 1}, // one instance missed the join
 		{ID: rtm.StringID("d"), Present: true, Changed: 1}, {ID: rtm.StringID("d"), Present: false, Changed: now},
 	}}
 	var got []string

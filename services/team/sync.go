@@ -8,22 +8,22 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// noEpoch is an epoch after which nothing was observed.
+// noEpoch is greater than the number of every observation.
 const noEpoch = uint64(math.MaxUint64)
 
 const (
-	// syncPage is how many teams an instance names in one answer.
+	// syncPage bounds the teams in one answer.
 	syncPage = 1000
-	// askTimeout is how long other instances may take to answer.
+	// askTimeout bounds the wait for answers of other instances.
 	askTimeout = 3 * time.Second
-	// syncTries is how often those that did not answer are asked.
+	// syncTries bounds how often Synchronize asks again when an instance does not answer.
 	syncTries = 5
 )
 
-// question is what one instance asks the others.
+// question is a question to all other instances.
 type question struct {
 	Kind  string `json:"kind"`
-	After string `json:"after"` // behind the team of this text
+	After string `json:"after"` // only teams whose texts sort behind this one
 	Limit int    `json:"limit"`
 }
 
@@ -63,8 +63,8 @@ func (s *Service) Answer(query []byte) []byte {
 	return b
 }
 
-// barrier waits, for a moment, until what arrived before is in the store: whoever asks counts on it to miss nothing that
-// was sent before it could hear it itself.
+// barrier waits briefly until the events that arrived before are in the store. The asking instance relies on the answer
+// for events that were sent before its own subscription.
 func (s *Service) barrier() {
 	done := make(chan struct{})
 	if !s.loops[0].on.Post(func() { close(done) }) {
@@ -83,7 +83,7 @@ func (s *Service) Synchronize(ctx context.Context) {
 	epoch := s.store.epoch()
 	wait := time.Second
 	for range syncTries {
-		ok := s.synchronize(ctx, epoch)
+		ok := s.synchronizeOnce(ctx, epoch)
 		s.count.synchronized.Add(1)
 		if ok {
 			break
@@ -100,19 +100,19 @@ func (s *Service) Synchronize(ctx context.Context) {
 	s.loops[0].on.Post(func() { s.loops[0].announce(here) })
 }
 
-// synchronize compares the list of teams with those of the other instances. It returns false if one did not answer.
-func (s *Service) synchronize(ctx context.Context, epoch uint64) bool {
+// synchronizeOnce compares the list of teams with those of the other instances. It returns false if one did not answer.
+func (s *Service) synchronizeOnce(ctx context.Context, epoch uint64) bool {
 	complete := true
 	for after, more := "", true; more; {
 		var r round
-		ok := r.ask(ctx, s, after)
+		ok := r.collect(ctx, s, after)
 		complete = complete && ok
 		if r.answers == 0 {
 			return complete
 		}
 		s.store.merge(r.facts, epoch)
 		news := r.news(s.store, after)
-		if len(news) > 0 && !s.loops[0].on.Post(func() { tellInBatches(s.loops[0], eventFacts, news) }) {
+		if len(news) > 0 && !s.loops[0].on.Post(func() { publishState(s.loops[0], eventFacts, news) }) {
 			return true // the hub has ended
 		}
 		after, more = r.end, r.more
@@ -120,16 +120,16 @@ func (s *Service) synchronize(ctx context.Context, epoch uint64) bool {
 	return complete
 }
 
-// round is one question for facts, and what was answered.
+// round is one question for facts with its answers.
 type round struct {
 	answers int
 	facts   []fact
-	more    bool   // somebody knows of teams behind end
-	end     string // up to this team all answers are complete; empty: up to the last
+	more    bool   // an instance has teams behind end
+	end     string // all answers are complete up to this team; empty: to the last
 }
 
-// ask asks. It returns false if an instance did not answer.
-func (r *round) ask(ctx context.Context, s *Service, after string) bool {
+// collect asks all other instances and collects their answers. It returns false if one did not answer.
+func (r *round) collect(ctx context.Context, s *Service, after string) bool {
 	query, err := json.Marshal(question{Kind: askFacts, After: after, Limit: syncPage})
 	if err != nil {
 		return true
@@ -153,7 +153,7 @@ func (r *round) ask(ctx context.Context, s *Service, after string) bool {
 	return err == nil && len(missing) == 0
 }
 
-// news returns what this instance knows and somebody who answered does not, of the teams of this round.
+// news returns the facts about this round's teams that an answering instance lacks.
 func (r *round) news(s *store, after string) []fact {
 	agree := make(map[string]int, len(r.facts))
 	newer := make(map[string]bool)

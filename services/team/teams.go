@@ -22,18 +22,18 @@ import (
 // MaxPage is the greatest number of entries in one page of [Service.Teams].
 const MaxPage = 500
 
-// Team is what operators see of a team.
+// Team is a team as operators see it.
 type Team struct {
-	ID    rtm.ID    `json:"id"`    // as it was announced first
+	ID    rtm.ID    `json:"id"`    // as first announced
 	Since time.Time `json:"since"` // when an instance first heard that the team joined
 	// Connection is the team's open connection; nil if there is none.
 	Connection *Connection `json:"connection"`
-	// MessageCount and PropsCount are the messages, and those among them with "props" in the text, that the hub queued for
-	// the team's connections, this one and those before, since the instances that had them started.
+	// MessageCount and PropsCount count the messages, and those with "props" in the text, that the hub queued for the
+	// team's present and former connections, since the start of the instances concerned.
 	MessageCount uint64 `json:"message_count"`
 	PropsCount   uint64 `json:"props_count"`
-	// Claims are what clients said of the team in their last answer to a healthcheck, one entry for each Global connection
-	// that named it, MaxClaims of each instance at most.
+	// Claims are the clients' statements about the team in their last healthcheck answers, one entry per Global
+	// connection that named it, at most MaxClaims per instance.
 	Claims []Claim `json:"claims"`
 }
 
@@ -45,10 +45,9 @@ type Connection struct {
 	Since   time.Time `json:"since"`
 }
 
-// Claim is what the client at a Global connection says of a team. Whether it is true shows in the comparison with what
-// the hub counted.
+// Claim is a client's statement about a team. The hub's own counts show whether it is true.
 type Claim struct {
-	Node         string    `json:"node"`   // the instance that the Global connection is on
+	Node         string    `json:"node"`   // the instance of the Global connection
 	Client       uuid.UUID `json:"client"` // the Global connection's id in the hub
 	At           time.Time `json:"at"`     // when the claim arrived
 	Connected    bool      `json:"connected"`
@@ -56,14 +55,14 @@ type Claim struct {
 	PropsCount   uint64    `json:"props_count"`
 }
 
-// MaxClaims is how many claims about one team an instance lists.
+// MaxClaims bounds the claims about one team that an instance lists.
 const MaxClaims = 8
 
-// Page is a part of the cluster's teams, in the order of their ids' texts.
+// Page is a page of the cluster's teams, in the order of their ids' texts.
 type Page struct {
 	Teams   []Team
-	Next    string   // cursor of the page that follows; empty for none
-	Missing []string // names of the instances that did not answer in time: what only they know is not in the page
+	Next    string   // cursor of the next page; empty: this is the last
+	Missing []string // names of the instances that did not answer in time, whose knowledge the page lacks
 }
 
 // teamsAnswer is an instance's answer to askTeams.
@@ -72,15 +71,16 @@ type teamsAnswer struct {
 	More  bool       `json:"more,omitzero"`
 }
 
-// teamHere is what an instance knows of a team.
+// teamHere is an instance's knowledge of a team.
 type teamHere struct {
 	Team
-	There bool `json:"there"` // the team is there, as far as the instance knows
+	There bool `json:"there"` // the team is present
 }
 
-// Teams lists the teams of the whole cluster, at most limit of them (1 to MaxPage), behind the cursor of an earlier page,
-// or from the first for an empty one. A page may be shorter though others follow. It waits for other instances until ctx
-// ends; while the broker is away all others are missing. The error is hub.ErrCursor, or why the others can't be asked.
+// Teams lists the teams of the whole cluster, at most limit of them (1 to MaxPage), from cursor on; an empty cursor
+// begins with the first. A page may be shorter though others follow. Teams waits for other instances until ctx ends;
+// while the broker is away all others are missing. The error is hub.ErrCursor, or the cause why the others can't be
+// asked.
 func (s *Service) Teams(ctx context.Context, cursor string, limit int) (Page, error) {
 	after, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *Service) Teams(ctx context.Context, cursor string, limit int) (Page, er
 			all.add(a)
 		}
 	})
-	if errors.Is(err, broker.ErrUnavailable) { // this instance knows itself alone
+	if errors.Is(err, broker.ErrUnavailable) { // only this instance answers
 		missing, err = s.others(), nil
 	}
 	if err != nil {
@@ -108,7 +108,7 @@ func (s *Service) Teams(ctx context.Context, cursor string, limit int) (Page, er
 	return all.page(limit, missing), nil
 }
 
-// others names the other instances.
+// others returns the names of the other instances.
 func (s *Service) others() []string {
 	var names []string
 	for _, n := range s.hub.Nodes() {
@@ -119,7 +119,7 @@ func (s *Service) others() []string {
 	return names
 }
 
-// teamsHere lists the teams that this instance has something to say about.
+// teamsHere lists the teams that this instance knows.
 func (s *Service) teamsHere(after string, limit int) teamsAnswer {
 	var a teamsAnswer
 	node := s.hub.Node().Name
@@ -136,7 +136,7 @@ func (s *Service) teamsHere(after string, limit int) teamsAnswer {
 	return a
 }
 
-// describe makes what operators see of a team, if there is anything to see.
+// describe returns the operators' view of an entry, and whether there is anything to show.
 func (s *store) describe(e *entry, node string) (teamHere, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -149,7 +149,7 @@ func (s *store) describe(e *entry, node string) (teamHere, bool) {
 	return t, e.present || e.socket != nil || t.MessageCount > 0
 }
 
-// addClaims adds what clients here say of the teams.
+// addClaims adds the claims of this instance's clients.
 func (s *Service) addClaims(teams []teamHere, node string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,11 +171,11 @@ func (s *Service) addClaims(teams []teamHere, node string) {
 	}
 }
 
-// teamList adds up what instances know.
+// teamList merges the answers of instances.
 type teamList struct {
 	byText map[string]*teamHere
-	cut    string // up to this team all answers are complete
-	more   bool   // there are teams behind it
+	cut    string // all answers are complete up to this team
+	more   bool   // there are teams behind cut
 }
 
 func newTeamList() *teamList { return &teamList{byText: make(map[string]*teamHere)} }
@@ -185,26 +185,26 @@ func (l *teamList) add(a teamsAnswer) {
 	for _, t := range a.Teams {
 		text := t.ID.String()
 		if sum := l.byText[text]; sum != nil {
-			sum.merge(&t)
+			sum.combine(&t)
 		} else {
 			l.byText[text] = &t
 		}
 	}
 	if n := len(a.Teams); a.More && n > 0 {
-		l.end(a.Teams[n-1].ID.String())
+		l.truncate(a.Teams[n-1].ID.String())
 	}
 }
 
-// end notes that the list is complete up to a team only.
-func (l *teamList) end(text string) {
+// truncate notes that the list is complete only up to a team.
+func (l *teamList) truncate(text string) {
 	if !l.more || text < l.cut {
 		l.cut = text
 	}
 	l.more = true
 }
 
-// merge adds what another instance knows of the same team.
-func (t *teamHere) merge(o *teamHere) {
+// combine adds another instance's knowledge of the same team.
+func (t *teamHere) combine(o *teamHere) {
 	if o.There && (!t.There || o.Since.Before(t.Since)) {
 		t.ID, t.Since = o.ID, o.Since
 	}
@@ -217,11 +217,11 @@ func (t *teamHere) merge(o *teamHere) {
 	}
 }
 
-// page returns the teams that are there.
+// page returns the present teams.
 func (l *teamList) page(limit int, missing []string) Page {
 	texts := slices.Sorted(maps.Keys(l.byText))
 	if len(texts) > limit {
-		l.end(texts[limit-1])
+		l.truncate(texts[limit-1])
 	}
 	p := Page{Teams: []Team{}, Missing: missing}
 	for _, text := range texts {

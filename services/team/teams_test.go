@@ -30,7 +30,7 @@ func (s *service) joinMany(n int, all ...*instance) {
 	}
 }
 
-// A new Global connection is told of each team once, however small its queue, while teams come and go.
+// A new Global connection gets each team once, however small its send queue, while teams join and leave.
 func TestManyTeamsForANewConnection(t *testing.T) {
 	t.Parallel()
 	const n = 5000
@@ -51,7 +51,7 @@ func TestManyTeamsForANewConnection(t *testing.T) {
 		switch {
 		case f.Type == rtm.TeamJoin && !there[f.TeamID]:
 			there[f.TeamID] = true
-		case f.Type == rtm.TeamLeft: // perhaps one that it was never told of
+		case f.Type == rtm.TeamLeft: // possibly of a team that it was never sent
 			delete(there, f.TeamID)
 		default:
 			t.Fatalf("got %s", f.Append(nil))
@@ -84,7 +84,7 @@ func TestHealthcheck(t *testing.T) {
 	g.Expect(`{"type":"team.join","team_id":"2"}`)
 	g.Expect(`{"type":"healthcheck"}`)
 	g.Send(`{"type":"healthcheck","stats":[{"id":1,"connected":true,"message_count":100,"props_count":10},{"id":"2","connected":false,"message_count":99,"props_count":9},{"id":"unknown"}]}`)
-	// What nobody asked for is kept, but not published.
+	// An answer without a question is stored, but not published.
 	g.Send(`{"type":"healthcheck","stats":[{"id":"1","message_count":7}]}`)
 	for k, want := range []data{
 		{"team_id": 1.0, "connected": true, "message_count": 100.0, "props_count": 10.0},
@@ -125,7 +125,7 @@ func TestHealthcheck(t *testing.T) {
 	if page.Next != "" || len(page.Missing) != 0 {
 		t.Errorf("%+v", page)
 	}
-	// A connection that does not answer is asked again all the same.
+	// A connection that does not answer is asked again nevertheless.
 	g.Expect(`{"type":"healthcheck"}`)
 	g.Expect(`{"type":"healthcheck"}`)
 }
@@ -237,7 +237,7 @@ func TestTicketsAreBounded(t *testing.T) {
 	third := i.global()
 	third.Expect(`{"type":"team.join","team_id":1}`)
 	third.Ask("1")
-	refused(third) // nobody has more than two
+	refused(third) // no connection has more than two
 	if r := teamtest.Refused(t, first, nil); r.StatusCode != 403 {
 		t.Errorf("the ticket that gave way: %s", r.Status)
 	}
@@ -250,7 +250,7 @@ func TestTicketsAreBounded(t *testing.T) {
 	eventually.True(t, "tickets end with their connection", func() bool { return i.metric("tickets") < 4 })
 }
 
-// TestTeamsWithoutBroker: while the broker is away an instance lists what it knows itself, and names the others.
+// TestTeamsWithoutBroker: while the broker is away an instance lists its own knowledge and names the others as missing.
 func TestTeamsWithoutBroker(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -265,6 +265,6 @@ func TestTeamsWithoutBroker(t *testing.T) {
 	if err != nil || len(page.Teams) != 1 || !slices.Equal(page.Missing, []string{"b"}) {
 		t.Errorf("%+v, %v", page, err)
 	}
-	server.Restart() // so that nothing waits for it at the end
+	server.Restart() // lets the instances close without waiting for it
 	eventually.True(t, "both are back", func() bool { return a.hub.Stats().Broker.Available && b.hub.Stats().Broker.Available })
 }

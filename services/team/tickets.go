@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// ticketLife is how long a ticket is valid.
+	// ticketLife is the lifetime of a ticket.
 	ticketLife = 30 * time.Second
-	// maxTickets bounds the tickets of an instance that are neither used nor over.
+	// maxTickets bounds the open tickets of an instance: neither redeemed nor expired.
 	maxTickets = 1 << 17
 	// maxTicketsEach bounds those of one Global connection.
 	maxTicketsEach = 1 << 14
@@ -25,7 +25,7 @@ const (
 const (
 	inboxBytes  = 8
 	secretBytes = 16
-	// ticketText is the length of a ticket as it is written.
+	// ticketText is the length of a ticket in a URL.
 	ticketText = (inboxBytes + secretBytes) * 4 / 3
 )
 
@@ -46,7 +46,7 @@ func (i inbox) group() string { return inboxPrefix + hex.EncodeToString(i[:]) }
 // secret is the random part of a ticket.
 type secret [secretBytes]byte
 
-// formatTicket returns a ticket as it stands in a URL.
+// formatTicket returns a ticket as written in a URL.
 func formatTicket(i inbox, s secret) string {
 	var b [inboxBytes + secretBytes]byte
 	copy(b[copy(b[:], i[:]):], s[:])
@@ -59,51 +59,50 @@ func parseTicket(text []byte) (i inbox, s secret, ok bool) {
 	if len(text) != ticketText {
 		return i, s, false
 	}
-	if n, err := base64.RawURLEncoding.Strict().Decode(b[:], text); err != nil || n != len(b) { // it skips line breaks
+	if n, err := base64.RawURLEncoding.Strict().Decode(b[:], text); err != nil || n != len(b) { // the decoder skips line breaks
 		return i, s, false
 	}
 	copy(s[:], b[copy(i[:], b[:]):])
 	return i, s, true
 }
 
-// ticket is what a ticket is good for.
+// ticket is an open ticket.
 type ticket struct {
 	secret  secret
 	team    rtm.ID
 	expires time.Time
 	holder  *holder
 
-	all, mine *list.Element // where it stands in tickets.queue, and in the holder's
+	all, mine *list.Element // its elements in tickets.queue and in holder.queue
 }
 
-// holder is who was given tickets: a Global connection. Its fields belong to the tickets.
+// holder is a Global connection as a holder of tickets. tickets.mu guards its fields.
 type holder struct {
-	grant *auth.Grant // nil: it showed no token
+	grant *auth.Grant // nil: without a token
 	queue list.List   // of its *ticket, the oldest first
-	at    int         // its place in tickets.holders, if it has tickets
-	over  bool        // the connection has ended, and its tickets with it
+	at    int         // index in tickets.holders while it has tickets
+	over  bool        // the connection has ended
 }
 
-// exhaustion is why no ticket is given.
+// exhaustion is the reason why no ticket is issued.
 type exhaustion uint8
 
-// The reasons to give none.
+// The reasons.
 const (
 	notExhausted exhaustion = iota
-	eachOpen                // the connection has as many as one may have, or has ended
-	allOpen                 // the instance has, and no connection has more than this one
+	eachOpen                // the connection has maxTicketsEach open tickets, or has ended
+	allOpen                 // the instance has maxTickets, and no connection has more than this one
 )
 
-// tickets are the tickets that an instance has issued. Any goroutine may use them.
+// tickets holds the open tickets of an instance. Any goroutine may use it.
 //
-// The room for them is shared out fairly: where it is full, a new ticket takes the place of the oldest one of the
-// connection that has the most. So those who ask for all that they can get take nothing from others, however many
-// connections they ask on.
+// Connections share the room fairly: at maxTickets, a new ticket displaces the oldest ticket of the connection that has
+// the most. So connections that ask for all they can get take nothing from others.
 type tickets struct {
 	mu      sync.Mutex
 	open    map[secret]*ticket
 	queue   list.List // of *ticket, in the order in which they expire
-	holders holders   // that have any
+	holders holders   // holders with open tickets
 
 	displaced   uint64
 	limit, each int
@@ -113,7 +112,7 @@ func newTickets() *tickets {
 	return &tickets{open: make(map[secret]*ticket), limit: maxTickets, each: maxTicketsEach}
 }
 
-// issue makes a ticket. It returns none, and why, if too many are open.
+// issue issues a ticket, or returns the reason why it can't.
 func (t *tickets) issue(h *holder, id rtm.ID, now time.Time) (s secret, why exhaustion) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -135,19 +134,20 @@ func (t *tickets) issue(h *holder, id rtm.ID, now time.Time) (s secret, why exha
 	return s, notExhausted
 }
 
-// displace makes room for a ticket of h. It returns false if nobody would still have as many as h then. mu must be held.
+// displace makes room for a ticket of h by removing one of the holder with the most. It returns false if that holder
+// would then have fewer than h. mu must be held.
 func (t *tickets) displace(h *holder) bool {
 	most := t.holders[0]
 	if most.queue.Len() <= h.queue.Len()+1 {
 		return false
 	}
-	t.take(most.queue.Front().Value.(*ticket))
+	t.remove(most.queue.Front().Value.(*ticket))
 	t.displaced++
 	return true
 }
 
-// redeem uses a ticket up. It returns the team's id as the ticket was asked for, and the rights of its holder, or
-// why the ticket is no good.
+// redeem removes a ticket. It returns the team's id in the form of the team.connect and the rights of the holder, or
+// the reason for a refusal.
 func (t *tickets) redeem(s secret, text string, now time.Time) (id rtm.ID, grant *auth.Grant, why refusal) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,33 +156,33 @@ func (t *tickets) redeem(s secret, text string, now time.Time) (id rtm.ID, grant
 	if !ok {
 		return id, nil, refusedTicket
 	}
-	t.take(k)
+	t.remove(k)
 	if k.team.String() != text {
 		return id, nil, refusedOtherTeam
 	}
 	return k.team, k.holder.grant, granted
 }
 
-// end takes the tickets of a holder back.
-func (t *tickets) end(h *holder) {
+// revoke removes all tickets of a holder whose connection has ended.
+func (t *tickets) revoke(h *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h.over = true
 	for e := h.queue.Front(); e != nil; e = h.queue.Front() {
-		t.take(e.Value.(*ticket))
+		t.remove(e.Value.(*ticket))
 	}
 }
 
-// size returns how many tickets are open, those that expired since the last was asked for included, and how many gave way
-// to others so far.
-func (t *tickets) size() (open int, displaced uint64) {
+// stats returns the number of open tickets, including those that expired since the last issue, and of tickets displaced
+// so far.
+func (t *tickets) stats() (open int, displaced uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.open), t.displaced
 }
 
-// take removes a ticket. mu must be held.
-func (t *tickets) take(k *ticket) {
+// remove removes a ticket. mu must be held.
+func (t *tickets) remove(k *ticket) {
 	h := k.holder
 	delete(t.open, k.secret)
 	t.queue.Remove(k.all)
@@ -194,14 +194,14 @@ func (t *tickets) take(k *ticket) {
 	}
 }
 
-// expire removes the tickets whose time is over. mu must be held.
+// expire removes expired tickets. mu must be held.
 func (t *tickets) expire(now time.Time) {
 	for e := t.queue.Front(); e != nil && !now.Before(e.Value.(*ticket).expires); e = t.queue.Front() {
-		t.take(e.Value.(*ticket))
+		t.remove(e.Value.(*ticket))
 	}
 }
 
-// holders are those who have tickets, the one with the most first. It implements heap.Interface.
+// holders is a heap (heap.Interface) of the holders of open tickets, the one with the most first.
 type holders []*holder
 
 func (h holders) Len() int           { return len(h) }

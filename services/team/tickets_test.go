@@ -31,11 +31,11 @@ func TestTicketLife(t *testing.T) {
 	redeem(used, now.Add(2*time.Second), refusedTicket)
 	redeem(old, now.Add(ticketLife), refusedTicket)
 	redeem(young, now.Add(ticketLife), granted)
-	if n, _ := ts.size(); n != 0 || h.queue.Len() != 0 {
+	if n, _ := ts.stats(); n != 0 || h.queue.Len() != 0 {
 		t.Errorf("%d open for the holder, %d in all", h.queue.Len(), n)
 	}
 	last := issue(now)
-	ts.end(h)
+	ts.revoke(h)
 	redeem(last, now, refusedTicket)
 	if _, why := ts.issue(h, rtm.IntID(1), now); why != eachOpen {
 		t.Error("a ticket for a connection that has ended")
@@ -50,13 +50,13 @@ func TestTicketsThatNobodyUsesAreForgotten(t *testing.T) {
 		if _, why := ts.issue(&holder{}, rtm.IntID(1), now.Add(time.Duration(k)*time.Second)); why != notExhausted {
 			t.Fatal("no ticket")
 		}
-		if n, _ := ts.size(); n > 30 || ts.queue.Len() != n || len(ts.holders) != n {
+		if n, _ := ts.stats(); n > 30 || ts.queue.Len() != n || len(ts.holders) != n {
 			t.Fatalf("%d tickets are kept, %d in the queue, of %d holders", n, ts.queue.Len(), len(ts.holders))
 		}
 	}
 }
 
-// However many connections take all that they get, another has as many tickets as any of them.
+// However many connections take all they can get, another connection gets as many tickets as each of them.
 func TestTicketsAreSharedFairly(t *testing.T) {
 	t.Parallel()
 	for _, greedy := range []int{1, 7, 8, 100, 1000} {
@@ -78,9 +78,9 @@ func TestTicketsAreSharedFairly(t *testing.T) {
 			}
 		}
 		for i := range all {
-			ts.end(&all[i])
+			ts.revoke(&all[i])
 		}
-		if n, _ := ts.size(); n != 0 || ts.queue.Len() != 0 || len(ts.holders) != 0 {
+		if n, _ := ts.stats(); n != 0 || ts.queue.Len() != 0 || len(ts.holders) != 0 {
 			t.Errorf("%d tickets are kept, %d in the queue, of %d holders", n, ts.queue.Len(), len(ts.holders))
 		}
 	}
@@ -100,7 +100,7 @@ func TestNoTicketIsLeft(t *testing.T) {
 	}
 }
 
-// The ticket that gives way is the oldest of whoever has the most.
+// The displaced ticket is the oldest of the holder with the most.
 func TestWhichTicketGivesWay(t *testing.T) {
 	t.Parallel()
 	ts := newTickets()
@@ -111,7 +111,7 @@ func TestWhichTicketGivesWay(t *testing.T) {
 	oldest, _ := ts.issue(many, rtm.IntID(1), now)
 	young, _ := ts.issue(many, rtm.IntID(1), now)
 	fresh, why := ts.issue(&holder{}, rtm.IntID(1), now)
-	if _, displaced := ts.size(); why != notExhausted || displaced != 1 {
+	if _, displaced := ts.stats(); why != notExhausted || displaced != 1 {
 		t.Fatalf("%d tickets gave way, %d", displaced, why)
 	}
 	for s, want := range map[secret]refusal{kept: granted, oldest: refusedTicket, young: granted, fresh: granted} {

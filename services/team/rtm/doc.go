@@ -1,4 +1,4 @@
-// Package rtm has the wire frames of the team-connection protocol, as both of its ends need them: [Parse] reads a frame,
+// Package rtm has the frames of the team-connection protocol, for both of its ends: [Parse] reads a frame,
 // [Frame.Append] writes one.
 //
 // The protocol has one Global connection and one Team connection per team, both WebSockets with a JSON object in each
@@ -20,7 +20,7 @@
 //	        ← {"type":"pong","unique_id":7}
 //	        ← {"type":"team.left"}
 //
-// A team's id is a JSON integer or string and is kept as it came: see [ID].
+// A team's id is a JSON integer or string, and keeps its form: see [ID].
 //
-// The package holds values and functions without state: all may be called from any goroutine.
+// The package has no state; all functions are safe for concurrent use.
 package rtm

@@ -26,7 +26,7 @@ const (
 	Healthcheck Type = "healthcheck"  // server, Global: a question without members; client, Global: Stats
 )
 
-// Frame is one message of the protocol. Which members have a meaning depends on its type; the others are zero.
+// Frame is one message of the protocol. Its type decides which members are used; the others are zero.
 type Frame struct {
 	Type     Type
 	TeamID   ID
@@ -37,7 +37,7 @@ type Frame struct {
 	Stats    []Stat         // Healthcheck of the client; nil in the server's
 }
 
-// Stat is what a client says of one team in answer to a healthcheck.
+// Stat is a client's statement about one team in a healthcheck answer.
 type Stat struct {
 	ID           ID     `json:"id"`
 	Connected    bool   `json:"connected"`     // whether the team's WebSocket is connected
@@ -45,7 +45,7 @@ type Stat struct {
 	PropsCount   uint64 `json:"props_count"`   // those among them with "props" in the text
 }
 
-// What [Parse] finds wrong with a frame, with [errors.Is].
+// Errors of [Parse], for [errors.Is].
 var (
 	ErrMalformed   = errors.New("malformed frame")
 	ErrUnknownType = errors.New("unknown type of frame")
@@ -54,7 +54,7 @@ var (
 // maxTypeBytes bounds the name of a type.
 const maxTypeBytes = 64
 
-// wire is a frame as it is read: members are looked at only where its type has a use for them.
+// wire is the raw form of a frame: only the members that its type uses are parsed.
 type wire struct {
 	Type     jsontext.Value `json:"type"`
 	TeamID   jsontext.Value `json:"team_id"`
@@ -68,11 +68,11 @@ type wire struct {
 
 // Parse reads one frame from either side. It must be one JSON object (RFC 8259) in valid UTF-8 without repeated names,
 // with a type; names are compared exactly. Members that the type needs must be there and have their type: TeamID of
-// TeamJoin and TeamConnect, UniqueID, Text of Message. WSURL, which clients don't send, and TeamID of TeamLeft and Error
-// may be absent: whoever needs them looks. What else the object has is ignored.
+// TeamJoin and TeamConnect, UniqueID, Text of Message. WSURL, which clients don't send, and TeamID of TeamLeft and
+// Error may be absent: callers must check. Other members are ignored.
 //
-// The error is [ErrMalformed] with its cause, or [ErrUnknownType]; then the frame has its type alone. Nothing of the
-// frame points into data.
+// The error is [ErrMalformed] with its cause, or [ErrUnknownType] with a frame that has only its type. The frame does
+// not alias data.
 func Parse(data []byte) (Frame, error) {
 	var w wire
 	if err := json.Unmarshal(data, &w); err != nil {
@@ -95,7 +95,7 @@ func Parse(data []byte) (Frame, error) {
 	return f, nil
 }
 
-// read takes the members that the type has.
+// read parses the members of the frame's type.
 func (f *Frame) read(w *wire) error {
 	switch f.Type {
 	case Hello, Goodbye:
@@ -162,8 +162,8 @@ func stats(value []byte) ([]Stat, error) {
 	return all, nil
 }
 
-// Append appends the frame as one JSON object. Members that its type has not are left out, as are those that may be
-// absent and are zero. What is not UTF-8 in a string becomes U+FFFD.
+// Append appends the frame as one JSON object. It leaves out members that its type lacks, and optional ones that are
+// zero. Invalid UTF-8 in a string becomes U+FFFD.
 func (f *Frame) Append(dst []byte) []byte {
 	dst = AppendString(append(dst, `{"type":`...), string(f.Type))
 	if !f.TeamID.IsZero() {

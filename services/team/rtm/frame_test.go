@@ -12,7 +12,7 @@ import (
 
 var compareIDs = cmp.Comparer(func(a, b rtm.ID) bool { return a == b })
 
-// frames drive reading and writing alike: each is written as it stands here.
+// frames drive tests of Parse and Append: Append writes each exactly so.
 var frames = []struct {
 	text  string
 	frame rtm.Frame
@@ -60,7 +60,7 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// lenient are frames that Append does not write like that.
+// lenient are frames that Parse accepts and Append writes in another form.
 var lenient = []struct {
 	text  string
 	frame rtm.Frame
@@ -94,7 +94,7 @@ func TestLenient(t *testing.T) {
 	}
 }
 
-// malformed are no frames, in whatever way.
+// malformed are texts that Parse refuses.
 var malformed = []string{
 	"", " ", "null", "1", `"hello"`, "[]", "{}", "{", `{"type":"hello"`, `{"type":"hello"}}`, `{"type":"hello"} x`,
 	`{"type":"hello"}{"type":"hello"}`, "\xef\xbb\xbf" + `{"type":"hello"}`, `{"type":"hello",}`, `{'type':'hello'}`, `{type:"hello"}`,
@@ -148,7 +148,7 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// FuzzParse: what is accepted means the same after it was written again, and nothing panics.
+// FuzzParse: an accepted frame is the same after Append and Parse.
 func FuzzParse(f *testing.F) {
 	for _, tc := range frames {
 		f.Add([]byte(tc.text))
@@ -180,7 +180,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzID: what ParseID accepts is written as it came, apart from the spelling of strings.
+// FuzzID: an accepted id is written as it was read, apart from the escapes in strings.
 func FuzzID(f *testing.F) {
 	for _, s := range []string{`1`, `"1"`, `-12`, `"\u0041"`, `0`, `-0`, `1e3`, `""`, `"`, `null`} {
 		f.Add([]byte(s))

@@ -6,10 +6,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MaxIDBytes is the greatest length of an [ID] in bytes: with room for a prefix, an id fits into a group's name.
+// MaxIDBytes is the greatest length of an [ID] in bytes: an id with a prefix fits into a group's name.
 const MaxIDBytes = 120
 
-// What [ParseID] finds wrong with an id.
+// Errors of [ParseID].
 var (
 	ErrIDType    = errors.New("want a JSON integer or string")
 	ErrIDEmpty   = errors.New("is empty")
@@ -17,15 +17,15 @@ var (
 	ErrIDControl = errors.New("has a control character")
 )
 
-// ID identifies a team, or a ping. On the wire it is a JSON integer or string, and what came as the one is sent as the
-// one: 1 and "1" are two ids. Two spellings of one string ("A" and "\u0041") are the same id. IDs can be compared with ==
-// and be keys of maps. The zero ID is none.
+// ID identifies a team or a ping. On the wire it is a JSON integer or string, and keeps its form: 1 and "1" are two
+// ids. Two spellings of one string ("A" and "\u0041") are the same id. IDs can be compared with == and be keys of maps.
+// The zero ID is none.
 type ID struct {
 	text    string // the string, or the digits
 	integer bool
 }
 
-// StringID returns the id that is a JSON string. It is for whoever makes ids; [ParseID] refuses what it would not accept.
+// StringID returns the id that is a JSON string. It does not check text as [ParseID] does.
 func StringID(s string) ID { return ID{text: s} }
 
 // IntID returns the id that is a JSON integer.
@@ -86,10 +86,10 @@ func hasControl(text []byte) bool {
 	return false
 }
 
-// IsZero tells whether there is no id.
+// IsZero reports whether the id is zero.
 func (id ID) IsZero() bool { return id.text == "" }
 
-// IsInteger tells whether the id is a JSON integer.
+// IsInteger reports whether the id is a JSON integer.
 func (id ID) IsInteger() bool { return id.integer }
 
 // String returns the id without quotes, as it stands in a group's name. An integer and a string of the same digits have
@@ -120,8 +120,8 @@ func (id *ID) UnmarshalJSON(value []byte) (err error) {
 	return err
 }
 
-// AppendString appends s as a JSON string, as all strings of frames are written. Bytes that are not UTF-8 become U+FFFD.
+// AppendString appends s as a JSON string in the form of all frames. Invalid UTF-8 becomes U+FFFD.
 func AppendString(dst []byte, s string) []byte {
-	dst, _ = jsontext.AppendQuote(dst, s) // it fails for invalid UTF-8 alone
+	dst, _ = jsontext.AppendQuote(dst, s) // it fails only for invalid UTF-8
 	return dst
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// retryAfter is how long a Client waits before it asks again for a connection that it lost.
+// retryAfter is the wait before a Client asks again for a lost connection.
 const retryAfter = 20 * time.Millisecond
 
-// Client follows the protocol by itself: it connects to every team that it is told of, keeps what arrives, and answers
+// Client runs the client side of the protocol: it connects to every announced team, stores the messages, and answers
 // healthchecks with its counts. Its methods may be called from any goroutine.
 type Client struct {
 	ctx    context.Context
@@ -32,7 +32,7 @@ type Client struct {
 	bad     []string // what the server did wrong
 }
 
-// clientTeam is what a Client knows of a team; guarded by Client.mu.
+// clientTeam is a Client's state of a team; guarded by Client.mu.
 type clientTeam struct {
 	present, connected bool
 	messages           []string
@@ -62,13 +62,13 @@ func Start(tb testing.TB, base, token string) *Client {
 	return c
 }
 
-// Stop ends all connections and waits for what the Client does.
+// Stop ends all connections and waits for the Client's goroutines.
 func (c *Client) Stop() {
 	c.stop()
 	c.tasks.Wait()
 }
 
-// Lie has the Client say something else of its teams than it counted.
+// Lie makes the Client report other counts than its own.
 func (c *Client) Lie(f func(*rtm.Stat)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -109,21 +109,21 @@ func (c *Client) Received() int {
 	return n
 }
 
-// Goodbye reports whether the server said so.
+// Goodbye reports whether the server said goodbye.
 func (c *Client) Goodbye() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.goodbye
 }
 
-// blame notes what the server did wrong. mu must be held.
+// blame notes a fault of the server. mu must be held.
 func (c *Client) blame(what string) {
 	if len(c.bad) < 10 {
 		c.bad = append(c.bad, what)
 	}
 }
 
-// read calls f for each frame until the connection ends, and returns why it did.
+// read calls f for each frame until the connection ends, and returns the cause.
 func (c *Client) read(ws *websocket.Conn, f func(*rtm.Frame)) error {
 	defer func() { _ = ws.CloseNow() }()
 	ws.SetReadLimit(64 << 20)
@@ -150,7 +150,7 @@ func (c *Client) read(ws *websocket.Conn, f func(*rtm.Frame)) error {
 
 func (c *Client) readGlobal() { _ = c.read(c.global, c.globalFrame) }
 
-// globalFrame follows the Global connection. mu is held.
+// globalFrame handles a frame of the Global connection. mu is held.
 func (c *Client) globalFrame(f *rtm.Frame) {
 	switch f.Type {
 	case rtm.TeamJoin:
@@ -198,7 +198,7 @@ func (c *Client) answer() {
 	c.send(&rtm.Frame{Type: rtm.Healthcheck, Stats: stats})
 }
 
-// runTeam keeps a team's connection until it ends, and asks for another if it should not have.
+// runTeam serves a team's connection until it ends, and asks for another one unless the team has left.
 func (c *Client) runTeam(id rtm.ID, url string) {
 	ws, _, err := websocket.Dial(c.ctx, url, nil)
 	if err == nil {
@@ -222,7 +222,7 @@ func (c *Client) runTeam(id rtm.ID, url string) {
 	}
 }
 
-// teamFrame follows a team's connection. mu is held.
+// teamFrame handles a frame of a team's connection. mu is held.
 func (c *Client) teamFrame(id rtm.ID, f *rtm.Frame) {
 	t := c.teams[id]
 	switch f.Type {

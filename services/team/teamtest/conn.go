@@ -1,5 +1,5 @@
-// Package teamtest has a client of the team protocol (see package rtm) for tests of whoever serves it: connections that a
-// test drives itself, and a [Client] that follows the protocol by itself.
+// Package teamtest has clients of the team protocol (see package rtm) for tests of its servers: connections that a test
+// drives, and a [Client] that runs the protocol by itself.
 package teamtest
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// patience bounds waits that only a failing test takes to the end.
+// patience bounds waits; only a failing test waits that long.
 const patience = 30 * time.Second
 
 // Conn is a connection that a test drives. One goroutine may use it.
@@ -24,7 +24,7 @@ type Conn struct {
 	ctx context.Context
 }
 
-// Bearer returns the header of a handshake that shows a token; none for an empty one.
+// Bearer returns the header of a handshake with a token; none for an empty token.
 func Bearer(token string) http.Header {
 	h := http.Header{}
 	if token != "" {
@@ -79,8 +79,7 @@ func (c *Conn) Team(id string) *Conn {
 	return t
 }
 
-// Ask asks for a team's connection and returns the ws_url. Joins, lefts and healthchecks that arrive before the
-// answer are passed over.
+// Ask asks for a team's connection and returns the ws_url. It skips joins, lefts and healthchecks before the answer.
 func (c *Conn) Ask(id string) string {
 	c.tb.Helper()
 	c.Send(`{"type":"team.connect","team_id":` + id + `}`)
@@ -123,7 +122,7 @@ func (c *Conn) Read() rtm.Frame {
 	return f
 }
 
-// Expect reads the next frame, which must be that one, as rtm.Frame.Append writes it.
+// Expect reads the next frame, which must be equal to frame, as rtm.Frame.Append writes it.
 func (c *Conn) Expect(frame string) {
 	c.tb.Helper()
 	f := c.Read()
@@ -132,7 +131,7 @@ func (c *Conn) Expect(frame string) {
 	}
 }
 
-// Quiet fails the test if anything but the answer to a ping arrives.
+// Quiet sends a ping and fails the test if anything but its pong arrives.
 func (c *Conn) Quiet() {
 	c.tb.Helper()
 	c.Send(`{"type":"ping","unique_id":"quiet"}`)
@@ -159,10 +158,10 @@ func (c *Conn) Ended() (last string, code int, reason string) {
 // Close closes the connection with a closing handshake.
 func (c *Conn) Close() { _ = c.ws.Close(websocket.StatusNormalClosure, "") }
 
-// Drop ends the connection without a word.
+// Drop ends the connection without a Close frame.
 func (c *Conn) Drop() { _ = c.ws.CloseNow() }
 
-// Hold opens a connection and reads it until it ends or ctx does. What goes wrong is nobody's concern.
+// Hold opens a connection and reads it until it ends or ctx does. It ignores errors.
 func Hold(ctx context.Context, url string) {
 	c, _, err := websocket.Dial(ctx, url, nil)
 	if err != nil {
