@@ -10,28 +10,28 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// callKind says what completes a call.
+// callKind is what completes a call.
 type callKind uint8
 
 const (
-	callPlain   callKind = iota // being written
+	callPlain   callKind = iota // it is written
 	callAcked                   // the hub's ACK or ERROR
-	callRequest                 // the caller, who had replies enough; or an ERROR
+	callRequest                 // its caller, after enough replies; or an ERROR
 )
 
-// call is one message on its way, from the method that sends it to its outcome.
+// call is one message from its send to its outcome.
 type call struct {
 	kind  callKind
 	id    string
 	event string
 	frame []byte
-	// limit is how many replies may wait.
+	// limit is how many replies may be unread.
 	limit int
 
-	// taken decides the race between the writer, who takes the call to write it, and a sender who gives up.
+	// taken decides the race between the writer, which claims the call to write it, and a sender that gives up.
 	taken atomic.Bool
 
-	session *session // that wrote it and gets its answer; guarded by pending.mu
+	session *session // that wrote it and receives its answer; guarded by pending.mu
 
 	once  sync.Once
 	done  chan struct{} // closed once nodes and err are set
@@ -40,14 +40,14 @@ type call struct {
 
 	mu      sync.Mutex
 	replies []*Message
-	full    bool          // a reply was lost, so that none after it counts
-	more    chan struct{} // signals that replies has grown; capacity 1
+	full    bool          // a reply was dropped; later ones are ignored
+	more    chan struct{} // signals new replies; capacity 1
 }
 
 // SendOption changes how a message is sent.
 type SendOption func(*call)
 
-// WithID gives the message an id of 1 to 64 bytes, in place of a random UUID. Receivers see it; their REPLYs carry it.
+// WithID sets the message's id, of 1 to 64 bytes, instead of a random UUID. Receivers see it, and their REPLYs carry it.
 func WithID(id string) SendOption { return func(ca *call) { ca.id = id } }
 
 func newCall(op opcodes.Op, to Intent, event string, data any, opts []SendOption) (*call, error) {
@@ -66,10 +66,10 @@ func newCall(op opcodes.Op, to Intent, event string, data any, opts []SendOption
 	return ca, err
 }
 
-// take claims the call for the writer, or for a sender who gives up. Only the first to ask gets it.
-func (ca *call) take() bool { return ca.taken.CompareAndSwap(false, true) }
+// claim claims the call for the writer or for a sender that gives up. Only the first call returns true.
+func (ca *call) claim() bool { return ca.taken.CompareAndSwap(false, true) }
 
-// complete sets the outcome. Only the first has an effect.
+// complete sets the outcome. Only the first call has an effect.
 func (ca *call) complete(nodes int, err error) {
 	ca.once.Do(func() {
 		ca.nodes = nodes
@@ -80,7 +80,7 @@ func (ca *call) complete(nodes int, err error) {
 	})
 }
 
-// reply adds a reply for the goroutine that waits in RequestMany.
+// reply adds a reply for RequestMany.
 func (ca *call) reply(m *Message) {
 	ca.mu.Lock()
 	ca.full = ca.full || len(ca.replies) >= ca.limit
@@ -99,7 +99,7 @@ func (ca *call) reply(m *Message) {
 	}
 }
 
-// takeReplies returns the replies that arrived since the last call.
+// takeReplies returns the replies since its last call.
 func (ca *call) takeReplies() []*Message {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
@@ -108,8 +108,8 @@ func (ca *call) takeReplies() []*Message {
 	return replies
 }
 
-// pending holds the calls that were written and await an answer, by id. While the client moves there are those of two
-// connections, each of which answers its own.
+// pending holds the written calls that await an answer, by id. During a move they belong to two sessions; each receives the
+// answers to its own.
 type pending struct {
 	mu    sync.Mutex
 	calls map[string]*call
@@ -130,7 +130,7 @@ func (p *pending) add(ca *call, s *session) error {
 	return nil
 }
 
-// request returns the request of that id, nil for none. Its REPLYs may come over any connection.
+// request returns the request with the given id; nil for none. Its REPLYs may arrive on either connection.
 func (p *pending) request(id string) *call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,7 +140,7 @@ func (p *pending) request(id string) *call {
 	return nil
 }
 
-// of returns the call of that id that the session wrote, nil for none.
+// of returns the call with the given id that the session wrote; nil for none.
 func (p *pending) of(s *session, id string) *call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,7 +150,7 @@ func (p *pending) of(s *session, id string) *call {
 	return nil
 }
 
-// due returns how many answers the session still awaits.
+// due returns how many answers the session awaits.
 func (p *pending) due(s *session) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,7 +163,7 @@ func (p *pending) due(s *session) int {
 	return n
 }
 
-// remove forgets the call, if it is still there.
+// remove removes the call, if it is registered.
 func (p *pending) remove(ca *call) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -172,7 +172,7 @@ func (p *pending) remove(ca *call) {
 	}
 }
 
-// fail completes all calls of the session that still wait.
+// fail completes all calls that await an answer on the session.
 func (p *pending) fail(s *session, err error) {
 	var failed []*call
 	p.mu.Lock()

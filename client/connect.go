@@ -14,48 +14,48 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// crowdedWait is added at random to the wait after a hub said that it has too much to do.
+// crowdedWait is the longest random time added to the wait if the hub is overloaded.
 const crowdedWait = 5 * time.Second
 
-// Client is a service's connection to the hub, which it makes anew whenever it is lost or the hub asks for it. Make one
-// with [Connect].
+// Client is a service's connection to the hub. It reconnects when the connection is lost and moves when the hub asks for it.
+// Make one with [Connect].
 type Client struct {
 	opts Options
 
-	life     context.Context // ends when everything must stop at once
+	life     context.Context // ends to stop everything at once
 	kill     context.CancelFunc
-	quitting context.Context // ends when Close was called: no further handler is called
+	quitting context.Context // ends with the call of Close: no further handler is called
 	quit     context.CancelFunc
-	closing  context.Context // ends when Close goes on to the goodbye: nothing more is sent
+	closing  context.Context // ends when Close says goodbye: no further call is accepted
 	close    context.CancelFunc
 
-	queue   chan *call // messages to be written, by the writer of the current session
-	inbox   *inbox     // messages and hooks, for dispatch
+	queue   chan *call // calls to be written by the session that sends
+	inbox   *inbox     // for dispatch
 	pending pending
-	stream  *stream // what arrives, on its way to inbox
+	stream  *stream // received messages on their way to inbox
 
 	ready      chan struct{} // closed after the first IDENTIFY
 	done       chan struct{} // closed when run has ended
 	err        error         // why; set before done is closed
 	dispatched chan struct{} // closed when dispatch has ended
 
-	identity atomic.Pointer[Identity] // of the current or last session; in a move, of the one that sends
+	identity atomic.Pointer[Identity] // of the current or last session; in a move, of the session that sends
 	handlers handlers
 	reports  reports
 
-	// Owned by run, and by what it calls.
-	lastErr      error         // of the last attempt to connect
-	slotAnew     time.Duration // see notice.slotAnew
-	refusedToken string
-	refusal      error
+	// Owned by run.
+	lastErr        error         // of the last attempt to connect
+	reconnectDelay time.Duration // added to the next wait; see session.reconnectDelay
+	refusedToken   string
+	refusal        error
 
 	// Owned by the writer of the session that sends.
-	carry *call
+	carry *call // taken from the queue, and not begun
 }
 
 // Connect connects to the hub and identifies. It tries until it succeeds, the hub refuses for good, or ctx ends; with
-// [Options.FailFast] only once. The error is [ErrOptions], or has a [DisconnectError], a [HandshakeError] or what the
-// network said. Afterwards ctx has no meaning for the Client: end it with [Client.Close].
+// [Options.FailFast] it tries once. The error is [ErrOptions], or wraps a [DisconnectError], a [HandshakeError] or an error
+// of the network. ctx does not affect the connected Client, which ends with [Client.Close].
 func Connect(ctx context.Context, o Options) (*Client, error) {
 	opts, err := o.prepare()
 	if err != nil {
@@ -75,7 +75,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	return c.waitReady(ctx)
 }
 
-// waitReady waits for the first IDENTIFY. If it returns an error, nothing of the Client is left.
+// waitReady waits for the first IDENTIFY. When it returns an error, all goroutines of the Client have ended.
 func (c *Client) waitReady(ctx context.Context) (*Client, error) {
 	select {
 	case <-c.ready:
@@ -100,23 +100,23 @@ func (c *Client) waitReady(ctx context.Context) (*Client, error) {
 	return nil, fmt.Errorf("%w; the last attempt: %w", ctx.Err(), c.lastErr)
 }
 
-// run makes one session after the other until the Client is closed or refused for good. It never waits for handlers, one of
-// which may wait for a connection.
+// run opens one session after the other until the Client is closed or refused for good. It never waits for handlers, because
+// a handler may be waiting for a connection.
 func (c *Client) run() {
 	defer close(c.done)
 	defer func() {
 		if c.quitting.Err() != nil {
-			<-c.stream.quiet() // which is soon
+			<-c.stream.quiet() // the pump ends with quitting
 		}
 	}()
 	wait := newBackoff(c.opts)
 	for {
-		err := c.once(wait)
+		err := c.runSession(wait)
 		switch {
 		case c.closing.Err() != nil:
 			c.err = ErrClosed
 			return
-		case c.final(err):
+		case c.isFinal(err):
 			c.opts.Logger.Error("mastersocket: gave up", "error", err)
 			c.err = err
 			return
@@ -125,7 +125,7 @@ func (c *Client) run() {
 		if isCrowded(err) {
 			delay += rand.N(crowdedWait)
 		}
-		delay += c.slotAnew
+		delay += c.reconnectDelay
 		c.opts.Logger.Warn("mastersocket: not connected", "error", err, "next_attempt_in", delay)
 		if !c.sleep(delay) {
 			c.err = ErrClosed
@@ -134,30 +134,31 @@ func (c *Client) run() {
 	}
 }
 
-// once makes one session, follows it wherever it moves, and returns why the last one ended.
-func (c *Client) once(wait *backoff.ExponentialBackOff) error {
-	c.slotAnew = 0
+// runSession opens a session, follows its moves, and returns why the last session ended.
+func (c *Client) runSession(wait *backoff.ExponentialBackOff) error {
+	c.reconnectDelay = 0
 	s, err := c.open(c.closing, "", nil)
 	if err != nil {
-		if c.closing.Err() == nil { // else the attempt was cut off, and says less than the one before
+		if c.closing.Err() == nil { // else Close has cut the attempt off, and the previous error says more
 			c.lastErr = err
 		}
 		return err
 	}
 	c.lastErr = nil
 	began := time.Now()
-	c.stream.identified(s.identity.ID)
+	c.stream.addOwnID(s.identity.ID)
 	c.identity.Store(&s.identity)
 	c.opts.Logger.Info("mastersocket: connected", "url", c.opts.URL, "id", s.identity.ID, "node", s.identity.Node)
 	c.readyOnce()
 	if c.opts.OnConnect != nil {
 		c.stream.announce(delivery{id: &s.identity})
 	}
-	s.start(true)
+	s.start()
+	s.command(startSending)
 	s = c.follow(s)
 	err = s.endErr
-	c.slotAnew = s.slotAnew(c.opts.MaxBackoff)
-	// A hub that accepts and at once drops its clients must not be asked again and again without a wait.
+	c.reconnectDelay = s.reconnectDelay(c.opts.MaxBackoff)
+	// Short sessions don't reset the backoff: a hub may accept clients and drop them at once.
 	if time.Since(began) >= c.opts.MaxBackoff {
 		wait.Reset()
 	}
@@ -167,14 +168,14 @@ func (c *Client) once(wait *backoff.ExponentialBackOff) error {
 	return err
 }
 
-// follow serves the session, and those to which the Client moves from there, and returns the last one when it has ended.
+// follow waits for the end of the session and of those to which the Client moves from it. It returns the last one.
 func (c *Client) follow(s *session) *session {
 	for {
 		select {
 		case <-s.done:
 			return s
 		case <-c.closing.Done():
-			s.tell(closeDown)
+			s.command(closeDown)
 			<-s.done
 			return s
 		case <-s.drain:
@@ -183,7 +184,7 @@ func (c *Client) follow(s *session) *session {
 	}
 }
 
-// connectHook tells that the session is the one that sends.
+// connectHook announces the session that sends now.
 func (c *Client) connectHook(s *session) {
 	if c.opts.OnConnect != nil {
 		c.inbox.announce(delivery{id: &s.identity})
@@ -198,8 +199,8 @@ func (c *Client) readyOnce() {
 	}
 }
 
-// final tells whether trying again is of no use.
-func (c *Client) final(err error) bool {
+// isFinal reports whether err ends the Client.
+func (c *Client) isFinal(err error) bool {
 	select {
 	case <-c.ready:
 	default:
@@ -216,13 +217,13 @@ func (c *Client) final(err error) bool {
 	return errors.As(err, &d) && d.is(opcodes.IdentifyFailed) && c.opts.Token != ""
 }
 
-// isCrowded tells whether the hub asked its clients to come back more slowly.
+// isCrowded reports whether the hub is overloaded, so that clients must reconnect more slowly.
 func isCrowded(err error) bool {
 	var d *DisconnectError
 	return errors.As(err, &d) && (d.is(opcodes.TryAgainLater) || d.is(opcodes.RateLimited) || d.is(opcodes.SlowConsumer))
 }
 
-// sleep waits, and returns false if the Client was closed meanwhile.
+// sleep waits. It returns false if the Client was closed.
 func (c *Client) sleep(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -234,7 +235,7 @@ func (c *Client) sleep(d time.Duration) bool {
 	}
 }
 
-// newBackoff returns waits that are uniform between 0 and a bound ("full jitter"), which doubles from MinBackoff to
+// newBackoff returns waits that are uniform between 0 and a bound ("full jitter"). The bound doubles from MinBackoff to
 // MaxBackoff.
 func newBackoff(o Options) *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
@@ -245,13 +246,13 @@ func newBackoff(o Options) *backoff.ExponentialBackOff {
 	return b
 }
 
-// Identity returns what the hub said at the last IDENTIFY. The id is good for the connection that had it.
+// Identity returns the hub's answer to the last IDENTIFY. Its id is valid until the Client reconnects or moves.
 func (c *Client) Identity() Identity { return *c.identity.Load() }
 
-// Done is closed when the Client has ended, by Close or because the hub refused it for good.
+// Done returns a channel that is closed when the Client has ended, by Close or because the hub refused it for good.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns nil until Done is closed, and then why the Client ended: [ErrClosed] after Close.
+// Err returns why the Client has ended: [ErrClosed] after Close, nil before Done is closed.
 func (c *Client) Err() error {
 	select {
 	case <-c.done:
@@ -261,14 +262,14 @@ func (c *Client) Err() error {
 	}
 }
 
-// reports bounds how often refusals are logged.
+// reports limits how often refusals are logged.
 type reports struct {
 	mu       sync.Mutex
 	last     time.Time
 	withheld int
 }
 
-// logError logs the refusal of a message for which nobody waits.
+// logError logs an ERROR that belongs to no call.
 func (c *Client) logError(err *HubError) {
 	c.reports.mu.Lock()
 	defer c.reports.mu.Unlock()

@@ -6,16 +6,16 @@ import (
 )
 
 const (
-	// maxCopies bounds how many messages are remembered of which another copy may come.
+	// maxCopies is the most messages that are remembered to recognize their copies.
 	maxCopies = 1 << 16
 	// lateTime is how long they are remembered after a move.
 	lateTime = time.Minute
 )
 
-// recent is the last messages to many that were handed out, by their keys.
+// recent is a ring of the keys of the last messages to many that were handed out.
 type recent struct {
 	keys []uint64
-	at   int // of the oldest, once keys has its full length
+	at   int // index of the oldest key once keys is full
 }
 
 func (r *recent) add(key uint64) {
@@ -27,7 +27,7 @@ func (r *recent) add(key uint64) {
 	r.at = (r.at + 1) % maxCopies
 }
 
-// all yields the keys, the oldest first.
+// all yields the keys from the oldest to the newest.
 func (r *recent) all() iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
 		for i := range r.keys {
@@ -38,12 +38,12 @@ func (r *recent) all() iter.Seq[uint64] {
 	}
 }
 
-// copies are messages of which another copy may come on a connection, where it is dropped: as many of each as were handed
-// out, so that a sender may send the same message several times.
+// copies counts messages whose copies are expected on a connection and dropped there. It counts each message as often as it
+// was handed out, because a sender may send the same message several times.
 type copies struct {
-	byKey map[uint64][]int64 // numbers, rising
-	order []copied           // the oldest first; some are taken already
-	until time.Time          // the zero time: for as long as they are not forgotten
+	byKey map[uint64][]int64 // the numbers of the messages, ascending
+	order []copied           // oldest first; includes consumed ones
+	until time.Time          // when they expire; zero means never
 }
 
 type copied struct {
@@ -51,7 +51,7 @@ type copied struct {
 	n   int64
 }
 
-// add notes a message, which was the connection's nth: numbers must not fall.
+// add adds the message with number n. Numbers must not descend.
 func (c *copies) add(key uint64, n int64) {
 	if c.byKey == nil {
 		c.byKey = make(map[uint64][]int64)
@@ -62,8 +62,8 @@ func (c *copies) add(key uint64, n int64) {
 	}
 }
 
-// take tells whether a copy of the message was to come, which then is no more.
-func (c *copies) take(key uint64) bool {
+// consume reports whether a copy of the message is expected, and removes it.
+func (c *copies) consume(key uint64) bool {
 	if c.empty() {
 		return false
 	}
@@ -80,7 +80,7 @@ func (c *copies) take(key uint64) bool {
 
 func (c *copies) empty() bool { return len(c.byKey) == 0 }
 
-// forget drops those up to the nth: their copies can't come any more.
+// forget removes the messages up to number n, whose copies can't arrive any more.
 func (c *copies) forget(n int64) {
 	for len(c.order) > 0 && c.order[0].n <= n {
 		c.dropFirst()
@@ -103,8 +103,8 @@ func (c *copies) removeFirst(key uint64) {
 	}
 }
 
-// late returns those that are left at the end of a move, for a while, or until the next move's first FENCE.
-func (c *copies) late(until time.Time) copies {
+// leftover returns the remaining copies at the end of a move. They expire at until, or with the next move's first FENCE.
+func (c *copies) leftover(until time.Time) copies {
 	left := copies{until: until}
 	for _, one := range c.order {
 		if all := c.byKey[one.key]; len(all) > 0 && all[0] == one.n {

@@ -8,31 +8,31 @@ import (
 	"github.com/google/uuid"
 )
 
-// How often a session sends FENCEs: the first ones as soon as they are of use, since a move lasts some milliseconds; then
-// at a rate that the hub allows: 100 in a second.
+// The rate of a session's FENCEs. The first ones are sent as soon as they are useful, because a move takes milliseconds; the
+// following ones at a rate well below the hub's limit of 100 per second.
 const (
 	fenceBurst    = 8
 	fenceInterval = 25 * time.Millisecond
-	// fenceRenewal is after how long one is sent to the old connection that nothing waits for. The hub goes by them: they
-	// say that this connection is about to be left, so that it is no good receiver of an ANY from other instances.
+	// fenceRenewal is the longest time between two FENCEs to the old connection. They tell the hub that the client is about
+	// to leave that connection, so that other instances don't draw it for an ANY.
 	fenceRenewal = 3 * time.Second
-	// fencePatience is how long a FENCE may be on its way before another one is tried.
+	// fencePatience is how long a FENCE may be on its way before the session sends another one.
 	fencePatience = time.Second
 )
 
-// fencePrefix begins the ids of FENCEs, by which an ERROR is known that answers one.
+// fencePrefix begins the ids of FENCEs, so that an ERROR about a FENCE can be recognized.
 const fencePrefix = "fence:"
 
 // fence is a FENCE on its way to the other connection.
 type fence struct {
 	id    string
-	reach int64 // how many messages had come when it was sent
+	reach int64 // how many messages had arrived when it was sent
 	at    time.Time
-	last  bool // no message was sent behind it over this connection
-	clear bool // it was sent after run asked whether the old connection is clear
+	last  bool // no message follows it on this connection
+	clear bool // it was sent after requestClear
 }
 
-// fences are those that one session has sent in a move. They arrive in the order in which they were sent.
+// fences tracks the FENCEs that one session has sent in a move. They arrive in the order in which they were sent.
 type fences struct {
 	onWay []fence
 	count int
@@ -40,7 +40,7 @@ type fences struct {
 	next  time.Time // not before this
 }
 
-// sent notes one.
+// sent records a FENCE.
 func (f *fences) sent(one fence) {
 	one.at = time.Now()
 	f.last = one.at
@@ -50,7 +50,8 @@ func (f *fences) sent(one fence) {
 	}
 }
 
-// arrived returns the one that has arrived. If one before it was lost it returns that one instead, which claims less.
+// arrived returns the FENCE that has arrived. If an earlier one was lost, it returns the earlier one, whose reach is smaller
+// and therefore safe.
 func (f *fences) arrived() (fence, bool) {
 	if len(f.onWay) == 0 {
 		return fence{}, false
@@ -60,13 +61,13 @@ func (f *fences) arrived() (fence, bool) {
 	return one, true
 }
 
-// refused forgets the one of that id.
+// refused removes the FENCE with the given id.
 func (f *fences) refused(id string) {
 	f.onWay = slices.DeleteFunc(f.onWay, func(one fence) bool { return one.id == id })
 	f.next = time.Now().Add(fenceInterval)
 }
 
-// due tells whether another one may be sent: one at a time, as long as none is lost.
+// due reports whether another FENCE may be sent. Only one is on its way at a time, unless one is lost.
 func (f *fences) due(now time.Time) bool {
 	if n := len(f.onWay); n > 0 && now.Sub(f.onWay[n-1].at) < fencePatience {
 		return false
@@ -74,19 +75,27 @@ func (f *fences) due(now time.Time) bool {
 	return !now.Before(f.next)
 }
 
-// fencing returns the id for a FENCE that the session is about to write, and whom it is for; empty if there is none to write,
-// as the move is over or the new connection knows none.
-func (st *stream) fencing(s *session, last bool) (id, to string) {
+// sendingStopped records that a session sends no further messages.
+func (st *stream) sendingStopped(s *session) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	// A writer that was blocked may execute a command of an earlier move, which run has revoked since.
+	if st.sideOf(s) != nil && s.hasStopped() {
+		st.stopped = true
+	}
+}
+
+// nextFence returns the id and the receiver of a FENCE that the session is about to write. Both are empty if the move is over
+// or the new connection can't get FENCEs.
+func (st *stream) nextFence(s *session) (id, to string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	on := st.sideOf(s)
 	if on == nil {
 		return "", ""
 	}
-	// A writer that was stuck may only now come to what it was told in an earlier move, and told otherwise since.
-	st.stopped = st.stopped || last && s.hasStopped()
 	if !st.ready {
-		return "", "" // the other one can't get any
+		return "", ""
 	}
 	id = fencePrefix + uuid.NewString()
 	on.fences.sent(fence{
@@ -95,15 +104,15 @@ func (st *stream) fencing(s *session, last bool) (id, to string) {
 	return id, st.other(on).session.identity.ID
 }
 
-// fenced takes a FENCE that arrived.
-func (st *stream) fenced(s *session, sender string) {
+// fenceArrived handles a FENCE from the hub.
+func (st *stream) fenceArrived(s *session, sender string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	defer signal(st.work)
 	defer signal(st.news)
 	on := st.sideOf(s)
 	if on == nil || !st.ready || sender != st.other(on).session.identity.ID {
-		return // of somebody else, who may send FENCEs to anybody
+		return // from another client: any client may send a FENCE to this one
 	}
 	f, ok := st.other(on).fences.arrived()
 	switch {
@@ -120,7 +129,7 @@ func (st *stream) fenced(s *session, sender string) {
 	st.wantFences()
 }
 
-// fenceRefused tells whether the id is that of a FENCE, which the hub has then refused. It is tried again.
+// fenceRefused reports whether an ERROR is about a FENCE, which is then sent again.
 func (st *stream) fenceRefused(s *session, id string) bool {
 	if !strings.HasPrefix(id, fencePrefix) {
 		return false
@@ -133,14 +142,14 @@ func (st *stream) fenceRefused(s *session, id string) bool {
 	return true
 }
 
-// wantFences asks the sessions for FENCEs where messages wait for one.
+// wantFences makes the sessions send FENCEs if messages wait for them.
 func (st *stream) wantFences() {
 	if !st.ready {
 		return
 	}
 	now := time.Now()
 	f, t := st.from, st.to
-	// Over the old connection there is none before the last message that is sent over it.
+	// The old connection sends FENCEs only behind its last message.
 	waits := len(f.held) > 0 && f.held[0].n == st.waits && st.waits > st.copied
 	if st.stopped && (waits || !st.switched) && f.fences.due(now) {
 		signal(f.session.fence)
@@ -151,7 +160,7 @@ func (st *stream) wantFences() {
 	}
 }
 
-// tick looks after what waits for a time to pass.
+// tick checks the timeouts.
 func (st *stream) tick() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -159,15 +168,15 @@ func (st *stream) tick() {
 	signal(st.work)
 }
 
-// progress says how far the FENCEs have come.
+// progress returns which stages the FENCEs have confirmed.
 func (st *stream) progress() (joined, switched, cleared bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.joined, st.switched, st.cleared
 }
 
-// clear asks to learn when the old connection has got everything that was sent to it until now.
-func (st *stream) clear() {
+// requestClear asks for a FENCE that confirms that everything sent to the old connection so far has arrived.
+func (st *stream) requestClear() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.clearing = true

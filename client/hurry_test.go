@@ -31,7 +31,7 @@ func TestMoveAfterManyFailures(t *testing.T) {
 		r.down.Store(true)
 		a.drain(`"after_ms":0,"reason":"rebalance"`)
 		time.Sleep(35 * time.Second)
-		a.hold(true)
+		a.hold()
 		r.down.Store(false)
 		b := <-r.opened
 		time.Sleep(time.Second)
@@ -39,7 +39,7 @@ func TestMoveAfterManyFailures(t *testing.T) {
 		if id := c.Identity(); id.ID != a.id {
 			t.Errorf("sends over %s before everything has come over the old connection", id.ID)
 		}
-		a.hold(false)
+		a.unhold()
 		time.Sleep(time.Second)
 		next := fmt.Sprint("+", b.n)
 		wantLog(t, "the handlers", strings.Replace(l.String(), next+" e1", "e1 "+next, 1), "+1 e1 "+next)
@@ -108,7 +108,7 @@ func TestMoveWriteStuck(t *testing.T) {
 		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
-		if lost == nil || !strings.Contains(lost.Error(), "write: not over 2") || !strings.HasSuffix(lost.Error(), "ms after sending was to stop") {
+		if lost == nil || !strings.Contains(lost.Error(), "write: still blocked 2") || !strings.HasSuffix(lost.Error(), "ms after the command to stop sending") {
 			t.Errorf("OnDisconnect(%v)", lost)
 		}
 	})
@@ -131,17 +131,17 @@ func TestMoveWriteStuckInAnotherAttempt(t *testing.T) {
 				r.bus.Lock()
 			}
 		}
-		a.hold(true) // no FENCE arrives, so that the client goes on sending
+		a.hold() // no FENCE arrives, so that the client goes on sending
 		var wg sync.WaitGroup
 		for _, event := range []string{"s1", "s2"} { // the second is stuck
 			wg.Go(func() { send(t, c, event) })
 			synctest.Wait()
 		}
-		a.hold(false)
+		a.unhold()
 		time.Sleep(100 * time.Millisecond) // it is to stop sending over a
 		b.cut()
 		third := <-r.opened
-		a.hold(true)
+		a.hold()
 		time.Sleep(time.Second)
 		close(gate)
 		wg.Wait()
@@ -151,7 +151,7 @@ func TestMoveWriteStuckInAnotherAttempt(t *testing.T) {
 		r.bus.Lock()
 		r.fence = func(from, to *line, id string) bool { return from != a }
 		r.bus.Unlock()
-		a.hold(false)
+		a.unhold()
 		time.Sleep(time.Second)
 		if id := c.Identity(); id.ID != a.id {
 			t.Errorf("sends over %s before all that was sent over the old connection is published", id.ID)

@@ -2,8 +2,7 @@ package client
 
 import "sync"
 
-// delivery is something for the handlers and hooks of a Client: a message, a hook to call, or the end of a connection, or
-// the beginning of one.
+// delivery is one call of a handler or hook: for a message, an ERROR, the end of a connection, or the beginning of one.
 type delivery struct {
 	message *Message
 	hook    func()
@@ -11,13 +10,13 @@ type delivery struct {
 	id      *Identity // for OnConnect
 }
 
-// inbox holds what is on its way to handlers and hooks, in its order. What is read from a connection waits while it is full.
-// What is to be said of connections does not, as a handler may wait for the next one: it goes beyond the bound, where a
-// connection that was lost before anybody came to hear of it is not mentioned, so that there is never much of it.
+// inbox is the queue to handlers and hooks. Readers wait while it is full. Announcements (the beginnings and ends of
+// connections) do not wait, because a handler may be waiting for the next connection. They may exceed the limit, beyond which
+// connections that came and went without a message are merged, so that their number stays small.
 type inbox struct {
 	limit int
-	room  chan struct{} // tells one who waits that there is room; capacity 1
-	more  chan struct{} // tells dispatch that there is something; capacity 1
+	room  chan struct{} // wakes up a waiting reader; capacity 1
+	more  chan struct{} // wakes up dispatch; capacity 1
 
 	mu    sync.Mutex
 	items []delivery
@@ -27,7 +26,7 @@ func newInbox(limit int) *inbox {
 	return &inbox{limit: limit, room: make(chan struct{}, 1), more: make(chan struct{}, 1)}
 }
 
-// add adds d, unless the inbox is full.
+// add adds d. It returns false if the inbox is full.
 func (b *inbox) add(d delivery) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -37,12 +36,12 @@ func (b *inbox) add(d delivery) bool {
 	b.items = append(b.items, d)
 	signal(b.more)
 	if len(b.items) < b.limit {
-		signal(b.room) // for another one who waits
+		signal(b.room) // wakes up the next waiting reader
 	}
 	return true
 }
 
-// announce adds what is to be said of connections.
+// announce adds announcements, also beyond the limit.
 func (b *inbox) announce(all ...delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -52,8 +51,8 @@ func (b *inbox) announce(all ...delivery) {
 	signal(b.more)
 }
 
-// take takes out what is to be handled next.
-func (b *inbox) take() (d delivery, ok bool) {
+// pop removes and returns the next delivery.
+func (b *inbox) pop() (d delivery, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.items) == 0 {
@@ -66,8 +65,8 @@ func (b *inbox) take() (d delivery, ok bool) {
 	return d, true
 }
 
-// appendAnnouncement appends d, which is said of a connection. Beyond the bound, of connections of which nothing else was
-// handed over only the first loss and the last connection remain.
+// appendAnnouncement appends an announcement. Beyond the bound it merges consecutive announcements, so that only the first
+// loss and the last connection remain.
 func appendAnnouncement(items []delivery, d delivery, bound int) []delivery {
 	n := len(items)
 	switch {

@@ -42,7 +42,7 @@ func (i Intent) String() string {
 }
 
 // many reports whether a message goes to all matching clients, so that both connections of a move get it.
-func (i Intent) many() bool { return i.Target == intent.Global || i.Target == intent.Group }
+func (i Intent) toMany() bool { return i.Target == intent.Global || i.Target == intent.Group }
 
 // check checks the intent by the hub's rules.
 func (i Intent) check() error {

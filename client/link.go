@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// corkBytes is how much a corked link collects before it writes all the same.
+// corkBytes is how much a corked link collects before it writes.
 const corkBytes = 64 << 10
 
-// link is the network connection under a WebSocket. It notes when bytes arrive, bounds how long a write may take, and
-// collects the writes of several messages into one, which coder/websocket flushes one by one.
+// link is the network connection under a WebSocket. It records when bytes arrive, sets a deadline for each write, and can
+// combine the writes of several messages, which coder/websocket flushes one by one.
 type link struct {
 	net.Conn
 	writeTimeout time.Duration
 	lastRead     atomic.Int64 // Unix time in ns
 
-	mu     sync.Mutex // guards what follows, and the order of writes
+	mu     sync.Mutex // guards the fields below and orders writes
 	corked bool
 	buf    []byte
-	err    error // of the first failed write; all later ones fail alike
+	err    error // of the first failed write; later ones return it too
 }
 
 func newLink(conn net.Conn, writeTimeout time.Duration) *link {
@@ -29,11 +29,11 @@ func newLink(conn net.Conn, writeTimeout time.Duration) *link {
 	return l
 }
 
-// touch notes that the peer is alive.
+// touch records that the peer is alive.
 func (l *link) touch() { l.lastRead.Store(time.Now().UnixNano()) }
 
-// silent returns for how long nothing arrived.
-func (l *link) silent() time.Duration {
+// silence returns how long nothing has arrived.
+func (l *link) silence() time.Duration {
 	return time.Duration(time.Now().UnixNano() - l.lastRead.Load())
 }
 
@@ -45,7 +45,7 @@ func (l *link) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes p, or keeps a copy of it while the link is corked.
+// Write writes p, or buffers a copy while the link is corked.
 func (l *link) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,14 +65,14 @@ func (l *link) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// cork makes Write collect until uncork.
+// cork makes Write buffer until uncork.
 func (l *link) cork() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.corked = true
 }
 
-// uncork writes what was collected.
+// uncork writes the buffer.
 func (l *link) uncork() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -2,16 +2,16 @@ package client
 
 import "time"
 
-// How long a message of the old connection waits for its copy on the new one, if no FENCE says that there is none. Longer
-// waits would do more harm than a message out of order.
+// How long a message of the old connection waits for its copy on the new one without a FENCE. A longer wait would do more
+// harm than a message out of order.
 const (
 	holdTime     = 3 * time.Second
-	identifyHold = time.Second            // until the new connection has identified, when no FENCE can be sent
-	fullHold     = 200 * time.Millisecond // while as much is held of the new connection as may be
+	identifyHold = time.Second            // before the new connection has identified, while no FENCE can be sent
+	fullHold     = 200 * time.Millisecond // while the new side is full, so that its copy can't be read
 	pumpTick     = 100 * time.Millisecond
 )
 
-// pump hands out the messages of a move until its old connection has ended, or its new one, and all are handed out.
+// pump hands out the messages of a move until one of its connections has ended and all messages are handed out.
 func (st *stream) pump(pumped chan struct{}) {
 	defer close(pumped)
 	defer st.finish()
@@ -32,14 +32,14 @@ func (st *stream) pump(pumped chan struct{}) {
 		}
 		select {
 		case <-st.work:
-		case <-tick.C: // what waited may have waited long enough
-		case <-st.c.quitting.Done(): // nobody wants them any more
+		case <-tick.C: // a wait may be over
+		case <-st.c.quitting.Done():
 			return
 		}
 	}
 }
 
-// finish ends the pump: what is behind its messages may be handed out now.
+// finish ends the pump and hands out the announcements behind its messages.
 func (st *stream) finish() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -48,8 +48,7 @@ func (st *stream) finish() {
 	st.behind = nil
 }
 
-// next returns the next message to hand out, or what is to be said of connections, if there is one now. Else over tells
-// whether the move is.
+// next returns the next message or announcements to hand out, if there are any now. over reports that the move has ended.
 func (st *stream) next() (m *Message, end []delivery, over bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -69,7 +68,7 @@ func (st *stream) next() (m *Message, end []delivery, over bool) {
 			st.released = h.n
 			st.from.remove(0)
 			continue
-		case h.single():
+		case h.toOne():
 			return st.from.remove(0), nil, false
 		}
 		return st.nextOfBoth(h), nil, false
@@ -81,7 +80,7 @@ func (st *stream) next() (m *Message, end []delivery, over bool) {
 	case st.from.ended && len(st.to.held) > 0:
 		return st.nextOfNew(), nil, false
 	case st.from.ended:
-		st.settle()
+		st.endMove()
 		return nil, nil, true
 	case st.to.ended:
 		m, over = st.nextOfLost()
@@ -89,18 +88,18 @@ func (st *stream) next() (m *Message, end []delivery, over bool) {
 	return m, nil, over
 }
 
-// nextOfNew returns the first message of the new connection, before which nothing is to come.
+// nextOfNew returns the first message of the new connection. Nothing can precede it.
 func (st *stream) nextOfNew() *Message {
 	h := st.to.held[0]
 	if h.key != 0 && !st.from.ended {
-		st.drops.add(h.key, h.n) // it should have come over the old one
+		st.drops.add(h.key, h.n) // its copy is still to arrive on the old one
 	}
 	st.note(h.key)
 	return st.to.remove(0)
 }
 
-// nextOfBoth returns the first message of the old connection, h, or what comes before it on the new; nil if that can't be
-// known yet.
+// nextOfBoth returns the first message of the old connection, h, or a message of the new one that precedes it; nil if that
+// is not known yet.
 func (st *stream) nextOfBoth(h *held) *Message {
 	if at := st.to.copyOf(h.key); at >= 0 {
 		if i := st.to.aloneBefore(at, h.m.Sender); i >= 0 {
@@ -117,15 +116,15 @@ func (st *stream) nextOfBoth(h *held) *Message {
 	return st.from.remove(0)
 }
 
-// awaitsCopy tells whether the first message of the old connection must wait, as its copy may still come.
+// awaitsCopy reports whether the first message of the old connection must wait because its copy may still arrive.
 func (st *stream) awaitsCopy(h *held) bool {
 	most := holdTime
 	switch {
-	case st.impatient, st.to.ended, st.from.ended && !st.switched: // once switched, all that the old one got has a copy
+	case st.impatient, st.to.ended, st.from.ended && !st.switched: // once switched, every message of the old one has a copy
 		return false
 	case !st.ready:
 		most = identifyHold
-	case st.to.full(): // so that the copy, or the FENCE, can't be read
+	case st.to.full(): // neither the copy nor a FENCE can be read
 		most = fullHold
 	}
 	if st.waits != h.n {
@@ -136,10 +135,10 @@ func (st *stream) awaitsCopy(h *held) bool {
 	return !st.impatient
 }
 
-// nextOfLost returns what only the new connection got, which was lost before the old one ended.
+// nextOfLost returns the messages that only the new connection got, after it was lost before the old one ended.
 func (st *stream) nextOfLost() (m *Message, over bool) {
 	for len(st.to.held) > 0 {
-		alone := st.to.held[0].single()
+		alone := st.to.held[0].toOne()
 		if m := st.to.remove(0); alone {
 			return m, false
 		}
@@ -149,8 +148,8 @@ func (st *stream) nextOfLost() (m *Message, over bool) {
 	return nil, true
 }
 
-// settle ends a move that came to its end.
-func (st *stream) settle() {
-	st.drops = st.dropsTo.late(time.Now().Add(lateTime))
+// endMove ends a completed move.
+func (st *stream) endMove() {
+	st.drops = st.dropsTo.leftover(time.Now().Add(lateTime))
 	st.merge = merge{}
 }

@@ -12,32 +12,32 @@ import (
 )
 
 const (
-	// recordTime is for how long before a new connection is dialed messages are noted. Its instance may be so much behind
-	// the old one without a message being seen twice.
+	// recordTime is how long the Client records messages before it dials the new connection. The new instance may lag behind
+	// the old one by this much without a duplicate.
 	recordTime = 250 * time.Millisecond
-	// minRecordTime is the least of it, where there is hardly any time to move. So a hub that goes on asking for that, and
-	// disconnects, is not asked again without a pause.
+	// minRecordTime is the minimum when there is hardly any time to move. It also paces reconnects to a hub that keeps
+	// asking to move and disconnects.
 	minRecordTime = 100 * time.Millisecond
-	// sameTries is how often a client that was told to rebalance lands on its old instance before it stays there.
+	// sameTries is how often a client may reach its old instance in a rebalance before it stays there.
 	sameTries = 3
-	// moveTries bounds the failures of a move that nothing but an uneven load asks for.
+	// moveTries is the most failures of a rebalance.
 	moveTries = 10
 )
 
-// mover moves the Client from one connection to another, as the hub asked for with a DRAIN. It belongs to run.
+// mover moves the Client to another connection after a DRAIN. It is owned by run.
 type mover struct {
 	c     *Client
 	old   *session
-	began time.Time // the first attempt to connect
+	began time.Time // of the first attempt to connect
 	wait  *backoff.ExponentialBackOff
 	same  int // connections to the old instance
 	tries int // failures
 }
 
-// move follows a DRAIN, and returns the session to go on with, which may be the old one.
+// move follows a DRAIN. It returns the session to continue with, which may be the old one.
 func (c *Client) move(old *session) *session {
 	m := &mover{c: c, old: old, wait: newBackoff(c.opts)}
-	defer c.stream.record(false)
+	defer c.stream.stopRecording()
 	if !m.awaitSlot() {
 		return old
 	}
@@ -55,10 +55,10 @@ func (c *Client) move(old *session) *session {
 	}
 }
 
-// notice is the hub's last word about the move.
+// notice returns the last DRAIN.
 func (m *mover) notice() *notice { return m.old.notice.Load() }
 
-// awaitSlot waits until it is time to connect. It returns false if the old session ended, or the Client was closed.
+// awaitSlot waits until it is time to connect. It returns false if the old session ended or the Client was closed.
 func (m *mover) awaitSlot() bool {
 	n := m.notice()
 	m.c.opts.Logger.Info("mastersocket: asked to move", "reason", n.reason, "node", m.old.identity.Node,
@@ -66,9 +66,9 @@ func (m *mover) awaitSlot() bool {
 	if !m.awaitDue() {
 		return false
 	}
-	// All wait for so much more than their slots, so that these stay as far apart as the hub made them.
-	m.c.stream.record(true)
-	if !m.awaitPump() { // of the move before
+	// All clients add the same time to their slots, so that the slots stay apart.
+	m.c.stream.startRecording()
+	if !m.awaitPump() { // of the previous move
 		return false
 	}
 	lead := recordTime
@@ -83,7 +83,7 @@ func (m *mover) awaitSlot() bool {
 	return true
 }
 
-// pause waits, less long if another DRAIN comes. It returns false if the old session ended, or the Client was closed.
+// pause waits for d or until the next DRAIN. It returns false if the old session ended or the Client was closed.
 func (m *mover) pause(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -98,7 +98,7 @@ func (m *mover) pause(d time.Duration) bool {
 	return true
 }
 
-// awaitDue waits for the slot that the hub gave last. It returns false if the old session ended, or the Client was closed.
+// awaitDue waits for the slot of the last DRAIN. It returns false if the old session ended or the Client was closed.
 func (m *mover) awaitDue() bool {
 	for wait := time.Until(m.notice().due); wait > 0; wait = time.Until(m.notice().due) {
 		if !m.pause(wait) {
@@ -108,7 +108,7 @@ func (m *mover) awaitDue() bool {
 	return true
 }
 
-// awaitPump waits until all messages of the last attempt are handed out. It returns false if the old session ended, or the
+// awaitPump waits until all messages of the last attempt are handed out. It returns false if the old session ended or the
 // Client was closed.
 func (m *mover) awaitPump() bool {
 	select {
@@ -120,7 +120,7 @@ func (m *mover) awaitPump() bool {
 	return false
 }
 
-// connect opens the new connection. If the old one ends meanwhile, the attempt counts as the one to connect again.
+// connect opens the new connection. If the old one ends in the meantime, the attempt serves as the reconnect.
 func (m *mover) connect() (*session, error) {
 	expires := ""
 	if m.notice().reason == opcodes.DrainExpiry {
@@ -132,7 +132,7 @@ func (m *mover) connect() (*session, error) {
 		m.c.stream.begin(m.old, s)
 	})
 	if err != nil {
-		m.c.stream.ended(dialed)
+		m.c.stream.sessionEnded(dialed)
 		return nil, err
 	}
 	if m.notice().optional() && s.identity.Node == m.old.identity.Node {
@@ -143,11 +143,11 @@ func (m *mover) connect() (*session, error) {
 	return s, nil
 }
 
-// turnBack leaves a new connection that is of no use. The hub may have drawn it for an ANY already, so that it is read to its
-// end.
+// turnBack leaves an unwanted new connection. It reads the connection to its end, because the hub may already have drawn it
+// for an ANY.
 func (m *mover) turnBack(next *session) {
-	next.start(false)
-	next.tell(leave)
+	next.start()
+	next.command(leave)
 	timer := time.NewTimer(goodbyeTimeout)
 	defer timer.Stop()
 	select {
@@ -158,12 +158,12 @@ func (m *mover) turnBack(next *session) {
 	}
 	next.end(ErrClosed)
 	<-next.done
-	m.c.stream.ended(next)
+	m.c.stream.sessionEnded(next)
 }
 
 var errSameNode = errors.New("the new connection leads to the same instance")
 
-// again tells, after a wait, whether to connect once more.
+// again waits and reports whether to connect once more.
 func (m *mover) again(err error) bool {
 	n := m.notice()
 	if !errors.Is(err, errSameNode) {
@@ -184,16 +184,16 @@ func (m *mover) again(err error) bool {
 	if !m.pause(delay) || !m.awaitPump() || m.notice() != n && !m.awaitDue() {
 		return false
 	}
-	by := m.notice().leaveBy() // of the last DRAIN
+	by := m.notice().leaveBy()
 	return by.IsZero() || time.Now().Before(by)
 }
 
-// moved logs that a move has ended well.
+// moved logs a successful move.
 func (m *mover) moved(next *session, waited time.Duration) {
 	m.c.opts.Logger.Info("mastersocket: moved", "reason", m.notice().reason,
 		"id", next.identity.ID, "node", next.identity.Node, "old_id", m.old.identity.ID, "old_node", m.old.identity.Node,
 		"took", time.Since(m.began), "sends_waited", waited)
 }
 
-// lost is why the old connection ended before the move was far enough to miss nothing.
+// lost returns why the old connection ended too early for a move without loss.
 func (m *mover) lost() error { return fmt.Errorf("while moving to another instance: %w", m.old.endErr) }

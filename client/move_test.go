@@ -175,11 +175,18 @@ func (l *line) write() {
 	}
 }
 
-// hold stops what is sent to the connection, or lets it go on.
-func (l *line) hold(on bool) {
+// hold stops delivery to the connection; messages queue up.
+func (l *line) hold() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.held = on
+	l.held = true
+}
+
+// unhold resumes delivery.
+func (l *line) unhold() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = false
 	select {
 	case l.more <- struct{}{}:
 	default:
@@ -296,12 +303,12 @@ func TestMoveMergesBothConnections(t *testing.T) {
 		want string
 	}{
 		"old one first": {func(a, b *line) {
-			b.hold(true)
+			b.hold()
 			both(a, b, event(sender, "1", "e1", "GLOBAL"))
 			both(a, b, event(sender, "2", "e2", "GROUP"))
 		}, "e1 e2"},
 		"new one first": {func(a, b *line) {
-			a.hold(true)
+			a.hold()
 			both(a, b, event(sender, "1", "e1", "GLOBAL"))
 			both(a, b, event(sender, "2", "e2", "GROUP"))
 		}, "e1 e2"},
@@ -310,12 +317,12 @@ func TestMoveMergesBothConnections(t *testing.T) {
 			both(a, b, event(sender, "2", "e2", "GROUP"))
 		}, "e1 e2"},
 		"the new one alone, before what both get": {func(a, b *line) {
-			b.hold(true)
+			b.hold()
 			b.deliver("%s", event(sender, "1", "e1", "ANY"))
 			both(a, b, event(sender, "2", "e2", "GLOBAL"))
 		}, "e1 e2"},
 		"the new one alone, behind what the old one gets alone": {func(a, b *line) {
-			a.hold(true)
+			a.hold()
 			a.deliver("%s", event(sender, "1", "e1", "DIRECT"))
 			b.deliver("%s", event(sender, "2", "e2", "DIRECT"))
 		}, "e1 e2"},
@@ -340,8 +347,8 @@ func TestMoveMergesBothConnections(t *testing.T) {
 				b := <-r.opened
 				test.play(a, b)
 				time.Sleep(500 * time.Millisecond)
-				a.hold(false)
-				b.hold(false)
+				a.unhold()
+				b.unhold()
 				time.Sleep(5 * time.Second)
 				b.deliver("%s", event(sender, "9", "end", "GLOBAL"))
 				synctest.Wait()

@@ -24,7 +24,7 @@ func (r *rig) publish(msg string) {
 }
 
 // open returns the connections that are there, and not left.
-func (r *rig) open() (open []*line) {
+func (r *rig) openLines() (open []*line) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, l := range r.lines {
@@ -118,7 +118,7 @@ func moveChain(t *testing.T, r *rig, random *rand.Rand) {
 			continue
 		}
 		reason := []string{`,"deadline_ms":60000,"reason":"restart"`, `,"reason":"rebalance"`, `,"deadline_ms":120000,"reason":"new"`, `,"reason":"new"`}[random.IntN(4)]
-		for _, l := range r.open() {
+		for _, l := range r.openLines() {
 			if random.IntN(2) == 0 {
 				l.drain(fmt.Sprintf(`"after_ms":%d%s`, random.IntN(500), reason))
 			}

@@ -293,7 +293,7 @@ func TestMoveHeldBufferFull(t *testing.T) {
 		})
 		c, a, b := r.moving(o, `"after_ms":0,"deadline_ms":120000,"reason":"restart"`)
 		defer closeClient(t, c)
-		a.hold(true)
+		a.hold()
 		for i := range n {
 			for _, on := range []*line{a, b} {
 				on.deliver("%s", event(sender, fmt.Sprint(i), fmt.Sprint("e", i), "GLOBAL"))
@@ -307,7 +307,7 @@ func TestMoveHeldBufferFull(t *testing.T) {
 		if waiting < n/2 {
 			t.Errorf("%d of %d messages wait at the hub, want more than half: the client holds too many", waiting, n)
 		}
-		a.hold(false)
+		a.unhold()
 		<-done
 		time.Sleep(5 * time.Second)
 		wantLog(t, "over the old connection", a.heard(), "BYE")

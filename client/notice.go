@@ -9,15 +9,15 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// notice is the hub's DRAIN: it asks the client to connect anew and then to leave the connection on which it came.
+// notice is a DRAIN: the hub asks the client to open another connection and then to leave this one.
 type notice struct {
 	reason   opcodes.DrainReason
 	arrived  time.Time
-	due      time.Time // when to connect
-	deadline time.Time // when the hub disconnects; the zero time for never
+	due      time.Time // when to open the other connection
+	deadline time.Time // when the hub disconnects; zero for never
 }
 
-// maxNotice bounds the times that a hub may give.
+// maxNotice is the longest accepted time in a DRAIN.
 const maxNotice = 24 * time.Hour
 
 func parseNotice(data []byte, now time.Time) (notice, error) {
@@ -39,10 +39,10 @@ func parseNotice(data []byte, now time.Time) (notice, error) {
 	return n, nil
 }
 
-// handleDrain notes a DRAIN for run. The last one counts.
+// handleDrain records a DRAIN for run. It replaces earlier ones.
 func (s *session) handleDrain(w *wireMessage) error {
 	if !s.identity.has(opcodes.FeatureDrain.String()) {
-		return nil // not asked for: an opcode of another version
+		return nil // an unknown opcode without the feature
 	}
 	n, err := parseNotice(w.Data, time.Now())
 	if err != nil {
@@ -53,11 +53,10 @@ func (s *session) handleDrain(w *wireMessage) error {
 	return nil
 }
 
-// slotAnew returns how long to wait, besides the usual, before connecting again where the connection ended that a DRAIN was
-// about. Whoever could not leave it in time is cut off in the same instant: all wait for as long as their slots told them to,
-// so that they come no faster than these would have let them. Slots that are further apart than most, which nobody is to
-// wait longer for, are folded into that time: so all come faster, but not at once.
-func (s *session) slotAnew(most time.Duration) time.Duration {
+// reconnectDelay returns the additional wait before a reconnect if the connection ended after a DRAIN. At the deadline the
+// hub disconnects all remaining clients at once. Each waits for its slot again, so that they don't reconnect faster than
+// their slots allow. Slots beyond most are folded into it by modulo, which keeps the clients spread.
+func (s *session) reconnectDelay(most time.Duration) time.Duration {
 	n := s.notice.Load()
 	if n == nil || n.optional() || n.reason == opcodes.DrainExpiry {
 		return 0
@@ -65,10 +64,10 @@ func (s *session) slotAnew(most time.Duration) time.Duration {
 	return n.due.Sub(n.arrived) % max(most, 1)
 }
 
-// optional tells whether the client may as well stay: nobody ends the connection.
+// optional reports whether the client may stay, because the hub does not end the connection.
 func (n *notice) optional() bool { return n.deadline.IsZero() }
 
-// leaveBy returns when the connection must be left, shortly before the hub ends it; the zero time for never.
+// leaveBy returns when the connection must be left, shortly before the hub ends it; zero for never.
 func (n *notice) leaveBy() time.Time {
 	if n.deadline.IsZero() {
 		return n.deadline

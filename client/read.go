@@ -13,10 +13,11 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// keptReadBuffer is how much memory for reading a session keeps from one message to the next.
+// keptReadBuffer is the largest read buffer that a session keeps for its next message, in bytes.
 const keptReadBuffer = 64 << 10
 
-// read returns the next message, valid until the next call. Its error says why the hub disconnected, if it said so.
+// read returns the next message, which is valid until the next call. The error has the hub's reason for the disconnect, if
+// there is one.
 func (s *session) read(ctx context.Context) ([]byte, error) {
 	typ, r, err := s.conn.Reader(ctx)
 	if err != nil {
@@ -50,7 +51,7 @@ func (s *session) readError(err error) error {
 	return fmt.Errorf("read: %w", err)
 }
 
-// readLoop handles what arrives until the connection ends, and returns why.
+// readLoop handles messages until the connection ends, and returns why.
 func (s *session) readLoop() error {
 	for {
 		raw, err := s.read(context.Background()) // end closes the connection
@@ -76,7 +77,7 @@ func (s *session) handle(raw []byte) error {
 	case opcodes.Ping:
 		select {
 		case s.pong <- struct{}{}:
-		default: // one answer for both
+		default: // one PONG answers both
 		}
 	case opcodes.Disconnect:
 		s.disconnect(w)
@@ -87,20 +88,19 @@ func (s *session) handle(raw []byte) error {
 	case opcodes.Drain:
 		return s.handleDrain(w)
 	case opcodes.Fence:
-		s.c.stream.fenced(s, w.Sender)
+		s.c.stream.fenceArrived(s, w.Sender)
 	default:
-		// PONG needs no more than having arrived, which the link noted. Opcodes to come are for later versions.
+		// A PONG has done its work by arriving. Unknown opcodes belong to later versions.
 	}
 	return nil
 }
 
-// message copies the message out of the read buffer.
+// message returns w with a copy of its text, which is in the read buffer.
 func (s *session) message(w *wireMessage, raw []byte) *Message {
 	return w.message(append(make([]byte, 0, len(raw)), raw...), s.c)
 }
 
-// disconnect notes the reason that the hub gives before it closes the connection, and waits no longer than
-// goodbyeTimeout for that.
+// disconnect records the reason of a DISCONNECT, and gives the hub goodbyeTimeout to close the connection.
 func (s *session) disconnect(w *wireMessage) {
 	if err := json.Unmarshal(w.Data, &s.reason); err != nil || s.reason == "" {
 		s.reason = opcodes.NoReason.String()
@@ -108,9 +108,10 @@ func (s *session) disconnect(w *wireMessage) {
 	_ = s.link.SetReadDeadline(time.Now().Add(goodbyeTimeout))
 }
 
-// handleReply gives a REPLY to the request that waits for it. One that was sent to many may come over two connections.
+// handleReply hands a REPLY to the request that waits for it. A REPLY to many may arrive on two connections, so it goes
+// through the stream.
 func (s *session) handleReply(m *Message) {
-	if ca := s.c.pending.request(m.ID); ca != nil && !m.Intent.many() {
+	if ca := s.c.pending.request(m.ID); ca != nil && !m.Intent.toMany() {
 		ca.reply(m)
 		return
 	}
@@ -157,10 +158,10 @@ func (s *session) handleAck(w *wireMessage) error {
 	return nil
 }
 
-// deliver hands the message to whoever takes it.
+// deliver hands the message to its request or handlers.
 func (s *session) deliver(m *Message) { s.c.give(m, s.enqueue) }
 
-// give hands the message to the request that it answers, or to enqueue for its handlers, if it has any.
+// give hands the message to the request that it answers, or to its handlers by way of enqueue.
 func (c *Client) give(m *Message, enqueue func(delivery)) {
 	if m.Op == opcodes.Reply {
 		if ca := c.pending.request(m.ID); ca != nil {
@@ -173,14 +174,14 @@ func (c *Client) give(m *Message, enqueue func(delivery)) {
 	}
 }
 
-// enqueue hands d to dispatch, and waits while the queue is full.
+// enqueue hands d to dispatch and waits while the inbox is full.
 func (s *session) enqueue(d delivery) {
 	if !s.c.inbox.add(d) {
 		s.stall(func() { s.c.enqueue(d, s.ended) })
 	}
 }
 
-// stall calls wait, which waits for handlers.
+// stall calls wait, which blocks until handlers catch up.
 func (s *session) stall(wait func()) {
 	s.stalled.Add(1)
 	wait()

@@ -38,7 +38,7 @@ func (c *Client) RequestMany(
 			return
 		}
 		defer c.pending.remove(ca)
-		defer ca.take()
+		defer ca.claim()
 		c.yieldReplies(ctx, ca, expect, yield)
 	}
 }
@@ -77,7 +77,7 @@ func (c *Client) requestError(ctx context.Context, ca *call, expect, got int, en
 		return end
 	}
 	switch {
-	case ca.take():
+	case ca.claim():
 		return fmt.Errorf("event %.80q: not sent, there was no connection: %w", ca.event, end)
 	case expect > 0:
 		return fmt.Errorf("event %.80q: %d of %d replies came: %w", ca.event, got, expect, end)

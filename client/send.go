@@ -117,7 +117,7 @@ func (c *Client) enqueueCall(ctx context.Context, ca *call) error {
 
 // giveUp withdraws the call if its write has not begun.
 func (c *Client) giveUp(ctx context.Context, ca *call) error {
-	if ca.take() {
+	if ca.claim() {
 		return fmt.Errorf("event %.80q: not sent, there was no connection: %w", ca.event, ctx.Err())
 	}
 	select {

@@ -19,15 +19,15 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// silenceGrace is added to twice the hub's ping interval before its silence ends the connection.
+// silenceGrace is how long after twice its ping interval a silent hub is given up.
 const silenceGrace = 5 * time.Second
 
-// goodbyeTimeout is how long the hub may take to close the connection after its DISCONNECT.
+// goodbyeTimeout is how long the hub may take to close the connection after DISCONNECT.
 const goodbyeTimeout = 5 * time.Second
 
 // session is one connection, from dialing to its end.
 type session struct {
-	// Fixed once open returned.
+	// Static once open has returned.
 	c        *Client
 	conn     *websocket.Conn
 	link     *link
@@ -38,28 +38,28 @@ type session struct {
 	endOnce sync.Once
 	endErr  error // why; set before ended is closed
 
-	done chan struct{} // closed when reader and writer have ended, and no call waits for an answer any more
+	done chan struct{} // closed when reader and writer have ended and no call awaits an answer
 
-	orders    chan order             // for the writer, from run
-	told      atomic.Int64           // how many orders run gave
-	stoppedAt atomic.Int64           // the order by which the writer stopped to take messages from the queue; 0 if it takes some
-	pong      chan struct{}          // asks the writer to answer a PING; capacity 1
-	fence     chan struct{}          // asks the writer for a FENCE to the other connection of a move; capacity 1
-	drain     chan struct{}          // tells run of a DRAIN; capacity 1
+	commands  chan command           // from run to the writer
+	issued    atomic.Int64           // how many commands run has sent
+	stoppedAt atomic.Int64           // number of the command by which the writer stopped sending; 0 while it sends
+	pong      chan struct{}          // makes the writer answer a PING; capacity 1
+	fence     chan struct{}          // makes the writer send a FENCE to the other connection of a move; capacity 1
+	drain     chan struct{}          // wakes up run for a DRAIN; capacity 1
 	notice    atomic.Pointer[notice] // the last DRAIN
-	stalled   atomic.Int32           // who waits for handlers, so that silence says nothing about the hub
+	stalled   atomic.Int32           // goroutines that wait for handlers; silence then says nothing about the hub
 
 	// Owned by the reader.
 	buf    bytes.Buffer
 	reason string // of the hub's DISCONNECT
 
 	// Owned by the writer.
-	obeyed int64 // how many orders
+	executed int64 // how many commands it has executed
 }
 
-// open dials and identifies within ConnectTimeout, with another token than old, if that is not empty. It calls before, if
-// that is not nil, between the two.
-func (c *Client) open(ctx context.Context, old string, before func(*session)) (_ *session, err error) {
+// open dials and identifies within ConnectTimeout. If old is not empty, the token must differ from it. If dialed is not nil,
+// open calls it before IDENTIFY.
+func (c *Client) open(ctx context.Context, old string, dialed func(*session)) (_ *session, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.ConnectTimeout)
 	defer cancel()
 	defer func() {
@@ -71,19 +71,19 @@ func (c *Client) open(ctx context.Context, old string, before func(*session)) (_
 	if err != nil {
 		return nil, err
 	}
-	if token == old && token != "" { // with a certificate in its place, the hub judges that
+	if token == old && token != "" { // an empty one means a client certificate
 		return nil, errSameToken
 	}
 	s := &session{
 		c: c, token: token, ended: make(chan struct{}), done: make(chan struct{}),
-		orders: make(chan order, maxOrders), pong: make(chan struct{}, 1), fence: make(chan struct{}, 1),
+		commands: make(chan command, maxCommands), pong: make(chan struct{}, 1), fence: make(chan struct{}, 1),
 		drain: make(chan struct{}, 1),
 	}
 	if err := s.dial(ctx); err != nil {
 		return nil, err
 	}
-	if before != nil {
-		before(s)
+	if dialed != nil {
+		dialed(s)
 	}
 	if err := s.identify(ctx, token); err != nil {
 		_ = s.conn.CloseNow()
@@ -93,13 +93,13 @@ func (c *Client) open(ctx context.Context, old string, before func(*session)) (_
 	return s, nil
 }
 
-// What is wrong with a token before it is tried.
+// Errors of a token that is not tried.
 var (
 	errNoToken   = errors.New("the token is empty")
 	errSameToken = errors.New("the token is still the one that expires")
 )
 
-// token asks for the token of a new connection. One that the hub refused is not tried again.
+// token returns the token for a new connection. A token that the hub has refused is not tried again.
 func (c *Client) token(ctx context.Context) (string, error) {
 	token, err := c.opts.TokenSource(ctx)
 	switch {
@@ -113,7 +113,7 @@ func (c *Client) token(ctx context.Context) (string, error) {
 	return token, nil
 }
 
-// dial opens the WebSocket. Each has an HTTP transport of its own, so that nothing outlives it.
+// dial opens the WebSocket. It has an HTTP transport of its own, so that nothing outlives the session.
 func (s *session) dial(ctx context.Context) error {
 	transport := &http.Transport{
 		Proxy:             http.ProxyFromEnvironment,
@@ -135,7 +135,7 @@ func (s *session) dial(ctx context.Context) error {
 		HTTPHeader: s.c.opts.Header,
 		HTTPClient: &http.Client{
 			Transport: transport,
-			// The token goes to the host that the caller named and to no other.
+			// The token goes only to the host in the URL.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	})
@@ -156,7 +156,7 @@ func (c *Client) dialNetwork(ctx context.Context, network, addr string) (net.Con
 	return d.DialContext(ctx, network, addr)
 }
 
-// dialError strips the layers that say nothing to a caller.
+// dialError strips wrappers without information for the caller.
 func dialError(ctx context.Context, resp *http.Response, err error) error {
 	if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 		var body [200]byte
@@ -176,7 +176,7 @@ func dialError(ctx context.Context, resp *http.Response, err error) error {
 	return err
 }
 
-// identify sends IDENTIFY and waits for its answer. Until then the hub sends nothing but PING, PONG and DISCONNECT.
+// identify sends IDENTIFY and waits for its answer. Before it the hub sends only PING, PONG and DISCONNECT.
 func (s *session) identify(ctx context.Context, token string) error {
 	data := s.c.opts.identify()
 	data.Token = token
@@ -203,7 +203,7 @@ func (s *session) identify(ctx context.Context, token string) error {
 		}
 		switch w.Op {
 		case opcodes.Identify:
-			return s.identified(w.Data)
+			return s.acceptIdentity(w.Data)
 		case opcodes.Ping:
 			if err := s.conn.Write(ctx, websocket.MessageText, pongFrame); err != nil {
 				return fmt.Errorf("PONG: %w", contextError(ctx, err))
@@ -214,7 +214,8 @@ func (s *session) identify(ctx context.Context, token string) error {
 	}
 }
 
-func (s *session) identified(data []byte) (err error) {
+// acceptIdentity handles the answer to IDENTIFY.
+func (s *session) acceptIdentity(data []byte) (err error) {
 	if s.identity, err = parseIdentity(data); err != nil {
 		return err
 	}
@@ -223,12 +224,12 @@ func (s *session) identified(data []byte) (err error) {
 	return nil
 }
 
-// refusedAgainError is the refusal of a token that was refused before: nothing will change that.
+// refusedAgainError is the error of a token that the hub has refused before.
 type refusedAgainError struct{ error }
 
 func (e *refusedAgainError) Unwrap() error { return e.error }
 
-// noteRefusal remembers a token that the hub refused.
+// noteRefusal remembers a token that the hub has refused.
 func (c *Client) noteRefusal(token string, err error) {
 	var d *DisconnectError
 	if errors.As(err, &d) && d.is(opcodes.IdentifyFailed) {
@@ -236,7 +237,7 @@ func (c *Client) noteRefusal(token string, err error) {
 	}
 }
 
-// contextError returns the context's error where it is the cause of err.
+// contextError returns the context's error if ctx has ended, else err.
 func contextError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -244,13 +245,13 @@ func contextError(ctx context.Context, err error) error {
 	return err
 }
 
-// start runs the session until it ends, or the Client's life does. Where it is not sending, the messages in the queue
-// are another session's until startSending.
-func (s *session) start(sending bool) {
+// start starts reader and writer. They run until the session or the Client's life ends. The writer sends no message from the
+// queue before startSending.
+func (s *session) start() {
 	s.link.touch()
 	stop := context.AfterFunc(s.c.life, func() { s.end(ErrClosed) })
 	var writer sync.WaitGroup
-	writer.Go(func() { s.writeLoop(sending) })
+	writer.Go(s.writeLoop)
 	go func() {
 		defer close(s.done)
 		defer stop()
@@ -269,12 +270,12 @@ func (s *session) hasEnded() bool {
 	}
 }
 
-// end ends the session with its first cause. It doesn't wait for reader and writer.
+// end ends the session. Only the first call has an effect. It doesn't wait for reader and writer.
 func (s *session) end(err error) {
 	s.endOnce.Do(func() {
 		s.endErr = err
 		close(s.ended)
-		// Closing the link first frees a writer that is stuck in it; CloseNow waits for that.
+		// Closing the link first unblocks the writer, for which CloseNow waits.
 		_ = s.link.Close()
 		_ = s.conn.CloseNow()
 	})

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Bounds of what a move holds back of each connection. When they are reached it is not read any more.
+// The bounds of what a move holds back of each connection. Beyond them the connection is not read.
 const (
 	heldMessages = 4096
 	heldBytes    = 8 << 20
@@ -16,18 +16,18 @@ type side struct {
 	session *session
 	held    []held
 	bytes   int
-	alone   int           // held messages that come over this connection alone
-	arrived int64         // how many messages came
-	room    chan struct{} // tells the reader that held has room; capacity 1
-	ended   bool          // nothing more comes
-	fences  fences        // sent over this connection
+	alone   int           // held messages that arrive on this connection alone
+	arrived int64         // how many messages have arrived
+	room    chan struct{} // wakes up the reader when held has room; capacity 1
+	ended   bool          // no further message arrives
+	fences  fences        // sent on this connection
 }
 
-// held is a message that waits to be handed out, or, in the queue of the old connection, a FENCE.
+// held is a message that waits to be handed out, or a FENCE in the queue of the old connection.
 type held struct {
 	m   *Message // nil for a FENCE
-	key uint64   // of a message to many: the same for its copy; else 0
-	n   int64    // its number on its connection; of a FENCE: how far it reaches on the other
+	key uint64   // of a message to many, the same as of its copy; else 0
+	n   int64    // its number on its connection; of a FENCE: its reach on the other connection
 	at  time.Time
 }
 
@@ -40,20 +40,20 @@ func (h *held) size() int {
 	return len(h.m.Raw)
 }
 
-// single tells whether the message comes over one connection alone.
-func (h *held) single() bool { return h.m != nil && !h.m.Intent.many() }
+// toOne reports whether the message arrives on one connection alone.
+func (h *held) toOne() bool { return h.m != nil && !h.m.Intent.toMany() }
 
 func (d *side) full() bool { return len(d.held) >= heldMessages || d.bytes >= heldBytes }
 
 func (d *side) push(h held) {
 	d.held = append(d.held, h)
 	d.bytes += h.size()
-	if h.single() {
+	if h.toOne() {
 		d.alone++
 	}
 }
 
-// remove takes out the message at i.
+// remove removes and returns the message at i.
 func (d *side) remove(i int) *Message {
 	h := d.held[i]
 	if i == 0 {
@@ -63,22 +63,22 @@ func (d *side) remove(i int) *Message {
 		d.held = slices.Delete(d.held, i, i+1)
 	}
 	d.bytes -= h.size()
-	if h.single() {
+	if h.toOne() {
 		d.alone--
 	}
 	signal(d.room)
 	return h.m
 }
 
-// copyOf returns where the copy of a message to many is held, -1 if it isn't.
+// copyOf returns the index of the copy of a message to many; -1 for none.
 func (d *side) copyOf(key uint64) int {
-	return slices.IndexFunc(d.held, func(h held) bool { return h.key == key && h.m != nil && !h.single() })
+	return slices.IndexFunc(d.held, func(h held) bool { return h.key == key && h.m != nil && !h.toOne() })
 }
 
-// aloneBefore returns where before i the first message of the sender is that came over this connection alone; else -1.
+// aloneBefore returns the index of the sender's first message before i that arrived on this connection alone; -1 for none.
 func (d *side) aloneBefore(i int, sender string) int {
 	if d.alone == 0 {
 		return -1
 	}
-	return slices.IndexFunc(d.held[:i], func(h held) bool { return h.single() && h.m.Sender == sender })
+	return slices.IndexFunc(d.held[:i], func(h held) bool { return h.toOne() && h.m.Sender == sender })
 }

@@ -7,54 +7,54 @@ import (
 	"time"
 )
 
-// ownIDs is how many of its former ids a client knows again as the sender of messages.
+// ownIDs is how many of its former ids a client recognizes as its own.
 const ownIDs = 8
 
-// stream is what a Client receives: one sequence of messages, each once, over whichever connection it comes.
+// stream merges what a Client receives on its connections into one sequence without duplicates.
 //
-// Without a move it hands messages out as they are read. While the Client moves there are two connections. A message to
-// many (GLOBAL, GROUP) comes over both, one to a single client (DIRECT, ANY) over one of them. They are handed out in the
-// order of the old connection, each together with its copy on the new one; and before it, what the new connection alone
-// got from the same sender earlier. So no sender's messages change their order, as long as a sender doesn't go back from
-// the new connection to the old.
+// Without a move it hands messages out as they are read. During a move there are two connections. A message to many
+// (GLOBAL, GROUP) arrives on both, a message to one client (DIRECT, ANY) on one of them. They are handed out in the order
+// of the old connection, each together with its copy on the new one. What the same sender sent earlier to the new
+// connection alone is handed out before. This keeps the order of each sender's messages, unless a sender goes back from
+// the new id to the old one.
 //
-// FENCEs bound the waiting, each sent over one of the connections to the other. One that arrives on the new says that
-// messages which the old had got when it was sent have no copy to come. One that arrives on the old says that what the
-// new had got when it was sent has nothing before it to come.
+// FENCEs bound the waiting. Each is sent on one connection to the other one. A FENCE that arrives on the new connection
+// shows that messages which the old one had received when the FENCE was sent have no copy to come. A FENCE that arrives on
+// the old connection shows that nothing can still precede what the new one had received when the FENCE was sent.
 type stream struct {
 	c    *Client
 	seed maphash.Seed
-	news chan struct{} // tells run that something happened; capacity 1
-	work chan struct{} // the same to the pump; capacity 1
+	news chan struct{} // wakes up run; capacity 1
+	work chan struct{} // wakes up the pump; capacity 1
 
-	mu        sync.Mutex    // never held while anything is waited for
+	mu        sync.Mutex    // never held while waiting
 	pumping   bool          // messages of a move are being handed out
-	pumped    chan struct{} // closed when the last move's messages are all handed out
-	behind    []delivery    // what is to be said of connections behind these
-	mine      []string      // ids under which the Client has sent; only with NoEcho
-	recording bool          // messages to many are noted, as a move is near
+	pumped    chan struct{} // closed when all messages of the last move are handed out
+	behind    []delivery    // announcements behind these messages
+	mine      []string      // the Client's own ids; only with NoEcho
+	recording bool          // messages to many are remembered, because a move is near
 	recent    recent
-	drops     copies // still to come on the only connection, or on the old one
+	drops     copies // copies expected on the only connection, or on the old one
 	merge            // of the current move
 }
 
-// merge is the state of a move.
+// merge is the state of one move.
 type merge struct {
-	from, to   *side  // the connections, old and new; nil without a move
-	dropsTo    copies // still to come on the new one
-	released   int64  // what the new connection got, up to this one, has nothing before it to come
-	copied     int64  // what the old connection got, up to this one, has no copy to come
+	from, to   *side  // the old and the new connection; nil without a move
+	dropsTo    copies // copies expected on the new one
+	released   int64  // messages of the new connection up to this one can be handed out
+	copied     int64  // messages of the old connection up to this one have no copy to come
 	waits      int64  // the message of the old connection that waits for its copy
 	waitsSince time.Time
-	impatient  bool       // one has waited too long; none does until the new connection identifies, or gets a FENCE
-	atEnd      []delivery // what is to be said of connections behind the last message of the old one
+	impatient  bool       // a message has waited too long; none waits until the new connection identifies or gets a FENCE
+	atEnd      []delivery // announcements behind the last message of the old connection
 
 	ready    bool // the new connection has identified
-	joined   bool // everything that the new connection was too late for has come over the old
-	stopped  bool // the last message over the old connection has been sent
-	switched bool // everything that was sent over the old connection is published
-	clearing bool // run wants to know when the old connection has got all that was sent to it until now
-	cleared  bool // it has
+	joined   bool // everything that the new connection was too late for has arrived on the old one
+	stopped  bool // the old connection sends no further message
+	switched bool // everything sent on the old connection is published
+	clearing bool // requestClear was called
+	cleared  bool // everything sent to the old connection before requestClear has arrived
 }
 
 func newStream(c *Client) *stream {
@@ -65,7 +65,7 @@ func newStream(c *Client) *stream {
 	return st
 }
 
-// signal tells whoever waits on ch.
+// signal wakes up the goroutine that waits on ch.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -73,11 +73,11 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// key identifies a message: the hub delivers the same bytes to all its receivers, op, id and sender among them.
+// key identifies a message by its bytes, which are the same for all receivers and include op, id and sender.
 func (st *stream) key(m *Message) uint64 { return maphash.Bytes(st.seed, m.Raw) }
 
-// identified notes an id of the Client, under which it sends or may send soon.
-func (st *stream) identified(id string) {
+// addOwnID adds an id under which the Client sends or is about to send.
+func (st *stream) addOwnID(id string) {
 	if !st.c.opts.NoEcho {
 		return
 	}
@@ -89,22 +89,29 @@ func (st *stream) identified(id string) {
 	}
 }
 
-// record makes the stream note what it hands out from now on, so that copies of it are known on a connection to come.
-func (st *stream) record(on bool) {
+// startRecording makes the stream remember messages that it hands out, so that their copies on the next connection are
+// recognized.
+func (st *stream) startRecording() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.recording, st.recent = on, recent{}
+	st.recording, st.recent = true, recent{}
 }
 
-// note remembers a message to many that was handed out, for a connection to come.
+func (st *stream) stopRecording() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.recording, st.recent = false, recent{}
+}
+
+// note remembers a message to many that was handed out.
 func (st *stream) note(key uint64) {
 	if st.recording && key != 0 {
 		st.recent.add(key)
 	}
 }
 
-// begin makes the stream one of what both sessions receive. to is about to identify: from then on there may be messages
-// for it alone, before which what the same sender sends to both must not be handed out.
+// begin starts the merge of two sessions. It must be called before the new session identifies. From then on there may be
+// messages to the new one alone, which must precede later messages of the same sender to both.
 func (st *stream) begin(from, to *session) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -116,14 +123,14 @@ func (st *stream) begin(from, to *session) {
 	go st.pump(st.pumped)
 }
 
-// quiet returns a channel that is closed when the messages of the last move are all handed out.
+// quiet returns a channel that is closed when all messages of the last move are handed out.
 func (st *stream) quiet() <-chan struct{} {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.pumped
 }
 
-// announce says something of connections, behind the messages of the last move.
+// announce queues an announcement behind the messages of the last move.
 func (st *stream) announce(d delivery) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -134,16 +141,16 @@ func (st *stream) announce(d delivery) {
 	}
 }
 
-// identifiedNew notes that the new session has identified.
-func (st *stream) identifiedNew() {
+// newIdentified records that the new session has identified.
+func (st *stream) newIdentified() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.ready, st.impatient = true, false
 	st.wantFences()
 }
 
-// ended notes that a session of the move has ended. What is to be said of that is said behind what the old one got.
-func (st *stream) ended(s *session, end ...delivery) {
+// sessionEnded records that a session of the move has ended. The announcements follow the messages of the old connection.
+func (st *stream) sessionEnded(s *session, end ...delivery) {
 	st.mu.Lock()
 	if on := st.sideOf(s); on != nil {
 		on.ended, st.atEnd = true, end
@@ -152,7 +159,7 @@ func (st *stream) ended(s *session, end ...delivery) {
 	signal(st.work)
 }
 
-// receive takes a message that the session has read.
+// receive handles a message that the session has read.
 func (st *stream) receive(s *session, m *Message) {
 	st.mu.Lock()
 	on, wait := st.whatFor(s)
@@ -168,8 +175,8 @@ func (st *stream) receive(s *session, m *Message) {
 		st.mu.Lock()
 		on, wait = st.whatFor(s)
 	}
-	early := on == nil && wait != nil // and its connection is gone
-	direct := !early && st.c.quitting.Err() == nil && st.take(on, m)
+	early := on == nil && wait != nil // its connection ended while it waited
+	direct := !early && st.c.quitting.Err() == nil && st.admit(on, m)
 	st.mu.Unlock()
 	if direct {
 		s.deliver(m)
@@ -178,8 +185,8 @@ func (st *stream) receive(s *session, m *Message) {
 	}
 }
 
-// whatFor returns the side of a move that the session is, nil without a move, and what a message over it has to wait for, if
-// anything: room, or, over a connection made since, all that is before it.
+// whatFor returns the session's side of the move, nil without a move, and what its next message must wait for: room on that
+// side, or, on a connection opened after the move, the end of the move's messages.
 func (st *stream) whatFor(s *session) (on *side, wait <-chan struct{}) {
 	switch on = st.sideOf(s); {
 	case on != nil && on.full():
@@ -190,12 +197,12 @@ func (st *stream) whatFor(s *session) (on *side, wait <-chan struct{}) {
 	return on, nil
 }
 
-// take decides about a message that came, over a side of a move or the only connection. It returns true if it is to be
-// handed out at once.
-func (st *stream) take(on *side, m *Message) bool {
-	many := m.Intent.many()
+// admit drops, holds or admits a message that arrived on one side of a move or on the only connection. It returns true if
+// the message is to be handed out at once.
+func (st *stream) admit(on *side, m *Message) bool {
+	many := m.Intent.toMany()
 	if many && slices.Contains(st.mine, m.Sender) {
-		return false // sent over another connection of this client, which wants no echo
+		return false // an echo from another connection of this client
 	}
 	var key uint64
 	if many && (on != nil || st.recording || !st.drops.empty()) {
@@ -205,7 +212,7 @@ func (st *stream) take(on *side, m *Message) bool {
 	if on != nil && on == st.to {
 		drops = &st.dropsTo
 	}
-	if key != 0 && drops.take(key) {
+	if key != 0 && drops.consume(key) {
 		return false
 	}
 	if on == nil {
@@ -218,7 +225,7 @@ func (st *stream) take(on *side, m *Message) bool {
 	return false
 }
 
-// sideOf returns the side of a move that the session is, nil without a move.
+// sideOf returns the session's side of the move; nil if it has none.
 func (st *stream) sideOf(s *session) *side {
 	switch {
 	case st.from != nil && st.from.session == s:

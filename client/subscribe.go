@@ -95,7 +95,7 @@ func (c *Client) handleUntil(ctx context.Context, end <-chan struct{}) bool {
 // handleRest handles the queued deliveries. It returns false if the Client was closed.
 func (c *Client) handleRest(ctx context.Context) bool {
 	for c.quitting.Err() == nil {
-		d, ok := c.inbox.take()
+		d, ok := c.inbox.pop()
 		if !ok {
 			return true
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// batchMessages bounds how many messages wait for each other to be written together.
+// batchMessages is the most messages in one write.
 const batchMessages = 256
 
 var (
@@ -20,34 +20,35 @@ var (
 	goodbyeFrame = []byte(`{"op":2}`)
 )
 
-// order is what run tells the writer of a session.
-type order uint8
+// command tells the writer of a session what to do. Only run sends commands.
+type command uint8
 
 const (
-	startSending order = iota // take messages from the queue, as no other session does
-	stopSending               // leave them to another session, from a last FENCE to it on
-	leave                     // say DISCONNECT, write nothing more, let the reader read what the hub still has
-	closeDown                 // write what is queued, if it is this session's to write, say DISCONNECT, and close
+	startSending command = iota // send from the queue; no other session does
+	stopSending                 // stop sending, and write a last FENCE to the other connection
+	leave                       // write DISCONNECT and nothing more; the reader goes on to the end
+	closeDown                   // write the queue if this session sends, then DISCONNECT, and close
 )
 
-// maxOrders is more than a session gets before its writer looks.
-const maxOrders = 8
+// maxCommands is more than run sends before the writer reads one.
+const maxCommands = 8
 
-// tell gives an order to the writer, unless the session has ended.
-func (s *session) tell(o order) {
-	s.told.Add(1)
+// command sends a command to the writer, unless the session has ended.
+func (s *session) command(c command) {
+	s.issued.Add(1)
 	select {
-	case s.orders <- o:
+	case s.commands <- c:
 	case <-s.ended:
 	}
 }
 
-// hasStopped tells run whether the writer stopped by its last order, rather than by one that was taken back.
-func (s *session) hasStopped() bool { return s.stoppedAt.Load() == s.told.Load() }
+// hasStopped reports whether the writer has stopped sending by run's last command. An earlier command may have been
+// revoked since.
+func (s *session) hasStopped() bool { return s.stoppedAt.Load() == s.issued.Load() }
 
-// writeLoop writes what is queued until the session ends. A message that it took and could not begin to write stays in
-// Client.carry for the next session.
-func (s *session) writeLoop(sending bool) {
+// writeLoop writes queued messages until the session ends. A message that it took from the queue but did not begin to write
+// stays in Client.carry for the next session.
+func (s *session) writeLoop() {
 	ping := s.identity.Ping
 	tick := make(<-chan time.Time)
 	if ping > 0 {
@@ -55,20 +56,17 @@ func (s *session) writeLoop(sending bool) {
 		defer ticker.Stop()
 		tick = ticker.C
 	}
-	var queue <-chan *call
-	if sending {
-		queue = s.c.queue
-	}
-	for ok := !sending || s.writeCarried(); ok; {
+	var queue <-chan *call // nil while another session sends
+	for ok := true; ok; {
 		select {
 		case <-s.ended:
 			return
-		case o := <-s.orders:
-			queue, ok = s.obey(o, queue)
+		case c := <-s.commands:
+			queue, ok = s.execute(c, queue)
 		case <-s.pong:
 			ok = s.writeControl(pongFrame)
 		case <-s.fence:
-			ok = s.writeFence(false)
+			ok = s.writeFence()
 		case <-tick:
 			ok = s.checkAlive(ping)
 		case ca := <-queue:
@@ -77,16 +75,16 @@ func (s *session) writeLoop(sending bool) {
 	}
 }
 
-// obey does as run says, and returns the queue to take messages from, and whether to go on.
-func (s *session) obey(o order, queue <-chan *call) (<-chan *call, bool) {
-	s.obeyed++
-	switch o {
+// execute executes a command. It returns the queue to send from, nil for none, and false if the writer must end.
+func (s *session) execute(c command, queue <-chan *call) (<-chan *call, bool) {
+	s.executed++
+	switch c {
 	case startSending:
 		s.stoppedAt.Store(0)
 		return s.c.queue, s.writeCarried()
 	case stopSending:
-		s.stoppedAt.Store(s.obeyed)
-		return nil, s.writeFence(true)
+		s.stoppedAt.Store(s.executed)
+		return nil, s.writeLastFence()
 	case leave:
 		s.writeControl(goodbyeFrame)
 	case closeDown:
@@ -95,33 +93,36 @@ func (s *session) obey(o order, queue <-chan *call) (<-chan *call, bool) {
 	return nil, false
 }
 
-// writeCarried writes the message that another session took and could not begin to write.
+// writeCarried writes the message that another session took from the queue and did not begin to write.
 func (s *session) writeCarried() bool { return s.c.carry == nil || s.writeBatch(s.c.carry) }
 
-// writeFence writes a FENCE to the other connection of a move; last says that no message follows it.
-func (s *session) writeFence(last bool) bool {
-	id, to := s.c.stream.fencing(s, last)
-	if id == "" {
-		return true
-	}
-	return s.writeControl(appendFence(id, to))
+// writeFence writes a FENCE to the other connection of a move.
+func (s *session) writeFence() bool {
+	id, to := s.c.stream.nextFence(s)
+	return id == "" || s.writeControl(appendFence(id, to))
 }
 
-// appendFence returns a FENCE to the client of that id.
+// writeLastFence is writeFence for a session that sends no message after it.
+func (s *session) writeLastFence() bool {
+	s.c.stream.sendingStopped(s)
+	return s.writeFence()
+}
+
+// appendFence returns a FENCE to the client with the given id.
 func appendFence(id, to string) []byte {
 	return fmt.Appendf(nil, `{"op":%d,"id":%q,"intent":{"target":"DIRECT","identifier":%q}}`, opcodes.Fence, id, to)
 }
 
-// checkAlive asks after a hub that was silent for a ping interval, and gives up one that stays silent. While the reader
-// waits for handlers nothing can arrive: then it tells the hub that this end is alive, so that it decides by its rules
-// for slow consumers and not by its ping.
+// checkAlive sends a PING to a hub that was silent for a ping interval, and ends the session if the hub stays silent. While
+// the reader waits for handlers, silence means nothing. The session then sends PONGs, so that the hub applies its rules for
+// slow consumers and not its ping timeout.
 func (s *session) checkAlive(ping time.Duration) bool {
 	if s.stalled.Load() > 0 {
 		return s.writeControl(pongFrame)
 	}
-	switch silent := s.link.silent(); {
+	switch silent := s.link.silence(); {
 	case silent > 2*ping+silenceGrace:
-		s.end(fmt.Errorf("%w for %v, although it was asked twice", ErrSilent, silent.Round(time.Millisecond)))
+		s.end(fmt.Errorf("%w for %v and did not answer PINGs", ErrSilent, silent.Round(time.Millisecond)))
 		return false
 	case silent > ping:
 		return s.writeControl(pingFrame)
@@ -137,7 +138,7 @@ func (s *session) writeControl(frame []byte) bool {
 	return true
 }
 
-// writeBatch writes ca and what else is queued in one go. It returns false when the session has ended.
+// writeBatch writes ca and other queued messages with one write. It returns false when the session has ended.
 func (s *session) writeBatch(ca *call) bool {
 	s.link.cork()
 	var written []*call
@@ -170,14 +171,14 @@ func (s *session) writeBatch(ca *call) bool {
 		err = fmt.Errorf("write: %w", err)
 		s.end(err)
 	}
-	s.settle(written, err)
+	s.reportWritten(written, err)
 	return err == nil
 }
 
-// write registers and writes one message. It returns false if the message was not begun, because its sender gave up or
-// it can't be sent at all.
+// write registers and writes one message. It returns false if it wrote nothing, because the sender gave up or the message
+// can't be sent.
 func (s *session) write(ca *call) (bool, error) {
-	if !ca.take() {
+	if !ca.claim() {
 		return false, nil
 	}
 	if err := s.checkCall(ca); err != nil {
@@ -202,13 +203,13 @@ func (s *session) checkCall(ca *call) error {
 
 func checkSize(ca *call, limit int) error {
 	if limit > 0 && len(ca.frame) > limit {
-		return fmt.Errorf("%w: the message has %d bytes, the hub takes at most %d", ErrTooBig, len(ca.frame), limit)
+		return fmt.Errorf("%w: the message has %d bytes, the hub accepts at most %d", ErrTooBig, len(ca.frame), limit)
 	}
 	return nil
 }
 
-// settle tells the plain senders of a batch what became of it. The others wait for the hub, or for the session's end.
-func (s *session) settle(written []*call, err error) {
+// reportWritten completes the plain calls of a batch. Other calls wait for the hub's answer or the session's end.
+func (s *session) reportWritten(written []*call, err error) {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
@@ -219,7 +220,7 @@ func (s *session) settle(written []*call, err error) {
 	}
 }
 
-// goodbye writes what is still queued, says DISCONNECT and closes the WebSocket.
+// goodbye writes the queue and DISCONNECT, and closes the WebSocket.
 func (s *session) goodbye(queue <-chan *call) {
 	for {
 		select {
