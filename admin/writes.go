@@ -158,5 +158,5 @@ func (a *api) startDrain(ctx context.Context, in *drainInput) (*body[Drain], err
 	over, began := a.drain.start(over)
 	callerOf(ctx).note("over", over.String())
 	s := a.hub.Stats()
-	return &body[Drain]{Drain{a.hub.Node().Name, s.Transport.Open(), over.Seconds(), began}}, nil
+	return &body[Drain]{Drain{a.hub.Node().Name, s.Transport.Connections(), over.Seconds(), began}}, nil
 }

@@ -126,7 +126,7 @@ func (f *fence) visit(sh *shard) {
 	f.loops.Store(int32(len(f.hub.shards)))
 	for _, other := range f.hub.shards {
 		if other != sh {
-			sh.loop.Forward(other.loop, fenceVisit{f, other}, false) // behind all that this loop has for it
+			sh.loop.Forward(other.loop, fenceVisit{f, other}) // behind all that this loop has for it
 		}
 	}
 	f.pass(sh)
@@ -139,7 +139,7 @@ func (f *fence) pass(sh *shard) {
 		f.arrive(sh)
 		return
 	}
-	sh.loop.Forward(f.to.loop, fenceArrival{f}, false) // behind all that this loop has for the receiver's
+	sh.loop.Forward(f.to.loop, fenceArrival{f}) // behind all that this loop has for the receiver's
 }
 
 // arrive notes that one more loop has been visited. After the last one it publishes the FENCE or, on the receiver's loop,

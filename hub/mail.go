@@ -43,7 +43,11 @@ var mailPool = sync.Pool{New: func() any { return new(mail) }}
 func (sh *shard) forward(to *shard, k mailKind, b *transport.Buffer, fill func(*mail)) {
 	m := to.newMail(k, b)
 	fill(m)
-	sh.loop.Forward(to.loop, m, k != mailSpread)
+	if k == mailSpread {
+		sh.loop.Forward(to.loop, m)
+	} else {
+		sh.loop.ForwardUrgent(to.loop, m)
+	}
 }
 
 // postWait is forward for the broker's goroutine, which may be slowed down.

@@ -49,7 +49,7 @@ func TestPingFlood(t *testing.T) {
 	c, peer := bareConn(t, l, protocolWebSocket, &hooks{violation: func(_ *Conn, v Violation) { told = append(told, v) }}, 1)
 	defer unix.Close(peer)
 	for range 100 {
-		l.feed(c, bytes.Repeat(frame(true, ws.OpPing, ""), 1000))
+		l.feed(c, bytes.Repeat(clientFrame(true, ws.OpPing, ""), 1000))
 		if c.tx == nil {
 			continue
 		}
@@ -70,14 +70,14 @@ func TestStandstill(t *testing.T) {
 	o := testOptions()
 	l := bareLoop(t, o)
 	l.tick()
-	before := l.now
+	before := l.clock.now
 	c, peer := bareConn(t, l, protocolWebSocket, &hooks{violation: func(_ *Conn, v Violation) { t.Errorf("told %v", v) }}, 1)
 	defer unix.Close(peer)
-	c.since, c.lastRead = l.now, l.now
+	c.since, c.lastRead = l.clock.now, l.clock.now
 	sendNumbered(c, 0, 100, 1000)
 	l.srv.started = l.srv.started.Add(-time.Hour)
-	if real := l.tick(); real < time.Hour || l.since(before) > 2*o.SweepInterval {
-		t.Errorf("after %v the loop's clock moved by %v", real, l.since(before))
+	if real := l.tick(); real < time.Hour || l.clock.since(before) > 2*o.SweepInterval {
+		t.Errorf("after %v the loop's clock moved by %v", real, l.clock.since(before))
 	}
 	for range 2 * sweepParts {
 		l.sweep()
@@ -114,11 +114,11 @@ func TestLongWorkIsShared(t *testing.T) {
 	}
 	l.feed(c, bytes.Clone(stream[:len(stream)-3]))
 	parts := 1
-	for ; len(l.resumed) > 0; parts++ {
+	for ; len(l.unread.resumed) > 0; parts++ {
 		if n := len(got); n > 4*parts {
 			t.Fatalf("%d messages in %d parts", n, parts)
 		}
-		l.resume()
+		l.readOn()
 	}
 	if c.flags&flagNoRead != 0 {
 		t.Error("nothing is read any more")

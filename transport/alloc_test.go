@@ -92,7 +92,7 @@ func TestSteadyStateAllocations(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	payload := strings.Repeat("x", 250)
-	fragments := append(frame(false, 1, payload[:100]), append(frame(true, 9, "ping"), frame(true, 0, payload[100:])...)...)
+	fragments := append(clientFrame(false, 1, payload[:100]), append(clientFrame(true, 9, "ping"), clientFrame(true, 0, payload[100:])...)...)
 	for _, tt := range []struct {
 		name      string
 		receivers int

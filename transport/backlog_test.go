@@ -109,7 +109,7 @@ func TestAbort(t *testing.T) {
 		onLoop(t, r.Loop(), func() { sendNumbered(r.Conn(), 0, 500, size) })
 		onLoop(t, r.Loop(), func() {
 			conn := r.Conn()
-			if conn.committed(conn.tx) > 0 {
+			if conn.begunFrames(conn.tx) > 0 {
 				partial++
 			}
 			conn.Abort(4008, "SLOW", NewMessage([]byte("last")))

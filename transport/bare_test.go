@@ -19,7 +19,7 @@ func bareLoop(t testing.TB, o Options) *Loop {
 	s.loops = []*Loop{l}
 	s.gate.loops = s.loops
 	t.Cleanup(func() {
-		l.end()
+		l.shutDown()
 		checkEmpty(t, s)
 	})
 	return l
@@ -43,14 +43,14 @@ func bareConn(t testing.TB, l *Loop, p protocol, s Session, buffer int) (*Conn, 
 
 // bareFD opens a connection of a descriptor, which it takes over.
 func bareFD(l *Loop, p protocol, s Session, fd int) *Conn {
-	c := l.take()
+	c := l.table.take(l)
 	c.fd = int32(fd)
 	c.protocol = p
 	c.state = stateOpen
 	c.session = s
 	l.srv.open.Add(1)
 	l.conns.Add(1)
-	l.control(unix.EPOLL_CTL_ADD, c)
+	l.poll.watchConn(unix.EPOLL_CTL_ADD, c)
 	return c
 }
 
@@ -83,7 +83,7 @@ func (quietSession) Closed(*Conn, End)           {}
 func frameOf(op ws.OpCode, payload string) string {
 	b := newControl(op, []byte(payload))
 	defer b.Release()
-	return string(b.frame(protocolWebSocket))
+	return string(b.wire(protocolWebSocket))
 }
 
 // hooks is a Session of functions, each of which may be nil.

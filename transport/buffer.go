@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/gobwas/ws"
+
+	"github.com/mastersocket/mastersocket/transport/internal/frame"
 )
 
 // headroom is the longest header of an unmasked frame (RFC 6455 section 5.2).
@@ -61,7 +63,7 @@ func (b *Buffer) seal(op ws.OpCode, payload []byte) {
 	n := len(payload)
 	b.end = int32(headroom + n)
 	b.from = int32(headroom - ws.HeaderSize(ws.Header{Length: int64(n)}))
-	putHeader(b.mem[b.from:headroom], op, n)
+	frame.PutHeader(b.mem[b.from:headroom], op, n)
 	b.mem[b.end] = '\n'
 }
 
@@ -74,27 +76,11 @@ func (b *Buffer) sealRaw(payload []byte) {
 // raw reports whether the Buffer was sealed by sealRaw.
 func (b *Buffer) raw() bool { return b.from == headroom }
 
-// putHeader writes the header of a final, unmasked frame into p, whose length is the header's. ws.WriteHeaderBuffer does
-// the same through an io.Writer, which would cost an allocation for each frame.
-func putHeader(p []byte, op ws.OpCode, length int) {
-	p[0] = 0x80 | byte(op)
-	switch len(p) {
-	case 2:
-		p[1] = byte(length)
-	case 4:
-		p[1] = 126
-		binary.BigEndian.PutUint16(p[2:], uint16(length))
-	default:
-		p[1] = 127
-		binary.BigEndian.PutUint64(p[2:], uint64(length))
-	}
-}
-
 // Payload returns the message without its frame. It is valid while the caller holds a reference.
 func (b *Buffer) Payload() []byte { return b.mem[headroom:b.end] }
 
-// frame returns the bytes that a connection of protocol p is sent.
-func (b *Buffer) frame(p protocol) []byte {
+// wire returns the bytes that a connection of protocol p is sent.
+func (b *Buffer) wire(p protocol) []byte {
 	if p == protocolTCP {
 		return b.mem[headroom : b.end+1]
 	}

@@ -24,16 +24,16 @@ func TestBufferFrames(t *testing.T) {
 	for _, n := range sizes {
 		payload := bytes.Repeat([]byte("x"), n)
 		b := NewMessage(payload)
-		f := bytes.NewReader(b.frame(protocolWebSocket))
+		f := bytes.NewReader(b.wire(protocolWebSocket))
 		h, err := ws.ReadHeader(f)
 		if err != nil || h.Length != int64(n) || h.OpCode != ws.OpText || !h.Fin || h.Masked || h.Rsv != 0 || f.Len() != n ||
-			len(b.frame(protocolWebSocket)) != ws.HeaderSize(h)+n {
+			len(b.wire(protocolWebSocket)) != ws.HeaderSize(h)+n {
 			t.Errorf("%d bytes: header %+v, %v", n, h, err)
 		}
-		if !bytes.HasSuffix(b.frame(protocolWebSocket), payload) || !bytes.Equal(b.Payload(), payload) {
+		if !bytes.HasSuffix(b.wire(protocolWebSocket), payload) || !bytes.Equal(b.Payload(), payload) {
 			t.Errorf("%d bytes: the payload changed", n)
 		}
-		if tcp := b.frame(protocolTCP); !bytes.Equal(tcp, append(payload, '\n')) {
+		if tcp := b.wire(protocolTCP); !bytes.Equal(tcp, append(payload, '\n')) {
 			t.Errorf("%d bytes: %d on TCP", n, len(tcp))
 		}
 		b.Release()
@@ -70,7 +70,7 @@ func TestCloseFrames(t *testing.T) {
 		{1002, strings.Repeat("x", 200), "\x88\x7d\x03\xea" + strings.Repeat("x", 123)},
 	} {
 		b := newClose(tt.code, tt.reason)
-		if got := string(b.frame(protocolWebSocket)); got != tt.want {
+		if got := string(b.wire(protocolWebSocket)); got != tt.want {
 			t.Errorf("%d: %q", tt.code, got)
 		}
 		b.Release()
@@ -91,7 +91,7 @@ func TestDiscard(t *testing.T) {
 		if n, err := unix.Write(peer, junk); err == nil {
 			read += n
 		}
-		l.readable(c)
+		l.read(c)
 	}
 	if c.state != stateLinger || read < maxDiscard || read > maxDiscard+2*readBytes {
 		t.Errorf("%d bytes were read, state %d", read, c.state)
@@ -114,7 +114,7 @@ func TestStats(t *testing.T) {
 	onLoop(t, r.Loop(), func() {}) // the counts are those of the turn before
 	st := s.Stats()
 	l := st.Loops[r.Loop().Index()]
-	if st.Open() != 2 || st.Accepted != 2 || l.Connections != 1 || st.Gated {
+	if st.Connections() != 2 || st.Accepted != 2 || l.Connections != 1 || st.Gated {
 		t.Errorf("stats %+v", st)
 	}
 	if in := uint64(len(upgradeRequest("")) + len(text("hello"))); l.BytesIn != in || l.BytesOut != handshake.AcceptBytes+7 || l.Writes != 2 || l.QueueBytes != 0 {

@@ -228,8 +228,8 @@ func (c *client) line() string {
 // mask is the key that the frames of tests are masked with.
 var mask = [4]byte{0xa1, 0x00, 0xff, 0x3c}
 
-// frame returns a masked frame whose length is encoded as it should be.
-func frame(fin bool, op ws.OpCode, payload string) []byte {
+// clientFrame returns a masked frame whose length is encoded as it should be.
+func clientFrame(fin bool, op ws.OpCode, payload string) []byte {
 	h := ws.Header{Fin: fin, OpCode: op, Masked: true, Mask: mask, Length: int64(len(payload))}
 	return rawFrame(h, payload)
 }
@@ -263,9 +263,9 @@ func longFrame(size int, length uint64, payload string) []byte {
 }
 
 // text returns a masked text message.
-func text(payload string) []byte { return frame(true, ws.OpText, payload) }
+func text(payload string) []byte { return clientFrame(true, ws.OpText, payload) }
 
 // closing returns a masked close frame.
 func closing(code ws.StatusCode, reason string) []byte {
-	return frame(true, ws.OpClose, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+reason)
+	return clientFrame(true, ws.OpClose, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+reason)
 }

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,7 +33,7 @@ const (
 	flagStalled                       // waits for the gate
 	flagNoRead                        // EPOLLIN is off
 	flagWantWrite                     // EPOLLOUT is on
-	flagPeerDone                      // the peer closed: destroy as soon as all has left
+	flagPeerClosed                    // the peer closed: destroy as soon as all has left
 	flagTrusted                       // its buffers don't count against Options.UntrustedBytes
 	flagExcess                        // beyond Options.MaxConnections
 	flagEndedHere                     // this side closed before the peer did
@@ -48,8 +47,8 @@ const (
 type Conn struct {
 	loop    *Loop
 	session Session
-	rx      *rxState // what arrived incomplete; nil while idle
-	tx      *txState // what is unsent; nil while idle
+	rx      *partial // what arrived incomplete; nil while idle
+	tx      *backlog // what is unsent; nil while idle
 
 	fd       int32
 	slot     uint32 // index in the loop's table
@@ -59,28 +58,6 @@ type Conn struct {
 	flags    uint16
 	state    state
 	protocol protocol
-}
-
-// Ref names a connection for longer than the Conn is valid. The zero Ref names none.
-type Ref struct {
-	loop *Loop
-	slot uint32
-	gen  uint32
-}
-
-// Loop returns the loop that the connection was on.
-func (r Ref) Loop() *Loop { return r.loop }
-
-// Conn returns the connection if it is still there and open. It must be called on the loop's goroutine.
-func (r Ref) Conn() *Conn {
-	if r.loop == nil {
-		return nil
-	}
-	c := r.loop.conn(r.slot)
-	if c == nil || c.gen != r.gen || c.state != stateOpen {
-		return nil
-	}
-	return c
 }
 
 // Ref returns the name by which the connection can be found later.
@@ -95,20 +72,17 @@ func (c *Conn) Slot() uint32 { return c.slot }
 // Session returns what Endpoint.Open returned for the connection.
 func (c *Conn) Session() Session { return c.session }
 
-// IsTCP reports whether the connection is plain TCP without WebSocket framing.
-func (c *Conn) IsTCP() bool { return c.protocol == protocolTCP }
-
 // Excess reports whether the connection is beyond Options.MaxConnections, so that it should be told to try later.
 func (c *Conn) Excess() bool { return c.flags&flagExcess != 0 }
 
-// Open reports whether messages still flow.
-func (c *Conn) Open() bool { return c.state == stateOpen }
+// IsOpen reports whether messages still flow.
+func (c *Conn) IsOpen() bool { return c.state == stateOpen }
 
 // Idle returns how long nothing arrived from the client, not counting time in which nothing was read from it.
-func (c *Conn) Idle() time.Duration { return c.loop.since(c.lastRead) }
+func (c *Conn) Idle() time.Duration { return c.loop.clock.since(c.lastRead) }
 
 // Age returns how long ago the connection was opened, up to 24 days.
-func (c *Conn) Age() time.Duration { return c.loop.since(c.since) }
+func (c *Conn) Age() time.Duration { return c.loop.clock.since(c.since) }
 
 // QueueBytes returns the size of the unsent backlog.
 func (c *Conn) QueueBytes() int {
@@ -118,13 +92,21 @@ func (c *Conn) QueueBytes() int {
 	return c.tx.bytes
 }
 
-// Trust exempts the connection's buffers from Options.UntrustedBytes: its client has proved who it is.
+// Stalled returns how long nothing of the unsent backlog has left; 0 without a backlog.
+func (c *Conn) Stalled() time.Duration {
+	if c.tx == nil || c.tx.bytes == 0 {
+		return 0
+	}
+	return c.loop.clock.since(c.tx.progress)
+}
+
+// Trust exempts the connection's buffers from Options.UntrustedBytes: its client has identified.
 func (c *Conn) Trust() {
 	if c.flags&flagTrusted != 0 {
 		return
 	}
 	if c.rx != nil {
-		c.loop.untrusted -= cap(c.rx.buf) + cap(c.rx.msg)
+		c.loop.in.untrusted -= cap(c.rx.buf) + cap(c.rx.msg)
 	}
 	c.flags |= flagTrusted
 }
@@ -138,17 +120,15 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 	return addrPort(sa)
 }
 
-// Pause stops the calls of Session.Message after the one in progress, if any, until Resume. What arrived already is
-// kept, and nothing more is read. Time in which a connection is paused does not count as idle.
-func (c *Conn) Pause() { c.flags |= flagPaused }
-
-// Resume undoes Pause. Messages that wait are handled later in the same turn of the loop.
-func (c *Conn) Resume() {
-	if c.flags&flagPaused == 0 {
-		return
+// addrPort converts a socket address.
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
 	}
-	c.flags &^= flagPaused
-	c.loop.resumed = append(c.loop.resumed, c.Ref())
+	return netip.AddrPort{}
 }
 
 // Send queues b, taking a reference of its own. It reports whether the message was queued. It is not if the connection
@@ -158,71 +138,17 @@ func (c *Conn) Send(b *Buffer) bool {
 	if c.state != stateOpen || c.flags&(flagOverflow|flagBroken) != 0 {
 		return false
 	}
-	if c.tx != nil && !c.relieve(len(b.frame(c.protocol))) {
+	if c.tx != nil && !c.relieve(len(b.wire(c.protocol))) {
 		return false
 	}
 	c.enqueue(b)
 	return true
 }
 
-// Close ends the connection after what is queued, and then last, has left: last (nil for none) is taken over, a close
-// frame with code and reason follows on a WebSocket. All that has Options.CloseTimeout to leave, and the client then
-// has as long again to close its side.
-func (c *Conn) Close(code ws.StatusCode, reason string, last *Buffer) {
-	if c.state != stateOpen {
-		if last != nil {
-			last.Release()
-		}
-		return
-	}
-	if last != nil {
-		c.enqueue(last)
-		last.Release()
-	}
-	if c.protocol == protocolWebSocket {
-		f := newClose(code, reason)
-		c.enqueue(f)
-		f.Release()
-	}
-	if c.flags&flagPeerDone == 0 {
-		c.flags |= flagEndedHere
-	}
-	c.startClosing()
-}
-
-// end says who ended the connection: whoever began to, however it went on. broke is what its descriptor ended with.
-func (c *Conn) end(broke End) End {
-	switch {
-	case c.flags&flagEndedHere != 0:
-		return EndLocal
-	case c.flags&flagPeerDone != 0:
-		return EndPeer
-	}
-	return broke
-}
-
-// Abort is Close for a client that doesn't read: the backlog is dropped, but for a frame that is partly sent. What an
-// earlier Close promised is kept.
-func (c *Conn) Abort(code ws.StatusCode, reason string, last *Buffer) {
-	if c.state == stateOpen && c.tx != nil {
-		c.tx.truncate(c)
-	}
-	c.Close(code, reason, last)
-}
-
-// startClosing ends the flow of messages. What is queued still leaves.
-func (c *Conn) startClosing() {
-	c.state = stateClosing
-	c.since = c.loop.now
-	c.lastRead = 0
-	c.loop.dropRx(c)
-	c.markDirty()
-}
-
 // markDirty makes the next flush look at the connection.
 func (c *Conn) markDirty() {
 	if c.flags&flagDirty == 0 {
 		c.flags |= flagDirty
-		c.loop.dirty = append(c.loop.dirty, c)
+		c.loop.out.dirty = append(c.loop.out.dirty, c)
 	}
 }

@@ -1,12 +1,26 @@
 // Package transport moves messages between sockets and sessions: it accepts connections, runs one epoll loop per core
 // over raw non-blocking file descriptors, frames WebSocket (RFC 6455) and newline-delimited JSON over TCP, and queues
-// what goes out. It knows nothing of the hub; what a message means is a [Session]'s business.
+// what goes out. It knows nothing of the hub; a [Session] gives messages their meaning.
+//
+// # Where to find what
+//
+//	server, options, listen, accept   a Server, its listeners, and the way of a connection to a loop
+//	loop, clock, poll, table, mail    a Loop: its turn, its time, its epoll instance, its connections, its inbox
+//	sweep, stats, refusals            deadlines; counts of traffic, and of what was refused
+//	conn, session, close              a Conn, the Session behind it, and how both end
+//	read                              the way in: from a socket to
+//	  upgrade                           the opening handshake (internal/handshake has the parser)
+//	  frames                            WebSocket frames: unmasked, joined, checked (internal/frame has the header)
+//	  stream                            JSON values over TCP (internal/jsonstream has the splitter)
+//	  partial, pause, gate              what is incomplete, and what must not be read yet
+//	buffer, backlog, write            the way out: a message, the queue of a connection, the flush
+//	tls…                              TLS between the socket and all of the above
 //
 // # Ownership
 //
 // A connection belongs to one [Loop] for all its life. The loop's goroutine alone touches the [Conn], its partial
 // message, its write queue and its Session; nothing of that is locked. Every method of Conn and every call of a Session
-// happens on that goroutine. Everybody else reaches a connection by posting a [Mail] to its loop.
+// happens on that goroutine. Other goroutines reach a connection by posting a [Mail] to its loop.
 //
 // An idle connection owns no buffer: bytes are read into one buffer of the loop, what is left of an incomplete message
 // waits in a pooled one, and a write queue exists only while something is unsent. It costs one Conn in a slab.

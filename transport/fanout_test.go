@@ -45,7 +45,7 @@ func fanOutModel(t *testing.T, r *rapid.T, l *Loop) {
 			for range rapid.IntRange(1, 2).Draw(r, "rounds") {
 				for _, x := range all {
 					if rapid.IntRange(0, 3).Draw(r, "skip") > 0 && x.c.Send(b) {
-						x.want.Write(b.frame(x.c.protocol))
+						x.want.Write(b.wire(x.c.protocol))
 					}
 				}
 			}
@@ -70,8 +70,8 @@ func fanOutModel(t *testing.T, r *rapid.T, l *Loop) {
 	for _, x := range all {
 		x.finish(t, r, l)
 	}
-	if l.queued != 0 || l.hold != nil {
-		r.Fatalf("queued %d, hold %v", l.queued, l.hold)
+	if l.out.queued != 0 || l.out.held != nil {
+		r.Fatalf("queued %d, hold %v", l.out.queued, l.out.held)
 	}
 }
 
@@ -85,13 +85,13 @@ func (x *receiver) abort(last *Buffer) {
 	if tx := x.c.tx; tx != nil {
 		unsent := tx.bytes
 		if tx.offset > 0 {
-			unsent -= len(tx.frames[tx.head].buf.frame(x.c.protocol)) - tx.offset
+			unsent -= len(tx.frames[tx.head].buf.wire(x.c.protocol)) - tx.offset
 		}
 		kept := x.want.String()[:x.want.Len()-unsent]
 		x.want.Reset()
 		x.want.WriteString(kept)
 	}
-	x.want.Write(last.frame(x.c.protocol))
+	x.want.Write(last.wire(x.c.protocol))
 	if x.c.protocol == protocolWebSocket {
 		x.want.WriteString("\x88\x02\x0f\xa8")
 	}

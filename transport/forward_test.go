@@ -19,13 +19,17 @@ func TestForwardOrder(t *testing.T) {
 		loops[0].Post(job(func(l *Loop) {
 			for i := range each {
 				n := turn*each + i
-				l.Forward(loops[1], job(func(*Loop) {
+				forward := l.Forward
+				if i%(turn%7+2) == 0 {
+					forward = l.ForwardUrgent
+				}
+				forward(loops[1], job(func(*Loop) {
 					if next != n {
 						t.Errorf("mail %d arrived at place %d", n, next)
 					}
 					next++
 					all.Done()
-				}), i%(turn%7+2) == 0)
+				}))
 			}
 		}))
 	}
@@ -43,13 +47,13 @@ func TestForwardCollects(t *testing.T) {
 	mail := func(name string) Mail { return job(func(*Loop) { arrived <- name }) }
 	urgent := make(chan struct{})
 	loops[0].Post(job(func(l *Loop) {
-		l.Forward(loops[1], mail("urgent"), true)
+		l.ForwardUrgent(loops[1], mail("urgent"))
 		if name := <-arrived; name != "urgent" { // within the turn
 			t.Errorf("got %s", name)
 		}
-		l.Forward(loops[1], mail("collected"), false)
-		l.Forward(loops[1], mail("behind"), true)
-		l.Forward(loops[0], mail("own"), false)
+		l.Forward(loops[1], mail("collected"))
+		l.ForwardUrgent(loops[1], mail("behind"))
+		l.Forward(loops[0], mail("own"))
 		if n := loops[1].inbox.backlog(); n != 0 {
 			t.Errorf("%d bytes of mail left before the turn was over", n)
 		}
@@ -75,24 +79,24 @@ func TestForwardIsBounded(t *testing.T) {
 	loops[0].Post(job(func(l *Loop) {
 		defer close(done)
 		arrived := make(chan struct{})
-		l.Forward(loops[1], parcel{maxOutbox, func() { close(arrived) }}, false)
+		l.Forward(loops[1], parcel{maxOutbox, func() { close(arrived) }})
 		<-arrived
 	}))
 	<-done
 }
 
-// TestPoolsAreTrimmed: memory that a fan-out to many needed is given up once nobody needs it.
+// TestPoolsAreTrimmed: memory that a fan-out to many needed is given up when it is not needed any more.
 func TestPoolsAreTrimmed(t *testing.T) {
 	t.Parallel()
 	l := bareLoop(t, testOptions())
 	for range 5000 {
-		l.freeTx = append(l.freeTx, &txState{})
+		l.out.freeBacklogs = append(l.out.freeBacklogs, &backlog{})
 	}
 	l.trimPools() // what was used until now
 	for range 20 {
 		l.trimPools()
 	}
-	if n := len(l.freeTx); n > 1 {
-		t.Errorf("%d are kept though nobody needed one", n)
+	if n := len(l.out.freeBacklogs); n > 1 {
+		t.Errorf("%d are kept though none was needed", n)
 	}
 }

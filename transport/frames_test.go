@@ -28,7 +28,7 @@ func TestMessages(t *testing.T) {
 		c.expect(ws.OpText, strings.Repeat("x", n))
 		e.expect(t, "text "+strings.Repeat("x", n))
 	}
-	c.write(frame(true, ws.OpBinary, "\xff\x00"))
+	c.write(clientFrame(true, ws.OpBinary, "\xff\x00"))
 	e.expect(t, "binary \xff\x00")
 	c.expect(ws.OpText, "\xff\x00") // echo answers everything with text
 }
@@ -38,13 +38,13 @@ func TestSplitEverywhere(t *testing.T) {
 	t.Parallel()
 	stream := bytes.Join([][]byte{
 		text("one"),
-		frame(false, ws.OpText, "tw"),
-		frame(true, ws.OpPing, "between"),
-		frame(false, ws.OpContinuation, ""),
-		frame(true, ws.OpContinuation, "o"),
+		clientFrame(false, ws.OpText, "tw"),
+		clientFrame(true, ws.OpPing, "between"),
+		clientFrame(false, ws.OpContinuation, ""),
+		clientFrame(true, ws.OpContinuation, "o"),
 		text(strings.Repeat("3", 126)),
-		frame(true, ws.OpPong, "unasked"),
-		frame(true, ws.OpPing, ""),
+		clientFrame(true, ws.OpPong, "unasked"),
+		clientFrame(true, ws.OpPing, ""),
 		text(""),
 	}, nil)
 	o := testOptions()
@@ -94,7 +94,7 @@ func TestPipelinedBehindUpgrade(t *testing.T) {
 	head := upgradeRequest("")
 	for _, cut := range []int{0, 1, len(head) - 1, len(head), len(head) + 1, len(head) + 7} {
 		c := dial(t, addr)
-		stream := bytes.Join([][]byte{[]byte(head), text("early"), frame(true, ws.OpPing, "p"), text("bird")}, nil)
+		stream := bytes.Join([][]byte{[]byte(head), text("early"), clientFrame(true, ws.OpPing, "p"), text("bird")}, nil)
 		c.write(stream[:cut])
 		c.write(stream[cut:])
 		c.accepted()
@@ -119,27 +119,27 @@ var protocolErrors = []struct {
 	{"RSV2", rawFrame(ws.Header{Fin: true, Rsv: 2, OpCode: ws.OpText, Masked: true, Length: 2}, "hi"), 1002},
 	{"RSV3", rawFrame(ws.Header{Fin: true, Rsv: 1, OpCode: ws.OpText, Masked: true, Length: 2}, "hi"), 1002},
 	{"RSV1 of a ping", rawFrame(ws.Header{Fin: true, Rsv: 4, OpCode: ws.OpPing, Masked: true}, ""), 1002},
-	{"opcode 3", frame(true, 3, ""), 1002},
-	{"opcode 7", frame(true, 7, "x"), 1002},
-	{"opcode 11", frame(true, 11, ""), 1002},
-	{"opcode 15", frame(true, 15, ""), 1002},
+	{"opcode 3", clientFrame(true, 3, ""), 1002},
+	{"opcode 7", clientFrame(true, 7, "x"), 1002},
+	{"opcode 11", clientFrame(true, 11, ""), 1002},
+	{"opcode 15", clientFrame(true, 15, ""), 1002},
 	{"length 125 in 2 bytes", longFrame(2, 125, strings.Repeat("x", 125)), 1002},
 	{"length 0 in 2 bytes", longFrame(2, 0, ""), 1002},
 	{"length 65535 in 8 bytes", longFrame(8, 65535, ""), 1002},
 	{"length 5 in 8 bytes", longFrame(8, 5, "hello"), 1002},
 	{"length with the top bit", longFrame(8, 1<<63|70000, ""), 1002},
 	{"length of all ones", longFrame(8, 1<<64-1, ""), 1002},
-	{"ping of 126 bytes", frame(true, ws.OpPing, strings.Repeat("x", 126)), 1002},
+	{"ping of 126 bytes", clientFrame(true, ws.OpPing, strings.Repeat("x", 126)), 1002},
 	{"ping of 2^62 bytes", rawFrame(ws.Header{Fin: true, OpCode: ws.OpPing, Masked: true, Length: 1 << 62}, ""), 1002},
-	{"close of 126 bytes", frame(true, ws.OpClose, "\x03\xe8"+strings.Repeat("x", 124)), 1002},
-	{"fragmented ping", frame(false, ws.OpPing, "x"), 1002},
-	{"fragmented close", frame(false, ws.OpClose, "\x03\xe8"), 1002},
-	{"stray continuation", frame(true, ws.OpContinuation, "x"), 1002},
-	{"stray continuation, not final", frame(false, ws.OpContinuation, "x"), 1002},
-	{"continuation behind a whole message", append(text("a"), frame(true, ws.OpContinuation, "x")...), 1002},
-	{"new message inside fragments", append(frame(false, ws.OpText, "a"), text("b")...), 1002},
-	{"new binary message inside fragments", append(frame(false, ws.OpText, "a"), frame(false, ws.OpBinary, "b")...), 1002},
-	{"close of one byte", frame(true, ws.OpClose, "\x03"), 1002},
+	{"close of 126 bytes", clientFrame(true, ws.OpClose, "\x03\xe8"+strings.Repeat("x", 124)), 1002},
+	{"fragmented ping", clientFrame(false, ws.OpPing, "x"), 1002},
+	{"fragmented close", clientFrame(false, ws.OpClose, "\x03\xe8"), 1002},
+	{"stray continuation", clientFrame(true, ws.OpContinuation, "x"), 1002},
+	{"stray continuation, not final", clientFrame(false, ws.OpContinuation, "x"), 1002},
+	{"continuation behind a whole message", append(text("a"), clientFrame(true, ws.OpContinuation, "x")...), 1002},
+	{"new message inside fragments", append(clientFrame(false, ws.OpText, "a"), text("b")...), 1002},
+	{"new binary message inside fragments", append(clientFrame(false, ws.OpText, "a"), clientFrame(false, ws.OpBinary, "b")...), 1002},
+	{"close of one byte", clientFrame(true, ws.OpClose, "\x03"), 1002},
 	{"close code 0", closing(0, ""), 1002},
 	{"close code 999", closing(999, ""), 1002},
 	{"close code 1004", closing(1004, ""), 1002},
@@ -156,15 +156,15 @@ var protocolErrors = []struct {
 	{"invalid UTF-8", text("a\xc0\xafb"), 1007},
 	{"surrogate in UTF-8", text("\xed\xa0\x80"), 1007},
 	{"cut UTF-8", text("\xf0\x9f\x98"), 1007},
-	{"invalid UTF-8 over fragments", append(frame(false, ws.OpText, "\xe2\x82"), frame(true, ws.OpContinuation, "x")...), 1007},
+	{"invalid UTF-8 over fragments", append(clientFrame(false, ws.OpText, "\xe2\x82"), clientFrame(true, ws.OpContinuation, "x")...), 1007},
 	{"close 1000", closing(1000, "bye"), 1000},
-	{"close without a code", frame(true, ws.OpClose, ""), 0},
+	{"close without a code", clientFrame(true, ws.OpClose, ""), 0},
 	{"close 1001", closing(1001, ""), 1001},
 	{"close 1012", closing(1012, ""), 1012},
 	{"close 1014", closing(1014, ""), 1014},
 	{"close 3000", closing(3000, ""), 3000},
 	{"close 4999", closing(4999, strings.Repeat("r", 123)), 4999},
-	{"close inside fragments", append(frame(false, ws.OpText, "a"), closing(1000, "")...), 1000},
+	{"close inside fragments", append(clientFrame(false, ws.OpText, "a"), closing(1000, "")...), 1000},
 }
 
 func TestProtocolErrors(t *testing.T) {
@@ -205,7 +205,7 @@ func TestProtocolErrors(t *testing.T) {
 func TestFragmentedUTF8(t *testing.T) {
 	t.Parallel()
 	_, c := echoServer(t, testOptions())
-	c.write(frame(false, ws.OpText, "\xe2\x82"), frame(true, ws.OpContinuation, "\xac"))
+	c.write(clientFrame(false, ws.OpText, "\xe2\x82"), clientFrame(true, ws.OpContinuation, "\xac"))
 	c.expect(ws.OpText, "€")
 }
 
@@ -226,10 +226,10 @@ func TestTooBig(t *testing.T) {
 		{"declared", header(true, ws.OpText, 201)},
 		{"declared, fragmented", header(false, ws.OpBinary, 201)},
 		{"declared, far too big", header(true, ws.OpText, 1<<62)},
-		{"sum", append(frame(false, ws.OpText, strings.Repeat("x", 150)), header(false, ws.OpContinuation, 51)...)},
-		{"sum with pings", bytes.Join([][]byte{frame(false, ws.OpText, strings.Repeat("x", 200)),
-			frame(true, ws.OpPing, ""), header(true, ws.OpContinuation, 1)}, nil)},
-		{"sum, far too big", append(frame(false, ws.OpText, "x"), header(true, ws.OpContinuation, 1<<63-1)...)},
+		{"sum", append(clientFrame(false, ws.OpText, strings.Repeat("x", 150)), header(false, ws.OpContinuation, 51)...)},
+		{"sum with pings", bytes.Join([][]byte{clientFrame(false, ws.OpText, strings.Repeat("x", 200)),
+			clientFrame(true, ws.OpPing, ""), header(true, ws.OpContinuation, 1)}, nil)},
+		{"sum, far too big", append(clientFrame(false, ws.OpText, "x"), header(true, ws.OpContinuation, 1<<63-1)...)},
 	} {
 		c := connect(t, addr)
 		c.write(tt.stream)
@@ -246,7 +246,7 @@ func TestTooBig(t *testing.T) {
 		e.expect(t, "closed by us")
 	}
 	c := connect(t, addr)
-	c.write(frame(false, ws.OpText, strings.Repeat("x", 199)), frame(true, ws.OpContinuation, "y"), text(strings.Repeat("z", 200)))
+	c.write(clientFrame(false, ws.OpText, strings.Repeat("x", 199)), clientFrame(true, ws.OpContinuation, "y"), text(strings.Repeat("z", 200)))
 	e.expect(t, "open", "text "+strings.Repeat("x", 199)+"y", "text "+strings.Repeat("z", 200))
 }
 
@@ -255,10 +255,10 @@ func TestTooManyFragments(t *testing.T) {
 	o := testOptions()
 	o.MaxFragments = 5
 	_, c := echoServer(t, o)
-	part := frame(false, ws.OpContinuation, "")
-	c.write(frame(false, ws.OpText, "a"), part, part, part, frame(true, ws.OpContinuation, "b"))
+	part := clientFrame(false, ws.OpContinuation, "")
+	c.write(clientFrame(false, ws.OpText, "a"), part, part, part, clientFrame(true, ws.OpContinuation, "b"))
 	c.expect(ws.OpText, "ab") // as many as may be
-	c.write(frame(false, ws.OpText, "a"), part, part, part, part)
+	c.write(clientFrame(false, ws.OpText, "a"), part, part, part, part)
 	c.write(part)
 	c.expectClose(1008)
 }
@@ -272,9 +272,9 @@ func TestUnfinishedMessage(t *testing.T) {
 		{"one byte of a header", text("x")[:1]},
 		{"a header", text("x")[:6]},
 		{"half a payload", text("hello")[:8]},
-		{"a fragment", frame(false, ws.OpText, "x")},
-		{"an empty fragment", frame(false, ws.OpText, "")},
-		{"half a ping", frame(true, ws.OpPing, "hello")[:4]},
+		{"a fragment", clientFrame(false, ws.OpText, "x")},
+		{"an empty fragment", clientFrame(false, ws.OpText, "")},
+		{"half a ping", clientFrame(true, ws.OpPing, "hello")[:4]},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -301,7 +301,7 @@ func TestDrippingMessage(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p := append(frame(false, ws.OpText, ""), bytes.Repeat(frame(false, ws.OpContinuation, ""), 500)...)
+		p := append(clientFrame(false, ws.OpText, ""), bytes.Repeat(clientFrame(false, ws.OpContinuation, ""), 500)...)
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for i := range p {

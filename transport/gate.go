@@ -1,8 +1,10 @@
 package transport
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+)
 
-// Gate stops a server from reading what its clients send, so that TCP makes them wait, while somebody further down
+// Gate stops a server from reading what its clients send, so that TCP makes them wait, while something further down
 // can't keep up: a loop's inbox, or the broker. It is open until the first Hold and again after the last Release.
 // Its methods may be called from any goroutine.
 type Gate struct {
@@ -23,5 +25,5 @@ func (g *Gate) Release() {
 	}
 }
 
-// Closed reports whether somebody holds the gate.
+// Closed reports whether there is a Hold without its Release.
 func (g *Gate) Closed() bool { return g.holds.Load() > 0 }

@@ -43,7 +43,7 @@ func TestNoSleepWithWork(t *testing.T) {
 			c.Pause()
 			c.Resume()
 		}
-		l.nextSweep = uint32(patience / time.Millisecond)
+		l.sweeper.next = uint32(patience / time.Millisecond)
 		begin := time.Now()
 		l.wait()
 		if d := time.Since(begin); d > patience/2 {

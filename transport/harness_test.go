@@ -56,13 +56,13 @@ func checkEmpty(t testing.TB, s *Server) {
 		if n := l.conns.Load(); n != 0 {
 			t.Errorf("loop %d: %d connections are counted", l.index, n)
 		}
-		if l.queued != 0 || l.untrusted != 0 || l.hold != nil {
-			t.Errorf("loop %d: queued %d, untrusted %d, hold %v", l.index, l.queued, l.untrusted, l.hold)
+		if l.out.queued != 0 || l.in.untrusted != 0 || l.out.held != nil {
+			t.Errorf("loop %d: queued %d, untrusted %d, hold %v", l.index, l.out.queued, l.in.untrusted, l.out.held)
 		}
-		if free := len(l.freeSlots); free != len(l.slabs)*slabConns {
-			t.Errorf("loop %d: %d of %d slots are free", l.index, free, len(l.slabs)*slabConns)
+		if free := len(l.table.free); free != len(l.table.slabs)*slabConns {
+			t.Errorf("loop %d: %d of %d slots are free", l.index, free, len(l.table.slabs)*slabConns)
 		}
-		for _, r := range l.freeRefs {
+		for _, r := range l.out.freeHolds {
 			if r.buf != nil || r.holders != 0 {
 				t.Errorf("loop %d: a pooled hold has %d holders", l.index, r.holders)
 			}

@@ -8,7 +8,7 @@ import (
 )
 
 // TestIdleLoopSleeps puts connections into every state in which something is there that the loop does not want, and
-// counts the turns of the loop: level-triggered events that nobody takes would show as thousands.
+// counts the turns of the loop: level-triggered events that are never taken would show as thousands.
 func TestIdleLoopSleeps(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -62,20 +62,20 @@ func TestIdleLoopSleeps(t *testing.T) {
 			c.reset()
 		}},
 		{"stalled with unread data", func(t *testing.T, s *Server, e *tape, r Ref, c *client) {
-			hold(t, s)
+			closeGate(t, s)
 			c.write(text("unread"))
 		}},
 		{"stalled and half-closed", func(t *testing.T, s *Server, e *tape, r Ref, c *client) {
-			hold(t, s)
+			closeGate(t, s)
 			_ = c.CloseWrite()
 		}},
 		{"stalled and reset", func(t *testing.T, s *Server, e *tape, r Ref, c *client) {
-			hold(t, s)
+			closeGate(t, s)
 			c.write(text("unread"))
 			c.reset()
 		}},
 		{"stalled and paused, half-closed, with a backlog", func(t *testing.T, s *Server, e *tape, r Ref, c *client) {
-			hold(t, s)
+			closeGate(t, s)
 			onLoop(t, r.Loop(), func() {
 				sendNumbered(r.Conn(), 0, 900, 1000)
 				r.Conn().Pause()
@@ -84,7 +84,7 @@ func TestIdleLoopSleeps(t *testing.T) {
 			_ = c.CloseWrite()
 		}},
 		{"stalled and closing with a backlog", func(t *testing.T, s *Server, e *tape, r Ref, c *client) {
-			hold(t, s)
+			closeGate(t, s)
 			c.write(text("unread"))
 			for range 3 {
 				onLoop(t, r.Loop(), func() {})
@@ -106,8 +106,8 @@ func TestIdleLoopSleeps(t *testing.T) {
 			s := startServer(t, o)
 			l := s.Loops()[0]
 			addr := listen(t, s, e)
-			handshaking := dial(t, addr)
-			handshaking.write([]byte("GET / HTTP/1.1\r\n"))
+			halfway := dial(t, addr)
+			halfway.write([]byte("GET / HTTP/1.1\r\n"))
 			c := dialSlow(t, addr)
 			c.write([]byte(upgradeRequest("")))
 			c.accepted()
@@ -125,8 +125,8 @@ func TestIdleLoopSleeps(t *testing.T) {
 	}
 }
 
-// hold closes the gate until the test ends.
-func hold(t *testing.T, s *Server) {
+// closeGate closes the gate until the test ends.
+func closeGate(t *testing.T, s *Server) {
 	s.Gate().Hold()
 	t.Cleanup(s.Gate().Release)
 }

@@ -27,8 +27,8 @@ func pauser(e *tape) *tape {
 func TestPauseCutEverywhere(t *testing.T) {
 	t.Parallel()
 	webSocket := bytes.Join([][]byte{
-		text("1"), text("pause"), text("2"), frame(false, ws.OpText, "3"), frame(true, ws.OpPing, ""),
-		frame(true, ws.OpContinuation, "4"), text("5"),
+		text("1"), text("pause"), text("2"), clientFrame(false, ws.OpText, "3"), clientFrame(true, ws.OpPing, ""),
+		clientFrame(true, ws.OpContinuation, "4"), text("5"),
 	}, nil)
 	tcp := []byte(`{"n":1} {"n":"pause"}{"n":2} {"n":34}` + "\n" + `{"n":5}`)
 	o := testOptions()
@@ -189,7 +189,7 @@ func TestPausedIsNotIdle(t *testing.T) {
 		}
 	}
 	c := connect(t, listen(t, startServer(t, o), e))
-	half := append(frame(false, ws.OpText, "ha"), frame(true, ws.OpContinuation, "lf")...)
+	half := append(clientFrame(false, ws.OpText, "ha"), clientFrame(true, ws.OpContinuation, "lf")...)
 	c.write(text("pause"), half[:12])
 	r := e.expect(t, "open", "text pause")
 	for !long.Load() {
@@ -206,7 +206,7 @@ func TestMessageClock(t *testing.T) {
 	o := testOptions()
 	half := uint32(o.MessageTimeout / time.Millisecond / 2)
 	second := text("second")
-	fragments := append(frame(false, ws.OpText, "fi"), frame(true, ws.OpContinuation, "rst")...)
+	fragments := append(clientFrame(false, ws.OpText, "fi"), clientFrame(true, ws.OpContinuation, "rst")...)
 	for _, tt := range []struct {
 		name  string
 		first []byte
@@ -229,15 +229,15 @@ func TestMessageClock(t *testing.T) {
 		if tt.stall {
 			l.stall(c)
 		} else {
-			l.now += half + 1
+			l.clock.now += half + 1
 		}
 		feed(append(bytes.Clone(tt.first[tt.cut:]), second[:4]...))
-		l.now += half
-		if l.resume(); tt.stall && c.Idle() != 0 {
+		l.clock.now += half
+		if l.readOn(); tt.stall && c.Idle() != 0 {
 			t.Errorf("%s: idle for %v while it waited", tt.name, c.Idle())
 		}
 		l.check(c)
-		l.now += half
+		l.clock.now += half
 		l.check(c)
 		feed(second[4:])
 		if strings.Join(got, " ") != "first second" {
@@ -253,14 +253,14 @@ func TestPausedMessageClock(t *testing.T) {
 	l := bareLoop(t, o)
 	c, peer := bareConn(t, l, protocolWebSocket, quietSession{}, 0)
 	defer unix.Close(peer)
-	l.feed(c, frame(false, ws.OpText, "x"))
+	l.feed(c, clientFrame(false, ws.OpText, "x"))
 	c.Pause()
 	for range 10 {
-		l.now += uint32(o.MessageTimeout / time.Millisecond)
+		l.clock.now += uint32(o.MessageTimeout / time.Millisecond)
 		l.check(c)
 	}
 	c.Resume()
-	l.resume()
+	l.readOn()
 	l.check(c)
 	if c.state != stateOpen {
 		t.Errorf("state %d", c.state)

@@ -71,7 +71,7 @@ func TestListenErrors(t *testing.T) {
 	s.Gate().Release()
 }
 
-// TestStopListening: whoever comes later is refused, whoever is there stays.
+// TestStopListening: later connections are refused, existing ones stay.
 func TestStopListening(t *testing.T) {
 	t.Parallel()
 	for range 30 {
@@ -238,11 +238,11 @@ func TestUntrustedBytes(t *testing.T) {
 	e.message = func(c *Conn, _ bool, p []byte) { c.Trust(); c.Trust(); trusted++ }
 	s := startServer(t, o)
 	addr := listen(t, s, e)
-	part := frame(false, ws.OpText, strings.Repeat("x", 20_000))
+	part := clientFrame(false, ws.OpText, strings.Repeat("x", 20_000))
 
 	for range 10 { // trusted ones have no part in it
 		c := connect(t, addr)
-		c.write(part, frame(true, ws.OpContinuation, ""))
+		c.write(part, clientFrame(true, ws.OpContinuation, ""))
 		e.expect(t, "open", "text "+strings.Repeat("x", 20_000))
 		c.write(part)
 	}
@@ -251,7 +251,7 @@ func TestUntrustedBytes(t *testing.T) {
 		c := connect(t, addr)
 		r := e.expect(t, "open")
 		c.write(part)
-		c.write(frame(true, ws.OpPing, ""))
+		c.write(clientFrame(true, ws.OpPing, ""))
 		if op, _, _ := c.frame(); op == ws.OpClose {
 			e.expect(t, "no memory")
 			_ = c.Close()
@@ -259,7 +259,7 @@ func TestUntrustedBytes(t *testing.T) {
 			refused++
 		}
 		onLoop(t, r.Loop(), func() {
-			if n := r.Loop().untrusted; n > o.UntrustedBytes {
+			if n := r.Loop().in.untrusted; n > o.UntrustedBytes {
 				t.Errorf("%d bytes are kept for untrusted connections", n)
 			}
 		})
@@ -298,8 +298,8 @@ func TestUntrustedStash(t *testing.T) {
 		defer unix.Close(peer)
 		l.feed(c, append(text("pause"), text(strings.Repeat("x", 2000))...))
 	}
-	if l.untrusted > o.UntrustedBytes || violations == 0 {
-		t.Errorf("%d bytes are kept, %d violations", l.untrusted, violations)
+	if l.in.untrusted > o.UntrustedBytes || violations == 0 {
+		t.Errorf("%d bytes are kept, %d violations", l.in.untrusted, violations)
 	}
 	l.flush()
 }
@@ -312,9 +312,9 @@ func TestPooledBuffersAreSmall(t *testing.T) {
 	c, peer := bareConn(t, l, protocolWebSocket, s, 0)
 	defer unix.Close(peer)
 	big := strings.Repeat("x", 15_000)
-	l.feed(c, append(frame(false, ws.OpText, big), frame(true, ws.OpContinuation, big)...))
-	for _, rx := range l.freeRx {
-		if cap(rx.msg) > maxIdleRx || cap(rx.buf) > maxIdleRx {
+	l.feed(c, append(clientFrame(false, ws.OpText, big), clientFrame(true, ws.OpContinuation, big)...))
+	for _, rx := range l.in.free {
+		if cap(rx.msg) > maxIdlePartial || cap(rx.buf) > maxIdlePartial {
 			t.Errorf("buffers of %d and %d bytes are kept", cap(rx.msg), cap(rx.buf))
 		}
 	}
@@ -329,14 +329,14 @@ func TestLingerTime(t *testing.T) {
 	c, peer := bareConn(t, l, protocolWebSocket, quietSession{}, 0)
 	defer unix.Close(peer)
 	c.Close(1000, "", nil)
-	l.now += uint32(o.CloseTimeout/time.Millisecond) - 1
+	l.clock.now += uint32(o.CloseTimeout/time.Millisecond) - 1
 	l.flush()
-	l.now += 2
+	l.clock.now += 2
 	l.check(c)
 	if c.state != stateLinger {
 		t.Errorf("state %d", c.state)
 	}
-	l.now += uint32(o.CloseTimeout / time.Millisecond)
+	l.clock.now += uint32(o.CloseTimeout / time.Millisecond)
 	l.check(c)
 	if c.state != stateFree {
 		t.Errorf("state %d after the time", c.state)

@@ -1,6 +1,8 @@
 package transport
 
-import "github.com/mastersocket/mastersocket/internal/handshake"
+import (
+	"github.com/mastersocket/mastersocket/internal/handshake"
+)
 
 // Request is the opening handshake of a connection.
 type Request = handshake.Request
@@ -8,8 +10,8 @@ type Request = handshake.Request
 // Rejection is the answer to a handshake that is refused.
 type Rejection = handshake.Rejection
 
-// Session gives the messages of one connection their meaning. All its methods are called on the goroutine of the
-// connection's loop, one at a time; they must not block.
+// Session handles the messages of one connection. All its methods are called on the goroutine of the connection's loop,
+// one at a time; they must not block.
 type Session interface {
 	// Message handles one complete text or binary message. p is valid, and may be overwritten, during the call only.
 	Message(c *Conn, binary bool, p []byte)
@@ -34,9 +36,9 @@ type Endpoint interface {
 // Violation is a limit that a connection passed.
 type Violation uint8
 
-// What a Session is told of.
+// All values of Violation.
 const (
-	// TooBig: a message is declared, or has grown, larger than Options.MaxMessageBytes.
+	// TooBig: a message is declared, or has noteGrowth, larger than Options.MaxMessageBytes.
 	TooBig Violation = iota
 	// SlowConsumer: the unsent backlog passed Options.SendQueueBytes or made no progress for Options.WriteTimeout.
 	SlowConsumer
@@ -48,10 +50,10 @@ const (
 	NoMemory
 )
 
-// End says who ended a connection.
+// End is how a connection ended.
 type End uint8
 
-// How a connection can end.
+// All values of End.
 const (
 	EndLocal End = iota // closed by this side: Conn.Close, a protocol violation, Server.Close
 	EndPeer             // closed by the client, with or without a closing handshake

@@ -54,7 +54,7 @@ func (m broadcast) Deliver(l *Loop) {
 	m.b.Release()
 }
 
-// fanOut sends to all members of a loop, who must not change while it does.
+// fanOut sends to all members of a loop, which must not change meanwhile.
 func (s *soaked) fanOut(l *Loop, b *Buffer) {
 	members := s.loops[l.Index()].members
 	n := len(members)
@@ -74,10 +74,10 @@ func (s *soaked) Open(c *Conn, r *Request) (Session, *Rejection) {
 	_ = smallBuffers(c, r)
 	s.opened.Add(1)
 	l.members = append(l.members, c)
-	return &hooks{message: s.message, violation: s.violation, sweep: s.sweep, closed: s.ended}, nil
+	return &hooks{message: s.message, violation: s.report, sweep: s.sweep, closed: s.ended}, nil
 }
 
-func (s *soaked) violation(c *Conn, v Violation) {
+func (s *soaked) report(c *Conn, v Violation) {
 	switch s.loops[c.Loop().Index()].random.IntN(3) {
 	case 0:
 		c.Abort(4008, "", nil)
@@ -197,9 +197,9 @@ func soakBytes(random *rand.Rand, p protocol) []byte {
 	}
 	switch random.IntN(20) {
 	case 0:
-		return slices.Concat(frame(false, ws.OpText, payload), frame(true, ws.OpPing, "p"), frame(true, ws.OpContinuation, "end"))
+		return slices.Concat(clientFrame(false, ws.OpText, payload), clientFrame(true, ws.OpPing, "p"), clientFrame(true, ws.OpContinuation, "end"))
 	case 1:
-		return frame(true, ws.OpPing, payload[:min(125, len(payload))])
+		return clientFrame(true, ws.OpPing, payload[:min(125, len(payload))])
 	case 2:
 		if random.IntN(10) == 0 {
 			return protocolErrors[random.IntN(len(protocolErrors))].stream
@@ -247,8 +247,8 @@ func TestSoak(t *testing.T) {
 	}
 	for _, l := range s.server.Loops() { // before the loop ends and cleans up by itself
 		onLoop(t, l, func() {
-			if l.queued != 0 || l.untrusted != 0 || len(s.loops[l.index].members) != 0 {
-				t.Errorf("loop %d: queued %d, untrusted %d, members %d", l.index, l.queued, l.untrusted, len(s.loops[l.index].members))
+			if l.out.queued != 0 || l.in.untrusted != 0 || len(s.loops[l.index].members) != 0 {
+				t.Errorf("loop %d: queued %d, untrusted %d, members %d", l.index, l.out.queued, l.in.untrusted, len(s.loops[l.index].members))
 			}
 		})
 	}

@@ -1,36 +1,12 @@
 package transport
 
 import (
-	"log/slog"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/mastersocket/mastersocket/internal/handshake"
 )
-
-// cause is why the transport itself refused something. Causes are few and fixed: they label metrics, and those of
-// frames are the reasons in close frames.
-type cause string
-
-const (
-	causeFrame            cause = "invalid frame"
-	causeClose            cause = "invalid close frame"
-	causeUTF8             cause = "invalid text encoding"
-	causeFragments        cause = "too many fragments"
-	causeUnfinished       cause = "message unfinished for too long"
-	causeHandshakeTimeout cause = "handshake timeout"
-	causeDescriptors      cause = "out of file descriptors"
-	causeLimit            cause = "connection limit"
-	causeService          cause = "refused by service type"
-	causeRecord           cause = "invalid TLS record"
-)
-
-var causes = [...]cause{
-	causeFrame, causeClose, causeUTF8, causeFragments, causeUnfinished, causeHandshakeTimeout, causeDescriptors, causeLimit,
-	causeService, causeRecord,
-}
 
 // TurnBuckets are the upper bounds of the histogram of the loops' turns, in seconds.
 var TurnBuckets = [...]float64{0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1}
@@ -54,7 +30,7 @@ func (l *Loop) publish(d time.Duration) {
 	p.bytesIn.Store(s.bytesIn)
 	p.bytesOut.Store(s.bytesOut)
 	p.writes.Store(s.writes)
-	p.queued.Store(int64(l.queued))
+	p.queued.Store(int64(l.out.queued))
 	i, secs := 0, d.Seconds()
 	for i < len(TurnBuckets) && secs > TurnBuckets[i] {
 		i++
@@ -72,24 +48,11 @@ type Traffic struct {
 
 // Traffic returns what passed over the connection so far.
 func (c *Conn) Traffic() Traffic {
-	t := *c.loop.trafficOf(c)
+	t := *c.loop.table.trafficOf(c)
 	if c.protocol == protocolWebSocket && t.MessagesOut > 0 {
 		t.MessagesOut-- // the answer to the handshake
 	}
 	return t
-}
-
-// Stalled returns how long nothing of the unsent backlog has left; 0 without a backlog.
-func (c *Conn) Stalled() time.Duration {
-	if c.tx == nil || c.tx.bytes == 0 {
-		return 0
-	}
-	return c.loop.since(c.tx.progress)
-}
-
-// trafficOf returns the counts of a connection. They are touched for each system call, never for each message.
-func (l *Loop) trafficOf(c *Conn) *Traffic {
-	return &l.traffic[c.slot/slabConns][c.slot%slabConns]
 }
 
 // LoopStats are the counts of one loop since the server started.
@@ -116,8 +79,8 @@ type Stats struct {
 	TLS      TLSStats
 }
 
-// Open returns the number of connections, those still shaking hands or closing included.
-func (s *Stats) Open() int {
+// Connections returns the number of connections, those still shaking hands or closing included.
+func (s *Stats) Connections() int {
 	n := 0
 	for _, l := range s.Loops {
 		n += l.Connections
@@ -158,35 +121,4 @@ func (l *Loop) snapshot() LoopStats {
 		st.Turns[i] = p.turns[i].Load()
 	}
 	return st
-}
-
-// count notes one refusal.
-func (s *Server) count(why cause, attrs ...slog.Attr) {
-	for i, c := range causes {
-		if c == why {
-			s.refusals[i].Add(1)
-			s.opts.Log.Warn("connection refused", string(why), attrs...)
-		}
-	}
-}
-
-// countRejection notes one refused handshake. Those that an Endpoint refused are counted as one cause: it counts them by
-// causes of its own.
-func (s *Server) countRejection(r *Rejection, from netip.AddrPort) {
-	for i, known := range handshake.Rejections() {
-		if known == r {
-			s.rejected[i].Add(1)
-			s.opts.Log.Warn("handshake refused", r.Cause, fromAttr(from)...)
-			return
-		}
-	}
-	s.count(causeService)
-}
-
-// fromAttr is the address of who was refused, for the log; nothing if the connection had broken already.
-func fromAttr(from netip.AddrPort) []slog.Attr {
-	if !from.IsValid() {
-		return nil
-	}
-	return []slog.Attr{slog.String("from", from.String())}
 }

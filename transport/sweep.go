@@ -10,20 +10,26 @@ import (
 // does not make its turn long.
 const sweepParts = 8
 
+// sweeper is how far a loop's sweep over its connections has come.
+type sweeper struct {
+	cursor uint32 // the slot to look at next
+	next   uint32 // loop clock when the next part is due
+}
+
 // sweep looks at the next part of the connections for deadlines that passed.
 func (l *Loop) sweep() {
 	step := uint32(max(l.srv.opts.SweepInterval/sweepParts/time.Millisecond, 1))
-	l.nextSweep = l.now + step
+	l.sweeper.next = l.clock.now + step
 	slots := l.Slots()
 	part := slots/sweepParts + 1
 	for i := uint32(0); i < part && slots > 0; i++ {
-		if l.cursor >= slots {
-			l.cursor = 0
+		if l.sweeper.cursor >= slots {
+			l.sweeper.cursor = 0
 			l.trimPools()
 			break
 		}
-		l.check(l.conn(l.cursor))
-		l.cursor++
+		l.check(l.table.at(l.sweeper.cursor))
+		l.sweeper.cursor++
 	}
 	l.makeRoom()
 }
@@ -33,11 +39,11 @@ func (l *Loop) check(c *Conn) {
 	o := &l.srv.opts
 	switch c.state {
 	case stateHandshake:
-		if l.since(c.since) > o.HandshakeTimeout {
-			l.lateHandshake(c)
+		if l.clock.since(c.since) > o.HandshakeTimeout {
+			l.dropLateHandshake(c)
 		}
 	case stateClosing, stateLinger:
-		if l.since(c.since) > o.CloseTimeout {
+		if l.clock.since(c.since) > o.CloseTimeout {
 			l.destroy(c, EndLocal)
 		}
 	case stateOpen:
@@ -47,20 +53,20 @@ func (l *Loop) check(c *Conn) {
 
 func (l *Loop) checkOpen(c *Conn) {
 	o := &l.srv.opts
-	if t := c.tx; t != nil && l.since(t.progress) > o.WriteTimeout {
-		l.violation(c, SlowConsumer)
+	if t := c.tx; t != nil && l.clock.since(t.progress) > o.WriteTimeout {
+		l.report(c, SlowConsumer)
 		return
 	}
 	if c.flags&(flagPaused|flagStalled) != 0 {
-		c.lastRead = l.now
+		c.lastRead = l.clock.now
 		if c.rx != nil {
-			c.rx.since = l.now
+			c.rx.since = l.clock.now
 		}
-	} else if c.rx != nil && c.rx.busy && l.since(c.rx.since) > o.MessageTimeout {
+	} else if c.rx != nil && c.rx.busy && l.clock.since(c.rx.since) > o.MessageTimeout {
 		if c.protocol == protocolTCP {
-			l.violation(c, Unfinished)
+			l.report(c, Unfinished)
 		} else {
-			l.fail(c, ws.StatusPolicyViolation, causeUnfinished)
+			l.failConn(c, ws.StatusPolicyViolation, causeUnfinished)
 		}
 		return
 	}

@@ -25,13 +25,24 @@ import (
 type secureConn struct {
 	conn *tls.Conn
 	loop *Loop
-	hand *handshaking // nil once the handshake is done
+	hand *tlsHandshake // nil once the handshake is done
 
 	in      []byte  // what was read from the socket and crypto/tls has not taken; within Loop.feedSecure only
 	left    *Buffer // records that the socket didn't take; nil if there are none
 	sent    int     // bytes of left that it took since
 	plain   int     // bytes of the backlog that left, or what was just encrypted, stands for
 	goodbye bool    // close_notify was made
+}
+
+// loopTLS is what a loop keeps for the connections over TLS together.
+type loopTLS struct {
+	plain    []byte          // what was just decrypted; nil until there is some
+	sealed   []byte          // what was just encrypted
+	shaking  []*tlsHandshake // handshakes under way
+	leaving  int             // those of them whose connections are gone, so that they end at once
+	patience time.Duration   // with their clients, while others wait
+	waiting  []Ref           // connections whose handshake has to wait for others to end, and some that are gone
+	awaiting int             // how many of waiting are still there
 }
 
 // tlsListener is what the connections of a TLS listener have in common beyond their listener.
@@ -68,9 +79,6 @@ func NewTLSConfig(certificate tls.Certificate, clientCAs *x509.CertPool) *tls.Co
 	return c
 }
 
-// IsTLS reports whether the connection is over TLS.
-func (c *Conn) IsTLS() bool { return c.flags&flagTLS != 0 }
-
 // PeerCertificate returns the certificate that the client proved to be the holder of, and that the listener's authorities
 // issued; nil if there is none. It must not be changed. It may be expired by now: it was valid when the connection was
 // opened.
@@ -90,7 +98,7 @@ func (l *Loop) secureOf(c *Conn) *secureConn {
 	if c.flags&flagTLS == 0 {
 		return nil
 	}
-	slab := l.secured[c.slot/slabConns]
+	slab := l.table.secured[c.slot/slabConns]
 	if slab == nil {
 		return nil
 	}
@@ -99,10 +107,10 @@ func (l *Loop) secureOf(c *Conn) *secureConn {
 
 // setSecure sets it. The table is apart from the Conns, and exists only where there is TLS.
 func (l *Loop) setSecure(c *Conn, sc *secureConn) {
-	slab := l.secured[c.slot/slabConns]
+	slab := l.table.secured[c.slot/slabConns]
 	if slab == nil {
 		slab = new([slabConns]*secureConn)
-		l.secured[c.slot/slabConns] = slab
+		l.table.secured[c.slot/slabConns] = slab
 	}
 	slab[c.slot%slabConns] = sc
 }
@@ -111,17 +119,17 @@ func (l *Loop) setSecure(c *Conn, sc *secureConn) {
 func (l *Loop) releaseSecure(c *Conn, end End) {
 	sc := l.secureOf(c)
 	if c.flags&flagAwaitsTurn != 0 {
-		l.awaiting--
+		l.tls.awaiting--
 	}
 	if sc == nil {
 		return
 	}
 	l.setSecure(c, nil)
 	if sc.hand != nil {
-		sc.hand.close()
-		l.leaving++
+		sc.hand.abandon()
+		l.tls.leaving++
 		if end != EndLocal {
-			l.failedHandshake(c, tlsClientLeft)
+			l.countTLSFailure(c, tlsClientLeft)
 		}
 	}
 	sc.dropLeft()
@@ -155,17 +163,17 @@ func (sc *secureConn) Write(p []byte) (int, error) {
 	if sc.hand != nil {
 		return sc.hand.write(p)
 	}
-	sc.loop.sealed = append(sc.loop.sealed, p...)
+	sc.loop.tls.sealed = append(sc.loop.tls.sealed, p...)
 	return len(p), nil
 }
 
 // Close implements net.Conn. The descriptor is the loop's.
 func (*secureConn) Close() error { return nil }
 
-// LocalAddr implements net.Conn; nobody asks.
+// LocalAddr implements net.Conn. crypto/tls does not call it.
 func (*secureConn) LocalAddr() net.Addr { return &net.TCPAddr{} }
 
-// RemoteAddr implements net.Conn; nobody asks. Conn.RemoteAddr has the address.
+// RemoteAddr implements net.Conn. crypto/tls does not call it; Conn.RemoteAddr has the address.
 func (*secureConn) RemoteAddr() net.Addr { return &net.TCPAddr{} }
 
 // SetDeadline implements net.Conn. Deadlines are the sweep's.

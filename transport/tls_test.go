@@ -52,7 +52,7 @@ func TestTLSEcho(t *testing.T) {
 				c.expect(ws.OpText, p)
 				e.expect(t, "text "+p)
 			}
-			c.write(frame(true, ws.OpClose, "\x03\xe8"))
+			c.write(clientFrame(true, ws.OpClose, "\x03\xe8"))
 			c.expectClose(1000)
 			e.expect(t, "closed by the peer")
 			if n := s.Stats().TLS.Done; n != 1 {
@@ -103,7 +103,7 @@ func TestTLSPieces(t *testing.T) {
 			c := dialChopped(t, addr, cfg, sizes...)
 			for _, n := range []int{0, 10, 300, 3000} {
 				p := strings.Repeat("x", n)
-				c.write(text(p), frame(true, ws.OpPing, "hi"))
+				c.write(text(p), clientFrame(true, ws.OpPing, "hi"))
 				c.expect(ws.OpText, p)
 				c.expect(ws.OpPong, "hi")
 			}
@@ -139,7 +139,7 @@ func TestTLSLarge(t *testing.T) {
 	c.expect(ws.OpText, "behind")
 }
 
-// TestTLSEnds: whoever ends the connection and however, its session hears it, and the client an end that is in order.
+// TestTLSEnds: whichever side ends the connection, and however, the session is told and the client sees a proper end.
 func TestTLSEnds(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

@@ -113,7 +113,7 @@ func TestTLSParameters(t *testing.T) {
 func TestTLSHandshakeTimeout(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
-	o.HandshakeTimeout = 2 * time.Second // time enough for those who finish theirs
+	o.HandshakeTimeout = 2 * time.Second // time enough for those that finish theirs
 	s := startServer(t, o)
 	e := newTape()
 	addr, cfg := listenTLS(t, s, e)
@@ -157,7 +157,7 @@ func TestTLSHandshakesBounded(t *testing.T) {
 		stalled = append(stalled, c)
 	}
 	onLoop(t, s.Loops()[0], func() {
-		if n := len(s.Loops()[0].shaking); n != 4 {
+		if n := len(s.Loops()[0].tls.shaking); n != 4 {
 			t.Errorf("%d handshakes are under way", n)
 		}
 	})
@@ -177,12 +177,12 @@ func TestTLSHandshakesBounded(t *testing.T) {
 		(<-done).accepted()
 	}
 	onLoop(t, s.Loops()[0], func() {
-		if l := s.Loops()[0]; len(l.shaking) > 4 || len(l.waiting) > 0 {
-			t.Errorf("%d handshakes under way, %d wait", len(l.shaking), len(l.waiting))
+		if l := s.Loops()[0]; len(l.tls.shaking) > 4 || len(l.tls.waiting) > 0 {
+			t.Errorf("%d handshakes under way, %d wait", len(l.tls.shaking), len(l.tls.waiting))
 		}
 	})
 	if n := s.Stats().TLS.Failed["timeout"]; n == 0 {
-		t.Error("nobody had to make room")
+		t.Error("no handshake had to make room")
 	}
 	for _, c := range stalled {
 		_ = c.Close()

@@ -49,8 +49,8 @@ func bareTLS(t *testing.T, l *Loop, s Session) (*Conn, *tls.Conn, int) {
 	done := make(chan error, 1)
 	go func() { done <- client.Handshake() }()
 	for sc := l.secureOf(c); sc == nil || sc.hand != nil; sc = l.secureOf(c) {
-		l.readable(c)
-		mail, _ := l.swap(nil, nil)
+		l.read(c)
+		mail, _ := l.takeMail(nil, nil)
 		for _, m := range mail {
 			m.Deliver(l)
 		}
@@ -93,7 +93,7 @@ func TestTLSAllocations(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		l.readable(c)
+		l.read(c)
 	}); n > 4 {
 		t.Errorf("%v allocations for each read", n)
 	} else {
@@ -115,7 +115,7 @@ func TestIdleTLSSize(t *testing.T) {
 	if _, err := client.Write(text("hello")); err != nil {
 		t.Fatal(err)
 	}
-	l.readable(c)
+	l.read(c)
 	l.flush()
 	if sc := l.secureOf(c); sc.left != nil || sc.in != nil || sc.plain != 0 || c.rx != nil || c.tx != nil {
 		t.Errorf("an idle connection keeps %+v", sc)
@@ -133,7 +133,7 @@ func TestAbortTLS(t *testing.T) {
 	if sc.left == nil || sc.plain == 0 {
 		t.Skip("the kernel took it all")
 	}
-	held := c.committed(c.tx)
+	held := c.begunFrames(c.tx)
 	c.Abort(1000, "", nil)
 	if n := len(c.tx.frames) - c.tx.head; n != held+1 { // and the close frame
 		t.Errorf("%d frames remain, want %d", n, held+1)

@@ -77,8 +77,8 @@ func shakeHands(addr net.Addr, cfg *tls.Config) (time.Duration, error) {
 	return time.Since(begin), err
 }
 
-// TestTLSFlood: many times as many clients as may shake hands at the same time begin to, and do not go on. Clients that
-// mean it get their turn long before those are all dropped, who is connected notices nothing, and all are counted.
+// TestTLSFlood: many more clients than may shake hands at the same time begin to, and do not go on. Honest clients get
+// their turn long before those are all dropped, connected clients notice nothing, and all are counted.
 func TestTLSFlood(t *testing.T) {
 	t.Parallel()
 	first := hello(t)
@@ -121,8 +121,8 @@ func TestTLSFlood(t *testing.T) {
 			clients.Wait()
 			for _, l := range s.Loops() {
 				onLoop(t, l, func() {
-					if len(l.shaking) > l.maxShaking() {
-						t.Errorf("loop %d: %d handshakes are under way", l.index, len(l.shaking))
+					if len(l.tls.shaking) > l.maxShaking() {
+						t.Errorf("loop %d: %d handshakes are under way", l.index, len(l.tls.shaking))
 					}
 				})
 			}
@@ -169,7 +169,7 @@ func TestTLSHandshakesWaitForAProcessor(t *testing.T) {
 	l := s.Loops()[0]
 	var all bool
 	for !all {
-		onLoop(t, l, func() { all = len(l.shaking) == 4 && l.awaiting == 8 })
+		onLoop(t, l, func() { all = len(l.tls.shaking) == 4 && l.tls.awaiting == 8 })
 	}
 	<-time.After(o.HandshakeTimeout/mostPatience + time.Second)
 	close(busy)

@@ -15,12 +15,12 @@ import (
 // The TLS handshake of a connection:
 //
 //	feedHello        the loop gathers the first record, in a buffer that counts as one of a stranger
-//	beginHandshake   a goroutine begins the handshake, now or when it is this connection's turn
-//	feedHandshaking  the loop hands on what arrives; flight, the goroutine's mail, brings what is to be sent
-//	handshaken       the goroutine's last mail
+//	beginTLSHandshake   a goroutine begins the handshake, now or when it is this connection's turn
+//	feedTLSHandshake  the loop hands on what arrives; tlsHandshake, the goroutine's mail, brings what must be sent
+//	handshakeResult       the goroutine's last mail
 //
 // All of it must be over within Options.HandshakeTimeout, the request of the WebSocket included. While connections wait
-// for their turn, less patience is had with clients who let the server wait in the middle: see makeRoom.
+// for their turn, clients that let the server wait in the middle of their handshake have less time: see makeRoom.
 
 const (
 	recordHeader    = 5         // bytes (RFC 8446 section 5.1)
@@ -49,50 +49,50 @@ func (l *Loop) feedHello(c *Conn, p []byte) {
 		l.notTLS(c, p)
 	case len(p) < need && c.rx == nil:
 		l.grow(c, p)
-	case len(p) >= need && len(l.shaking) < l.maxShaking():
-		l.beginHandshake(c, p)
+	case len(p) >= need && len(l.tls.shaking) < l.maxShaking():
+		l.beginTLSHandshake(c, p)
 	case len(p) >= need:
 		if c.rx == nil && !l.grow(c, p) {
 			return
 		}
-		l.await(c)
+		l.queueHandshake(c)
 	}
 }
 
 // notTLS ends a connection that began with something else.
 func (l *Loop) notTLS(c *Conn, p []byte) {
-	l.failedHandshake(c, tlsNotTLS)
+	l.countTLSFailure(c, tlsNotTLS)
 	if p[0] < 'A' || p[0] > 'Z' {
 		l.destroy(c, EndLocal)
 		return
 	}
 	c.flags &^= flagTLS // that began like an HTTP request: say so in a way that its sender understands
-	l.reject(c, handshake.RejectNotTLS, &Request{})
+	l.refuseHandshake(c, handshake.RejectNotTLS, &Request{})
 }
 
-// beginHandshake starts the goroutine of a handshake. p is the first record, and perhaps more.
-func (l *Loop) beginHandshake(c *Conn, p []byte) {
+// beginTLSHandshake starts the goroutine of a handshake. p is the first record, and perhaps more.
+func (l *Loop) beginTLSHandshake(c *Conn, p []byte) {
 	lis := c.session.(*listener)
-	h := &handshaking{loop: l, ref: c.Ref(), spoke: l.now, compute: lis.tls.compute}
+	h := &tlsHandshake{loop: l, ref: c.Ref(), spoke: l.clock.now, compute: lis.tls.compute}
 	h.more.L = &h.mu
 	if c.rx != nil {
 		h.in = l.takeBuf(c)
-		l.dropRx(c)
+		l.dropPartial(c)
 	} else {
 		h.in = append(h.in, p...)
 	}
 	sc := &secureConn{loop: l, hand: h}
 	sc.conn = tls.Server(sc, lis.tls.config())
 	l.setSecure(c, sc)
-	h.place = len(l.shaking)
-	l.shaking = append(l.shaking, h)
+	h.place = len(l.tls.shaking)
+	l.tls.shaking = append(l.tls.shaking, h)
 	l.srv.running.Go(func() { h.run(sc) })
 }
 
-// feedHandshaking hands bytes to the goroutine.
-func (l *Loop) feedHandshaking(c *Conn, sc *secureConn, p []byte) {
+// feedTLSHandshake hands bytes to the goroutine.
+func (l *Loop) feedTLSHandshake(c *Conn, sc *secureConn, p []byte) {
 	h := sc.hand
-	h.slowest = max(h.slowest, l.since(h.spoke))
+	h.slowest = max(h.slowest, l.clock.since(h.spoke))
 	h.mu.Lock()
 	h.in = append(h.in, p...)
 	h.full = len(h.in) > maxHandIn
@@ -100,13 +100,13 @@ func (l *Loop) feedHandshaking(c *Conn, sc *secureConn, p []byte) {
 	h.more.Signal()
 	h.mu.Unlock()
 	if full {
-		l.setEvents(c, c.flags|flagNoRead)
+		c.setEvents(c.flags | flagNoRead)
 	}
 }
 
-// handshaking is a handshake under way, between its goroutine and the loop. It is the mail that brings the loop what is to
-// be sent.
-type handshaking struct {
+// tlsHandshake is a handshake under way, between its goroutine and the loop. As mail it brings the loop what must be
+// sent.
+type tlsHandshake struct {
 	loop    *Loop
 	ref     Ref
 	compute chan struct{}
@@ -117,10 +117,10 @@ type handshaking struct {
 	slowest time.Duration // that the client let the server wait
 
 	mu      sync.Mutex
-	more    sync.Cond // in has grown, or closed is true
+	more    sync.Cond // in has noteGrowth, or closed is true
 	in      []byte    // what arrived
 	taken   int       // how much of what arrived crypto/tls has
-	out     []byte    // what is to be sent
+	out     []byte    // what must be sent
 	listens bool      // it is the client's turn: nothing more is done until something arrives
 	posted  bool      // the mail is on its way
 	full    bool      // nothing is read because of in
@@ -129,15 +129,15 @@ type handshaking struct {
 }
 
 // run is the goroutine.
-func (h *handshaking) run(sc *secureConn) {
+func (h *tlsHandshake) run(sc *secureConn) {
 	h.compute <- struct{}{}
 	err := sc.conn.Handshake()
 	<-h.compute
-	h.loop.Post(handshaken{h, sc, err}) // if the loop has ended, so has the connection
+	h.loop.Post(handshakeResult{h, sc, err}) // if the loop has ended, so has the connection
 }
 
 // read is secureConn.Read for the goroutine. Others compute while it waits.
-func (h *handshaking) read(p []byte) (int, error) {
+func (h *tlsHandshake) read(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.in) == 0 && !h.closed {
@@ -171,7 +171,7 @@ func (h *handshaking) read(p []byte) (int, error) {
 var errHandshakeTooLong = errors.New("handshake too long")
 
 // write is secureConn.Write for the goroutine.
-func (h *handshaking) write(p []byte) (int, error) {
+func (h *tlsHandshake) write(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed || len(h.out)+len(p) > maxHandOut {
@@ -185,16 +185,16 @@ func (h *handshaking) write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// postLocked mails what is to be sent, unless that is on its way. mu must be held.
-func (h *handshaking) postLocked() {
+// postLocked mails what must be sent, unless mail is on its way. mu must be held.
+func (h *tlsHandshake) postLocked() {
 	if !h.posted {
 		h.posted = true
 		h.loop.Post(h)
 	}
 }
 
-// close makes the goroutine end.
-func (h *handshaking) close() {
+// abandon makes the goroutine end.
+func (h *tlsHandshake) abandon() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
@@ -202,8 +202,8 @@ func (h *handshaking) close() {
 }
 
 // Deliver implements Mail.
-func (h *handshaking) Deliver(l *Loop) {
-	c := h.ref.any()
+func (h *tlsHandshake) Deliver(l *Loop) {
+	c := h.ref.live()
 	if c == nil {
 		return
 	}
@@ -211,52 +211,52 @@ func (h *handshaking) Deliver(l *Loop) {
 	defer h.mu.Unlock()
 	h.posted = false
 	if len(h.out) > 0 {
-		h.spoke = l.now
+		h.spoke = l.clock.now
 		if !l.secureOf(c).keep(h.out) {
 			c.flags |= flagBroken
 		}
 	}
 	h.out = h.out[:0]
 	if !h.full {
-		l.setEvents(c, c.flags&^flagNoRead)
+		c.setEvents(c.flags &^ flagNoRead)
 	}
 	c.markDirty()
 }
 
 // Size implements Mail.
-func (*handshaking) Size() int { return 4 << 10 }
+func (*tlsHandshake) Size() int { return 4 << 10 }
 
-// handshaken is the mail that a handshake is over.
-type handshaken struct {
-	hand *handshaking
+// handshakeResult is the mail that a handshake is over.
+type handshakeResult struct {
+	hand *tlsHandshake
 	conn *secureConn
 	err  error
 }
 
 // Size implements Mail.
-func (handshaken) Size() int { return 0 }
+func (handshakeResult) Size() int { return 0 }
 
 // Deliver implements Mail.
-func (m handshaken) Deliver(l *Loop) {
-	c := m.hand.ref.any()
+func (m handshakeResult) Deliver(l *Loop) {
+	c := m.hand.ref.live()
 	if c == nil {
-		l.leaving--
+		l.tls.leaving--
 	}
-	l.endHandshake(m.hand)
-	l.nextHandshake()
+	l.endTLSHandshake(m.hand)
+	l.startQueuedHandshakes()
 	if c == nil {
 		return
 	}
-	rest := m.hand.in // the goroutine has ended: nobody else looks at it any more
+	rest := m.hand.in // the goroutine has ended and does not use it any more
 	m.conn.hand = nil
-	l.setEvents(c, c.flags&^flagNoRead)
+	c.setEvents(c.flags &^ flagNoRead)
 	if m.err != nil {
-		l.failedHandshake(c, m.hand.failure(m.err), slog.String("error", m.err.Error()))
+		l.countTLSFailure(c, m.hand.failure(m.err), slog.String("error", m.err.Error()))
 		m.conn.goodbye = true
 		c.startClosing()
 		return
 	}
-	l.tookTime(m.hand)
+	l.learnPatience(m.hand)
 	l.srv.tls.done.Add(1)
 	if m.conn.conn.ConnectionState().DidResume {
 		l.srv.tls.resumed.Add(1)
@@ -264,18 +264,18 @@ func (m handshaken) Deliver(l *Loop) {
 	l.decrypt(c, m.conn, rest)
 }
 
-// endHandshake takes a handshake from those that are under way.
-func (l *Loop) endHandshake(h *handshaking) {
-	last := len(l.shaking) - 1
-	moved := l.shaking[last]
-	l.shaking[h.place], moved.place = moved, h.place
-	l.shaking[last] = nil
-	l.shaking = l.shaking[:last]
+// endTLSHandshake takes a handshake from those that are under way.
+func (l *Loop) endTLSHandshake(h *tlsHandshake) {
+	last := len(l.tls.shaking) - 1
+	moved := l.tls.shaking[last]
+	l.tls.shaking[h.place], moved.place = moved, h.place
+	l.tls.shaking[last] = nil
+	l.tls.shaking = l.tls.shaking[:last]
 }
 
-// any returns the connection if it is still there, whatever its state.
-func (r Ref) any() *Conn {
-	c := r.loop.conn(r.slot)
+// live returns the connection if it is still there, whatever its state.
+func (r Ref) live() *Conn {
+	c := r.loop.table.at(r.slot)
 	if c == nil || c.gen != r.gen || c.state == stateFree {
 		return nil
 	}
@@ -304,7 +304,7 @@ var tlsFailureNames = [tlsFailures]string{
 }
 
 // failure classifies the error of a handshake: by its type, or by the alert that crypto/tls sent (RFC 8446 section 6.2).
-func (h *handshaking) failure(err error) tlsFailure {
+func (h *tlsHandshake) failure(err error) tlsFailure {
 	var header tls.RecordHeaderError
 	var verify *tls.CertificateVerificationError
 	var op *net.OpError
@@ -348,8 +348,8 @@ func (t *tlsCounts) snapshot() TLSStats {
 	return st
 }
 
-// failedHandshake counts one.
-func (l *Loop) failedHandshake(c *Conn, why tlsFailure, attrs ...slog.Attr) {
+// countTLSFailure counts one.
+func (l *Loop) countTLSFailure(c *Conn, why tlsFailure, attrs ...slog.Attr) {
 	l.srv.tls.failed[why].Add(1)
 	l.srv.opts.Log.Warn("TLS handshake failed", tlsFailureNames[why], append(attrs, fromAttr(c.RemoteAddr())...)...)
 }

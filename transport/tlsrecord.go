@@ -30,7 +30,7 @@ func (l *Loop) feedSecure(c *Conn, p []byte) {
 	case sc == nil:
 		l.feedHello(c, p)
 	case sc.hand != nil:
-		l.feedHandshaking(c, sc, p)
+		l.feedTLSHandshake(c, sc, p)
 	default:
 		l.decrypt(c, sc, p)
 	}
@@ -38,8 +38,8 @@ func (l *Loop) feedSecure(c *Conn, p []byte) {
 
 // decrypt handles what the records in p hold. crypto/tls keeps the part of one that arrived.
 func (l *Loop) decrypt(c *Conn, sc *secureConn, p []byte) {
-	if l.plain == nil {
-		l.plain = make([]byte, plainBytes)
+	if l.tls.plain == nil {
+		l.tls.plain = make([]byte, plainBytes)
 	}
 	sc.in = p
 	for more := true; more; {
@@ -47,11 +47,11 @@ func (l *Loop) decrypt(c *Conn, sc *secureConn, p []byte) {
 		switch {
 		case n == 0:
 		case c.flags&flagNoRead != 0: // it was paused, or has yielded, within this very read
-			l.stash(c, l.plain[:n])
+			l.stash(c, l.tls.plain[:n])
 		default:
-			l.feed(c, l.plain[:n])
+			l.feed(c, l.tls.plain[:n])
 		}
-		if c.state != stateOpen && c.state != stateHandshake { // gone, or nobody wants the rest
+		if c.state != stateOpen && c.state != stateHandshake { // gone, or closing: the rest is of no use
 			break
 		}
 		if more = err == nil; !more {
@@ -64,19 +64,19 @@ func (l *Loop) decrypt(c *Conn, sc *secureConn, p []byte) {
 	}
 }
 
-// unseal fills l.plain from the records that are there; what crypto/tls answers to them is kept to be sent. The error is
+// unseal fills l.tls.plain from the records that are there; what crypto/tls answers to them is kept to be sent. The error is
 // why it is not full.
 func (l *Loop) unseal(sc *secureConn) (n int, err error) {
-	for n < len(l.plain) && err == nil {
+	for n < len(l.tls.plain) && err == nil {
 		var k int
-		k, err = sc.conn.Read(l.plain[n:])
+		k, err = sc.conn.Read(l.tls.plain[n:])
 		n += k
 	}
-	if len(l.sealed) > 0 {
-		if !sc.keep(l.sealed) {
+	if len(l.tls.sealed) > 0 {
+		if !sc.keep(l.tls.sealed) {
 			err = errTooMuchLeft
 		}
-		l.sealed = l.sealed[:0]
+		l.tls.sealed = l.tls.sealed[:0]
 	}
 	return n, err
 }
@@ -87,20 +87,20 @@ func (l *Loop) endOfRecords(c *Conn, sc *secureConn, err error) {
 	switch {
 	case errors.Is(err, errWouldBlock):
 	case errors.Is(err, io.EOF): // close_notify
-		l.peerDone(c)
+		l.peerClosed(c)
 	case errors.As(err, &op) && op.Op == "remote error":
 		l.destroy(c, EndPeer)
 	default:
 		l.srv.count(causeRecord)
 		sc.goodbye = true // the alert that says why is the last word
-		l.releaseTx(c)
+		l.dropBacklog(c)
 		sc.plain = 0
 		c.startClosing()
-		l.tell(c, EndError)
+		l.notifyClosed(c, EndError)
 	}
 }
 
-// writeSecure is Conn.write for TLS.
+// writeSecure is Conn.writeBacklog for TLS.
 func (l *Loop) writeSecure(c *Conn) bool {
 	sc := l.secureOf(c)
 	if sc == nil {
@@ -119,7 +119,7 @@ func (l *Loop) writeSecure(c *Conn) bool {
 		p := l.gather(c, t)
 		p = p[:min(len(p), sealBytes)]
 		if _, err := sc.conn.Write(p); err != nil {
-			l.sealed = l.sealed[:0]
+			l.tls.sealed = l.tls.sealed[:0]
 			return false
 		}
 		sc.plain = len(p)
@@ -132,8 +132,8 @@ func (l *Loop) writeSecure(c *Conn) bool {
 // sendSealed writes what was just encrypted and keeps what the socket doesn't take. It returns false if the connection is
 // broken.
 func (l *Loop) sendSealed(c *Conn, sc *secureConn) bool {
-	p := l.sealed
-	l.sealed = l.sealed[:0]
+	p := l.tls.sealed
+	l.tls.sealed = l.tls.sealed[:0]
 	n, ok := l.writeRecords(c, p)
 	if !ok {
 		return false
@@ -141,7 +141,7 @@ func (l *Loop) sendSealed(c *Conn, sc *secureConn) bool {
 	if n < len(p) {
 		return sc.keep(p[n:])
 	}
-	l.left(c, sc)
+	l.allSealedSent(c, sc)
 	return true
 }
 
@@ -152,13 +152,13 @@ func (l *Loop) sendLeft(c *Conn, sc *secureConn) bool {
 	sc.sent += n
 	if ok && n == len(p) {
 		sc.dropLeft()
-		l.left(c, sc)
+		l.allSealedSent(c, sc)
 	}
 	return ok
 }
 
-// left notes that everything encrypted has left: so has the part of the backlog that it stands for.
-func (l *Loop) left(c *Conn, sc *secureConn) {
+// allSealedSent notes that everything encrypted has left: so has the part of the backlog that it stands for.
+func (l *Loop) allSealedSent(c *Conn, sc *secureConn) {
 	if sc.plain == 0 {
 		return
 	}
@@ -166,7 +166,7 @@ func (l *Loop) left(c *Conn, sc *secureConn) {
 	head := t.head
 	t.advance(c, sc.plain)
 	sc.plain = 0
-	l.trafficOf(c).MessagesOut += uint64(t.head - head)
+	l.table.trafficOf(c).MessagesOut += uint64(t.head - head)
 }
 
 // writeRecords writes p as far as the socket takes it. ok is false if the connection is broken.
@@ -184,9 +184,9 @@ func (l *Loop) writeRecords(c *Conn, p []byte) (n int, ok bool) {
 		n += k
 		l.stats.bytesOut += uint64(k)
 		l.stats.writes++
-		l.trafficOf(c).BytesOut += uint64(k)
+		l.table.trafficOf(c).BytesOut += uint64(k)
 		if c.tx != nil {
-			c.tx.progress = l.now
+			c.tx.progress = l.clock.now
 		}
 	}
 	return n, true
@@ -234,15 +234,15 @@ func (l *Loop) sayGoodbye(c *Conn) bool {
 	return !l.sendSealed(c, sc) || sc.left == nil
 }
 
-// committed returns how many frames of a connection's backlog have begun to leave, or are encrypted.
-func (c *Conn) committed(t *txState) int {
+// begunFrames returns how many frames of a connection's backlog have begun to leave, or are encrypted.
+func (c *Conn) begunFrames(t *backlog) int {
 	n := t.offset
 	if sc := c.loop.secureOf(c); sc != nil {
 		n += sc.plain
 	}
 	frames := 0
 	for n > 0 {
-		n -= len(t.frames[t.head+frames].buf.frame(c.protocol))
+		n -= len(t.frames[t.head+frames].buf.wire(c.protocol))
 		frames++
 	}
 	return frames

@@ -18,13 +18,13 @@ func TestStaleEvent(t *testing.T) {
 	old := c.Ref()
 	l.destroy(c, EndLocal)
 	_ = unix.Close(peer)
-	l.event(&stale) // the slot is free
+	l.handleEvent(&stale) // the slot is free
 	again, peer := bareConn(t, l, protocolWebSocket, quietSession{}, 0)
 	_ = unix.Close(peer) // reading would end it
 	if again.slot != uint32(stale.Fd) {
 		t.Fatal("the slot was not used again")
 	}
-	l.event(&stale)
+	l.handleEvent(&stale)
 	if again.state != stateOpen || old.Conn() != nil || again.Ref().Conn() != again || l.Conn(again.Slot()) != again {
 		t.Errorf("state %d; the old name finds %v", again.state, old.Conn())
 	}
@@ -101,20 +101,20 @@ func TestWriteProgress(t *testing.T) {
 	}
 	sendNumbered(c, 0, 1, 8) // the state that this used is kept for the next backlog
 	turn()
-	l.now += 2 * timeout
+	l.clock.now += 2 * timeout
 	fill(c)
 	sendNumbered(c, 1, 100, 1000)
 	turn()
-	l.now += timeout - 1
+	l.clock.now += timeout - 1
 	l.check(c)
 	received(t, peer)
 	turn()
-	l.now += timeout - 1
+	l.clock.now += timeout - 1
 	l.check(c)
 	if slow != 0 || c.tx == nil {
 		t.Fatalf("slow %d times, backlog %v", slow, c.tx)
 	}
-	l.now += 2
+	l.clock.now += 2
 	l.check(c)
 	if slow != 1 || c.state != stateClosing {
 		t.Errorf("slow %d times, state %d", slow, c.state)
@@ -134,7 +134,7 @@ func TestPendingIsBounded(t *testing.T) {
 		for range 100 {
 			c.Send(m)
 		}
-		most = max(most, l.pending)
+		most = max(most, l.out.pending)
 	}}
 	c, peer := bareConn(t, l, protocolWebSocket, s, 0)
 	defer unix.Close(peer)

@@ -215,7 +215,7 @@ func drain(ctx context.Context, h *hub.Hub, over time.Duration, stops <-chan os.
 // open returns the number of connections.
 func open(h *hub.Hub) int {
 	s := h.Stats()
-	return s.Transport.Open()
+	return s.Transport.Connections()
 }
 
 // hubOptions translates the settings.

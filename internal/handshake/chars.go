@@ -54,7 +54,7 @@ func unhex(c byte) byte {
 	return lower(c) - 'a' + 10
 }
 
-// validEscapes reports whether each percent sign begins an escape, none of which hides a control character.
+// validEscapes reports whether each percent sign begins an escape, and no escape stands for a control character.
 func validEscapes(path []byte) bool {
 	for i := 0; i < len(path); i++ {
 		if path[i] != '%' {

@@ -16,7 +16,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// upgradeFieldLines are the header lines of a handshake that nobody objects to, Host aside.
+// upgradeFieldLines are the header lines of a valid handshake, Host aside.
 const upgradeFieldLines = "Upgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 
@@ -205,7 +205,7 @@ func TestHandshakeAnswers(t *testing.T) {
 	}
 }
 
-// Every cause is known beforehand, has one status, and is told to whoever asked.
+// Every cause is known beforehand, has one status, and a line for the client.
 func TestHandshakeStatus(t *testing.T) {
 	t.Parallel()
 	want := map[*Rejection]int{

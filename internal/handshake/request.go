@@ -23,7 +23,7 @@ type Request struct {
 	Origin        []byte // RFC 6454 §7
 	Authorization []byte // never to be logged
 	UserAgent     []byte
-	ForwardedFor  []byte // the last X-Forwarded-For: anybody can send one, so it means something from a proxy of one's own only
+	ForwardedFor  []byte // the last X-Forwarded-For: any client can send one, so only that of a trusted proxy means something
 	// ForwardedProto is the last X-Forwarded-Proto: the scheme that the client used, according to a proxy, or to the client
 	// itself where there is none. It may be a list.
 	ForwardedProto []byte
@@ -65,7 +65,7 @@ func Parse(b []byte, from int, r *Request) (n int, err error) {
 	return n, nil
 }
 
-// headEnd returns the length of the head, of which from bytes were searched before.
+// headEnd returns the length of the head. The first from bytes of b were searched before.
 func headEnd(b []byte, from int) (int, error) {
 	if len(b) > 0 && !tokenChars[b[0]] { // no method begins so: a TLS client, say, need not wait for the deadline
 		return 0, rejectRequestLine

@@ -41,25 +41,32 @@ func (b *inbox) init(evfd, high int) {
 
 // Post hands m to the loop, in the order of the calls of each goroutine. It never blocks. It returns false if the loop
 // has ended, and m is the caller's again.
-func (l *Loop) Post(m Mail) bool { return l.post(m, false) }
+func (l *Loop) Post(m Mail) bool {
+	b := &l.inbox
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.putLocked(l, m)
+}
 
 // PostWait is Post for goroutines that may be slowed down: it first waits until the inbox is within its bound.
 // A loop must not call it.
-func (l *Loop) PostWait(m Mail) bool { return l.post(m, true) }
-
-func (l *Loop) post(m Mail, wait bool) bool {
+func (l *Loop) PostWait(m Mail) bool {
 	b := &l.inbox
 	b.mu.Lock()
-	for wait && b.bytes > b.high && !b.closed {
+	defer b.mu.Unlock()
+	for b.bytes > b.high && !b.closed {
 		b.room.Wait()
 	}
+	return b.putLocked(l, m)
+}
+
+// putLocked adds m to the mail of l, whose inbox it is, unless l has ended. b.mu must be held.
+func (b *inbox) putLocked(l *Loop, m Mail) bool {
 	if b.closed {
-		b.mu.Unlock()
 		return false
 	}
 	b.mail = append(b.mail, m)
 	b.addLocked(l, m.Size()+mailOverhead)
-	b.mu.Unlock()
 	return true
 }
 
@@ -80,45 +87,61 @@ type outbox struct {
 	bytes int
 }
 
+// outboxes is a loop's mail for the others.
+type outboxes struct {
+	of  []outbox // by the index of the loop that it is for
+	any bool     // there is mail in one of them
+}
+
 // maxOutbox is how many bytes of mail leave before the turn is over.
 const maxOutbox = 256 << 10
 
-// Forward hands m to another loop, in the order of the calls: before this loop writes or, if it is urgent and nothing
-// waits to leave before it, at once. Mail for many is worth collecting; mail for one is not, as the other loop can work
-// on it meanwhile. Mail that is posted may overtake what is forwarded. Forward must be called on l's goroutine. If the
-// other loop has ended, m is lost.
-func (l *Loop) Forward(to *Loop, m Mail, urgent bool) {
-	if l.outboxes == nil {
-		l.outboxes = make([]outbox, len(l.srv.loops))
-	}
-	o := &l.outboxes[to.index]
-	if urgent && len(o.mail) == 0 {
-		to.Post(m)
-		return
-	}
+// Forward hands m to another loop before this loop writes, in the order of the calls: mail for many is worth
+// collecting. Mail that is posted may overtake what is forwarded. Forward must be called on l's goroutine. If the other
+// loop has ended, m is lost.
+func (l *Loop) Forward(to *Loop, m Mail) {
+	o := l.outbox(to)
 	o.mail = append(o.mail, m)
 	o.bytes += m.Size() + mailOverhead
-	l.outgoing = true
+	l.outboxes.any = true
 	if o.bytes > maxOutbox {
-		to.receive(o)
+		o.moveTo(to)
 	}
+}
+
+// ForwardUrgent is Forward for mail that the other loop should work on meanwhile, such as a message for one client: it
+// leaves at once, unless other mail waits to leave before it.
+func (l *Loop) ForwardUrgent(to *Loop, m Mail) {
+	if len(l.outbox(to).mail) > 0 {
+		l.Forward(to, m)
+		return
+	}
+	to.Post(m)
+}
+
+// outbox returns the mail that is collected for another loop.
+func (l *Loop) outbox(to *Loop) *outbox {
+	if l.outboxes.of == nil {
+		l.outboxes.of = make([]outbox, len(l.srv.loops))
+	}
+	return &l.outboxes.of[to.index]
 }
 
 // sendMail empties the outboxes.
 func (l *Loop) sendMail() {
-	if !l.outgoing {
+	if !l.outboxes.any {
 		return
 	}
-	l.outgoing = false
-	for i := range l.outboxes {
-		if o := &l.outboxes[i]; len(o.mail) > 0 {
-			l.srv.loops[i].receive(o)
+	l.outboxes.any = false
+	for i := range l.outboxes.of {
+		if o := &l.outboxes.of[i]; len(o.mail) > 0 {
+			o.moveTo(l.srv.loops[i])
 		}
 	}
 }
 
-// receive moves what is in the outbox to the loop's inbox.
-func (l *Loop) receive(o *outbox) {
+// moveTo moves the mail to the inbox of the loop that it is for.
+func (o *outbox) moveTo(l *Loop) {
 	b := &l.inbox
 	b.mu.Lock()
 	if !b.closed {
@@ -173,8 +196,8 @@ func (b *inbox) sleep() bool {
 	return b.sleeping
 }
 
-// swap takes all that was posted, leaving the given empty slices in its place.
-func (l *Loop) swap(mail []Mail, acc []accepted) ([]Mail, []accepted) {
+// takeMail takes all that was posted, leaving the given empty slices in its place.
+func (l *Loop) takeMail(mail []Mail, acc []accepted) ([]Mail, []accepted) {
 	b := &l.inbox
 	b.mu.Lock()
 	b.sleeping = false
@@ -197,7 +220,7 @@ func (l *Loop) closeInbox() ([]Mail, []accepted) {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
-	return l.swap(nil, nil)
+	return l.takeMail(nil, nil)
 }
 
 // drainEventfd resets the eventfd so that it does not wake the loop again.

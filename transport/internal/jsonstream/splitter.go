@@ -1,4 +1,6 @@
-package transport
+// Package jsonstream splits the stream of a raw TCP connection: JSON objects one after the other, with or without white
+// space between them. It is a pure state machine; one goroutine at a time may use a [Splitter].
+package jsonstream
 
 import (
 	"encoding/binary"
@@ -6,21 +8,19 @@ import (
 	"math/bits"
 )
 
-// The raw TCP listener's stream: JSON objects one after the other, with or without white space between them.
-
 var (
-	// errNotObject: a value of the stream is not a JSON object, so it is no envelope.
-	errNotObject = errors.New("split JSON stream: a value does not begin with {")
-	// errMismatch: a bracket closes what one of the other kind opened.
-	errMismatch = errors.New("split JSON stream: a closing bracket does not match the one it closes")
-	// errTooDeep: a value nests deeper than any envelope may.
-	errTooDeep = errors.New("split JSON stream: a value nests too deeply")
+	// ErrNotObject: a value of the stream is not a JSON object, so it is no envelope.
+	ErrNotObject = errors.New("split JSON stream: a value does not begin with {")
+	// ErrMismatch: a bracket closes what one of the other kind opened.
+	ErrMismatch = errors.New("split JSON stream: a closing bracket does not match the one it closes")
+	// ErrTooDeep: a value nests deeper than any envelope may.
+	ErrTooDeep = errors.New("split JSON stream: a value nests too deeply")
 )
 
-// jsonSplitter finds the ends of the objects in a stream of them. It looks at brackets and strings only: what it
+// Splitter finds the ends of the objects in a stream of them. It looks at brackets and strings only: what it
 // calls a value may be invalid JSON, but every object that is valid is found exactly. The zero value is ready to use;
 // after an error it is of no use any more. It keeps no reference to what it scanned.
-type jsonSplitter struct {
+type Splitter struct {
 	arrays  uint64 // bit i: the open level i, counted inside the object, is an array
 	scanned uint32 // bytes of the open object that were looked at
 	depth   uint8  // open levels inside the object
@@ -29,11 +29,11 @@ type jsonSplitter struct {
 	esc     bool   // behind a backslash
 }
 
-// maxSplitDepth is how many levels may be open inside the object. With the object itself that is one more than an
-// envelope may have: the scanner that knows envelopes is to judge the limit.
-const maxSplitDepth = 64
+// MaxDepth is how many levels may be open inside the object. With the object itself that is one more than an envelope
+// may have: the scanner of envelopes judges that limit.
+const MaxDepth = 64
 
-// next finds the first value of b. b begins where the stream was last cut.
+// Next finds the first value of b. b begins where the stream was last cut.
 //
 //   - ok: b[start:end] is a whole value. The next call gets what follows, b[end:] and whatever arrived since.
 //   - not ok: b[start:end] is all there is of a value whose end has not arrived; end is len(b). It is empty when only
@@ -41,17 +41,17 @@ const maxSplitDepth = 64
 //     with a size limit refuses as soon as end-start is beyond it.
 //   - err: the stream is not one of JSON objects.
 //
-// A value, open or whole, is shorter than 4 GiB. next does not allocate.
-func (s *jsonSplitter) next(b []byte) (start, end int, ok bool, err error) {
+// A value, open or whole, is shorter than 4 GiB. Next does not allocate.
+func (s *Splitter) Next(b []byte) (start, end int, ok bool, err error) {
 	if !s.in {
-		start = skipSpace(b)
+		start = SkipSpace(b)
 		if start == len(b) {
 			return start, start, false, nil
 		}
 		if b[start] != '{' {
-			return start, start, false, errNotObject
+			return start, start, false, ErrNotObject
 		}
-		*s = jsonSplitter{in: true, scanned: 1}
+		*s = Splitter{in: true, scanned: 1}
 	}
 	end, ok, err = s.scan(b, start+int(s.scanned))
 	s.scanned = uint32(end - start)
@@ -59,7 +59,7 @@ func (s *jsonSplitter) next(b []byte) (start, end int, ok bool, err error) {
 }
 
 // scan goes on inside the open object at b[i] and returns the index behind its end, or len(b).
-func (s *jsonSplitter) scan(b []byte, i int) (end int, ok bool, err error) {
+func (s *Splitter) scan(b []byte, i int) (end int, ok bool, err error) {
 	for i < len(b) {
 		if s.str {
 			i = s.skipString(b, i)
@@ -71,8 +71,8 @@ func (s *jsonSplitter) scan(b []byte, i int) (end int, ok bool, err error) {
 		case '"':
 			s.str = true
 		case '{', '[':
-			if s.depth == maxSplitDepth {
-				return i, false, errTooDeep
+			if s.depth == MaxDepth {
+				return i, false, ErrTooDeep
 			}
 			s.open(c)
 		case '}', ']':
@@ -81,7 +81,7 @@ func (s *jsonSplitter) scan(b []byte, i int) (end int, ok bool, err error) {
 				return i, true, nil
 			}
 			if !s.close(c) {
-				return i, false, errMismatch
+				return i, false, ErrMismatch
 			}
 		}
 	}
@@ -89,7 +89,7 @@ func (s *jsonSplitter) scan(b []byte, i int) (end int, ok bool, err error) {
 }
 
 // open enters a level.
-func (s *jsonSplitter) open(c byte) {
+func (s *Splitter) open(c byte) {
 	s.arrays &^= 1 << s.depth
 	if c == '[' {
 		s.arrays |= 1 << s.depth
@@ -98,7 +98,7 @@ func (s *jsonSplitter) open(c byte) {
 }
 
 // close leaves a level inside the object and reports whether c closes its kind.
-func (s *jsonSplitter) close(c byte) bool {
+func (s *Splitter) close(c byte) bool {
 	if s.depth == 0 {
 		return false
 	}
@@ -107,7 +107,7 @@ func (s *jsonSplitter) close(c byte) bool {
 }
 
 // skipString returns the index behind the string that is open at b[i], or len(b) if it stays open.
-func (s *jsonSplitter) skipString(b []byte, i int) int {
+func (s *Splitter) skipString(b []byte, i int) int {
 	if s.esc {
 		s.esc = false
 		i++
@@ -147,8 +147,8 @@ func indexQuote(b []byte, i int) int {
 	return i
 }
 
-// skipSpace returns the index of the first byte of b that is not JSON white space, or len(b).
-func skipSpace(b []byte) int {
+// SkipSpace returns the index of the first byte of b that is not JSON white space, or len(b).
+func SkipSpace(b []byte) int {
 	for i, c := range b {
 		if c != ' ' && c != '\n' && c != '\r' && c != '\t' {
 			return i

@@ -1,4 +1,7 @@
-package transport
+// Package frame holds the frames of WebSocket (RFC 6455 section 5) as bytes: the header of a client's frame is parsed
+// more strictly than by gobwas/ws, and that of a server's frame is written without an allocation. All functions are
+// pure.
+package frame
 
 import (
 	"encoding/binary"
@@ -7,11 +10,11 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// parseHeader reads the header of a client's frame from the beginning of p. size is the header's length in bytes; where
+// ParseHeader reads the header of a client's frame from the beginning of p. size is the header's length in bytes; where
 // p is too short for it, size is 0 and need is how many bytes it takes at least. ok is false if the header is not one
 // that a client may send whatever came before it: a length that is not minimal or has the top bit set
 // (RFC 6455 section 5.2), both of which ws.ReadHeaderBuffer and ws.CheckHeader together would let through in part.
-func parseHeader(p []byte) (h ws.Header, size, need int, ok bool) {
+func ParseHeader(p []byte) (h ws.Header, size, need int, ok bool) {
 	if len(p) < 2 {
 		return h, 0, 2, true
 	}
@@ -49,9 +52,9 @@ func parseHeader(p []byte) (h ws.Header, size, need int, ok bool) {
 	return h, at + mask, 0, ok
 }
 
-// validClose reports what is wrong with the payload of a client's close frame: the code to answer it with, or 0 if it
+// CheckClose returns what is wrong with the payload of a client's close frame: the code to answer it with, or 0 if it
 // is sound (RFC 6455 section 7.4; 1012 to 1014 are registered with IANA since).
-func validClose(p []byte) ws.StatusCode {
+func CheckClose(p []byte) ws.StatusCode {
 	switch {
 	case len(p) == 0:
 		return 0
@@ -68,4 +71,20 @@ func validClose(p []byte) ws.StatusCode {
 		return ws.StatusInvalidFramePayloadData
 	}
 	return 0
+}
+
+// PutHeader writes the header of a final, unmasked frame into p, whose length is the header's. ws.WriteHeaderBuffer does
+// the same through an io.Writer, which would cost an allocation for each frame.
+func PutHeader(p []byte, op ws.OpCode, length int) {
+	p[0] = 0x80 | byte(op)
+	switch len(p) {
+	case 2:
+		p[1] = byte(length)
+	case 4:
+		p[1] = 126
+		binary.BigEndian.PutUint16(p[2:], uint16(length))
+	default:
+		p[1] = 127
+		binary.BigEndian.PutUint64(p[2:], uint64(length))
+	}
 }

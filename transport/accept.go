@@ -14,8 +14,8 @@ import (
 )
 
 // acceptor takes connections from one listening socket and hands each to the loop that has the fewest. One goroutine
-// does it, rather than each loop with a socket of its own under SO_REUSEPORT: so the balance is exact, connections
-// don't hang in the queue of a busy loop, and a second hub on the same port is an error.
+// accepts for all loops, instead of each loop from its own socket with SO_REUSEPORT: the balance is exact, connections
+// don't wait in the queue of a busy loop, and a second hub on the same port is an error.
 type acceptor struct {
 	srv      *Server
 	lis      *listener
@@ -46,11 +46,14 @@ func newAcceptor(ctx context.Context, s *Server, addr string, lis *listener) (*a
 	}
 	a := &acceptor{srv: s, lis: lis, fd: fd, epfd: -1, evfd: -1}
 	if err := a.prepare(); err != nil {
-		a.close()
+		a.release()
 		return nil, nil, err
 	}
 	return a, nl.Addr(), nil
 }
+
+// errNotTCP: the listener that the net package made is not the one that was asked for.
+var errNotTCP = errors.New("not a TCP listener")
 
 // duplicate returns a non-blocking descriptor of a listener's socket, which the net package doesn't watch.
 func duplicate(tl *net.TCPListener) (fd int, err error) {
@@ -90,7 +93,7 @@ func (a *acceptor) prepare() error {
 
 // run accepts until stop.
 func (a *acceptor) run() {
-	defer a.close()
+	defer a.release()
 	events := make([]unix.EpollEvent, 2)
 	for !a.stopping.Load() {
 		if _, err := unix.EpollWait(a.epfd, events, -1); err != nil {
@@ -138,7 +141,7 @@ func (a *acceptor) acceptAll() bool {
 }
 
 // accept takes one connection from a listening socket. unix.Accept4 would allocate the client's address each time, which
-// hardly anybody asks for: see Conn.RemoteAddr.
+// is seldom needed: see Conn.RemoteAddr.
 func accept(fd int) (int, error) {
 	n, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 	if errno != 0 {
@@ -173,10 +176,53 @@ func (a *acceptor) stop() {
 	a.stopping.Store(true) // last: from here on run may close evfd
 }
 
-func (a *acceptor) close() {
+func (a *acceptor) release() {
 	for _, fd := range []int{a.fd, a.epfd, a.evfd} {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
 	}
+}
+
+// accepted is a connection on its way from the acceptor to a loop.
+type accepted struct {
+	fd     int32
+	excess bool
+	lis    *listener
+}
+
+// adopt makes an accepted descriptor a connection of this loop.
+func (l *Loop) adopt(a accepted) {
+	if l.stopping {
+		l.closeAccepted(a)
+		return
+	}
+	c := l.table.take(l)
+	c.fd = a.fd
+	c.session = a.lis
+	c.protocol = a.lis.protocol
+	c.state = stateHandshake
+	c.since, c.lastRead = l.clock.now, l.clock.now
+	if a.lis.tls != nil {
+		c.flags |= flagTLS
+	}
+	if a.excess {
+		c.flags |= flagExcess
+	}
+	l.poll.watchConn(unix.EPOLL_CTL_ADD, c)
+	if c.protocol == protocolTCP {
+		r := &l.in.request
+		*r = Request{}
+		if reject := l.openSession(c, a.lis.route(nil), r); reject != nil {
+			l.refuseHandshake(c, reject, r)
+		}
+		return
+	}
+	l.read(c) // the request is often there already
+}
+
+// closeAccepted closes what was accepted too late.
+func (l *Loop) closeAccepted(a accepted) {
+	l.srv.closeFD(a.fd)
+	l.conns.Add(-1)
 }

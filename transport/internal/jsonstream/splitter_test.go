@@ -1,4 +1,4 @@
-package transport
+package jsonstream
 
 import (
 	"bytes"
@@ -13,14 +13,14 @@ import (
 // split feeds stream to a splitter as a listener does, the bytes up to each cut arriving before those behind it. It
 // returns the values, what is left of one that is not complete, and the error.
 func split(stream []byte, cuts ...int) (values []string, rest string, err error) {
-	var s jsonSplitter
+	var s Splitter
 	var buf []byte
 	from := 0
 	for _, to := range append(cuts, len(stream)) {
 		buf = append(buf, stream[from:to]...)
 		from = to
 		for {
-			start, end, ok, err := s.next(buf)
+			start, end, ok, err := s.Next(buf)
 			if err != nil {
 				return values, "", err
 			}
@@ -70,22 +70,22 @@ var streams = []struct {
 	{"as deep as can be", deep(65, "[", "]"), []string{deep(65, "[", "]")}, "", nil},
 	{"as deep as can be, of both kinds", deep(33, `[{"":`, `}]`), []string{deep(33, `[{"":`, `}]`)}, "", nil},
 
-	{"array", `[]`, nil, "", errNotObject},
-	{"number", ` 1`, nil, "", errNotObject},
-	{"string", `"{}"`, nil, "", errNotObject},
-	{"comma between values", `{},{}`, []string{`{}`}, "", errNotObject},
-	{"byte order mark", "\xef\xbb\xbf{}", nil, "", errNotObject},
-	{"NUL behind a value", "{}\x00", []string{`{}`}, "", errNotObject},
-	{"a request", "GET / HTTP/1.1\r\n\r\n", nil, "", errNotObject},
-	{"closing alone", `}`, nil, "", errNotObject},
-	{"array ends object", `{]`, nil, "", errMismatch},
-	{"object ends array", `{"a":[}`, nil, "", errMismatch},
-	{"array ends inner object", `{"a":[{"b":1]}`, nil, "", errMismatch},
-	{"too deep", deep(66, "[", "]"), nil, "", errTooDeep},
-	{"objects too deep", deep(66, `{"a":`, "}"), nil, "", errTooDeep},
+	{"array", `[]`, nil, "", ErrNotObject},
+	{"number", ` 1`, nil, "", ErrNotObject},
+	{"string", `"{}"`, nil, "", ErrNotObject},
+	{"comma between values", `{},{}`, []string{`{}`}, "", ErrNotObject},
+	{"byte order mark", "\xef\xbb\xbf{}", nil, "", ErrNotObject},
+	{"NUL behind a value", "{}\x00", []string{`{}`}, "", ErrNotObject},
+	{"a request", "GET / HTTP/1.1\r\n\r\n", nil, "", ErrNotObject},
+	{"closing alone", `}`, nil, "", ErrNotObject},
+	{"array ends object", `{]`, nil, "", ErrMismatch},
+	{"object ends array", `{"a":[}`, nil, "", ErrMismatch},
+	{"array ends inner object", `{"a":[{"b":1]}`, nil, "", ErrMismatch},
+	{"too deep", deep(66, "[", "]"), nil, "", ErrTooDeep},
+	{"objects too deep", deep(66, `{"a":`, "}"), nil, "", ErrTooDeep},
 }
 
-func TestSplitJSON(t *testing.T) {
+func TestSplit(t *testing.T) {
 	t.Parallel()
 	for _, tc := range streams {
 		b := []byte(tc.stream)
@@ -110,38 +110,38 @@ func TestSplitJSON(t *testing.T) {
 }
 
 // The size of a value is known while it grows, so that a limit can be kept.
-func TestSplitJSONPendingSize(t *testing.T) {
+func TestSplitPendingSize(t *testing.T) {
 	t.Parallel()
-	var s jsonSplitter
+	var s Splitter
 	b := []byte("  {\"a\":\"")
-	start, end, ok, err := s.next(b)
+	start, end, ok, err := s.Next(b)
 	if start != 2 || end != len(b) || ok || err != nil {
 		t.Fatal(start, end, ok, err)
 	}
 	for range 3 {
 		b = append(b[start:], bytes.Repeat([]byte("x"), 1000)...)
-		if start, end, ok, err = s.next(b); start != 0 || end != len(b) || ok || err != nil {
+		if start, end, ok, err = s.Next(b); start != 0 || end != len(b) || ok || err != nil {
 			t.Fatal(start, end, ok, err)
 		}
 	}
 }
 
-func TestSplitJSONBudget(t *testing.T) {
-	if n := unsafe.Sizeof(jsonSplitter{}); n > 16 {
-		t.Errorf("a jsonSplitter has %d bytes, want 16 at most", n)
+func TestSplitBudget(t *testing.T) {
+	if n := unsafe.Sizeof(Splitter{}); n > 16 {
+		t.Errorf("a Splitter has %d bytes, want 16 at most", n)
 	}
 	b := []byte(`{"op":0,"event":"x\"y","data":[1,{"a":[true]}]} `)
-	var s jsonSplitter
+	var s Splitter
 	if n := testing.AllocsPerRun(100, func() {
-		if _, _, ok, _ := s.next(b); !ok {
+		if _, _, ok, _ := s.Next(b); !ok {
 			t.Fatal("no value")
 		}
 	}); n != 0 {
-		t.Errorf("next allocates %v times", n)
+		t.Errorf("Next allocates %v times", n)
 	}
 }
 
-func BenchmarkSplitJSON(b *testing.B) {
+func BenchmarkSplit(b *testing.B) {
 	for _, bm := range []struct{ name, value string }{
 		{"event", `{"id":"01890a5d-ac96-774b-bcce-b302099a8057","op":0,"event":"user.updated","data":{"id":4711,"name":"Ada Lovelace",` +
 			`"mail":"ada@example.com","tags":["a","b"],"active":true},"intent":{"target":"GROUP","identifier":"workers"}}`},
@@ -153,9 +153,9 @@ func BenchmarkSplitJSON(b *testing.B) {
 			p := []byte(bm.value)
 			b.SetBytes(int64(len(p)))
 			b.ReportAllocs()
-			var s jsonSplitter
+			var s Splitter
 			for b.Loop() {
-				if _, end, ok, err := s.next(p); !ok || err != nil || end != len(p) {
+				if _, end, ok, err := s.Next(p); !ok || err != nil || end != len(p) {
 					b.Fatal(end, ok, err)
 				}
 			}
@@ -163,9 +163,9 @@ func BenchmarkSplitJSON(b *testing.B) {
 	}
 }
 
-// FuzzSplitJSON asks of any bytes, cut anywhere: the cut makes no difference, nothing but white space is lost, and
+// FuzzSplit asks of any bytes, cut anywhere: the cut makes no difference, nothing but white space is lost, and
 // encoding/json finds the same values as long as they are valid.
-func FuzzSplitJSON(f *testing.F) {
+func FuzzSplit(f *testing.F) {
 	for _, tc := range streams {
 		f.Add([]byte(tc.stream), uint16(len(tc.stream)/2), uint16(len(tc.stream)))
 	}
@@ -178,13 +178,13 @@ func FuzzSplitJSON(f *testing.F) {
 		}
 		left := b
 		for _, v := range values {
-			left = left[skipSpace(left):]
+			left = left[SkipSpace(left):]
 			if !bytes.HasPrefix(left, []byte(v)) {
 				t.Fatalf("%q is not the beginning of %q", v, left)
 			}
 			left = left[len(v):]
 		}
-		if left = left[skipSpace(left):]; err == nil && string(left) != rest {
+		if left = left[SkipSpace(left):]; err == nil && string(left) != rest {
 			t.Fatalf("%q is left, want %q", rest, left)
 		}
 		dec := json.NewDecoder(bytes.NewReader(b))
@@ -194,7 +194,7 @@ func FuzzSplitJSON(f *testing.F) {
 				return
 			}
 			if n == len(values) {
-				if errors.Is(err, errTooDeep) {
+				if errors.Is(err, ErrTooDeep) {
 					return
 				}
 				t.Fatalf("%q was not found", want)

@@ -1,0 +1,61 @@
+package transport
+
+import (
+	"log/slog"
+	"net/netip"
+
+	"github.com/mastersocket/mastersocket/internal/handshake"
+)
+
+// cause is why the transport itself refused something. Causes are few and fixed: they label metrics, and those of
+// frames are the reasons in close frames.
+type cause string
+
+const (
+	causeFrame            cause = "invalid frame"
+	causeClose            cause = "invalid close frame"
+	causeUTF8             cause = "invalid text encoding"
+	causeFragments        cause = "too many fragments"
+	causeUnfinished       cause = "message unfinished for too long"
+	causeHandshakeTimeout cause = "handshake timeout"
+	causeDescriptors      cause = "out of file descriptors"
+	causeLimit            cause = "connection limit"
+	causeService          cause = "refused by service type"
+	causeRecord           cause = "invalid TLS record"
+)
+
+var causes = [...]cause{
+	causeFrame, causeClose, causeUTF8, causeFragments, causeUnfinished, causeHandshakeTimeout, causeDescriptors, causeLimit,
+	causeService, causeRecord,
+}
+
+// count notes one refusal.
+func (s *Server) count(why cause, attrs ...slog.Attr) {
+	for i, c := range causes {
+		if c == why {
+			s.refusals[i].Add(1)
+			s.opts.Log.Warn("connection refused", string(why), attrs...)
+		}
+	}
+}
+
+// countRejection notes one refused handshake. Those that an Endpoint refused are counted as one cause: it counts them by
+// causes of its own.
+func (s *Server) countRejection(r *Rejection, from netip.AddrPort) {
+	for i, known := range handshake.Rejections() {
+		if known == r {
+			s.rejected[i].Add(1)
+			s.opts.Log.Warn("handshake refused", r.Cause, fromAttr(from)...)
+			return
+		}
+	}
+	s.count(causeService)
+}
+
+// fromAttr is the address of a refused client, for the log; nothing if the connection had broken already.
+func fromAttr(from netip.AddrPort) []slog.Attr {
+	if !from.IsValid() {
+		return nil
+	}
+	return []slog.Attr{slog.String("from", from.String())}
+}

@@ -1,0 +1,82 @@
+package transport
+
+import (
+	"errors"
+	"time"
+
+	"github.com/mastersocket/mastersocket/internal/handshake"
+)
+
+// feedRequest collects a request head and answers it. It returns what lies behind the head.
+func (l *Loop) feedRequest(c *Conn, p []byte) []byte {
+	from := 0
+	if c.rx != nil {
+		from = len(c.rx.buf)
+		if !l.grow(c, p) {
+			return nil
+		}
+		p = c.rx.buf
+	}
+	r := &l.in.request
+	n, err := handshake.Parse(p, from, r)
+	if errors.Is(err, handshake.ErrIncomplete) {
+		if c.rx == nil {
+			l.grow(c, p)
+		}
+		return nil
+	}
+	if c.rx != nil {
+		l.takeBuf(c) // p lives on until it is handled
+	}
+	if reject := l.answer(c, r, err); reject != nil {
+		l.refuseHandshake(c, reject, r)
+		return nil
+	}
+	return p[n:]
+}
+
+// answer upgrades the connection as the request asks, or says why not.
+func (l *Loop) answer(c *Conn, r *Request, err error) *Rejection {
+	var reject *Rejection
+	if errors.As(err, &reject) {
+		return reject
+	}
+	e := c.session.(*listener).route(r.Path)
+	if e == nil {
+		return handshake.RejectNotFound
+	}
+	if reject = handshake.CheckUpgrade(r, l.srv.opts.Origins); reject != nil {
+		return reject
+	}
+	b := AllocBuffer(handshake.AcceptBytes)
+	b.sealRaw(handshake.AppendAccept(b.Room(), r))
+	c.enqueue(b)
+	b.Release()
+	return l.openSession(c, e, r)
+}
+
+// openSession asks the endpoint for a session.
+func (l *Loop) openSession(c *Conn, e Endpoint, r *Request) *Rejection {
+	c.state = stateOpen
+	c.since = l.clock.now
+	s, reject := e.Open(c, r)
+	if reject != nil {
+		l.dropBacklog(c) // the acceptance
+		c.state = stateHandshake
+		return reject
+	}
+	c.session = s
+	return nil
+}
+
+// refuseHandshake answers an opening handshake with an error and closes.
+func (l *Loop) refuseHandshake(c *Conn, why *Rejection, r *Request) {
+	l.srv.countRejection(why, c.RemoteAddr())
+	if c.protocol == protocolWebSocket && (c.flags&flagTLS == 0 || l.secureOf(c) != nil) {
+		b := AllocBuffer(handshake.ResponseBytes(why))
+		b.sealRaw(handshake.AppendResponse(b.Room(), why, r, time.Now()))
+		c.enqueue(b)
+		b.Release()
+	}
+	c.startClosing()
+}
