@@ -3,7 +3,7 @@
 //
 // There is nothing here but tests. Each starts a Redis and hubs of its own on free ports, prints what it measured in
 // lines that begin with "figure:", and fails if a measure is missed. scripts/faults runs them all and collects these
-// lines. With [EnvScale] set to full, sizes and durations are those that docs/operations.md reports; without it they are
+// lines. With [EnvScale] set to full, sizes and durations are those that docs/faults.md reports; without it they are
 // smaller, so that the tests are done in a few minutes on two cores.
 package clustertest
 

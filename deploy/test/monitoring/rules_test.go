@@ -17,7 +17,7 @@ import (
 )
 
 // runbook is where the sections of alerts are.
-const runbook = "docs/operations.md"
+const runbook = "docs/runbook.md"
 
 // rule is an alert.
 type rule struct {
