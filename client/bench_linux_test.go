@@ -9,7 +9,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// The benchmarks run against the built hub, which has a process of its own.
+// The benchmarks run against the built hub in its own process.
 
 var benchData = map[string]any{"order": 1234567, "items": []string{"a", "b", "c"}, "note": "the quick brown fox jumps over the lazy dog"}
 
@@ -26,7 +26,7 @@ func dialBench(b *testing.B, s *hubtest.Server, o client.Options) *client.Client
 	return c
 }
 
-// One goroutine that waits for each message to be written.
+// One goroutine sends and waits for each write.
 func BenchmarkSend(b *testing.B) {
 	s := hubtest.Start(b, hubtest.Options{})
 	dialBench(b, s, client.Options{Group: "sink"})
@@ -39,7 +39,7 @@ func BenchmarkSend(b *testing.B) {
 	}
 }
 
-// One goroutine with many messages on their way, all of them acknowledged.
+// One goroutine has many acknowledged messages on their way.
 func BenchmarkQueue(b *testing.B) {
 	s := hubtest.Start(b, hubtest.Options{})
 	dialBench(b, s, client.Options{Group: "sink"})
@@ -66,7 +66,7 @@ func BenchmarkQueue(b *testing.B) {
 	<-done
 }
 
-// From one client through the hub to a handler, and back.
+// One client requests, the other one replies.
 func BenchmarkRequest(b *testing.B) {
 	s := hubtest.Start(b, hubtest.Options{})
 	o := worker(0)

@@ -81,8 +81,8 @@ func TestCloseWhileDisconnected(t *testing.T) {
 	})
 }
 
-// A hub that doesn't take the goodbye holds Close up no longer than its context.
-func TestCloseOfStuckHub(t *testing.T) {
+// Close waits for a blocked hub no longer than its context.
+func TestCloseOfBlockedHub(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		release := make(chan struct{})
 		h.serve = func(_ int, p *peer) {

@@ -100,7 +100,7 @@ func TestIdentifyFailedIsFinal(t *testing.T) {
 	})
 }
 
-// A token that was changed is fetched anew; the same one is not tried twice.
+// After a refusal the token is fetched again. The same token is not tried twice.
 func TestTokenSource(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = func(n int, p *peer) {
@@ -179,7 +179,7 @@ func TestConnectTimeout(t *testing.T) {
 	})
 }
 
-// Before the first connection a 4xx means a wrong URL; afterwards it may be a rolling update.
+// A 4xx is final before the first connection, and temporary after it.
 func TestHandshakeRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		status := map[int]int{1: 404, 2: 503, 4: 404}
@@ -277,7 +277,7 @@ func TestReconnects(t *testing.T) {
 	})
 }
 
-// A client whose token was revoked while it ran ends, and tells its callers why.
+// A client whose token is revoked ends, and its calls return the reason.
 func TestRefusedForGoodLater(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = func(n int, p *peer) {
@@ -338,7 +338,7 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// A hub that accepts clients and drops them at once is asked ever more slowly, too.
+// The backoff also grows for a hub that accepts clients and drops them at once.
 func TestBackoffGrowsOverShortSessions(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = func(n int, p *peer) {

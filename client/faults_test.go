@@ -25,7 +25,7 @@ func TestAnswersPing(t *testing.T) {
 		done := make(chan struct{})
 		h.serve = func(_ int, p *peer) {
 			_, _ = p.next()
-			p.send(`{"op":3}`) // before IDENTIFY is answered, too
+			p.send(`{"op":3}`) // before the answer to IDENTIFY
 			if f, _ := p.next(); f.Op != 4 {
 				t.Errorf("%s, want a PONG", f.raw)
 			}
@@ -48,7 +48,7 @@ func TestAnswersPing(t *testing.T) {
 	})
 }
 
-// A client that hears nothing asks; one that gets no answer connects anew.
+// A client sends a PING to a silent hub. If the hub stays silent, the client reconnects.
 func TestSilentHub(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		var pings atomic.Int32
@@ -79,7 +79,7 @@ func TestSilentHub(t *testing.T) {
 	})
 }
 
-// A hub that takes no bytes any more is given up, and the messages on their way are reported.
+// A hub that reads no bytes is given up, and the messages on their way are reported.
 func TestStuckHub(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		release := make(chan struct{})
@@ -99,7 +99,7 @@ func TestStuckHub(t *testing.T) {
 	})
 }
 
-// Whatever a hub or something in its place says, the client gives up the connection and makes another.
+// After garbage the client ends the connection and reconnects.
 func TestGarbage(t *testing.T) {
 	for name, say := range map[string]func(p *peer){
 		"not JSON":           func(p *peer) { p.send(`hello`) },
@@ -146,7 +146,7 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// Answers to IDENTIFY that aren't any.
+// Connect fails after a malformed answer to IDENTIFY.
 func TestGarbageAtIdentify(t *testing.T) {
 	for _, answer := range []string{`x`, `{"op":1}`, `{"op":1,"data":{}}`, `{"op":1,"data":{"id":1}}`, `{"op":1,"data":{"id":"x","ping":-1}}`} {
 		t.Run(answer, func(t *testing.T) {
@@ -166,7 +166,7 @@ func TestGarbageAtIdentify(t *testing.T) {
 	}
 }
 
-// A hub of the original protocol, without features, is good enough for all but acknowledgements.
+// With a hub of the original protocol, without features, everything works except acknowledgements.
 func TestOriginalHub(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = func(_ int, p *peer) {
@@ -185,7 +185,7 @@ func TestOriginalHub(t *testing.T) {
 	})
 }
 
-// A connection that breaks off at any byte never hangs the client.
+// A connection that breaks after any number of bytes does not hang the client.
 func TestCutAnywhere(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = answerer
@@ -197,7 +197,7 @@ func TestCutAnywhere(t *testing.T) {
 			limit++
 			return &cutConn{Conn: conn, left: limit}, err
 		}
-		c := h.connect(o) // after as many attempts as there are bytes in handshake and IDENTIFY's answer
+		c := h.connect(o) // takes as many attempts as handshake and IDENTIFY's answer have bytes
 		defer closeClient(t, c)
 		for range 300 {
 			ctx, cancel := within(time.Minute)
@@ -210,7 +210,7 @@ func TestCutAnywhere(t *testing.T) {
 	})
 }
 
-// cutConn ends after so many bytes read.
+// cutConn breaks after left bytes are read.
 type cutConn struct {
 	net.Conn
 	left int
@@ -226,8 +226,8 @@ func (c *cutConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Connections break at random while many senders are busy: nothing arrives twice, in no sender's order anything
-// overtakes, what was acknowledged did arrive, and what is said not to have been sent did not.
+// Connections break at random while many senders are busy. No message arrives twice or out of its sender's order;
+// acknowledged messages have arrived, and messages that are reported as not sent have not.
 func TestAtMostOnceOverBrokenConnections(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		const senders, each = 8, 300
@@ -295,7 +295,7 @@ func TestAtMostOnceOverBrokenConnections(t *testing.T) {
 	})
 }
 
-// Over a real network, as the other tests' pipes have no buffers.
+// A test over TCP, because the pipes of the other tests have no buffers.
 func TestRealSockets(t *testing.T) {
 	t.Parallel()
 	h := &fakeHub{t: t, serve: answerer}

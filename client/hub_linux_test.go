@@ -17,7 +17,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// What follows runs against the built hub.
+// These tests run against the built hub.
 
 func dialReal(t *testing.T, s *hubtest.Server, o client.Options) *client.Client {
 	t.Helper()
@@ -41,7 +41,7 @@ func dialReal(t *testing.T, s *hubtest.Server, o client.Options) *client.Client 
 	return c
 }
 
-// worker replies to "work" with its number and what it was asked.
+// worker replies to "work" with its number and the request's data.
 func worker(n int) client.Options {
 	return client.Options{Group: "workers", On: map[string]client.Handler{
 		"work": func(ctx context.Context, m *client.Message) { _ = m.Reply(ctx, fmt.Sprintf("%d: %s", n, m.Data)) },
@@ -66,7 +66,7 @@ func TestRealHub(t *testing.T) {
 		t.Fatalf("Request = %v, %v", m, err)
 	}
 	if again, err := c.Request(ctx, client.Direct(m.Sender), "work", 1); err != nil || string(again.Data) != string(m.Data) || again.Sender != m.Sender {
-		t.Errorf("Request to the one who answered = %v, %v; want %s again", again, err, m.Data)
+		t.Errorf("Request to the worker that replied = %v, %v; want %s again", again, err, m.Data)
 	}
 	senders := map[string]bool{}
 	for m, err := range c.RequestMany(ctx, client.Group("workers"), "work", nil, 3) {
@@ -81,14 +81,14 @@ func TestRealHub(t *testing.T) {
 	if n, err := c.SendAcked(ctx, client.Group("workers"), "e", nil); err != nil || n != 1 {
 		t.Errorf("SendAcked = %d, %v", n, err)
 	}
-	_, err = c.SendAcked(ctx, client.Group("nobody"), "e", nil)
+	_, err = c.SendAcked(ctx, client.Group("empty"), "e", nil)
 	wantErr(t, "empty group", err, client.ErrNoReceiver)
 	_, err = c.Request(ctx, client.Direct("00000000-0000-8000-8000-000000000000"), "e", nil)
 	wantErr(t, "unknown client", err, client.ErrNoReceiver)
 }
 
-// The greatest message that the hub takes arrives, with what the hub adds to it; one byte more is refused here.
-func TestRealHubGreatestMessage(t *testing.T) {
+// The largest message that the hub accepts arrives, with the members that the hub adds. One more byte is refused by the client.
+func TestRealHubLargestMessage(t *testing.T) {
 	t.Parallel()
 	s := hubtest.Start(t, hubtest.Options{})
 	got := make(chan int, 1)
@@ -192,7 +192,7 @@ func TestRealHubPermissions(t *testing.T) {
 	}
 }
 
-// Clients outlive their hub, however it ends. With no other instance to move to they stay until it disconnects them.
+// Clients reconnect after a hub ends in any way. Without another instance they stay until the hub disconnects them.
 func TestRealHubRestart(t *testing.T) {
 	t.Parallel()
 	s := hubtest.Start(t, hubtest.Options{Flags: []string{"--drain-timeout", "1s"}})
@@ -206,7 +206,7 @@ func TestRealHubRestart(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		s.Signal(sig)
 		if _, ok := s.Wait(30 * time.Second); !ok {
-			t.Fatalf("the hub runs on after %v", sig)
+			t.Fatalf("the hub has not ended after %v", sig)
 		}
 		reason := <-reasons
 		var d *client.DisconnectError
@@ -231,7 +231,7 @@ func TestRealHubRestart(t *testing.T) {
 	}
 }
 
-// A hub that is alone does not keep clients that could move: they have nowhere to go.
+// A hub without other instances does not wait for clients to move.
 func TestRealHubRestartAlone(t *testing.T) {
 	t.Parallel()
 	s := hubtest.Start(t, hubtest.Options{Flags: []string{"--drain-timeout", "10m"}})
@@ -239,7 +239,7 @@ func TestRealHubRestartAlone(t *testing.T) {
 	dialReal(t, s, client.Options{OnDisconnect: func(err error) { reasons <- err }})
 	s.Signal(syscall.SIGTERM)
 	if _, ok := s.Wait(time.Minute); !ok {
-		t.Fatal("the hub waits for a client that has nowhere to go")
+		t.Fatal("the hub waits for its client to move")
 	}
 	var d *client.DisconnectError
 	if err := <-reasons; !errors.As(err, &d) || d.Reason != "SERVER_RESTART" {

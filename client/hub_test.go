@@ -18,26 +18,26 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// fakeHub is one end of the protocol whose every step a test decides, for what no real hub can be made to do. It
-// listens on pipes in memory, so that a test can run in a synctest bubble, on its clock.
+// fakeHub is a hub whose every step a test decides. It listens on pipes in memory, so that a test can run in a synctest
+// bubble.
 type fakeHub struct {
 	t     testing.TB
 	pipes chan net.Conn
 	stop  chan struct{}
-	down  atomic.Bool // refuse to be dialed
+	down  atomic.Bool // dialing fails
 
 	serving sync.WaitGroup
 
 	dials  atomic.Int32
 	writes atomic.Int32 // by clients, to the network
 
-	// serve is called for each connection, with its number, from 1.
+	// serve is called for each connection with its number, which begins at 1.
 	serve func(n int, c *peer)
-	// refuse may answer the handshake itself.
+	// refuse may answer the handshake itself and then returns true.
 	refuse func(n int, w http.ResponseWriter, r *http.Request) bool
 }
 
-// inBubble runs a test with a hub on a clock of their own.
+// inBubble runs a test with a fakeHub in a synctest bubble.
 func inBubble(t *testing.T, f func(t *testing.T, h *fakeHub)) {
 	t.Helper()
 	t.Parallel()
@@ -109,12 +109,12 @@ func (h *fakeHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.serve(n, &peer{h.t, conn})
 }
 
-// options are those of a client of this hub.
+// options returns the options of a client of this hub.
 func (h *fakeHub) options() client.Options {
 	return client.Options{URL: "ws://hub.test", Token: "secret", Group: "g", Dial: h.dial}
 }
 
-// connect connects a client and closes it at the end of the test.
+// connect connects a client.
 func (h *fakeHub) connect(o client.Options) *client.Client {
 	h.t.Helper()
 	c, err := client.Connect(context.Background(), o)
@@ -137,7 +137,7 @@ type peer struct {
 	conn *websocket.Conn
 }
 
-// frame is an envelope as a test looks at it.
+// frame is a client's message.
 type frame struct {
 	Op     int             `json:"op"`
 	ID     string          `json:"id"`
@@ -150,7 +150,7 @@ type frame struct {
 	raw string
 }
 
-// next returns the next message of the client; false when there is none, because the connection ended.
+// next returns the client's next message. It returns false when the connection has ended.
 func (p *peer) next() (frame, bool) {
 	_, b, err := p.conn.Read(context.Background())
 	if err != nil {
@@ -163,12 +163,12 @@ func (p *peer) next() (frame, bool) {
 	return f, true
 }
 
-// send writes a message; that the client is gone is for the next read to tell.
+// send writes a message. An error is left to the next read.
 func (p *peer) send(format string, args ...any) {
 	_ = p.conn.Write(context.Background(), websocket.MessageText, fmt.Appendf(nil, format, args...))
 }
 
-// identify plays the opening with the given members of the answer.
+// identify answers IDENTIFY with the given members of data.
 func (p *peer) identify(answer string) (frame, bool) {
 	f, ok := p.next()
 	if ok && f.Op != 1 {
@@ -202,7 +202,7 @@ func (p *peer) event(event, data string) {
 		event, data, sender)
 }
 
-// serveAll identifies and then answers each message with f, until the client goes.
+// serveAll answers IDENTIFY and then calls f for each message until the client disconnects.
 func serveAll(f func(p *peer, f frame)) func(int, *peer) {
 	return func(_ int, p *peer) {
 		if _, ok := p.identify(identity); !ok {
@@ -218,7 +218,7 @@ func serveAll(f func(p *peer, f frame)) func(int, *peer) {
 	}
 }
 
-// idle identifies and then says nothing.
+// idle answers IDENTIFY and nothing else.
 var idle = serveAll(func(*peer, frame) {})
 
 func wantErr(t testing.TB, what string, err, want error) {

@@ -21,9 +21,9 @@ import (
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
-// What follows runs against built hubs, connected through a real Redis.
+// These tests run against built hubs that are connected through a real Redis.
 
-// elsewhere dials one of several hubs, as it is told.
+// elsewhere dials the hub that at selects.
 type elsewhere struct {
 	hubs []string
 	at   atomic.Int32
@@ -34,7 +34,7 @@ func (e *elsewhere) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", e.hubs[e.at.Load()])
 }
 
-// startHubs runs hubs that are one, named a, b, c … One that is restarted has its old addresses.
+// startHubs starts n instances of one hub, named a, b, c …. A restarted instance keeps its addresses.
 func startHubs(t *testing.T, n int, o hubtest.Options) (hubs []*hubtest.Server, restart func(i int)) {
 	t.Helper()
 	o.Redis, o.Quiet, o.Flags = redistest.Start(t).URL(), true, append(o.Flags, "--drain-timeout=60s")
@@ -61,7 +61,7 @@ func startHubs(t *testing.T, n int, o hubtest.Options) (hubs []*hubtest.Server, 
 	}
 }
 
-// tally is what a client got of each of several senders, whose messages carry who sent them and a number that rises.
+// tally records the messages of several senders. Their data is the sender's number and an ascending number.
 type tally struct {
 	t    *testing.T
 	what string
@@ -99,7 +99,7 @@ func (ta *tally) missing(want [][2]int) (missing [][2]int) {
 	return missing
 }
 
-// moves collects from a client's log how its moves went.
+// moves collects a client's moves from its log.
 type moves struct {
 	mu     sync.Mutex
 	took   []time.Duration
@@ -138,14 +138,14 @@ func (m *moves) count() int {
 	return len(m.took)
 }
 
-// A client whose instance is restarted, again and again, while others send to it in every way and it sends to them, misses
-// nothing, sees nothing twice, and nobody sees a sender's messages in another order.
+// A client's instance is restarted again and again, while other clients exchange messages with it by all targets. No message
+// is lost, duplicated or reordered.
 func TestMovesUnderLoad(t *testing.T) {
 	t.Parallel()
 	movesUnderLoad(t, 10, hubtest.Options{}, nil)
 }
 
-// TestMovesUnderLoadTLS is TestMovesUnderLoad with everybody connected over TLS.
+// TestMovesUnderLoadTLS is TestMovesUnderLoad over TLS.
 func TestMovesUnderLoadTLS(t *testing.T) {
 	t.Parallel()
 	certificate, trust := hubtest.Certify(t, tlstest.Template{})
@@ -203,7 +203,7 @@ func movesUnderLoad(t *testing.T, times int, o hubtest.Options, trust *tls.Confi
 			t.Fatalf("move %d: %v; warnings %q", i+1, err, told.other)
 		}
 		if _, ok := hubs[here].Wait(30 * time.Second); !ok {
-			t.Fatal("the hub that everybody left runs on")
+			t.Fatal("the hub has not ended")
 		}
 		restart(here)
 	}
@@ -224,7 +224,7 @@ func movesUnderLoad(t *testing.T, times int, o hubtest.Options, trust *tls.Confi
 		}
 		all += len(want)
 		if err := eventually.Within(30*time.Second, func() bool { return len(in.missing(want)) == 0 }); err != nil {
-			t.Errorf("missing of sender %d: %v", who, in.missing(want))
+			t.Errorf("missing messages of sender %d: %v", who, in.missing(want))
 		}
 		if err := eventually.Within(30*time.Second, func() bool { return len(ins[who].missing(outs)) == 0 }); err != nil {
 			t.Errorf("sender %d misses %v", who, ins[who].missing(outs))
@@ -239,7 +239,7 @@ func movesUnderLoad(t *testing.T, times int, o hubtest.Options, trust *tls.Confi
 	}
 }
 
-// sendPaced sends, and waits now and then until the hub has taken all, so that nobody can run away.
+// sendPaced sends. It awaits every fourth ACK, which bounds the messages on their way.
 func sendPaced(c *client.Client, to client.Intent, n int) error {
 	if n%4 != 0 {
 		return c.Send(context.Background(), to, "out", [2]int{99, n})
@@ -248,7 +248,7 @@ func sendPaced(c *client.Client, to client.Intent, n int) error {
 	return err
 }
 
-// sendAll sends to a client that moves, in every way, until ctx ends, and returns what was sent.
+// sendAll sends to a client that moves, by all targets, until ctx ends. It returns what was sent.
 func sendAll(ctx context.Context, t *testing.T, c *client.Client, who int, to *client.Client, refused *sync.Map) (sent [][2]int) {
 	for n := 1; ctx.Err() == nil; n++ {
 		intents := []client.Intent{client.Global(), client.Any("movers"), client.Group("movers"), client.Direct(to.Identity().ID)}
@@ -259,7 +259,7 @@ func sendAll(ctx context.Context, t *testing.T, c *client.Client, who int, to *c
 			return sent
 		}
 		sent = append(sent, [2]int{who, n})
-		if n%4 == 0 { // so that it can't run away
+		if n%4 == 0 { // bounds the messages on their way
 			if _, err := r.Wait(context.Background()); err != nil && !errors.Is(err, client.ErrNoReceiver) {
 				t.Errorf("sender %d: %v", who, err)
 			}

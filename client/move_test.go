@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -12,18 +13,18 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// rig is a hub of several instances, one for each connection: it carries FENCEs between them, and what a test publishes.
-// Each connection is sent what is for it in order, by a goroutine that waits while the connection is held.
+// rig is a hub with an instance for each connection. It delivers FENCEs between them and the messages that a test publishes.
+// A goroutine per connection writes its messages in order and pauses while the connection is held.
 type rig struct {
 	*fakeHub
-	features string                                        // granted; default: all
+	features string                                        // the features granted; default: all
 	node     func(n int) string                            // the instance of the nth connection; default: n<n>
-	refuse   func(n int) string                            // with the reason for which IDENTIFY fails; default: none
+	refuse   func(n int) string                            // the reason to refuse IDENTIFY; empty: none
 	delay    func(n int) time.Duration                     // of each message to the nth connection; default: none
-	hear     func(l *line, f frame)                        // what to do with what a client sends, besides noting it
-	fence    func(from, to *line, id string) (passed bool) // whether a FENCE gets through; default: all do
+	hear     func(l *line, f frame)                        // called with each EVENT or REPLY of a client
+	fence    func(from, to *line, id string) (passed bool) // whether a FENCE is delivered; default: all are
 
-	bus    sync.Mutex // held while a message goes to all whom it is for
+	bus    sync.Mutex // held while a message is published to all connections
 	mu     sync.Mutex
 	lines  map[int]*line
 	opened chan *line // identified connections
@@ -46,8 +47,8 @@ type line struct {
 
 func lineID(n int) string { return fmt.Sprintf("0191d7a4-0000-8000-8000-%012d", n) }
 
-// inRig runs a test with such a hub in a bubble of testing/synctest. Time there is the bubble's: a Sleep returns as soon as
-// nothing else can happen before, however fast the machine is. It says when something happens, and waits for nothing real.
+// inRig runs a test with a rig in a bubble of testing/synctest. A Sleep there takes no real time: it returns once all
+// goroutines are blocked until that time of the bubble's clock.
 func inRig(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	inBubble(t, func(t *testing.T, h *fakeHub) {
@@ -92,7 +93,7 @@ func (r *rig) serveLine(n int, p *peer) {
 	writer.Wait()
 }
 
-// handle does as the hub would with what the client sent.
+// handle handles a client's message as the hub does.
 func (l *line) handle(f frame) {
 	l.rig.bus.Lock()
 	defer l.rig.bus.Unlock()
@@ -133,7 +134,7 @@ func (r *rig) line(n int) *line {
 	return r.lines[n]
 }
 
-// deliver queues a message for the connection. It returns false if that has ended.
+// deliver queues a message for the connection. It returns false if the connection has ended.
 func (l *line) deliver(format string, args ...any) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -206,7 +207,7 @@ func (l *line) end() {
 // cut breaks the connection.
 func (l *line) cut() { _ = l.conn.CloseNow() }
 
-// heard returns the events that the client sent over the connection, and "BYE" for its DISCONNECT.
+// heard returns the events that the client sent on the connection, and "BYE" for its DISCONNECT.
 func (l *line) heard() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -225,12 +226,12 @@ func (l *line) heard() string {
 // drain sends DRAIN with its data.
 func (l *line) drain(data string) { l.deliver(`{"op":12,"data":{%s}}`, data) }
 
-// event is what a sender sends; target is GLOBAL, GROUP, DIRECT or ANY.
+// event returns an EVENT as the hub delivers it; target is GLOBAL, GROUP, DIRECT or ANY.
 func event(sender, id, event, target string) string {
 	return fmt.Sprintf(`{"op":0,"id":%q,"event":%q,"intent":{"target":%q,"identifier":"g"},"sender":%q}`, id, event, target, sender)
 }
 
-// journal notes what a client is told.
+// journal records the calls of a client's handlers and hooks.
 type journal struct {
 	mu  sync.Mutex
 	all []string
@@ -248,13 +249,38 @@ func (l *journal) String() string {
 	return strings.Join(l.all, " ")
 }
 
-// options are those of a client that notes events by name, "+n" when connection n identified, and "-" when one was lost.
+// options returns the options of a client that records in l the names of events, "+n" for OnConnect with connection n, and
+// "-" for OnDisconnect.
 func (r *rig) options(l *journal) client.Options {
 	o := r.fakeHub.options()
 	o.OnMessage = handlerOf(func(m *client.Message) { l.add(m.Event) })
 	o.OnConnect = func(id client.Identity) { l.add("+" + strings.TrimLeft(id.ID[24:], "0")) }
 	o.OnDisconnect = func(error) { l.add("-") }
 	return o
+}
+
+// client connects a client and returns it with its connection.
+func (r *rig) client(o client.Options) (*client.Client, *line) {
+	c := r.connect(o)
+	return c, <-r.opened
+}
+
+// moving connects a client and asks it to move. It returns both connections once the new one has identified.
+func (r *rig) moving(o client.Options, data string) (c *client.Client, a, b *line) {
+	c, a = r.client(o)
+	a.drain(data)
+	return c, a, <-r.opened
+}
+
+// ask sends a request and returns once it is written. Its error follows on the channel.
+func ask(c *client.Client) <-chan error {
+	asked := make(chan error, 1)
+	go func() {
+		_, err := c.Request(context.Background(), client.Any("w"), "q", nil)
+		asked <- err
+	}()
+	synctest.Wait()
+	return asked
 }
 
 func wantLog(t testing.TB, what, got, want string) {
@@ -266,13 +292,12 @@ func wantLog(t testing.TB, what, got, want string) {
 
 const restart = `"after_ms":1000,"deadline_ms":30000,"reason":"restart"`
 
-// The simplest move: both connections get everything, and the client leaves the old one when nothing is due on it.
+// The simplest move: the client leaves the old connection when no answer is due on it.
 func TestMove(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
-		c := r.connect(r.options(&l))
+		c, a := r.client(r.options(&l))
 		defer closeClient(t, c)
-		a := <-r.opened
 		send(t, c, "s1")
 		a.deliver("%s", event(sender, "1", "e1", "GLOBAL"))
 		began := time.Now()
@@ -295,7 +320,7 @@ func TestMove(t *testing.T) {
 	})
 }
 
-// What both connections get is handed out once, in each sender's order, whichever is first; what only one gets is not lost.
+// Messages on both connections are handed out once and in each sender's order. Messages on one connection are not lost.
 func TestMoveMergesBothConnections(t *testing.T) {
 	both := func(a, b *line, e string) { a.deliver("%s", e); b.deliver("%s", e) }
 	for name, test := range map[string]struct {
@@ -316,12 +341,12 @@ func TestMoveMergesBothConnections(t *testing.T) {
 			a.deliver("%s", event(sender, "1", "e1", "GLOBAL"))
 			both(a, b, event(sender, "2", "e2", "GROUP"))
 		}, "e1 e2"},
-		"the new one alone, before what both get": {func(a, b *line) {
+		"only the new one, before both": {func(a, b *line) {
 			b.hold()
 			b.deliver("%s", event(sender, "1", "e1", "ANY"))
 			both(a, b, event(sender, "2", "e2", "GLOBAL"))
 		}, "e1 e2"},
-		"the new one alone, behind what the old one gets alone": {func(a, b *line) {
+		"only the new one, behind only the old one": {func(a, b *line) {
 			a.hold()
 			a.deliver("%s", event(sender, "1", "e1", "DIRECT"))
 			b.deliver("%s", event(sender, "2", "e2", "DIRECT"))
@@ -340,9 +365,8 @@ func TestMoveMergesBothConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inRig(t, func(t *testing.T, r *rig) {
 				var l journal
-				c := r.connect(r.options(&l))
+				c, a := r.client(r.options(&l))
 				defer closeClient(t, c)
-				a := <-r.opened
 				a.drain(restart)
 				b := <-r.opened
 				test.play(a, b)

@@ -12,7 +12,7 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// publish sends a message to all who are connected, at one moment.
+// publish sends a message to all connections at once.
 func (r *rig) publish(msg string) {
 	r.bus.Lock()
 	defer r.bus.Unlock()
@@ -23,7 +23,7 @@ func (r *rig) publish(msg string) {
 	}
 }
 
-// open returns the connections that are there, and not left.
+// openLines returns the connections that have not ended.
 func (r *rig) openLines() (open []*line) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -38,7 +38,7 @@ func (r *rig) openLines() (open []*line) {
 	return open
 }
 
-// order notes numbers, and complains of one that is not the next.
+// order checks that numbers arrive without gaps.
 type order struct {
 	t    testing.TB
 	what string
@@ -54,20 +54,20 @@ func (o *order) take(event string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n != o.last+1 {
-		o.t.Errorf("%s: %d behind %d", o.what, n, o.last)
+		o.t.Errorf("%s: got %d after %d", o.what, n, o.last)
 	}
 	o.last = n
 }
 
-// count returns how many there were.
+// count returns how many numbers have arrived.
 func (o *order) count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.last
 }
 
-// Instances that ask a client to move, one after the other and while it is moving, with connections of different speed and a
-// handler that is slow at times: it gets everything once and in order, and so does everybody what it sends.
+// Instances ask a client to move again and again, also during a move, with connections of different speed and a handler that
+// is sometimes slow. The client receives everything once and in order, and so does the hub.
 func TestMoveChain(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -129,7 +129,7 @@ func moveChain(t *testing.T, r *rig, random *rand.Rand) {
 	time.Sleep(2 * time.Minute)
 	closeClient(t, c)
 	if n := in.count(); n != published {
-		t.Errorf("%d of %d messages came", n, published)
+		t.Errorf("%d of %d messages arrived", n, published)
 	}
 	if n := r.dials.Load(); n < 3 {
 		t.Errorf("%d connections", n)
@@ -138,7 +138,7 @@ func moveChain(t *testing.T, r *rig, random *rand.Rand) {
 	defer r.mu.Unlock()
 	for n, l := range r.lines {
 		if !strings.HasSuffix(l.heard(), "BYE") {
-			t.Errorf("connection %d ended without a goodbye", n)
+			t.Errorf("connection %d ended without DISCONNECT", n)
 		}
 	}
 }

@@ -14,15 +14,7 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// moving connects a client and asks it to move; it returns both connections, the new one as soon as it has identified.
-func (r *rig) moving(o client.Options, data string) (c *client.Client, a, b *line) {
-	c = r.connect(o)
-	a = <-r.opened
-	a.drain(data)
-	return c, a, <-r.opened
-}
-
-// Without the feature, or without asking for it, a client stays.
+// A client without the feature does not move.
 func TestNoDrain(t *testing.T) {
 	for name, play := range map[string]func(r *rig, o *client.Options){
 		"not granted":   func(r *rig, _ *client.Options) { r.features = `"errors","acks"` },
@@ -33,9 +25,8 @@ func TestNoDrain(t *testing.T) {
 				var l journal
 				o := r.options(&l)
 				play(r, &o)
-				c := r.connect(o)
+				c, a := r.client(o)
 				defer closeClient(t, c)
-				a := <-r.opened
 				if asked := strings.Contains(a.got[0].raw, "drain"); asked == o.NoDrain {
 					t.Errorf("IDENTIFY %s", a.got[0].raw)
 				}
@@ -49,7 +40,7 @@ func TestNoDrain(t *testing.T) {
 	}
 }
 
-// A FENCE that comes late holds the move up; one that never comes only for a while.
+// Lost FENCEs delay a move by a bounded time.
 func TestMoveFenceLost(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
@@ -77,7 +68,7 @@ func TestMoveFenceLost(t *testing.T) {
 	})
 }
 
-// FENCEs that the hub can't deliver are tried again: it takes longer, but nothing else changes.
+// FENCEs that the hub refuses are sent again.
 func TestMoveFencesRefused(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
@@ -102,7 +93,7 @@ func TestMoveFencesRefused(t *testing.T) {
 	})
 }
 
-// The old connection breaks before everything has come over it: that is a loss like any other, and told.
+// If the old connection breaks before everything has arrived on it, that is reported as a loss.
 func TestMoveOldConnectionLostEarly(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
@@ -124,19 +115,13 @@ func TestMoveOldConnectionLostEarly(t *testing.T) {
 	})
 }
 
-// Later it is none, but the answers that were due on it are lost.
+// If the old connection breaks later, only the answers that were due on it are lost.
 func TestMoveOldConnectionLostLate(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
-		c := r.connect(r.options(&l))
+		c, a := r.client(r.options(&l))
 		defer closeClient(t, c)
-		a := <-r.opened
-		asked := make(chan error, 1)
-		go func() {
-			_, err := c.Request(context.Background(), client.Any("w"), "q", nil)
-			asked <- err
-		}()
-		synctest.Wait()
+		asked := ask(c)
 		a.drain(restart)
 		b := <-r.opened
 		time.Sleep(5 * time.Second)
@@ -149,9 +134,9 @@ func TestMoveOldConnectionLostLate(t *testing.T) {
 	})
 }
 
-// The new connection breaks at any time: the client goes on with the old one, and tries again.
+// If the new connection breaks, the client continues with the old one and tries again.
 func TestMoveNewConnectionLost(t *testing.T) {
-	for name, after := range map[string]time.Duration{"at once": 0, "while it is waited for FENCEs": time.Second, "after it sent": 5 * time.Second} {
+	for name, after := range map[string]time.Duration{"at once": 0, "while waiting for FENCEs": time.Second, "after it sent": 5 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			inRig(t, func(t *testing.T, r *rig) {
 				var l journal
@@ -167,15 +152,9 @@ func TestMoveNewConnectionLost(t *testing.T) {
 						question <- f
 					}
 				}
-				c := r.connect(r.options(&l))
+				c, a := r.client(r.options(&l))
 				defer closeClient(t, c)
-				a := <-r.opened
-				asked := make(chan error, 1)
-				go func() {
-					_, err := c.Request(context.Background(), client.Any("w"), "q", nil)
-					asked <- err
-				}()
-				synctest.Wait()
+				asked := ask(c)
 				a.drain(restart)
 				b := <-r.opened
 				time.Sleep(after)
@@ -202,7 +181,7 @@ func TestMoveNewConnectionLost(t *testing.T) {
 	}
 }
 
-// Answers that are due on the old connection keep it, and come over it; ids are known on both.
+// Due answers keep the old connection open. Ids of calls are unique across both connections.
 func TestMoveAwaitsAnswers(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
@@ -214,9 +193,8 @@ func TestMoveAwaitsAnswers(t *testing.T) {
 				on.ack(f)
 			}
 		}
-		c := r.connect(r.options(&l))
+		c, a := r.client(r.options(&l))
 		defer closeClient(t, c)
-		a := <-r.opened
 		var got []string
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -242,7 +220,7 @@ func TestMoveAwaitsAnswers(t *testing.T) {
 		for i := range 2 {
 			a.reply(question, fmt.Sprint(i))
 		}
-		b.reply(question, "2") // to a client that is known by its new id
+		b.reply(question, "2") // addressed to the new id
 		wg.Wait()
 		time.Sleep(time.Second)
 		slices.Sort(got)
@@ -253,19 +231,13 @@ func TestMoveAwaitsAnswers(t *testing.T) {
 	})
 }
 
-// An answer that doesn't come is waited for until shortly before the deadline.
+// A missing answer is awaited until shortly before the deadline.
 func TestMoveLeavesBeforeTheDeadline(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
-		c := r.connect(r.options(&l))
+		c, a := r.client(r.options(&l))
 		defer closeClient(t, c)
-		a := <-r.opened
-		asked := make(chan error, 1)
-		go func() {
-			_, err := c.Request(context.Background(), client.Any("w"), "q", nil)
-			asked <- err
-		}()
-		synctest.Wait()
+		asked := ask(c)
 		began := time.Now()
 		a.drain(restart)
 		wantErr(t, "the request", <-asked, client.ErrOutcomeUnknown)
@@ -275,7 +247,7 @@ func TestMoveLeavesBeforeTheDeadline(t *testing.T) {
 	})
 }
 
-// With nobody reading what is held, the new connection waits, and nothing is lost.
+// When the held messages reach their bound, the new connection is not read, and nothing is lost.
 func TestMoveHeldBufferFull(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		const n = 10000
@@ -305,7 +277,7 @@ func TestMoveHeldBufferFull(t *testing.T) {
 		waiting := len(b.queue)
 		b.mu.Unlock()
 		if waiting < n/2 {
-			t.Errorf("%d of %d messages wait at the hub, want more than half: the client holds too many", waiting, n)
+			t.Errorf("%d of %d messages wait at the hub, want more than half", waiting, n)
 		}
 		a.unhold()
 		<-done
@@ -314,7 +286,7 @@ func TestMoveHeldBufferFull(t *testing.T) {
 	})
 }
 
-// Close ends a move at any time, in good order.
+// Close is graceful at any time in a move.
 func TestMoveClose(t *testing.T) {
 	for after := time.Duration(0); after < 3*time.Second; after += 50 * time.Millisecond {
 		t.Run(after.String(), func(t *testing.T) {

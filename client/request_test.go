@@ -12,14 +12,14 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// answerer is a hub whose one other client answers an event named n with n replies, all of them before the ACK.
+// answerer replies n times to an event named n, and then acknowledges it.
 var answerer = serveAll(func(p *peer, f frame) {
 	var n int
 	switch _, err := fmt.Sscan(f.Event, &n); {
 	case f.Op != 0:
 		return
-	case f.Event == "nobody":
-		p.send(`{"op":6,"id":%q,"data":{"code":"NO_RECEIVER","message":"nobody"}}`, f.ID)
+	case f.Event == "none":
+		p.send(`{"op":6,"id":%q,"data":{"code":"NO_RECEIVER","message":"none"}}`, f.ID)
 		return
 	case f.Event == "restart":
 		p.disconnect("SERVER_RESTART", 1012)
@@ -44,12 +44,12 @@ func TestRequest(t *testing.T) {
 			t.Errorf("Request = %+v, %v", m, err)
 		}
 		began := time.Now()
-		_, err = c.Request(ctx, client.Any("w"), "nobody", nil)
+		_, err = c.Request(ctx, client.Any("w"), "none", nil)
 		wantErr(t, "no receiver", err, client.ErrNoReceiver)
 		_, err = c.Request(ctx, client.Any("w"), "restart", nil)
 		wantErr(t, "connection lost", err, client.ErrOutcomeUnknown)
 		if d := time.Since(began); d > 0 {
-			t.Errorf("learnt of the failures after %v, want at once", d)
+			t.Errorf("noticed the failures after %v, want at once", d)
 		}
 		short, cancel := within(2 * time.Second)
 		defer cancel()
@@ -83,7 +83,7 @@ func TestRequestMany(t *testing.T) {
 			{name: "until the deadline", event: "4", expect: 0, want: 4, took: time.Second},
 			{name: "left early", event: "4", expect: 4, leave: 1, want: 1},
 			{name: "more than fit", event: "9", expect: 9, want: 4, wantErr: client.ErrTooManyReplies},
-			{name: "nobody", event: "nobody", expect: 3, wantErr: client.ErrNoReceiver},
+			{name: "no receiver", event: "none", expect: 3, wantErr: client.ErrNoReceiver},
 		} {
 			ctx, cancel := within(time.Second)
 			began, got := time.Now(), 0
@@ -112,7 +112,7 @@ func TestRequestMany(t *testing.T) {
 	})
 }
 
-// A reply that nobody waits for goes to OnMessage, and never to a handler of EVENTs, which might answer it.
+// A REPLY without an open request goes to OnMessage and never to a handler of EVENTs.
 func TestLateReply(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = answerer
@@ -131,7 +131,7 @@ func TestLateReply(t *testing.T) {
 				t.Errorf("OnMessage(%+v)", m)
 			}
 		case <-time.After(time.Second):
-			// It came while the request was open: also fine.
+			// It arrived while the request was open.
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// collect is a hub that keeps what it gets and acknowledges it.
+// collect stores messages and acknowledges them.
 func collect(into *[]frame, mu *sync.Mutex) func(int, *peer) {
 	return serveAll(func(p *peer, f frame) {
 		if f.Op != 0 && f.Op != 5 {
@@ -119,7 +119,7 @@ func TestSendRefusesWhatTheHubWould(t *testing.T) {
 	})
 }
 
-// A Send without a connection waits for one; a Send whose context ended first never goes out.
+// A Send without a connection waits for one. If its context ends first, the message is never sent.
 func TestSendWaitsForConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		var mu sync.Mutex
@@ -148,7 +148,7 @@ func TestSendWaitsForConnection(t *testing.T) {
 			t.Errorf("%v: the message was certainly not sent", err)
 		}
 		var senders sync.WaitGroup
-		for i := range 5 { // more than the queue holds
+		for i := range 5 { // more than fit in the queue
 			senders.Go(func() {
 				if err := c.Send(context.Background(), client.Global(), fmt.Sprint(i), nil); err != nil {
 					t.Error(err)
@@ -237,7 +237,7 @@ func TestNoAcks(t *testing.T) {
 	})
 }
 
-// Many messages of one goroutine go out in order, in few writes, and each gets its own outcome.
+// Many messages of one goroutine are sent in order, in few writes, and each has its own outcome.
 func TestQueue(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		const n = 1000
@@ -299,11 +299,11 @@ func TestDuplicateID(t *testing.T) {
 	})
 }
 
-// The refusal of a message for which nobody waits goes to OnError, or to the log.
+// An ERROR that belongs to no call goes to OnError or to the log.
 func TestOnError(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = serveAll(func(p *peer, f frame) {
-			p.send(`{"op":6,"id":%q,"data":{"code":"NO_RECEIVER","message":"nobody"}}`, f.ID)
+			p.send(`{"op":6,"id":%q,"data":{"code":"NO_RECEIVER","message":"none"}}`, f.ID)
 		})
 		got := make(chan *client.HubError, 1)
 		var log strings.Builder

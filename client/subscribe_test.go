@@ -20,16 +20,16 @@ func TestHandlers(t *testing.T) {
 		h.serve = func(n int, q *peer) {
 			q.identify(identity)
 			p = q
-			q.event("a", "1") // before Connect returned
+			q.event("a", "1") // before Connect returns
 			_, _ = q.next()
 		}
 		var mu sync.Mutex
 		var calls []string
-		note := func(who string) client.Handler {
+		note := func(name string) client.Handler {
 			return func(_ context.Context, m *client.Message) {
 				mu.Lock()
 				defer mu.Unlock()
-				calls = append(calls, who+m.Event+string(m.Data))
+				calls = append(calls, name+m.Event+string(m.Data))
 			}
 		}
 		o := h.options()
@@ -94,7 +94,7 @@ func TestReply(t *testing.T) {
 	})
 }
 
-// While a handler is slow nothing is lost: the client stops reading, and lets the hub know that it is alive.
+// With a slow handler the client stops reading and sends PONGs. No message is lost.
 func TestSlowHandler(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		const n = 20
@@ -135,12 +135,12 @@ func TestSlowHandler(t *testing.T) {
 		defer closeClient(t, c)
 		time.Sleep(10 * time.Minute) // on the bubble's clock
 		synctest.Wait()
-		// One is with the handler, some are queued, one is with the reader, and part of one in the buffer.
+		// The handler has one message, the queue some, the reader one, and the buffer part of one.
 		if n := sent.Load(); n != 1+queued+1 || h.dials.Load() != 1 {
 			t.Errorf("%d messages taken over %d connections", n, h.dials.Load())
 		}
 		if n := pongs.Load(); n < 60 {
-			t.Errorf("%d signs of life in 10 minutes, want one each 7.5s", n)
+			t.Errorf("%d PONGs in 10 minutes, want one each 7.5s", n)
 		}
 		close(release)
 		synctest.Wait()

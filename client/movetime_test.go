@@ -17,17 +17,16 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// The tests of this file are about deadlines and slots, so that they sleep: in the time of inRig's bubble.
+// The tests in this file are about deadlines and slots. They sleep on the clock of inRig's bubble.
 
-// A move for which the hub set no end waits for FENCEs, however long it took to find another instance.
+// A move without a deadline waits for FENCEs, also if finding another instance took long.
 func TestMoveAfterManyFailures(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
 		o := r.options(&l)
 		o.MinBackoff, o.MaxBackoff = 30*time.Second, 30*time.Second // so that ten failures take longer
-		c := r.connect(o)
+		c, a := r.client(o)
 		defer closeClient(t, c)
-		a := <-r.opened
 		r.down.Store(true)
 		a.drain(`"after_ms":0,"reason":"rebalance"`)
 		time.Sleep(35 * time.Second)
@@ -37,7 +36,7 @@ func TestMoveAfterManyFailures(t *testing.T) {
 		time.Sleep(time.Second)
 		a.deliver("%s", event(sender, "1", "e1", "DIRECT"))
 		if id := c.Identity(); id.ID != a.id {
-			t.Errorf("sends over %s before everything has come over the old connection", id.ID)
+			t.Errorf("sends on %s before everything has arrived on the old connection", id.ID)
 		}
 		a.unhold()
 		time.Sleep(time.Second)
@@ -47,7 +46,7 @@ func TestMoveAfterManyFailures(t *testing.T) {
 	})
 }
 
-// A client that finds another instance at the last moment still waits for FENCEs.
+// A client that finds another instance just before the deadline still waits for FENCEs.
 func TestMoveLate(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
@@ -59,7 +58,7 @@ func TestMoveLate(t *testing.T) {
 		a := <-r.opened
 		r.down.Store(true)
 		a.drain(`"after_ms":0,"deadline_ms":10000,"reason":"restart"`)
-		time.Sleep(8860 * time.Millisecond) // it is to leave after 9 s
+		time.Sleep(8860 * time.Millisecond) // it must leave after 9 s
 		r.down.Store(false)
 		b := <-r.opened
 		time.Sleep(2 * time.Second)
@@ -72,7 +71,7 @@ func TestMoveLate(t *testing.T) {
 	})
 }
 
-// Why a connection was given up that took nothing any more is said.
+// A connection that is ended because its write is blocked is reported with that reason.
 func TestMoveWriteStuck(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var mu sync.Mutex
@@ -81,9 +80,8 @@ func TestMoveWriteStuck(t *testing.T) {
 		r.fence = func(from, to *line, id string) bool { return false }
 		o := r.fakeHub.options()
 		o.OnDisconnect = func(err error) { mu.Lock(); lost = err; mu.Unlock() }
-		c := r.connect(o)
+		c, a := r.client(o)
 		defer closeClient(t, c)
-		a := <-r.opened
 		r.hear = func(l *line, f frame) {
 			if l == a {
 				r.bus.Unlock()
@@ -114,13 +112,13 @@ func TestMoveWriteStuck(t *testing.T) {
 	})
 }
 
-// A writer that was stuck while one attempt to move failed, and another began, learns late of what both told it: what it says
-// then is not taken for the end of what is sent over the old connection.
+// A writer that was blocked while one attempt failed and another began executes the commands of both late. The FENCE that it
+// then writes must not be taken for its last one.
 func TestMoveWriteStuckInAnotherAttempt(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
 		gate := make(chan struct{})
-		// No FENCE comes before hold.
+		// No FENCE arrives before hold.
 		r.delay = func(n int) time.Duration { return time.Duration(min(n-1, 1)) * 10 * time.Millisecond }
 		c, a, b := r.moving(r.options(&l), `"after_ms":0,"deadline_ms":600000,"reason":"restart"`)
 		defer closeClient(t, c)
@@ -133,12 +131,12 @@ func TestMoveWriteStuckInAnotherAttempt(t *testing.T) {
 		}
 		a.hold() // no FENCE arrives, so that the client goes on sending
 		var wg sync.WaitGroup
-		for _, event := range []string{"s1", "s2"} { // the second is stuck
+		for _, event := range []string{"s1", "s2"} { // the second is blocked
 			wg.Go(func() { send(t, c, event) })
 			synctest.Wait()
 		}
 		a.unhold()
-		time.Sleep(100 * time.Millisecond) // it is to stop sending over a
+		time.Sleep(100 * time.Millisecond) // until the client has decided to stop sending on a
 		b.cut()
 		third := <-r.opened
 		a.hold()
@@ -154,19 +152,19 @@ func TestMoveWriteStuckInAnotherAttempt(t *testing.T) {
 		a.unhold()
 		time.Sleep(time.Second)
 		if id := c.Identity(); id.ID != a.id {
-			t.Errorf("sends over %s before all that was sent over the old connection is published", id.ID)
+			t.Errorf("sends on %s before everything sent on the old connection is published", id.ID)
 		}
 		r.bus.Lock()
 		r.fence = nil
 		r.bus.Unlock()
 		time.Sleep(time.Minute)
 		if id := c.Identity(); id.ID != third.id {
-			t.Errorf("sends over %s in the end", id.ID)
+			t.Errorf("sends on %s in the end", id.ID)
 		}
 	})
 }
 
-// An instance of an earlier release grants no DRAIN, and takes FENCEs amiss: the client goes there all the same.
+// An instance of an earlier release grants no drain and refuses FENCEs. The client moves there without FENCEs.
 func TestMoveToEarlierRelease(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
@@ -174,9 +172,8 @@ func TestMoveToEarlierRelease(t *testing.T) {
 			t.Errorf("FENCE over connection %d", from.n)
 			return false
 		}
-		c := r.connect(r.options(&l))
+		c, a := r.client(r.options(&l))
 		defer closeClient(t, c)
-		a := <-r.opened
 		r.features = `"errors","acks"`
 		a.drain(restart)
 		b := <-r.opened
@@ -196,13 +193,12 @@ func TestMoveToEarlierRelease(t *testing.T) {
 	})
 }
 
-// A DRAIN that comes while a client waits to try again has a slot of its own, and a deadline.
+// A DRAIN that arrives while a client waits for its next attempt sets a new slot and a new deadline.
 func TestMoveNewSlotWhileWaiting(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
-		c := r.connect(r.options(&l))
+		c, a := r.client(r.options(&l))
 		defer closeClient(t, c)
-		a := <-r.opened
 		r.down.Store(true)
 		a.drain(`"after_ms":0,"deadline_ms":60000,"reason":"restart"`)
 		time.Sleep(20 * time.Second)
@@ -220,14 +216,14 @@ func TestMoveNewSlotWhileWaiting(t *testing.T) {
 	})
 }
 
-// Those that are cut off at the deadline come back no faster than their slots would have let them, or, where these take
-// longer than the greatest wait, spread over that.
+// Clients that are cut off at the deadline reconnect no faster than their slots allow. If the slots span more than MaxBackoff,
+// the clients are spread over MaxBackoff.
 func TestCutOffAtTheDeadline(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		clients int
 		apart   time.Duration // their slots
-		most    int           // that connect again in a second
+		most    int           // reconnects per second
 	}{
 		{"slots", 90, time.Second / 20, 30},
 		{"longer than MaxBackoff", 90, 4 * time.Second / 3, 10},
@@ -243,18 +239,18 @@ func TestCutOffAtTheDeadline(t *testing.T) {
 					most = max(most, i-first+1)
 				}
 				if len(dialed) != test.clients || most > test.most {
-					t.Errorf("%d connected again, at most %d in one second: want %d, %d", len(dialed), most, test.clients, test.most)
+					t.Errorf("%d reconnected, at most %d in one second: want %d, %d", len(dialed), most, test.clients, test.most)
 				}
 				if last := dialed[len(dialed)-1].Sub(dialed[0]); last > 31*time.Second {
-					t.Errorf("the last one connected again %v after the first", last)
+					t.Errorf("the last one reconnected %v after the first", last)
 				}
 			})
 		})
 	}
 }
 
-// cutOff connects clients, gives them slots in which they find nowhere to go, cuts them off, and returns when they dialed
-// after that.
+// cutOff connects clients, gives them slots in which they can't reach another instance, cuts them off, and returns when they
+// dialed after that.
 func cutOff(t *testing.T, r *rig, clients int, apart time.Duration) []time.Time {
 	t.Helper()
 	const cut = 8 * time.Second
@@ -267,7 +263,7 @@ func cutOff(t *testing.T, r *rig, clients int, apart time.Duration) []time.Time 
 		dial := o.Dial
 		o.Dial = func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 			if time.Since(began) < cut && i < len(all) {
-				return nil, errors.New("nowhere to go")
+				return nil, errors.New("no other instance")
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -295,8 +291,8 @@ func cutOff(t *testing.T, r *rig, clients int, apart time.Duration) []time.Time 
 	return dialed
 }
 
-// A hub that asks to move and then disconnects at once, again and again, is not asked again without a pause.
-func TestMoveFromAHubGoneMad(t *testing.T) {
+// A client pauses between reconnects to a hub that keeps asking to move and disconnects at once.
+func TestMoveEndless(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
 		c := r.connect(r.options(&l))
@@ -317,10 +313,10 @@ func TestMoveFromAHubGoneMad(t *testing.T) {
 	})
 }
 
-// Whatever a hub says of moving that makes no sense, the client stays connected or connects again, and goes on.
-func TestMoveAbsurd(t *testing.T) {
+// After a DRAIN or FENCE without sense the client stays connected or reconnects, and continues to work.
+func TestMoveMalformed(t *testing.T) {
 	for _, said := range []string{
-		`{"op":12}`, `{"op":12,"data":null}`, `{"op":12,"data":[]}`, `{"op":12,"data":{"after_ms":-5,"deadline_ms":-7}}`,
+		`{"op":12}`, `{"op":12,"data":null}`, `{"op":12,"data":[]}`, `{"op":12,"data":"soon"}`, `{"op":12,"data":{"after_ms":-5,"deadline_ms":-7}}`,
 		`{"op":12,"data":{"after_ms":9223372036854775807,"deadline_ms":9223372036854775807,"reason":"restart"}}`,
 		`{"op":12,"data":{"after_ms":1e300}}`, `{"op":12,"data":{"after_ms":0,"deadline_ms":0.5,"reason":"restart"}}`,
 		`{"op":12,"data":{"after_ms":60000,"deadline_ms":1,"reason":"restart"}}`, `{"op":12,"data":{"reason":7}}`,
@@ -330,9 +326,8 @@ func TestMoveAbsurd(t *testing.T) {
 		t.Run(said, func(t *testing.T) {
 			inRig(t, func(t *testing.T, r *rig) {
 				var l journal
-				c := r.connect(r.options(&l))
+				c, a := r.client(r.options(&l))
 				defer closeClient(t, c)
-				a := <-r.opened
 				for range 3 {
 					a.deliver("%s", said)
 				}
@@ -345,6 +340,8 @@ func TestMoveAbsurd(t *testing.T) {
 				time.Sleep(10 * time.Second)
 				if got := l.String(); strings.Count(got, "e1") != 1 {
 					t.Errorf("the handlers: %q", got)
+				} else if malformed := strings.Contains(said, "soon"); malformed && !strings.HasPrefix(got, "+1 - +2") {
+					t.Errorf("the handlers: %q, want a reconnect", got)
 				}
 			})
 		})

@@ -10,7 +10,7 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// blocked is a client with the smallest queue whose handler waits at "e1" and then sends, without a deadline.
+// blocked connects a client with the smallest queue. Its handler blocks at "e1" until release, then sends without a deadline.
 func (r *rig) blocked(l *journal) (c *client.Client, release func()) {
 	gate := make(chan struct{})
 	o := r.options(l)
@@ -28,19 +28,19 @@ func (r *rig) blocked(l *journal) (c *client.Client, release func()) {
 	return c, func() { close(gate) }
 }
 
-// wantLine waits for another connection.
+// wantLine waits for the next connection.
 func (r *rig) wantLine() *line {
 	r.t.Helper()
 	select {
 	case l := <-r.opened:
 		return l
 	case <-time.After(2 * time.Minute):
-		r.t.Error("no other connection comes")
+		r.t.Error("no further connection")
 		return nil
 	}
 }
 
-// closeSoon closes a client that may have a handler that is stuck.
+// closeSoon closes a client whose handler may be blocked.
 func closeSoon(t testing.TB, c *client.Client) {
 	ctx, cancel := within(10 * time.Second)
 	defer cancel()
@@ -55,9 +55,9 @@ func (l *line) events(from, to int) {
 	}
 }
 
-// A handler that sends while nobody can hand it anything else gets its connection.
+// A handler that sends while the queue is full gets a new connection.
 func TestHandlerSendsWhileQueueIsFull(t *testing.T) {
-	for _, often := range []int{1, 5} { // connections that are lost meanwhile
+	for _, often := range []int{1, 5} { // how many connections are lost before
 		t.Run(fmt.Sprint(often), func(t *testing.T) {
 			inRig(t, func(t *testing.T, r *rig) {
 				var l journal
@@ -84,7 +84,7 @@ func TestHandlerSendsWhileQueueIsFull(t *testing.T) {
 	}
 }
 
-// The same while it moves: it moves all the same, and nothing is missed.
+// A blocked handler does not prevent a move, and no message is lost.
 func TestMoveWhileHandlerIsBlocked(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
@@ -107,7 +107,7 @@ func TestMoveWhileHandlerIsBlocked(t *testing.T) {
 	})
 }
 
-// Both connections of a move are lost while the handler is blocked, at any time.
+// Both connections of a move are lost at any time while the handler is blocked.
 func TestMoveBothLostWhileHandlerIsBlocked(t *testing.T) {
 	for after := time.Duration(0); after < 2*time.Second; after += 100 * time.Millisecond {
 		t.Run(after.String(), func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestMoveBothLostWhileHandlerIsBlocked(t *testing.T) {
 	}
 }
 
-// A client that is refused for good while its handler is blocked ends, and so does what the handler waits for.
+// A client that is refused for good while its handler is blocked ends, and its handler's Send fails.
 func TestRefusedWhileHandlerIsBlocked(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		r.refuse = func(n int) string {
@@ -172,25 +172,25 @@ func TestRefusedWhileHandlerIsBlocked(t *testing.T) {
 		select {
 		case <-c.Done():
 		default:
-			t.Error("the client lives on")
+			t.Error("the client has not ended")
 		}
 		wantErr(t, "Send", <-sent, client.ErrClosed)
 		closeSoon(t, c)
 	})
 }
 
-// Close ends a move at any time while a handler is stuck, when its context ends; nothing is left but that handler.
+// With a blocked handler Close ends a move at any time once its context ends. Only the handler's goroutine is left.
 func TestMoveCloseWhileHandlerIsBlocked(t *testing.T) {
 	for after := time.Duration(0); after < 1500*time.Millisecond; after += 50 * time.Millisecond {
 		t.Run(after.String(), func(t *testing.T) {
 			inRig(t, func(t *testing.T, r *rig) {
-				gate, sent, stuck := make(chan struct{}), make(chan error, 1), make(chan struct{})
+				gate, sent, blocked := make(chan struct{}), make(chan error, 1), make(chan struct{})
 				var c *client.Client
 				r.delay = func(int) time.Duration { return 50 * time.Millisecond }
 				o := r.fakeHub.options()
 				o.ReceiveQueue = 1
 				o.OnMessage = handlerOf(func(m *client.Message) {
-					close(stuck)
+					close(blocked)
 					<-gate
 					sent <- c.Send(context.Background(), client.Global(), "s", nil)
 				})
@@ -198,7 +198,7 @@ func TestMoveCloseWhileHandlerIsBlocked(t *testing.T) {
 				a := <-r.opened
 				a.events(1, 5)
 				a.drain(`"after_ms":0,"deadline_ms":60000,"reason":"restart"`)
-				<-stuck
+				<-blocked
 				time.Sleep(after)
 				a.events(6, 9)
 				if b := r.line(2); b != nil {
