@@ -49,31 +49,31 @@ func leaveToken(token string, addr net.Addr) (remove func() error, err error) {
 	return func() error { return localtoken.Remove(tcp.Port, token) }, nil
 }
 
-// explainListen tells which setting names an address that the hub can't listen on, and what to do about it. It is one
-// line, as the last line of a hub that does not start says why.
-func explainListen(flag string, addr config.Address, err error) error {
+// explainListen says which setting, at place, names an address that the hub can't listen on, and what to do about it. It is
+// one line, as the last line of a hub that does not start says why.
+func explainListen(place string, addr config.Address, err error) error {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {
-		return fmt.Errorf("%s: %w", flag, err)
+		return fmt.Errorf("%s: %w", place, err)
 	}
 	hint := ""
 	switch errno {
 	case unix.EADDRINUSE:
 		_, port, _ := net.SplitHostPort(string(addr))
-		hint = fmt.Sprintf("; who has it: ss -tanp 'sport = :%s'", port)
+		hint = fmt.Sprintf("; see which process has it: ss -tanp 'sport = :%s'", port)
 	case unix.EACCES:
 		hint = "; a port below 1024 needs root or the capability CAP_NET_BIND_SERVICE"
 	case unix.EADDRNOTAVAIL:
 		hint = "; no interface of this machine has it"
 	}
-	return fmt.Errorf("%s: listen on %s: %w%s", flag, addr, errno, hint)
+	return fmt.Errorf("%s: listen on %s: %w%s", place, addr, errno, hint)
 }
 
-// explainStart adds to an error of the start what its reader can do about it.
-func explainStart(err error) error {
+// explainStart adds to an error of the start what its reader can do about it. redis is the place of the setting redis.
+func explainStart(err error, redis string) error {
 	switch {
 	case refusedByRedis(err):
-		return fmt.Errorf("%w; user and password are those in the URL of --redis (MASTERSOCKET_REDIS)", err)
+		return fmt.Errorf("%s: %w; check the user and the password in the URL", redis, err)
 	case errors.Is(err, unix.EMFILE):
 		return fmt.Errorf("%w; raise the limit of open files: ulimit -Hn, LimitNOFILE=", err)
 	}

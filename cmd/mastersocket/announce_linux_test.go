@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,7 +17,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// TestAddressInUse: a hub that can't listen says which setting is about it, and how to see who has the port.
+// TestAddressInUse checks that a hub that can't listen says which setting the address is from, with the line where it
+// stands in a file, and how to see which process has the port.
 func TestAddressInUse(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -31,8 +34,24 @@ func TestAddressInUse(t *testing.T) {
 	} {
 		args := append([]string{"serve", flag, "127.0.0.1:" + port}, others...)
 		start(t, nil, []string{"MASTERSOCKET_TOKEN=" + hubtest.Token}, args...).want(1, "",
-			fmt.Sprintf("mastersocket: %s: listen on 127.0.0.1:%s: address already in use; who has it: ss -tanp 'sport = :%s'\n", flag, port, port))
+			fmt.Sprintf("mastersocket: %s: listen on 127.0.0.1:%s: address already in use; see which process has it: ss -tanp 'sport = :%s'\n", flag, port, port))
 	}
+}
+
+// TestAddressInUseFromFile checks that an error of the start names the file and the line, as config check does.
+func TestAddressInUseFromFile(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file := filepath.Join(t.TempDir(), "hub.yaml")
+	if err := os.WriteFile(file, []byte("admin-listen: off\nlisten: "+l.Addr().String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, nil, []string{"MASTERSOCKET_TOKEN=" + hubtest.Token}, "serve", "--config", file).want(1, "",
+		"mastersocket: "+file+":2: listen: listen on "+l.Addr().String()+": address already in use")
 }
 
 func TestExplainListen(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,13 +29,15 @@ type reloader struct {
 
 	mu        sync.Mutex
 	current   *config.Serve // as it is in force
-	generated bool          // the tokens in force are one that was made at the start
+	generated bool          // the one token in force was made at the start
+	warnings  []string      // that the log has, of the start or the last reload
 	stats     admin.ReloadStats
 }
 
-func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates, generated bool, log *slog.Logger) *reloader {
+func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates, loaded *config.Loaded, log *slog.Logger) *reloader {
 	return &reloader{
-		started: &c.Serve, level: &c.level, hub: h, store: store, certs: certs, log: log, current: &c.Serve, generated: generated,
+		started: &c.Serve, level: &c.level, hub: h, store: store, certs: certs, log: log,
+		current: &c.Serve, generated: loaded.Generated != "", warnings: loaded.Warnings,
 		stats: admin.ReloadStats{LastSuccess: time.Now()},
 	}
 }
@@ -94,28 +97,21 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 	if err != nil {
 		return admin.ReloadResult{}, invalidConfig(err)
 	}
-	tokens, made, err := config.LoadTokens(*fresh)
+	loaded, err := fresh.Load()
 	if err != nil {
 		return admin.ReloadResult{}, invalidConfig(err)
 	}
-	if made != "" && !r.generated {
+	if loaded.Generated != "" && !r.generated {
 		return admin.ReloadResult{}, &admin.InvalidConfig{Problems: []admin.ConfigProblem{{
 			Where: "token", What: "no token is configured any more, and a hub that runs makes none; configure one, or restart it",
 		}}}
 	}
-	if _, _, err := fresh.OIDC(); err != nil {
-		return admin.ReloadResult{}, invalidConfig(err)
-	}
-	certs, err := config.LoadTLS(*fresh)
-	if err != nil {
-		return admin.ReloadResult{}, invalidConfig(err)
-	}
 	result := admin.ReloadResult{At: time.Now().UTC()}
-	if made == "" {
-		r.takeTokens(tokens, &result)
-		warnOfIdentity(r.started, tokens, r.log)
+	if loaded.Generated == "" {
+		r.takeTokens(loaded.Tokens, &result)
 	}
-	if r.takeCertificates(certs) {
+	r.warn(loaded.Warnings)
+	if r.certs.take(loaded.TLS) {
 		result.Changed = append(result.Changed, "certificate")
 	}
 	for _, d := range config.Differences(r.current, fresh) {
@@ -145,14 +141,14 @@ func (r *reloader) takeTokens(tokens *auth.Tokens, result *admin.ReloadResult) {
 	}
 }
 
-// takeCertificates puts a certificate and the authorities of clients in force, for those who connect from now on.
-func (r *reloader) takeCertificates(certs *config.TLS) (changed bool) {
-	if changed = r.certs.take(certs); changed {
-		for _, w := range certs.Warnings {
+// warn logs the warnings that the configuration before did not have. mu must be held.
+func (r *reloader) warn(warnings []string) {
+	for _, w := range warnings {
+		if !slices.Contains(r.warnings, w) {
 			r.log.Warn(w)
 		}
 	}
-	return changed
+	r.warnings = warnings
 }
 
 func names(grants []*auth.Grant) []string {

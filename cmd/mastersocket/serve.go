@@ -23,7 +23,6 @@ import (
 	"github.com/mastersocket/mastersocket/broker/redis"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/config"
-	"github.com/mastersocket/mastersocket/internal/handshake"
 	"github.com/mastersocket/mastersocket/internal/logwriter"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/services/team"
@@ -55,28 +54,23 @@ const closeTimeout = 5 * time.Second
 
 // Run runs the hub.
 func (c *serveCmd) Run(out streams) error {
-	if err := c.Validate(); err != nil {
-		return usageError{err}
-	}
 	known := lookAt(c.Files())
-	tokens, generated, err := config.LoadTokens(c.Serve)
+	loaded, err := c.Load()
 	if err != nil {
 		return usageError{err}
 	}
+	generated := loaded.Generated
 	stderr := logwriter.New(out.err) // a loop that logs must not wait for whoever reads the log
 	defer stderr.Close(time.Second)
 	log := c.newLogger(stderr)
-	for _, w := range c.Warnings() {
+	for _, w := range loaded.Warnings {
 		log.Warn(w)
 	}
 	if generated != "" && c.Redis != "" {
 		log.Warn("no token is configured: other instances on this Redis don't know the one that is made for this run")
 	}
-	warnOfIdentity(&c.Serve, tokens, log)
 	certs := new(certificates)
-	if err := certs.loadTLS(&c.Serve, log); err != nil {
-		return err
-	}
+	certs.take(loaded.TLS)
 	// Two channels: a signal that finds its channel full is lost, and any number of SIGHUPs may come while one is served.
 	stops, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(stops, unix.SIGINT, unix.SIGTERM)
@@ -85,22 +79,22 @@ func (c *serveCmd) Run(out streams) error {
 	defer signal.Stop(hangups)
 
 	ctx := context.Background()
-	store := auth.NewStore(tokens)
-	options, err := c.hubOptions(store, log)
+	store := auth.NewStore(loaded.Tokens)
+	options, err := c.hubOptions(loaded, store, log)
 	if err != nil {
 		return err
 	}
 	tuneRuntime(options.Transport.Loops)
-	endVerifying, err := c.verifyTokens(&options, log)
+	endVerifying, err := verifyTokens(loaded.OIDC, &options, log)
 	if err != nil {
 		return err
 	}
 	defer endVerifying()
 	h, err := hub.New(ctx, options)
 	if err != nil {
-		return explainStart(err)
+		return explainStart(err, c.Place("redis"))
 	}
-	r := newReloader(c, h, store, certs, generated != "", log)
+	r := newReloader(c, h, store, certs, loaded, log)
 	reload := func(source string) func() {
 		return func() { _, _ = r.Reload(ctx, source) } // it logs what is wrong
 	}
@@ -150,7 +144,7 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 			TLS: r.certs.adminTLS(&c.Serve), CertificateEnd: r.certs.endOrNil(),
 		})
 		if err != nil {
-			return explainListen("--admin-listen", c.AdminListen, err)
+			return explainListen(c.Place("admin-listen"), c.AdminListen, err)
 		}
 		log.Info("listening", "listener", "admin", "addr", a.Addr().String())
 		defer func() {
@@ -164,7 +158,7 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 	if c.TCPListen != "" {
 		addr, err := h.ListenTCP(ctx, string(c.TCPListen))
 		if err != nil {
-			return explainListen("--tcp-listen", c.TCPListen, err)
+			return explainListen(c.Place("tcp-listen"), c.TCPListen, err)
 		}
 		log.Info("listening", "listener", "tcp", "addr", addr.String())
 	}
@@ -176,7 +170,7 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 	if c.Listen != "" {
 		var err error
 		if addr, err = h.ListenWebSocket(ctx, string(c.Listen)); err != nil {
-			return explainListen("--listen", c.Listen, err)
+			return explainListen(c.Place("listen"), c.Listen, err)
 		}
 		log.Info("listening", "listener", "hub", "addr", addr.String(), "node", h.Node().Name,
 			"connections_limit", h.Stats().Transport.Limit)
@@ -219,11 +213,7 @@ func open(h *hub.Hub) int {
 }
 
 // hubOptions translates the settings.
-func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options, error) {
-	origins, err := handshake.ParseOrigins(c.AllowedOrigins)
-	if err != nil {
-		return hub.Options{}, usageError{err}
-	}
+func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, log *slog.Logger) (hub.Options, error) {
 	b, err := c.broker(log)
 	if err != nil {
 		return hub.Options{}, usageError{err}
@@ -244,7 +234,7 @@ func (c *serveCmd) hubOptions(tokens *auth.Store, log *slog.Logger) (hub.Options
 	t.HandshakeTimeout = c.HandshakeTimeout
 	t.MessageTimeout = c.MessageTimeout
 	t.SweepInterval = sweepInterval(c.WriteTimeout, c.HandshakeTimeout, c.MessageTimeout, c.IdentifyTimeout, c.PingInterval)
-	t.Origins = origins
+	t.Origins = loaded.Origins
 	t.Log = ratelog.New(log)
 	return hub.Options{
 		Transport:       t,

@@ -74,21 +74,6 @@ func (c *certificates) endOrNil() func() time.Time {
 	return c.end
 }
 
-// loadTLS reads the files of the listeners with TLS and puts them in force.
-func (c *certificates) loadTLS(s *config.Serve, log *slog.Logger) error {
-	f, err := config.LoadTLS(*s)
-	if err != nil {
-		return usageError{err}
-	}
-	if f != nil {
-		for _, w := range f.Warnings {
-			log.Warn(w)
-		}
-	}
-	c.take(f)
-	return nil
-}
-
 // listenTLS serves WebSocket clients over TLS, if that is set.
 func (c *certificates) listenTLS(ctx context.Context, s *config.Serve, h *hub.Hub, log *slog.Logger) error {
 	if s.TLSListen == "" {
@@ -96,7 +81,7 @@ func (c *certificates) listenTLS(ctx context.Context, s *config.Serve, h *hub.Hu
 	}
 	addr, err := h.ListenWebSocketTLS(ctx, string(s.TLSListen), c.config)
 	if err != nil {
-		return explainListen("--tls-listen", s.TLSListen, err)
+		return explainListen(s.Place("tls-listen"), s.TLSListen, err)
 	}
 	log.Info("listening", "listener", "tls", "addr", addr.String(), "certificate_until", c.end().UTC().Format(time.RFC3339))
 	return nil

@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"slices"
 
 	"github.com/mastersocket/mastersocket/auth"
@@ -51,34 +50,12 @@ func isTokensFile(b []byte) bool {
 
 func checkSettings(path string) (warnings []string, err error) {
 	s := Serve{sources: sources{environ: func() []string { return nil }}}
-	err = s.parse("--config=" + path)
-	var invalid *InvalidError
-	if err != nil && !errors.As(err, &invalid) {
+	if err := s.parse("--config=" + path); err != nil {
 		return nil, err
 	}
-	var p problems
-	if invalid != nil {
-		p = invalid.Problems
+	l, err := s.Load()
+	if err != nil {
+		return nil, err
 	}
-	if auth.CheckToken(s.Token.Reveal()) != nil {
-		s.Token = "" // reported already
-	}
-	warnings = s.Warnings()
-	var files *InvalidError
-	tokens, _, err := LoadTokens(s)
-	if errors.As(err, &files) {
-		p = append(p, files.Problems...)
-	}
-	t, err := LoadTLS(s)
-	if errors.As(err, &files) {
-		p = append(p, files.Problems...)
-	} else if t != nil {
-		warnings = append(warnings, t.Warnings...)
-	}
-	if _, _, err := s.OIDC(); errors.As(err, &files) {
-		p = append(p, files.Problems...)
-	} else if invalid == nil {
-		warnings = append(warnings, s.OIDCWarnings(tokens)...)
-	}
-	return warnings, p.err()
+	return l.Warnings, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,19 +23,31 @@ func writeFile(t testing.TB, name, content string) string {
 	return path
 }
 
-// parse parses flags with an environment of its own.
+// parse parses and checks flags with an environment of its own.
 func parse(env []string, flags ...string) (*Serve, error) {
 	s := &Serve{sources: sources{environ: func() []string { return env }}}
-	return s, s.parse(flags...)
+	if err := s.parse(flags...); err != nil {
+		return s, err
+	}
+	return s, validate(s)
 }
 
+// mustParse parses flags with an environment of its own. Whether the settings go together is not checked.
 func mustParse(t testing.TB, env []string, flags ...string) *Serve {
 	t.Helper()
-	s, err := parse(env, flags...)
-	if err != nil {
+	s := &Serve{sources: sources{environ: func() []string { return env }}}
+	if err := errors.Join(s.parse(flags...), s.problems.err()); err != nil {
 		t.Fatalf("parse %q %q: %v", env, flags, err)
 	}
 	return s
+}
+
+// validate checks the settings without the files that they name.
+func validate(s *Serve) error {
+	v := validation{s: s, problems: slices.Clone(s.problems)}
+	v.settings()
+	v.loadOrigins(new(Loaded))
+	return v.err()
 }
 
 func TestDefaults(t *testing.T) {
@@ -221,7 +234,10 @@ func TestInACommand(t *testing.T) {
 	if _, err := parser.Parse([]string{"pub"}); err != nil {
 		t.Errorf("pub: %v", err)
 	}
-	_, err := parser.Parse([]string{"serve"})
+	if _, err := parser.Parse([]string{"serve"}); err != nil {
+		t.Errorf("serve: %v; what is wrong in the environment is an error of Load", err)
+	}
+	_, err := cli.Serve.Load()
 	var invalid *InvalidError
 	if !errors.As(err, &invalid) || len(invalid.Problems) != 1 || invalid.Problems[0].Where != "MASTERSOCKET_LOOPS" {
 		t.Errorf("serve: %v, want an InvalidError about MASTERSOCKET_LOOPS", err)
@@ -259,7 +275,11 @@ func TestReload(t *testing.T) {
 	if err := os.WriteFile(path, []byte("nod: x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fresh.Reload(); err == nil || !strings.Contains(err.Error(), path+":1") {
-		t.Errorf("Reload of a bad file: %v, want its line", err)
+	bad, err := fresh.Reload()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bad.Load(); err == nil || !strings.Contains(err.Error(), path+":1") {
+		t.Errorf("Load after Reload of a bad file: %v, want its line", err)
 	}
 }

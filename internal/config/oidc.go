@@ -7,19 +7,8 @@ import (
 	"github.com/mastersocket/mastersocket/auth/oidc"
 )
 
-// OIDC returns the settings of the issuer whose tokens clients may show, without a log; ok is false where there is none. The
-// error is an [InvalidError] that tells everything wrong with them. No file is read.
-func (s *Serve) OIDC() (o oidc.Options, ok bool, err error) {
-	v := validation{s: s}
-	v.oidc()
-	if err := v.err(); err != nil {
-		return o, false, err
-	}
-	return s.oidcOptions(), s.OIDCIssuer != "", nil
-}
-
-func (s *Serve) oidcOptions() oidc.Options {
-	return oidc.Options{
+func (s *Serve) oidcOptions() *oidc.Options {
+	return &oidc.Options{
 		Issuer: s.OIDCIssuer, Audiences: s.OIDCAudience, Keys: s.OIDCJWKS, CAFile: s.OIDCCA, BearerFile: s.OIDCBearerFile,
 	}
 }
@@ -65,23 +54,22 @@ func (v *validation) unless(right bool, setting, problem string) {
 	}
 }
 
-// OIDCWarnings returns what is not wrong, but lets no signed token in: files of the issuer that can't be read as yet, and
-// entries of the tokens file that nobody can match, or none.
-func (s *Serve) OIDCWarnings(tokens *auth.Tokens) []string {
+// identityWarnings returns why signed tokens or certificates let no client in: files of the issuer that can't be read at
+// the moment, and entries of the tokens file that no client can match, or none at all.
+func (s *Serve) identityWarnings(tokens *auth.Tokens) []string {
 	var warnings []string
-	o, ok := s.oidcOptions(), s.OIDCIssuer != ""
 	switch {
-	case !ok && tokens.ClaimRules() > 0:
-		warnings = append(warnings, s.TokensFile+": entries with claims are for nobody, since --oidc-issuer does not say whose tokens are verified")
-	case ok && tokens.ClaimRules() == 0:
-		warnings = append(warnings, "--oidc-issuer: no entry of --tokens-file has claims, so none of the issuer's tokens lets anybody in")
+	case s.OIDCIssuer == "" && tokens.ClaimRules() > 0:
+		warnings = append(warnings, s.TokensFile+": entries with claims match no client, since --oidc-issuer does not say whose tokens are verified")
+	case s.OIDCIssuer != "" && tokens.ClaimRules() == 0:
+		warnings = append(warnings, "--oidc-issuer: no entry of --tokens-file has claims, so none of the issuer's tokens lets a client in")
 	}
 	if tokens.CertificateRules() > 0 && s.TLSClientCA == "" {
-		warnings = append(warnings, s.TokensFile+": entries with certificate are for nobody, since clients are asked for none; set --tls-client-ca")
+		warnings = append(warnings, s.TokensFile+": entries with certificate match no client, since the hub asks for no certificate; set --tls-client-ca")
 	}
-	if ok {
-		for _, wrong := range oidc.CheckFiles(&o) {
-			warnings = append(warnings, wrong.Error()+"; it is tried again until it can be")
+	if s.OIDCIssuer != "" {
+		for _, wrong := range oidc.CheckFiles(s.oidcOptions()) {
+			warnings = append(warnings, wrong.Error()+"; the hub keeps trying")
 		}
 	}
 	return warnings

@@ -33,16 +33,19 @@ func TestOIDCSettings(t *testing.T) {
 		"bad keys":       {[]string{"--oidc-issuer=any text", "--oidc-audience=a", "--oidc-jwks=http://a.example/keys"}, []string{"--oidc-jwks: the address of the keys must begin with https"}},
 		"file and fetch": {[]string{"--oidc-issuer=a", "--oidc-audience=a", "--oidc-jwks=/k", "--oidc-ca=/c", "--oidc-bearer-file=/d"}, []string{"--oidc-ca: it has no meaning where oidc-jwks is a file", "--oidc-bearer-file: it has no meaning where"}},
 	} {
-		o, ok, err := mustParse(t, nil, c.flags...).OIDC()
+		_, err := parse(nil, c.flags...)
 		if diff := cmp.Diff(c.want, problemsOf(t, err, c.want)); diff != "" {
 			t.Errorf("%s: problems by their beginnings (-want +got):\n%s", name, diff)
 		}
-		if err == nil && (!ok || o.Issuer == "" || len(o.Audiences) == 0) {
-			t.Errorf("%s: %+v, %v", name, o, ok)
-		}
 	}
-	if _, ok, err := mustParse(t, nil).OIDC(); ok || err != nil {
-		t.Errorf("there is an issuer by default: %v", err)
+	for _, flags := range [][]string{nil, {"--oidc-issuer=https://a.example", "--oidc-audience=a,b"}} {
+		l, err := mustParse(t, nil, flags...).Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := l.OIDC; (o != nil) != (flags != nil) || o != nil && (o.Issuer != "https://a.example" || len(o.Audiences) != 2) {
+			t.Errorf("flags %q: %+v", flags, o)
+		}
 	}
 }
 
@@ -71,7 +74,7 @@ func TestOIDCWarnings(t *testing.T) {
 		want   []string
 	}{
 		"neither":       {nil, auth.SharedToken("a"), nil},
-		"rules alone":   {[]string{"--tokens-file=t"}, rules, []string{"t: entries with claims are for nobody", "t: entries with certificate are for nobody"}},
+		"rules alone":   {[]string{"--tokens-file=t"}, rules, []string{"t: entries with claims match no client", "t: entries with certificate match no client"}},
 		"issuer alone":  {[]string{"--oidc-issuer=https://a", "--oidc-audience=a"}, auth.SharedToken("a"), []string{"--oidc-issuer: no entry of --tokens-file has claims"}},
 		"missing files": {[]string{"--oidc-issuer=https://a", "--oidc-audience=a", "--oidc-ca=" + ca, "--oidc-bearer-file=/none", "--tls-client-ca=/a"}, rules, []string{"read certificates: ", "read the token to fetch keys with: "}},
 		"missing keys":  {[]string{"--oidc-issuer=https://a", "--oidc-audience=a", "--oidc-jwks=/none", "--tls-client-ca=/a"}, rules, []string{"read keys: "}},
@@ -79,7 +82,7 @@ func TestOIDCWarnings(t *testing.T) {
 	} {
 		s, _ := parse(nil, c.flags...)
 		var got []string
-		for i, w := range s.OIDCWarnings(c.tokens) {
+		for i, w := range s.identityWarnings(c.tokens) {
 			if i < len(c.want) && strings.HasPrefix(w, c.want[i]) {
 				w = c.want[i]
 			}

@@ -33,7 +33,7 @@ type sources struct {
 }
 
 // BeforeResolve is kong's hook between the flags and the defaults: it adds what the file and the environment say. What
-// is wrong with them is kept for [Serve.Validate], so that one run shows all of it.
+// is wrong with them is kept for [Serve.Load], so that one run shows all of it.
 func (s *Serve) BeforeResolve(ctx *kong.Context, node *kong.Path) error {
 	flags := s.flags(node)
 	s.origins, s.problems, s.unknown = make(map[string]string), nil, nil
@@ -198,7 +198,7 @@ func hostName() string {
 }
 
 // Reload returns the settings as they would be if the hub were started now with the same command line: the file is read
-// again. The error is that of [Serve.Validate]; s itself is not changed.
+// again. s itself is not changed. [Serve.Load] tells what is wrong with the settings.
 func (s *Serve) Reload() (*Serve, error) {
 	fresh := &Serve{sources: sources{given: s.given, file: s.file, environ: s.environ}}
 	if err := fresh.parse(); err != nil {

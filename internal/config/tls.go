@@ -20,15 +20,15 @@ const certificateSoon = 7 * 24 * time.Hour
 type TLS struct {
 	Certificate tls.Certificate // its Leaf is set
 	ClientCAs   *x509.CertPool  // nil without --tls-client-ca
-	Warnings    []string        // what is not wrong but worth a line in the log
+
+	warnings []string
 }
 
-// LoadTLS reads the files of --tls-cert, --tls-key and --tls-client-ca; it returns nil where none of them is set. The
-// error is an [InvalidError] that tells everything wrong with them and never repeats a key.
-func LoadTLS(s Serve) (*TLS, error) {
-	v := validation{s: &s}
-	if v.tls(); len(v.problems) > 0 || s.TLSCert == "" {
-		return nil, v.err()
+// loadTLS reads the files of --tls-cert, --tls-key and --tls-client-ca. No error repeats a key.
+func (v *validation) loadTLS(l *Loaded) {
+	s := v.s
+	if s.TLSCert == "" || s.TLSKey == "" {
+		return
 	}
 	t := &TLS{}
 	v.certificate(t)
@@ -36,13 +36,9 @@ func LoadTLS(s Serve) (*TLS, error) {
 		v.clientCAs(t)
 	}
 	if s.TLSListen == "" && !s.AdminTLS {
-		where, what := s.place("tls-cert")
-		t.warn(where, what+"no listener uses the certificate; set tls-listen or admin-tls")
+		t.warn(s.Place("tls-cert"), "no listener uses the certificate; set tls-listen or admin-tls")
 	}
-	if err := v.err(); err != nil {
-		return nil, err
-	}
-	return t, nil
+	l.TLS = t
 }
 
 // tls checks the settings, and no file.
@@ -146,7 +142,7 @@ func (t *TLS) check(path string, c *x509.Certificate) {
 	}
 }
 
-func (t *TLS) warn(where, what string) { t.Warnings = append(t.Warnings, where+": "+what) }
+func (t *TLS) warn(where, what string) { t.warnings = append(t.warnings, where+": "+what) }
 
 // subject names a certificate.
 func subject(c *x509.Certificate) string {

@@ -21,21 +21,29 @@ func tlsFiles(t *testing.T, want tlstest.Template) (cert, key, ca string) {
 	return cert, key, tlstest.WriteFile(t, folder, "ca.crt", a.PEM())
 }
 
+// loadTLS reads the files of the listeners with TLS alone.
+func loadTLS(s *Serve) (*TLS, error) {
+	v, l := validation{s: s}, new(Loaded)
+	v.tls()
+	v.loadTLS(l)
+	return l.TLS, v.err()
+}
+
 func TestLoadTLS(t *testing.T) {
 	t.Parallel()
 	cert, key, ca := tlsFiles(t, tlstest.Template{Name: "hub.test", Expires: 30 * 24 * time.Hour, Lifetime: 40 * 24 * time.Hour})
 	s := mustParse(t, nil, "--tls-listen=:1", "--tls-cert="+cert, "--tls-key="+key, "--tls-client-ca="+ca)
-	got, err := LoadTLS(*s)
+	got, err := loadTLS(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.Certificate.Leaf.Subject.CommonName != "hub.test" || got.ClientCAs == nil {
 		t.Errorf("loaded %+v", got)
 	}
-	if len(got.Warnings) > 0 {
-		t.Errorf("warnings %q", got.Warnings)
+	if len(got.warnings) > 0 {
+		t.Errorf("warnings %q", got.warnings)
 	}
-	if none, err := LoadTLS(*mustParse(t, nil)); none != nil || err != nil {
+	if none, err := loadTLS(mustParse(t, nil)); none != nil || err != nil {
 		t.Errorf("without settings: %v, %v", none, err)
 	}
 }
@@ -65,7 +73,8 @@ func TestBadTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := LoadTLS(*mustParse(t, nil, c.flags...))
+			s, _ := parse(nil, c.flags...)
+			_, err := loadTLS(s)
 			if diff := cmp.Diff(c.want, problemsOf(t, err, c.want)); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}

@@ -8,19 +8,17 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 )
 
-// LoadTokens returns the tokens of --token, --token-file and --tokens-file, all that are given. If none is, it makes a
-// token whose holders may do everything and returns it as generated, to be printed once; otherwise generated is empty.
-//
-// The error is an [InvalidError] that tells everything wrong with the files and never repeats a token.
-func LoadTokens(s Serve) (tokens *auth.Tokens, generated string, err error) {
+// loadTokens reads the tokens of --token, --token-file and --tokens-file, of all that are given. Without any of them it
+// makes a token.
+func (v *validation) loadTokens(l *Loaded) {
+	s := v.s
 	if s.Token == "" && s.TokenFile == "" && s.TokensFile == "" {
-		generated = auth.Generate()
-		return auth.SharedToken(generated), generated, nil
+		l.Generated = auth.Generate()
+		l.Tokens = auth.SharedToken(l.Generated)
+		return
 	}
-	v := validation{s: &s}
 	var tables []*auth.Tokens
 	if s.Token != "" {
-		v.tokens()
 		tables = append(tables, auth.SharedToken(s.Token.Reveal()))
 	}
 	if s.TokenFile != "" {
@@ -29,18 +27,13 @@ func LoadTokens(s Serve) (tokens *auth.Tokens, generated string, err error) {
 	if s.TokensFile != "" {
 		tables = append(tables, v.tokensFile())
 	}
-	if err := v.err(); err != nil {
-		return nil, "", err
+	var err error
+	if l.Tokens, err = auth.Combine(tables...); err != nil {
+		v.addf(lastTokens(s), "%v; remove one of the two (shared is the name of the token in token, MASTERSOCKET_TOKEN or token-file)", err)
 	}
-	tokens, err = auth.Combine(tables...)
-	if err != nil {
-		v.addf(lastTokens(&s), "%v; remove one of the two (shared is the name of that in token, MASTERSOCKET_TOKEN or token-file)", err)
-		return nil, "", v.err()
-	}
-	return tokens, "", nil
 }
 
-// lastTokens is the setting that can have brought a token a second time.
+// lastTokens returns the setting that names the last table of tokens, where a token can stand a second time.
 func lastTokens(s *Serve) string {
 	if s.TokensFile != "" {
 		return "tokens-file"

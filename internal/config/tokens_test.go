@@ -15,16 +15,27 @@ func tokensYAML(name, token string) string {
 	return fmt.Sprintf("tokens:\n- {name: %s, sha256: %s, groups: [a]}\n", name, auth.Hash(token))
 }
 
+// loadTokens reads the tokens of s alone.
+func loadTokens(s Serve) (tokens *auth.Tokens, generated string, err error) {
+	v, l := validation{s: &s}, new(Loaded)
+	v.tokens()
+	v.loadTokens(l)
+	if err := v.err(); err != nil {
+		return nil, "", err
+	}
+	return l.Tokens, l.Generated, nil
+}
+
 func TestLoadTokensGenerates(t *testing.T) {
 	t.Parallel()
-	tokens, generated, err := LoadTokens(Serve{})
+	tokens, generated, err := loadTokens(Serve{})
 	if err != nil || auth.CheckToken(generated) != nil {
 		t.Fatalf("LoadTokens = %q, %v, want a generated token", generated, err)
 	}
 	if g, ok := auth.NewStore(tokens).Authenticate(generated); !ok || !g.Admin {
 		t.Errorf("the generated token grants %v, %v, want everything", g, ok)
 	}
-	if _, other, _ := LoadTokens(Serve{}); other == generated {
+	if _, other, _ := loadTokens(Serve{}); other == generated {
 		t.Error("the same token was generated twice")
 	}
 }
@@ -50,7 +61,7 @@ func TestLoadTokens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tokens, generated, err := LoadTokens(c.serve)
+			tokens, generated, err := loadTokens(c.serve)
 			if err != nil || generated != "" || tokens.Len() != len(c.want) {
 				t.Fatalf("LoadTokens = %v, %q, %v, want %d tokens", tokens, generated, err, len(c.want))
 			}
@@ -84,7 +95,7 @@ func TestLoadTokensRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tokens, generated, err := LoadTokens(c.serve)
+			tokens, generated, err := loadTokens(c.serve)
 			if tokens != nil || generated != "" {
 				t.Errorf("LoadTokens = %v, %q", tokens, generated)
 			}

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/internal/handshake"
 )
 
 // Bounds of the settings.
@@ -35,20 +36,19 @@ var (
 	hostSyntax  = regexp.MustCompile(`^[A-Za-z0-9_.-]*$`)
 )
 
-// Validate tells everything that is wrong with the settings, and with the environment and the file that they were read
-// from, as an [InvalidError]. It reads no file. kong calls it by itself after parsing.
-func (s *Serve) Validate() error {
-	v := validation{s: s, problems: slices.Clone(s.problems)}
+// settings checks all settings, and no file that they name.
+func (v *validation) settings() {
 	v.listeners()
-	v.origins()
 	v.serviceTypes()
 	v.tokens()
+	v.tls()
+	v.oidc()
 	v.cluster()
 	v.limits()
 	v.logging()
-	return v.err()
 }
 
+// validation gathers what is wrong with s.
 type validation struct {
 	problems
 	s *Serve
@@ -84,6 +84,13 @@ func (s *Serve) place(setting string) (where, what string) {
 		what = setting + ": "
 	}
 	return where, what
+}
+
+// Place returns how an error names the setting: the flag (--listen), the environment variable (MASTERSOCKET_LISTEN), or
+// the file with the line and the setting's name (hub.yaml:3: listen).
+func (s *Serve) Place(setting string) string {
+	where, what := s.place(setting)
+	return strings.TrimSuffix(where+": "+what, ": ")
 }
 
 // Origin returns where a setting, given by the name of its flag, comes from: the flag (--listen), the environment
@@ -141,34 +148,14 @@ func overlap(a, b string) bool {
 	return errA == nil && errB == nil && portA == portB && portA != "0" && (hostA == hostB || hostA == "" || hostB == "")
 }
 
-func (v *validation) origins() {
+// loadOrigins reads which pages may connect.
+func (v *validation) loadOrigins(l *Loaded) {
 	for _, origin := range v.s.AllowedOrigins {
-		if wrong := checkOrigin(origin); wrong != "" {
-			v.addf("allowed-origins", "%q %s", origin, wrong)
+		if _, err := handshake.ParseOrigins([]string{origin}); err != nil {
+			v.addf("allowed-origins", "%v", err)
 		}
 	}
-}
-
-// checkOrigin returns what is wrong with an allowed origin, or nothing.
-func checkOrigin(origin string) string {
-	if origin == "*" || origin == "null" {
-		return ""
-	}
-	scheme, rest, ok := strings.Cut(strings.ToLower(origin), "://")
-	switch {
-	case !ok:
-		return "is not an origin; write scheme://host, such as https://app.example.com, or * for all"
-	case strings.ContainsAny(rest, "/?#"):
-		return "is more than an origin; leave out the slash behind the host and what follows"
-	case scheme == "ws" || scheme == "wss":
-		return "is the address of a socket; write that of the page, with http or https"
-	}
-	host := strings.TrimPrefix(rest, "*.")
-	u, err := url.Parse(scheme + "://" + host)
-	if err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(u.Host, "* ") {
-		return "is not an origin; write scheme://host[:port], or https://*.example.com for all hosts below a domain"
-	}
-	return ""
+	l.Origins, _ = handshake.ParseOrigins(v.s.AllowedOrigins) // the error is one of those above
 }
 
 func (v *validation) tokens() {

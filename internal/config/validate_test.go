@@ -112,7 +112,7 @@ func TestBadEnvironment(t *testing.T) {
 	}
 }
 
-// TestBadFlags: what kong's own types don't refuse, Validate does.
+// TestBadFlags has values that kong's own types accept.
 func TestBadFlags(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -134,13 +134,16 @@ func TestBadFlags(t *testing.T) {
 		{"--enable=chat", []string{`--enable: "chat" is no service type: want one of echo, team`}},
 		{"--enable=echo,echo", []string{`--enable: "echo" is named twice`}},
 		{"--enable=echo,team", nil},
-		{"--allowed-origins=app.example.com", []string{`--allowed-origins: "app.example.com" is not an origin`}},
-		{"--allowed-origins=https://a.b/", []string{`--allowed-origins: "https://a.b/" is more than an origin`}},
-		{"--allowed-origins=wss://a.b", []string{`--allowed-origins: "wss://a.b" is the address of a socket`}},
-		{"--allowed-origins=https://", []string{`--allowed-origins: "https://" is not an origin`}},
-		{"--allowed-origins=https://u@a.b", []string{`--allowed-origins: "https://u@a.b" is not an origin`}},
-		{"--allowed-origins=https://a.*.b", []string{`--allowed-origins: "https://a.*.b" is not an origin`}},
-		{"--allowed-origins=https://a:x", []string{`--allowed-origins: "https://a:x" is not an origin`}},
+		{"--allowed-origins=app.example.com", []string{`--allowed-origins: "app.example.com": write scheme://host`}},
+		{"--allowed-origins=https://a.b/,wss://a.b", []string{
+			`--allowed-origins: "https://a.b/": an origin ends with its host and port`,
+			`--allowed-origins: "wss://a.b": an origin is that of a page`,
+		}},
+		{"--allowed-origins=https://", []string{`--allowed-origins: "https://": write scheme://host[:port]`}},
+		{"--allowed-origins=https://u@a.b", []string{`--allowed-origins: "https://u@a.b": write scheme://host[:port]`}},
+		{"--allowed-origins=https://a.*.b", []string{`--allowed-origins: "https://a.*.b": write scheme://host[:port]`}},
+		{"--allowed-origins=https://a:x", []string{`--allowed-origins: "https://a:x": write scheme://host[:port]`}},
+		{"--allowed-origins=https://a:99999", []string{`--allowed-origins: "https://a:99999": write scheme://host[:port]`}},
 		{"--allowed-origins=*,null,https://*.a.b:81,http://[::1]:80", nil},
 		{"--redis=localhost:6379", []string{"--redis: the URL does not begin with a scheme"}},
 		{"--redis=http://a", []string{"--redis: the URL does not begin with a scheme"}},

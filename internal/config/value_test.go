@@ -70,7 +70,7 @@ func TestSecretsAreHidden(t *testing.T) {
 		}
 		fmt.Fprintln(&out, s.Warnings())
 		s.Token += " "
-		fmt.Fprintln(&out, s.Validate())
+		fmt.Fprintln(&out, validate(s))
 		parser := kong.Must(s, kong.Writers(&out, &out), kong.Exit(func(int) {}))
 		_, _ = parser.Parse([]string{"--help"})
 	}

@@ -30,7 +30,8 @@ type originRule struct {
 //	null                            the opaque origin, which sandboxed frames and local files have
 //	*                               every origin
 //
-// Its error names the first entry that is none of these and says what to write instead.
+// Its error quotes the first entry that is none of these and says what to write instead; the caller adds which setting it is
+// about.
 func ParseOrigins(list []string) (*OriginPolicy, error) {
 	p := &OriginPolicy{}
 	for _, entry := range list {
@@ -44,7 +45,7 @@ func ParseOrigins(list []string) (*OriginPolicy, error) {
 		}
 		rule, hint := parseOriginRule(entry)
 		if hint != "" {
-			return nil, fmt.Errorf("parse allowed origin %q: %s", entry, hint)
+			return nil, fmt.Errorf("%q: %s", entry, hint)
 		}
 		p.rules = append(p.rules, rule)
 	}
