@@ -50,11 +50,12 @@ type Server struct {
 	ending sync.Once
 }
 
-// Limits of the HTTP server.
+// Limits of the HTTP server. A tail sets its own deadline for each write.
 const (
 	headerTimeout = 5 * time.Second
-	requestTime   = 30 * time.Second
-	idleTime      = 2 * time.Minute
+	readTimeout   = 10 * time.Second // header and body
+	writeTimeout  = 15 * time.Second // from the end of the header
+	idleTimeout   = 15 * time.Second
 	headerBytes   = 16 << 10
 )
 
@@ -69,20 +70,23 @@ func Listen(ctx context.Context, addr string, o Options) (*Server, error) {
 		addr: l.Addr(), served: make(chan error, 1), ended: make(chan struct{}), drain: newDrainer(o.Hub, o.DrainTimeout),
 	}
 	registry := metrics.NewRegistry(collector{o.Hub, o.Reload, o.CertificateEnd}.collect)
-	l = newBounded(l, maxConnections, ratelog.New(o.Log), registry)
+	bounded := newListener(l, maxConnections, maxProbeConnections, ratelog.New(o.Log), registry)
 	h, err := s.handler(o, registry)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	s.http = &http.Server{
-		Handler:           h,
+		Handler:           bounded.inPlace(h),
+		ConnContext:       withConn,
+		ConnState:         onState,
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       requestTime,
-		WriteTimeout:      requestTime,
-		IdleTimeout:       idleTime,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
+	l = bounded
 	if o.TLS != nil {
 		l = tlsListener(l, o.TLS)
 	}
@@ -122,11 +126,14 @@ func (s *Server) handler(o Options, registry *prometheus.Registry) (http.Handler
 	probes.Handle("GET /metrics", metrics.Handler(registry))
 	pages := console.Handler()
 	return secure(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 && !isAPI(r.URL.Path) {
+			w.Header().Set("Connection", "close") // the response must not wait for the rest of the body
+		}
 		switch path := r.URL.Path; {
-		case path == "/v1" || strings.HasPrefix(path, "/v1/"):
+		case isAPI(path):
 			w.Header().Set("Cache-Control", "no-store")
 			v1.ServeHTTP(w, r)
-		case path == "/healthz" || path == "/readyz" || path == "/metrics":
+		case isProbe(path):
 			if h, pattern := probes.Handler(r); pattern == "" {
 				refuse(w, r, h)
 				return
@@ -137,6 +144,9 @@ func (s *Server) handler(o Options, registry *prometheus.Registry) (http.Handler
 		}
 	})), nil
 }
+
+// isAPI reports whether a path is below that of the API.
+func isAPI(path string) bool { return path == "/v1" || strings.HasPrefix(path, "/v1/") }
 
 // ready answers whether a load balancer may send clients to the hub.
 func (o Options) ready(w http.ResponseWriter) {

@@ -66,6 +66,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := "none"
 	defer func() { g.api.count(name, seen.code()) }()
 	w = seen
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close") // a refusal must not wait for the rest of the body
+	}
 	if err := g.origins.Check(r); err != nil {
 		writeProblem(w, http.StatusForbidden, "the request comes from a page of another site")
 		return
@@ -97,6 +100,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	w.Header().Del("Connection")
 	g.routes.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 }
 
@@ -222,7 +226,6 @@ func accepts(header, offered string) bool {
 // bodyFits refuses bodies that are too large, before they are read, and bodies that are not JSON.
 func (g *guard) bodyFits(w http.ResponseWriter, r *http.Request) bool {
 	if r.ContentLength > maxBodyBytes {
-		w.Header().Set("Connection", "close")
 		writeProblem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBodyBytes))
 		return false
 	}

@@ -2,15 +2,21 @@
 package metrics
 
 import (
+	"bytes"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// maxScrapes bounds how many scrapes are answered at the same time; a further one gets 503.
-const maxScrapes = 4
+// Bounds of scrapes.
+const (
+	maxScrapes   = 4               // that gather values at the same time
+	maxWait      = time.Second     // for a place among them; then a scrape gets 503
+	writeTimeout = 5 * time.Second // of a response
+)
 
 // Desc describes a metric whose values a [Collector] writes.
 func Desc(name, help string, labels ...string) *prometheus.Desc {
@@ -55,7 +61,44 @@ func NewRegistry(c Collector) *prometheus.Registry {
 	return r
 }
 
-// Handler serves the registry's metrics.
+// Handler serves the registry's metrics. A scrape occupies one of few places while its values are gathered, not while they
+// are written: callers that read slowly keep no others out.
 func Handler(r *prometheus.Registry) http.Handler {
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
+	gather := promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+	places := make(chan struct{}, maxScrapes)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		wait := time.NewTimer(maxWait)
+		defer wait.Stop()
+		select {
+		case places <- struct{}{}:
+		case <-wait.C:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many concurrent scrapes", http.StatusServiceUnavailable)
+			return
+		}
+		b := response{header: w.Header(), status: http.StatusOK}
+		func() {
+			defer func() { <-places }()
+			gather.ServeHTTP(&b, r)
+		}()
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder of a test has none
+		w.WriteHeader(b.status)
+		_, _ = w.Write(b.body.Bytes()) // fails only if the connection is gone
+	})
 }
+
+// response holds a response in memory.
+type response struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header implements http.ResponseWriter.
+func (r *response) Header() http.Header { return r.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (r *response) WriteHeader(status int) { r.status = status }
+
+// Write implements http.ResponseWriter.
+func (r *response) Write(b []byte) (int, error) { return r.body.Write(b) }
