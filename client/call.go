@@ -140,8 +140,8 @@ func (p *pending) request(id string) *call {
 	return nil
 }
 
-// of returns the call with the given id that the session wrote; nil for none.
-func (p *pending) of(s *session, id string) *call {
+// writtenBy returns the call with the given id that the session wrote; nil for none.
+func (p *pending) writtenBy(s *session, id string) *call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if ca := p.calls[id]; ca != nil && ca.session == s {
@@ -150,8 +150,8 @@ func (p *pending) of(s *session, id string) *call {
 	return nil
 }
 
-// due returns how many answers the session awaits.
-func (p *pending) due(s *session) int {
+// count returns how many answers the session awaits.
+func (p *pending) count(s *session) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0

@@ -101,7 +101,7 @@ func (x *crossing) step() {
 			x.changeOver(here)
 		}
 	case lingering:
-		if x.c.pending.due(x.old) == 0 && here >= settleTime || hurry {
+		if x.c.pending.count(x.old) == 0 && here >= settleTime || hurry {
 			x.c.stream.requestClear()
 			x.enter(clearing)
 		}

@@ -41,7 +41,7 @@ func (i Intent) String() string {
 	return i.Target.String() + ":" + i.Identifier
 }
 
-// many reports whether a message goes to all matching clients, so that both connections of a move get it.
+// toMany reports whether a message goes to all matching clients, so that both connections of a move get it.
 func (i Intent) toMany() bool { return i.Target == intent.Global || i.Target == intent.Group }
 
 // check checks the intent by the hub's rules.

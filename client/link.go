@@ -53,7 +53,7 @@ func (l *link) Write(p []byte) (int, error) {
 		return 0, l.err
 	}
 	if !l.corked {
-		return l.write(p)
+		return l.writeConn(p)
 	}
 	l.buf = append(l.buf, p...)
 	if len(l.buf) < corkBytes {
@@ -87,7 +87,7 @@ func (l *link) flush() error {
 	if len(l.buf) == 0 {
 		return nil
 	}
-	_, err := l.write(l.buf)
+	_, err := l.writeConn(l.buf)
 	if cap(l.buf) > 2*corkBytes {
 		l.buf = nil
 	}
@@ -95,7 +95,7 @@ func (l *link) flush() error {
 	return err
 }
 
-func (l *link) write(p []byte) (int, error) {
+func (l *link) writeConn(p []byte) (int, error) {
 	if err := l.Conn.SetWriteDeadline(time.Now().Add(l.writeTimeout)); err != nil {
 		l.err = err
 		return 0, err

@@ -66,10 +66,10 @@ func (st *stream) next() (m *Message, end []delivery, over bool) {
 		switch {
 		case h.m == nil:
 			st.released = h.n
-			st.from.remove(0)
+			st.from.removeAt(0)
 			continue
 		case h.toOne():
-			return st.from.remove(0), nil, false
+			return st.from.removeAt(0), nil, false
 		}
 		return st.nextOfBoth(h), nil, false
 	}
@@ -95,7 +95,7 @@ func (st *stream) nextOfNew() *Message {
 		st.drops.add(h.key, h.n) // its copy is still to arrive on the old one
 	}
 	st.note(h.key)
-	return st.to.remove(0)
+	return st.to.removeAt(0)
 }
 
 // nextOfBoth returns the first message of the old connection, h, or a message of the new one that precedes it; nil if that
@@ -103,9 +103,9 @@ func (st *stream) nextOfNew() *Message {
 func (st *stream) nextOfBoth(h *held) *Message {
 	if at := st.to.copyOf(h.key); at >= 0 {
 		if i := st.to.aloneBefore(at, h.m.Sender); i >= 0 {
-			return st.to.remove(i)
+			return st.to.removeAt(i)
 		}
-		st.to.remove(at)
+		st.to.removeAt(at)
 	} else if h.n > st.copied {
 		if st.awaitsCopy(h) {
 			return nil
@@ -113,7 +113,7 @@ func (st *stream) nextOfBoth(h *held) *Message {
 		st.dropsTo.add(h.key, h.n)
 	}
 	st.note(h.key)
-	return st.from.remove(0)
+	return st.from.removeAt(0)
 }
 
 // awaitsCopy reports whether the first message of the old connection must wait because its copy may still arrive.
@@ -139,7 +139,7 @@ func (st *stream) awaitsCopy(h *held) bool {
 func (st *stream) nextOfLost() (m *Message, over bool) {
 	for len(st.to.held) > 0 {
 		alone := st.to.held[0].toOne()
-		if m := st.to.remove(0); alone {
+		if m := st.to.removeAt(0); alone {
 			return m, false
 		}
 	}

@@ -131,7 +131,7 @@ func (o Options) hasCertificate() bool {
 
 // checkIdentify checks the data of IDENTIFY by the hub's rules, except for the token.
 func (o Options) checkIdentify() error {
-	data := o.identify()
+	data := o.identifyData()
 	data.Token = "x"
 	msg, err := json.Marshal(data)
 	if err != nil {
@@ -141,8 +141,8 @@ func (o Options) checkIdentify() error {
 	return err
 }
 
-// identify returns the data of IDENTIFY, without a token.
-func (o Options) identify() identify {
+// identifyData returns the data of IDENTIFY, without a token.
+func (o Options) identifyData() identify {
 	data := identify{
 		Group: o.Group, Groups: o.Groups, Name: o.Name, Version: o.Version, Meta: o.Meta,
 		Features: []string{opcodes.FeatureErrors.String()},

@@ -58,22 +58,22 @@ func (s *session) readLoop() error {
 		if err != nil {
 			return err
 		}
-		if err := s.handle(raw); err != nil {
+		if err := s.handleRaw(raw); err != nil {
 			return err
 		}
 	}
 }
 
-func (s *session) handle(raw []byte) error {
+func (s *session) handleRaw(raw []byte) error {
 	w, err := parseWire(raw)
 	if err != nil {
 		return err
 	}
 	switch w.Op {
 	case opcodes.Event:
-		s.c.stream.receive(s, s.message(w, raw))
+		s.c.stream.receive(s, s.copyMessage(w, raw))
 	case opcodes.Reply:
-		s.handleReply(s.message(w, raw))
+		s.handleReply(s.copyMessage(w, raw))
 	case opcodes.Ping:
 		select {
 		case s.pong <- struct{}{}:
@@ -95,8 +95,8 @@ func (s *session) handle(raw []byte) error {
 	return nil
 }
 
-// message returns w with a copy of its text, which is in the read buffer.
-func (s *session) message(w *wireMessage, raw []byte) *Message {
+// copyMessage returns w with a copy of its text, which is in the read buffer.
+func (s *session) copyMessage(w *wireMessage, raw []byte) *Message {
 	return w.message(append(make([]byte, 0, len(raw)), raw...), s.c)
 }
 
@@ -127,7 +127,7 @@ func (s *session) handleError(w *wireMessage) error {
 		return fmt.Errorf("malformed ERROR from the hub: %w", err)
 	}
 	hubErr := &HubError{ID: w.ID, Code: data.Code, Message: data.Message}
-	ca := s.c.pending.of(s, w.ID)
+	ca := s.c.pending.writtenBy(s, w.ID)
 	if ca == nil {
 		if s.c.stream.fenceRefused(s, w.ID) {
 			return nil
@@ -151,7 +151,7 @@ func (s *session) handleAck(w *wireMessage) error {
 	if err := json.Unmarshal(w.Data, &data, readOptions); err != nil {
 		return fmt.Errorf("malformed ACK from the hub: %w", err)
 	}
-	if ca := s.c.pending.of(s, w.ID); ca != nil && ca.kind == callAcked {
+	if ca := s.c.pending.writtenBy(s, w.ID); ca != nil && ca.kind == callAcked {
 		s.c.pending.remove(ca)
 		ca.complete(data.Nodes, nil)
 	}

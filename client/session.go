@@ -178,7 +178,7 @@ func dialError(ctx context.Context, resp *http.Response, err error) error {
 
 // identify sends IDENTIFY and waits for its answer. Before it the hub sends only PING, PONG and DISCONNECT.
 func (s *session) identify(ctx context.Context, token string) error {
-	data := s.c.opts.identify()
+	data := s.c.opts.identifyData()
 	data.Token = token
 	msg, err := json.Marshal(struct {
 		Op   opcodes.Op `json:"op"`

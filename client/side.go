@@ -53,8 +53,8 @@ func (d *side) push(h held) {
 	}
 }
 
-// remove removes and returns the message at i.
-func (d *side) remove(i int) *Message {
+// removeAt removes and returns the message at i.
+func (d *side) removeAt(i int) *Message {
 	h := d.held[i]
 	if i == 0 {
 		d.held[0] = held{}

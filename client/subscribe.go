@@ -24,8 +24,8 @@ func (hs *handlers) init(on map[string]Handler) {
 	hs.byName.Store(&byName)
 }
 
-// of returns the handlers of m. A REPLY has none, so that no handler replies to a reply.
-func (hs *handlers) of(m *Message) []*Handler {
+// lookup returns the handlers of m. A REPLY has none, so that no handler replies to a reply.
+func (hs *handlers) lookup(m *Message) []*Handler {
 	if m.Op != opcodes.Event {
 		return nil
 	}
@@ -34,7 +34,7 @@ func (hs *handlers) of(m *Message) []*Handler {
 
 // wants reports whether there is a handler for m.
 func (hs *handlers) wants(m *Message, otherwise Handler) bool {
-	return otherwise != nil || len(hs.of(m)) > 0
+	return otherwise != nil || len(hs.lookup(m)) > 0
 }
 
 // change replaces the handlers of one event.
@@ -99,12 +99,12 @@ func (c *Client) handleRest(ctx context.Context) bool {
 		if !ok {
 			return true
 		}
-		c.handle(ctx, d)
+		c.invoke(ctx, d)
 	}
 	return false
 }
 
-func (c *Client) handle(ctx context.Context, d delivery) {
+func (c *Client) invoke(ctx context.Context, d delivery) {
 	switch {
 	case d.hook != nil:
 		d.hook()
@@ -113,12 +113,12 @@ func (c *Client) handle(ctx context.Context, d delivery) {
 	case d.id != nil:
 		c.opts.OnConnect(*d.id)
 	default:
-		c.handleMessage(ctx, d)
+		c.invokeHandlers(ctx, d)
 	}
 }
 
-func (c *Client) handleMessage(ctx context.Context, d delivery) {
-	all := c.handlers.of(d.message)
+func (c *Client) invokeHandlers(ctx context.Context, d delivery) {
+	all := c.handlers.lookup(d.message)
 	for _, h := range all {
 		(*h)(ctx, d.message)
 	}

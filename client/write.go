@@ -154,7 +154,7 @@ func (s *session) writeBatch(ca *call) bool {
 		s.c.carry = nil
 		size += len(ca.frame)
 		var taken bool
-		if taken, err = s.write(ca); taken {
+		if taken, err = s.writeCall(ca); taken {
 			written = append(written, ca)
 		}
 		if ca = nil; n < batchMessages && size < corkBytes {
@@ -175,9 +175,9 @@ func (s *session) writeBatch(ca *call) bool {
 	return err == nil
 }
 
-// write registers and writes one message. It returns false if it wrote nothing, because the sender gave up or the message
+// writeCall registers and writes one message. It returns false if it wrote nothing, because the sender gave up or the message
 // can't be sent.
-func (s *session) write(ca *call) (bool, error) {
+func (s *session) writeCall(ca *call) (bool, error) {
 	if !ca.claim() {
 		return false, nil
 	}
