@@ -164,7 +164,7 @@ func TestMetrics(t *testing.T) {
 		`mastersocket_queue_bytes{loop="0"} 0`,
 		`mastersocket_loop_turn_seconds_count{loop="1"} `,
 		`mastersocket_sockets_limit `,
-		`mastersocket_instance_info{id="` + hub.NodeName(h.Node().ID) + `",node="n",version=""} 1`,
+		`mastersocket_instance_info{id="` + h.Node().ID.String() + `",node="n",version=""} 1`,
 	} {
 		if !strings.Contains(body, "\n"+line) {
 			t.Errorf("no line %q", line)

@@ -28,7 +28,6 @@ type api struct {
 	hub        *hub.Hub
 	log        *slog.Logger
 	warn       *ratelog.Logger // lines that unauthenticated callers cause: at most one a second
-	self       string          // id of this instance
 	reload     Reloader
 	teams      TeamLister
 	drain      *drainer
@@ -42,7 +41,7 @@ type api struct {
 // newAPI returns the API behind its guard.
 func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Registerer) (http.Handler, error) {
 	a := &api{
-		hub: o.Hub, log: o.Log, warn: ratelog.New(o.Log), self: hub.NodeName(o.Hub.Node().ID), reload: o.Reload, teams: o.Teams, drain: d, ended: ended,
+		hub: o.Hub, log: o.Log, warn: ratelog.New(o.Log), reload: o.Reload, teams: o.Teams, drain: d, ended: ended,
 		operations: make(map[string]string), wait: o.GatherTimeout,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mastersocket_admin_requests_total",

@@ -47,9 +47,9 @@ func TestClient(t *testing.T) {
 	p := c.connect(0, "a/b", obj{"name": "svc", "version": "2", "meta": obj{"zone": "x"}, "groups": []string{"é ☃"}})
 	p.send(obj{"op": 0, "event": "x", "intent": obj{"target": "GROUP", "identifier": "a/b"}})
 	p.read()
-	var got Client
+	var got hub.Client
 	c.get(2, "/v1/clients/"+p.id, &got)
-	if got.ID != p.id || got.Node != "node-0" || got.Type != "service" || got.Name != "svc" || got.Version != "2" ||
+	if got.ID.String() != p.id || got.Node != "node-0" || got.Type != "service" || got.Name != "svc" || got.Version != "2" ||
 		got.Meta["zone"] != "x" || !slices.Equal(got.Groups, []string{"a/b", "é ☃"}) || got.Token != "root" ||
 		!strings.HasPrefix(got.Address, "127.0.0.1:") || got.MessagesIn != 1 || got.MessagesOut != 2 || got.QueueBytes != 0 ||
 		got.BytesIn == 0 || got.BytesOut == 0 || time.Since(got.LastSeen) > time.Minute || time.Since(got.ConnectedSince) > time.Minute {
@@ -125,8 +125,8 @@ func TestPagesSurviveChanges(t *testing.T) {
 			t.Fatalf("%d clients, missing %v", len(page.Clients), page.Missing)
 		}
 		for _, client := range page.Clients {
-			if n, ok := stay[client.ID]; ok {
-				stay[client.ID] = n + 1
+			if n, ok := stay[client.ID.String()]; ok {
+				stay[client.ID.String()] = n + 1
 			}
 		}
 		if page.Next == nil {
@@ -225,7 +225,7 @@ func TestPublish(t *testing.T) {
 		{`{"id":"8","intent":{"target":"DIRECT","identifier":"` + uuid.NewString() + `"}}`, 0, 0, map[string]int{"no_receiver": 1}, nil},
 	} {
 		r := c.call(0, "POST", "/v1/events", tc.body)
-		var got Receipt
+		var got hub.Receipt
 		if err := json.Unmarshal(r.body, &got); err != nil || r.status != 200 || got.Instances == nil || got.Clients == nil {
 			t.Fatalf("%s: %d %s", tc.body, r.status, r.body)
 		}
@@ -244,7 +244,7 @@ func TestPublish(t *testing.T) {
 			t.Errorf("no line %q", line)
 		}
 	}
-	var none Receipt // an id is made where there is none
+	var none hub.Receipt // an id is made where there is none
 	if r := c.call(1, "POST", "/v1/events", `{"intent":{"target":"ANY"}}`); json.Unmarshal(r.body, &none) != nil || uuid.Validate(none.ID) != nil {
 		t.Errorf("got %s", r.body)
 	}
@@ -258,7 +258,7 @@ func TestPublishUnknownOutcome(t *testing.T) {
 	})
 	c.connect(0, "g", nil)
 	r := c.call(0, "POST", "/v1/events", `{"intent":{"target":"GROUP","identifier":"g"}}`)
-	var got Receipt
+	var got hub.Receipt
 	if err := json.Unmarshal(r.body, &got); err != nil || got.Instances != nil || got.Clients != nil {
 		t.Errorf("got %s: %v", r.body, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/hub"
 )
 
 func header(name, value string) func(*http.Request) {
@@ -120,7 +122,7 @@ func TestBadInput(t *testing.T) {
 			}
 		}
 	}
-	var client Client // nothing of all that reached it
+	var client hub.Client // nothing of all that reached it
 	if c.get(0, "/v1/clients/"+p.id, &client); client.MessagesOut != 1 {
 		t.Errorf("%d messages to the client, want the answer to its IDENTIFY alone", client.MessagesOut)
 	}

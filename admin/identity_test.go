@@ -131,7 +131,7 @@ func TestSubjects(t *testing.T) {
 	if len(seen) != 2 || seen["services"] != "service:billing" || seen["root"] != "" {
 		t.Errorf("operators see the subjects %q", seen)
 	}
-	var one Client
+	var one hub.Client
 	if c.get(1, "/v1/clients/"+p.id, &one); one.Subject != "service:billing" || one.Token != "services" {
 		t.Errorf("got %+v", one)
 	}

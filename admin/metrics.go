@@ -111,7 +111,7 @@ func (c collector) collect(w metrics.Writer) {
 	w.Flag(descDraining, s.Draining)
 	w.Gauge(descStarted, float64(s.Started.UnixMilli())/1000)
 	n := c.hub.Node()
-	w.Gauge(descInstance, 1, n.Name, hub.NodeName(n.ID), n.Version)
+	w.Gauge(descInstance, 1, n.Name, n.ID.String(), n.Version)
 	c.collectBroker(&s.BrokerStats, w)
 	collectVerifier(s.Verifier, w)
 	if c.reload != nil {

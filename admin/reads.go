@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
@@ -33,26 +32,26 @@ func cursorOf(next string) NextPage {
 // NodeList is the answer to GET /v1/nodes.
 type NodeList struct {
 	Listed
-	Nodes []Node `json:"nodes" nullable:"false" doc:"Sorted by name."`
+	Nodes []hub.Node `json:"nodes" nullable:"false" doc:"Sorted by name."`
 }
 
 // ClientList is a page of clients.
 type ClientList struct {
 	NextPage
 	Listed
-	Clients []Client `json:"clients" nullable:"false" doc:"A client that stays connected from the first page to the last is on exactly one of them."`
+	Clients []hub.Client `json:"clients" nullable:"false" doc:"A client that stays connected from the first page to the last is on exactly one of them."`
 }
 
 // GroupList is a page of groups.
 type GroupList struct {
 	NextPage
 	Listed
-	Groups []Group `json:"groups" nullable:"false" doc:"Sorted by name."`
+	Groups []hub.Group `json:"groups" nullable:"false" doc:"Sorted by name."`
 }
 
 // GroupDetail is the answer to GET /v1/groups/{name}.
 type GroupDetail struct {
-	Group
+	hub.Group
 	Listed
 }
 
@@ -105,11 +104,7 @@ func (a *api) nodes(ctx context.Context, _ *struct{}) (*body[NodeList], error) {
 	if err != nil {
 		return nil, hubProblem(err)
 	}
-	list := NodeList{listed(missing), make([]Node, 0, len(nodes))}
-	for _, n := range nodes {
-		list.Nodes = append(list.Nodes, nodeOf(n, a.self))
-	}
-	return &body[NodeList]{list}, nil
+	return &body[NodeList]{NodeList{listed(missing), orEmpty(nodes)}}, nil
 }
 
 func (a *api) clients(ctx context.Context, q *clientsQuery) (*body[ClientList], error) {
@@ -120,15 +115,10 @@ func (a *api) clients(ctx context.Context, q *clientsQuery) (*body[ClientList], 
 	if err != nil {
 		return nil, hubProblem(err)
 	}
-	list := ClientList{cursorOf(page.Next), listed(page.Missing), make([]Client, 0, len(page.Clients))}
-	now := time.Now()
-	for i := range page.Clients {
-		list.Clients = append(list.Clients, clientOf(&page.Clients[i], now))
-	}
-	return &body[ClientList]{list}, nil
+	return &body[ClientList]{ClientList{cursorOf(page.Next), listed(page.Missing), orEmpty(page.Clients)}}, nil
 }
 
-func (a *api) client(ctx context.Context, q *clientPath) (*body[Client], error) {
+func (a *api) client(ctx context.Context, q *clientPath) (*body[hub.Client], error) {
 	id, err := uuid.Parse(q.ID)
 	if err != nil {
 		return nil, problem(http.StatusUnprocessableEntity, "the id is not a UUID")
@@ -139,7 +129,7 @@ func (a *api) client(ctx context.Context, q *clientPath) (*body[Client], error) 
 	if err != nil {
 		return nil, hubProblem(err)
 	}
-	return &body[Client]{clientOf(&c, time.Now())}, nil
+	return &body[hub.Client]{c}, nil
 }
 
 func (a *api) groups(ctx context.Context, q *struct {
@@ -152,11 +142,7 @@ func (a *api) groups(ctx context.Context, q *struct {
 	if err != nil {
 		return nil, hubProblem(err)
 	}
-	list := GroupList{cursorOf(page.Next), listed(page.Missing), make([]Group, 0, len(page.Groups))}
-	for _, g := range page.Groups {
-		list.Groups = append(list.Groups, Group(g))
-	}
-	return &body[GroupList]{list}, nil
+	return &body[GroupList]{GroupList{cursorOf(page.Next), listed(page.Missing), orEmpty(page.Groups)}}, nil
 }
 
 func (a *api) group(ctx context.Context, q *groupPath) (*body[GroupDetail], error) {
@@ -166,7 +152,7 @@ func (a *api) group(ctx context.Context, q *groupPath) (*body[GroupDetail], erro
 	if err != nil {
 		return nil, hubProblem(err)
 	}
-	return &body[GroupDetail]{GroupDetail{Group(g), listed(missing)}}, nil
+	return &body[GroupDetail]{GroupDetail{g, listed(missing)}}, nil
 }
 
 func (a *api) listTeams(ctx context.Context, q *PageQuery) (*body[TeamList], error) {

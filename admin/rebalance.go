@@ -21,24 +21,6 @@ type rebalanceBody struct {
 	AtMost int    `json:"at_most,omitempty" minimum:"1" maximum:"16777216" doc:"Bound of the clients that each instance tells to move. Default: all beyond its share."`
 }
 
-// Rebalance is the result of a rebalance.
-type Rebalance struct {
-	Share       int             `json:"share" doc:"Clients that an instance keeps: the clients of all instances, divided by the number of instances that do not drain, rounded up."`
-	Told        int             `json:"told" doc:"Clients of all instances that are told to move."`
-	OverSeconds float64         `json:"over_seconds" doc:"Seconds until the last of them is told."`
-	Nodes       []RebalanceNode `json:"nodes" nullable:"false"`
-	Missing     []string        `json:"missing" nullable:"false" doc:"Instances that did not answer in time. Their clients are not counted; whether they take part is unknown."`
-}
-
-// RebalanceNode is what one instance does in a rebalance.
-type RebalanceNode struct {
-	ID       string `json:"id"`
-	Name     string `json:"name"`
-	Clients  int    `json:"clients" doc:"Identified clients of the hub's own protocol before the rebalance."`
-	Told     int    `json:"told" doc:"Clients of this instance that are told to move."`
-	Draining bool   `json:"draining" doc:"The instance drains: it has no share, and clients that leave for the drain are not counted in told."`
-}
-
 func (a *api) registerRebalance(h huma.API) {
 	op := a.operation("rebalance", http.MethodPost, "/v1/rebalance", "Spread the clients evenly",
 		"Every instance with more than its share of the clients tells the surplus to connect again, one after the other: first "+
@@ -50,7 +32,7 @@ func (a *api) registerRebalance(h huma.API) {
 	huma.Register(h, op, a.rebalance)
 }
 
-func (a *api) rebalance(ctx context.Context, in *rebalanceInput) (*body[Rebalance], error) {
+func (a *api) rebalance(ctx context.Context, in *rebalanceInput) (*body[hub.Rebalance], error) {
 	r, err := rebalancing(in.Body)
 	if err != nil {
 		return nil, err
@@ -64,23 +46,17 @@ func (a *api) rebalance(ctx context.Context, in *rebalanceInput) (*body[Rebalanc
 	case err != nil:
 		return nil, hubProblem(err)
 	}
-	answer := Rebalance{Share: done.Share, Nodes: make([]RebalanceNode, 0, len(done.Nodes)), Missing: none(done.Missing)}
-	for _, n := range done.Nodes {
-		answer.Nodes = append(answer.Nodes, RebalanceNode{n.ID, n.Name, n.Clients, n.Told, n.Draining})
-		answer.Told += n.Told
-		answer.OverSeconds = max(answer.OverSeconds, n.Over.Seconds())
-	}
-	callerOf(ctx).note("told", strconv.Itoa(answer.Told))
-	callerOf(ctx).note("share", strconv.Itoa(answer.Share))
-	return &body[Rebalance]{answer}, nil
+	callerOf(ctx).note("told", strconv.Itoa(done.Told))
+	callerOf(ctx).note("share", strconv.Itoa(done.Share))
+	return &body[hub.Rebalance]{done}, nil
 }
 
-// rebalancing parses the body of the request.
-func rebalancing(in *rebalanceBody) (hub.Rebalancing, error) {
+// rebalancing reads what is asked for.
+func rebalancing(in *rebalanceBody) (hub.RebalanceOptions, error) {
 	if in == nil {
-		return hub.Rebalancing{}, nil
+		return hub.RebalanceOptions{}, nil
 	}
-	r := hub.Rebalancing{AtMost: in.AtMost}
+	r := hub.RebalanceOptions{AtMost: in.AtMost}
 	if in.Over == "" {
 		return r, nil
 	}

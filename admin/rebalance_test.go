@@ -20,14 +20,14 @@ func TestRebalance(t *testing.T) {
 	}
 	c.connect(1, "g", nil)
 	r := c.call(1, "POST", "/v1/rebalance", `{"over":"30s","at_most":1}`)
-	var got Rebalance
+	var got hub.Rebalance
 	if err := json.Unmarshal(r.body, &got); err != nil || r.status != 202 {
 		t.Fatalf("got %d %s", r.status, r.body)
 	}
 	if got.Share != 3 || got.Told != 1 || got.OverSeconds != 30 || len(got.Missing) != 0 || len(got.Nodes) != 2 {
 		t.Errorf("got %+v", got)
 	}
-	if n := got.Nodes[0]; n.Name != "node-0" || n.Clients != 5 || n.Told != 1 || n.Draining || n.ID != hub.NodeName(c.hubs[0].Node().ID) {
+	if n := got.Nodes[0]; n.Name != "node-0" || n.Clients != 5 || n.Told != 1 || n.Draining || n.ID != c.hubs[0].Node().ID.String() {
 		t.Errorf("got %+v", n)
 	}
 	if r = c.call(0, "POST", "/v1/rebalance", ""); r.status != 409 || !strings.Contains(string(r.body), "a rebalance is going on: node-0") {
@@ -69,7 +69,7 @@ func TestRebalanceMissing(t *testing.T) {
 	})
 	c.connect(0, "g", nil)
 	c.connect(0, "g", nil)
-	var got Rebalance
+	var got hub.Rebalance
 	r := c.call(0, "POST", "/v1/rebalance", "")
 	if err := json.Unmarshal(r.body, &got); err != nil || r.status != 202 {
 		t.Fatalf("got %d %s", r.status, r.body)

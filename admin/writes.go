@@ -68,7 +68,7 @@ func (a *api) kick(ctx context.Context, q *clientPath) (*struct{}, error) {
 	return nil, nil
 }
 
-func (a *api) publish(ctx context.Context, in *eventInput) (*body[Receipt], error) {
+func (a *api) publish(ctx context.Context, in *eventInput) (*body[hub.Receipt], error) {
 	c := callerOf(ctx)
 	c.note("intent", strings.TrimSuffix(in.Body.Intent.Target+":"+in.Body.Intent.Identifier, ":"))
 	c.note("event", in.Body.Event)
@@ -83,7 +83,7 @@ func (a *api) publish(ctx context.Context, in *eventInput) (*body[Receipt], erro
 		return nil, publishProblem(err)
 	}
 	c.note("id", r.ID)
-	return &body[Receipt]{Receipt{r.ID, r.Instances, r.Clients, r.DropsByName()}}, nil
+	return &body[hub.Receipt]{r}, nil
 }
 
 // envelope makes an EVENT of a body. The hub's scanner validates it.

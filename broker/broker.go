@@ -20,6 +20,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,6 +29,9 @@ import (
 // NodeID names an instance for the life of its process. It is random, unique among the live instances, never zero,
 // and carried by the id of each client of that instance.
 type NodeID uint32
+
+// String returns the id as operators see it: eight hexadecimal digits.
+func (id NodeID) String() string { return fmt.Sprintf("%08x", uint32(id)) }
 
 // Kind says whom a message is for.
 type Kind uint8

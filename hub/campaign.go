@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/opcodes"
-	"github.com/mastersocket/mastersocket/transport"
 )
 
 // DrainSettings are the pace at which clients are told to go elsewhere.
@@ -124,56 +123,27 @@ func (w walkFor) wants(s *session) bool {
 	return w == walkAll || s.kind == 0 && movable == (w == walkMovable)
 }
 
-// walk is a look at the clients of a loop, each of which gets a slot. The loops walk at the same time, a few clients in
-// each turn, so that neighbouring slots are of different loops.
-type walk struct {
-	campaign *campaign
-	shard    *shard
-	who      walkFor
-	now      time.Time
-	next     uint32 // the place in the loop's table to go on with
-	done     chan<- struct{}
-}
+// toldClients is how many clients a loop tells in one turn.
+const toldClients = 64
 
-// walkClients is how many clients a loop tells in one turn.
-const walkClients = 64
-
-// Deliver implements transport.Mail.
-func (w *walk) Deliver(l *transport.Loop) {
-	slots := l.Slots()
-	told := 0
-	for end := w.next + inspectSlots; w.next < slots && w.next < end && told < walkClients; w.next++ {
-		c := l.Conn(w.next)
-		if c == nil {
-			continue
-		}
-		s, ok := c.Session().(*session)
-		if !ok || !w.who.wants(s) {
-			continue
-		}
-		at, ok := w.campaign.claim()
-		if !ok {
-			w.next = slots
-			break
-		}
-		w.campaign.tell(s, at, w.now)
-		told++
-	}
-	if w.next >= slots || !l.Post(w) {
-		w.done <- struct{}{}
-	}
-}
-
-// Size implements transport.Mail.
-func (w *walk) Size() int { return 0 }
-
-// walk gives slots to the clients of all loops, and returns when they have theirs or ctx ends.
+// walk gives slots to the clients of all loops, and returns when they have theirs or ctx ends. The loops tell a few clients
+// in each turn, at the same time, so that neighbouring slots are of different loops.
 func (c *campaign) walk(ctx context.Context, who walkFor, now time.Time) error {
-	done := make(chan struct{}, len(c.hub.shards)) // room for all, so that no loop waits for whoever gave up
-	for _, sh := range c.hub.shards {
-		if !sh.loop.Post(&walk{campaign: c, shard: sh, who: who, now: now, done: done}) {
-			done <- struct{}{}
+	done := make(chan struct{}, len(c.hub.shards)) // room for all: no loop waits for a caller that gave up
+	visit := func(s *session) (counts, on bool) {
+		if !who.wants(s) {
+			return false, true
 		}
+		at, ok := c.claim()
+		if !ok {
+			return false, false
+		}
+		c.tell(s, at, now)
+		return true, true
+	}
+	for _, sh := range c.hub.shards {
+		t := &tour{visits: toldClients, visit: visit, done: func() { done <- struct{}{} }}
+		t.start(sh)
 	}
 	return await(ctx, done, len(c.hub.shards))
 }

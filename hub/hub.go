@@ -17,6 +17,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/hub/internal/turns"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -56,7 +57,7 @@ type Hub struct {
 	started  time.Time
 	draining atomic.Bool
 	random   *rand.Rand // of the broker's goroutine
-	turns    turnWindow
+	turns    turns.Window
 	receipts receipts
 	taps     atomic.Int32 // open ones
 

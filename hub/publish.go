@@ -22,14 +22,10 @@ import (
 
 // Receipt is what became of a published message. What can't be known is nil, not guessed.
 type Receipt struct {
-	ID string // the message's
-	// Instances is how many instances the message was handed to, this one included; nil if that was not known in time: it
-	// may still be delivered.
-	Instances *int
-	// Clients is how many clients it was queued for, on all these instances; nil if one of them did not say.
-	Clients *int
-	// Dropped counts, by reason, the message itself where it was refused, and receivers that were being disconnected.
-	Dropped map[Drop]int
+	ID        string         `json:"id" doc:"Id of the event."`
+	Instances *int           `json:"instances" doc:"Instances that got the event. null if that was unknown within a second, for instance while the broker is away: the event may still be delivered."`
+	Clients   *int           `json:"clients" doc:"Clients of all these instances that it was queued for. null if an instance did not answer within a second."`
+	Dropped   map[string]int `json:"dropped" doc:"Drops by reason, with the names of the metric mastersocket_drops_total: 1 if the event reached no client, or no other instance; closing counts receivers that were being disconnected."`
 }
 
 // Errors of Publish.
@@ -176,7 +172,7 @@ const (
 
 // receipt waits until everything is known of the message, or ctx ends.
 func (p *publishing) receipt(ctx context.Context) Receipt {
-	r := Receipt{ID: p.id(), Dropped: make(map[Drop]int)}
+	r := Receipt{ID: p.id(), Dropped: make(map[string]int)}
 	single := p.envelope.Target == intent.Direct || p.envelope.Target == intent.Any
 	wait := time.Duration(0)
 	for ctx.Err() == nil {
@@ -234,10 +230,10 @@ func (p *publishing) fillSpread(ctx context.Context, r *Receipt) bool {
 	}
 	clear(r.Dropped)
 	if code != "" {
-		r.Dropped[dropOf(code)] = 1
+		r.Dropped[dropOf(code).String()] = 1
 	}
 	if total.Closing > 0 {
-		r.Dropped[DropClosing] = total.Closing
+		r.Dropped[DropClosing.String()] = total.Closing
 	}
 	if !counted || asked < remotes {
 		return false
@@ -255,7 +251,7 @@ func (p *publishing) fillSingle(ctx context.Context, r *Receipt) bool {
 		return false
 	case code != "":
 		r.Instances, r.Clients = &zero, &zero
-		r.Dropped = map[Drop]int{dropOf(code): 1}
+		r.Dropped = map[string]int{dropOf(code).String(): 1}
 		return true
 	case remotes == 0:
 		r.Instances, r.Clients = &acked, &one
@@ -292,18 +288,26 @@ func (h *Hub) tallies(ctx context.Context, sender uuid.UUID, each func(tally)) {
 	ctx, cancel := context.WithTimeout(ctx, tallyTimeout)
 	defer cancel()
 	// An error is as good as no answer.
-	_, _ = h.gather(ctx, query{Kind: queryReceipt, ID: sender}, func(_ broker.NodeID, a answer) {
+	_, _ = receiptQuestion.askOthers(ctx, h, receiptAsked{sender}, func(_ broker.NodeID, a receiptFound) {
 		if a.Receipt != nil {
 			each(*a.Receipt)
 		}
 	})
 }
 
-// DropsByName returns the receipt's drops by the reasons' names.
-func (r *Receipt) DropsByName() map[string]int {
-	byName := make(map[string]int, len(r.Dropped))
-	for d, n := range r.Dropped {
-		byName[d.String()] = n
-	}
-	return byName
+// receiptAsked asks for what an instance did with the message of a sender.
+type receiptAsked struct {
+	Sender uuid.UUID `json:"id"`
+}
+
+// receiptFound is the answer; nil for nothing, or not everything yet.
+type receiptFound struct {
+	Receipt *tally `json:"receipt,omitempty"`
+}
+
+var receiptQuestion = question[receiptAsked, receiptFound]{"receipt", (*Hub).receiptHere}
+
+// receiptHere tells what this instance did with a message.
+func (h *Hub) receiptHere(_ context.Context, q receiptAsked) (receiptFound, error) {
+	return receiptFound{h.receipts.tally(q.Sender)}, nil
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,27 +13,28 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// Rebalancing is what a Rebalance is to do.
-type Rebalancing struct {
+// RebalanceOptions bound a rebalance.
+type RebalanceOptions struct {
 	Over   time.Duration // time over which each instance tells its clients; 0 for the pace of DrainSettings
 	AtMost int           // clients that each instance tells at most; 0 for no bound
 }
 
-// Rebalanced is what a Rebalance did.
-type Rebalanced struct {
-	Share   int // clients of the hub's own protocol that an instance keeps
-	Nodes   []RebalancedNode
-	Missing []string // names of the instances that did not answer in time
+// Rebalance is the result of a rebalance.
+type Rebalance struct {
+	Share       int             `json:"share" doc:"Clients that an instance keeps: the clients of all instances, divided by the number of instances that do not drain, rounded up."`
+	Told        int             `json:"told" doc:"Clients of all instances that are told to move."`
+	OverSeconds float64         `json:"over_seconds" doc:"Seconds until the last of them is told."`
+	Nodes       []RebalanceNode `json:"nodes" nullable:"false"`
+	Missing     []string        `json:"missing" nullable:"false" doc:"Instances that did not answer in time. Their clients are not counted; whether they take part is unknown."`
 }
 
-// RebalancedNode is what one instance does in a rebalance.
-type RebalancedNode struct {
-	ID       string
-	Name     string
-	Draining bool          // it leaves service: it has no share, and tells its clients anyway
-	Clients  int           // of the hub's own protocol, before
-	Told     int           // clients that are told to go
-	Over     time.Duration // until the last of them goes
+// RebalanceNode is what one instance does in a rebalance.
+type RebalanceNode struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Clients  int    `json:"clients" doc:"Identified clients of the hub's own protocol before the rebalance."`
+	Told     int    `json:"told" doc:"Clients of this instance that are told to move."`
+	Draining bool   `json:"draining" doc:"The instance drains: it has no share, and clients that leave for the drain are not counted in told."`
 }
 
 // Errors of Rebalance.
@@ -48,45 +50,45 @@ var (
 // all clients of the hub's own protocol, divided by the instances that are not draining, rounded up. Clients of service
 // types stay. It returns once the clients have their slots, or when ctx ends; what has begun goes on. Where they connect
 // to is not the hub's to decide. The error is one of those above; ErrRebalancing names the instances.
-func (h *Hub) Rebalance(ctx context.Context, r Rebalancing) (Rebalanced, error) {
+func (h *Hub) Rebalance(ctx context.Context, o RebalanceOptions) (Rebalance, error) {
 	if h.draining.Load() {
-		return Rebalanced{}, ErrSelfDraining
+		return Rebalance{}, ErrSelfDraining
 	}
 	h.rebalance.asking.Lock() // two at the same time would count the same clients
 	defer h.rebalance.asking.Unlock()
 	first, cancel := halfOf(ctx)
 	defer cancel()
-	loads, err := h.askLoads(first, query{Kind: queryLoad})
+	loads, err := askLoads(first, h, loadQuestion, struct{}{})
 	if err != nil {
-		return Rebalanced{}, err
+		return Rebalance{}, err
 	}
 	if busy := busyNodes(loads); len(busy) > 0 {
-		return Rebalanced{}, fmt.Errorf("%w: %s", ErrRebalancing, strings.Join(busy, ", "))
+		return Rebalance{}, fmt.Errorf("%w: %s", ErrRebalancing, strings.Join(busy, ", "))
 	}
-	result := Rebalanced{Share: share(loads)}
-	surplus := surpluses(loads, result.Share, r.AtMost)
+	result := Rebalance{Share: share(loads), Nodes: make([]RebalanceNode, 0, len(loads)), Missing: []string{}}
+	surplus := surpluses(loads, result.Share, o.AtMost)
 	told := loads
 	if len(surplus) > 0 {
-		told, err = h.askLoads(ctx, query{Kind: queryShed, Shed: surplus, Over: r.Over.Milliseconds()})
+		told, err = askLoads(ctx, h, shedQuestion, shedAsked{surplus, o.Over.Milliseconds()})
 		if err != nil {
-			return Rebalanced{}, err
+			return Rebalance{}, err
 		}
 	}
 	for _, n := range h.Nodes() {
-		id := NodeName(n.ID)
+		id := n.ID.String()
 		_, counted := loads[id]
 		if _, done := told[id]; !counted || !done {
 			result.Missing = append(result.Missing, n.Name)
 		}
 	}
 	for id, l := range loads {
-		result.Nodes = append(result.Nodes, RebalancedNode{
-			ID: id, Name: l.Name, Draining: l.Draining, Clients: l.Clients, Told: told[id].Told,
-			Over: time.Duration(told[id].Over) * time.Millisecond,
-		})
+		done := told[id]
+		result.Nodes = append(result.Nodes, RebalanceNode{id, l.Name, l.Clients, done.Told, l.Draining})
+		result.Told += done.Told
+		result.OverSeconds = max(result.OverSeconds, (time.Duration(done.Over) * time.Millisecond).Seconds())
 	}
-	slices.SortFunc(result.Nodes, func(a, b RebalancedNode) int {
-		return strings.Compare(a.Name+"\x00"+a.ID, b.Name+"\x00"+b.ID)
+	slices.SortFunc(result.Nodes, func(a, b RebalanceNode) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return result, nil
 }
@@ -100,14 +102,39 @@ func halfOf(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // askLoads collects what the instances say of their clients, by their ids.
-func (h *Hub) askLoads(ctx context.Context, q query) (map[string]load, error) {
+func askLoads[Q any](ctx context.Context, h *Hub, k question[Q, loadFound], q Q) (map[string]load, error) {
 	loads := make(map[string]load)
-	_, err := h.ask(ctx, q, func(a answer) {
+	_, err := k.ask(ctx, h, q, func(a loadFound) {
 		if a.Load != nil { // else it is of an earlier release
 			loads[a.Load.Node] = *a.Load
 		}
 	})
 	return loads, err
+}
+
+// shedAsked tells instances how many clients each is to tell to go.
+type shedAsked struct {
+	Clients map[string]int `json:"shed,omitempty"`    // by the instances' ids
+	Over    int64          `json:"over_ms,omitempty"` // the time over which they do; 0 for the usual pace
+}
+
+// loadFound is an instance's answer to loadQuestion and shedQuestion.
+type loadFound struct {
+	Load *load `json:"load,omitempty"`
+}
+
+var (
+	loadQuestion = question[struct{}, loadFound]{"load", (*Hub).loadHere}
+	shedQuestion = question[shedAsked, loadFound]{"shed", (*Hub).shedHere}
+)
+
+// loadHere says how many clients this instance has.
+func (h *Hub) loadHere(context.Context, struct{}) (loadFound, error) { return loadFound{h.load()}, nil }
+
+// shedHere tells as many clients of this instance to go as q says.
+func (h *Hub) shedHere(ctx context.Context, q shedAsked) (loadFound, error) {
+	l, err := h.shed(ctx, q.Clients[h.node.ID.String()], time.Duration(q.Over)*time.Millisecond)
+	return loadFound{l}, err
 }
 
 // load is what an instance says of its clients, and of what it does about them.
@@ -117,8 +144,8 @@ type load struct {
 	Clients  int    `json:"clients"`            // of the hub's own protocol
 	Draining bool   `json:"draining,omitempty"` // it leaves service
 	Busy     bool   `json:"busy,omitempty"`     // it tells clients to go already
-	Told     int    `json:"told,omitempty"`     // queryShed: clients that are told to go
-	Over     int64  `json:"over_ms,omitempty"`  // queryShed: until the last of them goes
+	Told     int    `json:"told,omitempty"`     // answer to shedQuestion: clients that are told to go
+	Over     int64  `json:"over_ms,omitempty"`  // answer to shedQuestion: until the last of them goes
 }
 
 // busyNodes returns the names of the instances that tell clients to go already, sorted.
@@ -193,7 +220,7 @@ func (h *Hub) load() *load {
 	h.rebalance.mu.Lock()
 	defer h.rebalance.mu.Unlock()
 	return &load{
-		Node: NodeName(h.node.ID), Name: h.node.Name, Clients: clients, Draining: h.draining.Load(), Busy: h.rebalance.busy(),
+		Node: h.node.ID.String(), Name: h.node.Name, Clients: clients, Draining: h.draining.Load(), Busy: h.rebalance.busy(),
 	}
 }
 

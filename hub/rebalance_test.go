@@ -79,14 +79,14 @@ func TestRebalance(t *testing.T) {
 	if _, _, err := connect(t, urls[0]+"lines/x").conn.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r, err := hubs[1].Rebalance(t.Context(), Rebalancing{})
+	r, err := hubs[1].Rebalance(t.Context(), RebalanceOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Share != 4 || len(r.Nodes) != 3 || len(r.Missing) != 0 {
 		t.Fatalf("got %+v", r)
 	}
-	if n := r.Nodes[0]; n.Name != "a" || n.Clients != 12 || n.Told != 8 || n.Over < 80*time.Millisecond || n.Over > 100*time.Millisecond {
+	if n := r.Nodes[0]; n.Name != "a" || n.Clients != 12 || n.Told != 8 || r.OverSeconds < 0.08 || r.OverSeconds > 0.1 {
 		t.Errorf("the full one: %+v", n)
 	}
 	for _, n := range r.Nodes[1:] {
@@ -117,7 +117,7 @@ func TestRebalance(t *testing.T) {
 	for range 4 {
 		<-gone
 	}
-	if _, err := hubs[2].Rebalance(t.Context(), Rebalancing{}); !errors.Is(err, ErrRebalancing) || err.Error() != "a rebalance is going on: a" {
+	if _, err := hubs[2].Rebalance(t.Context(), RebalanceOptions{}); !errors.Is(err, ErrRebalancing) || err.Error() != "a rebalance is going on: a" {
 		t.Errorf("a second one at the same time: %v", err)
 	}
 	s := hubs[0].Stats()
@@ -140,8 +140,8 @@ func TestRebalanceAsked(t *testing.T) {
 	for range 10 {
 		movers = append(movers, identify(t, urls[0], "g", withDrain))
 	}
-	r, err := hubs[0].Rebalance(t.Context(), Rebalancing{Over: 30 * time.Minute, AtMost: 3})
-	if err != nil || r.Share != 5 || r.Nodes[0].Told != 3 || r.Nodes[0].Over != 30*time.Minute {
+	r, err := hubs[0].Rebalance(t.Context(), RebalanceOptions{Over: 30 * time.Minute, AtMost: 3})
+	if err != nil || r.Share != 5 || r.Nodes[0].Told != 3 || r.OverSeconds != 1800 {
 		t.Fatalf("got %+v, %v", r, err)
 	}
 	var slots []time.Duration
@@ -165,7 +165,7 @@ func TestRebalanceAndDrain(t *testing.T) {
 	mover, other := identify(t, urls[0], "g", withDrain), identify(t, urls[0], "g", nil)
 	identify(t, urls[0], "g", nil)
 	identify(t, urls[0], "g", nil)
-	if r, err := hubs[0].Rebalance(t.Context(), Rebalancing{}); err != nil || r.Nodes[0].Told != 2 {
+	if r, err := hubs[0].Rebalance(t.Context(), RebalanceOptions{}); err != nil || r.Nodes[0].Told != 2 {
 		t.Fatalf("got %+v, %v", r, err)
 	}
 	if _, _, reason := notice(t, mover); reason != "rebalance" {
@@ -178,11 +178,11 @@ func TestRebalanceAndDrain(t *testing.T) {
 	}
 	other.wantDisconnect("draining", "SERVER_RESTART", 1012)
 	mover.wantDisconnect("the end", "SERVER_RESTART", 1012)
-	if _, err := hubs[0].Rebalance(t.Context(), Rebalancing{}); !errors.Is(err, ErrSelfDraining) {
+	if _, err := hubs[0].Rebalance(t.Context(), RebalanceOptions{}); !errors.Is(err, ErrSelfDraining) {
 		t.Errorf("asked of the one that drains: %v", err)
 	}
 	identify(t, urls[1], "g", nil)
-	r, err := hubs[1].Rebalance(t.Context(), Rebalancing{})
+	r, err := hubs[1].Rebalance(t.Context(), RebalanceOptions{})
 	if err != nil || !r.Nodes[0].Draining || r.Nodes[0].Told != 0 || r.Nodes[1].Told != 0 {
 		t.Errorf("got %+v, %v", r, err)
 	}

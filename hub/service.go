@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -223,32 +224,42 @@ func (e serviceEndpoint) Open(c *transport.Conn, r *transport.Request) (transpor
 	return s, nil
 }
 
-// askServices is the kind of query that a service type's Ask travels as.
-const askServices = "service"
+// serviceAsked is what a service type asks itself on another instance.
+type serviceAsked struct {
+	Name    string `json:"name"` // the type's
+	Payload []byte `json:"payload,omitempty"`
+}
+
+// serviceFound is the answer.
+type serviceFound struct {
+	Payload []byte `json:"payload,omitempty"`
+}
+
+var serviceQuestion = question[serviceAsked, serviceFound]{"service", (*Hub).serviceHere}
 
 // Ask asks the service type of that name on every other instance, and calls each for one answer at a time until all
 // have answered or ctx ends. missing names the instances that did not.
 func (h *Hub) Ask(ctx context.Context, service string, query []byte, each func(node string, answer []byte)) (missing []string, err error) {
-	return h.askOthers(ctx, serviceQuery(service, query), func(node string, a answer) {
-		each(node, a.Payload)
+	known := h.broker.Nodes()
+	silent, err := serviceQuestion.askOthers(ctx, h, serviceAsked{service, query}, func(from broker.NodeID, a serviceFound) {
+		each(nameIn(known, from), a.Payload)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return h.namesOf(silent), nil
 }
 
-// serviceQuery wraps what a service type asks.
-func serviceQuery(service string, payload []byte) query {
-	return query{Kind: askServices, Name: service, Payload: payload}
-}
-
-// answerService answers what another instance asked a service type here.
-func (h *Hub) answerService(q query) answer {
+// serviceHere answers what another instance asked a service type here.
+func (h *Hub) serviceHere(_ context.Context, q serviceAsked) (serviceFound, error) {
 	i := slices.IndexFunc(h.opts.Services, func(t ServiceType) bool { return t.Name() == q.Name })
 	if i < 0 {
-		return answer{}
+		return serviceFound{}, nil
 	}
 	if t, ok := h.opts.Services[i].(Answerer); ok {
-		return answer{Payload: t.Answer(q.Payload)}
+		return serviceFound{t.Answer(q.Payload)}, nil
 	}
-	return answer{}
+	return serviceFound{}, nil
 }
 
 // synchronizers returns the service types that want to know when other instances can be reached.

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -258,4 +259,27 @@ func (s *session) logEnd(r opcodes.Reason) {
 		}
 	}
 	s.shard.hub.opts.Transport.Log.Warn("client disconnected", r.String(), attrs...)
+}
+
+// memberOf reports whether the client is in the group of that name.
+func (s *session) memberOf(name string) bool {
+	if s.first.group == nil {
+		return false
+	}
+	return s.first.group.name == name ||
+		s.more != nil && slices.ContainsFunc(*s.more, func(p place) bool { return p.group.name == name })
+}
+
+// groupNames returns the names of the client's groups.
+func (s *session) groupNames() []string {
+	if s.first.group == nil {
+		return []string{}
+	}
+	names := []string{s.first.group.name}
+	if s.more != nil {
+		for _, p := range *s.more {
+			names = append(names, p.group.name)
+		}
+	}
+	return names
 }

@@ -3,7 +3,6 @@ package hub
 import (
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/opcodes"
-	"github.com/mastersocket/mastersocket/transport"
 )
 
 // TokensChanged makes every client have the rights that its token has now in Options.Tokens. A client whose token is
@@ -11,37 +10,18 @@ import (
 // is disconnected as UNAUTHORIZED. It returns at once; the loops look at some clients in each turn.
 func (h *Hub) TokensChanged() {
 	for _, sh := range h.shards {
-		sh.loop.Post(&review{shard: sh})
+		t := &tour{visits: tourSlots, visit: reviewed, done: func() {}}
+		t.start(sh)
 	}
 }
 
-// reviewClients is how many clients a loop looks at in one turn.
-const reviewClients = 512
-
-// review looks at a loop's clients after the tokens changed. Clients that identify meanwhile have their rights from the
-// new tokens already.
-type review struct {
-	shard *shard
-	next  uint32 // the slot to go on with
-}
-
-// Deliver implements transport.Mail.
-func (r *review) Deliver(l *transport.Loop) {
-	slots := l.Slots()
-	for end := r.next + reviewClients; r.next < slots && r.next < end; r.next++ {
-		if c := l.Conn(r.next); c != nil {
-			if s, ok := c.Session().(*session); ok && (s.phase == phaseJoining || s.phase == phaseIdentified) {
-				s.review()
-			}
-		}
+// reviewed gives a client its new rights. Clients that identify later have them already.
+func reviewed(s *session) (counts, on bool) {
+	if s.phase == phaseJoining || s.phase == phaseIdentified {
+		s.review()
 	}
-	if r.next < slots {
-		l.Post(r)
-	}
+	return false, true
 }
-
-// Size implements transport.Mail.
-func (r *review) Size() int { return 0 }
 
 // review gives the client the rights that its token has now.
 func (s *session) review() {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/admin"
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
@@ -121,7 +122,7 @@ func TestOperateACluster(t *testing.T) {
 	if ops[1].do("GET", "/v1/groups/a%2Fb", "", &group); group.Members != 3 || len(group.Nodes) != 3 {
 		t.Errorf("got %+v", group)
 	}
-	var receipt admin.Receipt
+	var receipt hub.Receipt
 	ops[2].do("POST", "/v1/events", `{"event":"x","intent":{"target":"GROUP","identifier":"a/b"}}`, &receipt)
 	if receipt.Instances == nil || receipt.Clients == nil || *receipt.Instances != 3 || *receipt.Clients != 3 {
 		t.Errorf("got %+v", receipt)
@@ -137,8 +138,8 @@ func TestOperateACluster(t *testing.T) {
 			break
 		}
 	}
-	at := slices.IndexFunc(clients.Clients, func(c admin.Client) bool { return c.Name == "svc-1" })
-	if code := ops[2].do("DELETE", "/v1/clients/"+clients.Clients[at].ID, "", nil); code != 204 {
+	at := slices.IndexFunc(clients.Clients, func(c hub.Client) bool { return c.Name == "svc-1" })
+	if code := ops[2].do("DELETE", "/v1/clients/"+clients.Clients[at].ID.String(), "", nil); code != 204 {
 		t.Errorf("disconnected with %d", code)
 	}
 	if err := <-ends[1]; !strings.Contains(fmt.Sprint(err), "KICKED") {

@@ -14,8 +14,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/mastersocket/mastersocket/admin"
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/oidctest"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
@@ -76,9 +76,9 @@ func TestIdentity(t *testing.T) {
 	}
 	time.AfterFunc(300*time.Millisecond, func() { i.Answer(nil) }) // the client is told to try again until then
 	c := signed(t, s, "billing", func() string { return i.Token(billingSubject, shop) })
-	var page struct{ Clients []admin.Client }
+	var page struct{ Clients []hub.Client }
 	if got := operators.do(http.MethodGet, "/v1/clients", "", &page); got != http.StatusOK || len(page.Clients) != 1 ||
-		page.Clients[0].Token != "billing" || page.Clients[0].Subject != billingSubject || page.Clients[0].ID != c.Identity().ID {
+		page.Clients[0].Token != "billing" || page.Clients[0].Subject != billingSubject || page.Clients[0].ID.String() != c.Identity().ID {
 		t.Errorf("%d: operators see %+v", got, page.Clients)
 	}
 	if n, err := strconv.ParseFloat(operators.metric(`mastersocket_identity_verifications_total{result="verified"}`), 64); err != nil || n < 2 {

@@ -167,3 +167,18 @@ func TestListGroupsAndNodes(t *testing.T) {
 		t.Errorf("got %+v", nodes)
 	}
 }
+
+// TestKickedClientsAreTold disconnects a client of another instance.
+func TestKickedClientsAreTold(t *testing.T) {
+	t.Parallel()
+	hubs, urls := twoHubs(t)
+	p := identify(t, urls[1], "g", m{"name": "svc"})
+	c, err := hubs[0].Kick(inspectCtx(t), uuid.MustParse(p.id))
+	if err != nil || c.Name != "svc" {
+		t.Fatalf("got %+v, %v", c, err)
+	}
+	p.wantDisconnect("kicked", "KICKED", 4010)
+	if _, err := hubs[0].Kick(inspectCtx(t), uuid.MustParse(p.id)); !errors.Is(err, ErrClientNotFound) {
+		t.Errorf("again: %v", err)
+	}
+}
