@@ -1,6 +1,9 @@
 package opcodes
 
 import (
+	"bytes"
+	"unicode/utf8"
+
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/intent"
@@ -63,7 +66,7 @@ func (e *Envelope) reset() {
 //   - It is one JSON object (RFC 8259) with optional white space around it, in valid UTF-8, without a byte order mark and
 //     without lone surrogates, nested at most 64 levels deep.
 //   - Neither the object nor its intent has two members of the same name. Names are compared unescaped: "\u006fp" is op.
-//     Duplicates in nested objects, such as data, are allowed.
+//     Duplicates in nested objects, such as data, are allowed. No name differs from a name of the protocol only in case.
 //   - Members have the types and lengths of the protocol. A null id, intent or intent.identifier counts as absent; of the
 //     other members only data may be null.
 //   - An EVENT or REPLY has a valid intent, and a REPLY an id. A FENCE has an intent with the target DIRECT and no member
@@ -213,6 +216,9 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 		}
 		field = hasSender
 	default:
+		if !e.delivered && isVariant(name, envelopeNames) {
+			return i, errNameCase
+		}
 		if !e.names.add(name) {
 			return i, errDuplicate
 		}
@@ -241,6 +247,27 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 		i, err = e.scanSender(msg, i)
 	}
 	return i, err
+}
+
+// The names that isVariant compares with, in the envelope and in its intent.
+var (
+	envelopeNames = [][]byte{[]byte("op"), []byte("id"), []byte("event"), []byte("data"), []byte("intent"), []byte("sender")}
+	intentNames   = [][]byte{[]byte("target"), []byte("identifier")}
+)
+
+// isVariant reports whether name equals one of the names under Unicode case folding. Many decoders, such as encoding/json,
+// would take it for that name, so that a client could forge members that only the hub may set.
+func isVariant(name []byte, names [][]byte) bool {
+	for _, n := range names {
+		// Of their letters only s has a variant of more than one byte, U+017F. It occurs once.
+		if d := len(name) - len(n); d != 0 && d != 1 {
+			continue
+		}
+		if (name[0]|0x20 == n[0] || name[0] >= utf8.RuneSelf) && bytes.EqualFold(name, n) {
+			return true
+		}
+	}
+	return false
 }
 
 // scanSender reads the sender at msg[i].

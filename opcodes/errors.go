@@ -35,6 +35,8 @@ var (
 var (
 	errDuplicate       = invalid("two members have the same name")
 	errIntentDuplicate = invalid("two members of intent have the same name")
+	errNameCase        = invalid("the name of a member differs from one of the protocol only in case")
+	errIntentNameCase  = invalid("the name of a member of intent differs from target or identifier only in case")
 	errOpMissing       = invalid("op is missing")
 	errOpType          = invalid("op is not an integer")
 	errIDType          = invalid("id is neither a string nor null")

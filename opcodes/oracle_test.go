@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
@@ -48,7 +50,7 @@ func oracle(msg []byte) (*envelope, error) {
 		return nil, oracleInvalid
 	}
 	fields, ok := object(raw)
-	if !ok {
+	if !ok || hasVariant(fields, "op", "id", "event", "data", "intent", "sender") {
 		return nil, oracleInvalid
 	}
 	e := &envelope{Raw: raw}
@@ -112,7 +114,7 @@ func intentMembers(v jsontext.Value) (map[string]jsontext.Value, bool) {
 		return nil, false
 	}
 	fields, ok := object(v)
-	if !ok {
+	if !ok || hasVariant(fields, "target", "identifier") {
 		return nil, false
 	}
 	in := map[string]jsontext.Value{}
@@ -180,6 +182,13 @@ func object(v jsontext.Value) ([]member, bool) {
 	return all, true
 }
 
+// hasVariant reports whether the name of a member differs from one of names only in case.
+func hasVariant(fields []member, names ...string) bool {
+	return slices.ContainsFunc(fields, func(f member) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return f.name != name && strings.EqualFold(f.name, name) })
+	})
+}
+
 // depth returns how deep objects and arrays are nested in a valid value.
 func depth(v jsontext.Value) (deepest int) {
 	dec := jsontext.NewDecoder(bytes.NewReader(v), jsontext.AllowDuplicateNames(true))
@@ -204,49 +213,62 @@ func must[T any](v T, err error) T {
 
 // decodesTo compares e with what encoding/json reads from msg.
 func decodesTo(msg []byte, e *Envelope) error {
-	var fields map[string]json.RawMessage
+	// A struct, for which encoding/json ignores the case of names.
+	var fields struct {
+		Op                      Op
+		ID, Event, Data, Intent json.RawMessage
+		Sender                  *json.RawMessage
+	}
 	if err := json.Unmarshal(msg, &fields); err != nil {
 		return err
 	}
-	var op Op
-	if err := json.Unmarshal(fields["op"], &op); err != nil || op != e.Op {
+	if fields.Op != e.Op {
 		return errors.New("op differs")
 	}
+	if fields.Sender != nil {
+		return errors.New("there is a sender")
+	}
 	var id, event *string
-	if fields["id"] != nil {
-		if err := json.Unmarshal(fields["id"], &id); err != nil {
+	if fields.ID != nil {
+		if err := json.Unmarshal(fields.ID, &id); err != nil {
 			return err
 		}
 	}
-	if (id == nil) != (e.ID == nil) || id != nil && string(fields["id"]) != `"`+string(e.ID)+`"` {
+	if (id == nil) != (e.ID == nil) || id != nil && string(fields.ID) != `"`+string(e.ID)+`"` {
 		return errors.New("id differs")
 	}
-	if fields["event"] != nil {
-		if err := json.Unmarshal(fields["event"], &event); err != nil {
+	if fields.Event != nil {
+		if err := json.Unmarshal(fields.Event, &event); err != nil {
 			return err
 		}
 	}
 	if (event == nil) != (e.Event == nil) || event != nil && *event != string(e.Event) {
 		return errors.New("event differs")
 	}
-	if !bytes.Equal(fields["data"], e.Data) {
+	if !bytes.Equal(fields.Data, e.Data) {
 		return errors.New("data differs")
 	}
 	if e.Target == intent.None {
 		return nil
 	}
-	return intentDecodesTo(fields["intent"], e)
+	return intentDecodesTo(fields.Intent, e)
 }
 
 func intentDecodesTo(raw []byte, e *Envelope) error {
-	var in map[string]any // not a struct: encoding/json would take "TARGET" for target
+	var in struct {
+		Target     string
+		Identifier *string
+	}
 	if err := json.Unmarshal(raw, &in); err != nil {
 		return err
 	}
-	if in["target"] != e.Target.String() {
+	if in.Target != e.Target.String() {
 		return errors.New("target differs")
 	}
-	identifier, named := in["identifier"].(string)
+	identifier, named := "", in.Identifier != nil
+	if named {
+		identifier = *in.Identifier
+	}
 	switch e.Target {
 	case intent.Direct:
 		if id, err := uuid.Parse(identifier); err != nil || id != e.Receiver {

@@ -167,7 +167,6 @@ var refused = []struct {
 	// The envelope's members.
 	{`{}`, errOpMissing},
 	{`{ }`, errOpMissing},
-	{`{"Op":3}`, errOpMissing},
 	{`{"data":{"op":3}}`, errOpMissing},
 	{`{"op":null}`, errOpType},
 	{`{"op":"3"}`, errOpType},
@@ -199,6 +198,20 @@ var refused = []struct {
 	{`{"op":3,"s\u0065nder":""}`, errForgedSender},
 	{`{"op":5,` + toAll + `}`, errIDMissing},
 	{`{"op":5,"id":null,` + toAll + `}`, errIDMissing},
+
+	// Names that differ from those of the protocol only in case.
+	{`{"Op":3}`, errNameCase},
+	{`{"op":3,"OP":3}`, errNameCase},
+	{`{"op":3,"\u004fp":2}`, errNameCase},
+	{`{"op":3,"Id":"i"}`, errNameCase},
+	{`{"op":3,"eVent":1}`, errNameCase},
+	{`{"op":3,"DATA":null}`, errNameCase},
+	{`{"op":3,"Intent":null}`, errNameCase},
+	{`{"op":3,"Sender":"` + client + `"}`, errNameCase},
+	{"{\"op\":3,\"\u017fender\":1}", errNameCase},
+	{`{"op":0,"intent":{"target":"GLOBAL","Target":"DIRECT"}}`, errIntentNameCase},
+	{`{"op":0,"intent":{"target":"ANY","iDentifier":"g"}}`, errIntentNameCase},
+	{`{"op":99,"ID":1}`, errNameCase},
 
 	// The intent.
 	{`{"op":0}`, errIntentMissing},

@@ -73,6 +73,9 @@ func (e *Envelope) scanIntentField(b []byte, i int, name []byte, in *rawIntent) 
 		}
 		return i, errIdentifierType
 	}
+	if !e.delivered && isVariant(name, intentNames) {
+		return i, errIntentNameCase
+	}
 	if !e.intentNames.add(name) {
 		return i, errIntentDuplicate
 	}
