@@ -16,10 +16,10 @@ import (
 // maxURLBytes bounds a ws_url.
 const maxURLBytes = 4096
 
-// webSocketSchemes are the schemes that a URL may have, and what they stand for.
+// webSocketSchemes maps the accepted schemes to those of WebSocket.
 var webSocketSchemes = map[string]string{"ws": "ws", "http": "ws", "wss": "wss", "https": "wss"}
 
-// parseURL reads the URL of a WebSocket. The error does not repeat it: there may be a secret in it.
+// parseURL parses the URL of a WebSocket. The error does not contain the URL, which may hold a secret.
 func parseURL(s string) (*url.URL, error) {
 	if s == "" {
 		return nil, errors.New("there is no URL")
@@ -47,10 +47,10 @@ func parseURL(s string) (*url.URL, error) {
 // guard decides which hosts and addresses may be dialed.
 type guard struct {
 	global   string          // the Global server's host name
-	names    map[string]bool // HOST and HOST:PORT that are allowed besides
-	prefixes []netip.Prefix  // addresses that are allowed, of whatever class
+	names    map[string]bool // further allowed hosts: HOST and HOST:PORT
+	prefixes []netip.Prefix  // allowed addresses, of any class
 	resolve  func(ctx context.Context, host string) ([]netip.Addr, error)
-	// globalAddr is the address that the Global connection was made to last.
+	// globalAddr is the remote address of the last Global connection.
 	globalAddr atomic.Pointer[netip.Addr]
 }
 
@@ -95,10 +95,10 @@ func (g *guard) allow(s string) error {
 	return nil
 }
 
-// errAllowed is a host to allow that is none.
+// errAllowed is the error for a malformed entry of Options.AllowHosts.
 var errAllowed = errors.New("want HOST, HOST:PORT, an address or a prefix such as 10.0.0.0/8")
 
-// canonicalHost makes names of one host equal.
+// canonicalHost returns a form that is equal for equal hosts.
 func canonicalHost(host string) string {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.Unmap().String()
@@ -106,10 +106,10 @@ func canonicalHost(host string) string {
 	return strings.TrimSuffix(strings.ToLower(host), ".")
 }
 
-// errAddress is a host or address that must not be dialed.
+// errAddress is the error for a host or address that must not be dialed.
 var errAddress = errors.New("not allowed")
 
-// check decides about one address of a host.
+// check reports whether an address of a host may be dialed.
 func (g *guard) check(host, port string, addr netip.Addr) error {
 	addr = addr.Unmap()
 	if addr.Zone() != "" || classOf(addr) == classNever {
@@ -117,7 +117,7 @@ func (g *guard) check(host, port string, addr netip.Addr) error {
 	}
 	own := g.globalAddr.Load()
 	if own != nil && *own == addr {
-		return nil // the Global server itself, whatever it is called
+		return nil // the Global server itself, by any name
 	}
 	host = canonicalHost(host)
 	listed := slices.ContainsFunc(g.prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
@@ -134,12 +134,12 @@ func (g *guard) check(host, port string, addr netip.Addr) error {
 	return nil
 }
 
-// dial resolves the host once, and dials the first of its addresses that may be dialed and answers.
+// dial resolves the host once and connects to the first allowed address that answers.
 func (g *guard) dial(ctx context.Context, network, hostport string, turn turnFunc) (net.Conn, error) {
 	return g.dialChecked(ctx, network, hostport, turn, g.check)
 }
 
-// dialGlobal dials the server that the operator named, and remembers its address.
+// dialGlobal connects to the operator's server and stores its address.
 func (g *guard) dialGlobal(ctx context.Context, network, hostport string, turn turnFunc) (net.Conn, error) {
 	conn, err := g.dialChecked(ctx, network, hostport, turn, func(string, string, netip.Addr) error { return nil })
 	if err != nil {
@@ -152,7 +152,7 @@ func (g *guard) dialGlobal(ctx context.Context, network, hostport string, turn t
 	return conn, nil
 }
 
-// maxDialed bounds how many addresses of one host are tried.
+// maxDialed bounds the addresses of one host that are tried.
 const maxDialed = 4
 
 func (g *guard) dialChecked(
@@ -200,7 +200,7 @@ func systemResolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
-// class is what kind of network an address belongs to.
+// class is the kind of network that an address belongs to.
 type class string
 
 const (

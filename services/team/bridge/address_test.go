@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// atOnce waits for no turn.
+// atOnce is a turn that never waits.
 func atOnce(context.Context) error { return nil }
 
 // names is a resolver with a fixed table.
@@ -27,9 +27,9 @@ func names(table map[string]string) func(context.Context, string) ([]netip.Addr,
 func TestGuardChecks(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		global, addr string // the Global server's host, and the address that its connection was made to
+		global, addr string // the Global server's host, and the remote address of its connection
 		allow        string
-		host, to     string // what a ws_url names, and what that resolves to
+		host, to     string // the host of a ws_url, and its address
 		ok           bool
 	}{
 		{"rtm.example", "198.51.100.1", "", "rtm.example", "198.51.100.1", true},
@@ -39,7 +39,7 @@ func TestGuardChecks(t *testing.T) {
 		{"rtm.example", "198.51.100.1", "teams.example", "teams.example", "198.51.100.2", true},
 		{"rtm.example", "198.51.100.1", "teams.example:80", "teams.example", "198.51.100.2", true},
 		{"rtm.example", "198.51.100.1", "teams.example:81", "teams.example", "198.51.100.2", false},
-		// The name is right, and its address is not: rebinding.
+		// The right name with a wrong address: DNS rebinding.
 		{"rtm.example", "198.51.100.1", "", "rtm.example", "127.0.0.1", false},
 		{"rtm.example", "198.51.100.1", "", "rtm.example", "::1", false},
 		{"rtm.example", "198.51.100.1", "", "rtm.example", "10.0.0.1", false},
@@ -54,7 +54,7 @@ func TestGuardChecks(t *testing.T) {
 		{"rtm.example", "198.51.100.1", "10.0.0.0/8", "10.0.0.1", "10.0.0.1", true},
 		{"rtm.example", "198.51.100.1", "10.0.0.0/8", "evil.example", "10.0.0.1", false},
 		{"rtm.example", "198.51.100.1", "10.0.0.1:80", "10.0.0.1", "10.0.0.1", true},
-		// A Global server at home has its teams at home.
+		// A Global server on a private address has its teams there.
 		{"rtm.local", "10.0.0.1", "", "rtm.local", "192.168.0.1", true},
 		{"rtm.local", "10.0.0.1", "", "rtm.local", "127.0.0.1", false},
 		{"localhost", "127.0.0.1", "", "localhost", "::1", true},
@@ -165,7 +165,7 @@ func FuzzParseURL(f *testing.F) {
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	for _, o := range []Options{
-		{}, {Global: "ftp://a"}, {Global: "ws://u:p@a"}, {Global: "ws://a", To: "nobody"}, {Global: "ws://a", To: "GROUP:{team}"},
+		{}, {Global: "ftp://a"}, {Global: "ws://u:p@a"}, {Global: "ws://a", To: "no target"}, {Global: "ws://a", To: "GROUP:{team}"},
 		{Global: "ws://a", To: "GROUP:{team_id"}, {Global: "ws://a", To: "DIRECT:{team_id}"}, {Global: "ws://a", ConnectRate: -1},
 		{Global: "ws://a", AllowHosts: []string{""}}, {Global: "ws://a", AllowHosts: []string{"http://b"}}, {Global: "ws://a", AllowHosts: []string{"b/c"}},
 		{Global: "ws://a", PingInterval: -1}, {Global: "ws://a", Queue: -1}, {Global: "ws://a", MinBackoff: 2, MaxBackoff: 1},

@@ -15,11 +15,11 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
 )
 
-// victim is the team that bad things happen to, bystander the one that must not notice.
+// victim is the team under attack, bystander the one that must not notice.
 var victim, bystander = rtm.IntID(1), rtm.IntID(2)
 
-// undisturbed lets bad things happen while messages of another team go by, and checks that those all arrive in time over
-// one connection.
+// undisturbed runs an attack while another team gets messages, and checks that these all arrive in time over one
+// connection.
 func undisturbed(t *testing.T, r *rig, bad func()) {
 	t.Helper()
 	const each = 20
@@ -40,7 +40,7 @@ func undisturbed(t *testing.T, r *rig, bad func()) {
 	r.counted(bystander)
 }
 
-// ignored are frames that are counted and have no effect: on a team's connection, on Global, or on both.
+// ignored are frames that are counted without effect: on a team's connection, on Global, or on both.
 var ignored = []struct {
 	name, team, global string
 	kind               string
@@ -57,7 +57,7 @@ var ignored = []struct {
 	{"of the client", `{"type":"ping","unique_id":1}`, `{"type":"pong","unique_id":1}`, "misplaced"},
 	{"left of another team", `{"type":"team.left","team_id":2}`, `{"type":"team.left","team_id":"2"}`, "unknown_team"},
 	{"unasked answer", "", `{"type":"team.connect","team_id":2,"ws_url":"ws://127.0.0.1:1/"}`, "unasked"},
-	{"answer for nobody", "", `{"type":"team.connect","team_id":99,"ws_url":"ws://127.0.0.1:1/"}`, "unasked"},
+	{"answer for an unknown team", "", `{"type":"team.connect","team_id":99,"ws_url":"ws://127.0.0.1:1/"}`, "unasked"},
 	{"unasked pong", `{"type":"pong","unique_id":"x"}`, "", "unasked_pong"},
 	{"error", `{"type":"error","message":"no"}`, `{"type":"error","message":"no","team_id":2}`, "server_error"},
 }
@@ -88,7 +88,7 @@ func TestIgnoredFrames(t *testing.T) {
 	r.sink.await("the victim's message", func() bool { return r.sink.byTeam[victim] == 1 })
 }
 
-// raw are bytes that end the victim's connection; it is made anew.
+// raw are bytes that end the victim's connection; the bridge then reconnects.
 var raw = []struct {
 	name string
 	raw  []byte
@@ -122,7 +122,8 @@ func TestBrokenStreams(t *testing.T) {
 	r.counted(victim, bystander)
 }
 
-// failures are ways in which the victim's first attempts fail, as counted by the word. Later ones succeed.
+// failures are ways in which the victim's first attempts fail, with the reason that counts them. Later attempts
+// succeed.
 var failures = []struct {
 	name    string
 	word    bridge.Reason
@@ -202,7 +203,7 @@ func TestFailedAttempts(t *testing.T) {
 	}
 }
 
-// An answer that comes twice leads to one connection.
+// A repeated answer leads to one connection.
 func TestAnsweredTwice(t *testing.T) {
 	t.Parallel()
 	r := start(t, fast(), rtmtest.Options{Plan: &rtmtest.Plan{Ask: func(id rtm.ID, _ int) rtmtest.Answer { return rtmtest.Twice(id) }}})
@@ -215,7 +216,7 @@ func TestAnsweredTwice(t *testing.T) {
 	}
 }
 
-// A flood of one team's messages makes that team's server wait, and nothing is lost.
+// A flood of one team's messages makes the server wait; nothing is lost.
 func TestFloodOfMessages(t *testing.T) {
 	t.Parallel()
 	const flood = 5000
@@ -239,7 +240,7 @@ func TestFloodOfMessages(t *testing.T) {
 	}
 }
 
-// A flood of what is no frame, or changes nothing, is read and counted.
+// A flood of invalid or redundant frames is read and counted.
 func TestFloodOfFrames(t *testing.T) {
 	t.Parallel()
 	const flood = 3000
@@ -260,7 +261,7 @@ func TestFloodOfFrames(t *testing.T) {
 	}
 }
 
-// A flood of joins is cut off at the most teams that are remembered; teams that have left make room.
+// A flood of joins ends at MaxTeams; teams that have left make room.
 func TestFloodOfJoins(t *testing.T) {
 	t.Parallel()
 	o := fast()
@@ -279,8 +280,8 @@ func TestFloodOfJoins(t *testing.T) {
 	})
 }
 
-// Texts of 1 MiB are read and counted, though the hub would not take them; what is larger than the greatest frame ends
-// the connection.
+// Texts of 1 MiB are read and counted, though the hub would refuse them; a frame beyond MaxFrameBytes ends the
+// connection.
 func TestLargeTexts(t *testing.T) {
 	t.Parallel()
 	o := fast()
@@ -302,7 +303,7 @@ func TestLargeTexts(t *testing.T) {
 	})
 }
 
-// A message that is begun and never finished ends the connection, though the server goes on answering pings.
+// A message that is never finished ends the connection, though the server still answers pings.
 func TestUnfinishedMessage(t *testing.T) {
 	t.Parallel()
 	o := fast()
@@ -316,7 +317,7 @@ func TestUnfinishedMessage(t *testing.T) {
 	})
 }
 
-// A half-open connection, and a server that answers no pings, are noticed.
+// The bridge notices a half-open connection and a server that answers no pings.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	halfOpen, noPong := victim, rtm.IntID(3)

@@ -16,51 +16,51 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// largeBytes is the memory for messages larger than freeBytes, of all connections together. The greatest message always
-// fits in.
+// largeBytes bounds the memory for messages larger than freeBytes, of all connections together. A message of
+// MaxFrameBytes always fits.
 const largeBytes = 64 << 20
 
 // Bridge brings teams into a hub. Make one with [New].
 type Bridge struct {
-	// Fixed.
+	// Constant.
 	opts     Options
 	global   *url.URL
 	guard    *guard
 	template template
-	general  client.Intent // whom events of no team are for
+	general  client.Intent // target of events that belong to no team
 	log      *slog.Logger
 	rate     *ratelog.Logger
 	asks     *pacer // of team.connect
 	dials    *pacer // of the connections of teams
 	began    time.Time
 
-	// Each guards itself.
+	// Safe for concurrent use.
 	teams  *teams
 	gate   *gate
 	out    *outbox
-	none   *lane // of events of no team
+	none   *lane // for events that belong to no team
 	counts *counts
 	large  budget
 	pings  atomic.Int64 // the last unique_id
 	lives  uint64       // Global connections so far; owned by runGlobal
 
-	hubLimit      atomic.Int64 // greatest message that the hub takes; 0 if it is not known
-	hubLost       atomic.Int64 // when the hub was lost last, Unix time in ns
+	hubLimit      atomic.Int64 // the hub's message size limit in bytes; 0: unknown
+	hubLost       atomic.Int64 // when the hub was last lost, Unix time in ns
 	hub           atomic.Pointer[hubState]
 	lastGlobalErr atomic.Pointer[error]
 
-	flush atomic.Pointer[context.Context] // ends when what is queued is given up
+	flush atomic.Pointer[context.Context] // ends when the remaining events are given up
 }
 
-// hubState is what is known of the connection to the hub.
+// hubState is the state of the connection to the hub.
 type hubState struct {
 	connected bool
 	since     time.Time
 	id, node  string
-	err       error // why it was lost
+	err       error // cause of the loss
 }
 
-// New returns a Bridge that is not running yet. The error says which option is wrong.
+// New returns a Bridge. Run starts it. The error names the invalid option.
 func New(o Options) (*Bridge, error) {
 	opts, err := o.prepare()
 	if err != nil {
@@ -90,8 +90,8 @@ func New(o Options) (*Bridge, error) {
 	return b, nil
 }
 
-// HubOptions returns the options for the connection to the hub with what the bridge needs. It refuses a hub of which the
-// bridge itself is an RTM client, where its messages would go round for ever.
+// HubOptions adds the bridge's settings to the options for the connection to the hub. It refuses the hub that serves
+// Global if messages would loop.
 func (b *Bridge) HubOptions(o client.Options) (client.Options, error) {
 	if u, err := url.Parse(o.URL); err == nil && b.template.loops() && hostPort(u) == hostPort(b.global) {
 		return o, errLoop
@@ -101,7 +101,7 @@ func (b *Bridge) HubOptions(o client.Options) (client.Options, error) {
 	o.OnConnect = func(id client.Identity) {
 		b.hubLimit.Store(int64(id.MaxMessageBytes))
 		b.hub.Store(&hubState{connected: true, since: time.Now(), id: id.ID, node: id.Node})
-		b.out.hubIs(true)
+		b.out.hubConnected()
 		if onConnect != nil {
 			onConnect(id)
 		}
@@ -109,7 +109,7 @@ func (b *Bridge) HubOptions(o client.Options) (client.Options, error) {
 	o.OnDisconnect = func(err error) {
 		b.hubLost.Store(time.Now().UnixNano())
 		b.hub.Store(&hubState{since: time.Now(), err: err})
-		b.out.hubIs(false)
+		b.out.hubLost()
 		if onDisconnect != nil {
 			onDisconnect(err)
 		}
@@ -117,7 +117,7 @@ func (b *Bridge) HubOptions(o client.Options) (client.Options, error) {
 	return o, nil
 }
 
-// hostPort returns where a URL points to.
+// hostPort returns the host and port of a URL.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -130,9 +130,10 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(host, port)
 }
 
-// Run bridges until ctx ends or the server says goodbye, and then hands over what is queued, within FlushTimeout. hub must
-// have been made with [Bridge.HubOptions]; it is not closed. The error is nil then; else it says what made going on
-// useless: the server refused the first Global connection with an HTTP status from 400 to 499, or the hub the client.
+// Run runs the bridge until ctx ends or the server says goodbye, then publishes the queued events within FlushTimeout
+// and returns nil. hub must have been made with [Bridge.HubOptions]; Run does not close it. Run returns an error if it
+// can't continue: the server refused the first Global connection with an HTTP status from 400 to 499, or the hub
+// refused the client.
 func (b *Bridge) Run(ctx context.Context, hub *client.Client) error {
 	flush, giveUp := context.WithCancel(context.Background())
 	defer giveUp()
@@ -176,7 +177,7 @@ func (b *Bridge) Run(ctx context.Context, hub *client.Client) error {
 	return err
 }
 
-// giveUpRest counts what nobody takes from the outbox any more.
+// giveUpRest counts the events that remain in the outbox.
 func (b *Bridge) giveUpRest() {
 	for {
 		e, what, ok := b.out.tryPop()
@@ -189,8 +190,9 @@ func (b *Bridge) giveUpRest() {
 	}
 }
 
-// tell queues an event for the hub; t is nil for events of no team. It waits while the queue is full and the hub there.
-func (b *Bridge) tell(t *team, name string, data []byte) {
+// queueEvent queues an event for the hub; t is nil for events that belong to no team. It waits while the queue is full
+// and the hub is connected.
+func (b *Bridge) queueEvent(t *team, name string, data []byte) {
 	l := b.none
 	if t != nil {
 		l = t.lane
@@ -207,7 +209,7 @@ func (b *Bridge) hubLostAt() time.Time {
 	return b.began
 }
 
-// parse reads a frame, and counts what is none.
+// parse parses a frame, and counts invalid ones.
 func (b *Bridge) parse(msg []byte, text bool) (rtm.Frame, bool) {
 	if !text {
 		b.badInput(badBinary, "")
@@ -223,13 +225,13 @@ func (b *Bridge) parse(msg []byte, text bool) (rtm.Frame, bool) {
 	return f, err == nil
 }
 
-// badInput counts something that the server should not have sent, and logs it at most once a second for each kind.
+// badInput counts invalid input from the server, and logs it at most once a second for each kind.
 func (b *Bridge) badInput(kind badInput, detail string) {
 	b.counts.bad.add(kind)
-	b.rate.Warn("the server sent something that is ignored", string(kind), slog.String("detail", clip(detail)))
+	b.rate.Warn("ignored invalid input from the server", string(kind), slog.String("detail", clip(detail)))
 }
 
-// clip makes a server's words fit for a log line.
+// clip shortens a server's text for a log line.
 func clip(s string) string {
 	const most = 200
 	if len(s) > most {

@@ -2,22 +2,22 @@ package bridge
 
 import "sync/atomic"
 
-// Words that counts are kept by. They are labels of metrics: each set is fixed.
+// Labels of counts and metrics. Each set is fixed.
 
-// badInput is something that the server should not have sent.
+// badInput is a kind of invalid input from the server.
 type badInput string
 
 const (
-	badMalformed    badInput = "malformed"     // no frame at all
+	badMalformed    badInput = "malformed"     // not a frame
 	badBinary       badInput = "binary"        // a binary message
-	badUnknownType  badInput = "unknown_type"  // a frame of no known type
+	badUnknownType  badInput = "unknown_type"  // a frame of an unknown type
 	badMisplaced    badInput = "misplaced"     // a frame that doesn't belong on this connection
-	badUnknownTeam  badInput = "unknown_team"  // about a team that never joined, or has left
-	badUnasked      badInput = "unasked"       // an answer that nobody waits for
-	badPong         badInput = "unasked_pong"  // a pong to no ping that is open
-	badTooManyTeams badInput = "too_many"      // a join beyond the number of teams
+	badUnknownTeam  badInput = "unknown_team"  // about a team that never joined or has left
+	badUnasked      badInput = "unasked"       // an answer without a question
+	badPong         badInput = "unasked_pong"  // a pong without an open ping
+	badTooManyTeams badInput = "too_many"      // a join beyond MaxTeams
 	badServerError  badInput = "server_error"  // an error event
-	badRepeatedJoin badInput = "repeated_join" // a join of a team that is there, which is fine
+	badRepeatedJoin badInput = "repeated_join" // a join of a present team, which is harmless
 )
 
 var badInputs = []badInput{
@@ -25,7 +25,7 @@ var badInputs = []badInput{
 	badServerError, badRepeatedJoin,
 }
 
-// Reason is why a team's connection ended, or could not be made.
+// Reason is the cause for which a team's connection ended or could not be made.
 type Reason string
 
 // Reasons for which an open connection ended: the "reason" of team.disconnected.
@@ -36,22 +36,22 @@ const (
 	ReasonClosed      Reason = "closed"       // the server closed the WebSocket
 	ReasonLost        Reason = "lost"         // the network broke
 	ReasonPongTimeout Reason = "pong_timeout" // a ping was not answered in time
-	ReasonTooBig      Reason = "too_big"      // a message beyond the greatest
+	ReasonTooBig      Reason = "too_big"      // a message beyond MaxFrameBytes
 	ReasonMemory      Reason = "memory"       // too many large messages at once
 	ReasonSlow        Reason = "slow"         // a message was not complete in time
-	ReasonProtocol    Reason = "protocol"     // the WebSocket protocol was broken
+	ReasonProtocol    Reason = "protocol"     // the server violated the WebSocket protocol
 )
 
 // Reasons for which an attempt to connect failed.
 const (
 	ReasonNoAnswer   Reason = "no_answer"   // team.connect was not answered in time
-	ReasonRefused    Reason = "refused"     // it was answered with an error
-	ReasonBadURL     Reason = "bad_url"     // it was answered without a URL that can be used
+	ReasonRefused    Reason = "refused"     // team.connect was answered with an error
+	ReasonBadURL     Reason = "bad_url"     // team.connect was answered without a usable URL
 	ReasonNotAllowed Reason = "not_allowed" // the URL points to a host or address that is not allowed
-	ReasonDial       Reason = "dial"        // there was no connection
-	ReasonHandshake  Reason = "handshake"   // there was no WebSocket
-	ReasonNoHello    Reason = "no_hello"    // it was open, and not a word was said in time
-	ReasonGlobalLost Reason = "global_lost" // the Global connection was lost while the answer was awaited
+	ReasonDial       Reason = "dial"        // the dial failed
+	ReasonHandshake  Reason = "handshake"   // the handshake failed
+	ReasonNoHello    Reason = "no_hello"    // it was open, but no frame came in time
+	ReasonGlobalLost Reason = "global_lost" // the Global connection was lost before the answer
 )
 
 var (
@@ -65,16 +65,16 @@ var (
 	}, endReasons...)
 )
 
-// outcome is what became of an event.
+// outcome is the outcome of an event.
 type outcome string
 
 const (
 	outPublished  outcome = "published"       // the hub acknowledged it
-	outNoReceiver outcome = "no_receiver"     // the hub had nobody to give it to
-	outUnknown    outcome = "outcome_unknown" // the connection to the hub broke with it on its way
+	outNoReceiver outcome = "no_receiver"     // the hub had no receiver for it
+	outUnknown    outcome = "outcome_unknown" // the connection to the hub broke before the acknowledgement
 	outForbidden  outcome = "forbidden"       // the token may not send there
 	outBroker     outcome = "broker_unavailable"
-	outTooBig     outcome = "too_big"     // more than the hub takes
+	outTooBig     outcome = "too_big"     // beyond the hub's message size limit
 	outQueueFull  outcome = "queue_full"  // dropped, the oldest first, while the hub was away
 	outBadTarget  outcome = "bad_target"  // the team's id does not fit into the template
 	outUndeliverd outcome = "not_flushed" // still queued when the bridge ended
@@ -86,7 +86,7 @@ var outcomes = []outcome{
 	outUndeliverd, outFailed,
 }
 
-// counters counts by word. The words are given when it is made.
+// counters counts by label. Its set of labels is fixed.
 type counters[K ~string] map[K]*atomic.Uint64
 
 func newCounters[K ~string](keys []K) counters[K] {
@@ -107,14 +107,14 @@ func (c counters[K]) snapshot() map[K]uint64 {
 	return m
 }
 
-// counts is all that the bridge counts.
+// counts holds all counts of the bridge.
 type counts struct {
 	received, props        atomic.Uint64 // messages from teams
-	connects, reconnects   atomic.Uint64 // team connections made, and those among them that were not the team's first
+	connects, reconnects   atomic.Uint64 // team connections made, and those that were not the team's first
 	globals                atomic.Uint64 // Global connections made
 	healthchecks           atomic.Uint64 // answered
 	evicted                atomic.Uint64 // teams forgotten
-	presumed               atomic.Uint64 // teams that were taken to have left
+	presumed               atomic.Uint64 // teams presumed to have left
 	bad                    counters[badInput]
 	failed, ended          counters[Reason]  // attempts to connect; connections
 	messages, otherOutcome counters[outcome] // of team.message, of all other events
@@ -127,7 +127,7 @@ func newCounts() *counts {
 	}
 }
 
-// outcome counts what became of an event.
+// outcome counts the outcome of an event.
 func (c *counts) outcome(name string, o outcome) {
 	if name == eventMessage {
 		c.messages.add(o)

@@ -1,5 +1,4 @@
-// Package bridge brings the teams of a server of the team protocol (see package rtm) into a hub, of which it is a client
-// like any other.
+// Package bridge connects a server of the team protocol (see package rtm) to a hub, of which it is an ordinary client.
 //
 //	RTM server ──Global──▶ Bridge.Run ─┐ teams come and go; who may connect, and when
 //	           ──Team────▶ team.run  ──┤ one goroutine per team that is there, one more to ping while it is connected
@@ -10,31 +9,30 @@
 //
 // # What it promises
 //
-// Each message that arrives on an open team connection is queued once, in its connection's order, and handed to the hub
-// once. While the hub is connected a full queue makes the server wait, and nothing is dropped. While it is away the
-// oldest messages give way to new ones, and are counted. A message that was on its way when the connection to the hub
-// broke is not sent again: it may have arrived or not, and is counted as unknown. So no receiver gets it twice.
+// Each message that arrives on an open team connection is queued once, in order, and published once. While the hub is
+// connected a full queue makes the server wait; nothing is dropped. While the hub is away new messages displace the
+// oldest, which are counted. A message on its way when the connection to the hub breaks is not sent again: its outcome
+// is counted as unknown, and no receiver gets it twice.
 //
-// team.join is announced anew whenever the connection to the hub is made, for every team that is there, since a hub that
-// was restarted has forgotten them; joins are idempotent.
+// After each connection to the hub, team.join is announced again for every present team, since a restarted hub has
+// forgotten them; joins are idempotent.
 //
 // # How fast it connects
 //
-// Two pacers, one for team.connect and one for dials, let one after the other start, look at the clock when it has, and
-// measure the next one by that. So within any second there are never more than ConnectRate of either, whatever the machine
-// does meanwhile.
+// Two pacers, one for team.connect and one for dials, serialize starts and measure the clock after each. So within any
+// second there are at most ConnectRate of either, even if the machine stalls.
 //
 // # Teams whose leaving was missed
 //
-// A team that is refused again and again, and was not announced on the Global connection of now, is taken to have left
-// (Options.LeftAfter): the server said so while there was no Global connection, and does not say it twice.
+// A team that the server keeps refusing, and did not announce on the present Global connection, is presumed to have
+// left (Options.LeftAfter): its team.left was sent while there was no Global connection, and is not repeated.
 //
 // # What it does not trust
 //
-// The server names the addresses of the teams' connections. They must be those of the Global server, by name or by
-// address, or be allowed; a name is resolved once, its address checked, and that address dialed. Frames that are
-// malformed, unknown or unasked for are counted and ignored. Whatever one team's connection does, no other team waits for
-// it: the rate at which connections are asked for, the queue and the memory for large messages are shared out.
+// The server chooses the addresses of the teams' connections. Each must be that of the Global server, by name or by
+// address, or be allowed. A name is resolved once, and the checked address is dialed. Malformed, unknown and
+// unrequested frames are counted and ignored. Teams can't delay each other: connection rate, queue and memory for large
+// messages are shared fairly.
 //
 // # Concurrency
 //

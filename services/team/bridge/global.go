@@ -16,16 +16,16 @@ import (
 // global is one Global connection.
 type global struct {
 	*socket
-	n     uint64    // which one it is, from 1
-	hello time.Time // when the server said something first; set before teams see it
+	n     uint64    // number of the connection, from 1
+	hello time.Time // time of the first frame; set before teams see g
 
 	over      chan struct{} // closed when it has ended
 	endOnce   sync.Once
-	endErr    error         // why; set before over is closed
-	questions chan struct{} // a healthcheck waits for its answer; capacity 1
+	endErr    error         // cause; set before over is closed
+	questions chan struct{} // signalled when a healthcheck needs an answer; capacity 1
 
 	mu      sync.Mutex
-	pending map[rtm.ID]chan rtm.Frame // team.connects that wait for their answer; capacity 1 each
+	pending map[rtm.ID]chan rtm.Frame // channels for the answers to team.connect; capacity 1 each
 }
 
 func (g *global) isOver() bool {
@@ -37,12 +37,12 @@ func (g *global) isOver() bool {
 	}
 }
 
-// end ends the connection with its first cause; with a close frame where code says so.
+// end ends the connection; the first cause wins. code 0 means without a Close frame.
 func (g *global) end(err error, code websocket.StatusCode) {
 	g.endOnce.Do(func() {
 		g.endErr = err
 		close(g.over)
-		g.b.gate.close(g) // now: nobody must ask on it any more
+		g.b.gate.unset(g) // first, so that no team uses g any more
 		if code == 0 {
 			_ = g.ws.CloseNow()
 			return
@@ -51,8 +51,8 @@ func (g *global) end(err error, code websocket.StatusCode) {
 	})
 }
 
-// runGlobal makes one Global connection after the other. It returns nil after a goodbye, or when ctx ends; an error
-// where trying again is of no use.
+// runGlobal keeps a Global connection open. It returns nil after a goodbye or when ctx ends, and an error if a new
+// attempt would fail as well.
 func (b *Bridge) runGlobal(ctx context.Context) error {
 	wait := b.newBackoff()
 	for {
@@ -79,7 +79,7 @@ func (b *Bridge) runGlobal(ctx context.Context) error {
 	}
 }
 
-// globalOnce makes a Global connection and returns why it ended.
+// globalOnce runs one Global connection and returns the cause of its end.
 func (b *Bridge) globalOnce(ctx context.Context) error {
 	header := http.Header{}
 	if b.opts.GlobalToken != nil {
@@ -104,7 +104,7 @@ func (b *Bridge) globalOnce(ctx context.Context) error {
 		g.end(errShutdown, websocket.StatusNormalClosure)
 	})
 	helpers.Go(g.probe)
-	helpers.Go(g.answer)
+	helpers.Go(g.answerHealthchecks)
 	b.readGlobal(g)
 	if stop() {
 		helpers.Done()
@@ -113,8 +113,8 @@ func (b *Bridge) globalOnce(ctx context.Context) error {
 	return g.endErr
 }
 
-// errNoHello is a server that opens the Global connection and says nothing.
-var errNoHello = errors.New("the Global connection is open, but there is no hello")
+// errNoHello is the error for a Global connection on which no frame arrives.
+var errNoHello = errors.New("the Global connection is open, but the server sent no hello")
 
 // readGlobal reads until the connection ends.
 func (b *Bridge) readGlobal(g *global) {
@@ -130,7 +130,7 @@ func (b *Bridge) readGlobal(g *global) {
 			greeted, g.hello = true, time.Now()
 			watchdog.Stop()
 			b.counts.globals.Add(1)
-			b.gate.open(g)
+			b.gate.set(g)
 			b.log.Info("connected to the Global server", "server", b.global.Host)
 		}
 		goodbye = f.Type == rtm.Goodbye
@@ -154,7 +154,7 @@ func (b *Bridge) globalFrame(g *global, f *rtm.Frame) {
 	case rtm.Hello:
 	case rtm.Goodbye:
 		b.log.Info("the server said goodbye")
-		b.tell(nil, eventGoodbye, nil)
+		b.queueEvent(nil, eventGoodbye, nil)
 	case rtm.TeamJoin:
 		b.teams.join(f.TeamID, g.n)
 	case rtm.TeamLeft:
@@ -162,13 +162,13 @@ func (b *Bridge) globalFrame(g *global, f *rtm.Frame) {
 			b.badInput(badUnknownTeam, "team.left")
 		}
 	case rtm.TeamConnect:
-		if !g.answered(f) {
+		if !g.deliverAnswer(f) {
 			b.badInput(badUnasked, "team.connect")
 		}
 	case rtm.Error:
 		b.badInput(badServerError, f.Text)
 		if !f.TeamID.IsZero() {
-			g.answered(f)
+			g.deliverAnswer(f)
 		}
 	case rtm.Healthcheck:
 		poke(g.questions)
@@ -177,8 +177,8 @@ func (b *Bridge) globalFrame(g *global, f *rtm.Frame) {
 	}
 }
 
-// answered hands an answer to whoever waits for it.
-func (g *global) answered(f *rtm.Frame) bool {
+// deliverAnswer hands an answer to the waiting team. It returns false if none waits.
+func (g *global) deliverAnswer(f *rtm.Frame) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	answer := g.pending[f.TeamID]
@@ -190,14 +190,14 @@ func (g *global) answered(f *rtm.Frame) bool {
 	return true
 }
 
-// ask asks for a team's connection. [global.answerOf] must follow, unless there is an error.
-func (g *global) ask(id rtm.ID) (answer chan rtm.Frame, err error) {
+// requestTeam sends a team.connect. [global.awaitURL] must follow, unless there is an error.
+func (g *global) requestTeam(id rtm.ID) (answer chan rtm.Frame, err error) {
 	answer = make(chan rtm.Frame, 1)
 	g.mu.Lock()
 	g.pending[id] = answer
 	g.mu.Unlock()
 	f := rtm.Frame{Type: rtm.TeamConnect, TeamID: id}
-	// Not with ctx: that a team leaves must not cut a write of the connection that all share.
+	// Not with the team's context: cancelling a write breaks the shared connection.
 	if err := g.write(context.Background(), f.Append(nil)); err != nil {
 		g.end(fmt.Errorf("write: %w", err), 0)
 		return nil, fail(ReasonGlobalLost, err)
@@ -205,8 +205,8 @@ func (g *global) ask(id rtm.ID) (answer chan rtm.Frame, err error) {
 	return answer, nil
 }
 
-// answerOf waits for the answer and returns the URL, as it came.
-func (g *global) answerOf(ctx context.Context, id rtm.ID, answer <-chan rtm.Frame) (url string, err error) {
+// awaitURL waits for the answer and returns the URL in it.
+func (g *global) awaitURL(ctx context.Context, id rtm.ID, answer <-chan rtm.Frame) (url string, err error) {
 	defer func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -217,7 +217,7 @@ func (g *global) answerOf(ctx context.Context, id rtm.ID, answer <-chan rtm.Fram
 	select {
 	case f := <-answer:
 		if f.Type == rtm.Error {
-			return "", fail(ReasonRefused, fmt.Errorf("the server says %.200q", f.Text))
+			return "", fail(ReasonRefused, fmt.Errorf("the server answered %.200q", f.Text))
 		}
 		return f.WSURL, nil
 	case <-timer.C:
@@ -229,7 +229,7 @@ func (g *global) answerOf(ctx context.Context, id rtm.ID, answer <-chan rtm.Fram
 	}
 }
 
-// probe asks whether the server is there, with WebSocket pings, since the Global connection has none of its own.
+// probe sends WebSocket pings, since the protocol has no pings on the Global connection.
 func (g *global) probe() {
 	tick := time.NewTicker(g.b.opts.PingInterval)
 	defer tick.Stop()
@@ -249,11 +249,11 @@ func (g *global) probe() {
 	}
 }
 
-// healthcheckPause is the least time between two answers to healthchecks, which may be large.
+// healthcheckPause is the minimum time between two healthcheck answers, which may be large.
 const healthcheckPause = 50 * time.Millisecond
 
-// answer answers healthchecks, one at a time: those that come meanwhile share the next answer.
-func (g *global) answer() {
+// answerHealthchecks answers healthchecks one at a time; those that come meanwhile share the next answer.
+func (g *global) answerHealthchecks() {
 	for {
 		select {
 		case <-g.questions:
@@ -274,17 +274,17 @@ func (g *global) answer() {
 	}
 }
 
-// gate is where teams wait for a Global connection.
+// gate lets teams wait for a Global connection.
 type gate struct {
 	mu      sync.Mutex
 	current *global
-	since   time.Time     // when current was opened or closed
-	opened  chan struct{} // closed while there is one
+	since   time.Time     // time of the last change of current
+	opened  chan struct{} // closed while current is not nil
 }
 
 func newGate() *gate { return &gate{opened: make(chan struct{}), since: time.Now()} }
 
-func (w *gate) open(g *global) {
+func (w *gate) set(g *global) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if g.isOver() {
@@ -294,8 +294,8 @@ func (w *gate) open(g *global) {
 	close(w.opened)
 }
 
-// close takes away g, if it was opened.
-func (w *gate) close(g *global) {
+// unset removes g, if it is current.
+func (w *gate) unset(g *global) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.current == g {

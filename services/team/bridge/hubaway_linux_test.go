@@ -16,7 +16,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
 )
 
-// endHub ends the hub and waits until the bridge has noticed.
+// endHub ends the hub and waits until the bridge notices.
 func (r *rig) endHub() (addr string) {
 	r.t.Helper()
 	r.hub.Signal(syscall.SIGKILL)
@@ -27,7 +27,7 @@ func (r *rig) endHub() (addr string) {
 	return r.hub.HubAddr
 }
 
-// While the hub is away messages wait. When it is back, every team is announced anew before them.
+// While the hub is away messages wait. When it is back, every team is announced again before them.
 func TestHubRestart(t *testing.T) {
 	t.Parallel()
 	r := start(t, fast(), rtmtest.Options{})
@@ -52,12 +52,12 @@ func TestHubRestart(t *testing.T) {
 	if s := r.bridge.Status(); s.Messages.Outcomes["queue_full"]+s.Messages.Outcomes["outcome_unknown"] != 0 {
 		t.Errorf("messages were lost: %v", s.Messages.Outcomes)
 	}
-	late := newSink(t, hub, "teams") // whoever comes late learns of the teams at the next announcement
+	late := newSink(t, hub, "teams") // a late subscriber learns of the teams at the next announcement
 	r.send(rtm.IntID(1), "11")
 	late.messages(1)
 }
 
-// When the bridge comes back to a hub every team is announced again, and so is one that has left of late.
+// After a reconnection every present team is announced again, and so is a team that left recently.
 func TestAnnouncedAgain(t *testing.T) {
 	t.Parallel()
 	r := start(t, fast(), rtmtest.Options{})
@@ -105,7 +105,7 @@ func TestQueueFull(t *testing.T) {
 	r.counted(ids(2)...)
 }
 
-// The hub takes its leave in good order, and another takes its place.
+// The hub shuts down gracefully, and another takes its place.
 func TestHubDrain(t *testing.T) {
 	t.Parallel()
 	r := start(t, fast(), rtmtest.Options{})
@@ -126,7 +126,7 @@ func TestHubDrain(t *testing.T) {
 	}
 }
 
-// A hub that is away at the end gets what it can within the time to flush; the rest is counted.
+// At the end a hub that is away gets what it can within FlushTimeout; the rest is counted.
 func TestEndWithoutHub(t *testing.T) {
 	t.Parallel()
 	o := fast()
@@ -150,7 +150,7 @@ func TestEndWithoutHub(t *testing.T) {
 	}
 }
 
-// A server that refuses the first Global connection with a status that will stay ends the bridge; a token opens it.
+// A permanent HTTP status for the first Global connection ends the bridge; with the right token it opens.
 func TestGlobalRefused(t *testing.T) {
 	t.Parallel()
 	r := start(t, fast(), rtmtest.Options{Token: "s3cret"})
@@ -183,7 +183,7 @@ func TestHubRefuses(t *testing.T) {
 	}
 }
 
-// A bridge whose messages would come back to it is refused.
+// New refuses a bridge whose messages would loop.
 func TestLoopIsRefused(t *testing.T) {
 	t.Parallel()
 	for to, refused := range map[string]bool{"GROUP:team.{team_id}": true, "GROUP:teams": false, "ANY:workers": false} {

@@ -29,13 +29,13 @@ var (
 	descEnded      = desc("disconnects_total", "Connections of teams that ended.", "reason")
 	descReceived   = desc("messages_received_total", "Messages of teams.")
 	descProps      = desc("props_received_total", "Messages of teams with props in the text.")
-	descEvents     = desc("events_total", "What became of the events for the hub.", "kind", "outcome")
+	descEvents     = desc("events_total", "Events for the hub, by outcome.", "kind", "outcome")
 	descQueue      = desc("queue_events", "Events that wait for the hub.")
 	descQueueBytes = desc("queue_bytes", "Memory of the events that wait for the hub.")
-	descIgnored    = desc("ignored_total", "Things that the server should not have sent.", "kind")
+	descIgnored    = desc("ignored_total", "Invalid input from the server, ignored.", "kind")
 	descHealth     = desc("healthchecks_total", "Healthchecks answered.")
 	descForgotten  = desc("teams_forgotten_total", "Teams that left and were forgotten to make room for others.")
-	descPresumed   = desc("teams_presumed_left_total", "Teams taken to have left: refused, and not announced again.")
+	descPresumed   = desc("teams_presumed_left_total", "Teams presumed to have left: refused, and not announced again.")
 )
 
 // metricsHandler serves the metrics from a registry of the bridge's own.
@@ -74,7 +74,7 @@ func (b *Bridge) collect(w metrics.Writer) {
 	each(n.otherOutcome, func(word string, v uint64) { w.Counter(descEvents, v, "other", word) })
 }
 
-// each calls f with every count, those of 0 too.
+// each calls f for every label, including those with count 0.
 func each[K ~string](c counters[K], f func(word string, v uint64)) {
 	for word, v := range c.snapshot() {
 		f(string(word), v)

@@ -12,7 +12,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
 )
 
-// closable lets Global connections be refused.
+// closable refuses Global connections while closed.
 func closable(plan *rtmtest.Plan) (closed *atomic.Bool) {
 	closed = new(atomic.Bool)
 	plan.Global = func(int) int {
@@ -24,8 +24,8 @@ func closable(plan *rtmtest.Plan) (closed *atomic.Bool) {
 	return closed
 }
 
-// A team that left while the Global connection was away is refused and not announced again: it has left. Other teams,
-// announced again or not, stay. It may come back.
+// A team that left while the Global connection was away is refused and not announced again: the bridge presumes that it
+// left. Other teams, announced again or not, stay. The team may come back.
 func TestMissedLeft(t *testing.T) {
 	t.Parallel()
 	for _, forgetful := range []bool{false, true} {
@@ -40,7 +40,7 @@ func TestMissedLeft(t *testing.T) {
 			closed.Store(true)
 			r.rtm.DropGlobal()
 			r.until("Global is away", func(s bridge.Status) bool { return !s.Global.Connected })
-			r.rtm.Leave(rtm.IntID(2), false) // told to nobody
+			r.rtm.Leave(rtm.IntID(2), false) // announced nowhere
 			r.rtm.Drop(rtm.IntID(1))
 			r.rtm.Drop(rtm.IntID(2))
 			r.until("two teams wait", func(s bridge.Status) bool { return s.Teams.Waiting == 2 })
@@ -62,7 +62,7 @@ func TestMissedLeft(t *testing.T) {
 	}
 }
 
-// refusing refuses a team from its second connection on, until it is told otherwise.
+// refusing refuses a team from its second connection on, until it is switched off.
 func refusing(plan *rtmtest.Plan, team rtm.ID) (over *atomic.Bool) {
 	over = new(atomic.Bool)
 	plan.Ask = func(id rtm.ID, n int) rtmtest.Answer {
@@ -74,8 +74,8 @@ func refusing(plan *rtmtest.Plan, team rtm.ID) (over *atomic.Bool) {
 	return over
 }
 
-// A team that the server announced on the present Global connection is asked for, however often it is refused: so is one
-// that was not, while the connection is young, and any where that is not wanted.
+// The bridge keeps asking for a team that was announced on the present Global connection, or while that connection is
+// younger than Settle, or with LeftAfter -1.
 func TestRefusedButThere(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

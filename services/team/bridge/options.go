@@ -11,47 +11,47 @@ import (
 	"time"
 )
 
-// Options say what to bridge. Global is required.
+// Options configures a Bridge. Global is required.
 type Options struct {
-	// Global is the URL of the Global connection: ws or wss, or http or https, which mean the same.
+	// Global is the URL of the Global connection: ws, wss, http or https; http means ws.
 	Global string
-	// GlobalToken returns what the Global connection presents as Authorization: Bearer, for each connection anew. It is
-	// sent there and nowhere else. nil means none.
+	// GlobalToken returns the bearer token for the Global connection. It is called for each connection, and its result
+	// is sent nowhere else. nil: no token.
 	GlobalToken func() (string, error)
-	// To says whom events are for, as [client.ParseIntent] reads it, with {team_id} in place of the team's id; default
-	// GROUP:teams. Joins and lefts go to GROUP:teams in any case.
+	// To is the target of events in the form of [client.ParseIntent], with {team_id} for the team's id; default
+	// GROUP:teams. Joins and lefts always go to GROUP:teams, too.
 	To string
-	// AllowHosts are hosts besides the Global server's own that a ws_url may point to: HOST or HOST:PORT, or addresses and
-	// prefixes such as 10.0.0.0/8. To the latter, hosts that are allowed may also resolve although they are not public.
+	// AllowHosts are further hosts that a ws_url may name: HOST or HOST:PORT, addresses and prefixes such as
+	// 10.0.0.0/8. Allowed hosts may also resolve to these addresses and prefixes if they are not public.
 	AllowHosts []string
-	// Stay has the bridge wait for the server after its goodbye, in place of ending.
+	// Stay makes the bridge reconnect after a goodbye instead of ending.
 	Stay bool
 
-	// ConnectRate is how many connections are asked for, and how many are dialed, at most within any second, of all teams
-	// together: from 0.001 to 100,000, default 600. Of numbers above 1 only the whole part counts.
+	// ConnectRate bounds the team.connects, and the dials, of all teams within any second: from 0.001 to 100,000,
+	// default 600. Above 1 the fraction is ignored.
 	ConnectRate float64
 
-	ConnectTimeout time.Duration // of each step of connecting: answer to team.connect, handshake and hello; default 10 s
+	ConnectTimeout time.Duration // for each step of connecting: answer to team.connect, handshake, hello; default 10 s
 	MessageTimeout time.Duration // from the first byte of a message to its last; default 30 s
 	PingInterval   time.Duration // between pings on a connection; default 30 s
-	PongTimeout    time.Duration // how long a pong may take; default 10 s
-	MinBackoff     time.Duration // greatest wait before the first new attempt; default 500 ms
-	MaxBackoff     time.Duration // greatest wait before any attempt; default 30 s
-	FlushTimeout   time.Duration // how long the end may take to hand over what is queued; default 10 s
+	PongTimeout    time.Duration // from a ping to its pong; default 10 s
+	MinBackoff     time.Duration // upper bound of the first backoff; default 500 ms
+	MaxBackoff     time.Duration // upper bound of every backoff; default 30 s
+	FlushTimeout   time.Duration // for publishing the queued events at the end; default 10 s
 
-	// LeftAfter is after how many refusals, one after the other, a team is taken to have left that was not announced again
-	// on the present Global connection; default 5. Less than 0 means never.
+	// LeftAfter is the number of consecutive refusals after which a team is presumed to have left, if it was not
+	// announced on the present Global connection; default 5. Negative: never.
 	LeftAfter int
-	// Settle is how long a Global connection must be there before that; default 1 min.
+	// Settle is the minimum age of the Global connection for that; default 1 min.
 	Settle time.Duration
 
-	Queue         int // events that wait for the hub; default 65,536
-	TeamQueue     int // those among them of one team; default 4,096
+	Queue         int // queued events at most; default 65,536
+	TeamQueue     int // queued events of one team at most; default 4,096
 	QueueBytes    int // their memory; default 64 MiB
-	MaxFrameBytes int // greatest message taken from the server; default 4 MiB
-	MaxTeams      int // teams remembered, whether they are there or have left; default 100,000
+	MaxFrameBytes int // message size limit for the server; default 4 MiB
+	MaxTeams      int // remembered teams, present or not, at most; default 100,000
 
-	Logger    *slog.Logger // default: none. It is never given a token, a message's text or a ws_url's path and query
+	Logger    *slog.Logger // nil: no log. It never gets a token, a message's text or a ws_url's path and query
 	TLSConfig *tls.Config  // for wss
 	// Resolve returns the addresses of a host name; default: the system's resolver.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -94,7 +94,7 @@ func (o *Options) check() error {
 	times := min(o.ConnectTimeout, o.MessageTimeout, o.PingInterval, o.PongTimeout, o.MinBackoff, o.FlushTimeout, o.Settle)
 	switch {
 	case times < 0 || o.MaxBackoff < o.MinBackoff:
-		return errors.New("times must be positive, and the greatest wait at least the first")
+		return errors.New("times must be positive, and MaxBackoff at least MinBackoff")
 	case min(o.Queue, o.TeamQueue, o.QueueBytes, o.MaxFrameBytes, o.MaxTeams) < 0:
 		return errors.New("queues and sizes must be positive")
 	case !(o.ConnectRate >= minRate && o.ConnectRate <= maxRate):

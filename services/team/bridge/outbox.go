@@ -6,24 +6,24 @@ import (
 	"sync"
 )
 
-// event is what is to be told to the hub.
+// event is an event for the hub.
 type event struct {
-	team *team // nil for events of no team
+	team *team // nil for events that belong to no team
 	name string
 	data []byte // JSON; nil for none
 }
 
-// eventOverhead is the memory of an event besides its data.
+// eventOverhead is the memory of an event besides its data, in bytes.
 const eventOverhead = 96
 
 func (e *event) size() int { return eventOverhead + len(e.data) }
 
-// lane is the part of the outbox that one team has; guarded by outbox.mu.
+// lane holds one team's events in the outbox; guarded by outbox.mu.
 type lane struct {
 	events  []event
 	head    int // index of the oldest
 	waiting bool
-	wake    chan struct{} // signalled when a waiting pusher should look again; capacity 1
+	wake    chan struct{} // wakes a waiting pusher to try again; capacity 1
 }
 
 func newLane() *lane { return &lane{wake: make(chan struct{}, 1)} }
@@ -45,22 +45,23 @@ func (l *lane) pop() event {
 	return e
 }
 
-// outbox holds the events that wait for the hub: bounded in number and bytes, with a share for each team. Events of one
-// team leave in their order. While the hub is there a pusher waits for room; while it is away the oldest give way.
+// outbox is a queue of events for the hub, bounded in number and bytes, with a bound per team. It keeps the order of
+// each team's events. While the hub is connected a pusher waits for room; while the hub is away the oldest events are
+// dropped.
 type outbox struct {
 	most, mostBytes, mostOfTeam int
-	dropped                     func(e event) // told of each event that gave way; called with the lock held
+	dropped                     func(e event) // called for each dropped event, with mu held
 
-	mu      sync.Mutex
-	order   []*lane // whose turn it is, the oldest first: one entry for each event
-	first   int     // index of the oldest in order
-	bytes   int
-	away    bool    // the hub is away
-	again   bool    // the hub came back: teams are to be announced
-	blocked []*lane // those with a pusher that waits for room of the whole
-	closed  bool
+	mu       sync.Mutex
+	order    []*lane // one entry per event, the oldest first: the lane to pop from
+	first    int     // index of the oldest in order
+	bytes    int
+	away     bool    // the hub is away
+	announce bool    // the hub came back: pop returns nextAnnounce next
+	blocked  []*lane // lanes whose pusher waits for room in the whole outbox
+	closed   bool
 
-	more chan struct{} // signalled when pop should look again; capacity 1
+	more chan struct{} // wakes pop to try again; capacity 1
 }
 
 func newOutbox(o *Options, dropped func(event)) *outbox {
@@ -70,10 +71,10 @@ func newOutbox(o *Options, dropped func(event)) *outbox {
 	}
 }
 
-// errOutbox: the event can't be queued any more.
+// errOutbox is the error of push after close.
 var errOutbox = errors.New("the outbox is closed")
 
-// push queues e in the lane. While the hub is there it waits for room, until ctx ends.
+// push queues e in the lane. While the hub is connected it waits for room until ctx ends.
 func (o *outbox) push(ctx context.Context, l *lane, e event) error {
 	for {
 		if done, err := o.tryPush(l, e); done {
@@ -87,7 +88,7 @@ func (o *outbox) push(ctx context.Context, l *lane, e event) error {
 	}
 }
 
-// tryPush queues e if there is room, or room can be made.
+// tryPush queues e if there is room, or if dropping is allowed.
 func (o *outbox) tryPush(l *lane, e event) (done bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -99,7 +100,7 @@ func (o *outbox) tryPush(l *lane, e event) (done bool, err error) {
 			l.waiting = true
 			return false, nil
 		}
-		old := l.pop() // the turn of the one that gives way is taken by the next of the team, and so on
+		old := l.pop() // the team's next event takes over its entry in order
 		o.bytes -= old.size()
 		o.dropped(old)
 	} else {
@@ -108,24 +109,24 @@ func (o *outbox) tryPush(l *lane, e event) (done bool, err error) {
 				o.blocked = append(o.blocked, l)
 				return false, nil
 			}
-			o.dropped(o.take())
+			o.dropped(o.popOldest())
 		}
 		o.order = append(o.order, l)
 	}
 	l.push(e)
 	o.bytes += e.size()
 	for o.bytes > o.mostBytes && o.len() > 1 {
-		o.dropped(o.take())
+		o.dropped(o.popOldest())
 	}
 	o.signal()
 	return true, nil
 }
 
-// len is the number of events that wait.
+// len returns the number of queued events.
 func (o *outbox) len() int { return len(o.order) - o.first }
 
-// take removes the oldest event. There must be one.
-func (o *outbox) take() event {
+// popOldest removes the oldest event. There must be one.
+func (o *outbox) popOldest() event {
 	l := o.order[o.first]
 	o.order[o.first] = nil
 	o.first++
@@ -136,7 +137,8 @@ func (o *outbox) take() event {
 		l.waiting = false
 		poke(l.wake)
 	}
-	// One event makes room for one. Who is woken may have given up meanwhile; so at the end all look.
+	// One removed event makes room for one pusher. A woken pusher may have given up; when the outbox is empty all are
+	// woken.
 	for len(o.blocked) > 0 {
 		poke(o.blocked[0].wake)
 		o.blocked = o.blocked[1:]
@@ -147,7 +149,7 @@ func (o *outbox) take() event {
 	return e
 }
 
-// compact gives back memory of turns that are over.
+// compact frees the memory of consumed entries.
 func (o *outbox) compact() {
 	switch {
 	case o.len() == 0 && cap(o.order) > 4096:
@@ -161,13 +163,13 @@ func (o *outbox) compact() {
 	}
 }
 
-// next is what pop returned.
+// next is the kind of a result of pop.
 type next uint8
 
 const (
 	nextEvent    next = iota
 	nextAnnounce      // the hub came back
-	nextEnd           // closed and empty, or the context ended
+	nextEnd           // closed and empty, or the context has ended
 )
 
 // pop waits for the next event.
@@ -189,26 +191,31 @@ func (o *outbox) tryPop() (e event, what next, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case o.again:
-		o.again = false
+	case o.announce:
+		o.announce = false
 		return e, nextAnnounce, true
 	case o.len() > 0:
-		return o.take(), nextEvent, true
+		return o.popOldest(), nextEvent, true
 	case o.closed:
 		return e, nextEnd, true
 	}
 	return e, 0, false
 }
 
-// hubIs tells whether the hub is there, and lets all who wait look again.
-func (o *outbox) hubIs(there bool) {
+// hubConnected notes that the hub is connected: teams must be announced, and a full queue makes pushers wait.
+func (o *outbox) hubConnected() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.away, o.again = !there, there
+	o.away, o.announce = false, true
 	o.signal()
-	if there {
-		return
-	}
+}
+
+// hubLost notes that the hub is away: pushers wait no longer, the oldest events are dropped instead.
+func (o *outbox) hubLost() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.away, o.announce = true, false
+	o.signal()
 	for _, l := range o.blocked {
 		poke(l.wake)
 	}
@@ -221,7 +228,7 @@ func (o *outbox) hubIs(there bool) {
 	}
 }
 
-// close lets pop end once it is empty. What is pushed later is refused.
+// close makes pop return nextEnd once the outbox is empty. Later pushes fail.
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -229,7 +236,7 @@ func (o *outbox) close() {
 	o.signal()
 }
 
-// sizes returns how much waits.
+// sizes returns the number of queued events and their memory in bytes.
 func (o *outbox) sizes() (events, bytes int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

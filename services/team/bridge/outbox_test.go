@@ -12,15 +12,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-// newTestOutbox returns an outbox, and the list of what it drops.
+// newTestOutbox returns an outbox and the list of events that it drops.
 func newTestOutbox(most, ofTeam, bytes int) (*outbox, *[]string) {
 	var dropped []string
 	o := newOutbox(&Options{Queue: most, TeamQueue: ofTeam, QueueBytes: bytes}, func(e event) { dropped = append(dropped, e.name) })
 	return o, &dropped
 }
 
-// While the hub is away an outbox drops the oldest, of a team that has its share, or of all; nothing else is lost, and the
-// events of each team leave in order. While it is there nothing is dropped.
+// While the hub is away a full outbox drops the oldest event, of a team at its bound or of all; nothing else is lost,
+// and each team's events stay in order. While the hub is connected nothing is dropped.
 func TestOutboxModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -32,8 +32,11 @@ func TestOutboxModel(t *testing.T) {
 		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
 			switch rapid.IntRange(0, 9).Draw(t, "step") {
 			case 0:
-				away = !away
-				o.hubIs(!away)
+				if away = !away; away {
+					o.hubLost()
+				} else {
+					o.hubConnected()
+				}
 			case 1, 2, 3:
 				if e, what, ok := o.tryPop(); ok && what == nextEvent {
 					popped = append(popped, e.name)
@@ -66,7 +69,7 @@ func TestOutboxModel(t *testing.T) {
 				t.Fatalf("pushed %v, popped %v, dropped %v, %d wait", pushed, popped, *dropped, waiting)
 			}
 		}
-		o.hubIs(true)
+		o.hubConnected()
 		for {
 			e, what, ok := o.tryPop()
 			if !ok {
@@ -86,7 +89,7 @@ func TestOutboxModel(t *testing.T) {
 	})
 }
 
-// The memory of all events is bounded, too. One that is larger than that alone still passes.
+// The memory of all events is bounded, too. A single event larger than the bound passes.
 func TestOutboxBytes(t *testing.T) {
 	t.Parallel()
 	o, dropped := newTestOutbox(100, 100, 3000)
@@ -104,11 +107,11 @@ func TestOutboxBytes(t *testing.T) {
 	}
 }
 
-// Pushers that wait get on when there is room, when the hub goes away, and when they are told to stop.
+// Waiting pushers continue when there is room, when the hub goes away, and when their context ends.
 func TestOutboxWaits(t *testing.T) {
 	t.Parallel()
 	o, _ := newTestOutbox(4, 2, 1<<20)
-	o.hubIs(true)
+	o.hubConnected()
 	if _, what := o.pop(t.Context()); what != nextAnnounce {
 		t.Fatal("no announcement")
 	}
@@ -152,7 +155,7 @@ func TestOutboxWaits(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	o.hubIs(false)
+	o.hubLost()
 	pushing.Wait()
 	if l.len() != 2 || l.events[l.head].name != "1" {
 		t.Errorf("%d events wait, the oldest is %q", l.len(), l.events[l.head].name)

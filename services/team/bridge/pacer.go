@@ -6,34 +6,34 @@ import (
 	"time"
 )
 
-// pacer lets things start at a rate that is never passed: in any window of one second, wherever it begins, at most as
-// many as the rate allows. Those that wait are served first come, first served.
+// pacer limits the rate of starts: in any window of one second there are at most as many as the rate allows. Callers
+// are served in order of arrival.
 //
-// A limiter that computes when each of many goroutines may go on does not keep that: after a second without a processor
-// all those whose time has come start at once. Here one goroutine at a time waits, looks at the clock, starts, and looks
-// at the clock again; the second look is what the next ones are measured by.
+// A limiter that computes a start time for each goroutine does not keep that bound: after a stall all goroutines whose
+// time has come start at once. Here one goroutine at a time waits, starts, and then reads the clock; the next start is
+// measured from that reading.
 type pacer struct {
 	interval time.Duration // between starts in the long run
-	slack    time.Duration // how far starts may run ahead of that: a few may come at once
-	window   time.Duration // in which there are at most len(last)
+	slack    time.Duration // how far starts may run ahead of that: the burst
+	window   time.Duration // in any window there are at most len(last) starts
 	now      func() time.Time
-	sleep    func(ctx context.Context, d time.Duration) bool // false if ctx ended first
+	sleep    func(ctx context.Context, d time.Duration) bool // returns false if ctx ended first
 
-	turn chan struct{} // holds a token while nobody has the turn; who waits for it is served in order
+	turn chan struct{} // holds a token while no goroutine has the turn; receivers are served in order
 
-	// Owned by whoever has the turn.
-	last []time.Time // when the last ones had started: a ring
+	// Owned by the goroutine that has the turn.
+	last []time.Time // ring of the times of the last starts
 	next int         // index of the oldest in last
-	due  time.Time   // when the next is due if starts are spread evenly
+	due  time.Time   // time of the next start if they are spread evenly
 
 	started meter
 }
 
-// burst is which part of a second's starts may come at once.
+// burst is the divisor for the burst: a twentieth of a second's starts may come at once.
 const burst = 20
 
-// newPacer returns a pacer. Of a rate that is no whole number the rest is kept only below 1: 0.5 is one in two seconds,
-// and 2.5 is 2 in any second.
+// newPacer returns a pacer. Above 1 the fraction of the rate is ignored: 0.5 means one in two seconds, 2.5 means 2 per
+// second.
 func newPacer(perSecond float64) *pacer {
 	p := &pacer{
 		interval: time.Duration(float64(time.Second) / perSecond), window: time.Second, now: time.Now, sleep: sleep,
@@ -45,9 +45,8 @@ func newPacer(perSecond float64) *pacer {
 	return p
 }
 
-// do waits for the caller's turn and calls start, which reports whether it started anything: if not, the next one need
-// not wait for that. Nobody else starts meanwhile, so start must be short. The error is that of ctx; then start was not
-// called.
+// do waits for the caller's turn and calls start, which reports whether it started anything; if not, the turn does not
+// count. Other callers wait for start, so it must be short. The error is that of ctx; start was not called then.
 func (p *pacer) do(ctx context.Context, start func() bool) error {
 	select {
 	case <-p.turn:
@@ -74,14 +73,14 @@ func (p *pacer) do(ctx context.Context, start func() bool) error {
 	p.last[p.next] = now
 	p.next = (p.next + 1) % len(p.last)
 	if p.due.Before(now) {
-		p.due = now // what was not used is not saved up
+		p.due = now // unused time is not saved
 	}
 	p.due = p.due.Add(p.interval)
 	p.started.add(now)
 	return nil
 }
 
-// wait returns for how long nothing may start.
+// wait returns the time until the next start is allowed.
 func (p *pacer) wait(now time.Time) time.Duration {
 	wait := p.due.Add(-p.slack).Sub(now)
 	if oldest := p.last[p.next]; !oldest.IsZero() {
@@ -90,15 +89,15 @@ func (p *pacer) wait(now time.Time) time.Duration {
 	return wait
 }
 
-// meter counts starts, and how many there were within a second. It does so by itself, whatever the pacer thinks.
+// meter counts starts, in all and within a second, independently of the pacer.
 type meter struct {
 	mu    sync.Mutex
 	total uint64
 	peak  int         // the most within any second
-	late  []time.Time // those of the last second, the oldest first
+	late  []time.Time // starts of the last second, the oldest first
 }
 
-// add notes one more, no earlier than those before.
+// add counts a start, which must not be earlier than those before.
 func (m *meter) add(at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -108,7 +107,7 @@ func (m *meter) add(at time.Time) {
 	m.peak = max(m.peak, len(m.late))
 }
 
-// forget removes what is a second old or older.
+// forget removes starts that are at least a second old.
 func (m *meter) forget(now time.Time) {
 	n := 0
 	for n < len(m.late) && now.Sub(m.late[n]) >= time.Second {
@@ -120,8 +119,8 @@ func (m *meter) forget(now time.Time) {
 	}
 }
 
-// read returns how many there were in all, in the last second, and the most within any second.
-func (m *meter) read(now time.Time) (total uint64, last, peak int) {
+// counts returns the number of starts in all and in the last second, and the peak within any second.
+func (m *meter) counts(now time.Time) (total uint64, last, peak int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.forget(now)

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// stalls is a clock for one goroutine, which loses the processor for a while every now and then.
+// stalls is a clock for one goroutine that is suspended at random.
 type stalls struct {
 	now   time.Time
 	rng   *rand.Rand
-	often float64       // how likely it is each time
-	most  time.Duration // how long
+	often float64       // probability of a stall at each reading
+	most  time.Duration // longest stall
 }
 
-// tick is what looking at the clock takes, at the least.
+// tick is the minimum time that reading the clock takes.
 func (c *stalls) tick() time.Time {
 	c.now = c.now.Add(time.Microsecond)
 	c.stall()
@@ -38,7 +38,7 @@ func (c *stalls) sleep(_ context.Context, d time.Duration) bool {
 	return true
 }
 
-// most returns the most of the times, which are in order, within any window of the given length.
+// most returns the greatest number of times, which are sorted, within any window of the given length.
 func most(times []time.Time, window time.Duration) (n int) {
 	first := 0
 	for i, at := range times {
@@ -50,7 +50,7 @@ func most(times []time.Time, window time.Duration) (n int) {
 	return n
 }
 
-// However long the processor is away, and wherever: what really starts never passes the rate.
+// However long and wherever the goroutine stalls, real starts never exceed the rate.
 func TestPacerIsNeverPassed(t *testing.T) {
 	t.Parallel()
 	for i, tc := range []struct {
@@ -87,11 +87,11 @@ func TestPacerIsNeverPassed(t *testing.T) {
 			if n := most(started, window); n > want {
 				t.Errorf("%d started within %v, want at most %d", n, window, want)
 			}
-			total, _, peak := p.started.read(c.now)
+			total, _, peak := p.started.counts(c.now)
 			if total != uint64(len(started)) || peak > max(want, 1) {
 				t.Errorf("it counts %d, at most %d within a second", total, peak)
 			}
-			// And no slower than it need be.
+			// Nor is it slower than needed.
 			if took := c.now.Sub(began); tc.often == 0 && took > 5100*time.Millisecond {
 				t.Errorf("%d took %v", len(started), took)
 			}
@@ -99,7 +99,7 @@ func TestPacerIsNeverPassed(t *testing.T) {
 	}
 }
 
-// After a pause a few may start at once, and not a whole second's.
+// After a pause a burst may start at once, but not a whole second's starts.
 func TestPacerSpreads(t *testing.T) {
 	t.Parallel()
 	c := &stalls{now: time.Unix(1, 0), rng: rand.New(rand.NewPCG(1, 1))}
@@ -119,11 +119,11 @@ func TestPacerSpreads(t *testing.T) {
 	}
 }
 
-// Who waits is served in order; who gives up, or starts nothing, takes nobody's place.
+// Callers are served in order; a caller that gives up or starts nothing costs the others no time.
 func TestPacerOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(10) // and none at once
+		p := newPacer(10) // without a burst
 		began := time.Now()
 		var order []int
 		given, giveUp := context.WithCancel(t.Context())
@@ -140,7 +140,7 @@ func TestPacerOrder(t *testing.T) {
 				})
 				done <- err
 			}()
-			synctest.Wait() // it stands in the line
+			synctest.Wait() // it waits for its turn
 		}
 		giveUp()
 		gaveUp := 0

@@ -20,22 +20,22 @@ const (
 	eventGoodbye      = "goodbye"
 )
 
-// window is how many events may wait for the hub's acknowledgement.
+// window bounds the events without an acknowledgement of the hub.
 const window = 4096
 
-// leftSlack is how long before the loss of the hub a team may have left to have that announced again.
+// leftSlack extends the period before the loss of the hub whose team.left events are announced again.
 const leftSlack = time.Minute
 
-// publisher hands what is in the outbox to the hub.
+// publisher publishes the outbox to the hub.
 type publisher struct {
 	b   *Bridge
 	hub *client.Client
-	// ctx ends when what is still queued is given up.
+	// ctx ends when the remaining events are given up.
 	ctx      context.Context
 	inflight chan flight
 }
 
-// flight is an event whose outcome is awaited.
+// flight is an event without a known outcome.
 type flight struct {
 	name    string
 	receipt *client.Receipt
@@ -48,7 +48,7 @@ func (p *publisher) run() {
 		defer close(done)
 		for f := range p.inflight {
 			_, err := f.receipt.Wait(p.ctx)
-			p.settle(f.name, err)
+			p.countOutcome(f.name, err)
 		}
 	}()
 	p.publishAll()
@@ -70,11 +70,11 @@ func (p *publisher) publishAll() {
 	}
 }
 
-// announce tells the hub which teams there are, and which have left lately: it may have forgotten, or may have missed it.
-// It comes before what is queued, so that the last word about each team is the newest.
+// announce publishes the present teams and those that left recently: the hub may have forgotten or missed them. It
+// precedes the queued events, so that the last event about each team is the newest.
 func (p *publisher) announce() {
 	since := p.b.hubLostAt().Add(-leftSlack)
-	for _, t := range p.b.teams.all() {
+	for _, t := range p.b.teams.list() {
 		switch present, leftAt := p.b.teams.presence(t); {
 		case present:
 			p.publish(event{team: t, name: eventJoin, data: teamData(t.id)})
@@ -84,7 +84,7 @@ func (p *publisher) announce() {
 	}
 }
 
-// publish sends an event to all that it is for. It waits while the hub is away.
+// publish sends an event to all its targets. It waits while the hub is away.
 func (p *publisher) publish(e event) {
 	to, ok := p.b.general, true
 	if e.team != nil {
@@ -112,14 +112,14 @@ func (p *publisher) send(to client.Intent, e event) {
 	}
 	receipt, err := p.hub.Queue(p.ctx, to, e.name, data)
 	if err != nil {
-		p.settle(e.name, err)
+		p.countOutcome(e.name, err)
 		return
 	}
-	p.inflight <- flight{e.name, receipt} // the other end goes on until this one closes it
+	p.inflight <- flight{e.name, receipt} // the receiver runs until inflight is closed
 }
 
-// settle counts what became of an event.
-func (p *publisher) settle(name string, err error) {
+// countOutcome counts the outcome of an event.
+func (p *publisher) countOutcome(name string, err error) {
 	o := outcomeOf(err)
 	p.b.counts.outcome(name, o)
 	switch o {
@@ -152,7 +152,7 @@ func outcomeOf(err error) outcome {
 // teamData is the data of an event about a team.
 func teamData(id rtm.ID) []byte { return append(id.Append([]byte(`{"team_id":`)), '}') }
 
-// teamDataWith adds a string.
+// teamDataWith returns teamData with one more member, a string.
 func teamDataWith(id rtm.ID, name, value string) []byte {
 	dst := id.Append(append(make([]byte, 0, len(value)+len(id.String())+len(name)+32), `{"team_id":`...))
 	dst = append(append(append(dst, `,"`...), name...), `":`...)

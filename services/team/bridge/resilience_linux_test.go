@@ -12,7 +12,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
 )
 
-// The teams stay connected when the Global connection is lost. What was missed is caught up on with the next one.
+// The teams stay connected when the Global connection is lost. The next one makes up for missed changes.
 func TestGlobalLost(t *testing.T) {
 	t.Parallel()
 	for _, forgetful := range []bool{false, true} {
@@ -22,7 +22,7 @@ func TestGlobalLost(t *testing.T) {
 			r.join(ids(3)...)
 			for round := range 5 {
 				r.rtm.DropGlobal()
-				r.rtm.Drop(rtm.IntID(3)) // comes back through the next Global connection
+				r.rtm.Drop(rtm.IntID(3)) // reconnects through the next Global connection
 				r.await("Global is back", func() bool { return r.rtm.Globals() == round+2 && r.rtm.GlobalOpen() })
 				r.await("team 3 is back", func() bool { return r.rtm.Sockets(rtm.IntID(3)) == round+2 })
 				r.connected(3)
@@ -41,11 +41,11 @@ func TestGlobalLost(t *testing.T) {
 	}
 }
 
-// A Global connection that has gone silent is noticed, and made anew.
+// The bridge notices a silent Global connection and reconnects.
 func TestGlobalHalfOpen(t *testing.T) {
 	t.Parallel()
 	server := rtmtest.Start(t, rtmtest.Options{})
-	proxy := faultproxy.Start(t, server.Addr()) // the teams' connections pass it by
+	proxy := faultproxy.Start(t, server.Addr()) // the teams' connections bypass it
 	o := fast()
 	o.Global = "http://" + proxy.Addr() + "/global"
 	o.PingInterval, o.PongTimeout, o.ConnectTimeout = 100*time.Millisecond, 8*time.Second, 8*time.Second
@@ -64,7 +64,7 @@ func TestGlobalHalfOpen(t *testing.T) {
 	}
 }
 
-// A server that goes away entirely and comes back later finds its teams again, and a team that joined meanwhile.
+// After a restart of the server its teams reconnect, and so does a team that joined meanwhile.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()
 	r := start(t, fast(), rtmtest.Options{})
@@ -109,8 +109,7 @@ func TestStay(t *testing.T) {
 	}
 }
 
-// A server that does many things wrong, with drops all the while: each message that it sent on an open connection arrives
-// once, and in order.
+// With a faulty server and frequent drops, each message that was sent on an open connection arrives once and in order.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	const teams, rounds = 30, 30
@@ -120,7 +119,7 @@ func TestChaos(t *testing.T) {
 	deaf := plan.Socket
 	plan.Socket = func(id rtm.ID, n int) rtmtest.Socket {
 		s := deaf(id, n)
-		s.Deaf = false // which takes a whole PongTimeout to notice, and has a test of its own
+		s.Deaf = false // noticing it takes a whole PongTimeout; another test covers it
 		return s
 	}
 	r := start(t, o, rtmtest.Options{Plan: plan})
@@ -143,7 +142,7 @@ func TestChaos(t *testing.T) {
 					if i == 0 {
 						r.rtm.DropGlobal()
 					}
-					// Not when the server thinks that it is open: the bridge may have given up that attempt.
+					// Not when the server sees it open: the bridge may have given up that attempt.
 					if err := r.reach(func() bool {
 						now := r.team(id)
 						return now.Connects > made && now.State == "connected" && r.rtm.Sent(id).Connected

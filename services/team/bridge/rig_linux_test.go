@@ -28,14 +28,14 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// patience is how long nothing at all may happen before a wait is given up, limit how long any wait may take. A slow
-// machine takes long, but goes on.
+// patience bounds the time without any progress, limit the time of any wait. A slow machine takes long but makes
+// progress.
 const (
 	patience = time.Minute
 	limit    = 5 * time.Minute
 )
 
-// rig is an RTM server, a bridge, a real hub and a client of the hub that records what arrives.
+// rig is an RTM server, a bridge, a real hub, and a client of the hub that records all events.
 type rig struct {
 	t      *testing.T
 	rtm    *rtmtest.Server
@@ -45,7 +45,7 @@ type rig struct {
 	log    *logBuffer
 	stop   context.CancelFunc
 	done   chan struct{} // closed when Run has returned
-	err    error         // what it returned
+	err    error         // result of Run
 	said   int           // messages of the bystander
 }
 
@@ -67,8 +67,8 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
-// fast are options with which nothing waits for long, but nothing is given up either, however slow the machine: a bridge
-// that gives up a connection which the server has just opened does not get what the server sends there.
+// fast returns options with short waits but long timeouts: on a slow machine, a bridge that gave up a connection just
+// opened by the server would miss what the server sends on it.
 func fast() bridge.Options {
 	return bridge.Options{
 		MinBackoff: 5 * time.Millisecond, MaxBackoff: 100 * time.Millisecond, FlushTimeout: 20 * time.Second,
@@ -76,13 +76,13 @@ func fast() bridge.Options {
 	}
 }
 
-// start runs everything. The sink is in the groups, and in teams.
+// start starts all parts. The sink is in the groups, and in teams.
 func start(t *testing.T, o bridge.Options, server rtmtest.Options, groups ...string) *rig {
 	t.Helper()
 	return startWith(t, o, rtmtest.Start(t, server), groups...)
 }
 
-// startWith runs everything with a server that runs.
+// startWith starts the other parts for a running server.
 func startWith(t *testing.T, o bridge.Options, server *rtmtest.Server, groups ...string) *rig {
 	t.Helper()
 	hub := hubtest.Start(t, hubtest.Options{Flags: []string{"--drain-timeout", "1s"}})
@@ -158,7 +158,7 @@ func (r *rig) connected(n int) {
 	})
 }
 
-// until waits for a state of the bridge, of which no event tells.
+// until waits for a state of the bridge that no event announces.
 func (r *rig) until(what string, cond func(bridge.Status) bool) {
 	r.t.Helper()
 	r.await(what, func() bool { return cond(r.bridge.Status()) })
@@ -172,10 +172,10 @@ func (r *rig) await(what string, cond func() bool) {
 	}
 }
 
-// errStuck is a wait that is of no use.
-var errStuck = errors.New("nothing goes on")
+// errStuck is the error of a wait without progress.
+var errStuck = errors.New("no progress")
 
-// reach waits until cond is true, for as long as anything goes on.
+// reach waits until cond is true, as long as there is progress.
 func (r *rig) reach(cond func() bool) error {
 	began := time.Now()
 	last, at := r.progress(), began
@@ -196,13 +196,13 @@ func (r *rig) reach(cond func() bool) error {
 	return nil
 }
 
-// progress changes whenever something has happened.
+// progress returns a value that changes with every event.
 func (r *rig) progress() string {
 	s := r.bridge.Status()
 	return fmt.Sprint(r.rtm.Changes(), r.sink.changes(), s.Connections, s.Messages, s.Events, s.Teams, s.Ignored, s.Healthchecks)
 }
 
-// team returns what the bridge says of a team.
+// team returns the bridge's status of a team.
 func (r *rig) team(id rtm.ID) bridge.TeamStatus {
 	for _, t := range r.bridge.Teams() {
 		if t.ID == id {
@@ -229,7 +229,7 @@ func (r *rig) send(id rtm.ID, text string) {
 	}
 }
 
-// finish ends the bridge in good order.
+// finish shuts the bridge down.
 func (r *rig) finish() {
 	r.stop()
 	<-r.done
@@ -247,7 +247,7 @@ func (r *rig) ended() error {
 	}
 }
 
-// counted checks that a healthcheck says of each team what the server counted.
+// counted checks that a healthcheck answer has the server's counts for each team.
 func (r *rig) counted(ids ...rtm.ID) {
 	r.t.Helper()
 	stats, err := r.rtm.Healthcheck(r.within())

@@ -22,7 +22,7 @@ func (b *Bridge) newBackoff() *backoff.ExponentialBackOff {
 	return wait
 }
 
-// sleep waits, and returns false if ctx ended first.
+// sleep waits for d. It returns false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -34,16 +34,17 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// runTeam lives a team's lives, one after the other. All events of the team come from here, so that they are in order.
+// runTeam runs a team's lives, one after the other. Only this goroutine queues events of the team, so they are in
+// order.
 func (b *Bridge) runTeam(t *team) {
 	for {
 		life := b.teams.lifeOf(t)
-		b.tell(t, eventJoin, teamData(t.id))
+		b.queueEvent(t, eventJoin, teamData(t.id))
 		b.keep(life, t)
 		if errors.Is(context.Cause(life), errLeft) {
-			b.tell(t, eventLeft, teamData(t.id))
+			b.queueEvent(t, eventLeft, teamData(t.id))
 		}
-		if !b.teams.again(t, life) {
+		if !b.teams.nextLife(t, life) {
 			return
 		}
 	}
@@ -61,9 +62,9 @@ func (b *Bridge) keep(life context.Context, t *team) {
 		case life.Err() != nil:
 			return
 		case reason == ReasonGlobalLost:
-			continue // no fault of the team's: it waits for the next Global connection
+			continue // not the team's fault: wait for the next Global connection
 		case connected && time.Since(began) >= b.opts.MaxBackoff:
-			// A server that accepts and at once drops its clients must not be asked again and again without a wait.
+			// A server that drops its clients at once must not be asked again without a backoff.
 			wait.Reset()
 		}
 		if !sleep(life, wait.NextBackOff()) {
@@ -72,10 +73,10 @@ func (b *Bridge) keep(life context.Context, t *team) {
 	}
 }
 
-// connectOnce connects the team and serves the connection until it ends. It returns whether there was one, and why it
-// ended or could not be made.
+// connectOnce connects the team and serves the connection until it ends. It returns whether there was one, and the
+// cause of its end or failure.
 func (b *Bridge) connectOnce(life context.Context, t *team) (connected bool, reason Reason) {
-	s, err := b.open(life, t)
+	s, err := b.openSession(life, t)
 	if err == nil {
 		connected, err = s.serve(life)
 	}
@@ -91,9 +92,9 @@ func (b *Bridge) connectOnce(life context.Context, t *team) (connected bool, rea
 	return connected, reason
 }
 
-// ask waits until there is a Global connection and it is the team's turn, asks for the team's connection, and returns its
-// URL, as it came.
-func (b *Bridge) ask(life context.Context, t *team) (url string, err error) {
+// requestURL waits for a Global connection and for the team's turn, sends a team.connect, and returns the URL of the
+// answer.
+func (b *Bridge) requestURL(life context.Context, t *team) (url string, err error) {
 	for {
 		g, err := b.gate.await(life)
 		if err != nil {
@@ -104,10 +105,10 @@ func (b *Bridge) ask(life context.Context, t *team) (url string, err error) {
 		asked := false
 		err = b.asks.do(life, func() bool {
 			if g.isOver() {
-				return false // it goes on with the next one
+				return false // the loop waits for the next one
 			}
 			t.setPhase(phaseConnecting)
-			answer, failed = g.ask(t.id)
+			answer, failed = g.requestTeam(t.id)
 			asked = true
 			return true
 		})
@@ -117,21 +118,23 @@ func (b *Bridge) ask(life context.Context, t *team) (url string, err error) {
 		case failed != nil:
 			return "", failed
 		case asked:
-			url, err := g.answerOf(life, t.id, answer)
-			b.refused(g, t, reasonOf(err) == ReasonRefused)
+			url, err := g.awaitURL(life, t.id, answer)
+			if err != nil && reasonOf(err) == ReasonRefused {
+				b.noteRefusal(g, t)
+			} else {
+				t.refusals = 0
+			}
 			return url, err
 		}
 	}
 }
 
-// refused notes whether the server has refused to connect the team. A team of which that is all that is heard, though
-// the Global connection is there for long enough, has left: its team.left was sent while there was none.
-func (b *Bridge) refused(g *global, t *team, yes bool) {
-	if !yes || t.refusedOn != g.n {
+// noteRefusal counts a refused team.connect. After LeftAfter consecutive ones on a settled Global connection that did
+// not announce the team, the team is presumed to have left: its team.left was sent while there was no Global
+// connection.
+func (b *Bridge) noteRefusal(g *global, t *team) {
+	if t.refusedOn != g.n {
 		t.refusals = 0
-	}
-	if !yes {
-		return
 	}
 	t.refusedOn = g.n
 	t.refusals++
@@ -139,11 +142,11 @@ func (b *Bridge) refused(g *global, t *team, yes bool) {
 		return
 	}
 	b.counts.presumed.Add(1)
-	b.rate.Warn("a team is taken to have left while there was no Global connection", "presumed_left", teamAttr(t),
+	b.rate.Warn("a team is presumed to have left while there was no Global connection", "presumed_left", teamAttr(t),
 		slog.Int("refusals", t.refusals))
 }
 
-// failure is an error with the word that it is counted by.
+// failure is an error with the reason that counts it.
 type failure struct {
 	reason Reason
 	err    error
@@ -154,7 +157,7 @@ func (f *failure) Unwrap() error { return f.err }
 
 func fail(r Reason, err error) error { return &failure{r, err} }
 
-// reasonOf returns the word of an error.
+// reasonOf returns the reason of an error.
 func reasonOf(err error) Reason {
 	var f *failure
 	if errors.As(err, &f) {

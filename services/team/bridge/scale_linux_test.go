@@ -13,8 +13,8 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
 )
 
-// Thousands of teams with counted messages: all arrive once; after the server has dropped all connections at once all
-// teams are back in time, without a storm; and both ends count the same. MASTERSOCKET_SCALE=full has the numbers of the
+// Thousands of teams with counted messages: all messages arrive once; after the server dropped all connections at once,
+// all teams are back in time without a storm; both ends count the same. MASTERSOCKET_SCALE=full uses the numbers of the
 // documentation.
 func TestScale(t *testing.T) {
 	teams, each, full := 150, 20, os.Getenv("MASTERSOCKET_SCALE") == "full"
@@ -23,7 +23,7 @@ func TestScale(t *testing.T) {
 	} else {
 		t.Parallel()
 	}
-	// A busy machine must not have the bridge give up a connection that the server has opened and sends on.
+	// On a busy machine the bridge must not give up a connection on which the server already sends.
 	o := bridge.Options{ConnectTimeout: time.Minute, PongTimeout: time.Minute, ConnectRate: 600}
 	if !full {
 		o.ConnectRate = 100
@@ -56,8 +56,8 @@ func TestScale(t *testing.T) {
 	if full && took > 15*time.Second {
 		t.Errorf("the teams took %v to come back", took)
 	}
-	// What the server saw it saw when it had a processor, and so perhaps bunched: that is a figure only. A team may ask once
-	// on a Global connection that is lost already.
+	// The server may see requests bunched, as it had no processor: its figure is for information only. A team may ask
+	// once on a Global connection that is already lost.
 	c := r.bridge.Status().Connections
 	t.Logf("figure: at most %d attempts and %d dials within any second by the bridge's own clock, of %d and %d", c.Peak, c.DialsPeak, c.Attempts, c.Dials)
 	if most := int(o.ConnectRate); c.Peak > most || c.DialsPeak > most || total > 2*teams {
@@ -82,7 +82,7 @@ func TestScale(t *testing.T) {
 	}
 }
 
-// talk is what a server says to its teams.
+// talk is a server's messages to its teams.
 type talk struct {
 	r     *rig
 	teams []rtm.ID
@@ -90,11 +90,11 @@ type talk struct {
 	sent  int
 }
 
-// ahead is how many messages the server may be ahead of the hub's client: the hub disconnects clients that lag behind
-// by 1 MiB, and then messages would be missing for which neither bridge nor hub is to blame.
+// ahead bounds the server's lead over the hub's client, in messages: the hub disconnects a client that lags by 1 MiB,
+// and messages would be missing through no fault of bridge or hub.
 const ahead = 2000
 
-// speak has 8 senders send that many messages to each team, every tenth team's with props.
+// speak sends that many messages to each team from 8 goroutines, every tenth team's with props.
 func (k *talk) speak(each int) {
 	k.r.t.Helper()
 	began, before := time.Now(), k.sent

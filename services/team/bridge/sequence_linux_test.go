@@ -10,7 +10,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
 )
 
-// The whole sequence of the protocol, with ids of both kinds, and what the hub is told of it.
+// The whole sequence of the protocol, with ids of both kinds, and the events in the hub.
 func TestSequence(t *testing.T) {
 	t.Parallel()
 	r := start(t, fast(), rtmtest.Options{})
@@ -29,7 +29,7 @@ func TestSequence(t *testing.T) {
 	r.rtm.Leave(other, false)
 	r.sink.event(`team.left {"team_id":"ä \"1\""}`)
 	r.connected(0)
-	r.counted(one, other) // teams that have left are reported, too
+	r.counted(one, other) // includes teams that have left
 
 	r.join(one)
 	r.send(one, "3")
@@ -60,7 +60,7 @@ func TestSequence(t *testing.T) {
 	}
 }
 
-// Joins are idempotent, however often they come; a team that comes and goes quickly ends up as it was last said to be.
+// Joins are idempotent; a team that joins and leaves quickly ends in the state of its last event.
 func TestJoinsAndLefts(t *testing.T) {
 	t.Parallel()
 	r := start(t, fast(), rtmtest.Options{})
@@ -94,7 +94,7 @@ func TestTemplate(t *testing.T) {
 	r.join(rtm.IntID(1), rtm.StringID("x"), rtm.IntID(2))
 	r.send(rtm.IntID(1), "a")
 	r.send(rtm.StringID("x"), "b")
-	r.send(rtm.IntID(2), "nobody listens")
+	r.send(rtm.IntID(2), "without a receiver")
 	r.rtm.Leave(rtm.IntID(1), false)
 	r.rtm.Leave(rtm.IntID(2), false)
 	r.sink.event(`team.left {"team_id":2}`)

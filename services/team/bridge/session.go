@@ -21,20 +21,20 @@ type session struct {
 
 	ended    chan struct{} // closed by end
 	endOnce  sync.Once
-	endErr   error // why; set before ended is closed
+	endErr   error // cause; set before ended is closed
 	closing  sync.WaitGroup
-	stalled  atomic.Bool            // the reader waits for the outbox, so that silence says nothing about the server
+	stalled  atomic.Bool            // the reader waits for the outbox, so a missing pong says nothing about the server
 	pongs    chan rtm.ID            // to the pinger; capacity 1
-	awaited  atomic.Pointer[rtm.ID] // the ping that is open
-	greeted  bool                   // owned by the reader: something valid arrived
+	awaited  atomic.Pointer[rtm.ID] // id of the open ping
+	greeted  bool                   // owned by the reader: a valid frame arrived
 	watchdog *time.Timer            // for the hello
 	pinging  sync.WaitGroup
-	cause    error // owned by the reader: what a frame said that ends the connection
+	cause    error // owned by the reader: cause from a frame that ends the connection
 }
 
-// open asks for the team's connection and makes it.
-func (b *Bridge) open(life context.Context, t *team) (*session, error) {
-	raw, err := b.ask(life, t)
+// openSession requests the team's URL and opens its connection.
+func (b *Bridge) openSession(life context.Context, t *team) (*session, error) {
+	raw, err := b.requestURL(life, t)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (b *Bridge) open(life context.Context, t *team) (*session, error) {
 	return &session{socket: socket, t: t, ended: make(chan struct{}), pongs: make(chan rtm.ID, 1)}, nil
 }
 
-// end ends the connection with its first cause; with a close frame where code says so. Any goroutine may call it.
+// end ends the connection; the first cause wins. code 0 means without a Close frame. Any goroutine may call it.
 func (s *session) end(err error, code websocket.StatusCode) {
 	s.endOnce.Do(func() {
 		s.endErr = err
@@ -62,18 +62,18 @@ func (s *session) end(err error, code websocket.StatusCode) {
 	})
 }
 
-// serve reads the connection until it ends or the team's life does. It returns whether the server said anything at all,
-// and why the connection ended.
+// serve reads the connection until it or the team's life ends. It returns whether the server sent any valid frame, and
+// the cause of the end.
 func (s *session) serve(life context.Context) (connected bool, err error) {
 	s.closing.Add(1)
 	stop := context.AfterFunc(life, func() {
 		defer s.closing.Done()
 		cause := context.Cause(life)
-		s.settle()
+		s.drain()
 		s.end(fail(lifeReason(cause), cause), websocket.StatusNormalClosure)
 	})
 	s.watchdog = time.AfterFunc(s.b.opts.ConnectTimeout, func() {
-		s.end(fail(ReasonNoHello, errors.New("the connection is open, but nobody says anything")), websocket.StatusPolicyViolation)
+		s.end(fail(ReasonNoHello, errors.New("the connection is open, but the server sent no frame")), websocket.StatusPolicyViolation)
 	})
 	s.readAllFrames()
 	s.watchdog.Stop()
@@ -89,23 +89,23 @@ func (s *session) serve(life context.Context) (connected bool, err error) {
 		if life.Err() == nil {
 			s.b.rate.Warn("a team's connection ended", string(reason), teamAttr(s.t), errAttr(s.endErr))
 		}
-		s.b.tell(s.t, eventDisconnected, teamDataWith(s.t.id, "reason", string(reason)))
+		s.b.queueEvent(s.t, eventDisconnected, teamDataWith(s.t.id, "reason", string(reason)))
 	}
 	return s.greeted, s.endErr
 }
 
-// settleTimeout bounds how long a connection that is about to be closed may take to deliver what is under way.
-const settleTimeout = 2 * time.Second
+// drainTimeout bounds the wait for frames under way before a connection is closed.
+const drainTimeout = 2 * time.Second
 
-// settle waits until the reader has read all that the server has sent so far: its pong comes behind that. Closing would
-// throw it away.
-func (s *session) settle() {
-	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+// drain waits until the reader has read all frames that the server has sent so far: the pong comes behind them. Closing
+// would discard them.
+func (s *session) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	_ = s.ws.Ping(ctx) // without an answer there is nothing to wait for
 }
 
-// lifeReason is the word for the end of a team's life.
+// lifeReason returns the reason for the end of a team's life.
 func lifeReason(cause error) Reason {
 	switch {
 	case errors.Is(cause, errLeft):
@@ -116,7 +116,7 @@ func lifeReason(cause error) Reason {
 	return ReasonShutdown
 }
 
-// readAllFrames reads until the connection ends, and sees to it that there is a cause.
+// readAllFrames reads until the connection ends, and sets the cause.
 func (s *session) readAllFrames() {
 	for {
 		if err := s.read(s.frame); err != nil {
@@ -155,7 +155,7 @@ func (s *session) frame(msg []byte, text bool) {
 	}
 }
 
-// greet notes that the server talks to us: now the team is connected.
+// greet notes the first valid frame: now the team is connected.
 func (s *session) greet() {
 	if s.greeted {
 		return
@@ -167,7 +167,7 @@ func (s *session) greet() {
 	if s.t.connects.Add(1) > 1 {
 		s.b.counts.reconnects.Add(1)
 	}
-	s.b.tell(s.t, eventConnected, teamData(s.t.id))
+	s.b.queueEvent(s.t, eventConnected, teamData(s.t.id))
 	s.pinging.Go(s.ping)
 }
 
@@ -186,11 +186,11 @@ func (s *session) message(text string) {
 		return
 	}
 	s.stalled.Store(true)
-	s.b.tell(s.t, eventMessage, data)
+	s.b.queueEvent(s.t, eventMessage, data)
 	s.stalled.Store(false)
 }
 
-// left is a team.left on the team's own connection. One that names another team is none of this connection's business.
+// left handles a team.left on the team's own connection. One that names another team is invalid.
 func (s *session) left(id rtm.ID) {
 	if !id.IsZero() && id != s.t.id {
 		s.b.badInput(badUnknownTeam, "team.left for another team")
@@ -199,16 +199,16 @@ func (s *session) left(id rtm.ID) {
 	s.b.teams.leave(s.t.id)
 }
 
-// pong takes the answer to a ping. One that comes unasked is ignored.
+// pong handles a pong. One without an open ping is ignored.
 func (s *session) pong(id rtm.ID) {
 	if awaited := s.awaited.Load(); awaited == nil || *awaited != id || !s.awaited.CompareAndSwap(awaited, nil) {
 		s.b.badInput(badPong, "")
 		return
 	}
-	s.pongs <- id // there is room: the pinger takes one before it asks anew
+	s.pongs <- id // there is room: the pinger receives it before the next ping
 }
 
-// ping asks the server whether it is there, from time to time, and ends the connection if it does not answer.
+// ping pings the server at intervals, and ends the connection if it does not answer.
 func (s *session) ping() {
 	timer := time.NewTimer(rand.N(s.b.opts.PingInterval + 1)) // not all at once
 	defer timer.Stop()
@@ -232,7 +232,7 @@ func (s *session) ping() {
 	}
 }
 
-// awaitPong waits for the answer. The time that the reader spends waiting for the hub does not count.
+// awaitPong waits for the pong. Time in which the reader waits for the hub does not count.
 func (s *session) awaitPong(timer *time.Timer) bool {
 	for {
 		timer.Reset(s.b.opts.PongTimeout)

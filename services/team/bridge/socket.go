@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// keptBytes is how much memory for reading a connection keeps from one message to the next.
+	// keptBytes bounds the read buffer that a connection keeps between messages.
 	keptBytes = 4 << 10
-	// freeBytes is how large a message may be without having a share in the memory for large ones.
+	// freeBytes is the size up to which a message does not count against the memory for large ones.
 	freeBytes = 64 << 10
-	// headerBytes is the greatest HTTP header of an answer to a handshake.
+	// headerBytes bounds the HTTP header of a handshake's answer.
 	headerBytes = 64 << 10
 )
 
@@ -37,11 +37,11 @@ type dialFunc func(ctx context.Context, network, addr string, turn turnFunc) (ne
 // turnFunc waits for the caller's turn.
 type turnFunc func(ctx context.Context) error
 
-// errTimeout is an attempt that has taken too long.
-var errTimeout = errors.New("too late")
+// errTimeout is the cause of an attempt that took too long.
+var errTimeout = errors.New("timeout")
 
-// dialSocket opens a WebSocket. No proxy is used and no redirect followed: both would choose another address than the
-// one that was checked. With a pacer attempts wait for their turn, and the time that takes does not count.
+// dialSocket opens a WebSocket. It uses no proxy and follows no redirect, as both would dial an unchecked address. With
+// a pacer each attempt waits for its turn; that wait does not count against the timeout.
 func (b *Bridge) dialSocket(ctx context.Context, u *url.URL, header http.Header, dial dialFunc, pace *pacer) (*socket, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -58,7 +58,7 @@ func (b *Bridge) dialSocket(ctx context.Context, u *url.URL, header http.Header,
 		})
 	}
 	s := &socket{b: b}
-	var dialed atomic.Pointer[error] // set by another goroutine, perhaps after this one has given up
+	var dialed atomic.Pointer[error] // set by another goroutine, possibly after this one has given up
 	transport := &http.Transport{
 		TLSClientConfig: b.opts.TLSConfig.Clone(), DisableKeepAlives: true, DisableCompression: true,
 		MaxResponseHeaderBytes: headerBytes, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10,
@@ -68,7 +68,7 @@ func (b *Bridge) dialSocket(ctx context.Context, u *url.URL, header http.Header,
 				dialed.Store(&err)
 				return nil, err
 			}
-			s.conn = conn // read only when the handshake has succeeded, and so after this
+			s.conn = conn // read only after the handshake has succeeded
 			return conn, nil
 		},
 	}
@@ -96,12 +96,12 @@ type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("HTTP status %d", int(e)) }
 
-// permanent tells whether asking again would most likely get the same answer.
+// permanent reports whether another attempt would most likely get the same status.
 func (e statusError) permanent() bool {
 	return e >= 400 && e < 500 && e != http.StatusRequestTimeout && e != http.StatusTooEarly && e != http.StatusTooManyRequests
 }
 
-// dialFailure says why there is no WebSocket, without the URL's path and query, where a ticket may be.
+// dialFailure returns the cause of a failed attempt, without the URL's path and query, which may hold a ticket.
 func dialFailure(ctx context.Context, u *url.URL, resp *http.Response, dialed, err error) error {
 	at := u.Scheme + "://" + u.Host
 	switch {
@@ -121,14 +121,14 @@ func dialFailure(ctx context.Context, u *url.URL, resp *http.Response, dialed, e
 	return fail(ReasonHandshake, fmt.Errorf("%s: %w", at, err))
 }
 
-// write writes a text message, and gives the connection up where the server takes nothing for too long.
+// write writes a text message. It breaks the connection if the server does not take it within ConnectTimeout.
 func (s *socket) write(ctx context.Context, text []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, s.b.opts.ConnectTimeout)
 	defer cancel()
 	return s.ws.Write(ctx, websocket.MessageText, text)
 }
 
-// errMemory and errSlow are why a message is not read to its end.
+// Causes for which a message is not read to its end.
 var (
 	errMemory = errors.New("too many large messages at once")
 	errSlow   = errors.New("a message was not complete in time")
@@ -136,7 +136,7 @@ var (
 
 // read calls f with the next message, which is valid until it returns.
 func (s *socket) read(f func(msg []byte, text bool)) error {
-	typ, r, err := s.ws.Reader(context.Background()) // whoever ends the connection closes it
+	typ, r, err := s.ws.Reader(context.Background()) // ending the connection ends the read
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,8 @@ func (s *socket) read(f func(msg []byte, text bool)) error {
 	return nil
 }
 
-// readAll reads a message into buf. large is what it took of the memory for large messages, also with an error.
+// readAll reads a message into buf. large is the amount it reserved of the memory for large messages, also with an
+// error.
 func (s *socket) readAll(r io.Reader) (large int, err error) {
 	if s.buf == nil {
 		s.buf = make([]byte, 0, 512)
@@ -174,7 +175,7 @@ func (s *socket) readAll(r io.Reader) (large int, err error) {
 		}
 		size := min(2*cap(s.buf), s.b.opts.MaxFrameBytes+512)
 		if size > freeBytes {
-			if !s.b.large.take(size - large) {
+			if !s.b.large.reserve(size - large) {
 				return large, errMemory
 			}
 			large = size
@@ -188,7 +189,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// endOf says why reading ended.
+// endOf returns the cause for a read error.
 func endOf(err error) error {
 	var closed websocket.CloseError
 	switch {
@@ -206,12 +207,12 @@ func endOf(err error) error {
 	return fail(ReasonProtocol, err)
 }
 
-// budget is memory that many share.
+// budget is an amount of memory shared by many.
 type budget struct {
 	left atomic.Int64
 }
 
-func (m *budget) take(n int) bool {
+func (m *budget) reserve(n int) bool {
 	if m.left.Add(-int64(n)) >= 0 {
 		return true
 	}

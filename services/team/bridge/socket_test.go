@@ -8,7 +8,7 @@ import (
 	"testing/iotest"
 )
 
-// Large messages share a memory; small ones always pass. What a message took is given back, whatever became of it.
+// Large messages share a budget; small ones always pass. A message's reservation is released in every case.
 func TestMemoryForLargeMessages(t *testing.T) {
 	t.Parallel()
 	const most, shared = 1 << 20, 300 << 10

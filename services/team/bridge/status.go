@@ -10,21 +10,21 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// Status is what the bridge says of itself.
+// Status is the state of a bridge.
 type Status struct {
 	Started time.Time    `json:"started"`
 	Global  GlobalStatus `json:"global"`
 	Hub     HubStatus    `json:"hub"`
 	Teams   TeamCounts   `json:"teams"`
-	// Connections is about the connections of teams.
+	// Connections counts the connections of teams.
 	Connections ConnectionCounts `json:"connections"`
 	Messages    MessageCounts    `json:"messages"`
-	// Events counts what became of the events that are no messages, each target by itself.
+	// Events counts the outcomes of all events except messages, per target.
 	Events map[string]uint64 `json:"events"`
 	Queue  QueueStatus       `json:"queue"`
-	// Healthchecks is how many were answered.
+	// Healthchecks counts answered healthchecks.
 	Healthchecks uint64 `json:"healthchecks"`
-	// Ignored counts what the server should not have sent, by kind.
+	// Ignored counts invalid input from the server, by kind.
 	Ignored map[string]uint64 `json:"ignored"`
 }
 
@@ -33,8 +33,8 @@ type GlobalStatus struct {
 	Server    string    `json:"server"` // host, and port where the URL has one
 	Connected bool      `json:"connected"`
 	Since     time.Time `json:"since"`
-	Connects  uint64    `json:"connects"`             // how often it was made
-	LastError string    `json:"last_error,omitempty"` // why it was lost, or could not be made, the last time
+	Connects  uint64    `json:"connects"`             // number of connections made
+	LastError string    `json:"last_error,omitempty"` // cause of the last loss or failure
 }
 
 // HubStatus is the state of the connection to the hub.
@@ -46,15 +46,15 @@ type HubStatus struct {
 	LastError string    `json:"last_error,omitempty"`
 }
 
-// TeamCounts says how many teams are in which state.
+// TeamCounts counts teams by state.
 type TeamCounts struct {
-	Seen       int    `json:"seen"` // ever, as far as they are remembered
+	Seen       int    `json:"seen"` // all remembered teams
 	Present    int    `json:"present"`
 	Connected  int    `json:"connected"`
 	Connecting int    `json:"connecting"`
 	Waiting    int    `json:"waiting"` // for the Global connection, their turn, or the next attempt
 	Forgotten  uint64 `json:"forgotten"`
-	// PresumedLeft is how often a team was taken to have left, since it was refused and not announced again.
+	// PresumedLeft counts teams presumed to have left: refused, and not announced again.
 	PresumedLeft uint64 `json:"presumed_left"`
 }
 
@@ -63,11 +63,11 @@ type ConnectionCounts struct {
 	RateLimit  float64           `json:"rate_limit"` // attempts per second, at most
 	Attempts   uint64            `json:"attempts"`
 	LastSecond int               `json:"attempts_last_second"`
-	Peak       int               `json:"attempts_peak_second"` // the most attempts within any second
+	Peak       int               `json:"attempts_peak_second"` // greatest number of attempts within any second
 	Dials      uint64            `json:"dials"`                // network connections begun
-	DialsPeak  int               `json:"dials_peak_second"`    // the most within any second
+	DialsPeak  int               `json:"dials_peak_second"`    // greatest number within any second
 	Made       uint64            `json:"made"`
-	Reconnects uint64            `json:"reconnects"` // those among them that were not their team's first
+	Reconnects uint64            `json:"reconnects"` // connections that were not their team's first
 	Failed     map[string]uint64 `json:"failed"`     // attempts, by reason
 	Ended      map[string]uint64 `json:"ended"`      // connections, by reason
 }
@@ -79,24 +79,24 @@ type MessageCounts struct {
 	Outcomes map[string]uint64 `json:"outcomes"`
 }
 
-// QueueStatus is what waits for the hub.
+// QueueStatus is the state of the queue of events.
 type QueueStatus struct {
 	Events int `json:"events"`
 	Bytes  int `json:"bytes"`
 }
 
-// TeamStatus is what the bridge knows of one team.
+// TeamStatus is the state of one team.
 type TeamStatus struct {
 	ID           rtm.ID    `json:"id"`
 	State        string    `json:"state"` // connected, connecting, waiting, gone
-	Since        time.Time `json:"since"` // when it came into that state
+	Since        time.Time `json:"since"` // time of the last change of state
 	MessageCount uint64    `json:"message_count"`
 	PropsCount   uint64    `json:"props_count"`
 	Connects     uint64    `json:"connects"`
-	LastFailure  Reason    `json:"last_failure,omitempty"` // why the last attempt that failed did
+	LastFailure  Reason    `json:"last_failure,omitempty"` // reason of the last failed attempt
 }
 
-// Status returns the present state.
+// Status returns the current state.
 func (b *Bridge) Status() Status {
 	s := Status{Started: b.began, Healthchecks: b.counts.healthchecks.Load()}
 	s.Global.Server = b.global.Host
@@ -114,8 +114,8 @@ func (b *Bridge) Status() Status {
 	c := &s.Connections
 	c.RateLimit, c.Made, c.Reconnects = b.opts.ConnectRate, b.counts.connects.Load(), b.counts.reconnects.Load()
 	now := time.Now()
-	c.Attempts, c.LastSecond, c.Peak = b.asks.started.read(now)
-	c.Dials, _, c.DialsPeak = b.dials.started.read(now)
+	c.Attempts, c.LastSecond, c.Peak = b.asks.started.counts(now)
+	c.Dials, _, c.DialsPeak = b.dials.started.counts(now)
 	c.Failed, c.Ended = words(b.counts.failed), words(b.counts.ended)
 	s.Messages = MessageCounts{
 		Received: b.counts.received.Load(), Props: b.counts.props.Load(), Outcomes: words(b.counts.messages),
@@ -125,7 +125,7 @@ func (b *Bridge) Status() Status {
 	return s
 }
 
-// words returns those counts that are not 0.
+// words returns the counts that are not 0.
 func words[K ~string](c counters[K]) map[string]uint64 {
 	m := make(map[string]uint64)
 	for k, n := range c.snapshot() {
@@ -137,7 +137,7 @@ func words[K ~string](c counters[K]) map[string]uint64 {
 }
 
 func (b *Bridge) teamCounts() TeamCounts {
-	all := b.teams.all()
+	all := b.teams.list()
 	c := TeamCounts{Seen: len(all), Forgotten: b.counts.evicted.Load(), PresumedLeft: b.counts.presumed.Load()}
 	for _, t := range all {
 		switch phase(t.phase.Load()) {
@@ -153,9 +153,9 @@ func (b *Bridge) teamCounts() TeamCounts {
 	return c
 }
 
-// Teams returns the state of every team that is remembered, in the order in which they were first announced.
+// Teams returns the state of every remembered team, in the order of first announcement.
 func (b *Bridge) Teams() []TeamStatus {
-	all := b.teams.all()
+	all := b.teams.list()
 	teams := make([]TeamStatus, len(all))
 	for i, t := range all {
 		stat := t.stat()
@@ -170,8 +170,8 @@ func (b *Bridge) Teams() []TeamStatus {
 	return teams
 }
 
-// Handler serves operators: GET /v1/status, GET /v1/teams (?state=, ?limit=, default 1000), GET /metrics for Prometheus,
-// GET /healthz (the process is up) and GET /readyz (both the server and the hub are connected).
+// Handler serves GET /v1/status, GET /v1/teams (?state=, ?limit=, default 1000), GET /metrics for Prometheus, GET
+// /healthz (the process is up) and GET /readyz (both the server and the hub are connected).
 func (b *Bridge) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, b.Status()) })
@@ -191,7 +191,7 @@ func (b *Bridge) Handler() http.Handler {
 	return mux
 }
 
-// defaultLimit is how many teams are listed if nobody says otherwise.
+// defaultLimit is the default of the parameter limit.
 const defaultLimit = 1000
 
 func (b *Bridge) serveTeams(w http.ResponseWriter, r *http.Request) {
@@ -223,7 +223,7 @@ func answerJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Cache-Control", "no-store")
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // whoever asked has gone away
+	_ = enc.Encode(v) // the peer has gone away
 }
 
 func answerText(w http.ResponseWriter, status int, line string) {

@@ -14,7 +14,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
 )
 
-// get asks the handler, without a network.
+// get calls the handler directly.
 func get(t *testing.T, h http.Handler, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()

@@ -11,14 +11,14 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// What ends a team's life, as the cause of its context.
+// Causes for the end of a team's life.
 var (
 	errLeft     = errors.New("the team has left")
 	errGoodbye  = errors.New("the server said goodbye")
 	errShutdown = errors.New("the bridge ends")
 )
 
-// phase is what a team's goroutine is doing.
+// phase is the state of a team's goroutine.
 type phase int32
 
 const (
@@ -30,12 +30,12 @@ const (
 
 var phaseNames = [...]string{"gone", "waiting", "connecting", "connected"}
 
-// team is one team that was ever announced.
+// team is a team that has been announced.
 type team struct {
 	// Fixed.
 	id    rtm.ID
 	to    client.Intent
-	toErr error // why to can't be used
+	toErr error // why to is unusable
 
 	lane *lane // in the outbox
 
@@ -46,12 +46,12 @@ type team struct {
 	lastFailure     atomic.Pointer[Reason]
 
 	// Owned by the team's goroutine.
-	refusals  int    // team.connects refused, one after the other, on one Global connection
-	refusedOn uint64 // the number of that one
+	refusals  int    // consecutive refusals on one Global connection
+	refusedOn uint64 // number of that Global connection
 
 	// Guarded by teams.mu.
 	present   bool
-	announced uint64 // the number of the Global connection on which it was announced last
+	announced uint64 // number of the Global connection of the last announcement
 	running   bool   // it has a goroutine
 	listed    bool   // it is in teams.left
 	leftAt    time.Time
@@ -66,27 +66,27 @@ func (t *team) setPhase(p phase) {
 
 func (t *team) connected() bool { return phase(t.phase.Load()) == phaseConnected }
 
-// stat is what a healthcheck is answered with.
+// stat returns the entry for a healthcheck answer.
 func (t *team) stat() rtm.Stat {
-	// props first: it must never be the greater.
+	// props first: it must not exceed the number of messages.
 	props := t.props.Load()
 	return rtm.Stat{ID: t.id, Connected: t.connected(), MessageCount: t.messages.Load(), PropsCount: props}
 }
 
-// teams holds all teams that were ever announced, up to a bound.
+// teams holds all announced teams, at most MaxTeams.
 type teams struct {
 	b *Bridge
 
 	mu    sync.Mutex
-	life  context.Context // of all of them
+	life  context.Context // parent of all lives
 	byID  map[rtm.ID]*team
 	order []*team // by first announcement
-	left  []*team // that left, each once, about by when; some may have come back
+	left  []*team // teams that left, once each, roughly by time; some may be back
 
 	running sync.WaitGroup
 }
 
-// join notes that a team is there, announced on the n-th Global connection, and starts its goroutine.
+// join notes an announcement on the n-th Global connection, and starts the team's goroutine.
 func (ts *teams) join(id rtm.ID, n uint64) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -95,27 +95,27 @@ func (ts *teams) join(id rtm.ID, n uint64) {
 	}
 	t := ts.byID[id]
 	if t == nil {
-		if t = ts.add(id); t == nil {
+		if t = ts.create(id); t == nil {
 			ts.b.badInput(badTooManyTeams, "")
 			return
 		}
 	}
 	t.announced = n
 	if t.present {
-		ts.b.counts.bad.add(badRepeatedJoin) // which is no fault: joins are idempotent
+		ts.b.counts.bad.add(badRepeatedJoin) // counted, though harmless: joins are idempotent
 		return
 	}
 	t.present = true
 	t.life, t.end = context.WithCancelCause(ts.life)
 	if t.running {
-		return // it finds its new life when it has ended the old one
+		return // its goroutine finds the new life after ending the old one
 	}
 	t.running = true
 	ts.running.Go(func() { ts.b.runTeam(t) })
 }
 
-// add makes room for a new team, if it must by forgetting the one that left first, and adds it.
-func (ts *teams) add(id rtm.ID) *team {
+// create adds a new team; at MaxTeams it first forgets the team that left earliest. It returns nil if there is no room.
+func (ts *teams) create(id rtm.ID) *team {
 	if len(ts.byID) >= ts.b.opts.MaxTeams && !ts.evict() {
 		return nil
 	}
@@ -131,7 +131,7 @@ func (ts *teams) evict() bool {
 		t := ts.left[0]
 		ts.left = ts.left[1:]
 		t.listed = false
-		if t.present || t.running { // it is listed again when it has left again
+		if t.present || t.running { // it is listed again when it leaves again
 			continue
 		}
 		delete(ts.byID, t.id)
@@ -155,7 +155,7 @@ func (ts *teams) tidy() {
 	ts.order = kept
 }
 
-// leave notes that a team has left. Its goroutine closes its connection and tells the hub.
+// leave notes that a team has left. Its goroutine closes the connection and queues the event.
 func (ts *teams) leave(id rtm.ID) (known bool) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -163,29 +163,29 @@ func (ts *teams) leave(id rtm.ID) (known bool) {
 	if t == nil || !t.present {
 		return false
 	}
-	ts.gone(t)
+	ts.endLife(t)
 	return true
 }
 
-// presumeLeft has the team leave, unless it was announced on the n-th Global connection.
+// presumeLeft ends the team's life, unless it was announced on the n-th Global connection.
 func (ts *teams) presumeLeft(t *team, n uint64) bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if !t.present || t.announced == n {
 		return false
 	}
-	ts.gone(t)
+	ts.endLife(t)
 	return true
 }
 
-// gone ends the team's life.
-func (ts *teams) gone(t *team) {
+// endLife ends the team's life.
+func (ts *teams) endLife(t *team) {
 	t.present, t.leftAt = false, time.Now()
 	t.end(errLeft)
 }
 
-// again ends a life of the team. It returns false when there is no next one, and then the team's goroutine must end.
-func (ts *teams) again(t *team, ended context.Context) bool {
+// nextLife reports whether the team has another life after ended. If not, the team's goroutine must end.
+func (ts *teams) nextLife(t *team, ended context.Context) bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if t.present && t.life != ended {
@@ -213,8 +213,8 @@ func (ts *teams) presence(t *team) (present bool, leftAt time.Time) {
 	return t.present, t.leftAt
 }
 
-// all returns every team that is remembered, in the order of their first announcement.
-func (ts *teams) all() []*team {
+// list returns every remembered team, in the order of first announcement.
+func (ts *teams) list() []*team {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	ts.tidy()
@@ -223,7 +223,7 @@ func (ts *teams) all() []*team {
 
 // stats returns the answer to a healthcheck.
 func (ts *teams) stats() []rtm.Stat {
-	all := ts.all()
+	all := ts.list()
 	stats := make([]rtm.Stat, len(all))
 	for i, t := range all {
 		stats[i] = t.stat()

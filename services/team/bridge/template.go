@@ -9,16 +9,16 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// teamsGroup is the group that joins and lefts always go to: the hub's own team service listens there.
+// teamsGroup is the group to which joins and lefts always go: the hub's team service listens there.
 const teamsGroup = "teams"
 
 // placeholder stands for the team's id in a template.
 const placeholder = "{team_id}"
 
-// template says whom the events of a team are for.
+// template is the target of a team's events, with a placeholder.
 type template string
 
-// parseTemplate checks that s is an intent once the id of a team is filled in.
+// parseTemplate checks that s is an intent after a team's id is filled in.
 func parseTemplate(s string) (template, error) {
 	if strings.ContainsAny(strings.ReplaceAll(s, placeholder, ""), "{}") {
 		return "", fmt.Errorf("%q: %s is all that may be in braces", s, placeholder)
@@ -30,7 +30,7 @@ func parseTemplate(s string) (template, error) {
 	return t, nil
 }
 
-// intent returns whom the events of a team are for.
+// intent returns the target of a team's events.
 func (t template) intent(id rtm.ID) (client.Intent, error) {
 	to, err := client.ParseIntent(strings.ReplaceAll(string(t), placeholder, id.String()))
 	if err != nil {
@@ -39,23 +39,23 @@ func (t template) intent(id rtm.ID) (client.Intent, error) {
 	return to, nil
 }
 
-// general returns whom events of no team are for.
+// general returns the target of events that belong to no team.
 func (t template) general() client.Intent {
 	if strings.Contains(string(t), placeholder) {
 		return client.Group(teamsGroup)
 	}
 	to, err := client.ParseIntent(string(t))
-	if err != nil { // not reached: parseTemplate has read it
+	if err != nil { // unreachable: parseTemplate has checked it
 		return client.Group(teamsGroup)
 	}
 	return to
 }
 
-// errLoop: what the bridge brings into the hub would come out of it again where the bridge listens.
-var errLoop = errors.New("the hub that serves Global is the one that the teams are brought into, and its groups team.<id> " +
-	"are those that its teams listen to: messages would go round for ever")
+// errLoop is the error for a bridge whose messages would come back to it.
+var errLoop = errors.New("the hub that serves Global is also the target, and its teams listen to the groups team.<id>: " +
+	"messages would loop")
 
-// loops tells whether messages to the template's groups come back to a bridge of the hub's own teams.
+// loops reports whether messages to the template's groups come back to a bridge of the hub's own teams.
 func (t template) loops() bool {
 	return strings.HasPrefix(string(t), "GROUP:team.") || strings.HasPrefix(string(t), "ANY:team.")
 }

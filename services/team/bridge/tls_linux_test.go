@@ -12,7 +12,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
 )
 
-// trusting has the bridge trust an authority.
+// trusting makes the bridge trust an authority.
 func trusting(t *testing.T, authority []byte) *tls.Config {
 	t.Helper()
 	pool := x509.NewCertPool()
@@ -45,7 +45,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A server whose certificate nobody trusts gets no token, and no connection.
+// A server with an untrusted certificate gets neither token nor connection.
 func TestUntrusted(t *testing.T) {
 	t.Parallel()
 	server, _ := rtmtest.Certificate(t)
@@ -60,7 +60,7 @@ func TestUntrusted(t *testing.T) {
 	}
 }
 
-// A ws_url of a server whose certificate is not good is not connected to.
+// The bridge does not connect to a ws_url with an untrusted certificate.
 func TestTeamUntrusted(t *testing.T) {
 	t.Parallel()
 	server, _ := rtmtest.Certificate(t)
