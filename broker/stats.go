@@ -2,19 +2,19 @@ package broker
 
 import "time"
 
-// Stats is a snapshot of what a Broker did since it was made. Counters only grow.
+// Stats is a snapshot of a Broker's counters, which only grow, and gauges.
 type Stats struct {
 	Published  uint64 // messages that Publish accepted
 	Received   uint64 // messages delivered to the Handler
 	Duplicates uint64 // messages that arrived again after a broken connection, and were dropped
-	Recovered  uint64 // messages missed on a broken connection and had again from their publisher
-	Missed     uint64 // messages that others published for this instance and that were lost on the way
-	Unresumed  uint64 // publishers that did not say in time what was missed of them after a broken connection
+	Recovered  uint64 // messages missed on a broken connection, and sent again by their publisher
+	Missed     uint64 // messages of other instances for this one that were lost on the way
+	Unresumed  uint64 // publishers that didn't send in time what this instance missed on a broken connection
 
 	// Bytes on the broker's channels that were ignored, by cause.
 	Foreign      uint64 // not a message of this hub
-	OtherVersion uint64 // of another major version, or of a kind that a later release added
-	Corrupt      uint64 // checksum or lengths wrong
+	OtherVersion uint64 // another major version, or a kind that a later release added
+	Corrupt      uint64 // a wrong checksum or length
 
 	// Published messages that were refused or lost, by cause.
 	RefusedFull    uint64 // no room in the bounded buffer (ErrUnavailable)
@@ -24,16 +24,16 @@ type Stats struct {
 	RefusedClosed  uint64 // still waiting when the Broker was closed (ErrClosed)
 
 	Reconnects       uint64        // connections made after the first
-	BufferedMessages int           // published and not taken by the broker yet
-	BufferedBytes    int           // their memory
-	RecentBytes      int           // memory of messages kept for instances that missed them
-	InboxBytes       int           // received and not delivered yet
+	BufferedMessages int           // messages published and not taken by the broker yet
+	BufferedBytes    int           // the memory of those
+	RecentBytes      int           // the memory of messages kept for instances that missed them
+	InboxBytes       int           // the memory of messages received and not delivered yet
 	ProbeRTT         time.Duration // the last round trip through the broker; zero before the first
 	LostNodes        uint64        // other instances whose lease ended without a goodbye
-	GatherMissing    uint64        // answers that a Gather did not get
+	GatherMissing    uint64        // answers that no Gather got
 }
 
-// StatsSource is a Broker that counts; both Memory and Redis do.
+// StatsSource is implemented by every Broker of this module.
 type StatsSource interface {
 	// Stats may be called at any time, by any goroutine.
 	Stats() Stats

@@ -9,8 +9,8 @@ import (
 	"github.com/mastersocket/mastersocket/broker/redis/resp"
 )
 
-// receive reads the subscriber's connection until it fails. It calls Deliver.
-func (r *Broker) receive(conn net.Conn) error {
+// readPushes reads the subscriber's connection until it fails. It calls Deliver.
+func (r *Broker) readPushes(conn net.Conn) error {
 	in := resp.NewReader(conn, &r.heardPushes)
 	var f frame
 	for {
@@ -20,13 +20,13 @@ func (r *Broker) receive(conn net.Conn) error {
 		}
 		switch {
 		case kind != resp.PushMessage:
-			if err := r.subs.answered(kind, what); err != nil {
+			if err := r.subs.commandAnswered(kind, what); err != nil {
 				return fmt.Errorf("subscriber: %w", err)
 			}
 		case r.isOwn(what):
-			r.takeOwn(what, &f)
+			r.dispatchOwn(what, &f)
 		default:
-			r.takeForeign(what, &f)
+			r.dispatchForeign(what, &f)
 		}
 	}
 }
@@ -38,8 +38,8 @@ func (r *Broker) isOwn(b []byte) bool {
 		broker.NodeID(be.Uint32(b[12:])) == r.self.ID && be.Uint64(b[20:]) == r.run
 }
 
-// takeOwn drops what comes back, save probes.
-func (r *Broker) takeOwn(b []byte, f *frame) {
+// dispatchOwn drops what comes back, save probes.
+func (r *Broker) dispatchOwn(b []byte, f *frame) {
 	if broker.Kind(b[3]) != kindProbe || parseFrame(b, f) != nil || len(f.Payload) != 8 {
 		return
 	}
@@ -49,8 +49,8 @@ func (r *Broker) takeOwn(b []byte, f *frame) {
 	}
 }
 
-// takeForeign handles what another instance published, or counts what nobody of this hub did.
-func (r *Broker) takeForeign(b []byte, f *frame) {
+// dispatchForeign handles what another instance published, or counts what nobody of this hub did.
+func (r *Broker) dispatchForeign(b []byte, f *frame) {
 	switch err := parseFrame(b, f); err {
 	case nil:
 	case errVersion:
@@ -75,15 +75,15 @@ func (r *Broker) takeForeign(b []byte, f *frame) {
 		r.recv.data(f, b)
 		return
 	}
-	r.takeControl(f)
+	r.dispatchControl(f)
 }
 
-// takeControl handles what brokers tell each other.
-func (r *Broker) takeControl(f *frame) {
+// dispatchControl handles what brokers tell each other.
+func (r *Broker) dispatchControl(f *frame) {
 	err := error(nil)
 	switch f.Kind {
 	case kindHello:
-		err = r.leaseSeen(f.From, f.Payload, true)
+		err = r.noteLease(f.From, f.Payload, r.peers.heard)
 	case kindBye:
 		name := r.peers.name(f.From)
 		if r.peers.remove(f.From, f.run) {
@@ -97,16 +97,16 @@ func (r *Broker) takeControl(f *frame) {
 	case kindCounts:
 		err = r.peers.part(f.From, f.run, f.Payload)
 	case kindResume:
-		q, ok := parseResume(f.From, f.Payload)
+		q, ok := parseResumeQuestion(f.From, f.Payload)
 		if !ok {
 			err = errCorrupt
 			break
 		}
-		report(r.pub.resend(q))
+		report(r.pub.answerResume(q))
 	case kindResent, kindResumed:
-		err = r.takeResent(f)
+		err = r.dispatchResent(f)
 	case kindQuery, kindAnswer:
-		err = r.takeGather(f)
+		err = r.dispatchGather(f)
 	case kindProbe: // a probe is for who sent it
 		err = errCorrupt
 	}
@@ -115,15 +115,15 @@ func (r *Broker) takeControl(f *frame) {
 	}
 }
 
-// takeResent handles the answer to a kindResume.
-func (r *Broker) takeResent(f *frame) error {
+// dispatchResent handles the answer to a kindResume.
+func (r *Broker) dispatchResent(f *frame) error {
 	request, raw, ok := parseRequest(f.Payload)
 	if !ok {
 		return errCorrupt
 	}
 	from := originKey{f.From, f.run}
 	if f.Kind == kindResumed {
-		r.recv.resumed(from, request)
+		r.recv.recoveryEnded(from, request)
 		return nil
 	}
 	var inner frame
@@ -133,13 +133,13 @@ func (r *Broker) takeResent(f *frame) error {
 	if inner.From != f.From || inner.run != f.run || !isData(inner.Kind) {
 		return errCorrupt
 	}
-	r.recv.resent(from, request, &inner, raw)
+	r.recv.recovered(from, request, &inner, raw)
 	return nil
 }
 
 // askResume asks o for what it published after last.
 func (r *Broker) askResume(o *origin, request, last uint64) {
-	payload := r.subs.resumeRequest(o, request, last)
+	payload := r.subs.resumeQuestion(o, request, last)
 	r.pub.send(&frame{Message: broker.Message{Kind: kindResume, To: o.key.node, Payload: payload}}, nil)
 }
 

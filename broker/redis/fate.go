@@ -17,8 +17,8 @@ import (
 // flagStruck marks the blank in the place of a struck message: who gets it counts it, and delivers nothing.
 const flagStruck broker.Flags = 1 << 1
 
-// answered handles Redis's answer to e, which somebody wants to know. e.done is nil then, unless e's fate is open.
-func (p *publisher) answered(e *entry, r reply, outcomes []outcome) []outcome {
+// settleReply handles Redis's answer to e, which somebody wants to know. e.done is nil then, unless e's fate is open.
+func (p *publisher) settleReply(e *entry, r reply, outcomes []outcome) []outcome {
 	n := p.others(e, r.receivers)
 	if n == 0 && e.had {
 		n = 1
@@ -77,7 +77,7 @@ func (p *publisher) settleUnheard(oldest int64, outcomes []outcome) []outcome {
 }
 
 // passed ends the fates of what the asking instance has missed for good, as it has later messages already.
-func (p *publisher) passed(q *resume, now int64) (outcomes []outcome) {
+func (p *publisher) passed(q *resumeQuestion, now int64) (outcomes []outcome) {
 	for i := 0; p.unheard > 0 && i < p.recent.Len() && p.recent.At(i).pubSeq <= q.last; i++ {
 		if e := p.recent.At(i); e.done != nil && q.concerns(e, now) {
 			outcomes = append(outcomes, p.tell(e, 0, broker.ErrUnknown))

@@ -153,20 +153,20 @@ func TestCountsOutdated(t *testing.T) {
 		}
 	}
 	want("nobody is there", false, 0)
-	seen := func(hello bool) {
-		if _, err := p.seen(2, []byte(value), hello); err != nil {
+	take := func(read func(broker.NodeID, []byte) (bool, error)) {
+		if _, err := read(2, []byte(value)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	seen(false)
+	take(p.seen)
 	want("a new instance", true, 1)
-	seen(false)
+	take(p.seen)
 	want("it was asked just now", true, 1)
-	seen(true)
+	take(p.heard)
 	want("it could not hear that yet", true, 2)
 	counts(3, 0)
 	want("it has no members", false, 2)
-	seen(true)
+	take(p.heard)
 	want("that is known", false, 2)
 	p.outdated()
 	want("that may have changed", true, 3)

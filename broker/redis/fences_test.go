@@ -27,11 +27,11 @@ func TestFenceWaitsForOthers(t *testing.T) {
 	resent := func(f *frame) step {
 		return func(m *model) {
 			key := originKey{f.From, f.run}
-			m.recv.resent(key, m.recv.origins[key].recovery.request, f, wire(t, f))
+			m.recv.recovered(key, m.recv.origins[key].recovery.request, f, wire(t, f))
 		}
 	}
 	resumed := func(key originKey) step {
-		return func(m *model) { m.recv.resumed(key, m.recv.origins[key].recovery.request) }
+		return func(m *model) { m.recv.recoveryEnded(key, m.recv.origins[key].recovery.request) }
 	}
 	broken := func(m *model) { m.breakReceiver(); m.recv.tick() }
 	back := func(m *model) { m.connectReceiver([]originKey{one, other}) }

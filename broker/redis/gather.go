@@ -24,17 +24,17 @@ const (
 	answerChunk = 256 << 10
 )
 
-// gathers are the Gather calls that wait.
-type gathers struct {
+// gatherTable are the Gather calls that wait.
+type gatherTable struct {
 	mu      sync.Mutex
-	pending map[uint64]*gathering
+	pending map[uint64]*gatherCall
 	closed  bool
 }
 
-// gathering is one of them.
-type gathering struct {
-	results chan gathered // has room for all
-	limit   int           // of an answer, in bytes
+// gatherCall is one of them.
+type gatherCall struct {
+	results chan gatherResult // has room for all
+	limit   int               // of an answer, in bytes
 
 	// Guarded by gathers.mu.
 	parts map[broker.NodeID]*partialAnswer // of the instances that still owe
@@ -45,22 +45,22 @@ type partialAnswer struct {
 	next uint32
 }
 
-// gathered is what became of one instance.
-type gathered struct {
+// gatherResult is what became of one instance.
+type gatherResult struct {
 	from   broker.NodeID
 	answer []byte
 	failed bool // it is gone or its answer too large
 }
 
 // begin expects an answer of each of nodes.
-func (g *gathers) begin(nodes []broker.NodeID, limit int) (id uint64, q *gathering, err error) {
+func (g *gatherTable) begin(nodes []broker.NodeID, limit int) (id uint64, q *gatherCall, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		return 0, nil, broker.ErrClosed
 	}
-	q = &gathering{
-		results: make(chan gathered, len(nodes)), limit: limit, parts: make(map[broker.NodeID]*partialAnswer, len(nodes)),
+	q = &gatherCall{
+		results: make(chan gatherResult, len(nodes)), limit: limit, parts: make(map[broker.NodeID]*partialAnswer, len(nodes)),
 	}
 	for _, n := range nodes {
 		q.parts[n] = &partialAnswer{}
@@ -70,22 +70,22 @@ func (g *gathers) begin(nodes []broker.NodeID, limit int) (id uint64, q *gatheri
 	return id, q, nil
 }
 
-func (g *gathers) end(id uint64) {
+func (g *gatherTable) done(id uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.pending, id)
 }
 
 // settle gives the result of one instance. It needs mu.
-func (q *gathering) settle(r gathered) {
+func (q *gatherCall) settle(r gatherResult) {
 	if _, owes := q.parts[r.from]; owes {
 		delete(q.parts, r.from)
 		q.results <- r
 	}
 }
 
-// part takes a kindAnswer.
-func (g *gathers) part(from broker.NodeID, b []byte) error {
+// answerPart takes a kindAnswer.
+func (g *gatherTable) answerPart(from broker.NodeID, b []byte) error {
 	if len(b) < answerFixed {
 		return errCorrupt
 	}
@@ -100,34 +100,34 @@ func (g *gathers) part(from broker.NodeID, b []byte) error {
 	a := q.parts[from]
 	switch {
 	case parts == 0 || len(a.data)+len(data) > q.limit:
-		q.settle(gathered{from: from, failed: true})
+		q.settle(gatherResult{from: from, failed: true})
 	case part != a.next: // came twice
 	default:
 		a.data = append(a.data, data...)
 		if a.next++; a.next == parts {
-			q.settle(gathered{from: from, answer: a.data})
+			q.settle(gatherResult{from: from, answer: a.data})
 		}
 	}
 	return nil
 }
 
 // gone gives up the answers of an instance whose lease ended.
-func (g *gathers) gone(node broker.NodeID) {
+func (g *gatherTable) gone(node broker.NodeID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, q := range g.pending {
-		q.settle(gathered{from: node, failed: true})
+		q.settle(gatherResult{from: node, failed: true})
 	}
 }
 
 // close ends every Gather.
-func (g *gathers) close() {
+func (g *gatherTable) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
 	for _, q := range g.pending {
 		for n := range q.parts {
-			q.settle(gathered{from: n, failed: true})
+			q.settle(gatherResult{from: n, failed: true})
 		}
 	}
 }
@@ -152,7 +152,7 @@ func (r *Broker) Gather(ctx context.Context, query []byte, each func(broker.Node
 	if err != nil {
 		return nodes, fmt.Errorf("broker: gather: %w", err)
 	}
-	defer r.gathers.end(id)
+	defer r.gathers.done(id)
 	payload := append(binary.BigEndian.AppendUint64(nil, id), query...)
 	missing := make(map[broker.NodeID]struct{}, len(nodes))
 	for _, n := range nodes {
@@ -182,10 +182,10 @@ type inquiry struct {
 	query []byte
 }
 
-// takeGather handles a kindQuery or a kindAnswer.
-func (r *Broker) takeGather(f *frame) error {
+// dispatchGather handles a kindQuery or a kindAnswer.
+func (r *Broker) dispatchGather(f *frame) error {
 	if f.Kind == kindAnswer {
-		return r.gathers.part(f.From, f.Payload)
+		return r.gathers.answerPart(f.From, f.Payload)
 	}
 	if len(f.Payload) < queryFixed {
 		return errCorrupt

@@ -45,9 +45,9 @@ func (p *publisher) complete(replies []reply, outcomes []outcome) ([]outcome, bo
 		}
 		p.inflightBytes -= len(e.buf)
 		if e.done != nil {
-			outcomes = p.answered(e, r, outcomes)
+			outcomes = p.settleReply(e, r, outcomes)
 		}
-		outcomes = p.retire(e, r.err, outcomes)
+		outcomes = p.keep(e, r.err, outcomes)
 	}
 	if p.high && p.bytes < p.limits.bytes/8 {
 		p.high = false
@@ -67,8 +67,8 @@ func (p *publisher) others(e *entry, receivers int) int {
 	return receivers
 }
 
-// retire puts an answered message among the recent ones.
-func (p *publisher) retire(e *entry, err error, outcomes []outcome) []outcome {
+// keep puts an answered message among the recent ones.
+func (p *publisher) keep(e *entry, err error, outcomes []outcome) []outcome {
 	if e.pubSeq == 0 {
 		p.controlBytes -= e.cost()
 		p.free(e)
@@ -166,8 +166,8 @@ func (p *publisher) close() {
 	p.closed = true
 }
 
-// end gives up what is queued and refuses everything.
-func (p *publisher) end() {
+// giveUp gives up what is queued and refuses everything.
+func (p *publisher) giveUp() {
 	var outcomes []outcome
 	p.mu.Lock()
 	p.closed, p.ended = true, true

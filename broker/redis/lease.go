@@ -121,7 +121,7 @@ func (r *Broker) readLeases(ctx context.Context, c *connection, ids, before []br
 		if !ok {
 			continue
 		}
-		if err := r.leaseSeen(ids[i], []byte(value), false); err != nil {
+		if err := r.noteLease(ids[i], []byte(value), r.peers.seen); err != nil {
 			r.stats.corrupt.Add(1)
 			continue
 		}
@@ -156,9 +156,9 @@ func (r *Broker) dropUnheld(ctx context.Context, c *connection, listed, before [
 	return nil
 }
 
-// leaseSeen takes another instance's lease, with hello from itself.
-func (r *Broker) leaseSeen(id broker.NodeID, value []byte, hello bool) error {
-	added, err := r.peers.seen(id, value, hello)
+// noteLease gives another instance's lease to take, one of peers' methods, and logs an instance that is new.
+func (r *Broker) noteLease(id broker.NodeID, value []byte, take func(broker.NodeID, []byte) (added bool, err error)) error {
+	added, err := take(id, value)
 	if added {
 		name := r.peers.name(id)
 		r.log.Info("an instance is there", "node", name, "id", nodeHex(id))

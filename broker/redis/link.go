@@ -206,7 +206,7 @@ func (r *Broker) connectSubscriber(l *link, addr string) error {
 		r.recv.connected(r.peers.keys())
 	}
 	joined := r.subs.connected()
-	l.goes(func() error { return r.receive(conn) })
+	l.goes(func() error { return r.readPushes(conn) })
 	l.goes(func() error { return r.subs.write(l.ctx, conn, r.opt.DialTimeout) })
 	timeout := time.NewTimer(2 * r.opt.DialTimeout)
 	defer timeout.Stop()
@@ -253,7 +253,7 @@ func (r *Broker) connectPublisher(l *link, addr string) error {
 	returned := r.probes.reset()
 	r.state.setLinked(true)
 	r.probe()
-	l.goes(func() error { return r.write(l.ctx, conn) })
+	l.goes(func() error { return r.writeCommands(l.ctx, conn) })
 	l.goes(func() error { return r.readReplies(conn) })
 	r.recv.joined() // not before it can be sent at once: see resumeRequest
 	timeout := time.NewTimer(2 * r.opt.DialTimeout)
@@ -288,8 +288,8 @@ func (r *Broker) awaitCounts(ctx context.Context) {
 	}
 }
 
-// write sends what the publisher has until ctx ends.
-func (r *Broker) write(ctx context.Context, conn net.Conn) error {
+// writeCommands sends what the publisher has until ctx ends.
+func (r *Broker) writeCommands(ctx context.Context, conn net.Conn) error {
 	buf := make([]byte, 0, 2*writeBytes)
 	for {
 		r.counts.flushUrgent()

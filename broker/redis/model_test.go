@@ -55,7 +55,7 @@ func newModel(t *rapid.T) *model {
 	m.recv = &receiver{
 		self: 2, now: now, handler: m, subs: m.subs, stats: &counters{}, alive: func(broker.NodeID) bool { return true },
 		ask: func(o *origin, request, last uint64) {
-			m.requests = append(m.requests, m.subs.resumeRequest(o, request, last))
+			m.requests = append(m.requests, m.subs.resumeQuestion(o, request, last))
 		},
 		origins: make(map[originKey]*origin),
 		limits:  receiverLimits{wait: time.Hour, retry: 1, forget: time.Hour},
@@ -157,9 +157,9 @@ func (m *model) receive() {
 		if err := parseFrame(rest, &inner); err != nil {
 			m.t.Fatal(err)
 		}
-		m.recv.resent(originKey{1, 9}, request, &inner, rest)
+		m.recv.recovered(originKey{1, 9}, request, &inner, rest)
 	case kindResumed:
-		m.recv.resumed(originKey{1, 9}, request)
+		m.recv.recoveryEnded(originKey{1, 9}, request)
 	default:
 		m.recv.data(&f, raw)
 	}
@@ -181,8 +181,8 @@ func (m *model) connectReceiver(known []originKey) {
 	}
 	m.recv.connected(known)
 	m.subs.connected()
-	for _, channel := range []string{m.subs.names.global(), m.subs.names.node(2)} {
-		if err := m.subs.answered(resp.PushSubscribed, []byte(channel)); err != nil {
+	for _, channel := range []string{m.subs.names.global(), m.subs.names.channels + m.subs.node} {
+		if err := m.subs.commandAnswered(resp.PushSubscribed, []byte(channel)); err != nil {
 			m.t.Fatal(err)
 		}
 	}
@@ -195,13 +195,13 @@ func (m *model) ask(lost bool) {
 	if len(m.requests) == 0 {
 		return
 	}
-	q, ok := parseResume(2, m.requests[0])
+	q, ok := parseResumeQuestion(2, m.requests[0])
 	m.requests = m.requests[1:]
 	if !ok {
 		m.t.Fatal("malformed request")
 	}
 	if !lost {
-		report(m.pub.resend(q))
+		report(m.pub.answerResume(q))
 	}
 }
 
@@ -231,7 +231,7 @@ func (m *model) heal() {
 // checkFates expects that each message's fate was told once, and truly. A message to all that was sent twice may have
 // reached somebody with the first, who is dead since, as far as the publisher knows: it found nobody who lives.
 func (m *model) checkFates() {
-	m.pub.end()
+	m.pub.giveUp()
 	for seq := range m.published {
 		told, delivered := m.told[seq], slices.Contains(m.got, seq)
 		switch {

@@ -44,7 +44,6 @@ const (
 )
 
 func (n *names) global() string                { return n.channels + globalSuffix }
-func (n *names) node(id broker.NodeID) string  { return n.channels + nodeSuffix + nodeHex(id) }
 func (n *names) lease(id broker.NodeID) string { return n.keys + "lease:" + nodeHex(id) }
 func (n *names) nodes() string                 { return n.keys + "nodes" }
 func (n *names) suffix(channel []byte) string  { return strings.TrimPrefix(string(channel), n.channels) }

@@ -42,23 +42,35 @@ func newPeers(w *weights.Table, now func() int64, retry time.Duration, sync func
 	return p
 }
 
-// seen takes a lease, read from its key or, with hello, from a kindHello, and returns whether the instance is new.
-func (p *peers) seen(id broker.NodeID, value []byte, hello bool) (added bool, err error) {
+// seen takes a lease, and returns whether the instance is new.
+func (p *peers) seen(id broker.NodeID, value []byte) (added bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seenLocked(id, value)
+}
+
+// heard is seen for a lease that came from the instance itself. Only now can it hear a request for its counts: one that
+// was sent before may have been lost.
+func (p *peers) heard(id broker.NodeID, value []byte) (added bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := p.nodes[id]; n != nil {
+		n.counts.askedAt = 0
+	}
+	return p.seenLocked(id, value)
+}
+
+func (p *peers) seenLocked(id broker.NodeID, value []byte) (added bool, err error) {
 	run, l, err := decodeLease(value)
 	if err != nil {
 		return false, err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	n := p.nodes[id]
 	if added = n == nil || n.run != run; added {
 		n = &peer{run: run}
 		p.nodes[id] = n
 		p.weights.Drop(id)
 		p.changed()
-	}
-	if hello { // what it was asked before may have come before it had subscribed
-		n.counts.askedAt = 0
 	}
 	n.Node = broker.Node{ID: id, Name: l.Name, Version: l.Version, Started: l.Started, Clients: l.Clients}
 	p.compare(n, l.Counts)
@@ -71,17 +83,17 @@ func (p *peers) compare(n *peer, version uint64) {
 	now := p.now()
 	switch {
 	case !n.counts.known:
-		p.request(n)
+		p.ask(n)
 	case n.counts.version >= version:
 		n.behind = 0
 	case n.behind == 0:
 		n.behind = now
 	case now-n.behind > p.retry:
-		p.request(n)
+		p.ask(n)
 	}
 }
 
-func (p *peers) request(n *peer) {
+func (p *peers) ask(n *peer) {
 	now := p.now()
 	if n.counts.askedAt != 0 && now-n.counts.askedAt < p.retry {
 		return
@@ -100,7 +112,7 @@ func (p *peers) delta(id broker.NodeID, run uint64, b []byte) error {
 	}
 	ok, err := n.counts.delta(p.weights, id, b)
 	if !ok {
-		p.request(n)
+		p.ask(n)
 	}
 	return err
 }
@@ -154,7 +166,7 @@ func (p *peers) outdated() {
 	defer p.mu.Unlock()
 	for _, n := range p.nodes {
 		n.counts.known, n.counts.askedAt = false, 0
-		p.request(n)
+		p.ask(n)
 	}
 	p.changed()
 }

@@ -212,9 +212,9 @@ func (r *receiver) askFor(o *origin) {
 	r.ask(o, o.recovery.request, o.last)
 }
 
-// resent takes a message that was asked for; raw is its wire form. One that was sent after a message that is held
+// recovered takes a message that was asked for; raw is its wire form. One that was sent after a message that is held
 // back must wait too: it may be the publisher's next one to this instance, but need not.
-func (r *receiver) resent(from originKey, request uint64, inner *frame, raw []byte) {
+func (r *receiver) recovered(from originKey, request uint64, inner *frame, raw []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o := r.origins[from]
@@ -234,8 +234,8 @@ func (r *receiver) resent(from originKey, request uint64, inner *frame, raw []by
 	}
 }
 
-// resumed ends a recovery: everything that was asked for has come, as far as the publisher still had it.
-func (r *receiver) resumed(from originKey, request uint64) {
+// recoveryEnded ends a recovery: everything that was asked for has come, as far as the publisher still had it.
+func (r *receiver) recoveryEnded(from originKey, request uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if o := r.origins[from]; o != nil && o.recovery != nil && o.recovery.request == request {

@@ -61,7 +61,7 @@ type Broker struct {
 	subs     *subscriptions
 	recv     *receiver
 	peers    *peers
-	gathers  *gathers
+	gathers  *gatherTable
 	inquired chan inquiry
 
 	heardPushes  resp.Hearing // by the subscriber's connection
@@ -172,7 +172,7 @@ func (r *Broker) assemble() {
 			wait: max(5*o.ProbeInterval, 5*time.Second), retry: o.ProbeInterval / 2, forget: 2*o.BufferAge + time.Minute,
 		},
 	}
-	r.gathers = &gathers{pending: make(map[uint64]*gathering)}
+	r.gathers = &gatherTable{pending: make(map[uint64]*gatherCall)}
 	r.inquired = make(chan inquiry, broker.MaxPendingQueries)
 }
 
@@ -271,6 +271,6 @@ func (r *Broker) shutDown() {
 	r.stop()
 	r.running.Wait()
 	r.subs.close()
-	r.pub.end()
+	r.pub.giveUp()
 	r.gathers.close()
 }

@@ -18,9 +18,9 @@ func (s *subscriptions) connected() <-chan struct{} {
 	for _, c := range []*subscription{s.global, s.own} {
 		c.outstanding, c.subscribed = 0, false
 	}
-	s.push(s.global, subscriptionOp{true, globalSuffix})
+	s.push(s.global, subscribeOp(globalSuffix))
 	if s.own.want {
-		s.push(s.own, subscriptionOp{true, s.node})
+		s.push(s.own, subscribeOp(s.node))
 	}
 	for group, c := range s.groups {
 		c.outstanding, c.subscribed = 0, false
@@ -29,7 +29,7 @@ func (s *subscriptions) connected() <-chan struct{} {
 			delete(s.releasing, group)
 			continue
 		}
-		s.push(c, subscriptionOp{true, groupSuffix + group})
+		s.push(c, subscribeOp(groupSuffix+group))
 	}
 	s.initial = len(s.ops)
 	return s.joined

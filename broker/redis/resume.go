@@ -28,8 +28,8 @@ const (
 	noAge = math.MaxInt64
 )
 
-// resumeRequest asks o for what it published after last. It needs receiver.mu.
-func (s *subscriptions) resumeRequest(o *origin, request, last uint64) []byte {
+// resumeQuestion asks o for what it published after last. It needs receiver.mu.
+func (s *subscriptions) resumeQuestion(o *origin, request, last uint64) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	be := binary.BigEndian
@@ -60,8 +60,8 @@ func groupHash(group []byte) uint64 {
 	return h
 }
 
-// resume is a kindResume as its publisher reads it.
-type resume struct {
+// resumeQuestion is a kindResume as its publisher reads it.
+type resumeQuestion struct {
 	from         broker.NodeID
 	request, run uint64
 	last         uint64
@@ -69,12 +69,12 @@ type resume struct {
 	groups       map[uint64]int64
 }
 
-func parseResume(from broker.NodeID, b []byte) (*resume, bool) {
+func parseResumeQuestion(from broker.NodeID, b []byte) (*resumeQuestion, bool) {
 	if len(b) < resumeFixed || (len(b)-resumeFixed)%resumeGroup != 0 {
 		return nil, false
 	}
 	be := binary.BigEndian
-	q := &resume{
+	q := &resumeQuestion{
 		from: from, request: be.Uint64(b), run: be.Uint64(b[8:]), last: be.Uint64(b[16:]),
 		global: int64(be.Uint64(b[24:])), own: int64(be.Uint64(b[32:])),
 		groups: make(map[uint64]int64, (len(b)-resumeFixed)/resumeGroup),
@@ -86,12 +86,12 @@ func parseResume(from broker.NodeID, b []byte) (*resume, bool) {
 }
 
 // wants says whether e went to a channel that the asking instance was subscribed to then.
-func (q *resume) wants(e *entry, now int64) bool {
+func (q *resumeQuestion) wants(e *entry, now int64) bool {
 	return e.pubSeq > q.last && q.concerns(e, now)
 }
 
 // concerns is wants, whatever the asking instance has already.
-func (q *resume) concerns(e *entry, now int64) bool {
+func (q *resumeQuestion) concerns(e *entry, now int64) bool {
 	var age int64
 	switch {
 	case e.kind == broker.KindGlobal:
@@ -104,14 +104,14 @@ func (q *resume) concerns(e *entry, now int64) bool {
 	return now-e.sent <= age && age > 0
 }
 
-// resend queues every message that q asks for and that was ever sent and is still kept, before all that was not.
+// answerResume queues every message that q asks for and that was ever sent and is still kept, before all that was not.
 //
 // Those that wait to be sent again after a broken connection are among them: Redis may have taken some from the old
 // connection, and even now take more, so that a later one may reach the asking instance before an earlier one, and
 // must not be delivered first.
 //
 // It returns what is to be reported of messages whose fate was open until now.
-func (p *publisher) resend(q *resume) (outcomes []outcome) {
+func (p *publisher) answerResume(q *resumeQuestion) (outcomes []outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if q.run != p.run || p.resuming[q.from] == q.request {
@@ -121,27 +121,27 @@ func (p *publisher) resend(q *resume) (outcomes []outcome) {
 	outcomes = p.passed(q, now)
 	first := sort.Search(p.recent.Len(), func(i int) bool { return p.recent.At(i).pubSeq > q.last })
 	for i := first; i < p.recent.Len(); i++ {
-		if e := p.recent.At(i); p.resendEntry(q, e, now) && e.done != nil {
+		if e := p.recent.At(i); p.queueResend(q, e, now) && e.done != nil {
 			outcomes = append(outcomes, p.tell(e, 1, nil))
 		}
 	}
 	for i := range p.inflight.Len() {
 		if e := p.inflight.At(i); e.pubSeq != 0 {
-			p.resendEntry(q, e, now)
+			p.queueResend(q, e, now)
 		}
 	}
 	for i := 0; i < p.data.Len() && p.data.At(i).sent != 0; i++ {
-		p.resendEntry(q, p.data.At(i), now)
+		p.queueResend(q, p.data.At(i), now)
 	}
 	p.resuming[q.from] = q.request
 	p.sendLocked(&frame{Message: broker.Message{
 		Kind: kindResumed, To: q.from, Payload: binary.BigEndian.AppendUint64(nil, q.request),
-	}}, broker.CompletionFunc(func(int, error) { p.resumed(q) }))
+	}}, broker.CompletionFunc(func(int, error) { p.resumeAnswered(q) }))
 	return outcomes
 }
 
-// resumed notes that the answer to q has been sent, or given up.
-func (p *publisher) resumed(q *resume) {
+// resumeAnswered notes that the answer to q has been sent, or given up.
+func (p *publisher) resumeAnswered(q *resumeQuestion) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.resuming[q.from] == q.request {
@@ -149,9 +149,9 @@ func (p *publisher) resumed(q *resume) {
 	}
 }
 
-// resendEntry queues e if q asks for it. It leaves out what is too old, and what would take too much memory: those are
+// queueResend queues e if q asks for it. It leaves out what is too old, and what would take too much memory: those are
 // missed, and counted by the instance that misses them.
-func (p *publisher) resendEntry(q *resume, e *entry, now int64) bool {
+func (p *publisher) queueResend(q *resumeQuestion, e *entry, now int64) bool {
 	if !q.wants(e, now) || now-e.queued > int64(p.limits.age) || p.controlBytes > p.limits.bytes {
 		return false
 	}

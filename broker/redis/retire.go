@@ -29,7 +29,7 @@ func (s *subscriptions) retire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.own.want = false; s.live && s.own.subscribed {
-		s.push(s.own, subscriptionOp{false, s.node})
+		s.push(s.own, unsubscribeOp(s.node))
 	}
 }
 

@@ -115,9 +115,9 @@ type silence struct {
 	spent time.Duration
 }
 
-// after takes the time since the last call, and returns for how long nothing was heard, and whether the reader was
+// quietFor takes the time since the last call, and returns for how long nothing was heard, and whether the reader was
 // held up.
-func (s *silence) after(step time.Duration, h *resp.Hearing) (spent time.Duration, heldUp bool) {
+func (s *silence) quietFor(step time.Duration, h *resp.Hearing) (spent time.Duration, heldUp bool) {
 	reads := h.Reads.Load()
 	heldUp = reads == s.reads && !h.Waiting.Load()
 	if s.spent += step; reads != s.reads || heldUp {

@@ -65,6 +65,12 @@ type subscriptionOp struct {
 	channel   string // without the names' prefix
 }
 
+func subscribeOp(channel string) subscriptionOp {
+	return subscriptionOp{subscribe: true, channel: channel}
+}
+
+func unsubscribeOp(channel string) subscriptionOp { return subscriptionOp{channel: channel} }
+
 func newSubscriptions(n *names, self broker.NodeID, counts *ownCounts, now func() int64, delay, limit time.Duration) *subscriptions {
 	return &subscriptions{
 		names: n, node: nodeSuffix + nodeHex(self), now: now, delay: int64(delay), limit: int64(limit), counts: counts,
@@ -83,13 +89,13 @@ func (s *subscriptions) subscribe(group string, confirmed func(error)) {
 	if confirmed == nil {
 		confirmed = func(error) {}
 	}
-	if now, err := s.request(group, confirmed); now {
+	if now, err := s.want(group, confirmed); now {
 		confirmed(err)
 	}
 }
 
-// request returns true where confirmed can be called at once.
-func (s *subscriptions) request(group string, confirmed func(error)) (now bool, err error) {
+// want returns true where confirmed can be called at once.
+func (s *subscriptions) want(group string, confirmed func(error)) (now bool, err error) {
 	firsts := s.counts.firsts.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +110,7 @@ func (s *subscriptions) request(group string, confirmed func(error)) (now bool, 
 	c.want = true
 	delete(s.releasing, group)
 	if s.live && !c.subscribed {
-		s.push(c, subscriptionOp{true, groupSuffix + group})
+		s.push(c, subscribeOp(groupSuffix+group))
 	}
 	if s.confirmed(c) && firsts <= s.counts.told.Load() { // else countsTold comes after this, for want of mu
 		return true, nil
@@ -152,9 +158,9 @@ func call(waiters []waiter, err error) {
 	}
 }
 
-// answered takes the connection's answer to one command. An answer that was not asked for is an error: in a cluster
+// commandAnswered takes the connection's answer to one command. An answer that was not asked for is an error: in a cluster
 // it says that the channel moved.
-func (s *subscriptions) answered(kind resp.PushKind, channel []byte) error {
+func (s *subscriptions) commandAnswered(kind resp.PushKind, channel []byte) error {
 	suffix := s.names.suffix(channel)
 	s.mu.Lock()
 	c := s.find(suffix)
@@ -281,7 +287,7 @@ func (s *subscriptions) tick() {
 		c.since = 0
 		c.gen++
 		if s.live && c.subscribed {
-			s.push(c, subscriptionOp{false, groupSuffix + group})
+			s.push(c, unsubscribeOp(groupSuffix+group))
 		} else if !s.live {
 			delete(s.groups, group)
 		}

@@ -36,8 +36,8 @@ type probes struct {
 	first      chan struct{}    // closed when the first one since reset returns
 }
 
-// send draws the next nonce.
-func (p *probes) send(now int64) uint64 {
+// issue draws the next nonce.
+func (p *probes) issue(now int64) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.sent == nil || len(p.sent) > 64 {
@@ -66,8 +66,8 @@ func (p *probes) returned(nonce uint64, now int64) (rtt int64, ok bool) {
 	return now - sent, ok
 }
 
-// after takes the time since the last call, and returns for how long no nonce returned that should have.
-func (p *probes) after(step time.Duration) time.Duration {
+// unansweredFor takes the time since the last call, and returns for how long no nonce returned that should have.
+func (p *probes) unansweredFor(step time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.unanswered += step; len(p.sent) == 0 {
@@ -88,7 +88,7 @@ func (p *probes) reset() <-chan struct{} {
 
 // probe sends a nonce. It overtakes all messages that wait.
 func (r *Broker) probe() {
-	nonce := r.probes.send(r.now())
+	nonce := r.probes.issue(r.now())
 	payload := binary.BigEndian.AppendUint64(nil, nonce)
 	r.pub.send(&frame{Message: broker.Message{Kind: kindProbe, To: r.self.ID, Payload: payload}}, nil)
 }
@@ -146,12 +146,12 @@ func (r *Broker) watchLink(w *watcher, step time.Duration) {
 		w.sinceProbe = 0
 		r.probe()
 	}
-	pushes, heldUp := w.pushes.after(step, &r.heardPushes)
-	replies, _ := w.replies.after(step, &r.heardReplies)
+	pushes, heldUp := w.pushes.quietFor(step, &r.heardPushes)
+	replies, _ := w.replies.quietFor(step, &r.heardReplies)
 	if heldUp {
 		step = 0 // a probe may have come back without having been read
 	}
-	lost := r.probes.after(step)
+	lost := r.probes.unansweredFor(step)
 	if max(pushes, replies) >= r.opt.silentLimit() || lost >= r.opt.lostLimit() {
 		r.probes.reset()
 		l.cancel(fmt.Errorf("%w: nothing came back for %v", errSilent, max(pushes, replies, lost).Round(time.Millisecond)))

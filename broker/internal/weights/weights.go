@@ -132,11 +132,11 @@ func (w *Table) Draw(group []byte, self broker.NodeID, own int, random uint64) (
 		return self, own > 0
 	}
 	if len(w.suspended) > 0 {
-		if node, ok := w.drawFrom(g, self, own, random, true); ok {
+		if node, ok := g.drawFrom(self, own, random, w.isSuspended); ok {
 			return node, true
 		}
 	}
-	if node, ok := w.drawFrom(g, self, own, random, false); ok {
+	if node, ok := g.drawFrom(self, own, random, nil); ok {
 		return node, true
 	}
 	return g.drawExpecting(self, random)
@@ -156,9 +156,9 @@ func (g *groupWeights) drawExpecting(self broker.NodeID, random uint64) (node br
 	return node, ok
 }
 
-// drawFrom draws among the members of g. It needs mu.
-func (w *Table) drawFrom(g *groupWeights, self broker.NodeID, own int, random uint64, avoidSuspended bool) (broker.NodeID, bool) {
-	leftOut := func(node broker.NodeID) bool { return node == self || avoidSuspended && w.isSuspended(node) }
+// drawFrom draws among the members of g. It leaves out the instances for which avoid, where not nil, returns true.
+func (g *groupWeights) drawFrom(self broker.NodeID, own int, random uint64, avoid func(broker.NodeID) bool) (broker.NodeID, bool) {
+	leftOut := func(node broker.NodeID) bool { return node == self || avoid != nil && avoid(node) }
 	total := own
 	for i, node := range g.nodes {
 		if !leftOut(node) {
