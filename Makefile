@@ -1,9 +1,10 @@
 # make run    the hub, with a token made for this run; no Redis needed
+# make check  before each commit: formatting, vet, staticcheck and unit tests; no root and no services
 # make test   everything that CI runs: formatting, vet, staticcheck, unit and end-to-end tests, with a real Redis
 # make lint   formatting, vet and staticcheck alone
-# make console       builds the operators' pages anew: admin/console/dist, from admin/console/web
-# make console-test  that they are what their sources build, and work in a real browser
-# make deploy-test   the image, the compose file, the Helm chart, the Kustomize overlays, and what monitors,
+# make console       builds the pages of the console: admin/console/dist, from admin/console/web
+# make console-test  checks that they are what their sources build, and tests them in a real browser
+# make deploy-test   tests the image, the compose file, the Helm chart, the Kustomize overlays and the monitoring,
 #                   without cluster and registry
 # make fuzz   each fuzz target for FUZZTIME
 # make bench        mastersocket beside the least that a server could do, in less than 4 minutes; BENCH_FLAGS are flags
@@ -15,7 +16,7 @@ GO       ?= go
 FUZZTIME ?= 60s
 COUNT    ?= 1
 
-.PHONY: run build test lint fuzz bench bench-peers bench-go console console-test deploy-test deps clean
+.PHONY: run build check test lint fuzz bench bench-peers bench-go console console-test deploy-test deps clean
 
 run: build
 	bin/mastersocket serve
@@ -28,6 +29,12 @@ build:
 TIMED    = ./broker/redis ./internal/clustertest ./internal/rolltest
 BUDGETED = ./auth ./broker/memory ./broker/redis ./hub ./intent ./opcodes ./transport ./services/echo ./internal/hubtest
 
+# What check leaves out says so: MASTERSOCKET_TEST_NO_SERVICES skips what needs Redis, -short what takes long. test clears
+# the variables, so that it leaves out nothing.
+check: lint
+	MASTERSOCKET_TEST_NO_SERVICES=1 $(GO) test -short $$($(GO) list ./... | grep -v -e /clustertest$$ -e /rolltest$$)
+
+test: export MASTERSOCKET_TEST_NO_SERVICES =
 test: deps lint
 	$(GO) test -race -count=$(COUNT) -timeout=20m $$($(GO) list ./... | grep -v -e /broker/redis$$ -e /clustertest$$ -e /rolltest$$)
 	$(GO) test -race -count=$(COUNT) -timeout=20m -p=1 $(TIMED)
