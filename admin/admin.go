@@ -21,6 +21,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/admin/console"
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/hosts"
 	"github.com/mastersocket/mastersocket/internal/metrics"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 )
@@ -38,6 +39,7 @@ type Options struct {
 	TLS            func() *tls.Config
 	CertificateEnd func() time.Time     // end of the certificate in force, for the metrics; nil without TLS
 	DrainTimeout   func() time.Duration // of a drain that names no time; nil means 0
+	AllowedHosts   []string             // names in the Host header that are answered: see [hosts.NewPolicy]
 }
 
 // Server is the admin listener.
@@ -70,13 +72,17 @@ func Listen(ctx context.Context, addr string, o Options) (*Server, error) {
 		addr: l.Addr(), served: make(chan error, 1), ended: make(chan struct{}), drain: newDrainer(o.Hub, o.DrainTimeout),
 	}
 	registry := metrics.NewRegistry(collector{o.Hub, o.Reload, o.CertificateEnd}.collect)
+	policy, err := hosts.NewPolicy(l.Addr(), o.AllowedHosts)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("admin: allowed hosts: %w", err), l.Close())
+	}
 	bounded := newListener(l, maxConnections, maxProbeConnections, ratelog.New(o.Log), registry)
 	h, err := s.handler(o, registry)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	s.http = &http.Server{
-		Handler:           bounded.inPlace(h),
+		Handler:           bounded.inPlace(secure(named(policy, h))),
 		ConnContext:       withConn,
 		ConnState:         onState,
 		ReadHeaderTimeout: headerTimeout,
@@ -125,7 +131,7 @@ func (s *Server) handler(o Options, registry *prometheus.Registry) (http.Handler
 	probes.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { o.ready(w) })
 	probes.Handle("GET /metrics", metrics.Handler(registry))
 	pages := console.Handler()
-	return secure(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 && !isAPI(r.URL.Path) {
 			w.Header().Set("Connection", "close") // the response must not wait for the rest of the body
 		}
@@ -142,7 +148,21 @@ func (s *Server) handler(o Options, registry *prometheus.Registry) (http.Handler
 		default:
 			pages.ServeHTTP(w, r)
 		}
-	})), nil
+	}), nil
+}
+
+// named refuses requests under names that the policy does not allow. Health checks tell a page nothing, and may use any
+// name.
+func named(policy *hosts.Policy, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path := r.URL.Path; path != "/healthz" && path != "/readyz" && !policy.Allows(r.Host) {
+			w.Header().Set("Cache-Control", "no-store")
+			writeProblem(w, http.StatusMisdirectedRequest,
+				fmt.Sprintf("the listener does not answer the host %q; an operator can allow it with --allowed-hosts", r.Host))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // isAPI reports whether a path is below that of the API.

@@ -180,6 +180,40 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestHosts: a page that makes a browser resolve its own name to the listener's address gets no answer, on any path.
+func TestHosts(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2, func(i int, _ *hub.Options, a *Options) {
+		if i == 1 {
+			a.AllowedHosts = []string{"hub.example.com"}
+		}
+	})
+	for _, tc := range []struct {
+		instance   int
+		path, host string
+		status     int
+	}{
+		{0, "/", "evil.example", 421}, {0, "/metrics", "evil.example:42070", 421}, {0, "/v1/nodes", "evil.example", 421},
+		{0, "/healthz", "evil.example", 200}, {0, "/readyz", "evil.example", 200}, {0, "/metrics", "localhost:42070", 200},
+		{0, "/metrics", "hub.example.com", 421}, {1, "/metrics", "hub.example.com:443", 200}, {1, "/metrics", "evil.example", 421},
+		{1, "/v1/nodes", "HUB.example.com", 200},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", c.urls[tc.instance]+tc.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = tc.host
+		r.Header.Set("Authorization", "Bearer "+rootToken)
+		resp, err := c.http.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = resp.Body.Close(); resp.StatusCode != tc.status {
+			t.Errorf("instance %d, %s under %s: %d, want %d", tc.instance, tc.path, tc.host, resp.StatusCode, tc.status)
+		}
+	}
+}
+
 func TestListenOnATakenPort(t *testing.T) {
 	_, _, url := start(t, memory.NewBus().Broker(), false)
 	addr := strings.TrimPrefix(url, "http://")

@@ -97,7 +97,7 @@ func apiConfig(version string) huma.Config {
 // refusals are the statuses with which the guard and the validation may refuse any request.
 var refusals = []int{
 	http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable,
-	http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity,
+	http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusMisdirectedRequest, http.StatusUnprocessableEntity,
 	http.StatusServiceUnavailable,
 }
 

@@ -24,6 +24,9 @@ func header(name, value string) func(*http.Request) {
 	}
 }
 
+// host makes a request one for a name in the Host header.
+func host(name string) func(*http.Request) { return func(r *http.Request) { r.Host = name } }
+
 // TestBadInput sends what must be refused, to every operation where it makes sense.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
@@ -59,6 +62,11 @@ func TestBadInput(t *testing.T) {
 		{"POST", "/v1/drain", "", header("Origin", "https://evil.example"), 403},
 		{"POST", "/v1/events", good, header("Sec-Fetch-Site", "same-site"), 403},
 		{"DELETE", "/v1/clients/" + p.id, "", header("Sec-Fetch-Site", "cross-site"), 403},
+		{"GET", "/v1/nodes", "", header("Sec-Fetch-Site", "cross-site"), 403}, {"GET", "/v1/nodes", "", header("Sec-Fetch-Site", "same-site"), 403},
+		{"GET", "/v1/tail?group=g", "", header("Sec-Fetch-Site", "cross-site"), 403},
+		{"GET", "/v1/nodes", "", header("Sec-Fetch-Site", "none"), 200}, {"GET", "/v1/nodes", "", header("Sec-Fetch-Site", "same-origin"), 200},
+		{"GET", "/v1/nodes", "", host("evil.example"), 421}, {"POST", "/v1/events", good, host("evil.example:42070"), 421},
+		{"GET", "/v1/nodes", "", host("localhost:1"), 200}, {"GET", "/v1/nodes", "", host("[::1]"), 200},
 		// What.
 		{"GET", "/v1", "", nil, 404}, {"GET", "/v1/", "", nil, 404}, {"GET", "/v1/nothing", "", nil, 404},
 		{"GET", "/v1/nodes/", "", nil, 404}, {"GET", "/v1/clients/a/b", "", nil, 404}, {"GET", "/v1/groups/", "", nil, 404},
@@ -172,7 +180,7 @@ func (c *cluster) raw(request string) (*http.Response, error) {
 func TestLargeBodiesAreNotRead(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, nil)
-	head := "POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + rootToken + "\r\nContent-Type: application/json\r\n"
+	head := "POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + rootToken + "\r\nContent-Type: application/json\r\n"
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", 32<<10, strings.Repeat(" ", 32<<10))
 	for name, request := range map[string]string{
 		"announced": head + "Content-Length: 65537\r\n\r\n",
@@ -188,7 +196,7 @@ func TestLargeBodiesAreNotRead(t *testing.T) {
 			t.Errorf("%s: %d %s", name, resp.StatusCode, resp.Header.Get("Content-Type"))
 		}
 	}
-	resp, err := c.raw("GET /v1/nodes HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 64<<10) + "\r\n\r\n")
+	resp, err := c.raw("GET /v1/nodes HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: " + strings.Repeat("x", 64<<10) + "\r\n\r\n")
 	if err != nil || resp.StatusCode != 431 {
 		t.Errorf("long headers: %v, %v", resp, err)
 	}

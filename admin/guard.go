@@ -69,7 +69,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close") // a refusal must not wait for the rest of the body
 	}
-	if err := g.origins.Check(r); err != nil {
+	if crossSite(r) || g.origins.Check(r) != nil {
 		writeProblem(w, http.StatusForbidden, "the request comes from a page of another site")
 		return
 	}
@@ -102,6 +102,14 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Del("Connection")
 	g.routes.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
+}
+
+// crossSite reports whether a browser sends the request for a page of another origin, or because a link of one was
+// followed. Browsers add the header over TLS and on loopback. http.CrossOriginProtection lets GET pass, which would answer
+// with the rights of the browser's client certificate.
+func crossSite(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site != "" && site != "same-origin" && site != "none"
 }
 
 // find returns the handler of a request and its pattern, which is empty for an unknown path. A path that is not clean is

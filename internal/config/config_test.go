@@ -89,6 +89,7 @@ var settingValues = map[string]struct {
 	"enable":               {[3]string{"team", "echo", "echo,team"}, func(s *Serve) any { return strings.Join(s.Enable, " ") }, [3]any{"team", "echo", "echo team"}},
 	"team-anonymous":       {[3]string{"true", "false", "true"}, func(s *Serve) any { return s.TeamAnonymous }, [3]any{true, false, true}},
 	"team-healthcheck":     {[3]string{"1s", "2s", "1m30s"}, func(s *Serve) any { return s.TeamHealthcheck }, [3]any{time.Second, 2 * time.Second, 90 * time.Second}},
+	"allowed-hosts":        {[3]string{"'*'", "hub.a.b,10.0.0.1", "*.a.b"}, func(s *Serve) any { return strings.Join(s.AllowedHosts, " ") }, [3]any{"*", "hub.a.b 10.0.0.1", "*.a.b"}},
 	"allowed-origins":      {[3]string{"'*'", "https://a.b,http://c.d:80", "https://*.e.f"}, func(s *Serve) any { return strings.Join(s.AllowedOrigins, " ") }, [3]any{"*", "https://a.b http://c.d:80", "https://*.e.f"}},
 	"token":                {[3]string{"aa", "bb", "cc"}, func(s *Serve) any { return s.Token.Reveal() }, [3]any{"aa", "bb", "cc"}},
 	"token-file":           {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.TokenFile }, [3]any{"/a", "/b", "/c"}},

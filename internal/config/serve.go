@@ -34,6 +34,8 @@ type Serve struct {
 	TeamHealthcheck time.Duration `group:"Listeners" default:"30s" help:"With --enable team: how often clients are asked for the state of their teams."`
 	// AllowedOrigins are the origins, beside the hub's own host, whose pages may connect.
 	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, or * for all. Clients that are no browser need none."`
+	// AllowedHosts are the names in the Host header that the listeners answer.
+	AllowedHosts []string `group:"Listeners" placeholder:"NAME" help:"Names under which clients and operators reach the hub: hub.example.com, *.example.com, or * for all. Requests with another Host header are refused; addresses and localhost are always answered. Default: on a loopback address no other names, elsewhere all. This stops web pages that reach a private address by DNS rebinding."`
 
 	Token      Secret `reload:"" secret:"" group:"Tokens" placeholder:"TOKEN" help:"The one token of all clients; its holders may do everything. Every user of this machine can read a flag (ps): better MASTERSOCKET_TOKEN or --token-file."`
 	TokenFile  string `path:"" reload:"" secret:"" group:"Tokens" placeholder:"FILE" help:"File that holds the one token of all clients in its only line."`

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/internal/handshake"
+	"github.com/mastersocket/mastersocket/internal/hosts"
 )
 
 // Bounds of the settings.
@@ -40,6 +41,7 @@ var (
 func (v *validation) settings() {
 	v.listeners()
 	v.serviceTypes()
+	v.hosts()
 	v.tokens()
 	v.tls()
 	v.oidc()
@@ -156,6 +158,14 @@ func (v *validation) loadOrigins(l *Loaded) {
 		}
 	}
 	l.Origins, _ = handshake.ParseOrigins(v.s.AllowedOrigins) // the error is one of those above
+}
+
+func (v *validation) hosts() {
+	for _, host := range v.s.AllowedHosts {
+		if err := hosts.Check(host); err != nil {
+			v.addf("allowed-hosts", "%v", err)
+		}
+	}
 }
 
 func (v *validation) tokens() {
