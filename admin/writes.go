@@ -3,8 +3,10 @@ package admin
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -13,12 +15,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
+// eventInput has no parsed body: the scanner for clients' messages alone decides which JSON is an event.
 type eventInput struct {
-	Body    Event
-	RawBody []byte
+	RawBody []byte `contentType:"application/json"`
 }
 
 type drainInput struct {
@@ -35,10 +38,15 @@ func (a *api) registerWrites(h huma.API) {
 			"done so. The client may connect again: revoke its token to keep it out.", http.StatusNotFound, http.StatusGatewayTimeout)
 	kick.DefaultStatus = http.StatusNoContent
 	huma.Register(h, kick, a.kick)
-	huma.Register(h, a.operation("publish", http.MethodPost, "/v1/events", "Publish an event",
+	publish := a.operation("publish", http.MethodPost, "/v1/events", "Publish an event",
 		"Sends an EVENT for a caller without a connection. The body is an envelope without op. The rules for clients apply: the "+
 			"token's send permissions and max_message_bytes. Replies to its sender reach no client. A caller that waits for each "+
-			"receipt before it sends the next event has its events delivered in order."), a.publish)
+			"receipt before it sends the next event has its events delivered in order.")
+	publish.SkipValidateBody = true
+	huma.Register(h, publish, a.publish)
+	events := h.OpenAPI().Paths["/v1/events"].Post.RequestBody
+	events.Required = true
+	events.Content["application/json"].Schema = h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Event](), true, "Event")
 	huma.Register(h, a.operation("reload", http.MethodPost, "/v1/reload", "Reload the configuration",
 		"Reloads the files of this instance, as SIGHUP does. Tokens, permissions, certificates and the log level take effect; if "+
 			"any file is invalid nothing does, and the response is 422 with the problems.", http.StatusNotFound), a.reloadConfig)
@@ -70,12 +78,16 @@ func (a *api) kick(ctx context.Context, q *clientPath) (*struct{}, error) {
 
 func (a *api) publish(ctx context.Context, in *eventInput) (*body[hub.Receipt], error) {
 	c := callerOf(ctx)
-	c.note("intent", strings.TrimSuffix(in.Body.Intent.Target+":"+in.Body.Intent.Identifier, ":"))
-	c.note("event", in.Body.Event)
 	message, err := envelope(in.RawBody)
 	if err != nil {
 		return nil, err
 	}
+	var e opcodes.Envelope
+	if err := e.Scan(message); err != nil {
+		return nil, scanProblem(err, in.RawBody)
+	}
+	c.note("intent", addressee(&e))
+	c.note("event", string(e.Event))
 	ctx, cancel := a.gathering(ctx)
 	defer cancel()
 	r, err := a.hub.Publish(ctx, c.grant, message)
@@ -86,25 +98,52 @@ func (a *api) publish(ctx context.Context, in *eventInput) (*body[hub.Receipt], 
 	return &body[hub.Receipt]{r}, nil
 }
 
-// envelope makes an EVENT of a body. The hub's scanner validates it.
+// addressee returns the intent of an event as the log has it: GROUP:billing.
+func addressee(e *opcodes.Envelope) string {
+	switch {
+	case e.Target == intent.Direct:
+		return e.Target.String() + ":" + e.Receiver.String()
+	case len(e.Identifier) > 0:
+		return e.Target.String() + ":" + string(e.Identifier)
+	}
+	return e.Target.String()
+}
+
+// jsonSpace is the white space of JSON (RFC 8259, section 2).
+const jsonSpace = " \t\r\n"
+
+// envelope makes an EVENT of a body by adding the member op.
 func envelope(raw []byte) ([]byte, error) {
-	raw = bytes.TrimSpace(raw)
-	if len(raw) == 0 || raw[0] != '{' {
+	raw = bytes.Trim(raw, jsonSpace)
+	switch {
+	case len(raw) == 0:
+		return nil, problem(http.StatusBadRequest, "the body is missing")
+	case raw[0] != '{':
 		return nil, problem(http.StatusUnprocessableEntity, "the body is not a JSON object")
 	}
 	message := append(make([]byte, 0, len(raw)+len(`"op":0,`)), `{"op":0`...)
-	if rest := bytes.TrimLeft(raw[1:], " \t\r\n"); len(rest) == 0 || rest[0] != '}' {
+	if rest := bytes.TrimLeft(raw[1:], jsonSpace); len(rest) == 0 || rest[0] != '}' {
 		message = append(message, ',')
 	}
 	return append(message, raw[1:]...), nil
 }
 
+// scanProblem maps the scanner's error to a problem: 400 for a body that is not JSON, 422 for one that is no event.
+func scanProblem(err error, raw []byte) error {
+	status := http.StatusUnprocessableEntity
+	if !json.Valid(raw) {
+		status = http.StatusBadRequest
+	}
+	detail := err.Error()
+	if scan, ok := errors.AsType[*opcodes.ScanError](err); ok {
+		detail = scan.Message
+	}
+	return problem(status, "not a valid event: "+detail+"; the body is an envelope without the member op")
+}
+
 // publishProblem maps an error of [hub.Hub.Publish] to a problem.
 func publishProblem(err error) error {
-	var scan *opcodes.ScanError
 	switch {
-	case errors.As(err, &scan):
-		return problem(http.StatusUnprocessableEntity, "not a valid event: "+scan.Message+" (op is not among its members)")
 	case errors.Is(err, hub.ErrForbidden):
 		return problem(http.StatusForbidden, err.Error())
 	case errors.Is(err, hub.ErrTooBig):
