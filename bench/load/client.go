@@ -15,9 +15,9 @@ type Client struct {
 	// Index counts the Loop's clients, from 0, in the order of their connecting.
 	Index int
 	Role  Role
-	// Ready says that the client is subscribed. Set by the Dialect.
+	// Ready is true when the client is subscribed. Set by the Dialect.
 	Ready bool
-	// ID is how others address the client, if the dialect needs it. Set by the Dialect.
+	// ID is the client's address for others, if the dialect needs one. Set by the Dialect.
 	ID string
 
 	fd       int
@@ -38,7 +38,7 @@ var (
 	switching   = []byte("HTTP/1.1 101 ")
 )
 
-// errClosed is the end of a connection that nobody asked for.
+// errClosed is the error for a connection that the server closed.
 var errClosed = errors.New("the server closed the connection")
 
 // consume takes what arrived for c, which begins with what it left over the last time, and returns how much of it was

@@ -34,16 +34,16 @@ type Loop struct {
 	clients []*Client
 	arrived int // deliveries that the last call of consume found
 
-	// delivered is told of each client's deliveries, as they are read. It differs between runs.
+	// delivered is called with each client's deliveries as they are read. Each run sets it.
 	delivered func(c *Client, n int) error
 	// due is called when the timer fires.
 	due func() error
-	// idle is called between events where a run has to watch the clock more closely than that.
+	// idle, if not nil, is called between events, for runs that need a finer clock than the timer.
 	idle func() error
 }
 
-// New returns a Loop for clients of one server, or of several that act as one, without any client yet. The caller must stay on its goroutine, and call Close
-// at the end; the goroutine is locked to its thread until then.
+// New returns a Loop for clients of one server, or of several that act as one, without any client yet. The caller must
+// stay on its goroutine and call Close at the end; the goroutine is locked to its thread until then.
 func New(d Dialect, servers ...netip.AddrPort) (*Loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -72,7 +72,7 @@ func New(d Dialect, servers ...netip.AddrPort) (*Loop, error) {
 // Close ends all connections, abruptly, so that none of them keeps its port occupied.
 func (l *Loop) Close() {
 	for _, c := range l.clients {
-		// The error would say that the connection is gone, which is what is wanted.
+		// An error would mean that the connection is gone, as wanted.
 		_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		unix.Close(c.fd)
 	}
@@ -94,7 +94,7 @@ func (l *Loop) Clients(r Role) []*Client {
 }
 
 func (l *Loop) unasked(c *Client, n int) error {
-	return fmt.Errorf("client %d got %d messages that nobody sent", c.Index, n)
+	return fmt.Errorf("client %d got %d messages too many", c.Index, n)
 }
 
 func (l *Loop) watch(fd int, events uint32) error {
@@ -108,7 +108,7 @@ func (l *Loop) watch(fd int, events uint32) error {
 // errLate is returned by run when the deadline has passed.
 var errLate = errors.New("took too long")
 
-// run serves the clients until done says so.
+// run serves the clients until done returns true.
 func (l *Loop) run(deadline time.Time, done func() bool) error {
 	for !done() {
 		left := time.Until(deadline)

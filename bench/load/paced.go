@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLatency is the greatest latency that is told apart from greater ones.
+// maxLatency is the upper end of the histogram; greater latencies count as maxLatency.
 const maxLatency = time.Minute
 
 // pacedInFlight bounds the messages in flight of a paced run. A server that falls so far behind can't keep the rate.
@@ -24,7 +24,7 @@ type pace struct {
 	interval time.Duration
 	planned  int // messages of the whole run
 
-	// latencies is nil where nobody asks for them.
+	// latencies is nil if none are recorded.
 	latencies *hdrhistogram.Histogram
 }
 

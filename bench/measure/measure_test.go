@@ -45,7 +45,7 @@ func built(t *testing.T, name string) string {
 	return bin
 }
 
-// shortTimes are for tests, in which nobody looks at the figures.
+// shortTimes are for tests, which ignore the figures.
 var shortTimes = Times{Settle: time.Millisecond}.All(50 * time.Millisecond)
 
 func TestExecute(t *testing.T) {
@@ -82,7 +82,7 @@ func TestExecute(t *testing.T) {
 	}
 }
 
-// mute is a server that answers nobody, and ends at once.
+// mute is a server that ends at once.
 type mute struct{ servers.Floor }
 
 func (mute) Name() string                            { return "mute" }

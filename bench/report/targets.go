@@ -95,7 +95,7 @@ func TargetTable(s Summary, server string) Grid {
 	return g
 }
 
-// judge says what the bounds are, with the ratios that were measured, and whether they hold.
+// judge returns the bounds with the measured ratios, and whether they hold.
 func (t Target) judge(s Summary, figure float64, bounds []Bound) (text, verdict string) {
 	var texts []string
 	verdict = "met"

@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package servers knows how to run each server that is measured, and how to speak with it.
+// Package servers runs the measured servers and has their protocols.
 //
-// Each server runs as a process of its own, with what it needs to be at its best: no compression, no log lines per
-// message or connection, no pings within a run.
+// Each server runs as a separate process with its fastest settings: no compression, no log lines per message or
+// connection, no pings within a run.
 package servers
 
 import (
@@ -15,23 +15,23 @@ import (
 
 // An Adapter is one server.
 type Adapter interface {
-	// Name is what the server is called in tables and flags.
+	// Name is the server's name in tables and flags.
 	Name() string
 
 	// Version returns the server's version, for the record.
 	Version() (string, error)
 
-	// Missing says why the server can't be run here, or returns nil.
+	// Missing returns the reason why the server can't run here, or nil.
 	Missing() error
 
-	// Command returns what starts the server. The tool adds what it needs to watch and end it.
+	// Command returns the command that starts the server.
 	Command(s Site) (*exec.Cmd, error)
 
 	// Dialect returns how to speak with a server that was just started.
 	Dialect() load.Dialect
 }
 
-// A Site is what one start of a server has for itself.
+// A Site is the addresses and the folder of one start of a server.
 type Site struct {
 	Listen netip.AddrPort // for clients
 	Admin  netip.AddrPort // for whatever else the server offers
@@ -43,7 +43,7 @@ type Limited interface {
 	Covers(measure string) bool
 }
 
-// AllocationCounter is implemented by adapters whose server tells how many objects it has allocated so far.
+// AllocationCounter is implemented by adapters whose server reports its number of allocated objects.
 type AllocationCounter interface {
 	Allocations(s Site) (float64, error)
 }

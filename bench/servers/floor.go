@@ -12,8 +12,8 @@ import (
 	"github.com/mastersocket/mastersocket/bench/load"
 )
 
-// Floor is the least that a server could do: one thread, one epoll loop, and the same prebuilt frame written to each
-// subscriber's socket. It checks nothing and parses lengths alone.
+// Floor is a minimal server: one thread, one epoll loop, and the same prebuilt frame written to each subscriber's
+// socket. It checks nothing and parses only lengths.
 type Floor struct {
 	// Bin is the folder with the floors' binaries.
 	Bin string

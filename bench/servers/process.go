@@ -63,7 +63,7 @@ func Run(cmd *exec.Cmd, site Site) (*Process, error) {
 		return nil, err
 	}
 	go func() {
-		// How it ended shows in what it printed; that it ended is what matters.
+		// Only the end matters; its cause shows in the output.
 		_ = cmd.Wait()
 		close(p.ended)
 	}()
@@ -87,7 +87,7 @@ func NewSite() (Site, error) {
 	return Site{Listen: ports[0], Admin: ports[1], Dir: dir}, nil
 }
 
-// freePorts returns loopback addresses with ports that nobody listened on just now.
+// freePorts returns loopback addresses with ports that are free at the moment.
 func freePorts(n int) ([]netip.AddrPort, error) {
 	var free []netip.AddrPort
 	for range n {
@@ -121,7 +121,7 @@ func (p *Process) awaitListener() error {
 
 // Stop ends the server at once.
 func (p *Process) Stop() {
-	// An error says that it has ended already.
+	// An error means that it has already ended.
 	_ = p.cmd.Process.Kill()
 	<-p.ended
 	os.RemoveAll(p.Site.Dir)

@@ -8,12 +8,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-const release = "hub-mastersocket" // full name of what the tests install
+const release = "hub-mastersocket" // full name of the tests' release
 
-// chartCases are sets of values that must do, each with what must be there then, and must not.
+// chartCases are valid sets of values, each with objects that must and must not exist then.
 var chartCases = []struct {
 	name, values  string
-	others        []string // objects that are there already
+	others        []string // existing objects
 	there, absent []string
 }{
 	{
@@ -220,8 +220,8 @@ func TestChart(t *testing.T) {
 	}
 }
 
-// TestChartSettings holds the settings of the chart to those of the hub: each is there, be it as one of config's or made
-// by the chart, and has the hub's default unless there is a reason.
+// TestChartSettings compares the settings of the chart with those of the hub: each exists, in config or made by the
+// chart, and has the hub's default unless there is a reason.
 func TestChartSettings(t *testing.T) {
 	t.Parallel()
 	o, _ := installed(t, "")
@@ -241,7 +241,7 @@ func TestChartSettings(t *testing.T) {
 	}
 }
 
-// TestRollsOnlyWhereItMust: what the hub takes over while it runs changes no pod; what it does not, changes them.
+// TestRollsOnlyWhereItMust: settings that the hub reloads while it runs change no pod; others do.
 func TestRollsOnlyWhereItMust(t *testing.T) {
 	t.Parallel()
 	template := func(values string) string {

@@ -14,8 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// TestThreeInstances starts what the manifests say, with the same arguments, variables and files: Redis, and three hubs.
-// A message goes from a client of the first to one of the last.
+// TestThreeInstances starts Redis and three hubs with the arguments, variables and files of the manifests. A message
+// goes from a client of the first hub to one of the last.
 func TestThreeInstances(t *testing.T) {
 	t.Parallel()
 	for name, deployment := range map[string]struct {
@@ -53,7 +53,7 @@ func TestThreeInstances(t *testing.T) {
 	}
 }
 
-// tokenFile is where the hub finds its token.
+// tokenFile is the path of the hub's token file.
 func tokenFile(o *objects, d *appsv1.Deployment) string {
 	return fmt.Sprint(settings(o.t, named[*corev1.ConfigMap](o, d.Name).Data["hub.yaml"])["token-file"])
 }
@@ -117,7 +117,7 @@ func (o *objects) startHub(d *appsv1.Deployment, dir, redis, node string) *conta
 	return start(o.t, "", env, args...)
 }
 
-// TestSecretJob runs what the Job runs, against an API server that knows the real type.
+// TestSecretJob runs the Job's command against an API server that decodes the real type.
 func TestSecretJob(t *testing.T) {
 	t.Parallel()
 	o := kustomized(t, filepath.Join(kustomizeDir, "overlays/cluster"))

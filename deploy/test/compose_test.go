@@ -99,13 +99,13 @@ func TestComposeServices(t *testing.T) {
 	if redis := service(t, p, "hub-2").Environment["MASTERSOCKET_REDIS"]; *redis != "redis://other:6379" {
 		t.Errorf("Redis is %q", *redis)
 	}
-	// The token's files are written by the only one that runs as root, for the group of the others.
+	// Only the service that writes the token's files runs as root; the others read them through their group.
 	if user := service(t, p, "secrets").User; user != "0:"+strings.Split(d.user, ":")[1] {
 		t.Errorf("the token is made by %s for %s", user, d.user)
 	}
 }
 
-// TestComposeSecret makes the token as the compose file says.
+// TestComposeSecret runs the command of the compose file that makes the token.
 func TestComposeSecret(t *testing.T) {
 	t.Parallel()
 	dir, args := t.TempDir(), []string{binary(t)}
@@ -135,7 +135,7 @@ func TestHAProxy(t *testing.T) {
 		if _, err := p.GetService(host); err != nil || port != "42069" {
 			t.Errorf("%s is %s: %v", name, *value, err)
 		}
-		env = append(env, name+"=127.0.0.1:42069") // names of containers mean nothing here
+		env = append(env, name+"=127.0.0.1:42069") // container names don't resolve here
 	}
 	cmd := exec.Command("haproxy", "-c", "-f", s.Volumes[0].Source)
 	cmd.Env = env

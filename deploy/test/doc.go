@@ -1,5 +1,5 @@
-// Package deploy tests what is in the folder above it: the image, the compose file, the Helm chart and the Kustomize
-// overlays. There is no cluster and no registry in it. Manifests are rendered with the libraries of Helm and Kustomize,
-// decoded strictly with the types of the APIs that they are for, and looked at for what has to agree; the image's file
-// system is built, and its binary started in it as it would be in a container.
+// Package deploy tests the folder above it: the image, the compose file, the Helm chart and the Kustomize overlays,
+// without cluster and registry. It renders manifests with the libraries of Helm and Kustomize, decodes them strictly
+// with the types of their APIs, and checks that they agree with each other. It builds the image's file system and
+// starts its binary in it as a container engine does.
 package deploy

@@ -15,7 +15,7 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 )
 
-// image is what the Dockerfile says of the image.
+// image is the image as described by the Dockerfile.
 type image struct {
 	build                        []string // commands of the stage that builds
 	entrypoint, cmd, healthcheck []string
@@ -98,7 +98,7 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
-// buildContext makes a folder with those files of the repository that get into the Dockerfile's build.
+// buildContext makes a folder with the files of the repository that are in the Dockerfile's build context.
 func buildContext(t *testing.T) string {
 	t.Helper()
 	f, err := os.Open("../Dockerfile.dockerignore")
@@ -122,7 +122,7 @@ func buildContext(t *testing.T) string {
 		}
 		if d.IsDir() {
 			if d.Name() == ".git" || d.Name() == "node_modules" {
-				return filepath.SkipDir // large, and left out by the patterns, as its files would be
+				return filepath.SkipDir // large, and excluded by the patterns
 			}
 			return nil
 		}

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// version is what the tests' image says of itself.
+// version is the version of the tests' image.
 const version = "v1.2.3-test"
 
 var built struct {
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envRoot) != "" {
 		os.Exit(enterRoot())
 	}
-	// Where Debian puts haproxy, which a user's path may lack.
+	// Debian's folder of haproxy, which a user's path may lack.
 	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	code := m.Run()
 	if built.dir != "" {
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// rootfs is the image's file system, built by what builds it in the Dockerfile. Tests must not write to it.
+// rootfs is the image's file system, built with the Dockerfile's script. Tests must not write to it.
 func rootfs(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
@@ -61,13 +61,13 @@ func buildRoot(script, dir string, env ...string) ([]byte, error) {
 	return cmd.CombinedOutput()
 }
 
-// binary is the hub as it is in the image.
+// binary is the hub in the image.
 func binary(t *testing.T) string {
 	t.Helper()
 	return filepath.Join(rootfs(t), "mastersocket")
 }
 
-// pair is a certificate for 127.0.0.1, its own authority, and its key.
+// pair is a self-signed certificate for 127.0.0.1 and its key.
 type pair struct{ pem, key string }
 
 var made struct {

@@ -16,11 +16,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// hubLeast is how long the hub may take beyond the drain timeout: 5 s for clients that don't go, 5 s for its parts.
+// hubLeast bounds the hub's shutdown beyond the drain timeout: 5 s for clients that don't leave, 5 s for its parts.
 const hubLeast = 10
 
-// expectHub checks the Deployment of the hub against the hub itself: the settings that it is given are ones that it takes,
-// the files that they name are mounted, and Kubernetes waits as long as it needs to stop. It returns the settings.
+// expectHub checks the Deployment of the hub against the hub itself: the settings exist, the files that they name are
+// mounted, and the grace period suffices. It returns the settings.
 func (o *objects) expectHub(name string) map[string]any {
 	o.t.Helper()
 	d := named[*appsv1.Deployment](o, name)
@@ -61,7 +61,7 @@ func (o *objects) expectHub(name string) map[string]any {
 	return s
 }
 
-// expectGrace checks that a pod that stops has the time for it.
+// expectGrace checks that the grace period suffices for a graceful shutdown.
 func (o *objects) expectGrace(d *appsv1.Deployment, s map[string]any) {
 	o.t.Helper()
 	drain, err := time.ParseDuration(fmt.Sprint(s["drain-timeout"]))
@@ -81,7 +81,7 @@ func (o *objects) expectGrace(d *appsv1.Deployment, s map[string]any) {
 	}
 }
 
-// expectPorts checks that the hub listens where its ports are, and the probes ask as it answers.
+// expectPorts checks that the ports and probes match the hub's listeners.
 func (o *objects) expectPorts(d *appsv1.Deployment, s map[string]any) {
 	o.t.Helper()
 	c, want := d.Spec.Template.Spec.Containers[0], []string{}
@@ -111,7 +111,7 @@ func (o *objects) expectPorts(d *appsv1.Deployment, s map[string]any) {
 	}
 }
 
-// files lays out what the pod's first container finds in its volumes, below a folder.
+// files writes the volumes of the pod's first container below a folder.
 func (o *objects) files(d *appsv1.Deployment) string {
 	o.t.Helper()
 	dir, pod := o.t.TempDir(), d.Spec.Template.Spec
@@ -130,7 +130,7 @@ func (o *objects) files(d *appsv1.Deployment) string {
 	return dir
 }
 
-// contents returns the files of a volume. What is not among the objects is made up.
+// contents returns the files of a volume. Missing objects get invented contents.
 func (o *objects) contents(v corev1.Volume) map[string]string {
 	o.t.Helper()
 	switch {

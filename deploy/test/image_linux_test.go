@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// TestImageServes starts the hub in the image's file system as an engine would, and uses it.
+// TestImageServes starts the hub in the image's file system as a container engine does, and uses it.
 func TestImageServes(t *testing.T) {
 	t.Parallel()
 	const token = "token-of-the-image-test"
@@ -64,7 +64,7 @@ func (c *container) listeners(names ...string) map[string]string {
 	return found
 }
 
-// expectConfined checks what the process may: nothing, and write nowhere.
+// expectConfined checks that the process has no capabilities and can't write anywhere.
 func (c *container) expectConfined() {
 	c.t.Helper()
 	proc := fmt.Sprint("/proc/", c.cmd.Process.Pid)
@@ -74,7 +74,7 @@ func (c *container) expectConfined() {
 	}
 	uid := imageUser
 	if os.Getuid() != 0 {
-		uid = os.Getuid() // seen from outside of the user namespace
+		uid = os.Getuid() // as seen from outside the user namespace
 	}
 	for _, want := range []string{fmt.Sprintf("Uid:\t%d\t%[1]d\t%[1]d", uid), "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"} {
 		if !strings.Contains(string(status), want) {
@@ -120,7 +120,7 @@ func TestImageTrustsItsAuthorities(t *testing.T) {
 	}
 }
 
-// TestImageContent: the image is what it should be, and nothing else.
+// TestImageContent checks the complete list of the image's files.
 func TestImageContent(t *testing.T) {
 	t.Parallel()
 	root, got := rootfs(t), []string{}
@@ -146,7 +146,7 @@ func TestImageContent(t *testing.T) {
 	}
 }
 
-// expectStatic checks that a program needs nothing but a kernel of one of the machines.
+// expectStatic checks that a program is static and built for one of the machines.
 func expectStatic(t *testing.T, path string, machines ...elf.Machine) {
 	t.Helper()
 	f, err := elf.Open(path)
@@ -167,7 +167,7 @@ func expectStatic(t *testing.T, path string, machines ...elf.Machine) {
 	t.Errorf("%s is for %v", path, f.Machine)
 }
 
-// TestImageIsReproducible builds in another folder, from those files alone that get into the Dockerfile's build.
+// TestImageIsReproducible builds in another folder, from only the files of the Dockerfile's build context.
 func TestImageIsReproducible(t *testing.T) {
 	t.Parallel()
 	first := binary(t)

@@ -15,7 +15,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
-// workload is something that runs pods.
+// workload is an object that runs pods.
 type workload struct {
 	name     string
 	template corev1.PodTemplateSpec
@@ -45,8 +45,8 @@ func (o *objects) selected(by map[string]string) []workload {
 	})
 }
 
-// expectSound checks everything that has to agree among the objects. others are names of objects that are there already,
-// as [describe] has them.
+// expectSound checks all relations between the objects. others are names of existing objects, in the form of
+// [describe].
 func (o *objects) expectSound(others ...string) {
 	o.t.Helper()
 	if len(o.workloads()) == 0 {
@@ -72,7 +72,7 @@ func (o *objects) expectSound(others ...string) {
 	o.expectWatched()
 }
 
-// expectPod checks what a pod refers to.
+// expectPod checks the references of a pod.
 func (o *objects) expectPod(w workload, others []string) {
 	o.t.Helper()
 	pod, volumes := w.template.Spec, make(map[string]bool)
@@ -127,7 +127,7 @@ func (o *objects) expectPod(w workload, others []string) {
 
 var reference = regexp.MustCompile(`\$\((\w+)\)`)
 
-// expectDefined checks that the variables that a text refers to are defined: of those of a container, before it.
+// expectDefined checks that the variables in a text are defined, for a variable's value by earlier ones.
 func (o *objects) expectDefined(w workload, text string, defined map[string]bool) {
 	o.t.Helper()
 	for _, m := range reference.FindAllStringSubmatch(text, -1) {
@@ -137,7 +137,7 @@ func (o *objects) expectDefined(w workload, text string, defined map[string]bool
 	}
 }
 
-// expectVolume checks what a volume is made from, and that the hub's group alone reads it.
+// expectVolume checks a volume's source, and that only the hub's group can read it.
 func (o *objects) expectVolume(w workload, v corev1.Volume, exists func(kind, name string)) {
 	o.t.Helper()
 	mode := (*int32)(nil)
@@ -169,7 +169,7 @@ func (o *objects) expectVolume(w workload, v corev1.Volume, exists func(kind, na
 	}
 }
 
-// expectKey checks that a Secret that is among the objects has a key.
+// expectKey checks that a Secret, if it is among the objects, has a key.
 func (o *objects) expectKey(w workload, secret, key string) {
 	o.t.Helper()
 	for _, s := range of[*corev1.Secret](o) {
@@ -185,7 +185,7 @@ func hasPort(c corev1.Container, port intstr.IntOrString) bool {
 	})
 }
 
-// expectRestricted checks that a pod may run where the Pod Security Standard "restricted" is in force, and more.
+// expectRestricted checks that a pod meets the Pod Security Standard "restricted", and more.
 func (o *objects) expectRestricted(w workload) {
 	o.t.Helper()
 	pod := w.template.Spec
@@ -213,7 +213,7 @@ func (o *objects) expectRestricted(w workload) {
 	}
 }
 
-// needsAccount tells whether an account has rights, for which its pods need its token.
+// needsAccount reports whether an account has rights, so that its pods need its token.
 func (o *objects) needsAccount(name string) bool {
 	return slices.ContainsFunc(of[*rbacv1.RoleBinding](o), func(b *rbacv1.RoleBinding) bool {
 		return slices.ContainsFunc(b.Subjects, func(s rbacv1.Subject) bool { return s.Kind == "ServiceAccount" && s.Name == name })

@@ -9,7 +9,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// TestSecretsAreKept: an upgrade finds the secrets that the install made, and leaves them as they are.
+// TestSecretsAreKept: an upgrade keeps the secrets of the installation.
 func TestSecretsAreKept(t *testing.T) {
 	t.Parallel()
 	api := startSecretsAPI(t)

@@ -57,7 +57,7 @@ func withComponents(t *testing.T, components ...string) *objects {
 	return kustomized(t, dir)
 }
 
-// madeByJob is what the Job makes.
+// madeByJob is the Secret that the Job makes.
 const madeByJob = "Secret mastersocket"
 
 func TestOverlayCluster(t *testing.T) {
@@ -73,7 +73,7 @@ func TestOverlayCluster(t *testing.T) {
 	if redis := environment(d, "MASTERSOCKET_REDIS"); redis != "redis://:$(REDIS_PASSWORD)@mastersocket-redis:6379/0" {
 		t.Errorf("the hub's Redis is %q", redis)
 	}
-	// All of the hub's settings stand there, to be changed.
+	// All settings of the hub are listed there.
 	elsewhere := []string{
 		"config", "token", "tokens-file", "node", "redis", "tcp-listen", "team-anonymous", "team-healthcheck", "help", "version",
 		"tls-listen", "tls-cert", "tls-key", "tls-client-ca", "admin-tls", "oidc-issuer", "oidc-jwks", "oidc-audience", "oidc-ca", "oidc-bearer-file",
@@ -120,7 +120,7 @@ func TestComponents(t *testing.T) {
 	})
 }
 
-// TestMonitoringComponent holds the component's alerts to those of the chart.
+// TestMonitoringComponent compares the component's alerts with those of the chart.
 func TestMonitoringComponent(t *testing.T) {
 	t.Parallel()
 	alerts, err := os.ReadFile(filepath.Join(chartDir, "files/alerts.yaml"))
@@ -150,7 +150,7 @@ func TestMonitoringComponent(t *testing.T) {
 	}
 }
 
-// TestNoSecretInTheFiles: what is applied has no value that everybody who reads this repository knows.
+// TestNoSecretInTheFiles: the manifests contain no published secret.
 func TestNoSecretInTheFiles(t *testing.T) {
 	t.Parallel()
 	for _, overlay := range []string{"single", "cluster"} {
@@ -161,7 +161,7 @@ func TestNoSecretInTheFiles(t *testing.T) {
 	}
 }
 
-// environment is the value of a container's variable.
+// environment returns the value of a container's variable.
 func environment(d *appsv1.Deployment, name string) string {
 	for _, e := range d.Spec.Template.Spec.Containers[0].Env {
 		if e.Name == name {
@@ -171,8 +171,8 @@ func environment(d *appsv1.Deployment, name string) string {
 	return ""
 }
 
-// expectJob checks the Job that makes the Secret: that it is the hub's own image, makes each key that is used, may do
-// what it does, and nothing more.
+// expectJob checks the Job that makes the Secret: it uses the hub's image, makes every key in use, and has exactly the
+// rights that it needs.
 func (o *objects) expectJob() {
 	o.t.Helper()
 	job := named[*batchv1.Job](o, "mastersocket-secret")

@@ -29,7 +29,7 @@ type objects struct {
 	all []runtime.Object
 }
 
-// strictDecoder knows every kind that the manifests use, and refuses fields that a kind has not, or twice.
+// strictDecoder decodes every kind that the manifests use, and refuses unknown and repeated fields.
 func strictDecoder(t *testing.T) runtime.Decoder {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -86,7 +86,7 @@ func withoutComments(text string) string {
 	return strings.Join(kept, "")
 }
 
-// describe is the kind and the name of an object.
+// describe returns the kind and the name of an object.
 func describe(object runtime.Object) string {
 	m, err := meta.Accessor(object)
 	if err != nil {
@@ -108,7 +108,7 @@ func named[T runtime.Object](o *objects, name string) T {
 	return none
 }
 
-// has tells whether there is an object that [describe] calls so.
+// has reports whether an object has that name in the form of [describe].
 func (o *objects) has(description string) bool {
 	for _, object := range o.all {
 		if describe(object) == description {

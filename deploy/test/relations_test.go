@@ -39,7 +39,7 @@ func (o *objects) expectServices() {
 	}
 }
 
-// expectAvailable checks that something is left when pods may be away, and that what scales knows what.
+// expectAvailable checks that a disruption budget leaves pods available, and that an autoscaler's target exists.
 func (o *objects) expectAvailable() {
 	o.t.Helper()
 	least := make(map[string]int32)
@@ -58,7 +58,7 @@ func (o *objects) expectAvailable() {
 			least[w.name] = w.replicas
 		}
 		if least[w.name] == 0 {
-			o.t.Errorf("nobody says how many pods %s has", w.name)
+			o.t.Errorf("neither replicas nor an autoscaler sets the number of pods of %s", w.name)
 		}
 	}
 	for _, b := range of[*policyv1.PodDisruptionBudget](o) {
@@ -75,7 +75,7 @@ func (o *objects) expectAvailable() {
 	}
 }
 
-// expectPolicies checks that a NetworkPolicy is for pods that there are, and names ports that they have.
+// expectPolicies checks that a NetworkPolicy selects existing pods, and names their ports.
 func (o *objects) expectPolicies() {
 	o.t.Helper()
 	for _, p := range of[*networkingv1.NetworkPolicy](o) {
@@ -92,7 +92,7 @@ func (o *objects) expectPolicies() {
 					o.t.Errorf("%s: %s has no port %s", describe(p), pods[0].name, port.Port)
 				}
 				if port.Port.StrVal == "admin" && len(rule.From) == 0 {
-					o.t.Errorf("%s opens the admin port to everybody", describe(p))
+					o.t.Errorf("%s opens the admin port to all pods", describe(p))
 				}
 			}
 			o.expectPeers(describe(p), rule.From)
@@ -102,13 +102,13 @@ func (o *objects) expectPolicies() {
 		}
 		for _, port := range container.Ports {
 			if port.Name != "admin" && !open[port.Name] {
-				o.t.Errorf("%s: nobody reaches port %s", describe(p), port.Name)
+				o.t.Errorf("%s: port %s is unreachable", describe(p), port.Name)
 			}
 		}
 	}
 }
 
-// expectPeers checks that pods of the same namespace that a rule names are there.
+// expectPeers checks that pods of the same namespace that a rule names exist.
 func (o *objects) expectPeers(policy string, peers []networkingv1.NetworkPolicyPeer) {
 	o.t.Helper()
 	for _, peer := range peers {
@@ -118,7 +118,7 @@ func (o *objects) expectPeers(policy string, peers []networkingv1.NetworkPolicyP
 	}
 }
 
-// expectRoutes checks that what leads in from outside leads to a Service, and has no limit of time that ends WebSockets.
+// expectRoutes checks that routes from outside lead to a Service, without a timeout that ends WebSockets.
 func (o *objects) expectRoutes() {
 	o.t.Helper()
 	for _, i := range of[*networkingv1.Ingress](o) {
@@ -152,7 +152,7 @@ func servicePort(s *corev1.Service, port intstr.IntOrString) bool {
 	})
 }
 
-// expectWatched checks what monitoring refers to.
+// expectWatched checks the references of monitoring objects.
 func (o *objects) expectWatched() {
 	o.t.Helper()
 	for _, m := range of[*monitoringv1.ServiceMonitor](o) {

@@ -27,7 +27,7 @@ func loadChart(t *testing.T) *chart.Chart {
 	return c
 }
 
-// install renders the chart as `helm install hub` in namespace hubs would, with values in YAML.
+// install renders the chart as `helm install hub` in namespace hubs does, with values in YAML.
 func install(t *testing.T, values string) (manifests []byte, notes string, err error) {
 	t.Helper()
 	return installWith(t, values, engine.Engine{Strict: true})
@@ -78,7 +78,7 @@ func kubernetes(t *testing.T, version string) *chartutil.KubeVersion {
 	return v
 }
 
-// installed is install for values that must do.
+// installed is install for valid values.
 func installed(t *testing.T, values string) (*objects, string) {
 	t.Helper()
 	manifests, notes, err := install(t, values)
@@ -88,7 +88,7 @@ func installed(t *testing.T, values string) (*objects, string) {
 	return decode(t, manifests), notes
 }
 
-// settings reads the file of --config that a ConfigMap holds.
+// settings parses the --config file of a ConfigMap.
 func settings(t *testing.T, text string) map[string]any {
 	t.Helper()
 	var s map[string]any

@@ -21,14 +21,14 @@ import (
 // imageUser is the user and the group of the image.
 const imageUser = 65532
 
-// envRoot is set where this program has been started anew to be a container: to the folder that becomes its root.
+// envRoot is set if this program runs as a container: to the folder that becomes its root.
 const envRoot = "DEPLOY_TEST_ROOT"
 
-// mountPoints are what an engine adds to the image's file system.
+// mountPoints are the folders that an engine adds to the image's file system.
 var mountPoints = []string{"proc", "run/secrets/mastersocket"}
 
-// container is a program that runs in the image's file system, which it can't write to, as the image's user, without
-// capabilities: as an engine would start it, but with this machine's network.
+// container is a program that runs read-only in the image's file system, as the image's user and without capabilities:
+// as an engine starts it, but with this machine's network.
 type container struct {
 	t    *testing.T
 	cmd  *exec.Cmd
@@ -36,11 +36,11 @@ type container struct {
 	done chan error
 }
 
-// output is what a container prints.
+// output is the output of a container.
 type output struct {
 	mu      sync.Mutex
 	buf     bytes.Buffer
-	changed chan struct{} // holds one token once something was written
+	changed chan struct{} // holds a token after a write
 }
 
 func (o *output) Write(p []byte) (int, error) {
@@ -77,14 +77,14 @@ func copyRoot(t *testing.T, from string, secrets map[string]string) string {
 		}
 	}
 	for dir := root; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil { // another user must get there
+		if err := os.Chmod(dir, 0o755); err != nil { // another user must be able to enter it
 			t.Fatal(err)
 		}
 	}
 	return root
 }
 
-// start runs args, the first of which is a path in root. Without root it runs them as they are, and not in a container.
+// start runs args, the first of which is a path in root. With an empty root it runs them outside of a container.
 func start(t *testing.T, root string, env []string, args ...string) *container {
 	t.Helper()
 	c := &container{
@@ -100,7 +100,7 @@ func start(t *testing.T, root string, env []string, args ...string) *container {
 	}
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
 	if root != "" && os.Getuid() != 0 {
-		// Who is not root is the image's user in a user namespace, and gets what enterRoot needs.
+		// Without root it is the image's user in a user namespace, with the rights that enterRoot needs.
 		attr.Cloneflags |= syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: imageUser, HostID: os.Getuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: imageUser, HostID: os.Getgid(), Size: 1}}
@@ -109,7 +109,7 @@ func start(t *testing.T, root string, env []string, args ...string) *container {
 	c.cmd.SysProcAttr = attr
 	started := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // Pdeathsig is about the thread; it lives until the container has ended
+		runtime.LockOSThread() // Pdeathsig depends on the thread, which lives until the container has ended
 		defer runtime.UnlockOSThread()
 		err := c.cmd.Start()
 		started <- err
@@ -118,16 +118,16 @@ func start(t *testing.T, root string, env []string, args ...string) *container {
 		}
 	}()
 	if err := <-started; err != nil {
-		t.Fatalf("start a container (who is not root needs user namespaces): %v", err)
+		t.Fatalf("start a container (without root this needs user namespaces): %v", err)
 	}
 	t.Cleanup(func() { _ = c.cmd.Process.Kill() })
 	return c
 }
 
-// patience is how long anything may take that does not wait for anything.
+// patience bounds operations that don't wait for anything.
 const patience = time.Minute
 
-// until waits until what was printed will do.
+// until waits until the output satisfies a condition.
 func (c *container) until(enough func(out string) bool) {
 	c.t.Helper()
 	for end := time.After(patience); !enough(c.out.String()); {
@@ -147,7 +147,7 @@ func (c *container) await(text string) {
 	c.until(func(out string) bool { return strings.Contains(out, text) })
 }
 
-// stop sends SIGTERM, and returns what was printed when the process has ended with that exit code.
+// stop sends SIGTERM, expects that exit code, and returns the output.
 func (c *container) stop(want int) string {
 	c.t.Helper()
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -160,7 +160,7 @@ func (c *container) stop(want int) string {
 	return out
 }
 
-// wait waits for the end, and returns the exit code and all that was printed.
+// wait waits for the end, and returns the exit code and the output.
 func (c *container) wait() (int, string) {
 	c.t.Helper()
 	select {

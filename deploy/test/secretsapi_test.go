@@ -18,13 +18,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// secretsAPI is what an API server is to whoever makes a Secret, and to whoever looks one up. It decodes as strictly as
-// the tests do.
+// secretsAPI is an API server for creating and reading Secrets. It decodes as strictly as the tests do.
 type secretsAPI struct {
 	*httptest.Server
 	t        *testing.T
-	account  string   // folder of an account that it knows
-	env      []string // what Kubernetes sets in a pod
+	account  string   // folder of an account that it accepts
+	env      []string // variables that Kubernetes sets in a pod
 	requests chan string
 
 	mu     sync.Mutex

@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// TestWrongValues: each of these is refused before anything is installed, and the error names what is wrong.
+// TestWrongValues: each of these is refused before the installation, with an error that names the mistake.
 func TestWrongValues(t *testing.T) {
 	t.Parallel()
 	for values, want := range map[string]string{
-		// Forms, which the schema knows.
+		// Checked by the schema.
 		"replica: 3":                                   "replica",
 		"replicas: three":                              "/replicas",
 		"replicas: 0":                                  "/replicas",
@@ -49,7 +49,7 @@ func TestWrongValues(t *testing.T) {
 		"networkPolicy: {adminFrom: [{namespace: x}]}":                                          "/networkPolicy/adminFrom/0",
 		"monitoring: {serviceMonitor: {interval: often}}":                                       "/monitoring/serviceMonitor/interval",
 		"podLabels: {'a b': c}": "invalid propertyName 'a b'",
-		// What values can't say together, which the templates know.
+		// Combinations of values, checked by the templates.
 		"redis: {enabled: false}": "several instances need Redis",
 		"{replicas: 1, autoscaling: {enabled: true}, redis: {enabled: false}}":          "several instances need Redis",
 		"redis: {url: 'redis://other:6379'}":                                            "redis.enabled brings a Redis of its own",

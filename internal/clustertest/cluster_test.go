@@ -17,22 +17,22 @@ import (
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
-// cluster is one hub: several instances, named a, b, c …, and their Redis.
+// cluster is one hub of several instances, named a, b, c …, with their Redis.
 type cluster struct {
 	t     *testing.T
 	redis *redistest.Server
 	hubs  []*hubtest.Server
 	flags []string
 	env   []string
-	trust *tls.Config        // what clients need to trust the instances; nil without TLS
-	url   func(i int) string // of Redis, as instance i knows it
+	trust *tls.Config        // TLS settings of clients; nil without TLS
+	url   func(i int) string // Redis URL of instance i
 }
 
-// clusterOptions change how a cluster is started. The zero value is right for most.
+// clusterOptions configures a cluster. The zero value suits most tests.
 type clusterOptions struct {
 	flags []string           // of every instance
 	env   []string           // of every instance
-	url   func(i int) string // nil: each instance is connected with the cluster's own Redis
+	url   func(i int) string // nil: the URL of the cluster's Redis
 	redis *redistest.Server  // nil: a new one
 	tls   bool               // clients connect over TLS
 }
@@ -59,7 +59,7 @@ func startCluster(t *testing.T, n int, o clusterOptions) *cluster {
 	return c
 }
 
-// start runs instance i, listening on these addresses if they are not empty.
+// start runs instance i. Empty addresses mean free ports.
 func (c *cluster) start(i int, addr, tlsAddr string) *hubtest.Server {
 	c.t.Helper()
 	return hubtest.Start(c.t, hubtest.Options{
@@ -68,7 +68,7 @@ func (c *cluster) start(i int, addr, tlsAddr string) *hubtest.Server {
 	})
 }
 
-// urls are the addresses for clients, in the order of the instances.
+// urls returns the addresses for clients, by instance.
 func (c *cluster) urls() []string {
 	var urls []string
 	for _, h := range c.hubs {
@@ -81,7 +81,7 @@ func (c *cluster) urls() []string {
 	return urls
 }
 
-// alive are the instances whose processes run.
+// alive returns the instances whose processes run.
 func (c *cluster) alive() []*hubtest.Server {
 	var alive []*hubtest.Server
 	for _, h := range c.hubs {
@@ -92,7 +92,7 @@ func (c *cluster) alive() []*hubtest.Server {
 	return alive
 }
 
-// awaitNodes waits until every instance that is alive counts n of them, itself included.
+// awaitNodes waits until every running instance counts n instances, including itself.
 func (c *cluster) awaitNodes(timeout time.Duration, n int) {
 	c.t.Helper()
 	for _, h := range c.alive() {
@@ -103,13 +103,13 @@ func (c *cluster) awaitNodes(timeout time.Duration, n int) {
 	}
 }
 
-// readiness is what GET /readyz says.
+// readiness returns the answer of GET /readyz.
 func readiness(h *hubtest.Server) (ready bool, text string) {
 	status, body := h.Get("/readyz")
 	return status == http.StatusOK, strings.TrimSpace(string(body))
 }
 
-// awaitReady waits until each of hubs is ready, or not, and returns how long that took.
+// awaitReady waits until the readiness of all hubs is ready, and returns the time that took.
 func awaitReady(t *testing.T, ready bool, hubs ...*hubtest.Server) time.Duration {
 	t.Helper()
 	begin := time.Now()
@@ -123,7 +123,7 @@ func awaitReady(t *testing.T, ready bool, hubs ...*hubtest.Server) time.Duration
 	return time.Since(begin)
 }
 
-// sum adds a metric up over the instances that are alive.
+// sum adds up a metric over the running instances.
 func (c *cluster) sum(name string, labels ...string) int {
 	total := 0.0
 	for _, h := range c.alive() {
@@ -132,7 +132,7 @@ func (c *cluster) sum(name string, labels ...string) int {
 	return int(total)
 }
 
-// losses are the messages that the instances say were lost, by any cause but that nobody matched the intent.
+// losses returns the messages that the instances counted as lost, for any cause but a target without receivers.
 func (c *cluster) losses() (total int, text string) {
 	var b strings.Builder
 	add := func(name string, labels ...string) {
@@ -149,7 +149,7 @@ func (c *cluster) losses() (total int, text string) {
 	return total, b.String()
 }
 
-// terminate stops instance i as an operator would, and waits until it has drained.
+// terminate stops instance i with SIGTERM and waits until it has drained.
 func (c *cluster) terminate(i int) {
 	c.t.Helper()
 	c.hubs[i].Signal(syscall.SIGTERM)

@@ -25,8 +25,8 @@ func connectTo(t *testing.T, c *cluster, at int, o hubtest.ClientOptions) *hubte
 	return s
 }
 
-// TestDirectCost counts what Redis and the instances do for DIRECT messages from one instance to another, with two
-// instances and with eight: one PUBLISH each, that one instance sees.
+// TestDirectCost counts the work of Redis and the instances for DIRECT messages between two instances, in clusters of
+// two and of eight: one PUBLISH each, received by one instance.
 func TestDirectCost(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{2, 8} {
@@ -52,7 +52,7 @@ func TestDirectCost(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			send() // so that everything is warm, and the news of the new members has spread
+			send() // warms up, and lets the member counts spread
 
 			before, begin := received(c), time.Now()
 			calls := c.redis.Calls("publish")
@@ -98,7 +98,7 @@ func TestDirectCost(t *testing.T) {
 	}
 }
 
-// received is how many messages each instance got from others.
+// received returns the number of messages that each instance got from others.
 func received(c *cluster) (n []int) {
 	for _, h := range c.hubs {
 		n = append(n, int(h.Metrics().Sum("mastersocket_broker_received_total")))
@@ -106,8 +106,8 @@ func received(c *cluster) (n []int) {
 	return n
 }
 
-// TestKnownGroupCost counts what an IDENTIFY costs where the instance has a member of the group already: it waits for
-// nothing from Redis.
+// TestKnownGroupCost counts the cost of an IDENTIFY into a group with a member on the instance: it does not wait for
+// Redis.
 func TestKnownGroupCost(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2, clusterOptions{})
@@ -131,12 +131,12 @@ func TestKnownGroupCost(t *testing.T) {
 	if subscribes != 0 {
 		t.Errorf("%d SUBSCRIBE, want none", subscribes)
 	}
-	// Members are told to the other instances 20 times a second at most, whatever their number.
+	// Member counts are published at most 20 times a second, whatever their number.
 	if most := idle + int(took.Seconds()*20) + 20; busy > most {
 		t.Errorf("%d commands, want %d at most", busy, most)
 	}
 
-	// While Redis says nothing, for less than it takes to be noticed, clients are still answered.
+	// While Redis hangs for less than its timeout, clients are still answered.
 	c.redis.Pause()
 	begin = time.Now()
 	var worst time.Duration
@@ -166,7 +166,7 @@ func TestKnownGroupCost(t *testing.T) {
 	}
 }
 
-// commands counts the commands that Redis ran during do, those for counting left out, and the SUBSCRIBEs among them.
+// commands counts the commands that Redis ran during do, without those for counting, and the SUBSCRIBEs among them.
 func (c *cluster) commands(do func()) (all, subscribes int) {
 	c.t.Helper()
 	c.redis.ResetCalls()

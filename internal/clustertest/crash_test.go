@@ -13,8 +13,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// TestInstanceKilled kills one of three instances under load. Nobody on the others is disturbed, and what they know of
-// its members is right within 5 s.
+// TestInstanceKilled kills one of three instances under load. Clients of the others are not disturbed, and the others'
+// member counts are right within 5 s.
 func TestInstanceKilled(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, clusterOptions{})
@@ -29,20 +29,20 @@ func TestInstanceKilled(t *testing.T) {
 	c.awaitNodes(patience, 2)
 	nodes := time.Since(begin)
 	if took := max(gone, nodes); took > 5*time.Second {
-		t.Errorf("an instance that was killed is still counted after %v, want 5s at most", took)
+		t.Errorf("a killed instance is still counted after %v, want 5s at most", took)
 	}
-	// From now on nobody draws it, and nobody is told anything but the truth.
+	// From now on no message is drawn for it, and all refusals are right.
 	mark := history.Now()
 	l.runFor(2 * time.Second)
 	r := l.finish(c)
-	figure(t, "instance killed: ANY and GROUP for its only group find nobody after %v, mastersocket_nodes is 2 on both others after %v; "+
+	figure(t, "instance killed: ANY and GROUP for its only group are refused after %v, mastersocket_nodes is 2 on both others after %v; "+
 		"answers to senders on the others: %v", ms(gone), ms(nodes), r.Refused)
 	if late := l.history.RefusedSince(mark); len(late) > 0 {
 		t.Errorf("refused after the counts were right: %v", late)
 	}
 	for _, m := range l.members {
 		if len(m.ended) > 0 && m.home != 2 {
-			t.Errorf("somebody on another instance was disturbed: %v", m.ended)
+			t.Errorf("a client of another instance was disturbed: %v", m.ended)
 		}
 	}
 	if n := c.sum("mastersocket_broker_lost_nodes_total"); n != 2 {
@@ -50,7 +50,7 @@ func TestInstanceKilled(t *testing.T) {
 	}
 }
 
-// probe is a client on the first instance that asks for the members of a group of another.
+// probe is a client of the first instance that sends to a group of another instance.
 type probe struct {
 	sender *hubtest.Client
 	group  string
@@ -78,7 +78,7 @@ func startProbe(t *testing.T, c *cluster, group string, at int) *probe {
 	return nil
 }
 
-// ask sends an ANY and a GROUP message to the group and returns the codes of the errors that come back, if any.
+// ask sends an ANY and a GROUP message to the group and returns the codes of the errors, if any.
 func (p *probe) ask(t *testing.T) (codes [2]string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -103,7 +103,7 @@ func (p *probe) expect(t *testing.T, code string) {
 	}
 }
 
-// await asks until both answers are code, and returns how long that took.
+// await asks until both answers are code, and returns the time that took.
 func (p *probe) await(t *testing.T, code string) time.Duration {
 	t.Helper()
 	begin := time.Now()
@@ -113,7 +113,7 @@ func (p *probe) await(t *testing.T, code string) time.Duration {
 	return time.Since(begin)
 }
 
-// TestInstancePaused stops one of three instances until the others take it for dead, and lets it go on.
+// TestInstancePaused pauses one of three instances until the others consider it dead, and then continues it.
 func TestInstancePaused(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, clusterOptions{})
@@ -135,11 +135,11 @@ func TestInstancePaused(t *testing.T) {
 	c.awaitNodes(patience, 3)
 	nodes := time.Since(begin)
 	l.awaitDelivery()
-	figure(t, "instance paused for 6s: gone from the others after %v; counted again %v and delivery back %v after it went on",
+	figure(t, "instance paused for 6s: gone from the others after %v; counted again %v and delivery back %v after it continued",
 		ms(gone), ms(nodes), ms(time.Since(begin)))
 	l.runFor(time.Second)
 	r := l.finish(c)
 	if r.Counted > 0 || len(r.Disconnects) > 0 || r.CutOff > 0 {
-		t.Errorf("want nothing lost and nobody disconnected: %v", r)
+		t.Errorf("want nothing lost and no client disconnected: %v", r)
 	}
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
-// TestFenceAcrossCuts moves a client between two instances. Each time the old one's connection to Redis is cut, while others
-// send to the client's group from all three. What was missed on a cut connection is had again, in whatever order: a FENCE must not
-// arrive before it.
+// TestFenceAcrossCuts moves a client between two instances. At each move the old instance's connection to Redis is cut,
+// while senders on all three instances send to the client's group. The broker recovers the missed messages, in any
+// order: a FENCE must not overtake them.
 func TestFenceAcrossCuts(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -52,11 +52,11 @@ func TestFenceAcrossCuts(t *testing.T) {
 		t.Errorf("%d gaps, and the instances counted %d messages as missed", m.gaps, missed)
 	}
 	if recovered == 0 {
-		t.Error("no message had to be had again: it proves nothing")
+		t.Error("no message was recovered, so the test proves nothing")
 	}
 }
 
-// movingClient follows what each sender sends to its group.
+// movingClient checks the sequence of each sender's messages to its group.
 type movingClient struct {
 	t    *testing.T
 	conn *rc.Conn
@@ -65,7 +65,7 @@ type movingClient struct {
 	gaps int
 }
 
-// connect tries until the instance lets it in: it is cut off at times.
+// connect tries until the instance accepts it: the instance is cut off at times.
 func (m *movingClient) connect(h *hubtest.Server) (conn *rc.Conn, id string) {
 	m.t.Helper()
 	err := eventually.Within(patience, func() bool {
@@ -89,7 +89,7 @@ func (m *movingClient) connect(h *hubtest.Server) (conn *rc.Conn, id string) {
 	return conn, id
 }
 
-// take notes one message of a sender.
+// take records one message of a sender.
 func (m *movingClient) take(e rc.Envelope) {
 	n, err := strconv.Atoi(e.ID)
 	if err != nil {
@@ -102,7 +102,7 @@ func (m *movingClient) take(e rc.Envelope) {
 	m.last[e.Sender] = max(n, last)
 }
 
-// move goes over to another instance, and cuts what the old one reaches Redis by.
+// move moves to another instance, and cuts the old instance's connection to Redis.
 func (m *movingClient) move(to *hubtest.Server, old *faultproxy.Proxy) {
 	m.t.Helper()
 	old.Cut()
@@ -125,7 +125,7 @@ func (m *movingClient) move(to *hubtest.Server, old *faultproxy.Proxy) {
 	m.readUntil(4, patience)
 }
 
-// hold reads what the new connection gets, up to the PONG that answers a last PING.
+// hold reads from the new connection up to the PONG for a last PING.
 func (m *movingClient) hold(c *rc.Conn, quit <-chan struct{}) (all []rc.Envelope) {
 	for {
 		select {
@@ -149,7 +149,7 @@ func (m *movingClient) hold(c *rc.Conn, quit <-chan struct{}) (all []rc.Envelope
 	}
 }
 
-// readUntil takes what arrives up to a message with that op. It returns false if there was none in time.
+// readUntil records messages up to one with that op. It returns false on a timeout.
 func (m *movingClient) readUntil(op int, within time.Duration) bool {
 	m.t.Helper()
 	for end := time.Now().Add(within); time.Now().Before(end); {

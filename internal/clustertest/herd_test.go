@@ -20,8 +20,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// TestReconnectStorm has an instance with thousands of clients die, and all of them connect to the other two at once.
-// Those who are there already must not notice.
+// TestReconnectStorm kills an instance with thousands of clients, which all connect to the other two at once. The
+// clients of these must not notice.
 func TestReconnectStorm(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, clusterOptions{flags: []string{"--ping-interval", "5m"}})
@@ -34,7 +34,7 @@ func TestReconnectStorm(t *testing.T) {
 	}
 	figure(t, "one instance: %d clients identified in %v; resident memory %.1f MiB, %.1f MiB without them; descriptors %d, %d without them",
 		len(h.conns), ms(time.Since(begin)), mib(c.hubs[2].RSS()), mib(empty), c.hubs[2].Descriptors(), fds)
-	// ANY of everybody and GLOBAL would reach the storm's clients too.
+	// ANY of all clients and GLOBAL would reach the storm's clients, too.
 	l := startLoad(t, c.urls()[:2], loadOptions{senders: 6, receivers: 6, noAnyone: true})
 	l.runFor(time.Second)
 	calm := startStopwatch(l)
@@ -64,7 +64,7 @@ func TestReconnectStorm(t *testing.T) {
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-// herd is many cheap clients: a connection each, and nothing that reads it once it has identified.
+// herd is many cheap clients: connections that are not read after the IDENTIFY answer.
 type herd struct {
 	conns []net.Conn
 	took  []time.Duration // from dialling to the IDENTIFY answer
@@ -72,7 +72,7 @@ type herd struct {
 
 func newHerd(n int) *herd { return &herd{conns: make([]net.Conn, n), took: make([]time.Duration, n)} }
 
-// connect connects all clients at once, spread over addrs, in place of the connections that they had.
+// connect connects all clients at once, spread over addrs, and replaces their connections.
 func (h *herd) connect(ctx context.Context, addrs ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
@@ -104,7 +104,7 @@ func (h *herd) quantile(q float64) time.Duration {
 	return sorted[int(q*float64(len(sorted)-1))]
 }
 
-// identify is the cheapest client: opening handshake and IDENTIFY in one write, from one of several addresses.
+// identify connects a cheap client: opening handshake and IDENTIFY in one write, from one of several addresses.
 func identify(ctx context.Context, i int, addr string) (net.Conn, error) {
 	source := netip.AddrFrom4([4]byte{127, 0, 1, byte(1 + i%8)})
 	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))}
@@ -128,7 +128,7 @@ func handshake(conn net.Conn, addr, group string) error {
 	hello := fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", addr)
 	text := fmt.Appendf(nil, `{"op":1,"data":{"token":"%s","group":"%s"}}`, hubtest.Token, group)
-	hello = append(hello, 0x81, 0x80|byte(len(text)), 0, 0, 0, 0) // a text frame masked with zeros: the text is as it is
+	hello = append(hello, 0x81, 0x80|byte(len(text)), 0, 0, 0, 0) // a text frame with a mask of zeros, which leaves the text unchanged
 	if _, err := conn.Write(append(hello, text...)); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func handshake(conn net.Conn, addr, group string) error {
 	}
 }
 
-// stopwatch measures the longest time that a client's PING takes to be answered while something goes on.
+// stopwatch measures the longest time from a client's PING to its PONG.
 type stopwatch struct {
 	cancel context.CancelFunc
 	pings  sync.WaitGroup
@@ -167,7 +167,7 @@ func startStopwatch(l *load) *stopwatch {
 			for ctx.Err() == nil {
 				begin := time.Now()
 				if c.Ping(context.Background()) != nil {
-					return // its connection ended: the history tells
+					return // its connection ended, which the history shows
 				}
 				w.mu.Lock()
 				w.worst = max(w.worst, time.Since(begin))

@@ -18,16 +18,16 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// loadOptions say what runs while something breaks. Zero values stand for the defaults in comments.
+// loadOptions configures a load. Zero values stand for the defaults in comments.
 type loadOptions struct {
 	senders   int         // 9
 	receivers int         // 9
 	rate      float64     // messages per second of each sender; 40
 	mix       [4]int      // weights of GLOBAL, GROUP, DIRECT and ANY; 1, 4, 4, 3
 	groups    int         // 4, each with members on every instance
-	noAnyone  bool        // no ANY of all clients, GLOBAL neither: there are others than those of the load
+	noAnyone  bool        // neither GLOBAL nor ANY of all clients: there are clients outside the load
 	trust     *tls.Config // for wss; nil for ws
-	roam      bool        // clients whose connection ends connect again, to the next instance that takes them
+	roam      bool        // clients whose connection ends reconnect to the next instance that accepts them
 }
 
 func (o loadOptions) withDefaults() loadOptions {
@@ -51,7 +51,7 @@ func (o loadOptions) withDefaults() loadOptions {
 	return o
 }
 
-// load is many clients, spread over the instances, that send each other messages at a steady rate until finish.
+// load is a set of clients, spread over the instances, that send each other messages at a steady rate until finish.
 type load struct {
 	loadOptions
 	t       *testing.T
@@ -65,7 +65,7 @@ type load struct {
 	stopLiving      context.CancelFunc
 }
 
-// member is a client, or one after the other if it roams.
+// member is a client, or successive clients if it roams.
 type member struct {
 	load   *load
 	name   string
@@ -73,19 +73,19 @@ type member struct {
 	sender bool
 	noEcho bool
 	home   int          // index of the URL that it connects to first
-	sent   atomic.Int64 // messages of its present connection
+	sent   atomic.Int64 // messages sent on its current connection
 
 	mu      sync.Mutex
-	client  *hubtest.Client // nil while it is not connected
+	client  *hubtest.Client // nil while disconnected
 	retired bool
 	joins   int
-	ended   []string // how each of its connections ended
+	ended   []string // the cause of each connection's end
 }
 
-// window is how many messages of a sender may wait for their ACK or ERROR: more than it sends in any fault.
+// window bounds a sender's messages without an ACK or ERROR: more than it sends during any fault.
 const window = 1 << 14
 
-// startLoad connects everybody and begins to send.
+// startLoad connects all members and begins to send.
 func startLoad(t *testing.T, urls []string, o loadOptions) *load {
 	t.Helper()
 	l := &load{loadOptions: o.withDefaults(), t: t, history: history.New(0), urls: urls}
@@ -123,7 +123,7 @@ func startLoad(t *testing.T, urls []string, o loadOptions) *load {
 
 func (l *load) group(i int) string { return fmt.Sprintf("group-%d", i%l.groups) }
 
-// abandon ends everything without a verdict, where finish did not.
+// abandon ends the load without a verdict, unless finish did.
 func (l *load) abandon() {
 	l.stopSending()
 	l.sending.Wait()
@@ -150,7 +150,7 @@ func (m *member) join(ctx context.Context, at int) error {
 	return nil
 }
 
-// live connects the member again whenever its connection has ended, if it roams.
+// live reconnects a roaming member whenever its connection has ended.
 func (m *member) live(ctx context.Context) {
 	at, pause := m.home, time.Duration(0)
 	for ctx.Err() == nil {
@@ -161,7 +161,7 @@ func (m *member) live(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 			case <-time.After(rand.N(pause)):
-				_ = m.join(ctx, at) // the next one may take it
+				_ = m.join(ctx, at) // the next one may accept it
 			}
 			continue
 		}
@@ -195,7 +195,7 @@ func (m *member) current() *hubtest.Client {
 	return m.client
 }
 
-// retire ends the member's connection when the history is complete.
+// retire ends the member's connection after the history is complete.
 func (m *member) retire() {
 	m.mu.Lock()
 	c := m.client
@@ -218,7 +218,7 @@ func (m *member) send(ctx context.Context, seed uint64) {
 		case <-tick.C:
 		}
 		if c := m.current(); c != nil {
-			// Where it fails, the connection has ended, and that is recorded.
+			// A failure means that the connection has ended, which is recorded.
 			if n, err := c.Send(context.WithoutCancel(ctx), m.load.target(rng), rng.IntN(100)); err == nil {
 				m.sent.Store(int64(n) + 1)
 			}
@@ -226,7 +226,7 @@ func (m *member) send(ctx context.Context, seed uint64) {
 	}
 }
 
-// target draws whom a message is for. Everybody named is there, or was a moment ago.
+// target draws a message's target. All clients named are connected, or were a moment ago.
 func (l *load) target(rng *rand.Rand) history.To {
 	draw := rng.IntN(l.mix[0] + l.mix[1] + l.mix[2] + l.mix[3])
 	target := history.Global
@@ -252,5 +252,5 @@ func (l *load) target(rng *rand.Rand) history.To {
 	return to
 }
 
-// runFor lets the load run.
+// runFor runs the load for d.
 func (l *load) runFor(d time.Duration) { <-time.After(d) }

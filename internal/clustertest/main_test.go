@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// full says whether sizes and durations are to be those of the figures.
+// full reports whether to use the sizes and durations of the published figures.
 func full() bool { return os.Getenv(EnvScale) == "full" }
 
 // size returns the full number or the quick one.
@@ -44,14 +44,14 @@ func span(quick, whole time.Duration) time.Duration {
 	return quick
 }
 
-// figure prints a measure.
+// figure prints a measurement.
 func figure(t *testing.T, format string, args ...any) {
 	t.Helper()
 	t.Logf("figure: "+format, args...)
 }
 
-// ms rounds a duration for print.
+// ms rounds a duration for output.
 func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 
-// patience bounds waits that only a failing test takes to the end.
+// patience bounds waits; only a failing test waits that long.
 const patience = 30 * time.Second

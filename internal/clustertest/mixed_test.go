@@ -13,8 +13,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// TestMixedLoad is the guarantee of the protocol over three instances, as fast as they go: 20 senders and 12 receivers,
-// and nothing lost, duplicated, reordered or misrouted.
+// TestMixedLoad checks the protocol's guarantees over three instances at full speed: 20 senders and 12 receivers, and
+// nothing lost, duplicated, reordered or misrouted.
 func TestMixedLoad(t *testing.T) {
 	c := startCluster(t, 3, clusterOptions{})
 	w := hubtest.Workload{
@@ -34,7 +34,7 @@ func TestMixedLoad(t *testing.T) {
 		t.Error("the protocol's guarantees do not hold")
 	}
 	if len(r.Disconnects) > 0 || r.CutOff > 0 || r.Refused["NO_RECEIVER"] == 0 || len(r.Refused) != 1 {
-		t.Errorf("want NO_RECEIVER for what was sent to nobody, and nothing else: %v", r)
+		t.Errorf("want NO_RECEIVER for messages without a receiver, and nothing else: %v", r)
 	}
 	if n, text := c.losses(); n > 0 {
 		t.Errorf("the instances counted losses:%s", text)
@@ -46,7 +46,7 @@ func TestMixedLoad(t *testing.T) {
 		(redis / time.Duration(r.Messages)).Round(10*time.Nanosecond), (hubs / time.Duration(r.Arrivals)).Round(10*time.Nanosecond))
 }
 
-// cpu is the processor time that the instances have used.
+// cpu returns the CPU time of the instances.
 func (c *cluster) cpu() (sum time.Duration) {
 	for _, h := range c.alive() {
 		sum += h.CPU()
@@ -54,7 +54,7 @@ func (c *cluster) cpu() (sum time.Duration) {
 	return sum
 }
 
-// redisCPU is the processor time that Redis has used, its start included.
+// redisCPU returns the CPU time of Redis, including its start.
 func (c *cluster) redisCPU() (sum time.Duration) {
 	for line := range strings.Lines(c.redis.Do("INFO", "cpu")) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")

@@ -10,7 +10,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
-// TestSilentPartition swallows what Redis says to one of three instances, and what it says to Redis still arrives.
+// TestSilentPartition discards the replies of Redis to one of three instances, whose own requests still arrive.
 func TestSilentPartition(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -29,7 +29,7 @@ func TestSilentPartition(t *testing.T) {
 		red := awaitReady(t, false, c.hubs[1])
 		l.runFor(span(4*time.Second, 10*time.Second) - time.Since(begin))
 		if ready, text := readiness(c.hubs[0]); !ready {
-			t.Errorf("an instance that is not concerned is not ready: %s", text)
+			t.Errorf("an unaffected instance is not ready: %s", text)
 		}
 		_, why := readiness(c.hubs[1])
 		proxy.Set(faultproxy.None)
@@ -49,6 +49,6 @@ func TestSilentPartition(t *testing.T) {
 		c.awaitNodes(5*time.Second, 3)
 	}
 	r := l.finish(c)
-	figure(t, "replies swallowed for longer than a lease: senders on the other instances were told %v, and that was true", r.Refused)
+	figure(t, "replies swallowed for longer than a lease: senders on the other instances were refused %v, rightly", r.Refused)
 	wantHonest(t, r)
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// TestBrokerAway is the default while Redis is away: not ready, clients of known groups are served, those of unknown
-// groups are told to try again later, and local delivery goes on.
+// TestBrokerAway tests the default while Redis is away: not ready, clients of known groups are served, those of unknown
+// groups get TRY_AGAIN_LATER, and local delivery continues.
 func TestBrokerAway(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2, clusterOptions{})
@@ -44,7 +44,7 @@ func TestBrokerAway(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "TRY_AGAIN_LATER") {
 		t.Errorf("a client of an unknown group: %v, want TRY_AGAIN_LATER", err)
 	}
-	figure(t, "Redis away: a client of an unknown group was told TRY_AGAIN_LATER after %v", ms(time.Since(begin)))
+	figure(t, "Redis away: a client of an unknown group got TRY_AGAIN_LATER after %v", ms(time.Since(begin)))
 
 	c.redis.Restart()
 	awaitReady(t, true, c.hubs...)
@@ -59,7 +59,7 @@ func TestBrokerAway(t *testing.T) {
 	}
 }
 
-// TestReadyWithoutBroker is the other choice: ready all the time, new clients identify and reach each other on their
+// TestReadyWithoutBroker tests --ready-without-broker: always ready; new clients identify and reach each other on their
 // instance, and the others when Redis is back.
 func TestReadyWithoutBroker(t *testing.T) {
 	t.Parallel()
@@ -96,7 +96,7 @@ func TestReadyWithoutBroker(t *testing.T) {
 			t.Errorf("delivery on the instance itself: %v", err)
 		}
 	}
-	<-time.After(6 * time.Second) // longer than the broker waits for a subscription
+	<-time.After(6 * time.Second) // longer than the broker's subscription timeout
 	c.redis.Restart()
 	begin = time.Now()
 	for _, s := range c.hubs {
@@ -131,11 +131,11 @@ func TestReadyWithoutBroker(t *testing.T) {
 	}
 }
 
-// TestBufferBound sends more while Redis is away than the bounded buffer holds: what fits arrives, in order, and the
-// sender is told BROKER_UNAVAILABLE for all the rest.
+// TestBufferBound sends more than the bounded buffer holds while Redis is away: the messages that fit arrive in order,
+// and the rest is refused with BROKER_UNAVAILABLE.
 func TestBufferBound(t *testing.T) {
 	t.Parallel()
-	// What waited arrives in one burst: without room for it the one receiver would be disconnected as SLOW_CONSUMER.
+	// The buffered messages arrive in one burst: with a small send queue the receiver would be a SLOW_CONSUMER.
 	c := startCluster(t, 2, clusterOptions{flags: []string{"--send-queue-bytes", "32MiB"}})
 	h := history.New(0)
 	from := connectTo(t, c, 0, hubtest.ClientOptions{

@@ -12,7 +12,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
-// TestRedisCluster runs a Redis Cluster of three masters. The hub's channels are all on one of them.
+// TestRedisCluster runs a Redis Cluster of three masters. One of them has all of the hub's channels.
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
 	nodes, addrs := startRedisCluster(t)
@@ -33,7 +33,7 @@ func TestRedisCluster(t *testing.T) {
 	figure(t, "redis+cluster://: %d of %d Redis nodes carries all channels of the hub", used, len(nodes))
 }
 
-// startRedisCluster runs three masters that share the slots, and returns their addresses, joined by commas.
+// startRedisCluster runs three masters that share the slots. It returns their addresses, joined by commas.
 func startRedisCluster(t *testing.T) (nodes []*redistest.Server, addrs string) {
 	t.Helper()
 	const slots = 16384

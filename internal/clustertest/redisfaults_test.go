@@ -47,7 +47,7 @@ func TestRedisPaused(t *testing.T) {
 	begin = time.Now()
 	green := awaitReady(t, true, c.hubs...)
 	l.awaitDelivery()
-	figure(t, "Redis paused for %v: readiness red on all three after %v; green %v and delivery back %v after it went on",
+	figure(t, "Redis paused for %v: readiness red on all three after %v; green %v and delivery back %v after it continued",
 		pause, ms(red), ms(green), ms(time.Since(begin)))
 	l.runFor(time.Second)
 	wantAll(t, l.finish(c))
@@ -75,7 +75,7 @@ func clientsKilled(t *testing.T, kind string) {
 		c.sum("mastersocket_broker_reconnects_total"), c.sum("mastersocket_broker_recovered_total"),
 		c.sum("mastersocket_broker_duplicates_total"))
 	if c.sum("mastersocket_broker_lost_nodes_total") > 0 {
-		// An instance was cut off each time before it had renewed its lease, until that ended.
+		// An instance was cut off each time before it renewed its lease, until the lease expired.
 		wantHonest(t, l.finish(c))
 		return
 	}

@@ -19,7 +19,7 @@ func TestRestartOverTLS(t *testing.T) {
 	t.Parallel()
 	c := rollingRestart(t, 1, clusterOptions{tls: true})
 	if n := c.sum("mastersocket_tls_handshakes_total", `result="done"`) + c.sum("mastersocket_tls_handshakes_total", `result="resumed"`); n == 0 {
-		t.Error("nobody connected over TLS")
+		t.Error("no client connected over TLS")
 	}
 }
 
@@ -51,7 +51,7 @@ func rollingRestart(t *testing.T, n int, o clusterOptions) *cluster {
 	figure(t, "rolling restart with a drain timeout of %v: %d clients connected again %d times; disconnects %v, %d cut off; refused %v",
 		drain, len(l.members), joins, r.Disconnects, r.CutOff, r.Refused)
 	if r.Counted > 0 || r.CutOff > 0 || len(r.Disconnects) != 1 || r.Disconnects["SERVER_RESTART"] == 0 {
-		t.Errorf("want nothing lost, and everybody told SERVER_RESTART: %v", r)
+		t.Errorf("want nothing lost, and SERVER_RESTART for every disconnect: %v", r)
 	}
 	return c
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
-// TestSentinel runs a master, a replica and a Sentinel. When the master is killed, the instances follow to the replica.
+// TestSentinel runs a master, a replica and a Sentinel. When the master is killed, the instances follow the failover to
+// the replica.
 func TestSentinel(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
@@ -50,7 +51,7 @@ func TestSentinel(t *testing.T) {
 	wantAll(t, l.finish(c))
 }
 
-// startSentinel runs a Sentinel that watches the master, alone, as "hub", and returns its address.
+// startSentinel runs a single Sentinel that watches the master as "hub", and returns its address.
 func startSentinel(t *testing.T, host, port string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sentinel.conf")
@@ -67,19 +68,19 @@ func startSentinel(t *testing.T, host, port string) string {
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
+		_ = cmd.Wait() // it ended by a signal
 	})
 	addr := net.JoinHostPort("127.0.0.1", own)
 	eventually.True(t, "the Sentinel to answer", func() bool { return ask(addr, "PING") == "+PONG\r\n" })
 	return addr
 }
 
-// knowsReplica says whether the Sentinel has found the master's replica and could promote it.
+// knowsReplica reports whether the Sentinel knows the master's replica and could promote it.
 func knowsReplica(sentinel string) bool {
 	return strings.Contains(ask(sentinel, "SENTINEL REPLICAS hub"), "master-link-status\r\n$2\r\nok")
 }
 
-// ask runs an inline command and returns the beginning of the answer, "" where there is none.
+// ask runs an inline command and returns the beginning of the answer, or "".
 func ask(addr, command string) string {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
@@ -93,6 +94,6 @@ func ask(addr, command string) string {
 		return ""
 	}
 	answer := make([]byte, 16<<10)
-	n, _ := conn.Read(answer) // what did not come is not there
+	n, _ := conn.Read(answer) // a short read shows in the answer
 	return string(answer[:n])
 }

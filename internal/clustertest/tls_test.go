@@ -22,8 +22,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
-// TestTLS connects two instances over rediss:// with a certificate that their system trusts, and shows that one without
-// trust does not connect.
+// TestTLS connects two instances over rediss:// with a certificate in the system's trust store, and shows that an
+// instance without trust does not connect.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)
@@ -43,7 +43,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// certificate makes one for 127.0.0.1 that signs itself, and returns the paths of it and its key.
+// certificate makes a self-signed certificate for 127.0.0.1, and returns the paths of it and its key.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -75,7 +75,7 @@ func certificate(t *testing.T) (cert, key string) {
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", encoded)
 }
 
-// freePort returns a port that nobody listens on at the moment.
+// freePort returns a port that is free at the moment.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -86,7 +86,7 @@ func freePort(t *testing.T) string {
 	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 }
 
-// exchange runs a short load over all instances of c and expects everything to arrive.
+// exchange runs a short load over all instances of c and expects every message to arrive.
 func exchange(t *testing.T, c *cluster, how string) {
 	t.Helper()
 	l := startLoad(t, c.urls(), loadOptions{senders: 4, receivers: 4, groups: 2})

@@ -15,8 +15,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// finish stops sending, waits until all that was sent must have arrived, and judges the history: losses are allowed
-// only if the sender was told or the instances counted them, duplicates and everything else never. Faults must be over.
+// finish stops sending, waits until all messages must have arrived, and judges the history: it allows losses only if
+// they were reported to the sender or counted by the instances, and no other violation. Faults must be over.
 func (l *load) finish(c *cluster) *history.Report {
 	l.t.Helper()
 	l.stopSending()
@@ -27,7 +27,7 @@ func (l *load) finish(c *cluster) *history.Report {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	if err := l.settle(ctx); err != nil {
-		l.t.Errorf("what was sent before does not all arrive: %v", err)
+		l.t.Errorf("not all messages arrive: %v", err)
 	}
 	counted, text := c.losses()
 	l.stopLiving()
@@ -46,15 +46,15 @@ func (l *load) finish(c *cluster) *history.Report {
 	return r
 }
 
-// wantAll expects that nothing at all was lost or refused, and nobody disconnected.
+// wantAll expects that no message was lost or refused, and no client disconnected.
 func wantAll(t *testing.T, r *history.Report) {
 	t.Helper()
 	if r.Counted > 0 || r.Reported > 0 || len(r.Refused) > 0 || len(r.Disconnects) > 0 || r.CutOff > 0 {
-		t.Errorf("want every message delivered, and nobody told otherwise: %v", r)
+		t.Errorf("want every message delivered, and no refusal: %v", r)
 	}
 }
 
-// wantHonest expects that nothing was lost but what its sender was told, truly, that it found no receiver.
+// wantHonest expects no losses except messages that were rightly refused with NO_RECEIVER.
 func wantHonest(t *testing.T, r *history.Report) {
 	t.Helper()
 	others := len(r.Refused)
@@ -64,7 +64,7 @@ func wantHonest(t *testing.T, r *history.Report) {
 		}
 	}
 	if r.Counted > 0 || others > 0 || len(r.Disconnects) > 0 || r.CutOff > 0 {
-		t.Errorf("want nothing lost but what was refused for want of a receiver: %v", r)
+		t.Errorf("want no losses except messages refused with NO_RECEIVER: %v", r)
 	}
 }
 
@@ -73,12 +73,12 @@ func (l *load) awaitAll() {
 	l.t.Helper()
 	for _, m := range l.members {
 		if err := eventually.Within(patience, func() bool { return m.current() != nil }); err != nil {
-			l.t.Errorf("%s does not get connected again: %v", m.name, err)
+			l.t.Errorf("%s does not reconnect: %v", m.name, err)
 		}
 	}
 }
 
-// present are the connections that are up.
+// present returns the open connections.
 func (l *load) present() (all, senders []*hubtest.Client) {
 	for _, m := range l.members {
 		if c := m.current(); c != nil {
@@ -91,8 +91,8 @@ func (l *load) present() (all, senders []*hubtest.Client) {
 	return all, senders
 }
 
-// settle has every sender send one more message to everybody, and waits for it: as order is guaranteed for each pair,
-// whoever has it has all that was sent before, or never will.
+// settle sends one more message from every sender to every member, and waits for it: as order is guaranteed per pair,
+// all earlier messages have then arrived or are lost.
 func (l *load) settle(ctx context.Context) error {
 	all, senders := l.present()
 	var fencing errgroup.Group
@@ -125,8 +125,8 @@ func (l *load) settle(ctx context.Context) error {
 	return nil
 }
 
-// awaitDelivery waits until every client has got something from every sender of another instance that was sent after
-// the call, and returns how long that took. Nobody may reconnect meanwhile.
+// awaitDelivery waits until every client has a message from every sender of another instance that was sent after the
+// call, and returns the time that took. No client may reconnect meanwhile.
 func (l *load) awaitDelivery() time.Duration {
 	l.t.Helper()
 	begin := time.Now()
@@ -145,7 +145,7 @@ func (l *load) awaitDelivery() time.Duration {
 		}
 	}
 	if err := waiting.Wait(); err != nil {
-		l.t.Errorf("delivery does not come back: %v", err)
+		l.t.Errorf("delivery does not recover: %v", err)
 	}
 	return time.Since(begin)
 }

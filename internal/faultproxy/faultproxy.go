@@ -1,7 +1,7 @@
-// Package faultproxy is a TCP proxy that tests put between a client and a server to break what is between them.
+// Package faultproxy is a TCP proxy that breaks the network between a client and a server in tests.
 //
-// A Proxy passes bytes both ways until told otherwise. Its methods may be called from any goroutine; a fault applies
-// to the connections that are open as well as to later ones. Every goroutine ends with the test.
+// A Proxy passes bytes both ways until a fault is set. Its methods may be called from any goroutine. A fault applies to
+// open and to later connections. All goroutines end with the test.
 package faultproxy
 
 import (
@@ -12,17 +12,17 @@ import (
 	"testing"
 )
 
-// Fault is what the Proxy does to the bytes.
+// Fault is the treatment of bytes by a Proxy.
 type Fault int32
 
-// The faults. After one that loses bytes is healed, the connections that lost some are cut, as their streams would
-// be garbage; those that lost none live on.
+// The faults. When a fault that loses bytes heals, connections that lost some are cut, as their streams are corrupt;
+// the others continue.
 const (
 	None            Fault = iota // passes everything
-	SwallowReplies               // takes the server's bytes and passes none of them on; requests pass
-	SwallowRequests              // takes the client's bytes and passes none of them on; replies pass
+	SwallowReplies               // discards the server's bytes; requests pass
+	SwallowRequests              // discards the client's bytes; replies pass
 	Swallow                      // both: a silent partition
-	Stall                        // holds all bytes back and passes them once healed: a pause
+	Stall                        // holds all bytes back and passes them when healed: a pause
 	Refuse                       // closes every connection at once, new ones too
 )
 
@@ -66,10 +66,10 @@ func Start(tb testing.TB, target string) *Proxy {
 	return p
 }
 
-// Addr is the host and port where clients connect.
+// Addr returns the host and port for clients.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Accepted is how many connections were made to the Proxy.
+// Accepted returns the number of connections made to the Proxy.
 func (p *Proxy) Accepted() int { return int(p.accepted.Load()) }
 
 // Set makes f the fault from now on; Set(None) heals.
@@ -85,7 +85,7 @@ func (p *Proxy) Set(f Fault) {
 	p.change.Broadcast()
 }
 
-// Cut closes every open connection, without a change to what happens to later ones.
+// Cut closes every open connection. It does not change the fault.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,11 +151,12 @@ func (p *Proxy) remove(c *pair) {
 	delete(p.conns, c)
 }
 
-// pump copies from one side to the other until either ends; swallowed is the fault that takes this direction's bytes.
+// pump copies from one side to the other until either ends; swallowed is the fault that discards this direction's
+// bytes.
 func (p *Proxy) pump(c *pair, to io.Writer, from io.Reader, swallowed Fault) {
 	defer c.close()
 	buf := make([]byte, 64<<10)
-	gap := false // bytes of this direction were lost: what follows would be garbage
+	gap := false // bytes of this direction were lost: the stream is corrupt
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
@@ -172,7 +173,7 @@ func (p *Proxy) pump(c *pair, to io.Writer, from io.Reader, swallowed Fault) {
 	}
 }
 
-// swallows says whether bytes just read are lost. It waits while they are to be held back.
+// swallows reports whether bytes just read are lost. It waits while a fault holds them back.
 func (p *Proxy) swallows(c *pair, swallowed Fault) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -82,7 +82,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// SwallowReplies lets requests pass: the server goes on to hear its client.
+// SwallowReplies lets requests pass: the server still hears its client.
 func TestRequestsPassWhileRepliesAreSwallowed(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

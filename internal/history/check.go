@@ -7,38 +7,38 @@ import (
 	"time"
 )
 
-// Options says how strictly a history is judged. The zero value is right for a run in which nothing was broken.
+// Options says how strictly a history is judged. The zero value is right for a run without injected faults.
 type Options struct {
-	// Fault allows losses of which the hub told the sender, or which CountedDrops accounts for. Nothing else is allowed:
-	// a message may never arrive twice, out of order or at the wrong place.
+	// Fault allows losses that the hub reported to the sender, or that CountedDrops accounts for. Duplicates,
+	// reordering and misrouting are never allowed.
 	Fault bool
 	// CountedDrops is the number of messages that the hub's own counters say it dropped. Used with Fault.
 	CountedDrops int
-	// Grace is how long the hub may take to notice that a connection broke, and to finish with a message that it
-	// acknowledged. 0 means two seconds.
+	// Grace bounds the time in which the hub notices a broken connection, and finishes an acknowledged message. 0 means
+	// two seconds.
 	Grace time.Duration
-	// InFlight is how long a message may be on its way to a receiver that reads: one acknowledged longer ago than that
-	// must have arrived before the receiver left by itself. 0 means ten seconds.
+	// InFlight bounds the way of a message to a receiver that reads: a message acknowledged earlier than that before
+	// the receiver left must have arrived. 0 means ten seconds.
 	InFlight time.Duration
-	// Examples is how many violations of each kind are described. 0 means ten.
+	// Examples bounds the violations of each kind that are described. 0 means ten.
 	Examples int
 }
 
 // peer is a session prepared for checking.
 type peer struct {
 	*Session
-	member []bool // by number of the group
-	maxN   int32  // the last of its messages that anybody got or that was acknowledged; -1 for none
-	first  int    // number of its first message among those of all
+	member []bool // indexed by group
+	maxN   int32  // the last of its messages that was received or acknowledged; -1: none
+	first  int    // index of its first message among all messages
 }
 
-// ref is whom a message is for, resolved: the group's number or the receiver's position in checker.peers.
+// ref is a message's target, resolved to the group's number or the receiver's position in checker.peers.
 type ref struct {
 	target Target
-	at     int32 // -1: nobody (Group, Direct), or everybody (Any)
+	at     int32 // -1: no receiver (Group, Direct), or all clients (Any)
 }
 
-// checker holds what is known of the whole history; pair state of one receiver at a time is kept in its sieve.
+// checker holds the state for the whole history. The state for pairs with one receiver is in its sieve.
 type checker struct {
 	opts    Options
 	report  *Report
@@ -47,14 +47,14 @@ type checker struct {
 	byID    map[string]int32
 	groups  map[string]int32
 	refs    []ref   // of all messages, by peer.first + n
-	anyBy   []int32 // 1 + position of the peer that got an ANY message first; 0: nobody
+	anyBy   []int32 // 1 + position of the first receiver of an ANY message; 0: none
 	post    post
 	silent  map[int]bool
 	grace   int64
 	flight  int64
 }
 
-// Check judges the history. It must not be recorded to any more.
+// Check judges the history. Recording must have ended.
 func (h *History) Check(o Options) *Report {
 	c := prepare(h.table, o)
 	for _, p := range c.peers {
@@ -93,7 +93,7 @@ func prepare(table []*Session, o Options) *checker {
 		c.peers = append(c.peers, &peer{Session: s, maxN: -1, first: c.report.Messages})
 		c.byIndex[int32(s.index)] = int32(i)
 		for _, id := range s.ids() {
-			if at, twice := c.byID[id]; twice && at != int32(i) { // a client may go back to a connection that it was leaving
+			if at, twice := c.byID[id]; twice && at != int32(i) { // a client may return to a connection that it was leaving
 				c.report.add(Corrupted, "%v was given the id %s, which another session has", s, id)
 			}
 			c.byID[id] = int32(i)
@@ -121,7 +121,7 @@ func (c *checker) internGroups(s *Session) {
 	}
 }
 
-// resolve turns names into positions, so that the loops over receivers × messages compare numbers only.
+// resolve turns names into positions, so that the loops over receivers × messages compare only numbers.
 func (c *checker) resolve() {
 	c.refs = make([]ref, 0, c.report.Messages)
 	c.anyBy = make([]int32, c.report.Messages)
@@ -145,15 +145,15 @@ func (c *checker) resolveOne(to To) ref {
 	if at, ok := names[to.Name]; ok {
 		r.at = at
 	} else if to.Target == Any && to.Name != "" {
-		r.at = nobody
+		r.at = noMembers
 	}
 	return r
 }
 
-// nobody stands for a group without members in the ref of an ANY message, where -1 stands for all clients.
-const nobody = -2
+// noMembers marks a group without members in the ref of an ANY message, where -1 means all clients.
+const noMembers = -2
 
-// survey notes how far each sender's messages got at all.
+// survey computes maxN of each sender.
 func (c *checker) survey(p *peer) {
 	for i := range p.sends {
 		switch m := &p.sends[i]; m.outcome {
@@ -178,7 +178,7 @@ func (c *checker) survey(p *peer) {
 	}
 }
 
-// checkNotes takes over what was found while recording.
+// checkNotes adds the violations found while recording.
 func (c *checker) checkNotes(p *peer) {
 	take := func(k Kind, l notes) {
 		for i := range l.Count {
@@ -194,15 +194,15 @@ func (c *checker) checkNotes(p *peer) {
 	for from, stamps := range p.stamps {
 		s, ok := c.byIndex[from]
 		for _, id := range stamps {
-			if ok && !c.peers[s].given(id) {
+			if ok && !c.peers[s].hadID(id) {
 				c.report.add(Corrupted, "%v got messages of %v (%s) stamped with the sender %.50q", p, c.peers[s], strings.Join(c.peers[s].ids(), ", "), id)
 			}
 		}
 	}
 }
 
-// addressed tells whether p is among those that r names, whenever it was connected. Echo is respected: the sender is not
-// among the receivers of its GLOBAL and GROUP messages if it asked for that.
+// addressed reports whether r names p, regardless of when p was connected. A sender with NoEcho is not a receiver of
+// its own GLOBAL and GROUP messages.
 func (c *checker) addressed(r ref, sender, p int32) bool {
 	switch r.target {
 	case Global:
@@ -216,7 +216,7 @@ func (c *checker) addressed(r ref, sender, p int32) bool {
 	}
 }
 
-// present tells whether p may have been among the hub's clients at some moment while m was on its way.
+// present reports whether p may have been a client of the hub at some moment while m was on its way.
 func (c *checker) present(p *peer, m *send) bool {
 	switch {
 	case p.life.Identifying == 0:
@@ -229,18 +229,17 @@ func (c *checker) present(p *peer, m *send) bool {
 	return p.life.Identifying <= m.settled+c.grace
 }
 
-// policy tells whether m was refused for what it is or for who sent it, so that nobody may get it.
+// policy reports whether m was refused for its content or its sender, so that it must have no receiver.
 func (m *send) policy() bool {
 	return m.outcome == refused && (m.code == "FORBIDDEN" || m.code == "RATE_LIMITED")
 }
 
-// denied tells whether the sender was told that nobody got m: then nobody may.
+// denied reports whether the sender got an ERROR that excludes any delivery of m.
 func (m *send) denied() bool {
 	return m.outcome == refused && (m.code == "NO_RECEIVER" || m.code == "RECEIVER_GONE")
 }
 
-// vouched tells whether the hub answers for message n of s: it is certain to have read it. top is the last message of
-// s that the judging party knows to have been read.
+// vouched reports whether the hub certainly read message n of s. top is the last message of s known to have been read.
 func (c *checker) vouched(s *peer, n, top int32) bool {
 	m := &s.sends[n]
 	switch {

@@ -13,7 +13,7 @@ import (
 
 var testGroups = []string{"a", "b", "c"}
 
-// anyTo draws a target that may or may not have receivers.
+// anyTo draws a target with or without receivers.
 func anyTo(m *model) To {
 	group := slices.Concat(testGroups, []string{"empty"})[m.pick(4)]
 	switch Target(m.pick(4)) {
@@ -38,7 +38,7 @@ func anyIdentity(m *model) Identity {
 	return as
 }
 
-// TestAcceptsCorrect feeds the checker whatever a correct hub may do, with clients that come and go in every way.
+// TestAcceptsCorrect feeds the checker histories of a correct hub with clients that connect and end in every way.
 func TestAcceptsCorrect(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -57,7 +57,7 @@ func TestAcceptsCorrect(t *testing.T) {
 	})
 }
 
-// wander does one thing that clients or the network may do.
+// wander makes one random step of clients or network.
 func wander(m *model) {
 	if len(m.clients) == 0 {
 		m.identify(m.connect("first"), anyIdentity(m))
@@ -95,7 +95,7 @@ func lab(seed uint64) (m *model, senders []*client) {
 	return m, senders
 }
 
-// bug is a way to break a hub. It gets the message, those who should get it, and the copies that a correct hub makes.
+// bug breaks a hub. It gets the message, its receivers, and the copies that a correct hub makes.
 type bug struct {
 	name string
 	want Kind
@@ -111,7 +111,7 @@ func target(want ...Target) func(message, []*client) bool {
 
 func received(_ message, to []*client) bool { return len(to) > 0 }
 
-// outsider returns a client that is identified and not in to.
+// outsider returns an identified client that is not in to.
 func outsider(m *model, to []*client) *client {
 	for _, c := range m.clients {
 		if c.known && !slices.Contains(to, c) {
@@ -138,7 +138,7 @@ var bugs = []bug{
 			both := []*client{m.clients[0], m.clients[1]}
 			return append(d, m.copy(msg, both[1-slices.Index(both, to[0])]))
 		}},
-	{"echo to one who declined", Misrouted, target(Global), func(m *model, msg message, _ []*client, d []delivery) []delivery {
+	{"echo to a client with NoEcho", Misrouted, target(Global), func(m *model, msg message, _ []*client, d []delivery) []delivery {
 		return append(d, m.copy(msg, msg.from))
 	}},
 	{"leaked", Leaked, target(Global), func(m *model, msg message, _ []*client, d []delivery) []delivery {
@@ -157,7 +157,7 @@ var bugs = []bug{
 			d[0].data = append(d[0].data[:len(d[0].data)-4], `"}`...)
 			return d
 		}},
-	{"data encoded anew", Corrupted, received, func(_ *model, _ message, _ []*client, d []delivery) []delivery {
+	{"data encoded again", Corrupted, received, func(_ *model, _ message, _ []*client, d []delivery) []delivery {
 		d[0].data = bytes.Replace(d[0].data, []byte(`,"n":`), []byte(`, "n":`), 1)
 		return d
 	}},
@@ -169,13 +169,13 @@ var bugs = []bug{
 		d[0].sender = m.clients[0].id
 		return d
 	}},
-	{"nobody sent it", Corrupted, always, func(m *model, msg message, _ []*client, d []delivery) []delivery {
+	{"never sent", Corrupted, always, func(m *model, msg message, _ []*client, d []delivery) []delivery {
 		msg.n += 100000
 		return append(d, m.copy(msg, m.clients[0]))
 	}},
 }
 
-// TestCatches breaks one message of many, at a random place, and expects exactly that to be found.
+// TestCatches breaks one message of many, at a random place, and expects exactly that violation.
 func TestCatches(t *testing.T) {
 	t.Parallel()
 	for _, b := range bugs {
@@ -220,7 +220,7 @@ func catch(t *rapid.T, b bug, seed uint64) {
 	if len(r.Examples) == 0 || r.Err() == nil || !strings.Contains(r.String(), b.want.String()) {
 		t.Fatalf("found but not told: %v", r)
 	}
-	// What went to the wrong client, or can't be told from anything else any more, is missing elsewhere.
+	// A misrouted or unrecognizable message is missing at its receiver.
 	missing := 0
 	if b.want == Misrouted || b.want == Corrupted {
 		missing = r.Counts[Lost]
@@ -230,7 +230,7 @@ func catch(t *rapid.T, b bug, seed uint64) {
 	}
 }
 
-// TestCatchesReorder exchanges two neighbours of one sender in a receiver's queue, of every mix of targets.
+// TestCatchesReorder swaps two neighbours of one sender in a receiver's queue, for every mix of targets.
 func TestCatchesReorder(t *testing.T) {
 	t.Parallel()
 	mix := []To{{Target: Global}, {Group, "a"}, {Direct, "id-0"}}
@@ -256,7 +256,7 @@ func TestCatchesReorder(t *testing.T) {
 	}
 }
 
-// TestCatchesSilence leaves a message for nobody without an answer, and answers one that had receivers with NO_RECEIVER.
+// TestCatchesSilence leaves a message without receivers unanswered, and answers one with receivers with NO_RECEIVER.
 func TestCatchesSilence(t *testing.T) {
 	t.Parallel()
 	m, senders := lab(1)
@@ -276,7 +276,7 @@ func TestCatchesSilence(t *testing.T) {
 	}
 }
 
-// TestFault allows losses that are told or counted, and nothing else.
+// TestFault allows reported and counted losses, and nothing else.
 func TestFault(t *testing.T) {
 	t.Parallel()
 	m, senders := lab(1)
@@ -300,7 +300,7 @@ func TestFault(t *testing.T) {
 	}
 }
 
-// TestLeavers loses messages of one who left: what it got later proves that it was still there.
+// TestLeavers loses messages to a client that left: later arrivals prove that it was still connected.
 func TestLeavers(t *testing.T) {
 	t.Parallel()
 	m, senders := lab(1)
@@ -314,7 +314,7 @@ func TestLeavers(t *testing.T) {
 	for range 5 {
 		m.send(senders[0], To{Direct, "id-0"})
 	}
-	for range 4 { // the last one stays on its way
+	for range 4 { // the last one does not arrive
 		senders[0].in[0]()
 		senders[0].in = senders[0].in[1:]
 	}
@@ -330,7 +330,7 @@ func TestLeavers(t *testing.T) {
 	}
 }
 
-// TestStrays files what no message explains by whether the client had identified.
+// TestStrays checks the kind of unexplained arrivals before and after the IDENTIFY answer.
 func TestStrays(t *testing.T) {
 	t.Parallel()
 	m, _ := lab(1)
@@ -345,7 +345,7 @@ func TestStrays(t *testing.T) {
 	}
 }
 
-// TestDenied: who was told that there was no receiver must not have had one, whatever broke.
+// TestDenied: a message refused with NO_RECEIVER must have no receiver, whatever broke.
 func TestDenied(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]int{"NO_RECEIVER": 1, "RECEIVER_GONE": 1, "OUTCOME_UNKNOWN": 0, "BROKER_UNAVAILABLE": 0} {

@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// Delays returns how long deliveries took, from before the message was written until it arrived, in ascending order:
-// of those messages that were sent from the time from (see [Now]) until before to. Sender and receiver must be of one
-// part: part tells that of a session by its number, so that both times are of one process's clock. A nil part stands for
-// a history that one process recorded.
+// Delays returns the latencies of deliveries, from before the write to the arrival, in ascending order, for messages
+// sent in [from, to) (see [Now]). Sender and receiver must be of one part, so that one process's clock gave both times:
+// part maps a session's number to its part. A nil part means that one process recorded the history.
 func (h *History) Delays(from, to int64, part func(session int) int) []time.Duration {
 	byIndex := make(map[int32]*Session, len(h.table))
 	for _, s := range h.table {

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestPayload changes every byte of payloads and cuts them everywhere.
+// TestPayload changes every byte of payloads and truncates them everywhere.
 func TestPayload(t *testing.T) {
 	t.Parallel()
 	for _, pad := range []int{2, 7, 8, 9, 1000} {
@@ -59,7 +59,7 @@ func TestNDJSON(t *testing.T) {
 		wander(m)
 	}
 	m.drain()
-	// Some violations too, so that there is something to compare.
+	// With some violations, so that the verdict is not empty.
 	m.clients[0].Stray("something")
 	m.clients[0].sends = append(m.clients[0].sends, send{at: m.clock, to: To{Target: Global}, outcome: accepted, settled: m.clock})
 	o := Options{Grace: time.Hour, InFlight: time.Hour}
@@ -167,7 +167,7 @@ func big(tb testing.TB, senders, receivers, n int) *History {
 	return h
 }
 
-// TestBig keeps the checker fast enough for the largest runs: 200,000 messages, over two million deliveries.
+// TestBig checks the speed for the largest runs: 200,000 messages, over two million deliveries.
 func TestBig(t *testing.T) {
 	n := 200_000
 	if testing.Short() {
@@ -184,7 +184,7 @@ func TestBig(t *testing.T) {
 	if took > 20*time.Second {
 		t.Errorf("took %v", took)
 	}
-	// A run in which all is lost must not take longer because there is so much to tell.
+	// A run with every message lost must not take longer because of the many violations.
 	for _, s := range h.table {
 		s.arrivals = nil
 	}

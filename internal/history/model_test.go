@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// model is a hub that is right by construction, as far as a test does not break it: one queue into it for each client
-// and one out, served in any order the test likes. It writes the history that its clients would record.
+// model is a hub that is correct by construction unless a test breaks it: each client has a queue in and a queue out,
+// served in an order that the test chooses. It records the history of its clients.
 type model struct {
 	h       *History
 	clock   int64
 	clients []*client
-	pick    func(n int) int // any number below n
-	// break_ may tamper with the copies of a message that are about to be queued.
+	pick    func(n int) int // returns a number below n
+	// break_ may change the copies of a message before they are queued.
 	break_ func(m message, to []*client) []delivery
 }
 
@@ -34,10 +34,10 @@ type client struct {
 	*Session
 	id     string
 	as     Identity
-	in     []func() // what the hub has not read yet
-	out    []func() // what the client has not read yet
-	known  bool     // the hub counts it among its clients
-	gone   bool     // the client is done
+	in     []func() // not yet read by the hub
+	out    []func() // not yet read by the client
+	known  bool     // the hub has it as a client
+	gone   bool     // the client has ended
 	joined bool     // the client has read its IDENTIFY answer
 }
 
@@ -47,7 +47,7 @@ func newModel(pick func(int) int) *model {
 	return m
 }
 
-// connect opens a session that has not identified.
+// connect opens a session without an IDENTIFY.
 func (m *model) connect(name string) *client {
 	c := &client{Session: m.h.Session(name), id: fmt.Sprintf("id-%d", len(m.clients))}
 	m.clients = append(m.clients, c)
@@ -74,7 +74,7 @@ func (m *model) join(name string, as Identity) *client {
 func (m *model) send(c *client, to To) {
 	n := c.Send(to)
 	c.in = append(c.in, func() {
-		if c.known { // what a client sent that was disconnected meanwhile is not read
+		if c.known { // messages of a disconnected client are not read
 			m.route(message{c, n, to})
 		}
 	})
@@ -136,13 +136,13 @@ func (m *model) receivers(msg message) []*client {
 	return to
 }
 
-// leave says goodbye.
+// leave runs a graceful close.
 func (m *model) leave(c *client) {
 	c.Leaving()
 	c.in = append(c.in, func() { m.end(c, Left, "NO_REASON") })
 }
 
-// kick disconnects c at the hub; some of what waits for it is lost.
+// kick disconnects c at the hub; some of its queued messages are lost.
 func (m *model) kick(c *client) {
 	if c.known {
 		c.in, c.out = nil, c.out[:m.pick(len(c.out)+1)]
@@ -160,7 +160,7 @@ func (m *model) end(c *client, how Departure, reason string) {
 	})
 }
 
-// cut drops the connection. The hub reads some of what was on the way and notices later.
+// cut drops the connection. The hub reads some of the messages on their way and notices later.
 func (m *model) cut(c *client) {
 	c.Leaving()
 	c.Ended(Cut, "")

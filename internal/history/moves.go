@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// A session may outlast its connections: then it is the record of a client that goes on over another connection, under
-// another id. Either it moves, and must not notice (Moving, Moved), or it is away meanwhile (Away, Back).
+// A session may outlast its connections: it then records a client that continues over another connection with another
+// id. The client either moves without interruption (Moving, Moved) or is away meanwhile (Away, Back).
 
-// naming is an id that a session went on under.
+// naming is a further id of a session.
 type naming struct {
 	ID string `json:"id"`
-	At int64  `json:"at"` // before the client did anything to get it
+	At int64  `json:"at"` // before the client began to open the connection
 }
 
-// absence is a time in which a session had no connection, as far as is certain.
+// absence is a period in which a session certainly had no connection.
 type absence struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to,omitempty"` // 0: it did not come back
@@ -30,17 +30,17 @@ func (s *Session) Moving() {
 	}
 }
 
-// Moved records that the client goes on under another id, without having been away: what is sent to it must arrive, once
-// and in order, over whichever connection. Only a DIRECT message to one of its former ids may be refused, as one for
-// which there is no receiver, since Moving was called.
+// Moved records that the client continues under another id without having been away: messages to it must arrive once
+// and in order, over either connection. Only a DIRECT message to a former id may be refused with NO_RECEIVER, from the
+// call of Moving on.
 func (s *Session) Moved(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rename(id)
 }
 
-// Away records that the client's connection was lost. Until Back, and as long before as Options.InFlight says, it may
-// miss what is sent to it, and what it sent may be lost.
+// Away records that the client's connection was lost. From Options.InFlight before that until Back, messages to it and
+// from it may be lost.
 func (s *Session) Away() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *Session) rename(id string) {
 	s.life.Names = append(s.life.Names, naming{id, at})
 }
 
-// ids are all that the session had, in order.
+// ids returns all ids of the session, in order.
 func (s *Session) ids() []string {
 	if s.life.ID == "" {
 		return nil
@@ -80,23 +80,23 @@ func (s *Session) ids() []string {
 	return all
 }
 
-// given tells whether the session had the id.
-func (s *Session) given(id string) bool {
+// hadID reports whether the session had the id.
+func (s *Session) hadID(id string) bool {
 	return s.life.ID == id || slices.ContainsFunc(s.life.Names, func(n naming) bool { return n.ID == id })
 }
 
-// moveTime is how long a client may have two connections.
+// moveTime bounds the time in which a client has two connections.
 const moveTime = 10 * time.Second
 
-// movedAbout tells whether p may have had two connections at that time.
+// movedAbout reports whether p may have had two connections at that time.
 func (p *peer) movedAbout(at int64) bool {
 	return slices.ContainsFunc(p.life.Names, func(n naming) bool { return at >= n.At && at < n.At+int64(moveTime) })
 }
 
-// single tells whether the message is for one receiver.
+// single reports whether the message is for one receiver.
 func (m *send) single() bool { return m.to.Target == Direct || m.to.Target == Any }
 
-// outdated tells whether m, for p alone, was rightly refused for want of a receiver: p was leaving that id.
+// outdated reports whether m, a DIRECT to p, was rightly refused with NO_RECEIVER: p was leaving that id.
 func (p *peer) outdated(m *send) bool {
 	if m.to.Target != Direct || !m.denied() {
 		return false
@@ -105,7 +105,7 @@ func (p *peer) outdated(m *send) bool {
 	return next < len(p.life.Names) && m.settled >= p.life.Names[next].At
 }
 
-// nameAfter returns the place of the name that followed the id, the last time that p had it.
+// nameAfter returns the index of the name after p's last use of the id.
 func (p *peer) nameAfter(id string) (next int) {
 	for i, n := range p.life.Names {
 		if n.ID == id {
@@ -115,7 +115,7 @@ func (p *peer) nameAfter(id string) (next int) {
 	return next
 }
 
-// awayAt returns the absence of p that m, sent to it or by it, fell into; nil for none.
+// awayAt returns p's absence at the time of m, sent to it or by it; nil: none.
 func (c *checker) awayAt(p *peer, m *send) *absence {
 	for i := range p.life.Absences {
 		if a := &p.life.Absences[i]; m.at >= a.From-c.flight && (a.To == 0 || m.at < a.To) {
@@ -125,8 +125,8 @@ func (c *checker) awayAt(p *peer, m *send) *absence {
 	return nil
 }
 
-// excused tells whether p, which did not get message n of the sender at from, may have missed it as it was away. Not so
-// if it got a later message of that sender before it was.
+// excused reports whether p may have missed message n of the sender at position from because it was away. A later
+// message of that sender that arrived before the absence excludes that.
 func (s *sieve) excused(p *peer, from, n int32) bool {
 	sender := s.peers[from]
 	a := s.awayAt(p, &sender.sends[n])

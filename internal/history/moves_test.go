@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// nomads are three clients in one group, with a clock of their own, of which the first sends and the second moves.
+// nomads are three clients in one group with their own clock; the first sends and the second moves.
 type nomads struct {
 	*History
 	clock               int64
@@ -26,15 +26,15 @@ func newNomads() *nomads {
 	return w
 }
 
-// say sends a message that has arrived nowhere so far.
+// say sends a message that has not arrived anywhere yet.
 func (w *nomads) say(s *Session, to To) int { return s.Send(to) }
 
-// hear has the message arrive, stamped with the id that its sender had.
+// hear records the arrival of the message with its sender's id.
 func (w *nomads) hear(r, from *Session, id string, n int) {
 	r.Arrived(AppendID(nil, from.index, n), []byte(id), AppendPayload(nil, from.index, n, n%9))
 }
 
-// pass goes on by more than a message can take.
+// pass advances the clock by more than a message's transit time.
 func (w *nomads) pass() { w.clock += int64(time.Hour) }
 
 func (w *nomads) check() *Report { return w.Check(Options{InFlight: time.Minute}) }
@@ -46,7 +46,7 @@ func (w *nomads) want(t *testing.T, k Kind, count int) {
 	}
 }
 
-// group has the sender send n messages to the group, of which the peer gets all.
+// group sends n messages to the group; the peer gets all of them.
 func (w *nomads) group(n int) (numbers []int) {
 	for range n {
 		k := w.say(w.sender, To{Group, "g"})
@@ -76,7 +76,7 @@ func TestMoveWithoutLoss(t *testing.T) {
 		w.hear(r, w.mover, "m0", old)
 		w.hear(r, w.mover, "m1", fresh)
 	}
-	// To the new id it arrives; to the old one it is refused, or was on its way.
+	// A message to the new id arrives; one to the old id is refused, or was already on its way.
 	for _, id := range []string{"m0", "m1"} {
 		w.hear(w.mover, w.sender, "s0", w.say(w.sender, To{Direct, id}))
 	}
@@ -87,7 +87,7 @@ func TestMoveWithoutLoss(t *testing.T) {
 	}
 }
 
-// TestCatchesAcrossMoves injects each fault that a move can have.
+// TestCatchesAcrossMoves injects each possible fault of a move.
 func TestCatchesAcrossMoves(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -167,7 +167,7 @@ func TestCatchesAcrossMoves(t *testing.T) {
 			w.move()
 			w.hear(w.mover, w.sender, "s0", n)
 		}},
-		"somebody else's id": {Corrupted, func(w *nomads, k []int) {
+		"another client's id": {Corrupted, func(w *nomads, k []int) {
 			w.hears(k)
 			w.move()
 			w.hear(w.peer, w.mover, "s0", w.say(w.mover, To{Direct, "p0"}))
@@ -186,14 +186,14 @@ func TestCatchesAcrossMoves(t *testing.T) {
 	}
 }
 
-// hears has the mover get all of k.
+// hears records the arrival of all of k at the mover.
 func (w *nomads) hears(k []int) {
 	for _, n := range k {
 		w.hear(w.mover, w.sender, "s0", n)
 	}
 }
 
-// TestMoveBack goes back to a connection that was not left after all: its id must not be refused then.
+// TestMoveBack returns to a connection that was not left: its id must not be refused then.
 func TestMoveBack(t *testing.T) {
 	t.Parallel()
 	w := newNomads()
@@ -206,8 +206,8 @@ func TestMoveBack(t *testing.T) {
 	w.want(t, Lost, 2)
 }
 
-// TestAbsence excuses what a client without a connection missed, and what it sent into the one that broke, but neither
-// gaps before that nor anything that comes twice.
+// TestAbsence excuses messages that a client without a connection missed, and those that it sent into the broken one,
+// but neither earlier gaps nor duplicates.
 func TestAbsence(t *testing.T) {
 	t.Parallel()
 	w := newNomads()
@@ -220,7 +220,7 @@ func TestAbsence(t *testing.T) {
 	w.say(w.mover, To{Direct, "p0"}) // on its way
 	w.say(w.sender, To{Any, "g"})    // may have been drawn for the mover
 	w.mover.Away()                   //
-	w.mover.Away()                   // told twice
+	w.mover.Away()                   // recorded twice
 	w.group(1)                       // missed
 	w.sender.Refused(w.say(w.sender, To{Direct, "m0"}), "NO_RECEIVER")
 	w.mover.Back("m1")
@@ -244,7 +244,7 @@ func TestAbsence(t *testing.T) {
 	}
 }
 
-// TestMovesInNDJSON reads moves and absences as they were written.
+// TestMovesInNDJSON writes and reads moves and absences.
 func TestMovesInNDJSON(t *testing.T) {
 	t.Parallel()
 	w := newNomads()
@@ -284,7 +284,7 @@ func TestDelays(t *testing.T) {
 	}
 }
 
-// TestManyClients keeps the checker fast enough for thousands of clients in small groups.
+// TestManyClients checks the speed for thousands of clients in small groups.
 func TestManyClients(t *testing.T) {
 	t.Parallel()
 	const clients, groupSize, messages = 6000, 5, 200_000
@@ -321,7 +321,7 @@ func TestManyClients(t *testing.T) {
 	}
 }
 
-// TestCrossed: only messages to one client alone may change their order, and only while that client has two connections.
+// TestCrossed: only messages to a single client may change order, and only while it has two connections.
 func TestCrossed(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

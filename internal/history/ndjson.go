@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// line is one line of the NDJSON form: a session, or a batch of what it sent, or of what it got.
+// line is one line of NDJSON: a session, or a batch of its sends or arrivals.
 type line struct {
 	Session int                `json:"session"`
 	Name    string             `json:"name,omitempty"`

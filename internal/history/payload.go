@@ -10,8 +10,8 @@ import (
 const maxPad = 64 << 20
 
 // AppendPayload appends the data of message n of the session with index sender: a JSON object
-// {"s":sender,"n":n,"pad":"…"} whose pad is pad bytes long and follows from the three numbers, so that a receiver can
-// check every byte of it with [ParsePayload].
+// {"s":sender,"n":n,"pad":"…"} whose pad has pad bytes that follow from the three numbers. A receiver checks every byte
+// with [ParsePayload].
 func AppendPayload(dst []byte, sender, n, pad int) []byte {
 	dst = append(dst, `{"s":`...)
 	dst = strconv.AppendInt(dst, int64(sender), 10)
@@ -23,7 +23,7 @@ func AppendPayload(dst []byte, sender, n, pad int) []byte {
 }
 
 // appendPad appends pad characters drawn from a generator (xorshift64*) that is seeded with all three numbers: a pad
-// that was cut, exchanged or belongs to another message differs from what is expected in about every character.
+// that was truncated, swapped or belongs to another message differs from the expected one in nearly every character.
 func appendPad(dst []byte, sender, n, pad int) []byte {
 	const alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
 	x := uint64(sender+1)*0x9E3779B97F4A7C15 ^ uint64(n+1)*0xBF58476D1CE4E5B9 ^ uint64(pad+1)*0x94D049BB133111EB
@@ -44,8 +44,8 @@ func appendPad(dst []byte, sender, n, pad int) []byte {
 	return dst
 }
 
-// ParsePayload reads what AppendPayload made. Its error says how data differs from what was sent byte for byte; sender
-// and n are right also then if known is true.
+// ParsePayload parses a payload of AppendPayload. The error says how data differs from the payload sent; sender and n
+// are right even then if known is true.
 func ParsePayload(data []byte) (sender, n int, known bool, err error) {
 	rest, ok := bytes.CutPrefix(data, []byte(`{"s":`))
 	if !ok {

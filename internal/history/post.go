@@ -1,14 +1,14 @@
 package history
 
-// post has the messages sorted by whom they are for, and the peers by what is for them, so that a check of many clients
-// looks only at pairs that have to do with each other. Messages are known by their number: peer.first + n.
+// post sorts messages by target and peers by group, so that a check of many clients considers only related pairs.
+// Messages are identified by number: peer.first + n.
 type post struct {
 	origin  []int32   // by message: the sender's position
-	global  []int     // messages for everybody
+	global  []int     // messages for all clients
 	group   [][]int   // by number of the group: messages for all of it
 	direct  [][]int   // by the receiver's position: messages for it alone
 	members [][]int32 // by number of the group: its members' positions
-	all     []int32   // everybody's position
+	all     []int32   // positions of all peers
 }
 
 // sort fills c.post.
@@ -40,7 +40,7 @@ func (c *checker) sort() {
 	c.post = b
 }
 
-// each calls f with every message that is for the peer at position r, ANY left out.
+// each calls f with every message for the peer at position r, except ANY.
 func (b *post) each(r int32, p *peer, f func(number int)) {
 	for _, number := range b.global {
 		f(number)
@@ -58,8 +58,8 @@ func (b *post) each(r int32, p *peer, f func(number int)) {
 	}
 }
 
-// receivers returns the positions of those whom to names, whenever they were connected.
-func (b *post) receivers(to ref) []int32 {
+// positions returns the positions of the receivers that to names, regardless of when they were connected.
+func (b *post) positions(to ref) []int32 {
 	switch {
 	case to.target == Global, to.target == Any && to.at == -1:
 		return b.all

@@ -1,7 +1,7 @@
 package history
 
-// Answer returns what the sender was told of message n: the code of the ERROR, empty for an ACK. ok is false if it was
-// told nothing so far. It may be called while the history is recorded.
+// Answer returns the answer to message n: the code of the ERROR, or empty for an ACK. ok is false if there was none so
+// far. It may be called while the history is recorded.
 func (s *Session) Answer(n int) (code string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

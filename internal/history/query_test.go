@@ -33,7 +33,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestLateErrors: an ACK and an ERROR for one message are right where another instance found the receiver gone, once.
+// TestLateErrors: one ACK and one ERROR for a message are right if another instance found the receiver gone.
 func TestLateErrors(t *testing.T) {
 	t.Parallel()
 	h := New(0)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Target is the kind of receivers that a message names.
+// Target is the kind of a message's target.
 type Target uint8
 
 // The targets of the protocol.
@@ -22,7 +22,7 @@ var targetNames = [...]string{Global: "GLOBAL", Group: "GROUP", Direct: "DIRECT"
 // String returns the target's name on the wire.
 func (t Target) String() string { return targetNames[t] }
 
-// To is whom a message is for.
+// To is a message's target.
 type To struct {
 	Target Target
 	Name   string // Group: the group; Direct: the client's id; Any: the group, or empty for all clients
@@ -41,10 +41,10 @@ type Departure uint8
 
 // The ways to end.
 const (
-	Stayed    Departure = iota // it did not: it was connected until the end of the history
-	Left                       // it said goodbye, and the hub's answer to that arrived
-	Cut                        // the connection broke, or the client dropped it without a word
-	Dismissed                  // the hub disconnected it and said why
+	Stayed    Departure = iota // connected until the end of the history
+	Left                       // closed gracefully, and the hub's answer arrived
+	Cut                        // the connection broke, or the client dropped it
+	Dismissed                  // the hub disconnected it with a reason
 )
 
 var departureNames = [...]string{Stayed: "stayed", Left: "left", Cut: "was cut off", Dismissed: "was disconnected"}
@@ -52,20 +52,20 @@ var departureNames = [...]string{Stayed: "stayed", Left: "left", Cut: "was cut o
 // String returns the departure in words.
 func (d Departure) String() string { return departureNames[d] }
 
-// outcome is what a sender learnt of its message.
+// outcome is a sender's knowledge of its message.
 type outcome uint8
 
 const (
-	pending  outcome = iota // nothing, so far
+	pending  outcome = iota // no answer so far
 	accepted                // ACK
 	refused                 // ERROR
-	unsent                  // it could not be written, or not wholly
+	unsent                  // not written, or not completely
 )
 
-// send is one message as its sender knows it.
+// send is a message as its sender knows it.
 type send struct {
 	at      int64 // before it was written
-	settled int64 // when the outcome was learnt; 0 if it was not
+	settled int64 // time of the outcome; 0: none
 	to      To
 	code    string // refused: the ERROR's code
 	outcome outcome
@@ -78,7 +78,7 @@ type arrival struct {
 	n      int32
 }
 
-// notes are findings made while recording: all are counted, the first ones kept in words.
+// notes are findings made while recording: all are counted, the first ones described.
 type notes struct {
 	Count int      `json:"count,omitempty"`
 	Texts []string `json:"texts,omitempty"`
@@ -106,20 +106,20 @@ type History struct {
 // numbers that don't overlap.
 func New(base int) *History { return &History{base: base, now: Now} }
 
-// started anchors Now: the wall clock once, so that several processes agree, and then the monotonic clock, so that no
-// correction of the wall clock can turn two events around.
+// started anchors Now: the wall clock once, so that several processes agree, then the monotonic clock, so that a
+// correction of the wall clock can't swap two events.
 var started = time.Now()
 
-// Now returns the time as it is recorded: in nanoseconds since 1970, never going back within a process.
+// Now returns the time of a record: nanoseconds since 1970, never decreasing within a process.
 func Now() int64 { return started.UnixNano() + int64(time.Since(started)) }
 
-// Session is the record of one connection of a client, or of a client that goes on over others: see [Session.Moved].
+// Session is the record of one connection, or of a client that continues over others: see [Session.Moved].
 type Session struct {
 	h     *History
 	index int
 	name  string
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex // guards the fields below
 	life     life
 	sends    []send
 	arrivals []arrival
@@ -127,10 +127,10 @@ type Session struct {
 	oddities notes
 	leaks    notes        // deliveries before the IDENTIFY answer
 	late     map[int]bool // messages with an ACK and an ERROR
-	moving   int64        // when the client began to open another connection; 0 if it does not
+	moving   int64        // when the client began to open another connection; 0: it is not
 }
 
-// life is when and as what a session took part. Times are 0 where something did not happen.
+// life has a session's identity and its times. A time is 0 if the event did not happen.
 type life struct {
 	ID          string    `json:"id,omitempty"`       // the client id that the hub assigned
 	Names       []naming  `json:"names,omitempty"`    // further ids, in order
@@ -143,11 +143,11 @@ type life struct {
 	Leaving     int64     `json:"leaving,omitempty"`     // before the client began to end it
 	Ended       int64     `json:"ended,omitempty"`       // after the client saw the end
 	Departure   Departure `json:"departure,omitempty"`
-	Reason      string    `json:"reason,omitempty"` // the hub's, with Dismissed
+	Reason      string    `json:"reason,omitempty"` // of the hub, with Dismissed
 	Late        int       `json:"late,omitempty"`   // messages with an ACK and an ERROR
 }
 
-// Session opens the record of a new connection, or of a client with several, one after the other. The name is for the reader of a report.
+// Session opens the record of a new connection, or of a client with several in succession. The name appears in reports.
 func (h *History) Session(name string) *Session {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -162,11 +162,11 @@ func (s *Session) Index() int { return s.index }
 // String returns the session's name and number.
 func (s *Session) String() string { return fmt.Sprintf("%s#%d", s.name, s.index) }
 
-// Identity is what a client asks for when it identifies.
+// Identity is the content of an IDENTIFY.
 type Identity struct {
 	Groups  []string
-	NoEcho  bool // it asked not to get its own GLOBAL and GROUP messages
-	Reports bool // it asked for acks and errors: each of its messages must be answered by one of them
+	NoEcho  bool // without its own GLOBAL and GROUP messages
+	Reports bool // with acks and errors: each message must be answered by one of them
 }
 
 // Identifying must be called before IDENTIFY is written.
@@ -184,7 +184,7 @@ func (s *Session) Identified(id string) {
 	s.life.ID, s.life.Identified = id, s.h.now()
 }
 
-// Leaving must be called before the client does anything that ends the connection.
+// Leaving must be called before the client begins to end the connection.
 func (s *Session) Leaving() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,7 +193,7 @@ func (s *Session) Leaving() {
 	}
 }
 
-// Ended records the end of the connection after all that arrived was recorded. reason is the hub's, if it gave one.
+// Ended records the end of the connection, after all arrivals. reason is the hub's, or empty.
 func (s *Session) Ended(how Departure, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,9 +212,9 @@ func (s *Session) Send(to To) int {
 	return len(s.sends) - 1
 }
 
-// Accepted records the ACK of message n, and Refused the ERROR for it with its code. They return whether it is the
-// first answer to that message. Both may come only where another instance was drawn or addressed and found that the
-// receiver is gone: see [Report.Late].
+// Accepted records the ACK of message n, and Refused the ERROR for it with its code. They report whether it is the
+// first answer to that message. Both may come only if another instance was drawn or addressed and the receiver is gone:
+// see [Report.Late].
 func (s *Session) Accepted(n int) (first bool) { return s.settle(n, accepted, "") }
 
 // Refused records an ERROR: see Accepted.
@@ -246,8 +246,8 @@ func (s *Session) settle(n int, o outcome, code string) (first bool) {
 	return false
 }
 
-// mayFollow tells whether a second answer to message n may be right: a message to one receiver, handed to its instance
-// (ACK), which found nobody there (ERROR). The two come by different ways, and so in either order.
+// mayFollow reports whether a second answer to message n may be right: a message to one receiver was handed to its
+// instance (ACK), which had no such receiver (ERROR). The answers take different ways, so either may come first.
 func (s *Session) mayFollow(n int, o outcome, code string) bool {
 	m := &s.sends[n]
 	if m.outcome == refused {
@@ -263,8 +263,8 @@ func (s *Session) mayFollow(n int, o outcome, code string) bool {
 	return true
 }
 
-// Arrived records an EVENT or REPLY that the client got: its id, sender and data as they stand on the wire. It returns
-// what the payload says of its origin if it says so. Nothing of the arguments is kept.
+// Arrived records an EVENT or REPLY with its id, sender and data as on the wire. It returns the origin in the payload,
+// if readable. It does not keep the arguments.
 func (s *Session) Arrived(id, sender, data []byte) (from, n int, ok bool) {
 	from, n, known, err := ParsePayload(data)
 	s.mu.Lock()
@@ -287,8 +287,8 @@ func (s *Session) Arrived(id, sender, data []byte) (from, n int, ok bool) {
 	return from, n, true
 }
 
-// Stray records in words that something arrived that no message of the history explains. Before the IDENTIFY answer it
-// counts as leaked, afterwards as corrupted.
+// Stray records a described arrival that no message of the history explains. Before the IDENTIFY answer it counts as
+// leaked, afterwards as corrupted.
 func (s *Session) Stray(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -299,10 +299,10 @@ func (s *Session) Stray(format string, args ...any) {
 	s.oddities.add(format, args...)
 }
 
-// maxStamps bounds how many different stamps of one sender are kept. One is right.
+// maxStamps bounds the distinct stamps of one sender that are kept. A correct hub gives one.
 const maxStamps = 4
 
-// keepStamp keeps each stamp that a sender's messages bear, to be compared with the sender's id in the end.
+// keepStamp keeps each distinct sender stamp of a session's messages, for a comparison with its id at the end.
 func (s *Session) keepStamp(from int32, sender []byte) {
 	known := s.stamps[from]
 	for _, k := range known {

@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// Kind is a way to break the protocol's guarantees.
+// Kind is a kind of violation of the protocol's guarantees.
 type Kind uint8
 
-// What a check can find.
+// The kinds that a check finds.
 const (
-	Lost       Kind = iota // somebody who had to get a message did not
+	Lost       Kind = iota // a required delivery is missing
 	Duplicated             // a receiver got a message again
 	Reordered              // a receiver got a sender's message after a later one of the same sender
-	Misrouted              // somebody got a message who must not, or ANY reached more than one
+	Misrouted              // a client got a message not meant for it, or ANY reached more than one
 	Leaked                 // a client that had not identified got a message
-	Corrupted              // id, sender or data are not as they were sent, or nobody sent it
-	Unreported             // nobody could get a message and its sender was not told so
+	Corrupted              // id, sender or data differ from the message sent, or no such message was sent
+	Unreported             // a message without a receiver was not refused
 	kinds
 )
 
@@ -31,16 +31,16 @@ func (k Kind) String() string { return kindNames[k] }
 // Violation is one broken guarantee.
 type Violation struct {
 	Kind Kind
-	Text string // who, what, when
+	Text string // description
 }
 
-// Report is the result of a check. Numbers of deliveries count copies: a message with three receivers makes three.
+// Report is the result of a check. Deliveries count copies: a message with three receivers makes three.
 type Report struct {
 	Sessions int
-	Messages int // that were sent
-	Accepted int // messages that were acknowledged
-	Required int // deliveries that had to be, ANY included
-	Arrivals int // deliveries that were
+	Messages int // sent
+	Accepted int // acknowledged messages
+	Required int // required deliveries, including ANY
+	Arrivals int // actual deliveries
 
 	// Counts holds the number of violations of each kind, Examples the first few of each.
 	Counts   [kinds]int
@@ -48,23 +48,23 @@ type Report struct {
 
 	Refused     map[string]int // messages answered with ERROR, by code
 	Disconnects map[string]int // sessions that the hub ended, by reason
-	CutOff      int            // sessions that broke without a reason
-	// Late counts the messages with an ACK, as another instance took them, and an ERROR, as it found the one receiver
-	// gone. With a single instance there must be none.
+	CutOff      int            // sessions that ended without a reason
+	// Late counts messages with an ACK, as another instance took them, and an ERROR, as that instance no longer had the
+	// receiver. With a single instance there must be none.
 	Late int
 
-	// Of clients that went on over another connection: how often they did, how often they were away meanwhile, what they
-	// missed while they were, and the messages for one of their former ids that were refused.
+	// Of clients that continued over another connection: the moves, the absences, the messages missed meanwhile, and
+	// the refused messages to former ids.
 	Moves    int
 	Absences int
 	Missed   int
 	Outdated int
-	// Crossed counts messages to a single receiver that a client got, while it moved, after a later one of the same sender
-	// to it alone: one came over the new connection and one over the old, which nothing orders. See package client.
+	// Crossed counts messages to a single receiver that a moving client got after a later one of the same sender: one
+	// came over the old connection and one over the new, which have no common order. See package client.
 	Crossed int
 
-	// Fault mode only: deliveries missing because the hub said so to the sender, and messages missing without a word to
-	// the sender that the hub's own counters account for.
+	// Only with Options.Fault: missing deliveries that the hub reported to the sender, and missing messages that the
+	// hub's counters account for.
 	Reported int
 	Counted  int
 
@@ -138,7 +138,7 @@ func writeCounts(b *strings.Builder, title string, counts map[string]int) {
 	}
 }
 
-// add counts a violation and keeps it in words if it is among the first of its kind.
+// add counts a violation and describes it if it is among the first of its kind.
 func (r *Report) add(k Kind, format string, args ...any) {
 	r.Counts[k]++
 	if r.Counts[k] <= r.perKind {

@@ -2,8 +2,8 @@ package history
 
 import "slices"
 
-// checkSent checks what only all receivers together can show of the messages of one sender: that an ANY message had its
-// receiver, and that a message for nobody was answered so.
+// checkSent checks a sender's messages against all receivers together: an ANY message must have had a receiver, and a
+// message without receivers must have been refused.
 func (c *checker) checkSent(from int32) {
 	sender := c.peers[from]
 	for i := range sender.sends {
@@ -12,28 +12,28 @@ func (c *checker) checkSent(from int32) {
 		if to.target == Any {
 			c.checkAny(from, n, number)
 		}
-		// GLOBAL without a receiver is left out: it takes a hub with one client, without echo.
+		// GLOBAL without a receiver is not checked: it would need a hub with one client with NoEcho.
 		if to.target != Global && c.unanswered(sender, i) && !c.candidate(to, from, &sender.sends[i]) {
-			c.report.add(Unreported, "nobody could get %v", letter{sender, n})
+			c.report.add(Unreported, "%v had no possible receiver", letter{sender, n})
 		}
 	}
 }
 
-// unanswered tells whether the sender was owed an ERROR, if nobody was there, and did not get it.
+// unanswered reports whether the sender should have got an ERROR if there was no receiver, and did not.
 func (c *checker) unanswered(sender *peer, n int) bool {
 	o := sender.sends[n].outcome
 	return sender.life.Reports && sender.life.Departure == Stayed && (o == pending || o == accepted)
 }
 
-// candidate tells whether there is anybody who may have got m.
+// candidate reports whether a client may have got m.
 func (c *checker) candidate(to ref, from int32, m *send) bool {
-	return slices.ContainsFunc(c.post.receivers(to), func(i int32) bool {
+	return slices.ContainsFunc(c.post.positions(to), func(i int32) bool {
 		return c.addressed(to, from, i) && c.present(c.peers[i], m)
 	})
 }
 
-// checkAny checks that an ANY message, for which somebody was certainly there, had a receiver. It is forgiven where it
-// may have been drawn for a client that was about to go.
+// checkAny checks that an ANY message with a certain candidate had a receiver. It excuses a message that may have been
+// drawn for a client about to leave.
 func (c *checker) checkAny(from, n int32, number int) {
 	sender := c.peers[from]
 	m, to := &sender.sends[n], c.refs[number]
@@ -49,7 +49,7 @@ func (c *checker) checkAny(from, n int32, number int) {
 		return
 	}
 	certain := false
-	for _, i := range c.post.receivers(to) {
+	for _, i := range c.post.positions(to) {
 		p := c.peers[i]
 		if !c.addressed(to, from, i) || !c.present(p, m) {
 			continue
@@ -57,18 +57,18 @@ func (c *checker) checkAny(from, n int32, number int) {
 		if p.life.Departure != Stayed || c.awayAt(p, m) != nil {
 			return
 		}
-		// A sender without echo may or may not be drawn for its own message: it alone proves nothing.
+		// A sender with NoEcho may or may not be drawn for its own message, so it alone proves nothing.
 		if p.life.Identified != 0 && p.life.Identified <= m.at && (i != from || !p.life.NoEcho) {
 			certain = true
 		}
 	}
 	if certain {
 		c.report.Required++
-		c.missing(number, m, "nobody got %v", letter{sender, n})
+		c.missing(number, m, "%v did not arrive", letter{sender, n})
 	}
 }
 
-// missing files a delivery that should have been. At most one is counted a message with covers for the silent ones.
+// missing records a missing delivery. For silent losses CountedDrops covers at most one per message.
 func (c *checker) missing(number int, m *send, format string, args ...any) {
 	switch {
 	case !c.opts.Fault:
@@ -81,7 +81,7 @@ func (c *checker) missing(number int, m *send, format string, args ...any) {
 	}
 }
 
-// settleSilent takes the silent losses off the list of violations where the hub counted at least as many messages.
+// settleSilent removes the silent losses from the violations if the hub counted at least as many drops.
 func (c *checker) settleSilent() {
 	if !c.opts.Fault || len(c.silent) == 0 || len(c.silent) > c.opts.CountedDrops {
 		return

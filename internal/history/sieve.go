@@ -1,12 +1,12 @@
 package history
 
-// sieve holds the pair state of one receiver with all senders while that receiver is checked. It is used again for each
-// receiver, so that memory grows with the number of messages alone: one bit each.
+// sieve holds the state of one receiver with all senders while that receiver is checked. It is reused for each
+// receiver, so memory grows only with the number of messages: one bit each.
 type sieve struct {
 	*checker
-	seen []uint64 // by number of the message: the receiver got it
+	seen []uint64 // by message number: the receiver got it
 	top  []int32  // by sender: the highest message number that the receiver got; -1 for none
-	many []int32  // likewise, of messages to many: GLOBAL, GROUP
+	many []int32  // like top, for GLOBAL and GROUP
 }
 
 func newSieve(c *checker) *sieve {
@@ -16,7 +16,7 @@ func newSieve(c *checker) *sieve {
 func (s *sieve) has(number int) bool { return s.seen[number/64]&(1<<(number%64)) != 0 }
 func (s *sieve) set(number int)      { s.seen[number/64] |= 1 << (number % 64) }
 
-// receiver checks what arrived at the peer at position r, and what did not.
+// receiver checks the arrivals of the peer at position r, and those that are missing.
 func (s *sieve) receiver(r int32) {
 	p := s.peers[r]
 	clear(s.seen)
@@ -35,7 +35,7 @@ func (s *sieve) receiver(r int32) {
 func (s *sieve) arrived(r int32, p *peer, a arrival) {
 	from, ok := s.byIndex[a.sender]
 	if !ok || a.n < 0 || int(a.n) >= len(s.peers[from].sends) {
-		s.report.add(Corrupted, "%v got message %d-%d, which nobody sent", p, a.sender, a.n)
+		s.report.add(Corrupted, "%v got message %d-%d, which was never sent", p, a.sender, a.n)
 		return
 	}
 	sender := s.peers[from]
@@ -58,16 +58,16 @@ func (s *sieve) arrived(r int32, p *peer, a arrival) {
 	if !m.single() {
 		s.many[from] = max(s.many[from], a.n)
 	}
-	s.route(r, p, from, number, m, a)
+	s.checkRoute(r, p, from, number, m, a)
 }
 
-// route checks that the receiver was among those that the message was for.
-func (s *sieve) route(r int32, p *peer, from int32, number int, m *send, a arrival) {
+// checkRoute checks that the message was for the receiver.
+func (s *sieve) checkRoute(r int32, p *peer, from int32, number int, m *send, a arrival) {
 	sender, to := s.peers[from], s.refs[number]
 	switch {
 	case !s.addressed(to, from, r):
 		s.report.add(Misrouted, "%v, which is not addressed, got %v", p, letter{sender, a.n})
-	case a.at >= p.life.Identified && p.life.Identified != 0 && !s.present(p, m): // else it counts as leaked already
+	case a.at >= p.life.Identified && p.life.Identified != 0 && !s.present(p, m): // otherwise it already counts as leaked
 		s.report.add(Misrouted, "%v, which identified after it was settled, got %v", p, letter{sender, a.n})
 	case m.policy(), m.denied(), m.outcome == refused && !s.opts.Fault:
 		s.report.add(Misrouted, "%v got %v", p, letter{sender, a.n})
@@ -82,7 +82,7 @@ func (s *sieve) route(r int32, p *peer, from int32, number int, m *send, a arriv
 	s.anyBy[number] = r + 1
 }
 
-// absent checks a message for the receiver, if it did not get it. ANY is checked by the sender.
+// absent checks a message that did not arrive at the receiver. checkSent covers ANY.
 func (s *sieve) absent(r int32, p *peer, number int) {
 	from := s.post.origin[number]
 	sender, top := s.peers[from], s.top[from]
@@ -91,7 +91,7 @@ func (s *sieve) absent(r int32, p *peer, number int) {
 	}
 	known := sender.maxN
 	if s.opts.Fault {
-		known = top // an instance that died may have read, and delivered to others, what this receiver never got
+		known = top // a crashed instance may have read the message and delivered it to others only
 	}
 	n := int32(number - sender.first)
 	m := &sender.sends[n]
@@ -112,7 +112,8 @@ func (s *sieve) absent(r int32, p *peer, number int) {
 	s.report.Required++
 }
 
-// stillThere tells whether p was there long enough to get m. overtaken: it got a later message of the same sender.
+// stillThere reports whether p was connected long enough to get m. overtaken: it got a later message of the same
+// sender.
 func (c *checker) stillThere(p *peer, m *send, overtaken bool) bool {
 	switch {
 	case p.life.Departure == Stayed || overtaken:

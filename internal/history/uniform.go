@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// AnyCounts returns, for each session that asked for group and identified (every one that identified, where group is
-// empty), in the order of their numbers of recording, how many of the messages sent to ANY of that group it got.
+// AnyCounts returns the number of ANY messages of the group that each session got, for all identified sessions of the
+// group (of all groups if group is empty), in the order of recording.
 func (h *History) AnyCounts(group string) []int {
 	bySession := make(map[int32]*Session, len(h.table))
 	for _, s := range h.table {
@@ -30,7 +30,7 @@ func (h *History) AnyCounts(group string) []int {
 }
 
 // ChiSquare tests whether counts may come from a uniform distribution. It returns Pearson's statistic and the
-// probability of one at least that large if they do: a tiny p (say below 1e-6) means that they don't. With fewer than
+// probability of one at least that large if they do: a tiny p (below 1e-6, say) means that they do not. With fewer than
 // two cells or no counts it returns 0 and 1. The expected count per cell should be at least five.
 func ChiSquare(counts []int) (stat, p float64) {
 	total := 0

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// letter is message n of sender, in words when it is printed and not before: most violations are only counted.
+// letter is message n of sender. It is formatted only when printed, as most violations are only counted.
 type letter struct {
 	sender *peer
 	n      int32
 }
 
-// String names the message with what its sender knows of it.
+// String describes the message and its outcome.
 func (l letter) String() string {
 	m := &l.sender.sends[l.n]
 	text := fmt.Sprintf("%d-%d of %v to %v", l.sender.index, l.n, l.sender, m.to)
@@ -26,14 +26,14 @@ func (l letter) String() string {
 	return text
 }
 
-// gap is the surroundings of a message that a receiver did not get.
+// gap describes the neighbours of a message that a receiver did not get.
 type gap struct {
 	s      *sieve
 	sender *peer
 	n      int32
 }
 
-// String says which neighbours of the message the receiver got, to tell a gap from a tail that is missing.
+// String names the neighbours of the message that the receiver got, to distinguish a gap from a missing tail.
 func (g gap) String() string {
 	before, after := int32(-1), int32(-1)
 	for i := g.n - 1; i >= 0 && before < 0; i-- {
@@ -56,7 +56,7 @@ func nth(n int32) string {
 	return fmt.Sprint(n)
 }
 
-// former says of a message for one of the receiver's former ids when that was given up.
+// former describes when the receiver gave up the id that a message was for.
 type former struct {
 	p *peer
 	m *send

@@ -11,8 +11,8 @@ import (
 	rc "github.com/mastersocket/mastersocket/internal/rawclient"
 )
 
-// envelopes sends invalid messages in both states. Behind each, in the same segment, there is a valid event that must
-// not be handled.
+// envelopes sends invalid messages in both states. A valid event follows each in the same segment and must not be
+// handled.
 func (a *arena) envelopes(t *testing.T) {
 	for _, c := range badEnvelopes() {
 		for _, s := range states {
@@ -42,7 +42,7 @@ func badEnvelopes() []envelopeCase {
 	return slices.Concat(badJSON(), badOps(), badNames(), badStrings(), badDepths(), badFields(), badIntents())
 }
 
-// all makes cases with one verdict of texts.
+// all returns a case with the verdict for each text.
 func all(kind string, want verdict, texts ...string) []envelopeCase {
 	var cases []envelopeCase
 	for _, text := range texts {
@@ -74,15 +74,15 @@ func badOps() []envelopeCase {
 	}
 	return append(cases, all("FENCE", invalidPayload,
 		`{"op":13}`, `{"op":13,"intent":{"target":"GLOBAL"}}`, `{"op":13,"intent":{"target":"DIRECT","identifier":"x"}}`,
-		fenceWith(`,"data":1`), fenceWith(`,"event":"E"`), fenceWith(`,"x":1`), fenceWith(`,"sender":"`+nobody+`"`))...)
+		fenceWith(`,"data":1`), fenceWith(`,"event":"E"`), fenceWith(`,"x":1`), fenceWith(`,"sender":"`+unknownID+`"`))...)
 }
 
-// nobody is the id of no client.
-const nobody = "0198c0de-0000-8000-8000-000000000000"
+// unknownID is the id of no client.
+const unknownID = "0198c0de-0000-8000-8000-000000000000"
 
 // fenceWith is a FENCE with one more member.
 func fenceWith(more string) string {
-	return `{"op":13,"intent":{"target":"DIRECT","identifier":"` + nobody + `"}` + more + `}`
+	return `{"op":13,"intent":{"target":"DIRECT","identifier":"` + unknownID + `"}` + more + `}`
 }
 
 // event is a valid EVENT with one more member.
@@ -214,7 +214,7 @@ func (a *arena) identifies(t *testing.T) {
 	for i := 1; i < 33; i++ {
 		many += fmt.Sprintf(`,"g%d"`, i)
 	}
-	// Of these the protocol says only that they are refused: as an invalid payload, or as a failed IDENTIFY.
+	// The protocol leaves open whether these are an invalid payload or a failed IDENTIFY.
 	for _, c := range all("IDENTIFY", invalidPayload,
 		`{"op":1}`, data(`null`), data(`1`), data(`"attacker"`), data(`[]`), data(`{"token":1,"group":"g"}`), data(`{"token":null,"group":"g"}`), data(`{`+right+`,"group":1}`),
 		data(`{`+right+`,"group":["g"]}`), data(`{`+right+`,"group":"g","groups":"h"}`), data(`{`+right+`,"group":"g","groups":[1]}`), data(`{`+right+`,"group":"g","groups":[`+many+`]}`),

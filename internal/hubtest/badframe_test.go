@@ -13,14 +13,14 @@ import (
 	rc "github.com/mastersocket/mastersocket/internal/rawclient"
 )
 
-// frameCase is bytes behind the opening handshake and how the hub must end the connection for them.
+// frameCase has bytes after the opening handshake, and the required end of the connection.
 type frameCase struct {
 	name  string
 	bytes []byte
 	want  verdict
 }
 
-// frames sends what RFC 6455 forbids, in both states. Behind each there is a valid event that must not be handled.
+// frames sends input that RFC 6455 forbids, in both states. A valid event follows each and must not be handled.
 func (a *arena) frames(t *testing.T) {
 	for _, c := range slices.Concat(wrongHeaders(), wrongSequences(), wrongCloses(), wrongText()) {
 		for _, s := range states {
@@ -146,7 +146,7 @@ func wrongText() []frameCase {
 	return cases
 }
 
-// sizes sends messages that are too big: the hub must answer to the declared length, before the bytes arrive.
+// sizes sends messages that are too big: the hub must act on the declared length, before the bytes arrive.
 func (a *arena) sizes(t *testing.T) {
 	declared := func(n uint64) []byte { return rc.Frame{Op: rc.OpText, Declared: n}.Header() }
 	half := rc.Fragment(rc.OpText, true, strings.Repeat(" ", limit/2))
@@ -194,8 +194,8 @@ func (a *arena) exactLimit(t *testing.T, s state) {
 	}
 }
 
-// goesOn declares too much and sends it all the same, and more: the hub must neither take it nor keep the connection,
-// and others must not wait for it.
+// goesOn declares a length beyond the limit and sends that much and more: the hub must refuse it, end the connection
+// and not delay others.
 func (a *arena) goesOn(t *testing.T, s state) {
 	if testing.Short() {
 		t.Skip("takes until the hub gives up lingering")
@@ -219,19 +219,19 @@ func (a *arena) goesOn(t *testing.T, s state) {
 	if worst > time.Second {
 		t.Errorf("others waited for %v", worst)
 	}
-	// A client that stops and reads finds out why; here the reset may have overtaken the answer.
+	// A client that stops sending can read the reason; here a reset may overtake the answer.
 	if end, err := c.End(); err != nil || end.Code != 0 && end.Code != 1009 || end.Transport != io.EOF && end.Transport != rc.ErrReset {
 		t.Errorf("got %v, %v", end, err)
 	}
 }
 
 // slowestPing has a client on each loop send PINGs one after another, until the function that it returns is called,
-// which tells the longest time that a PONG took.
+// which returns the longest time until a PONG.
 func (a *arena) slowestPing(t *testing.T) func() time.Duration {
 	t.Helper()
 	stop := make(chan struct{})
 	results := make(chan time.Duration)
-	const clients = 8 // so that each of the few loops has one, very probably
+	const clients = 8 // so that each loop very probably has one
 	for range clients {
 		c := a.open(t, stranger)
 		go func() {

@@ -72,7 +72,7 @@ func expectRefusal(t *testing.T, c *rawclient.Conn, method string, want []int) *
 	return r
 }
 
-// wrongUpgrades are well-formed requests that are no opening handshakes that the hub accepts.
+// wrongUpgrades are well-formed requests that are not acceptable opening handshakes.
 func (a *arena) wrongUpgrades() []handshakeCase {
 	get := func(path string) rawclient.Request { return rawclient.NewRequest(a.HubAddr, path) }
 	plain := get("/").Drop("Upgrade").Drop("Connection").Drop("Sec-WebSocket-Key").Drop("Sec-WebSocket-Version")
@@ -123,7 +123,7 @@ func (a *arena) wrongUpgrades() []handshakeCase {
 	return append(cases, handshakeCase{"method CONNECT", get("/").Line("CONNECT " + a.HubAddr + " HTTP/1.1").Bytes(), status(400, 405)})
 }
 
-// wrongRequests are no HTTP/1.1 requests.
+// wrongRequests are malformed HTTP/1.1 requests.
 func (a *arena) wrongRequests() []handshakeCase {
 	get := rawclient.NewRequest(a.HubAddr, "/")
 	line := func(l string) []byte { return get.Line(l).Bytes() }
@@ -178,7 +178,7 @@ func (a *arena) wrongRequests() []handshakeCase {
 	}
 }
 
-// plainGet wants one line that says what this is, and what to upgrade to (RFC 9110, section 15.5.22).
+// plainGet expects one line that names the service, and the protocol to upgrade to (RFC 9110, section 15.5.22).
 func (a *arena) plainGet(t *testing.T) {
 	c := a.dial(t)
 	send(t, c, []byte("GET / HTTP/1.1\r\nHost: "+a.HubAddr+"\r\n\r\n"))
@@ -195,7 +195,7 @@ func (a *arena) plainGet(t *testing.T) {
 	}
 }
 
-// splitRequest cuts one valid request, and the frames behind it, at every byte.
+// splitRequest splits a valid request, and the frames after it, at every byte.
 func (a *arena) splitRequest(t *testing.T) {
 	bytes := append(rawclient.NewRequest(a.HubAddr, "/").Bytes(), rawclient.Frames(
 		rawclient.Text(`{"op":1,"data":{"token":"`+Token+`","group":"g"}}`), rawclient.Text(`{"op":3}`))...)
@@ -221,7 +221,7 @@ func expectPipelined(t *testing.T, c *rawclient.Conn) {
 	}
 }
 
-// rightUpgrades are unusual and right.
+// rightUpgrades are unusual but valid requests.
 func (a *arena) rightUpgrades(t *testing.T) {
 	get := rawclient.NewRequest(a.HubAddr, "/")
 	for name, r := range map[string]rawclient.Request{
@@ -253,7 +253,7 @@ func (a *arena) rightUpgrades(t *testing.T) {
 	}
 }
 
-// origins checks who may connect from a browser.
+// origins checks which Origins may connect.
 func (a *arena) origins(t *testing.T) {
 	for origin, want := range map[string]int{
 		"http://" + a.HubAddr:                       101,

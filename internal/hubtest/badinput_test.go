@@ -17,12 +17,12 @@ import (
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
-// state is what a client that sends bad input was before.
+// state is the state of a client that sends bad input.
 type state string
 
 const (
-	stranger   state = "stranger"   // it has not identified
-	identified state = "identified" // it has
+	stranger   state = "stranger"
+	identified state = "identified"
 )
 
 var states = []state{stranger, identified}
@@ -30,26 +30,26 @@ var states = []state{stranger, identified}
 // limit is the hub's default for --max-message-bytes.
 const limit = 32768
 
-// atOnce is how soon the hub must have answered bad input and closed. It is far below every deadline of the hub.
+// atOnce bounds the hub's answer to bad input, the close included. It is far below every deadline of the hub.
 const atOnce = 3 * time.Second
 
-// arena is a hub under attack and some innocent clients of it: none of them may notice anything.
+// arena is a hub under attack with bystander clients that must not notice it.
 type arena struct {
 	*Server
 	bystanders map[string]*rawclient.Conn
 	began      time.Time
 	base       usage
-	tls        *tls.Config // with it HubAddr is that of the listener with TLS
+	tls        *tls.Config // if set, HubAddr is the TLS listener
 }
 
-// usage is what a hub holds.
+// usage is a hub's use of resources.
 type usage struct {
 	descriptors int
 	goroutines  float64
 	rss         int64
 }
 
-// newArena starts a hub that has no deadlines of its own in the way, and the bystanders.
+// newArena starts a hub with long deadlines, and the bystanders.
 func newArena(t *testing.T, flags ...string) *arena {
 	t.Helper()
 	flags = append([]string{"--identify-timeout", "10m", "--ping-interval", "10m"}, flags...)
@@ -64,7 +64,7 @@ func newTLSArena(t *testing.T, flags ...string) *arena {
 	return openArena(t, s, cfg)
 }
 
-// openArena lets the bystanders in.
+// openArena connects the bystanders.
 func openArena(t *testing.T, s *Server, cfg *tls.Config) *arena {
 	t.Helper()
 	a := &arena{Server: s, tls: cfg, bystanders: make(map[string]*rawclient.Conn), began: time.Now()}
@@ -120,7 +120,7 @@ func (a *arena) open(t *testing.T, s state) *rawclient.Conn {
 	return c
 }
 
-// finish checks that the bystanders got nothing, that the hub gave back what it had used, and what it logged.
+// finish checks that the bystanders got nothing, that the hub released its resources, and its log.
 func (a *arena) finish(t *testing.T) {
 	t.Helper()
 	if !a.Alive() {
@@ -148,7 +148,7 @@ func (a *arena) finish(t *testing.T) {
 	a.checkLog(t)
 }
 
-// checkLog wants at most one line a second for each cause, and no byte in them that could fool a terminal.
+// checkLog expects at most one line per second and cause, without control characters.
 func (a *arena) checkLog(t *testing.T) {
 	t.Helper()
 	causes := make(map[string]int)
@@ -175,10 +175,10 @@ func (a *arena) checkLog(t *testing.T) {
 	}
 }
 
-// verdict is how the hub must end a connection.
+// verdict is the required end of a connection.
 type verdict struct {
 	code   int    // of the close frame
-	reason string // of the DISCONNECT and of the close frame; empty: there need be none
+	reason string // of the DISCONNECT and of the Close frame; empty: none required
 }
 
 func (v verdict) String() string { return fmt.Sprintf("%d %q", v.code, v.reason) }
@@ -197,7 +197,7 @@ var (
 	identifiedYet  = verdict{4005, "ALREADY_IDENTIFIED"}
 )
 
-// expectEnd reads c to its end and compares that with the verdict. Nothing else may have come before.
+// expectEnd reads c to its end and compares it with the verdict. Nothing else may arrive before.
 func expectEnd(t *testing.T, c *rawclient.Conn, want verdict) {
 	t.Helper()
 	begin := time.Now()
@@ -216,7 +216,8 @@ func expectEnd(t *testing.T, c *rawclient.Conn, want verdict) {
 	}
 }
 
-// send writes raw bytes. That the hub closes before it has taken all of them is for the reader to judge.
+// send writes raw bytes. It ignores errors: the hub may close before it has read all of them, and the reader judges
+// that.
 func send(t *testing.T, c *rawclient.Conn, b []byte) {
 	t.Helper()
 	if err := c.Write(b); err != nil && !errors.Is(err, rawclient.ErrReset) {
@@ -224,10 +225,10 @@ func send(t *testing.T, c *rawclient.Conn, b []byte) {
 	}
 }
 
-// everywhere is a valid event that reaches every bystander, if the hub handles it.
+// everywhere is a valid event that would reach every bystander.
 const everywhere = `{"op":0,"event":"attacker","intent":{"target":"GLOBAL"}}`
 
-// TestBadInput throws everything of the protocol's table of bad input at a hub.
+// TestBadInput sends a hub everything in the protocol's table of bad input.
 func TestBadInput(t *testing.T) {
 	a := newArena(t, "--allowed-origins", "https://app.example,https://*.pages.example")
 	t.Run("handshake", a.handshakes)
@@ -242,7 +243,7 @@ func TestBadInput(t *testing.T) {
 	a.finish(t)
 }
 
-// TestBadInputOverTLS throws what is about WebSockets over TLS.
+// TestBadInputOverTLS sends the WebSocket part over TLS.
 func TestBadInputOverTLS(t *testing.T) {
 	a := newTLSArena(t, "--allowed-origins", "https://app.example,https://*.pages.example")
 	t.Run("handshake", a.handshakes)
@@ -253,7 +254,7 @@ func TestBadInputOverTLS(t *testing.T) {
 	a.finish(t)
 }
 
-// brokenOff ends connections where nobody expects it.
+// brokenOff ends connections in unexpected places.
 func (a *arena) brokenOff(t *testing.T) {
 	request := rawclient.NewRequest(a.HubAddr, "/").Bytes()
 	event := rawclient.Text(everywhere).Bytes()
@@ -293,7 +294,7 @@ func breakOff(t *testing.T, c *rawclient.Conn, abort bool) {
 	}
 }
 
-// flood repeats a few kinds of bad input so often that careless logging would show.
+// flood repeats some kinds of bad input often enough to expose unlimited logging.
 func (a *arena) flood(t *testing.T) {
 	for range scale(2000) / 20 {
 		c := a.dial(t)

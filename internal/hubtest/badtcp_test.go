@@ -54,7 +54,7 @@ func (a *arena) streams(t *testing.T) {
 	}
 }
 
-// tcpJunk sends what is no JSON object from its first bytes on: the hub need not wait for more.
+// tcpJunk sends input whose first bytes already rule out a JSON object: the hub need not wait for more.
 func (a *arena) tcpJunk(t *testing.T, s state) {
 	for _, junk := range []string{
 		"attacker", "[", "1 ", "12345", `"x"`, "null", "true", "}", "]", ",", ":", "\x00", "\xff", "\ufeff" + everywhere, "GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01",
@@ -69,7 +69,7 @@ func (a *arena) tcpJunk(t *testing.T, s state) {
 	}
 }
 
-// tcpEnvelopes sends the invalid messages of the WebSocket table that are one whole value.
+// tcpEnvelopes sends those invalid messages of the WebSocket table that are one complete value.
 func (a *arena) tcpEnvelopes(t *testing.T, s state) {
 	for _, c := range badEnvelopes() {
 		// A string that ends with a backslash does not end: over TCP the value is unfinished, not invalid.
@@ -112,7 +112,7 @@ func (a *arena) tcpSizes(t *testing.T, s state) {
 			c := a.openTCP(t, s)
 			send(t, c, []byte(text))
 			end, err := c.End()
-			// A client that had sent more than the hub read may find a reset in place of the end.
+			// A client that sent more than the hub read may see a reset instead of the end.
 			if err != nil || end.Said != "MESSAGE_TOO_BIG" || end.Transport != io.EOF && len(text) <= 2*limit {
 				t.Errorf("got %v, %v", end, err)
 			}
@@ -123,13 +123,13 @@ func (a *arena) tcpSizes(t *testing.T, s state) {
 		for range 64 {
 			send(t, c, []byte(strings.Repeat(" \r\n\t", limit/4)))
 		}
-		if err := c.Quiet(); err != nil { // it belongs to no message
+		if err := c.Quiet(); err != nil { // it is not part of a message
 			t.Errorf("%v", err)
 		}
 	})
 }
 
-// tcpValues sends values one behind another, with anything between that is allowed, and cut at every byte.
+// tcpValues sends successive values with every allowed separator, split at every byte.
 func (a *arena) tcpValues(t *testing.T, s state) {
 	c := a.openTCP(t, s)
 	values := []string{`{"op":3}`, `{"op":3,"x":"}{\"]["}`, `{ "x" : [ { } , "\\" ] , "op" : 3 }`, `{"op":3,"x":"ä😀"}`}

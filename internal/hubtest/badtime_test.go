@@ -14,15 +14,15 @@ import (
 	rc "github.com/mastersocket/mastersocket/internal/rawclient"
 )
 
-// The hub's deadlines for what is begun and not finished, shorter than its defaults.
+// The hub's deadlines for unfinished input, shorter than the defaults.
 const (
 	requestDeadline = 3 * time.Second
 	messageDeadline = 6 * time.Second
 	tolerance       = 2 * time.Second
 )
 
-// TestSlowInput begins requests and messages that never end, however diligently they drip. It takes as long as the
-// hub's deadlines, for all cases at once.
+// TestSlowInput sends requests and messages that trickle and never end. It takes as long as the hub's deadlines, for
+// all cases at once.
 func TestSlowInput(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for deadlines")
@@ -68,7 +68,7 @@ func drip(t *testing.T, c *rc.Conn, b []byte, interval time.Duration) (rc.End, e
 
 func (a *arena) slowRequests(t *testing.T, check slowCheck) {
 	request := rc.NewRequest(a.HubAddr, "/").Add("X-Attacker: " + strings.Repeat("a", 5000)).Bytes()
-	// The answer may be an HTTP one (408) or none at all: only that it ends counts.
+	// The answer may be HTTP 408 or none: the end must come in any case.
 	ended := func(end rc.End) bool { return end.Transport == io.EOF || end.Transport == rc.ErrReset }
 	for name, n := range map[string]int{"nothing": 0, "one byte": 1, "half a request": 100} {
 		c := a.dial(t)

@@ -14,10 +14,10 @@ import (
 	rc "github.com/mastersocket/mastersocket/internal/rawclient"
 )
 
-// limitedToken may join and send to the groups billing.* alone.
+// limitedToken may join and send only to the groups billing.*.
 const limitedToken = "a-token-that-may-do-little"
 
-// startLimited runs a hub with Token, which may do everything, and limitedToken.
+// startLimited runs a hub with Token, which has all rights, and limitedToken.
 func startLimited(t *testing.T) *Server {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "tokens.yaml")
@@ -31,7 +31,7 @@ func startLimited(t *testing.T) *Server {
 	return Start(t, Options{Token: "none", Flags: []string{"--tokens-file", file}})
 }
 
-// TestForbidden has a client try what its token may not do, with and without the feature errors.
+// TestForbidden tries what the token does not allow, with and without the feature errors.
 func TestForbidden(t *testing.T) {
 	t.Parallel()
 	s := startLimited(t)
@@ -90,7 +90,7 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
-// TestIdentifySameTime wants IDENTIFY to fail equally fast whatever was wrong, as far as a client can measure.
+// TestIdentifySameTime expects IDENTIFY to fail in the same time for every cause, as far as a client can measure.
 func TestIdentifySameTime(t *testing.T) {
 	s := startLimited(t)
 	failing := map[string]string{
@@ -101,7 +101,7 @@ func TestIdentifySameTime(t *testing.T) {
 	best := make(map[string]time.Duration)
 	for range 40 {
 		for name, data := range failing {
-			// The shortest time of many is the one without the scheduler's noise.
+			// The minimum of many is free of the scheduler's noise.
 			if took := timeIdentify(t, s, data); best[name] == 0 || took < best[name] {
 				best[name] = took
 			}

@@ -3,8 +3,8 @@
 // Package hubtest runs the built mastersocket binary as processes for tests, and drives clients against them.
 //
 // [Binary] builds the binary once for a test program, [Start] runs it on free ports and waits until it listens. A
-// [Client] is a checked client: another WebSocket implementation than the hub's, which records all that it sends and
-// gets in a history. [Workload] sends a mix of messages with many of them, and package history judges the result.
+// [Client] uses a WebSocket implementation other than the hub's and records all its sends and arrivals in a history. A
+// [Workload] sends a mix of messages with many of them; package history judges the result.
 //
 // All methods may be called from any goroutine unless they say otherwise.
 package hubtest
@@ -24,7 +24,7 @@ import (
 // Environment variables that change what is tested.
 const (
 	// EnvBinary is the path of a mastersocket binary to test in place of one built from the source. The go command does
-	// not notice when that changes: use go test -count=1.
+	// not notice a change of it: use go test -count=1.
 	EnvBinary = "MASTERSOCKET_TEST_BINARY"
 	// EnvRace, if not empty, has the binary built with the race detector: several times slower and larger.
 	EnvRace = "MASTERSOCKET_TEST_RACE"
@@ -54,7 +54,7 @@ func Binary(tb testing.TB) string {
 // Cleanup removes the binary that was built.
 func Cleanup() {
 	if built.dir != "" {
-		_ = os.RemoveAll(built.dir) // what is left in the temporary folder harms nobody
+		_ = os.RemoveAll(built.dir) // a leftover in the temporary folder is harmless
 	}
 }
 
@@ -81,8 +81,8 @@ func build() {
 	}
 }
 
-// touchSources looks at every file of the module. The go command remembers which files a test looked at and repeats the
-// test when one has changed; it can't know by itself that the binary under test is made of them.
+// touchSources stats every file of the module. The go command repeats a cached test when a file that it accessed
+// changes; it can't know that the binary under test is built from these files.
 func touchSources() error {
 	root, err := os.Getwd()
 	if err != nil {
@@ -103,12 +103,12 @@ func touchSources() error {
 			return fs.SkipDir
 		}
 		_, err = os.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) { // an editor's file that has just gone
+		if errors.Is(err, fs.ErrNotExist) { // an editor's temporary file that is already gone
 			return nil
 		}
 		return err
 	})
 }
 
-// RaceBinary reports whether the binary is built with the race detector, so that measures of memory and time are off.
+// RaceBinary reports whether the binary is built with the race detector, which makes measurements meaningless.
 func RaceBinary() bool { return os.Getenv(EnvRace) != "" }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// churn connects, stays for a moment and leaves, until ctx ends. The last one leaves properly.
+// churn connects, stays for a moment and leaves, until ctx ends. The last visit ends gracefully.
 func (r *run) churn(ctx context.Context, part int) error {
 	rng := r.rng(1000 + part)
 	for i := 0; ctx.Err() == nil; i++ {
@@ -22,7 +22,7 @@ func (r *run) churn(ctx context.Context, part int) error {
 	return nil
 }
 
-// visit is one stay of a client: up to 200 ms.
+// visit is one connection of up to 200 ms.
 func (r *run) visit(ctx context.Context, rng *rand.Rand, name string, part int) error {
 	c, err := r.join(context.WithoutCancel(ctx), part, ClientOptions{
 		Name: name, Groups: r.someGroups(rng), OnArrival: func(int, int, string) { r.arrivals.Add(1) },
@@ -47,7 +47,7 @@ func (r *run) visit(ctx context.Context, rng *rand.Rand, name string, part int) 
 	return c.Leave(leaving)
 }
 
-// budget is a number of deliveries that may be under way.
+// budget bounds the deliveries under way.
 type budget struct {
 	mu    sync.Mutex
 	cond  *sync.Cond
@@ -61,7 +61,7 @@ func newBudget(n int) *budget {
 	return b
 }
 
-// acquire waits until something is free and then takes n, even if that is more.
+// acquire waits until the budget is not exhausted, then takes n, even if that exceeds it.
 func (b *budget) acquire(ctx context.Context, n int) error {
 	if !b.bound || n == 0 {
 		return nil

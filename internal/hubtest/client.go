@@ -33,29 +33,29 @@ const (
 // eventName is the event of all messages of Clients.
 const eventName = "hubtest"
 
-// maxPings bounds the PINGs of a Client that wait for their PONG.
+// maxPings bounds the PINGs of a Client without a PONG.
 const maxPings = 1024
 
 // connectTimeout bounds connecting and identifying.
 const connectTimeout = 30 * time.Second
 
-// ClientOptions says what a Client is. History is required.
+// ClientOptions configures a Client. History is required.
 type ClientOptions struct {
 	Name    string
 	Token   string   // empty means Token
 	Groups  []string // at least one
 	NoEcho  bool
 	Reports bool // ask for acks and errors
-	// Window is how many messages may wait for their ACK or ERROR before Send blocks. Used with Reports; 0 means 64.
+	// Window bounds the messages without an ACK or ERROR; Send blocks beyond it. Used with Reports; 0 means 64.
 	Window  int
 	History *history.History
 	TLS     *tls.Config // for addresses that begin with wss
-	// OnArrival, where not nil, is called for each EVENT and REPLY after it was recorded, by the client's reader: the
-	// sender's session, the message's number, and the target in its intent.
+	// OnArrival, if not nil, is called by the client's reader for each recorded EVENT and REPLY, with the sender's
+	// session, the message's number, and the target in its intent.
 	OnArrival func(from, n int, target string)
 }
 
-// Client is an identified client that records what it sends and gets.
+// Client is an identified client that records its sends and arrivals.
 type Client struct {
 	opts   ClientOptions
 	conn   *websocket.Conn
@@ -68,14 +68,14 @@ type Client struct {
 
 	pinging atomic.Int32 // PINGs without a PONG
 
-	mu      sync.Mutex // guards all below
+	mu      sync.Mutex // guards the fields below
 	latest  map[int]int
-	arrived chan struct{} // closed and replaced at an arrival while somebody waits for one
+	arrived chan struct{} // closed and replaced at an arrival while a WaitArrival waits
 	leaving bool
 	cut     bool
 	retired bool   // the history ends before the connection
 	reason  string // of the hub's DISCONNECT
-	err     error  // why the reader ended
+	err     error  // cause of the reader's end
 }
 
 // Connect connects to the hub at url and identifies.
@@ -111,7 +111,7 @@ func Connect(ctx context.Context, url string, o ClientOptions) (*Client, error) 
 	return c, nil
 }
 
-// dialer opens a connection and keeps none.
+// dialer opens connections without keep-alive.
 func dialer(config *tls.Config) *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}}
 }
@@ -183,7 +183,7 @@ func (c *Client) next(ctx context.Context) (*wire, []byte, error) {
 	return m, p, nil
 }
 
-// read is the reader: it handles messages until the connection ends and then records how it did.
+// read is the reader: it handles messages until the connection ends, and records that end.
 func (c *Client) read(ctx context.Context) {
 	defer close(c.done)
 	defer c.conn.CloseNow()
@@ -204,7 +204,7 @@ func (c *Client) handle(ctx context.Context, m *wire, p []byte) {
 	case opAck, opError:
 		c.answer(m, p)
 	case opPing:
-		// A write that fails ends the reader too.
+		// A failed write ends the reader, too.
 		_ = c.conn.Write(ctx, websocket.MessageText, []byte(`{"op":4}`))
 	case opPong:
 		if c.pinging.Add(-1) < 0 {
@@ -262,7 +262,7 @@ func (c *Client) answer(m *wire, p []byte) {
 		first = c.record.Refused(n, data.Code)
 	}
 	if !first {
-		return // recorded, as what it is
+		return // recorded as corrupted
 	}
 	select {
 	case <-c.window:
@@ -294,10 +294,11 @@ func (c *Client) ID() string { return c.id }
 // Record returns the client's part of the history.
 func (c *Client) Record() *history.Session { return c.record }
 
-// Done is closed when the connection has ended and all that arrived is recorded.
+// Done is closed when the connection has ended and all arrivals are recorded.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns why the connection ended: the hub's reason, or what happened to the connection. nil while it has not.
+// Err returns the cause of the end: the hub's reason, or the connection's error. It is nil while the connection is
+// open.
 func (c *Client) Err() error {
 	select {
 	case <-c.done:

@@ -11,11 +11,11 @@ import (
 	"github.com/mastersocket/mastersocket/internal/history"
 )
 
-// replyEvery makes one of so many messages a REPLY: it is routed like an EVENT.
+// replyEvery makes every n-th message a REPLY, which is routed like an EVENT.
 const replyEvery = 7
 
-// Send sends one message with pad bytes of padding, waiting until the window has room. It returns the message's number.
-// It must not be called again before it has returned.
+// Send sends one message with pad bytes of padding and returns its number. It waits for room in the window. Calls must
+// not overlap.
 func (c *Client) Send(ctx context.Context, to history.To, pad int) (int, error) {
 	if c.window != nil {
 		select {
@@ -67,8 +67,7 @@ func (c *Client) Settled(ctx context.Context) error {
 	return nil
 }
 
-// Ping sends a PING and waits for its PONG: the hub answers in order, so that all it had for this client by then is
-// recorded.
+// Ping sends a PING and waits for its PONG. As the hub answers in order, all that it had sent before is recorded then.
 func (c *Client) Ping(ctx context.Context) error {
 	if c.pinging.Add(1) > maxPings {
 		c.pinging.Add(-1)
@@ -107,7 +106,7 @@ func (c *Client) WaitArrival(ctx context.Context, from, n int) error {
 	}
 }
 
-// Leave says goodbye and waits until the hub has closed the connection.
+// Leave closes gracefully and waits for the hub's close.
 func (c *Client) Leave(ctx context.Context) error {
 	c.mu.Lock()
 	c.leaving = true
@@ -124,7 +123,7 @@ func (c *Client) Leave(ctx context.Context) error {
 	}
 }
 
-// Cut breaks the connection without a word and waits until that is recorded.
+// Cut breaks the connection and waits until that is recorded.
 func (c *Client) Cut() {
 	c.mu.Lock()
 	c.cut = true
@@ -135,7 +134,7 @@ func (c *Client) Cut() {
 	<-c.done
 }
 
-// Retire ends the connection when the history is complete: for the history the client stayed.
+// Retire ends the connection after the history is complete; in the history the client stays.
 func (c *Client) Retire() {
 	c.mu.Lock()
 	c.retired = true

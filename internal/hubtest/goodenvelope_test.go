@@ -11,7 +11,7 @@ import (
 	rc "github.com/mastersocket/mastersocket/internal/rawclient"
 )
 
-// TestGoodEnvelopes sends unusual valid messages to oneself: they arrive byte for byte, over both transports.
+// TestGoodEnvelopes sends unusual valid messages to the sender itself: they arrive byte for byte, over both transports.
 func TestGoodEnvelopes(t *testing.T) {
 	a := newArena(t)
 	for name, open := range map[string]func() *rc.Conn{
@@ -49,7 +49,7 @@ func direct(id, more string) string {
 	return fmt.Sprintf(`{"op":0,%s,"intent":{"target":"DIRECT","identifier":%q}}`, more, id)
 }
 
-// roundTrip sends text and returns what comes back.
+// roundTrip sends text and returns the message that comes back.
 func roundTrip(t *testing.T, c *rc.Conn, id, text string) rc.Envelope {
 	t.Helper()
 	if err := c.Send(text); err != nil {
@@ -126,7 +126,7 @@ func goodGroups(t *testing.T, c *rc.Conn) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{
-		`{"op":0,"event":"x","intent":{"target":"GROUP","identifier":"nobody"}}`,
+		`{"op":0,"event":"x","intent":{"target":"GROUP","identifier":"no-members"}}`,
 		`{"op":0,"event":"x","intent":{"target":"ANY","identifier":"` + strings.Repeat("g", 128) + `"}}`,
 		`{"op":0,"event":"x","intent":{"target":"GROUP","identifier":"g$ü 😀"}}`,
 		`{"op":0,"event":"x","intent":{"target":"DIRECT","identifier":"6f0c1b1e-53a4-8b7d-9c2e-0123456789ab"}}`,

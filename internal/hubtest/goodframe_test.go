@@ -11,7 +11,7 @@ import (
 	rc "github.com/mastersocket/mastersocket/internal/rawclient"
 )
 
-// TestGoodFrames sends what RFC 6455 allows and clients seldom do.
+// TestGoodFrames sends input that RFC 6455 allows but clients seldom send.
 func TestGoodFrames(t *testing.T) {
 	a := newArena(t)
 	for _, s := range states {
@@ -68,7 +68,7 @@ func (a *arena) goodFragments(t *testing.T, s state) {
 	}
 }
 
-// splitFrames cuts a stream of frames of every kind at each byte, and sends it byte by byte.
+// splitFrames splits a stream of frames of every kind at each byte, and sends it byte by byte.
 func (a *arena) splitFrames(t *testing.T, s state) {
 	long := ping + strings.Repeat(" ", 200)
 	b := rc.Frames(rc.Text(ping), rc.Control(rc.OpPing, "p"), rc.Fragment(rc.OpText, true, ping[:4]), rc.Control(rc.OpPing, "q"),
@@ -96,7 +96,7 @@ func (a *arena) splitFrames(t *testing.T, s state) {
 		t.Fatal(err)
 	}
 	expect("byte by byte")
-	for range 3 { // the largest message, in pieces that no buffer of the hub is a multiple of
+	for range 3 { // the largest message, in pieces whose size divides none of the hub's buffers
 		largest := rc.Text(ping + strings.Repeat(" ", limit-len(ping))).Bytes()
 		var at []int
 		for i := 997; i < len(largest); i += 997 {
@@ -109,7 +109,7 @@ func (a *arena) splitFrames(t *testing.T, s state) {
 	}
 }
 
-// manyFrames sends so many messages in one write that they fill any buffer, and ends within one.
+// manyFrames sends more messages in one write than any buffer holds, and ends in the middle of one.
 func (a *arena) manyFrames(t *testing.T, s state) {
 	const n = 5000
 	one := rc.Text(ping).Bytes()
@@ -177,7 +177,7 @@ func (a *arena) closes(t *testing.T, s state) {
 	expectEnd(t, c, goodbye)
 }
 
-// splitCharacters cuts a text at every byte: it is valid only as a whole.
+// splitCharacters splits a text at every byte: it is valid only as a whole.
 func (a *arena) splitCharacters(t *testing.T) {
 	c := a.dial(t)
 	if err := c.Upgrade("/"); err != nil {
@@ -195,7 +195,7 @@ func (a *arena) splitCharacters(t *testing.T) {
 			t.Fatalf("cut at %d: got %v, %v", i, e, err)
 		}
 	}
-	for i := range 3 { // and each byte of the emoji in a fragment of its own
+	for i := range 3 { // each byte of the emoji in its own fragment
 		at := strings.Index(text, "😀") + i + 1
 		send(t, c, rc.Frames(rc.Fragment(rc.OpText, true, text[:at]), rc.Fragment(rc.OpContinuation, true, text[at:at+1]), rc.Fragment(rc.OpContinuation, false, text[at+1:])))
 		if e, err := c.Receive(); err != nil || e.Event != "ä€😀" {

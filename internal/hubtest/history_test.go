@@ -10,7 +10,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/history"
 )
 
-// scale returns n, or a part of it where the run would take too long.
+// scale returns n, or a fraction of it if the run would take too long.
 func scale(n int) int {
 	switch {
 	case raceEnabled || RaceBinary():
@@ -43,13 +43,13 @@ func runWorkload(t *testing.T, w Workload) (*history.History, *history.Report) {
 	return h, r
 }
 
-// TestHistory is the guarantee of the protocol, measured: 20 senders, 12 receivers, 10,000 messages of each sender over a
-// random mix of GLOBAL, GROUP, DIRECT and ANY, and nothing lost, duplicated, reordered or misrouted.
+// TestHistory checks the protocol's guarantees: 20 senders, 12 receivers, 10,000 messages of each sender in a random
+// mix of GLOBAL, GROUP, DIRECT and ANY, and none lost, duplicated, reordered or misrouted.
 func TestHistory(t *testing.T) {
 	s := Start(t, Options{})
 	_, r := runWorkload(t, Workload{URLs: []string{s.URL()}, Senders: 20, Receivers: 12, Messages: scale(200_000), Seed: 1})
 	if r.Refused["NO_RECEIVER"] == 0 || len(r.Refused) != 1 || len(r.Disconnects) != 0 || r.CutOff != 0 || r.Late != 0 {
-		t.Errorf("want NO_RECEIVER for what was sent to nobody, and nothing else: %v", r)
+		t.Errorf("want NO_RECEIVER for messages without a receiver, and nothing else: %v", r)
 	}
 	m := s.Metrics()
 	if got := m.Sum("mastersocket_messages_received_total"); int(got) != r.Messages {
@@ -59,7 +59,7 @@ func TestHistory(t *testing.T) {
 		t.Errorf("the hub counted %v deliveries of %d", got, r.Arrivals)
 	}
 	if got := m.Sum("mastersocket_drops_total", `reason="no_receiver"`); int(got) != r.Refused["NO_RECEIVER"] {
-		t.Errorf("the hub counted %v messages for nobody of %d", got, r.Refused["NO_RECEIVER"])
+		t.Errorf("the hub counted %v messages without a receiver of %d", got, r.Refused["NO_RECEIVER"])
 	}
 }
 
@@ -85,7 +85,7 @@ func TestHistoryChurn(t *testing.T) {
 	})
 }
 
-// TestAnyUniform draws receivers often enough to see a bias of some percent.
+// TestAnyUniform draws receivers often enough to detect a bias of a few percent.
 func TestAnyUniform(t *testing.T) {
 	t.Parallel()
 	s := Start(t, Options{})

@@ -59,7 +59,7 @@ func TestParseMetrics(t *testing.T) {
 	}
 }
 
-// TestServer looks at everything that a Server tells of its process.
+// TestServer checks all methods of Server.
 func TestServer(t *testing.T) {
 	t.Parallel()
 	s := Start(t, Options{Name: "a b", TCP: true})
@@ -86,7 +86,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// TestJSONLog wants the same values in a JSON log as in a text log.
+// TestJSONLog expects the same values in a JSON log as in a text log.
 func TestJSONLog(t *testing.T) {
 	t.Parallel()
 	s := Start(t, Options{TCP: true, Flags: []string{"--log-format", "json"}})
@@ -97,8 +97,8 @@ func TestJSONLog(t *testing.T) {
 	}
 }
 
-// impostor is a hub that answers one client's IDENTIFY with a script: messages before the answer and, once gate is
-// closed, behind it.
+// impostor is a fake hub for one client: it sends scripted messages before the IDENTIFY answer and, once gate is
+// closed, after it.
 func impostor(t *testing.T, before, behind []string, gate <-chan struct{}) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -132,7 +132,7 @@ func impostor(t *testing.T, before, behind []string, gate <-chan struct{}) strin
 	return "ws" + strings.TrimPrefix(s.URL, "http")
 }
 
-// TestClientNotices has a Client get what no hub may send, and expects its history to tell.
+// TestClientNotices sends a Client messages that no hub may send, and expects violations in its history.
 func TestClientNotices(t *testing.T) {
 	t.Parallel()
 	event := func(n int, more string) string {

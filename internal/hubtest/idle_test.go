@@ -9,15 +9,15 @@ import (
 	rc "github.com/mastersocket/mastersocket/internal/rawclient"
 )
 
-// TestMemoryPerIdleClient measures what an identified client that does nothing costs the hub: the growth of the hub's
-// resident memory by 10,000 of them. It runs without the race detector, which has a memory of its own.
+// TestMemoryPerIdleClient measures the cost of an idle client: the growth of the hub's resident memory with 10,000 of
+// them. It runs without the race detector, which needs memory itself.
 func TestMemoryPerIdleClient(t *testing.T) {
 	if raceEnabled {
 		t.Skip("measured without the race detector; make test does that too")
 	}
 	const clients, most = 10_000, 1024
 	s := Start(t, Options{Quiet: true})
-	warm := idle(t, s, 100) // what the first clients make the hub allocate once
+	warm := idle(t, s, 100) // one-time allocations of the hub
 	before := s.RSS()
 	conns := append(warm, idle(t, s, clients)...)
 	after := s.RSS()
@@ -34,7 +34,7 @@ func TestMemoryPerIdleClient(t *testing.T) {
 	}
 }
 
-// idle connects and identifies n clients, from several addresses so that ports don't run out.
+// idle connects and identifies n clients, from several addresses as ports are limited.
 func idle(t *testing.T, s *Server, n int) []*rc.Conn {
 	t.Helper()
 	conns := make([]*rc.Conn, n)

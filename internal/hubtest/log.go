@@ -18,11 +18,11 @@ import (
 // maxLog bounds how much of a process's log is kept, in lines.
 const maxLog = 20000
 
-// logBook keeps the log of a process and lets tests wait for a line of it.
+// logBook keeps a process's log and lets tests wait for a line.
 type logBook struct {
 	mu     sync.Mutex
 	lines  []string
-	total  int // lines ever, those no longer kept included
+	total  int // all lines so far, including dropped ones
 	ended  bool
 	change chan struct{} // closed and replaced at each change
 }
@@ -82,7 +82,7 @@ func (l *logBook) wait(ctx context.Context, first int, match func(Line) bool) (L
 	}
 }
 
-// Line is a structured log line: its attributes by key, among them msg and level. A line without structure is empty.
+// Line is a structured log line: its attributes by key, among them msg and level. An unstructured line is empty.
 type Line map[string]string
 
 // ParseLine reads a line as log/slog's text or JSON handler writes it.
@@ -112,7 +112,7 @@ func ParseLine(text string) Line {
 	return line
 }
 
-// cutValue takes a value, quoted or not, and the space behind it off the front of s.
+// cutValue cuts a value, quoted or not, and the space after it off the front of s.
 func cutValue(s string) (value, rest string, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
 		value, rest, _ = strings.Cut(s, " ")
@@ -126,7 +126,7 @@ func cutValue(s string) (value, rest string, ok bool) {
 	return value, strings.TrimPrefix(s[len(quoted):], " "), err == nil
 }
 
-// Log returns the log so far, line by line. Of a very long log only the later part is kept.
+// Log returns the log so far, by line. Of a very long log only the later part is kept.
 func (s *Server) Log() []string {
 	lines, _, _, _ := s.log.from(0)
 	return lines

@@ -59,7 +59,7 @@ func ParseMetrics(text []byte) (Metrics, error) {
 // adminTimeout bounds a request to the admin listener.
 const adminTimeout = 10 * time.Second
 
-// adminClient keeps no connection open: an idle one would look like a leak of the hub.
+// adminClient uses no keep-alive: an idle connection would look like a leak of the hub.
 var adminClient = &http.Client{Timeout: adminTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // Get requests a path of the admin listener and returns status and body. It fails the test if there is no answer.
@@ -114,7 +114,7 @@ func (s *Server) RSS() int64 {
 // clockTick is the unit of CPU times in /proc: USER_HZ, 100 on every architecture that Go runs Linux on.
 const clockTick = time.Second / 100
 
-// CPU returns how much processor time the process has used, user and system, in steps of 10 ms while it runs.
+// CPU returns the process's CPU time, user and system, in steps of 10 ms while it runs.
 func (s *Server) CPU() time.Duration {
 	s.tb.Helper()
 	if !s.Alive() {
@@ -127,7 +127,7 @@ func (s *Server) CPU() time.Duration {
 	return spent
 }
 
-// ProcessCPU is [Server.CPU] of any process that runs.
+// ProcessCPU is [Server.CPU] for any running process.
 func ProcessCPU(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -20,28 +20,29 @@ import (
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
-// Token is the token of a server that was started without one.
+// Token is the default token of a server.
 const Token = "hubtest-token"
 
-// startTimeout is how long a process may take until it listens.
+// startTimeout bounds the time until a process listens.
 const startTimeout = 30 * time.Second
 
-// Options says how to run the hub. The zero value runs it alone, with Token.
+// Options configures a hub. The zero value runs a single one, with Token.
 type Options struct {
 	Name  string   // of the node and in the test's output
-	Token string   // the shared token; empty means Token, "none" that none is given
+	Token string   // the shared token; empty means Token, "none" no token
 	Flags []string // further flags of serve
 	Env   []string // further environment variables
-	TCP   bool     // whether to listen for plain TCP
-	TLS   bool     // whether to listen for TLS; Flags name the certificate
-	Redis string   // URL of the Redis through which several hubs are one
-	// Addr is the hub listener's address. Empty means a free port of 127.0.0.1; a restarted hub may want its old one.
+	TCP   bool     // listen for plain TCP
+	TLS   bool     // listen for TLS; Flags name the certificate
+	Redis string   // URL of the Redis of a cluster
+	// Addr is the hub listener's address. Empty means a free port of 127.0.0.1; a restarted hub may need its old one.
 	Addr string
 	// TLSAddr is the TLS listener's address. Empty means a free port of 127.0.0.1.
 	TLSAddr string
 	// AdminAddr is the admin listener's address. Empty means a free port of 127.0.0.1.
 	AdminAddr string
-	// Within runs the function that starts the process, such as on a thread of another network namespace. nil: as it is.
+	// Within runs the function that starts the process, for instance on a thread of another network namespace. nil: it
+	// is called directly.
 	Within func(start func() error) error
 	// Quiet keeps the log out of a failed test's output.
 	Quiet bool
@@ -64,8 +65,8 @@ type Server struct {
 	Token     string
 }
 
-// Start runs a hub and waits until it listens. When the test ends, the process is killed, and its log printed if the
-// test failed.
+// Start runs a hub and waits until it listens. At the end of the test the process is killed; if the test failed, its
+// log is printed.
 func Start(tb testing.TB, o Options) *Server {
 	tb.Helper()
 	s := newServer(tb, o)
@@ -83,7 +84,7 @@ func Start(tb testing.TB, o Options) *Server {
 	return s
 }
 
-// StartBad runs a hub that is expected to end by itself, and returns its exit code and log.
+// StartBad runs a hub that must end by itself, and returns its exit code and log.
 func StartBad(tb testing.TB, o Options) (code int, log []string) {
 	tb.Helper()
 	s := newServer(tb, o)
@@ -127,7 +128,7 @@ func (s *Server) start() {
 	if s.Token != "" {
 		s.cmd.Env = append(s.cmd.Env, "MASTERSOCKET_TOKEN="+s.Token)
 	}
-	// A test program that is killed takes its processes with it.
+	// If the test program is killed, its processes are, too.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -195,7 +196,7 @@ func (s *Server) finish() {
 
 // Kill ends the process at once (SIGKILL) and waits for its end.
 func (s *Server) Kill() {
-	s.once.Do(func() { _ = s.cmd.Process.Kill() }) // an error means that it has ended
+	s.once.Do(func() { _ = s.cmd.Process.Kill() }) // an error means that it has already ended
 	<-s.ended
 }
 
@@ -209,7 +210,7 @@ func (s *Server) Signal(sig syscall.Signal) {
 		return
 	}
 	err := unix.EINTR
-	for err == unix.EINTR { // the process remains for Wait: WNOWAIT
+	for err == unix.EINTR { // WNOWAIT leaves the process for Wait
 		err, _ = unix.Waitid(unix.P_PID, s.cmd.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil).(unix.Errno)
 	}
 	if err != 0 {
@@ -246,7 +247,7 @@ func (s *Server) URL() string { return "ws://" + s.HubAddr + "/" }
 // TLSURL returns the address for WebSocket clients over TLS.
 func (s *Server) TLSURL() string { return "wss://" + s.TLSAddr + "/" }
 
-// Certify makes a certificate, and returns the flags of a hub that shows it, and what its clients need to trust it.
+// Certify makes a certificate, and returns the flags of a hub that uses it and the TLS settings of its clients.
 func Certify(tb testing.TB, want tlstest.Template) (flags []string, trust *tls.Config) {
 	tb.Helper()
 	ca := tlstest.NewAuthority(tb)

@@ -16,15 +16,15 @@ import (
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
-// startTLS runs a hub that listens with and without TLS, and returns what clients need to trust it.
+// startTLS runs a hub that listens with and without TLS, and returns the TLS settings of its clients.
 func startTLS(t *testing.T, want tlstest.Template, flags ...string) (*Server, *tls.Config) {
 	t.Helper()
 	certificate, trust := Certify(t, want)
 	return Start(t, Options{Quiet: true, TLS: true, TCP: true, Flags: append(flags, certificate...)}), trust
 }
 
-// crowd connects n clients, a few at a time and from several addresses so that ports don't run out, and calls each for
-// every one of them, perhaps nil.
+// crowd connects n clients, a few at a time, from several addresses as ports are limited, and calls each, if not nil,
+// for every client.
 func crowd(t *testing.T, addr string, n int, cfg *tls.Config, each func(i int, c *rc.Conn)) []*rc.Conn {
 	t.Helper()
 	conns := make([]*rc.Conn, n)
@@ -71,14 +71,14 @@ func member(t *testing.T, group string) func(int, *rc.Conn) {
 	}
 }
 
-// TestMemoryPerIdleTLSClient is TestMemoryPerIdleClient over TLS: nearly all of it is what crypto/tls keeps.
+// TestMemoryPerIdleTLSClient is TestMemoryPerIdleClient over TLS: crypto/tls accounts for nearly all of it.
 func TestMemoryPerIdleTLSClient(t *testing.T) {
 	if raceEnabled {
 		t.Skip("measured without the race detector; make test does that too")
 	}
 	const clients, most = 4_000, 14 << 10
 	s, cfg := startTLS(t, tlstest.Template{})
-	crowd(t, s.TLSAddr, 200, cfg, member(t, "idle")) // what the first clients make the hub allocate once
+	crowd(t, s.TLSAddr, 200, cfg, member(t, "idle")) // one-time allocations of the hub
 	before, heap := s.RSS(), s.Metrics().Sum("go_memstats_heap_alloc_bytes")
 	crowd(t, s.TLSAddr, clients, cfg, member(t, "idle"))
 	per := float64(s.RSS()-before) / clients
@@ -89,8 +89,8 @@ func TestMemoryPerIdleTLSClient(t *testing.T) {
 	}
 }
 
-// TestTLSCost prints what TLS costs the hub's processors: for each handshake, by the kind of the certificate's key, and
-// for each message delivered, beside one without TLS.
+// TestTLSCost prints the CPU time of TLS in the hub: per handshake, by kind of the certificate's key, and per delivered
+// message, beside one without TLS.
 func TestTLSCost(t *testing.T) {
 	if raceEnabled || testing.Short() {
 		t.Skip("measured without the race detector")
@@ -114,7 +114,7 @@ func TestTLSCost(t *testing.T) {
 		if kind == "ECDSA P-256" {
 			for _, size := range []int{100, 1000, 10_000} {
 				plain, secure := time.Hour, time.Hour
-				for range 3 { // the least: other work makes caches cold
+				for range 3 { // the minimum: other work makes caches cold
 					plain = min(plain, deliveries(t, s, s.HubAddr, nil, size))
 					secure = min(secure, deliveries(t, s, s.TLSAddr, cfg, size))
 				}
@@ -124,7 +124,7 @@ func TestTLSCost(t *testing.T) {
 	}
 }
 
-// spent returns how long the hub's threads have run. Unlike Server.CPU it counts nanoseconds.
+// spent returns the run time of the hub's threads. Unlike Server.CPU it counts nanoseconds.
 func spent(t *testing.T, s *Server) time.Duration {
 	t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", s.PID()))
@@ -146,8 +146,8 @@ func spent(t *testing.T, s *Server) time.Duration {
 	return total
 }
 
-// deliveries returns what the hub's processors do for each message that it delivers: one client sends, many receive, and
-// the next message is sent when all have the one before, so that each delivery is a write of its own.
+// deliveries returns the hub's CPU time per delivered message: one client sends, many receive, and each message waits
+// for the delivery of the one before, so that each delivery is one write.
 func deliveries(t *testing.T, s *Server, addr string, cfg *tls.Config, size int) time.Duration {
 	t.Helper()
 	const receivers, messages = 20, 500

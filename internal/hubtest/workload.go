@@ -27,23 +27,24 @@ type Workload struct {
 	Receivers int
 	Messages  int    // of all senders together
 	Mix       [4]int // weights of GLOBAL, GROUP, DIRECT and ANY; all 0 means equal ones
-	Groups    int    // among which each receiver joins one to three; 0 means five
+	Groups    int    // each receiver joins one to three of them; 0 means five
 	Window    int    // messages per sender without an ACK or ERROR; 0 means 64
-	Pad       int    // greatest padding of a payload in bytes; 0 means 100
+	Pad       int    // maximum padding of a payload in bytes; 0 means 100
 	Seed      uint64 // of all that is random
-	// Churn is how many further clients connect, stay for a moment and leave in one way or another until all is sent.
+	// Churn is the number of further clients that keep connecting, staying briefly and leaving in different ways until
+	// all is sent.
 	Churn int
-	// Copies bounds how many deliveries to clients that stay may be under way, so that the test's own slowness does
-	// not make slow consumers of them. 0 means 20000, less than 0 no bound: with losses the bound is reached some day.
+	// Copies bounds the deliveries under way to clients that stay, so that a slow test does not make them slow
+	// consumers. 0 means 20000, negative no bound: with losses the bound would be reached eventually.
 	Copies int
 	// Rate limits the messages per second of all senders together; 0 means no limit.
 	Rate float64
-	// Stall is how long nothing may arrive anywhere before the run is given up. 0 means 20 seconds.
+	// Stall bounds the time without any arrival; beyond it the run is given up. 0 means 20 seconds.
 	Stall time.Duration
 }
 
-// errStalled ends a run in which nothing happens any more.
-var errStalled = errors.New("nothing arrives any more")
+// errStalled ends a run without progress.
+var errStalled = errors.New("no more arrivals")
 
 // run is a Workload being run.
 type run struct {
@@ -54,11 +55,11 @@ type run struct {
 	arrivals  atomic.Int64
 	senders   []*Client
 	receivers []*Client
-	members   map[string]int // clients that stay, by group
+	members   map[string]int // number of clients that stay, by group
 }
 
-// Run connects all clients, sends everything, waits until all that was sent must have arrived, and returns the history.
-// An error means that the run was not completed; the history, where not nil, tells how far it came.
+// Run connects all clients, sends all messages, waits until they must have arrived, and returns the history. After an
+// error the history, if not nil, is incomplete.
 func (w Workload) Run(ctx context.Context) (*history.History, error) {
 	r := &run{Workload: w.withDefaults(), history: history.New(0), members: make(map[string]int)}
 	r.limit = rate.NewLimiter(rate.Inf, 0)
@@ -98,7 +99,7 @@ func (w Workload) withDefaults() Workload {
 	return w
 }
 
-// rng returns the source of all that is random in one part of the run.
+// rng returns the random source of one part of the run.
 func (r *run) rng(part int) *rand.Rand { return rand.New(rand.NewPCG(r.Seed, uint64(part))) }
 
 func groupName(i int) string { return fmt.Sprintf("group-%d", i) }
@@ -118,7 +119,7 @@ func (r *run) connect(ctx context.Context) error {
 	rng := r.rng(-1)
 	for i := range r.Receivers {
 		groups := r.someGroups(rng)
-		if i == 0 { // one that is in every group, and one group that has a member for certain
+		if i == 0 { // the first receiver is in every group, so every group has a member
 			groups = nil
 			for g := range r.Groups {
 				groups = append(groups, groupName(g))
@@ -157,12 +158,12 @@ func (r *run) join(ctx context.Context, i int, o ClientOptions) (*Client, error)
 // arrived counts a delivery to a client that stays.
 func (r *run) arrived(_, _ int, target string) {
 	r.arrivals.Add(1)
-	if target != history.Any.String() { // it may have gone to one that does not stay, and is not counted
+	if target != history.Any.String() { // ANY may go to a client that does not stay, so it is not counted
 		r.copies.release(1)
 	}
 }
 
-// watch gives the run up when nothing arrives any more.
+// watch gives the run up when arrivals cease.
 func (r *run) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 	tick := time.NewTicker(r.Stall / 20)
 	defer tick.Stop()
@@ -182,7 +183,7 @@ func (r *run) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 	}
 }
 
-// drive sends everything and waits until it must have arrived.
+// drive sends all messages and waits until they must have arrived.
 func (r *run) drive(ctx context.Context) error {
 	churning, stopChurn := context.WithCancel(ctx)
 	defer stopChurn()
@@ -224,7 +225,7 @@ func (r *run) send(ctx context.Context, part int, s *Client, n int) error {
 	return s.Settled(ctx)
 }
 
-// target draws whom a message is for. Some groups, and some clients, do not exist.
+// target draws a message's target. Some groups and clients do not exist.
 func (r *run) target(rng *rand.Rand) history.To {
 	draw := rng.IntN(r.Mix[0] + r.Mix[1] + r.Mix[2] + r.Mix[3])
 	for t, weight := range r.Mix {
@@ -253,7 +254,7 @@ func (r *run) target(rng *rand.Rand) history.To {
 	panic("hubtest: Workload.Mix has a negative weight")
 }
 
-// receiversOf counts the deliveries of a message to clients that stay, ANY left out.
+// receiversOf counts the deliveries of a message to clients that stay, except for ANY.
 func (r *run) receiversOf(to history.To, s *Client) int {
 	switch to.Target {
 	case history.Global:
@@ -277,14 +278,14 @@ func (r *run) receiversOf(to history.To, s *Client) int {
 	return 0
 }
 
-// fenceTimeout is how long a fence may be under way before another is sent, and fences how many are.
+// fenceTimeout bounds the wait for a fence before another is sent; fences bounds the attempts.
 const (
 	fenceTimeout = 5 * time.Second
 	fences       = 4
 )
 
-// settle has every sender send every client that stays one more message. As order is guaranteed for each pair, whoever
-// has got it has got all that was sent before, or never will. What overtook the fences is flushed out by a PING.
+// settle sends one more message from every sender to every client that stays. As order is guaranteed per pair, its
+// arrival means that all earlier messages have arrived or are lost. A PING flushes messages behind the fences.
 func (r *run) settle(ctx context.Context) error {
 	all := slices.Concat(r.receivers, r.senders)
 	var group errgroup.Group
@@ -327,7 +328,7 @@ func (r *run) fence(ctx context.Context, s, c *Client) error {
 	}
 }
 
-// close ends the connections of the clients that stayed, after the history has ended for them.
+// close ends the connections of the clients that stayed, after the end of the history.
 func (r *run) close() {
 	for _, c := range slices.Concat(r.receivers, r.senders) {
 		c.Retire()

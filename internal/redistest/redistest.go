@@ -1,8 +1,8 @@
 // Package redistest runs real redis-server processes for tests, and breaks them.
 //
-// A Server listens on a free port of 127.0.0.1, keeps nothing on disk and ends with its test. Its methods may be
-// called from any goroutine, but Kill, Restart, Pause and Resume by one at a time. A missing redis-server fails the
-// test, unless [EnvWithout] is set: what crosses instances is never tested against a mock.
+// A Server listens on a free port of 127.0.0.1, keeps nothing on disk and ends with its test. Its methods may be called
+// from any goroutine, except Kill, Restart, Pause and Resume, which must not overlap. A missing redis-server fails the
+// test, unless [EnvWithout] is set: communication between instances is never tested against a mock.
 package redistest
 
 import (
@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// startTimeout bounds how long a redis-server may take until it answers.
+// startTimeout bounds the time until a redis-server answers.
 const startTimeout = 20 * time.Second
 
 // Server is one redis-server process.
@@ -28,9 +28,9 @@ type Server struct {
 	tb     testing.TB
 	host   string
 	port   int
-	args   []string // of the command, but for host and port
+	args   []string // of the command, without host and port
 	dir    string
-	auth   []string // the AUTH command, where args have --requirepass
+	auth   []string // the AUTH command, if args have --requirepass
 	within func(start func() error) error
 
 	cmd    *exec.Cmd
@@ -45,13 +45,13 @@ func Start(tb testing.TB, args ...string) *Server {
 	return start(tb, dir, append(plain(dir), args...))
 }
 
-// StartAt is Start at another address than a free port of 127.0.0.1. The process is started by a function that is given
-// to within, which may run it on a thread of another network namespace; the address must be reachable from the test too.
+// StartAt is Start at another address than a free port of 127.0.0.1. StartAt passes within a function that starts the
+// process; within may run it on a thread of another network namespace. The test must be able to reach the address.
 func StartAt(tb testing.TB, host string, port int, within func(start func() error) error) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
 	needProgram(tb)
-	// Other namespaces are other hosts to it, and there is no password.
+	// To Redis other namespaces are other hosts, and there is no password.
 	args := append(plain(dir), "--protected-mode", "no")
 	s := &Server{tb: tb, host: host, port: port, args: args, dir: dir, within: within}
 	tb.Cleanup(s.Kill)
@@ -61,12 +61,12 @@ func StartAt(tb testing.TB, host string, port int, within func(start func() erro
 	return s
 }
 
-// plain are the arguments of a server that keeps nothing.
+// plain returns the arguments of a server without persistence.
 func plain(dir string) []string {
 	return []string{"--dir", dir, "--save", "", "--appendonly", "no", "--loglevel", "warning"}
 }
 
-// StartSentinel runs a Redis Sentinel that watches master under name and finds it down after half a second.
+// StartSentinel runs a Redis Sentinel that watches master under name, with a down time of half a second.
 func StartSentinel(tb testing.TB, master *Server, name string) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
@@ -88,7 +88,7 @@ func start(tb testing.TB, dir string, args []string) *Server {
 	}
 	tb.Cleanup(s.Kill)
 	var err error
-	for range 5 { // somebody else may take the free port before redis-server does
+	for range 5 { // another process may take the free port before redis-server does
 		if s.port, err = freePort(); err == nil {
 			err = s.launch()
 		}
@@ -133,7 +133,7 @@ func (s *Server) launch() error {
 		return err
 	}
 	go func() {
-		_ = cmd.Wait() // it is ended by a signal
+		_ = cmd.Wait() // it ended by a signal
 		close(exited)
 	}()
 	s.cmd, s.exited, s.output = cmd, exited, output
@@ -159,13 +159,13 @@ func (s *Server) awaitReady() error {
 	}
 }
 
-// Addr is the host and port where the server listens; it stays the same over Restart.
+// Addr returns the server's host and port, which Restart keeps.
 func (s *Server) Addr() string { return net.JoinHostPort(s.host, strconv.Itoa(s.port)) }
 
-// Port is the port of Addr.
+// Port returns the port of Addr.
 func (s *Server) Port() int { return s.port }
 
-// URL is the server's address in the form redis://host:port.
+// URL returns the server's address in the form redis://host:port.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
 
 // Kill ends the process with SIGKILL and waits for its end. A killed server may be killed again.
@@ -173,7 +173,7 @@ func (s *Server) Kill() {
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill() // an error says that it has ended already
+	_ = s.cmd.Process.Kill() // an error means that it has already ended
 	<-s.exited
 }
 
@@ -189,7 +189,7 @@ func (s *Server) Restart() {
 // Pause stops the process with SIGSTOP: connections stay open, and nothing is answered until Resume.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
-// Resume lets a paused process go on.
+// Resume continues a paused process (SIGCONT).
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) {
@@ -210,10 +210,10 @@ func (s *Server) Do(args ...string) string {
 	return reply
 }
 
-// Try is Do for a server that may be away, and for goroutines other than the test's own.
+// Try is Do with an error, for a server that may be away and for goroutines other than the test's.
 func (s *Server) Try(args ...string) (string, error) { return s.do(args...) }
 
-// Calls returns how often the server ran command since its start or the last ResetCalls.
+// Calls returns the number of calls of command since the server's start or the last ResetCalls.
 func (s *Server) Calls(command string) int {
 	s.tb.Helper()
 	prefix := "cmdstat_" + strings.ToLower(command) + ":calls="

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// doTimeout bounds one command, dialling included.
+// doTimeout bounds one command, including the dial.
 const doTimeout = 5 * time.Second
 
 func (s *Server) do(args ...string) (string, error) {

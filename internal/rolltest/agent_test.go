@@ -21,19 +21,19 @@ import (
 // Events that agents send.
 const (
 	eventTell = "tell"
-	eventAsk  = "ask" // wants a REPLY with the same data
+	eventAsk  = "ask" // expects a REPLY with the same data
 )
 
 const (
-	// askTimeout is how long an agent waits for the answer to a question.
+	// askTimeout bounds an agent's wait for the answer to a question.
 	askTimeout = 20 * time.Second
-	// thinkTime bounds how long some answers take.
+	// thinkTime bounds the delay of some answers.
 	thinkTime = 400 * time.Millisecond
-	// acquaintances is how many senders an agent remembers, to send them something directly.
+	// acquaintances bounds the senders that an agent remembers as targets of DIRECT messages.
 	acquaintances = 4
 )
 
-// agent is a service with a client of the SDK: it sends, asks and answers, and records all in a history.
+// agent is a service on the SDK: it sends, asks and answers, and records everything in a history.
 type agent struct {
 	p      *loadProcess
 	record *history.Session
@@ -42,11 +42,11 @@ type agent struct {
 	client *client.Client
 	tally  *tally
 
-	// Owned by the handlers' goroutine, save what mu guards.
+	// Owned by the handlers' goroutine, except the fields that mu guards.
 	identified bool
 	away       bool
-	mu         sync.Mutex // guards what follows
-	ids        []string   // that it has had
+	mu         sync.Mutex // guards the fields below
+	ids        []string   // all ids so far
 	known      []string
 	met        int
 
@@ -101,7 +101,7 @@ func (a *agent) disconnected(reason error) {
 	a.tally.lost(reason)
 }
 
-// told takes an event.
+// told handles an event.
 func (a *agent) told(_ context.Context, m *client.Message) {
 	if a.p.frozen.Load() {
 		return
@@ -123,7 +123,7 @@ func (a *agent) meet(id string) {
 	a.met++
 }
 
-// acquaintance draws an id, empty if the agent knows none.
+// acquaintance draws an id, or "" if the agent knows none.
 func (a *agent) acquaintance() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -133,15 +133,15 @@ func (a *agent) acquaintance() string {
 	return a.known[rand.IntN(len(a.known))]
 }
 
-// isItself tells whether the id is, or was, the agent's own. It asks itself nothing: what it is told of the question could
-// not be told from what it is told of the answer, which has the same id.
+// isItself reports whether the id is, or was, the agent's own. The agent asks itself nothing: an ACK or ERROR for the
+// question and one for the answer, which has the same id, could not be distinguished.
 func (a *agent) isItself(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Contains(a.ids, id)
 }
 
-// asked takes a question, and answers it at once or after some thought.
+// asked answers a question, at once or after a delay.
 func (a *agent) asked(ctx context.Context, m *client.Message) {
 	a.told(ctx, m)
 	think := time.Duration(0)
@@ -160,21 +160,21 @@ func (a *agent) asked(ctx context.Context, m *client.Message) {
 	})
 }
 
-// stray takes what no handler expects: a REPLY for which nobody waits any more.
+// stray handles messages without a handler: a REPLY after its timeout.
 func (a *agent) stray(_ context.Context, m *client.Message) {
 	if !a.p.frozen.Load() {
 		a.tally.strayed(m)
 	}
 }
 
-// refused learns of an ERROR for which nobody waits.
+// refused handles an ERROR without a waiting call.
 func (a *agent) refused(err *client.HubError) {
 	if n, ok := history.ParseID([]byte(err.ID), a.record.Index()); ok {
 		a.record.Refused(n, string(err.Code))
 	}
 }
 
-// send sends one message or asks one question, and waits for its outcome where it wants to know it.
+// send sends one message or asks one question, and waits for its outcome if it needs it.
 func (a *agent) send(ctx context.Context) {
 	to, ask := a.p.draw(a)
 	a.sendTo(ctx, to, ask)
@@ -197,7 +197,7 @@ func (a *agent) sendTo(ctx context.Context, to history.To, ask bool) {
 	}
 }
 
-// settle records what the agent learnt of message n.
+// settle records the outcome of message n.
 func (a *agent) settle(n int, err error) {
 	var hubErr *client.HubError
 	switch {
@@ -207,7 +207,7 @@ func (a *agent) settle(n int, err error) {
 		a.record.Refused(n, string(hubErr.Code))
 	case errors.Is(err, client.ErrOutcomeUnknown):
 		a.tally.failed("outcome unknown: " + err.Error())
-	case errors.Is(err, context.DeadlineExceeded): // of a question: it was sent
+	case errors.Is(err, context.DeadlineExceeded): // a question that was sent
 		a.tally.failed("no answer: " + err.Error())
 	default:
 		a.record.Unsent(n)
@@ -239,7 +239,7 @@ func intentOf(to history.To) client.Intent {
 	return client.Global()
 }
 
-// tally counts what a process's agents see beside the messages of the history.
+// tally counts what a process's agents observe besides the messages of the history.
 type tally struct {
 	mu sync.Mutex
 	counts
@@ -248,14 +248,14 @@ type tally struct {
 // counts are the result of a tally.
 type counts struct {
 	Dials    []int64        // when connections were opened
-	Joins    []join         // when clients identified, and where
+	Joins    []join         // when and where clients identified
 	Asked    int            // questions
-	Answers  int            // to them
-	Refused  int            // questions for which there was no receiver
+	Answers  int            // answers to them
+	Refused  int            // questions without a receiver
 	Unmade   int            // answers that could not be sent
-	Strays   map[string]int // REPLYs that came when nobody waited for them, and other surprises
+	Strays   map[string]int // REPLYs after their timeout, and other unexpected messages
 	Losses   map[string]int // connections that ended, by reason
-	Failures map[string]int // everything that a service would call an error
+	Failures map[string]int // all errors that a service would see
 }
 
 type join struct {

@@ -1,9 +1,9 @@
-// Package rolltest tests that nobody notices a restart: three processes of the built binary, a real redis-server and a
-// real haproxy with the settings of deploy/compose, or with ones that pass TLS through to the instances, each in a
-// network namespace of its own, and clients of the SDK in one more. The instances are restarted one after the other, as
-// an orchestrator would do it, while a history checker looks at every message.
+// Package rolltest tests that clients don't notice a restart: three processes of the built binary, a real redis-server
+// and a real haproxy with the settings of deploy/compose, or with TLS passed through to the instances, each in its own
+// network namespace, and clients of the SDK in one more. The instances are restarted one after the other, as an
+// orchestrator does, while a history checker judges every message.
 //
-// There is nothing here but tests. They print what they measured in lines that begin with "figure:".
+// The package has only tests. They print measurements in lines that begin with "figure:".
 //
 //	go test -v ./internal/rolltest                               some hundred clients, in less than a minute
 //	MASTERSOCKET_SCALE=full go test -v -timeout 30m ./internal/rolltest -run RollingRestart
@@ -11,10 +11,10 @@
 //
 // # Network namespaces
 //
-// The test program runs itself again in a network namespace that has a bridge and nothing else, and makes from there the
-// others, without names: they end with their last process, however the test ends. The network of the machine is not
-// touched. Who is not root needs a kernel that allows user namespaces. Where neither works the tests fail, unless
-// [EnvWithout] says to leave them out.
+// The test program runs itself again in a network namespace with only a bridge, and makes the other namespaces from
+// there, without names: they end with their last process, however the test ends. The machine's network is not touched.
+// Without root the kernel must allow user namespaces. Where neither works the tests fail, unless [EnvWithout] skips
+// them.
 package rolltest
 
 const (

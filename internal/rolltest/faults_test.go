@@ -16,12 +16,12 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// faultLoad is the load of tests that are about something else than the plain restart.
+// faultLoad is the load of tests about faults during a restart.
 func faultLoad() loadOptions {
 	return loadOptions{clients: choose(150, 1500), processes: 1, rate: choose(150.0, 500.0), globalRate: 0.5}
 }
 
-// TestKilledInstance kills an instance: its clients may miss what was on its way, and nothing else.
+// TestKilledInstance kills an instance: its clients may miss messages on their way, and nothing else.
 func TestKilledInstance(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 3, 0)
@@ -37,10 +37,10 @@ func TestKilledInstance(t *testing.T) {
 	drops := r.drops()
 	res := l.finish(history.Options{Fault: true, CountedDrops: drops, InFlight: 2 * time.Second})
 	res.figures(t)
-	figure(t, "an instance with %d clients killed: all connected again after %v; %d deliveries missed by those who were away, "+
+	figure(t, "an instance with %d clients killed: all connected again after %v; %d deliveries missed by disconnected clients, "+
 		"%d reported to the sender, %d messages counted by the instances", lost, back, res.Missed, res.Reported, res.Counted)
 	if err := res.Err(); err != nil {
-		t.Error("more is lost than was on its way")
+		t.Error("more messages are lost than were on their way")
 	}
 	// An answer may have been on its way, too.
 	if res.Absences != lost || sumOf(res.Failures, "outcome unknown", "answer", "no answer") > 0 {
@@ -48,8 +48,8 @@ func TestKilledInstance(t *testing.T) {
 	}
 }
 
-// TestRedisRestartInRoll restarts Redis while an instance leaves service: for a moment no instance is ready, and nobody
-// can connect anywhere. Clients stay where they are until they can move.
+// TestRedisRestartInRoll restarts Redis while an instance leaves service: for a moment no instance is ready or accepts
+// connections. Clients stay connected until they can move.
 func TestRedisRestartInRoll(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 3, 0, "--drain-rate", "50")
@@ -73,7 +73,7 @@ func TestRedisRestartInRoll(t *testing.T) {
 	}
 }
 
-// TestBalancerReloadInRoll reloads haproxy while an instance leaves service: nobody notices that either.
+// TestBalancerReloadInRoll reloads haproxy while an instance leaves service: clients don't notice.
 func TestBalancerReloadInRoll(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 3, 0, "--drain-rate", "50")
@@ -89,7 +89,8 @@ func TestBalancerReloadInRoll(t *testing.T) {
 	res.wantUnnoticed(t)
 }
 
-// TestRebalance adds an instance and has the others send it their surplus: all have the same share, and nobody notices.
+// TestRebalance adds an instance and makes the others move their surplus to it: all have the same share, and clients
+// don't notice.
 func TestRebalance(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 3, 1, "--drain-rate", "50")
@@ -149,7 +150,7 @@ func (r *rig) awaitConnections(n int) {
 	}
 }
 
-// drops returns how many messages the hubs that run say were lost, by any cause but that nobody matched.
+// drops returns the messages that the running hubs counted as lost, for any cause but a target without receivers.
 func (r *rig) drops() int {
 	r.t.Helper()
 	sum := 0.0
@@ -180,7 +181,7 @@ func (r *rig) post(i int, path string) {
 		r.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body) // it is only printed
+	body, _ := io.ReadAll(resp.Body) // only for output
 	if resp.StatusCode >= 300 {
 		r.t.Fatalf("POST %s: %s: %s", path, resp.Status, body)
 	}

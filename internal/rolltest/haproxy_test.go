@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// settings are those that docker-compose uses.
+	// settings is the file of the compose deployment.
 	settings = "../../deploy/compose/haproxy.cfg"
 	// tlsSettings pass TLS through.
 	tlsSettings = "testdata/haproxy-tls.cfg"
@@ -35,7 +35,7 @@ const (
 	portStats = 8404
 )
 
-// haproxy is the balancer in front of the hubs, in a namespace of its own.
+// haproxy is the balancer in front of the hubs, in its own namespace.
 type haproxy struct {
 	t    *testing.T
 	at   *host
@@ -44,7 +44,7 @@ type haproxy struct {
 	runs []*haproxyRun // the last one takes new connections
 }
 
-// haproxyRun is one process of it.
+// haproxyRun is one process of haproxy.
 type haproxyRun struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
@@ -106,13 +106,13 @@ func (h *haproxy) launch(args ...string) {
 		h.t.Fatalf("start haproxy: %v", err)
 	}
 	go func() {
-		_ = r.cmd.Wait() // it is ended by a signal
+		_ = r.cmd.Wait() // it ended by a signal
 		close(r.ended)
 	}()
 	h.runs = append(h.runs, r)
 }
 
-// reload starts another process, which takes over new connections; the old one serves those that it has.
+// reload starts another process, which takes over new connections; the old one serves its open connections.
 func (h *haproxy) reload() {
 	h.t.Helper()
 	h.launch("-sf", strconv.Itoa(h.runs[len(h.runs)-1].cmd.Process.Pid))
@@ -120,7 +120,7 @@ func (h *haproxy) reload() {
 
 func (h *haproxy) stop() {
 	for i, r := range h.runs {
-		_ = r.cmd.Process.Kill() // an error says that it has ended
+		_ = r.cmd.Process.Kill() // an error means that it has already ended
 		<-r.ended
 		if h.t.Failed() {
 			h.t.Logf("log of haproxy, process %d:\n%s", i+1, r.log.String())
@@ -137,13 +137,13 @@ func (h *haproxy) url() string {
 	return scheme + "://" + h.at.port(portHub) + "/"
 }
 
-// server is what haproxy says of a hub.
+// server is haproxy's state of a hub.
 type server struct {
-	status   string // UP, DOWN, or on the way from one to the other
+	status   string // UP, DOWN, or a transition
 	sessions int
 }
 
-// servers asks haproxy for what it knows of the hubs, in their order.
+// servers returns haproxy's states of the hubs, in order.
 func (h *haproxy) servers() ([]server, error) {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get("http://" + h.at.port(portStats) + "/stats;csv")
@@ -169,7 +169,7 @@ func (h *haproxy) servers() ([]server, error) {
 	return all, nil
 }
 
-// await waits until haproxy says that hub i is UP, so that it gets new connections, or DOWN, so that it gets none.
+// await waits until haproxy reports hub i as UP or DOWN.
 func (h *haproxy) await(i int, status string) {
 	h.t.Helper()
 	var last []server

@@ -22,16 +22,16 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// loadOptions say how many clients there are, and what they do.
+// loadOptions configures a load.
 type loadOptions struct {
 	clients    int
 	processes  int
-	rate       float64 // messages a second, of all, without GLOBALs
+	rate       float64 // messages per second of all clients, without GLOBALs
 	globalRate float64 // GLOBALs a second
 	noDrain    bool
 }
 
-// load is the clients, in processes of their own.
+// load is a set of clients in separate processes.
 type load struct {
 	loadOptions
 	t         *testing.T
@@ -42,7 +42,7 @@ type load struct {
 	begin     int64
 }
 
-// startLoad connects all clients, and has them send.
+// startLoad connects all clients and starts sending.
 func startLoad(r *rig, o loadOptions) *load {
 	r.t.Helper()
 	l := &load{loadOptions: o, t: r.t}
@@ -91,7 +91,7 @@ func (l *load) launch(r *rig) {
 		l.t.Fatalf("start a load process: %v", err)
 	}
 	l.t.Cleanup(func() {
-		_ = cmd.Process.Kill() // errors say that it has ended
+		_ = cmd.Process.Kill() // errors mean that it has already ended
 		_ = cmd.Wait()
 	})
 	l.processes, l.in, l.out = append(l.processes, cmd), append(l.in, json.NewEncoder(in)), append(l.out, json.NewDecoder(out))
@@ -123,13 +123,13 @@ func (l *load) all(command string) {
 	}
 }
 
-// result is what a load has to say in the end.
+// result is the result of a load.
 type result struct {
 	*history.Report
 	counts
 	history *history.History
 	took    time.Duration // while it sent
-	spent   time.Duration // processor time of its processes
+	spent   time.Duration // CPU time of its processes
 }
 
 // finish ends the load and judges it.
@@ -180,7 +180,7 @@ func (c *counts) add(o counts) {
 	}
 }
 
-// processOf tells which process a session belongs to.
+// processOf returns the process of a session.
 func processOf(session int) int { return session / numbersPerProcess }
 
 // latency is the distribution of the time from send to handler.

@@ -17,20 +17,20 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// envRole says what a process of the test program is: empty for the one that was started by go test.
+// envRole is the role of a process of the test program: empty for the one that go test started.
 const envRole = "ROLLTEST_ROLE"
 
 // Roles.
 const (
 	roleTests = "tests" // runs the tests, in the namespace of the bridge
-	roleLoad  = "load"  // runs clients, in theirs
+	roleLoad  = "load"  // runs clients, in their namespace
 )
 
-// envCause says why there are no namespaces.
+// envCause is the cause why there are no namespaces.
 const envCause = "ROLLTEST_CAUSE"
 
 func TestMain(m *testing.M) {
-	// Who is not root may not have in its path what Debian keeps for root.
+	// On Debian, a user's path lacks the folders of root's programs.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	switch os.Getenv(envRole) {
 	case roleLoad:
@@ -64,8 +64,8 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// runInside runs the test program again, in a network namespace of its own, and returns its exit code. Who is not root
-// gets a user namespace too, to be root there.
+// runInside runs the test program again, in a network namespace of its own, and returns its exit code. Without root it
+// also gets a user namespace, in which it is root.
 func runInside() (code int, err error) {
 	// The kernel ends the process when the thread that started it ends.
 	runtime.LockOSThread()
@@ -91,7 +91,7 @@ func runInside() (code int, err error) {
 	return 0, nil
 }
 
-// needNamespaces leaves the test out, or fails it, where there are none.
+// needNamespaces skips or fails the test if there are no namespaces.
 func needNamespaces(t *testing.T) {
 	t.Helper()
 	if os.Getenv(EnvWithout) != "" {
@@ -102,7 +102,7 @@ func needNamespaces(t *testing.T) {
 	}
 }
 
-// full says whether sizes and durations are to be those of the figures.
+// full reports whether to use the sizes and durations of the published figures.
 func full() bool { return os.Getenv(EnvScale) == "full" }
 
 // choose returns the quick value or the full one.
@@ -113,14 +113,14 @@ func choose[T any](quick, whole T) T {
 	return quick
 }
 
-// figure prints a measure.
+// figure prints a measurement.
 func figure(t *testing.T, format string, args ...any) {
 	t.Helper()
 	t.Logf("figure: "+format, args...)
 }
 
-// ms rounds a duration for print.
+// ms rounds a duration for output.
 func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 
-// patience bounds waits that only a failing test takes to the end.
+// patience bounds waits; only a failing test waits that long.
 const patience = 60 * time.Second

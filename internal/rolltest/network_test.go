@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// network is a bridge in the namespace of the test, with an address of its own there, to which hosts are plugged.
+// network is a bridge with an address in the namespace of the test, to which hosts are attached.
 type network struct {
 	t     *testing.T
 	name  string
@@ -32,7 +32,7 @@ type host struct {
 // home is the namespace of the test. It is opened before any thread leaves it.
 var home *os.File
 
-// networks counts the networks of this process: each has other names and addresses.
+// networks counts the networks of this process, which gives each its own names and addresses.
 var networks struct {
 	sync.Mutex
 	n int
@@ -68,7 +68,7 @@ func (n *network) newHost() *host {
 	n.t.Cleanup(func() { ns.Close() })
 	h := &host{addr: n.next, ns: ns}
 	port := fmt.Sprintf("%s-%d", n.name, n.hosts)
-	// The file is this process's: ip gets at it by its path.
+	// ip opens the file by this process's path.
 	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Fd())
 	ip(n.t, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", path)
 	ip(n.t, "link", "set", port, "master", n.name, "up")
@@ -103,7 +103,7 @@ func newNamespace() (ns *os.File, err error) {
 	return ns, err
 }
 
-// within calls f on a thread that is in the namespace: processes that it starts, and sockets that it makes, are too.
+// within calls f on a thread in the namespace: processes and sockets that f creates are in it, too.
 func (h *host) within(f func() error) error {
 	runtime.LockOSThread()
 	if err := unix.Setns(int(h.ns.Fd()), unix.CLONE_NEWNET); err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/rawclient"
 )
 
-// plainClients are clients that know nothing of draining: another implementation than the SDK, without features. They are
-// disconnected when an instance restarts, and connect again.
+// plainClients are clients without the feature drain, on an implementation other than the SDK. They are disconnected
+// when an instance restarts, and reconnect.
 type plainClients struct {
 	t       *testing.T
 	rig     *rig
@@ -27,7 +27,7 @@ type plainClients struct {
 	running sync.WaitGroup
 }
 
-// ending is how a connection of a plain client ended.
+// ending is the end of a plain client's connection.
 type ending struct {
 	at     int64
 	reason string
@@ -71,7 +71,7 @@ func (p *plainClients) connect() (c *rawclient.Conn, err error) {
 	return c, nil
 }
 
-// live reads until the connection ends, again and again.
+// live reads until the connection ends, and reconnects.
 func (p *plainClients) live(c *rawclient.Conn) {
 	for {
 		e, told := p.read(c)
@@ -86,7 +86,7 @@ func (p *plainClients) live(c *rawclient.Conn) {
 	}
 }
 
-// again connects once more; nil if that can't be done, or the test ends.
+// again reconnects; nil if that fails or the test ends.
 func (p *plainClients) again() *rawclient.Conn {
 	for begin := time.Now(); ; {
 		c, err := p.connect()
@@ -105,7 +105,7 @@ func (p *plainClients) again() *rawclient.Conn {
 	}
 }
 
-// read returns how the connection ended; false if the test did.
+// read returns the end of the connection; false if the test ended first.
 func (p *plainClients) read(c *rawclient.Conn) (e ending, told bool) {
 	for {
 		select {
@@ -124,14 +124,14 @@ func (p *plainClients) read(c *rawclient.Conn) (e ending, told bool) {
 			e.at, e.err = history.Now(), err
 			return e, true
 		case m.Is(rawclient.OpDisconnect):
-			_ = json.Unmarshal(m.Data, &e.reason) // empty if it is no string
+			_ = json.Unmarshal(m.Data, &e.reason) // empty if it is not a string
 		case m.Is(rawclient.OpPING):
-			_ = c.Send(`{"op":4}`) // the next read tells if it fails
+			_ = c.Send(`{"op":4}`) // the next read reports a failure
 		}
 	}
 }
 
-// stop ends them and returns how connections ended before.
+// stop ends the clients and returns the ends of connections before.
 func (p *plainClients) stop() []ending {
 	select {
 	case <-p.stopped:
@@ -148,7 +148,7 @@ func (p *plainClients) stop() []ending {
 	return all
 }
 
-// check expects that in each restart somebody was told, and everybody with the right words.
+// check expects that each restart disconnected clients, all with the right reason and code.
 func (p *plainClients) check(steps []restarted) {
 	p.t.Helper()
 	ends := p.stop()
@@ -162,7 +162,7 @@ func (p *plainClients) check(steps []restarted) {
 		told[i]++
 	}
 	if slices.Contains(told, 0) {
-		p.t.Errorf("clients without drain that were told SERVER_RESTART in each restart: %v, want some in each", told)
+		p.t.Errorf("clients without drain that got SERVER_RESTART in each restart: %v, want some in each", told)
 	}
-	figure(p.t, "clients without drain: told SERVER_RESTART in the restarts: %s times", strings.Trim(fmt.Sprint(told), "[]"))
+	figure(p.t, "clients without drain: got SERVER_RESTART in the restarts: %s times", strings.Trim(fmt.Sprint(told), "[]"))
 }

@@ -20,15 +20,15 @@ import (
 	"github.com/mastersocket/mastersocket/internal/history"
 )
 
-// A load process is the test program, run again in the namespace of the clients. It is told what to do by JSON values on
+// A load process is the test program, run again in the namespace of the clients. It reads commands as JSON values from
 // its standard input, and answers each with one on its standard output:
 //
 //	loadSettings → {}        all its clients are connected
 //	"go"         → {}        they send
-//	"stop"       → {}        none sends any more, and all questions are answered
-//	"end"        → counts    nothing arrives any more; the history is written
+//	"stop"       → {}        sending has ended, and all questions are answered
+//	"end"        → counts    arrivals have ended; the history is written
 
-// loadSettings are the part of one process in the load.
+// loadSettings is the part of one process in a load.
 type loadSettings struct {
 	URL, Token string
 	Trust      []byte  // see tlsConfig
@@ -42,16 +42,16 @@ type loadSettings struct {
 }
 
 const (
-	// numbersPerProcess is how many sessions a process may have: the number of a session tells its process.
+	// numbersPerProcess bounds the sessions of a process: the number of a session identifies its process.
 	numbersPerProcess = 1 << 20
-	// groupSize is how many clients a group has.
+	// groupSize is the number of clients in a group.
 	groupSize = 5
-	// busyShare is the part of clients, one of so many, that send half of all messages, some in quick succession.
+	// busyShare: one client in busyShare is busy; these send half of all messages, some in quick succession.
 	busyShare = 20
 	burst     = 3
 	// connectAtOnce bounds the clients of a process that connect at the same time.
 	connectAtOnce = 64
-	// quiet is how long nothing may arrive until it is over.
+	// quiet is the time without arrivals that ends a run.
 	quiet = 2 * time.Second
 )
 
@@ -62,7 +62,7 @@ type loadProcess struct {
 	agents  []*agent
 	tally   *tally
 	arrived atomic.Int64
-	frozen  atomic.Bool // what happens now belongs to the end of the test, and is not recorded
+	frozen  atomic.Bool // the test is ending, and nothing is recorded
 	sending sync.WaitGroup
 	stop    context.CancelFunc
 }
@@ -131,7 +131,7 @@ func (p *loadProcess) connect() error {
 	return connecting.Wait()
 }
 
-// start has all clients send at their rates until halt.
+// start makes all clients send at their rates until halt.
 func (p *loadProcess) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
@@ -148,8 +148,8 @@ func (p *loadProcess) start() {
 	}
 }
 
-// shout has somebody send a GLOBAL at regular intervals: each keeps all processes busy for a while, and two at a time would
-// say more about chance than about anything else.
+// shout sends a GLOBAL from a random client at regular intervals: each keeps all processes busy for a while, and
+// overlapping ones would make the figures random.
 func (p *loadProcess) shout(ctx context.Context) {
 	tick := time.NewTicker(time.Duration(float64(time.Second) / p.GlobalRate))
 	defer tick.Stop()
@@ -163,7 +163,7 @@ func (p *loadProcess) shout(ctx context.Context) {
 	}
 }
 
-// live sends, each time some messages at once, until ctx ends.
+// live sends bursts of messages until ctx ends.
 func (a *agent) live(ctx context.Context, rate float64, each int) {
 	interval := time.Duration(float64(time.Second) / rate)
 	timer := time.NewTimer(rand.N(interval))
@@ -181,7 +181,7 @@ func (a *agent) live(ctx context.Context, rate float64, each int) {
 	}
 }
 
-// draw draws whom a message is for, and whether it is a question.
+// draw draws a message's target, and whether it is a question.
 func (p *loadProcess) draw(a *agent) (to history.To, ask bool) {
 	group := history.To{Target: history.Group, Name: fmt.Sprintf("group-%d", rand.IntN(max(p.Total/groupSize, 1)))}
 	switch k := rand.IntN(100); {
@@ -200,7 +200,7 @@ func (p *loadProcess) draw(a *agent) (to history.To, ask bool) {
 	return group, rand.IntN(4) == 0
 }
 
-// halt waits until nobody sends, asks or answers any more.
+// halt waits until all sending, asking and answering has ended.
 func (p *loadProcess) halt() {
 	p.stop()
 	p.sending.Wait()
@@ -209,7 +209,7 @@ func (p *loadProcess) halt() {
 	}
 }
 
-// end waits until nothing arrives any more, and writes the history.
+// end waits until arrivals end, and writes the history.
 func (p *loadProcess) end() error {
 	last := p.arrived.Load()
 	for since := time.Now(); time.Since(since) < quiet; {

@@ -21,7 +21,7 @@ import (
 // tlsName is a name in the hubs' certificate.
 const tlsName = "hub.test"
 
-// rig is the whole of it: hubs, Redis, the balancer and a place for clients, each in a namespace of its own.
+// rig is a deployment: hubs, Redis, the balancer and a host for clients, each in its own namespace.
 type rig struct {
 	t       *testing.T
 	net     *network
@@ -31,7 +31,7 @@ type rig struct {
 	hosts   []*host
 	hubs    []*hubtest.Server
 	flags   []string // of every hub
-	trust   []byte   // the authority of the hubs' certificate; nil without TLS
+	trust   []byte   // CA of the hubs' certificate; nil without TLS
 }
 
 // newRig starts Redis, the balancer and the first n hubs; haproxy knows spare more.
@@ -40,7 +40,7 @@ func newRig(t *testing.T, n, spare int, flags ...string) *rig {
 	return startRig(&rig{t: t, flags: flags}, n, spare)
 }
 
-// newTLSRig is newRig with hubs that are connected to over TLS, which haproxy passes through.
+// newTLSRig is newRig with hubs that serve TLS, which haproxy passes through.
 func newTLSRig(t *testing.T, n, spare int, flags ...string) *rig {
 	t.Helper()
 	ca := tlstest.NewAuthority(t)
@@ -85,7 +85,7 @@ func (r *rig) start(i int) *hubtest.Server {
 	})
 }
 
-// awaitNodes waits until every hub that runs counts n of them, and is ready.
+// awaitNodes waits until every running hub counts n hubs and is ready.
 func (r *rig) awaitNodes(n int) {
 	r.t.Helper()
 	for i, h := range r.hubs {
@@ -102,14 +102,14 @@ func (r *rig) awaitNodes(n int) {
 	}
 }
 
-// restarted is how the restart of a hub went. Times are those of the history.
+// restarted is the record of a hub's restart. Times are those of the history.
 type restarted struct {
 	begin, gone, ready, taken int64         // SIGTERM; its process ended; it is ready again; haproxy gives it clients
-	before                    int           // connections before
-	cpu                       time.Duration // that it used for leaving
+	before                    int           // number of connections before
+	cpu                       time.Duration // CPU time of the drain
 }
 
-// restart stops hub i as an orchestrator does, and starts it again where it was.
+// restart stops hub i as an orchestrator does, and starts it again at the same address.
 func (r *rig) restart(i int) restarted {
 	r.t.Helper()
 	h := r.hubs[i]
@@ -128,13 +128,13 @@ func (r *rig) restart(i int) restarted {
 	return s
 }
 
-// connections returns how many hub i has.
+// connections returns the number of hub i's connections.
 func (r *rig) connections(i int) int {
 	r.t.Helper()
 	return int(r.hubs[i].Metrics().Sum("mastersocket_connections"))
 }
 
-// spread returns the connections of all hubs that run.
+// spread returns the numbers of connections of all running hubs.
 func (r *rig) spread() []int {
 	r.t.Helper()
 	var all []int
@@ -146,7 +146,7 @@ func (r *rig) spread() []int {
 	return all
 }
 
-// tlsConfig returns what clients need to trust hubs whose authority is trust; nil without one.
+// tlsConfig returns the TLS settings of clients for hubs with the CA trust; nil without one.
 func tlsConfig(trust []byte) *tls.Config {
 	if trust == nil {
 		return nil
@@ -156,5 +156,5 @@ func tlsConfig(trust []byte) *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: tlsName}
 }
 
-// since is the time between two times of the history, for print.
+// since returns the time between two times of the history, for output.
 func since(from, to int64) time.Duration { return ms(time.Duration(to - from)) }

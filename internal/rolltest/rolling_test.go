@@ -25,20 +25,20 @@ func rollLoad() loadOptions {
 
 // drainTimeout and drainRate are the settings of the instances.
 var (
-	drainTimeout = choose(30*time.Second, 120*time.Second) // more than it takes at that rate
+	drainTimeout = choose(30*time.Second, 120*time.Second) // longer than the drain takes at that rate
 	drainRate    = choose(100, environ("ROLLTEST_DRAIN_RATE", 100))
 )
 
-// maxRatio is how many times as long as before a message may take while instances are restarted, 99 of 100 times.
+// maxRatio bounds the ratio of the 99th percentile of latencies during restarts to that before.
 const maxRatio = 2
 
-// TestRollingRestart restarts three instances one after the other, and nobody notices.
+// TestRollingRestart restarts three instances one after the other; clients don't notice.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	roll(t, newRig(t, 3, 0, drainFlags()...))
 }
 
-// TestRollingRestartTLS does the same with clients that are connected over TLS.
+// TestRollingRestartTLS does the same with clients over TLS.
 func TestRollingRestartTLS(t *testing.T) {
 	t.Parallel()
 	if full() {
@@ -74,13 +74,13 @@ func roll(t *testing.T, r *rig) {
 	res.latencies(t, calm.at, steps)
 }
 
-// restarts prints how the restarts went, and expects that nobody was told to go faster than allowed.
+// restarts prints the figures of the restarts, and checks the rate of moves against the drain rate.
 func (r *result) restarts(t *testing.T, steps []restarted) {
 	t.Helper()
 	for i, s := range steps {
 		dials := slices.DeleteFunc(slices.Clone(r.Dials), func(at int64) bool { return at < s.begin || at > s.ready })
 		figure(t, "hub %d restarted: %d connections gone %v after SIGTERM, ready again after %v more, given clients after %v more; "+
-			"%d connected anew, at most %d in a second; %.2f s of processor time in the drain",
+			"%d connected again, at most %d in a second; %.2f s of processor time in the drain",
 			i+1, s.before, since(s.begin, s.gone), since(s.gone, s.ready), since(s.ready, s.taken), len(dials), peak(dials), s.cpu.Seconds())
 	}
 	dials := r.dialsAfter(steps[0].begin)
@@ -89,13 +89,13 @@ func (r *result) restarts(t *testing.T, steps []restarted) {
 	for _, node := range slices.Sorted(maps.Keys(by)) {
 		figure(t, "of them to %s: %d, at most %d in any second", node, len(by[node]), peak(by[node]))
 	}
-	// What the clients' processes were kept from doing they do all at once, on a machine that has more to do than this.
+	// On a busy machine delayed clients connect all at once.
 	if n, most := peak(dials), choose(drainRate*3/2, drainRate); n > most {
 		t.Errorf("%d connections were opened in a second, want at most %d", n, most)
 	}
 }
 
-// latencies compares how long messages take before and while instances are restarted.
+// latencies compares the latencies before and during the restarts.
 func (r *result) latencies(t *testing.T, from int64, steps []restarted) {
 	t.Helper()
 	first, last := steps[0], steps[len(steps)-1]
@@ -108,7 +108,7 @@ func (r *result) latencies(t *testing.T, from int64, steps []restarted) {
 	}
 }
 
-// pass lets the load run.
+// pass runs the load for d.
 func pass(d time.Duration) { <-time.After(d) }
 
 // environ returns a number from the environment.

@@ -12,8 +12,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// wantUnnoticed expects that no client noticed anything: nothing lost, doubled, out of order or refused but what was for
-// an id that is no more; no connection lost, no question without an answer, no error.
+// wantUnnoticed expects that no client noticed anything: no message lost, duplicated, reordered or refused, except
+// those to a former id; no connection lost, no question without an answer, no error.
 func (r *result) wantUnnoticed(t *testing.T) {
 	t.Helper()
 	if err := r.Err(); err != nil {
@@ -32,7 +32,7 @@ func (r *result) wantUnnoticed(t *testing.T) {
 	}
 }
 
-// figures prints what holds for every load.
+// figures prints the figures of every load.
 func (r *result) figures(t *testing.T) {
 	t.Helper()
 	figure(t, "%d messages in %v (%.0f a second), %d deliveries: %d lost, %d duplicated, %d reordered, %d misrouted; "+
@@ -43,7 +43,7 @@ func (r *result) figures(t *testing.T) {
 	figure(t, "the clients' processes used %.0f %% of a processor", 100*r.spent.Seconds()/r.took.Seconds())
 }
 
-// usage is what the servers have used.
+// usage is the servers' use of CPU and memory.
 type usage struct {
 	at       int64
 	cpu      []time.Duration // of each hub
@@ -65,14 +65,14 @@ func (r *rig) usage() usage {
 	for line := range strings.Lines(r.redis.Do("INFO", "cpu")) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		if key == "used_cpu_user" || key == "used_cpu_sys" {
-			seconds, _ := strconv.ParseFloat(value, 64) // it is only printed
+			seconds, _ := strconv.ParseFloat(value, 64) // only for output
 			u.redis += seconds
 		}
 	}
 	return u
 }
 
-// figures prints what was used since another look.
+// figures prints the use since an earlier reading.
 func (u usage) figures(t *testing.T, before usage) {
 	t.Helper()
 	span := time.Duration(u.at - before.at).Seconds()

@@ -1,7 +1,6 @@
 //go:build linux
 
-// Command bench measures mastersocket beside its peers and beside the least that a server could do, on one machine and
-// by turns. See docs/benchmarks.md.
+// Command bench measures mastersocket, its peers and minimal servers on one machine, in turns. See docs/benchmarks.md.
 package main
 
 import (
@@ -68,7 +67,7 @@ func run(ctx context.Context, args []string) error {
 	return publish(d, o)
 }
 
-// publish writes the results to wherever they are asked for. Runs that failed make the whole fail, at the end.
+// publish writes the results to the requested places. It fails at the end if any run failed.
 func publish(d *report.Document, o options) error {
 	if err := d.Print(os.Stdout); err != nil {
 		return err
@@ -89,7 +88,7 @@ func publish(d *report.Document, o options) error {
 	return nil
 }
 
-// versions asks the servers for theirs. One that does not tell is measured all the same.
+// versions returns the servers' versions. A server with an unknown version is measured nevertheless.
 func versions(adapters []servers.Adapter) map[string]string {
 	all := map[string]string{}
 	for _, a := range adapters {

@@ -66,7 +66,7 @@ func parse(args []string) (options, error) {
 	return o, o.complete(list, quick, window)
 }
 
-// complete fills in what was not given.
+// complete sets the defaults.
 func (o *options) complete(list string, quick bool, window time.Duration) (err error) {
 	var named []string
 	if list != "" {
@@ -99,7 +99,7 @@ func (o *options) complete(list string, quick bool, window time.Duration) (err e
 		o.cache = filepath.Dir(filepath.Dir(self))
 	}
 	if len(o.builds) == 0 {
-		// This program lies in bench/.cache/bin.
+		// This program is in bench/.cache/bin.
 		path := filepath.Join(o.cache, "..", "..", "bin", "mastersocket")
 		o.builds = []servers.Mastersocket{
 			{Label: "mastersocket", Path: path},
@@ -131,7 +131,7 @@ func (o *options) all() []servers.Adapter {
 	)
 }
 
-// choose returns the servers to be measured, and why others can't be.
+// choose returns the servers to measure, and why others can't be measured.
 func (o *options) choose() (chosen []servers.Adapter, skipped map[string]string, err error) {
 	skipped = map[string]string{}
 	var names []string

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Command floor-go is the least that a fan-out server in Go could do: one thread, one epoll loop, one unix.Write of a
-// prebuilt frame for each subscriber. What it leaves out (checks, buffers for slow clients, several groups) is what a
-// real server has to be compared for. Its C twin is peers/floor.c.
+// Command floor-go is a minimal fan-out server in Go: one thread, one epoll loop, one unix.Write of a prebuilt frame
+// per subscriber. It lacks checks, buffers for slow clients and groups: a comparison shows the cost of these. Its C
+// twin is peers/floor.c.
 //
 //	floor-go ADDRESS PORT each|coalesce
 //
@@ -35,7 +35,7 @@ func main() {
 	}
 }
 
-// writeAll writes b to a socket, and waits where its buffer is full: the clients of a benchmark read.
+// writeAll writes b to a socket and waits while its buffer is full: the clients of a benchmark do read.
 func writeAll(fd int, b []byte) {
 	for len(b) > 0 {
 		n, err := unix.Write(fd, b)

@@ -38,7 +38,7 @@ type handler struct {
 	gws.BuiltinEventHandler
 
 	mu      sync.RWMutex
-	clients []*gws.Conn // nil where one has left
+	clients []*gws.Conn // nil if the client has left
 	numbers map[*gws.Conn]int
 }
 

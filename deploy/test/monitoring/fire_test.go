@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// situation is what an alert is about, and one close to it that it is not about. Series are in the notation of
-// Prometheus's own tests, with a sample a minute; {A} and {B} are the labels of two instances.
+// situation has series that make an alert fire, and similar ones that must not. Series are in the notation of
+// Prometheus's tests, with a sample per minute; {A} and {B} are the labels of two instances.
 type situation struct {
 	fires string // it fires once
 	quiet string
-	at    int // minute at which to look
+	at    int // minute of the evaluation
 }
 
 const (
@@ -282,7 +282,7 @@ var situations = map[string]situation{
 	},
 }
 
-// Every alert fires when it should, as often as it should, and not in a situation that looks like it.
+// Every alert fires in its situation, once per affected instance, and not in the similar one.
 func TestAlertsFire(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)

@@ -1,6 +1,7 @@
 //go:build linux
 
-// Package monitoring_test holds the alert rules and the dashboard to the metrics of real hubs, and to the runbook.
+// Package monitoring_test tests the alert rules and the dashboard against the metrics of real hubs, and against the
+// runbook.
 package monitoring_test
 
 import (
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// run builds the binary in its own module, whose dependencies are not those of this one, and runs the tests with it.
+// run builds the binary in its own module, as the dependencies differ, and runs the tests with it.
 func run(m *testing.M) (code int, err error) {
 	if os.Getenv(hubtest.EnvBinary) != "" {
 		return m.Run(), nil

@@ -23,7 +23,7 @@ import (
 // metricName is the label that holds the name of a metric.
 const metricName = "__name__"
 
-// fullFlags make a hub have every metric that there is.
+// fullFlags give a hub every existing metric.
 func fullFlags(t *testing.T) []string {
 	t.Helper()
 	cert, key := tlstest.Write(t, t.TempDir(), tlstest.NewAuthority(t).Issue(t, tlstest.Template{Name: "hub", Expires: 30 * 24 * time.Hour}))
@@ -80,7 +80,7 @@ func ask(t *testing.T, s *hubtest.Server, path string) {
 	_ = resp.Body.Close()
 }
 
-// Whatever alerts and dashboard ask for is there: names, labels, and the values of labels.
+// All names, labels and label values in alerts and dashboard exist.
 func TestNamesExist(t *testing.T) {
 	t.Parallel()
 	s := hubtest.Start(t, hubtest.Options{Redis: redistest.Start(t).URL(), Flags: fullFlags(t)})
@@ -88,9 +88,9 @@ func TestNamesExist(t *testing.T) {
 	m := newMemory()
 	m.scrape(t, s, "a", 0)
 	alert := labels.FromStrings(metricName, "ALERTS", "alertname", "MastersocketAbsent", "alertstate", "firing", "namespace", "n")
-	m.add(alert, 0, 1) // Prometheus makes it
+	m.add(alert, 0, 1) // Prometheus itself makes this series
 
-	expressions := map[string]string{} // and where they stand
+	expressions := map[string]string{} // and their places
 	for _, r := range alerts(t) {
 		expressions[r.Expr] = r.Alert
 	}
@@ -138,7 +138,7 @@ func (m *memory) checkSelector(t *testing.T, where string, v *parser.VectorSelec
 		if !found {
 			t.Errorf("%s: nothing has %s with %s", where, v.Name, matcher)
 		}
-		for _, value := range alternatives(matcher) { // each of them, not any
+		for _, value := range alternatives(matcher) { // each alternative must match
 			if !slices.ContainsFunc(m.named(v.Name), func(l labels.Labels) bool { return l.Get(matcher.Name) == value }) {
 				t.Errorf("%s: nothing has %s with %s=%q", where, v.Name, matcher.Name, value)
 			}

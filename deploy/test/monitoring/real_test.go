@@ -22,10 +22,10 @@ import (
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
-// patience bounds how long a real process may take for what takes milliseconds.
+// patience bounds waits for a process that normally take milliseconds.
 const patience = 60 * time.Second
 
-// cluster is real hubs that are scraped once a minute of a clock that the test moves on.
+// cluster is a set of real hubs that are scraped once a minute by the test's clock.
 type cluster struct {
 	t      *testing.T
 	hubs   []*hubtest.Server
@@ -42,7 +42,7 @@ func newCluster(t *testing.T, hubs ...*hubtest.Server) *cluster {
 	return c
 }
 
-// pass scrapes the hubs as often as Prometheus would in d.
+// pass advances the clock by d, with a scrape each minute.
 func (c *cluster) pass(d time.Duration) {
 	c.t.Helper()
 	for end := c.now + d; c.now < end; {
@@ -57,7 +57,7 @@ func (c *cluster) pass(d time.Duration) {
 	}
 }
 
-// until waits until the hubs' metrics say something.
+// until waits for a state of the hubs' metrics.
 func (c *cluster) until(what string, cond func() bool) {
 	c.t.Helper()
 	if err := eventually.Within(patience, cond); err != nil {
@@ -65,7 +65,7 @@ func (c *cluster) until(what string, cond func() bool) {
 	}
 }
 
-// expect says which alerts fire now: these and no others.
+// expect checks that exactly these alerts fire now.
 func (c *cluster) expect(want ...string) {
 	c.t.Helper()
 	var got []string
@@ -81,7 +81,7 @@ func (c *cluster) expect(want ...string) {
 	}
 }
 
-// Real hubs in trouble make their alerts fire, and no others. In health none does.
+// Faults of real hubs make their alerts fire, and no others. Without faults none fires.
 func TestAlertsOfARealCluster(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -117,7 +117,7 @@ func TestAlertsOfARealCluster(t *testing.T) {
 	c.expect("MastersocketInstanceLost", "MastersocketInstanceDown")
 }
 
-// alive lets time pass in which the loops go on: the test's clock is faster than theirs, which turn some times a second.
+// alive lets time pass with turning loops: the test's clock is faster than the loops, which turn a few times a second.
 func (c *cluster) alive(d time.Duration) {
 	c.t.Helper()
 	for end := c.now + d; c.now < end; {
@@ -167,7 +167,7 @@ const tokensYAML = `tokens:
   - {name: all, sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08, groups: ["*"], send: ["*"]} # test
 `
 
-// What clients and operators do wrong on a real hub makes the alerts about it fire.
+// Mistakes of clients and operators on a real hub make the alerts about them fire.
 func TestAlertsOfARealHub(t *testing.T) {
 	t.Parallel()
 	tokens := filepath.Join(t.TempDir(), "tokens.yaml")
@@ -178,7 +178,7 @@ func TestAlertsOfARealHub(t *testing.T) {
 		}
 	}
 	write(tokensYAML)
-	const refused, limit = 30, 40 // those that are refused may be there at the same time, while they close
+	const refused, limit = 30, 40 // refused connections may still be open while they close
 	s := hubtest.Start(t, hubtest.Options{Token: "none", Flags: []string{"--max-connections", strconv.Itoa(limit), "--tokens-file", tokens}})
 	c := newCluster(t, s)
 	connect := func(token string) (*client.Client, error) {

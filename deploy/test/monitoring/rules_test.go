@@ -16,7 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// runbook is where the sections of alerts are.
+// runbook is the document with the sections of alerts.
 const runbook = "docs/runbook.md"
 
 // rule is an alert.
@@ -78,7 +78,7 @@ var templates = template.FuncMap{
 
 func format(float64) string { return "formatted" }
 
-// Every alert says what a person needs who is woken by it.
+// Every alert has a summary, an impact and a link to the runbook.
 func TestAlertsAreWhole(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
@@ -204,7 +204,7 @@ func expression(s string) string {
 	return strings.NewReplacer("$__rate_interval", "5m", "$namespace", ".*", "$job", ".*", "$instance", ".*").Replace(s)
 }
 
-// Every panel shows something, with a unit, and says what is normal. No two lie on each other.
+// Every panel has a query, a unit and a description of the normal state. No two overlap.
 func TestDashboardIsWhole(t *testing.T) {
 	t.Parallel()
 	panels, _ := dashboard(t)
