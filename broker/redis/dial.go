@@ -21,7 +21,7 @@ import (
 // and its PubSub reconnects by itself and allocates for every message.
 type dialer struct {
 	url     redisurl.URL
-	tls     *tls.Config   // nil: no TLS
+	login   func() Login
 	timeout time.Duration // for dialling, and again for the handshake
 	name    string        // what CLIENT LIST shows
 }
@@ -54,21 +54,28 @@ func (c *connection) Close() error {
 
 // dial connects to addr; role is shown behind the name.
 func (d *dialer) dial(ctx context.Context, addr, role string) (*connection, error) {
-	return d.dialAs(ctx, addr, role, d.url.Username, d.url.Password, d.url.DB)
+	l := d.login()
+	return d.dialAs(ctx, addr, role, credentials{l.Username, l.Password, tlsConfig(d.url, l.TLS)}, d.url.DB)
 }
 
-func (d *dialer) dialAs(ctx context.Context, addr, role, user, password string, db int) (*connection, error) {
+// credentials are those of one connection.
+type credentials struct {
+	user, password string
+	tls            *tls.Config // nil: no TLS
+}
+
+func (d *dialer) dialAs(ctx context.Context, addr, role string, as credentials, db int) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*d.timeout)
 	defer cancel()
 	opt := &goredis.Options{
-		Network: d.url.Network, Addr: addr, Username: user, Password: password, DB: db,
+		Network: d.url.Network, Addr: addr, Username: as.user, Password: as.password, DB: db,
 		Protocol: 2, DisableIdentity: true, MaxRetries: -1, DialerRetries: 1,
 		DialTimeout: d.timeout, ReadTimeout: d.timeout, WriteTimeout: d.timeout, ContextTimeoutEnabled: true,
 		PoolSize: 1, PipelinePoolSize: -1, ConnMaxIdleTime: -1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	if d.tls != nil {
-		opt.TLSConfig = d.tls.Clone()
+	if as.tls != nil {
+		opt.TLSConfig = as.tls
 		if host, _, err := net.SplitHostPort(addr); err == nil && opt.TLSConfig.ServerName == "" {
 			opt.TLSConfig.ServerName = host
 		}

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"time"
+
+	"github.com/mastersocket/mastersocket/internal/redisurl"
 )
 
 // Options configure a Broker. Only URL is required; every zero value stands for its default.
@@ -15,8 +17,12 @@ type Options struct {
 	URL string
 	// Prefix tells the hubs that share a Redis apart: every channel and key begins with it. Default "ms".
 	Prefix string
-	// TLS is used by the rediss forms; nil means the system's roots.
-	TLS *tls.Config
+	// Login, if not nil, is called for each new connection, from any goroutine, and must not block. What it returns takes
+	// the place of the users and passwords in URL.
+	Login func() Login
+	// Secrets, if not nil, returns the secrets that authenticate what instances send each other: the first signs, all are
+	// accepted. It is called from any goroutine and must not block.
+	Secrets func() []string
 
 	BufferBytes int           // published messages that wait, and what a resend may take; default 16 MiB
 	BufferAge   time.Duration // how long one waits before it is given up; default 30 s
@@ -30,6 +36,22 @@ type Options struct {
 
 	AnswerBytes int          // the largest answer to a Gather; default 16 MiB
 	Logger      *slog.Logger // nil: nothing is logged
+}
+
+// Login is how to sign in at the servers of Redis, and at the Sentinels.
+type Login struct {
+	Username, Password                 string
+	SentinelUsername, SentinelPassword string
+	// TLS is used by the rediss forms; nil means the system's roots.
+	TLS *tls.Config
+}
+
+// loginOf returns the users and passwords of a URL.
+func loginOf(u redisurl.URL) Login {
+	return Login{
+		Username: u.Username, Password: u.Password,
+		SentinelUsername: u.SentinelUsername, SentinelPassword: u.SentinelPassword,
+	}
 }
 
 func (o Options) withDefaults() Options {

@@ -96,6 +96,9 @@ func New(o Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	if o.Secrets != nil {
+		return nil, errors.New("broker: this build can't authenticate what instances send each other")
+	}
 	return &Broker{
 		opt: o, url: u, names: newNames(o.Prefix, u), log: o.Logger, begun: time.Now(),
 		stats: &counters{}, state: newStateKeeper(), weights: weights.New(), counts: newOwnCounts(),
@@ -153,7 +156,11 @@ func (r *Broker) launch(self broker.Node, h broker.Handler, first chan<- error) 
 // assemble makes the parts that need to know who this instance is.
 func (r *Broker) assemble() {
 	o := &r.opt
-	r.dial = &dialer{url: r.url, tls: tlsConfig(r.url, o.TLS), timeout: o.DialTimeout, name: "mastersocket-" + nodeHex(r.self.ID)}
+	login := o.Login
+	if login == nil {
+		login = func() Login { return loginOf(r.url) }
+	}
+	r.dial = &dialer{url: r.url, login: login, timeout: o.DialTimeout, name: "mastersocket-" + nodeHex(r.self.ID)}
 	r.subs = newSubscriptions(r.names, r.self.ID, r.counts, r.now, o.UnsubscribeDelay, o.SubscribeTimeout)
 	r.pub = &publisher{
 		names: r.names, self: r.self.ID, run: r.run, now: r.now, ownsub: r.subs.subscribedTo,

@@ -44,7 +44,8 @@ func (d *dialer) eachAddr(ctx context.Context, ask func(context.Context, string)
 
 // askSentinel asks the Sentinel at addr for the master.
 func (d *dialer) askSentinel(ctx context.Context, addr string) (string, error) {
-	c, err := d.dialAs(ctx, addr, "sentinel", d.url.SentinelUsername, d.url.SentinelPassword, 0)
+	l := d.login()
+	c, err := d.dialAs(ctx, addr, "sentinel", credentials{l.SentinelUsername, l.SentinelPassword, tlsConfig(d.url, l.TLS)}, 0)
 	if err != nil {
 		return "", err
 	}

@@ -173,7 +173,7 @@ func TestTLS(t *testing.T) {
 	redistest.Start(t, "--tls-port", port, "--tls-cert-file", certificate, "--tls-key-file", key,
 		"--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
 	o := quick("rediss://" + addr)
-	o.TLS = &tls.Config{RootCAs: pool}
+	o.Login = func() Login { return Login{TLS: &tls.Config{RootCAs: pool}} }
 	in := redisCluster(t, 2, o)
 	if n, err := in[0].Outcome(t, &broker.Message{Kind: broker.KindGlobal}); n != 1 || err != nil {
 		t.Errorf("%d instances, %v", n, err)

@@ -25,6 +25,7 @@ type reloader struct {
 	hub     *hub.Hub
 	store   *auth.Store
 	certs   *certificates
+	login   *redisLogin
 	log     *slog.Logger
 
 	mu        sync.Mutex
@@ -34,9 +35,9 @@ type reloader struct {
 	stats     admin.ReloadStats
 }
 
-func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates, loaded *config.Loaded, log *slog.Logger) *reloader {
+func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates, login *redisLogin, loaded *config.Loaded, log *slog.Logger) *reloader {
 	return &reloader{
-		started: &c.Serve, level: &c.level, hub: h, store: store, certs: certs, log: log,
+		started: &c.Serve, level: &c.level, hub: h, store: store, certs: certs, login: login, log: log,
 		current: &c.Serve, generated: loaded.Generated != "", warnings: loaded.Warnings,
 		stats: admin.ReloadStats{LastSuccess: time.Now()},
 	}
@@ -114,8 +115,12 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 	if r.certs.take(loaded.TLS) {
 		result.Changed = append(result.Changed, "certificate")
 	}
+	// The login for another Redis is of no use until the next start.
+	if fresh.Redis == r.started.Redis && r.login.take(loaded.Redis) {
+		result.Changed = append(result.Changed, "redis-login")
+	}
 	for _, d := range config.Differences(r.current, fresh) {
-		if d.Reload && !d.Path && !d.Secret { // the others are told by what they hold: tokens, certificate
+		if d.Reload && !d.Path && !d.Secret && !strings.HasPrefix(d.Name, "redis-") { // the others are told by what they hold
 			result.Changed = append(result.Changed, d.Name)
 		}
 	}

@@ -79,8 +79,9 @@ func (c *serveCmd) Run(out streams) error {
 	defer signal.Stop(hangups)
 
 	ctx := context.Background()
-	store := auth.NewStore(loaded.Tokens)
-	options, err := c.hubOptions(loaded, store, log)
+	store, login := auth.NewStore(loaded.Tokens), new(redisLogin)
+	login.take(loaded.Redis)
+	options, err := c.hubOptions(loaded, store, login, log)
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func (c *serveCmd) Run(out streams) error {
 	if err != nil {
 		return explainStart(err, c.Place("redis"))
 	}
-	r := newReloader(c, h, store, certs, loaded, log)
+	r := newReloader(c, h, store, certs, login, loaded, log)
 	reload := func(source string) func() {
 		return func() { _, _ = r.Reload(ctx, source) } // it logs what is wrong
 	}
@@ -213,8 +214,8 @@ func open(h *hub.Hub) int {
 }
 
 // hubOptions translates the settings.
-func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, log *slog.Logger) (hub.Options, error) {
-	b, err := c.broker(log)
+func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *redisLogin, log *slog.Logger) (hub.Options, error) {
+	b, err := c.broker(login, log)
 	if err != nil {
 		return hub.Options{}, usageError{err}
 	}
@@ -252,11 +253,15 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, log *sl
 }
 
 // broker returns what connects this instance with others: Redis, or nothing but memory.
-func (c *serveCmd) broker(log *slog.Logger) (broker.Broker, error) {
+func (c *serveCmd) broker(login *redisLogin, log *slog.Logger) (broker.Broker, error) {
 	if c.Redis == "" {
 		return memory.NewBus().Broker(), nil
 	}
-	return redis.New(redis.Options{URL: c.Redis.Reveal(), Prefix: c.RedisPrefix, Logger: log})
+	o := redis.Options{URL: c.Redis.Reveal(), Prefix: c.RedisPrefix, Login: login.login, Logger: log}
+	if c.ClusterSecretFile != "" {
+		o.Secrets = login.secrets
+	}
+	return redis.New(o)
 }
 
 // spareConnections are the connections beyond the limit that still get a descriptor, to be told to come back later.

@@ -116,6 +116,18 @@ var settingValues = map[string]struct {
 	"drain-rate":           {[3]string{"1", "20", "300"}, func(s *Serve) any { return s.DrainRate }, [3]any{1, 20, 300}},
 	"log-format":           {[3]string{"json", "text", "json"}, func(s *Serve) any { return s.LogFormat }, [3]any{"json", "text", "json"}},
 	"log-level":            {[3]string{"debug", "warn", "error"}, func(s *Serve) any { return s.LogLevel }, [3]any{"debug", "warn", "error"}},
+
+	"redis-username":               {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisUsername }, [3]any{"/a", "/b", "/c"}},
+	"redis-username-file":          {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisUsernameFile }, [3]any{"/a", "/b", "/c"}},
+	"redis-password-file":          {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisPasswordFile }, [3]any{"/a", "/b", "/c"}},
+	"redis-sentinel-username":      {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisSentinelUsername }, [3]any{"/a", "/b", "/c"}},
+	"redis-sentinel-password-file": {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisSentinelPasswordFile }, [3]any{"/a", "/b", "/c"}},
+	"redis-ca":                     {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisCA }, [3]any{"/a", "/b", "/c"}},
+	"redis-cert":                   {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisCert }, [3]any{"/a", "/b", "/c"}},
+	"redis-key":                    {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisKey }, [3]any{"/a", "/b", "/c"}},
+	"redis-server-name":            {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisServerName }, [3]any{"/a", "/b", "/c"}},
+	"cluster-secret-file":          {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.ClusterSecretFile }, [3]any{"/a", "/b", "/c"}},
+	"redis-password":               {[3]string{"a", "b", "c"}, func(s *Serve) any { return s.RedisPassword.Reveal() }, [3]any{"a", "b", "c"}},
 }
 
 // TestPrecedence sets each setting in each combination of sources.

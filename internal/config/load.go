@@ -16,6 +16,7 @@ type Loaded struct {
 	TLS       *TLS          // nil without --tls-cert
 	OIDC      *oidc.Options // nil without --oidc-issuer; the caller sets Log
 	Origins   *handshake.OriginPolicy
+	Redis     *Redis // nil without --redis
 	// Warnings are not errors but worth a line in the log. They repeat no secret.
 	Warnings []string
 }
@@ -29,6 +30,7 @@ func (s *Serve) Load() (*Loaded, error) {
 	v.loadOrigins(l)
 	v.loadTokens(l)
 	v.loadTLS(l)
+	v.loadRedis(l)
 	if s.OIDCIssuer != "" {
 		l.OIDC = s.oidcOptions()
 	}

@@ -47,10 +47,23 @@ type Serve struct {
 	OIDCCA         string   `path:"" name:"oidc-ca" group:"Tokens" placeholder:"FILE" help:"PEM file with the authorities that vouch for the issuer's TLS certificate. Default: those of the system."`
 	OIDCBearerFile string   `path:"" secret:"" name:"oidc-bearer-file" group:"Tokens" placeholder:"FILE" help:"File with the token with which the keys are fetched, for a Kubernetes API server that asks for one."`
 
-	Redis              Secret `secret:"" group:"Cluster" placeholder:"URL" help:"Redis through which several hubs become one: redis://[user:password@]host:6379/0, rediss://… for TLS. A password is better in MASTERSOCKET_REDIS or in the file, as every user of this machine can read a flag (ps)."`
-	RedisPrefix        string `group:"Cluster" default:"ms" help:"Begins the names of all channels and keys in Redis. Hubs that share it are one hub."`
+	Redis       Secret `secret:"" group:"Cluster" placeholder:"URL" help:"Redis through which several hubs become one: redis://host:6379/0, rediss://… for TLS, redis+sentinel://… and redis+cluster://… likewise."`
+	RedisPrefix string `group:"Cluster" default:"ms" help:"Begins the names of all channels and keys in Redis. Hubs that share it are one hub."`
+
+	RedisUsername             string `reload:"" group:"Cluster" placeholder:"NAME" help:"User of Redis, in place of the one in the URL."`
+	RedisUsernameFile         string `path:"" reload:"" group:"Cluster" placeholder:"FILE" help:"File that holds the user of Redis in one line."`
+	RedisPassword             Secret `reload:"" secret:"" group:"Cluster" placeholder:"PASSWORD" help:"Password of Redis, of any characters. Every user of this machine can read a flag (ps): better MASTERSOCKET_REDIS_PASSWORD or --redis-password-file."`
+	RedisPasswordFile         string `path:"" reload:"" secret:"" group:"Cluster" placeholder:"FILE" help:"File that holds the password of Redis in one line. New connections use what it holds then, so that passwords can rotate."`
+	RedisSentinelUsername     string `reload:"" group:"Cluster" placeholder:"NAME" help:"User of the Sentinels."`
+	RedisSentinelPasswordFile string `path:"" reload:"" secret:"" group:"Cluster" placeholder:"FILE" help:"File that holds the password of the Sentinels in one line."`
+	RedisCA                   string `name:"redis-ca" path:"" reload:"" group:"Cluster" placeholder:"FILE" help:"PEM file with the authorities that vouch for the certificates of Redis. Default: those of the system."`
+	RedisCert                 string `path:"" reload:"" group:"Cluster" placeholder:"FILE" help:"PEM file with a client certificate for Redis, and behind it those of the authorities in between."`
+	RedisKey                  string `path:"" reload:"" secret:"" group:"Cluster" placeholder:"FILE" help:"PEM file with the key of --redis-cert."`
+	RedisServerName           string `reload:"" group:"Cluster" placeholder:"HOST" help:"Name that the certificates of Redis must be for. Default: the host that the hub connects to."`
+	ClusterSecretFile         string `path:"" reload:"" secret:"" group:"Cluster" placeholder:"FILE" help:"File that holds a secret with which instances authenticate what they send each other through Redis; two, in a line each, while it rotates: the first signs, both are accepted."`
+
 	Node               string `group:"Cluster" placeholder:"NAME" help:"Name of this instance, for operators (default: the host's name)."`
-	ReadyWithoutBroker bool   `group:"Cluster" help:"Stay ready (/readyz) while Redis is away: clients of this instance still reach each other, but nobody else."`
+	ReadyWithoutBroker bool   `group:"Cluster" help:"Stay ready (/readyz) while Redis is away: clients of this instance still reach each other, but those of other instances don't."`
 
 	Loops            int           `group:"Limits" default:"0" help:"Event loops that share the connections; 0: one for each core."`
 	MaxConnections   int           `group:"Limits" default:"0" help:"Connections at the same time; 0: as many as the limit of open files allows."`

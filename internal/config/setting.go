@@ -50,6 +50,16 @@ func (f Setting) text(s *Serve) string {
 	return ""
 }
 
+// text returns a setting by its name where it is a string or a Secret, and "" for other types.
+func (s *Serve) text(setting string) string {
+	for _, f := range settings() {
+		if f.Name == setting {
+			return f.text(s)
+		}
+	}
+	return ""
+}
+
 // settingNames returns the names of the settings that a file can have.
 func settingNames() []string {
 	var names []string

@@ -52,12 +52,19 @@ func TestSettingTags(t *testing.T) {
 		got, want []string
 	}{
 		{"reload", reload, []string{
-			"config", "tls-cert", "tls-key", "tls-client-ca", "token", "token-file", "tokens-file", "drain-timeout", "drain-rate", "log-level",
+			"config", "tls-cert", "tls-key", "tls-client-ca", "token", "token-file", "tokens-file",
+			"redis-username", "redis-username-file", "redis-password", "redis-password-file", "redis-sentinel-username", "redis-sentinel-password-file",
+			"redis-ca", "redis-cert", "redis-key", "redis-server-name", "cluster-secret-file", "drain-timeout", "drain-rate", "log-level",
 		}},
 		{"path", path, []string{
 			"config", "tls-cert", "tls-key", "tls-client-ca", "token-file", "tokens-file", "oidc-jwks", "oidc-ca", "oidc-bearer-file",
+			"redis-username-file", "redis-password-file", "redis-sentinel-password-file", "redis-ca", "redis-cert", "redis-key",
+			"cluster-secret-file",
 		}},
-		{"secret", secret, []string{"tls-key", "token", "token-file", "oidc-bearer-file", "redis"}},
+		{"secret", secret, []string{
+			"tls-key", "token", "token-file", "oidc-bearer-file", "redis", "redis-password", "redis-password-file",
+			"redis-sentinel-password-file", "redis-key", "cluster-secret-file",
+		}},
 	} {
 		if !slices.Equal(c.got, c.want) {
 			t.Errorf("tag %s: %q, want %q", c.tag, c.got, c.want)

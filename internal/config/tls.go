@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -33,7 +32,7 @@ func (v *validation) loadTLS(l *Loaded) {
 	t := &TLS{}
 	v.certificate(t)
 	if s.TLSClientCA != "" {
-		v.clientCAs(t)
+		t.ClientCAs = v.readAuthorities("tls-client-ca", s.TLSClientCA, func(c *x509.Certificate) { t.check(s.TLSClientCA, c) })
 	}
 	if s.TLSListen == "" && !s.AdminTLS {
 		t.warn(s.Place("tls-cert"), "no listener uses the certificate; set tls-listen or admin-tls")
@@ -65,44 +64,9 @@ func (v *validation) tls() {
 
 // certificate reads the certificate and its key.
 func (v *validation) certificate(t *TLS) {
-	s := v.s
-	cert, err := readFile(s.TLSCert, maxPEMBytes)
-	if err != nil {
-		v.addf("tls-cert", "can't read %s: %v", s.TLSCert, err)
-	}
-	key, keyErr := readFile(s.TLSKey, maxPEMBytes)
-	if keyErr != nil {
-		v.addf("tls-key", "can't read %s: %v", s.TLSKey, keyErr)
-	}
-	if err != nil || keyErr != nil {
-		return
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		v.addf("tls-cert", "%s with the key %s: %v", s.TLSCert, s.TLSKey, strings.TrimPrefix(err.Error(), "tls: "))
-		return
-	}
-	t.Certificate = pair
-	t.check(s.TLSCert, pair.Leaf)
-}
-
-// clientCAs reads the authorities of clients' certificates.
-func (v *validation) clientCAs(t *TLS) {
-	path := v.s.TLSClientCA
-	b, err := readFile(path, maxPEMBytes)
-	if err != nil {
-		v.addf("tls-client-ca", "can't read %s: %v", path, err)
-		return
-	}
-	all, err := parseCertificates(b)
-	if err != nil {
-		v.addf("tls-client-ca", "%s: %v", path, err)
-		return
-	}
-	t.ClientCAs = x509.NewCertPool()
-	for _, c := range all {
-		t.ClientCAs.AddCert(c)
-		t.check(path, c)
+	var ok bool
+	if t.Certificate, ok = v.readKeyPair("tls-cert", v.s.TLSCert, "tls-key", v.s.TLSKey); ok {
+		t.check(v.s.TLSCert, t.Certificate.Leaf)
 	}
 }
 

@@ -3,7 +3,6 @@ package config
 import (
 	"log/slog"
 	"net"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -178,11 +177,7 @@ func (v *validation) tokens() {
 }
 
 func (v *validation) cluster() {
-	if v.s.Redis != "" {
-		if wrong := checkRedis(v.s.Redis.Reveal()); wrong != "" {
-			v.addf("redis", "%s", wrong)
-		}
-	}
+	v.redis()
 	if !redisPrefix.MatchString(v.s.RedisPrefix) {
 		v.addf("redis-prefix", "%q can't begin the name of a channel; write 1 to 64 letters, digits, or any of _ . : -",
 			v.s.RedisPrefix)
@@ -190,23 +185,6 @@ func (v *validation) cluster() {
 	if wrong := checkName(v.s.Node); wrong != "" {
 		v.addf("node", "%q %s", v.s.Node, wrong)
 	}
-}
-
-// checkRedis returns what is wrong with the URL, or nothing. It doesn't repeat the URL, which may have a password.
-func checkRedis(text string) string {
-	const form = "write redis://host:6379/0, rediss://host:6379/0 for TLS, or unix:///path/to/socket"
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return "the URL can't be read; " + form + "; special characters of a password have to be percent-encoded"
-	case u.Scheme != "unix" && !strings.HasPrefix(u.Scheme, "redis"):
-		return "the URL does not begin with a scheme for Redis; " + form
-	case u.Scheme != "unix" && u.Host == "":
-		return "the URL has no host; " + form
-	case u.Scheme == "unix" && u.Path == "":
-		return "the URL has no path; " + form
-	}
-	return ""
 }
 
 // checkName returns what is wrong with the name of an instance, or nothing.
