@@ -79,6 +79,9 @@ func (j *joining) finish() {
 	s.id = newClientID(location{h.node.ID, s.shard.index, s.conn.Slot()})
 	s.limit = newLimiter(s.grant)
 
+	if s.features != 0 {
+		s.conn.Unpace() // it is not the original client
+	}
 	if s.kind == 0 {
 		s.sendIdentified(now)
 	}

@@ -153,6 +153,11 @@ func (s *session) Violation(_ *transport.Conn, v transport.Violation) {
 	}
 }
 
+// AppendShort implements transport.Shortener. The original client has no use for sender.
+func (*session) AppendShort(dst, payload []byte) []byte {
+	return opcodes.AppendWithoutSender(dst, payload)
+}
+
 // Sweep implements transport.Session: it keeps the deadlines of IDENTIFY and of silence.
 func (s *session) Sweep(c *transport.Conn) {
 	h := s.shard.hub

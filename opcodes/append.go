@@ -50,6 +50,17 @@ func AppendDelivery(dst []byte, e *Envelope, id, sender uuid.UUID) []byte {
 	return append(dst, `"}`...)
 }
 
+// AppendWithoutSender appends a delivery as [AppendDelivery] made it, without its last member, sender. It appends nothing
+// if message is something else.
+func AppendWithoutSender(dst, message []byte) []byte {
+	const tail = len(memberSender) + uuidBytes + len(`"}`)
+	at := len(message) - tail
+	if at < 0 || string(message[at:at+len(memberSender)]) != memberSender {
+		return dst
+	}
+	return append(append(dst, message[:at]...), '}')
+}
+
 // Identified is the hub's answer to a successful IDENTIFY.
 type Identified struct {
 	ID              uuid.UUID     // the client's id

@@ -40,10 +40,18 @@ func TestAppendDelivery(t *testing.T) {
 			if want := "before" + tc.want; got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
+			if short := string(AppendWithoutSender([]byte("before"), []byte(tc.want))); short != "before"+strings.TrimSuffix(tc.want, stamp)+"}" {
+				t.Errorf("without sender: %s", short)
+			}
 			if size := DeliverySize(&e); len(tc.want) > size {
 				t.Errorf("%d bytes, DeliverySize says %d", len(tc.want), size)
 			}
 		})
+	}
+	for _, other := range []string{"", "{}", PingMessage, `{"op":2,"data":"SERVER_RESTART"}`, stamp[1:], `{"op":0,"receiver":"0198c0de-1111-8111-9111-ffffffffffff"}`} {
+		if short := AppendWithoutSender(nil, []byte(other)); len(short) > 0 {
+			t.Errorf("%s without sender: %s", other, short)
+		}
 	}
 }
 

@@ -210,7 +210,7 @@ func (l *Loop) adopt(a accepted) {
 		c.flags |= flagExcess
 	}
 	l.poll.watchConn(unix.EPOLL_CTL_ADD, c)
-	if c.protocol == protocolTCP {
+	if c.protocol != protocolWebSocket {
 		r := &l.in.request
 		*r = Request{}
 		if reject := l.openSession(c, a.lis.route(nil), r); reject != nil {

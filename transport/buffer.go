@@ -67,7 +67,7 @@ func (b *Buffer) seal(op ws.OpCode, payload []byte) {
 	b.mem[b.end] = '\n'
 }
 
-// sealRaw makes payload what WebSocket connections are sent, without a frame: an HTTP response.
+// sealRaw makes payload all that is sent, without a frame or a line feed: an HTTP response, for instance.
 func (b *Buffer) sealRaw(payload []byte) {
 	b.from, b.end = headroom, int32(headroom+len(payload))
 	b.mem[b.end] = '\n'
@@ -81,10 +81,10 @@ func (b *Buffer) Payload() []byte { return b.mem[headroom:b.end] }
 
 // wire returns the bytes that a connection of protocol p is sent.
 func (b *Buffer) wire(p protocol) []byte {
-	if p == protocolTCP {
-		return b.mem[headroom : b.end+1]
+	if p == protocolWebSocket || b.raw() {
+		return b.mem[b.from:b.end]
 	}
-	return b.mem[b.from:b.end]
+	return b.mem[headroom : b.end+1]
 }
 
 // Retain adds a reference.

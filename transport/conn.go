@@ -12,6 +12,7 @@ type protocol uint8
 const (
 	protocolWebSocket protocol = iota
 	protocolTCP
+	protocolPacedTCP // as protocolTCP, with Options.TCPGap between messages
 )
 
 type state uint8
@@ -40,6 +41,7 @@ const (
 	flagTold                          // Session.Closed was called
 	flagTLS                           // TLS lies between the socket and all else: see secureConn
 	flagAwaitsTurn                    // the TLS handshake has to wait for others to end
+	flagResting                       // paced: a message left less than Options.TCPGap ago
 )
 
 // Conn is one connection. It belongs to its loop: its methods may be called on the loop's goroutine only, and not after
@@ -137,6 +139,9 @@ func addrPort(sa unix.Sockaddr) netip.AddrPort {
 func (c *Conn) Send(b *Buffer) bool {
 	if c.state != stateOpen || c.flags&(flagOverflow|flagBroken) != 0 {
 		return false
+	}
+	if c.protocol == protocolPacedTCP {
+		return c.sendPaced(b)
 	}
 	if c.tx != nil && !c.relieve(len(b.wire(c.protocol))) {
 		return false

@@ -22,9 +22,14 @@ func (s *Server) ListenWebSocket(ctx context.Context, addr string, route func(pa
 	return s.listen(ctx, addr, &listener{protocol: protocolWebSocket, route: route})
 }
 
-// ListenTCP accepts connections on addr that speak JSON values without any framing.
+// ListenTCP accepts connections on addr that speak JSON values without any framing. Between two messages to a client
+// passes Options.TCPGap, until Conn.Unpace.
 func (s *Server) ListenTCP(ctx context.Context, addr string, e Endpoint) (net.Addr, error) {
-	return s.listen(ctx, addr, &listener{protocol: protocolTCP, route: func([]byte) Endpoint { return e }})
+	p := protocolPacedTCP
+	if s.opts.TCPGap <= 0 {
+		p = protocolTCP
+	}
+	return s.listen(ctx, addr, &listener{protocol: p, route: func([]byte) Endpoint { return e }})
 }
 
 func (s *Server) listen(ctx context.Context, addr string, lis *listener) (net.Addr, error) {

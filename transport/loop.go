@@ -34,6 +34,7 @@ type Loop struct {
 	unread   unread
 	out      outbound
 	outboxes outboxes
+	pacer    pacer
 	tls      loopTLS
 	sweeper  sweeper
 	stats    turnStats
@@ -75,6 +76,7 @@ func (l *Loop) run() {
 		}
 		mail, acc = mail[:0], acc[:0]
 		l.readOn()
+		l.endRests(begin)
 		if int32(l.clock.now-l.sweeper.next) >= 0 {
 			l.sweep()
 		}
@@ -97,7 +99,7 @@ func (l *Loop) wait() []unix.EpollEvent {
 	timeout := 0
 	if len(l.unread.resumed) == 0 && l.inbox.sleep() && (len(l.unread.stalled) == 0 || l.srv.gate.Closed()) {
 		l.tick()
-		timeout = max(int(int32(l.sweeper.next-l.clock.now)), 0)
+		timeout = l.pacer.untilRestEnds(l.clock.seen, max(int(int32(l.sweeper.next-l.clock.now)), 0))
 	}
 	return l.poll.wait(timeout)
 }

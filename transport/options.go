@@ -16,6 +16,7 @@ type Options struct {
 	SendQueueBytes   int                     // unsent backlog of one connection, where a frame counts for 64 bytes at least
 	InboxBytes       int                     // mail waiting at one loop before nothing more is read from clients
 	UntrustedBytes   int                     // buffers of all connections that are not trusted together
+	TCPGap           time.Duration           // pause between two messages to a client of the TCP listener that needs it: see Conn.Unpace
 	TLSHandshakes    int                     // TLS handshakes at the same time; further ones wait for their turn
 	HandshakeTimeout time.Duration           // from accept to a complete request, a TLS handshake included
 	MessageTimeout   time.Duration           // from the first to the last byte of a message
@@ -42,6 +43,7 @@ func DefaultOptions(n int) Options {
 		SendQueueBytes:   1 << 20,
 		InboxBytes:       8 << 20,
 		UntrustedBytes:   64 << 20,
+		TCPGap:           time.Millisecond,
 		TLSHandshakes:    1024,
 		HandshakeTimeout: 10 * time.Second,
 		MessageTimeout:   30 * time.Second,

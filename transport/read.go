@@ -52,7 +52,7 @@ func (l *Loop) feed(c *Conn, p []byte) {
 			return
 		case l.srv.gate.Closed():
 			l.stall(c)
-		case c.protocol == protocolTCP:
+		case c.protocol != protocolWebSocket:
 			p = l.feedStream(c, p)
 		default:
 			p = l.feedFrame(c, p)

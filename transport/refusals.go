@@ -22,19 +22,28 @@ const (
 	causeLimit            cause = "connection limit"
 	causeService          cause = "refused by service type"
 	causeRecord           cause = "invalid TLS record"
+	causeChunk            cause = "message too big for a tcp client"
 )
 
 var causes = [...]cause{
 	causeFrame, causeClose, causeUTF8, causeFragments, causeUnfinished, causeHandshakeTimeout, causeDescriptors, causeLimit,
-	causeService, causeRecord,
+	causeService, causeRecord, causeChunk,
 }
 
-// count notes one refusal.
-func (s *Server) count(why cause, attrs ...slog.Attr) {
+// count notes one refusal of a connection.
+func (s *Server) count(why cause, attrs ...slog.Attr) { s.countAs("connection refused", why, attrs...) }
+
+// countUnsent notes one message that was not sent to a client.
+func (s *Server) countUnsent(why cause, to netip.AddrPort) {
+	s.countAs("message not sent", why, slog.String("to", to.String()))
+}
+
+// countAs notes one refusal, and logs it as msg.
+func (s *Server) countAs(msg string, why cause, attrs ...slog.Attr) {
 	for i, c := range causes {
 		if c == why {
 			s.refusals[i].Add(1)
-			s.opts.Log.Warn("connection refused", string(why), attrs...)
+			s.opts.Log.Warn(msg, string(why), attrs...)
 		}
 	}
 }

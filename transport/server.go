@@ -69,7 +69,7 @@ func newLoop(s *Server, index int) (*Loop, error) {
 	}
 	l := &Loop{
 		srv: s, index: index, poll: poller{fd: epfd, events: make([]unix.EpollEvent, maxEvents)},
-		in: inbound{buf: make([]byte, readBytes)}, tls: loopTLS{patience: s.opts.HandshakeTimeout / mostPatience},
+		in: inbound{buf: make([]byte, readBytes)}, pacer: pacer{gap: s.opts.TCPGap}, tls: loopTLS{patience: s.opts.HandshakeTimeout / mostPatience},
 	}
 	l.inbox.init(evfd, s.opts.InboxBytes)
 	return l, nil

@@ -43,7 +43,7 @@ func (l *Loop) check(c *Conn) {
 			l.dropLateHandshake(c)
 		}
 	case stateClosing, stateLinger:
-		if l.clock.since(c.since) > o.CloseTimeout {
+		if l.clock.since(c.since) > o.CloseTimeout+c.restsAhead() {
 			l.destroy(c, EndLocal)
 		}
 	case stateOpen:
@@ -63,10 +63,10 @@ func (l *Loop) checkOpen(c *Conn) {
 			c.rx.since = l.clock.now
 		}
 	} else if c.rx != nil && c.rx.busy && l.clock.since(c.rx.since) > o.MessageTimeout {
-		if c.protocol == protocolTCP {
-			l.report(c, Unfinished)
-		} else {
+		if c.protocol == protocolWebSocket {
 			l.failConn(c, ws.StatusPolicyViolation, causeUnfinished)
+		} else {
+			l.report(c, Unfinished)
 		}
 		return
 	}

@@ -51,6 +51,10 @@ func (l *Loop) flushConn(c *Conn) {
 		l.allSent(c)
 		return
 	}
+	if c.flags&flagResting != 0 { // the end of its rest brings it back
+		c.setEvents(c.flags &^ flagWantWrite)
+		return
+	}
 	c.setEvents(c.flags | flagWantWrite)
 }
 
@@ -60,7 +64,7 @@ func (c *Conn) writeBacklog() bool {
 	if c.flags&flagTLS != 0 {
 		return l.writeSecure(c)
 	}
-	for t.head < len(t.frames) {
+	for t.head < len(t.frames) && c.flags&flagResting == 0 {
 		p := l.gather(c, t)
 		n, err := unix.Write(int(c.fd), p)
 		switch {
@@ -82,6 +86,9 @@ func (c *Conn) writeBacklog() bool {
 		if n < len(p) {
 			return true
 		}
+		if c.protocol == protocolPacedTCP {
+			l.beginRest(c)
+		}
 	}
 	return true
 }
@@ -92,7 +99,7 @@ func (c *Conn) writeBacklog() bool {
 func (l *Loop) gather(c *Conn, t *backlog) []byte {
 	first := t.frames[t.head].buf.wire(c.protocol)[t.offset:]
 	rest := t.frames[t.head+1:]
-	if len(rest) == 0 || c.protocol == protocolTCP || len(first) >= gatherBytes {
+	if len(rest) == 0 || c.protocol != protocolWebSocket || len(first) >= gatherBytes {
 		return first
 	}
 	g := &l.out.gathered

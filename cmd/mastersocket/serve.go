@@ -231,6 +231,7 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 	t.MaxConnections = c.maxConnections()
 	t.MaxMessageBytes = int(c.MaxMessageBytes)
 	t.SendQueueBytes = int(c.SendQueueBytes)
+	t.TCPGap = c.TCPGap
 	t.WriteTimeout = c.WriteTimeout
 	t.HandshakeTimeout = c.HandshakeTimeout
 	t.MessageTimeout = c.MessageTimeout

@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 		Listen: ":42069", AdminListen: "127.0.0.1:42070", RedisPrefix: "ms", MaxMessageBytes: 32768,
 		PingInterval: 30 * time.Second, IdentifyTimeout: 10 * time.Second, HandshakeTimeout: 10 * time.Second,
 		MessageTimeout: 30 * time.Second, SendQueueBytes: 1 << 20,
-		WriteTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, TeamHealthcheck: 30 * time.Second, LogFormat: "text", LogLevel: "info",
+		TCPGap: time.Millisecond, WriteTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, TeamHealthcheck: 30 * time.Second, LogFormat: "text", LogLevel: "info",
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Serve{}, sources{})); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -107,6 +107,7 @@ var settingValues = map[string]struct {
 	"max-connections":      {[3]string{"1", "2", "3"}, func(s *Serve) any { return s.MaxConnections }, [3]any{1, 2, 3}},
 	"max-message-bytes":    {[3]string{"1000", "2KiB", "3 kb"}, func(s *Serve) any { return s.MaxMessageBytes }, [3]any{Size(1000), Size(2048), Size(3000)}},
 	"send-queue-bytes":     {[3]string{"2000000", "2MiB", "3MB"}, func(s *Serve) any { return s.SendQueueBytes }, [3]any{Size(2e6), Size(2 << 20), Size(3e6)}},
+	"tcp-gap":              {[3]string{"0s", "2ms", "1s"}, func(s *Serve) any { return s.TCPGap }, [3]any{time.Duration(0), 2 * time.Millisecond, time.Second}},
 	"write-timeout":        {[3]string{"1s", "2m", "3h"}, func(s *Serve) any { return s.WriteTimeout }, [3]any{time.Second, 2 * time.Minute, 3 * time.Hour}},
 	"handshake-timeout":    {[3]string{"1s", "2s", "3s"}, func(s *Serve) any { return s.HandshakeTimeout }, [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
 	"message-timeout":      {[3]string{"1s", "2s", "3s"}, func(s *Serve) any { return s.MessageTimeout }, [3]any{time.Second, 2 * time.Second, 3 * time.Second}},

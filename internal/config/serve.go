@@ -19,14 +19,16 @@ import (
 type Serve struct {
 	Config string `path:"" reload:"" group:"Configuration" placeholder:"FILE" help:"YAML file with settings, one key for each flag (max-message-bytes: 32KiB). Environment variables (MASTERSOCKET_MAX_MESSAGE_BYTES=32KiB) overrule the file, and flags overrule both. Check it with: mastersocket config check FILE."`
 
-	Listen      Address `group:"Listeners" default:":42069" help:"Address for WebSocket clients (host:port; without a host: every interface)."`
-	TCPListen   Address `name:"tcp-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for clients that speak the same JSON over plain TCP. Without it there is none."`
-	AdminListen Address `group:"Listeners" default:"127.0.0.1:42070" help:"Address for health checks, metrics and the admin API; off for none."`
-	TLSListen   Address `name:"tls-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for WebSocket clients over TLS (wss://), beside --listen. Without it there is none; --listen off leaves it as the only one."`
-	TLSCert     string  `path:"" reload:"" name:"tls-cert" group:"Listeners" placeholder:"FILE" help:"PEM file with the certificate of the listeners with TLS, and behind it those of the authorities in between. It is read again when it changes."`
-	TLSKey      string  `path:"" reload:"" secret:"" name:"tls-key" group:"Listeners" placeholder:"FILE" help:"PEM file with the key of --tls-cert."`
-	TLSClientCA string  `path:"" reload:"" name:"tls-client-ca" group:"Listeners" placeholder:"FILE" help:"PEM file with the authorities whose certificates clients may show. One of another authority is refused; a client may show none. What a certificate allows is said in the tokens file."`
-	AdminTLS    bool    `name:"admin-tls" group:"Listeners" help:"Serve --admin-listen over TLS, with the same certificate."`
+	Listen    Address `group:"Listeners" default:":42069" help:"Address for WebSocket clients (host:port; without a host: every interface)."`
+	TCPListen Address `name:"tcp-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for clients that speak the same JSON over plain TCP. Without it there is none."`
+	// TCPGap is for the original client, which parses what it reads at once as one message.
+	TCPGap      time.Duration `name:"tcp-gap" group:"Listeners" default:"1ms" help:"Pause between two messages to a client of --tcp-listen that asks for no feature: the original client loses messages that it reads together. 0 for none."`
+	AdminListen Address       `group:"Listeners" default:"127.0.0.1:42070" help:"Address for health checks, metrics and the admin API; off for none."`
+	TLSListen   Address       `name:"tls-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for WebSocket clients over TLS (wss://), beside --listen. Without it there is none; --listen off leaves it as the only one."`
+	TLSCert     string        `path:"" reload:"" name:"tls-cert" group:"Listeners" placeholder:"FILE" help:"PEM file with the certificate of the listeners with TLS, and behind it those of the authorities in between. It is read again when it changes."`
+	TLSKey      string        `path:"" reload:"" secret:"" name:"tls-key" group:"Listeners" placeholder:"FILE" help:"PEM file with the key of --tls-cert."`
+	TLSClientCA string        `path:"" reload:"" name:"tls-client-ca" group:"Listeners" placeholder:"FILE" help:"PEM file with the authorities whose certificates clients may show. One of another authority is refused; a client may show none. What a certificate allows is said in the tokens file."`
+	AdminTLS    bool          `name:"admin-tls" group:"Listeners" help:"Serve --admin-listen over TLS, with the same certificate."`
 	// Enable names service types; see ServiceTypes.
 	Enable []string `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, team."`
 	// TeamAnonymous lets clients of the team protocol in without a token: the original protocol has none.

@@ -27,6 +27,7 @@ const (
 	maxConnections = 1 << 24
 	maxDrainRate   = 1e6
 	minDuration    = 10 * time.Millisecond
+	maxTCPGap      = time.Second
 	maxDuration    = 24 * time.Hour
 	maxNameBytes   = 128
 )
@@ -204,6 +205,9 @@ func (v *validation) limits() {
 	if least := v.s.MaxMessageBytes + envelopeBytes; v.s.SendQueueBytes < least && v.s.MaxMessageBytes <= maxMessageBytes {
 		v.addf("send-queue-bytes", "%v has no room for one message of max-message-bytes (%v); write %v or more",
 			v.s.SendQueueBytes, v.s.MaxMessageBytes, least)
+	}
+	if v.s.TCPGap < 0 || v.s.TCPGap > maxTCPGap {
+		v.addf("tcp-gap", "%v is out of range; write a duration from 0s to %v", v.s.TCPGap, maxTCPGap)
 	}
 	v.duration("write-timeout", v.s.WriteTimeout, minDuration)
 	v.duration("identify-timeout", v.s.IdentifyTimeout, minDuration)

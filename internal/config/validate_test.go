@@ -191,6 +191,8 @@ func TestBadFlags(t *testing.T) {
 		{"--ping-interval=0s", []string{"--ping-interval: 0s is out of range; write a duration from 10ms to 24h0m0s"}},
 		{"--identify-timeout=25h", []string{"--identify-timeout: 25h0m0s is out of range"}},
 		{"--write-timeout=-1s", []string{"--write-timeout: -1s is out of range"}},
+		{"--tcp-gap=-1ms", []string{"--tcp-gap: -1ms is out of range; write a duration from 0s to 1s"}},
+		{"--tcp-gap=1001ms", []string{"--tcp-gap: 1.001s is out of range"}},
 		{"--drain-timeout=0s", nil},
 		{"--drain-rate=-1", []string{"--drain-rate: -1 is out of range; write a number from 0 to 1000000"}},
 		{"--drain-rate=1000001", []string{"--drain-rate: 1000001 is out of range"}},
