@@ -48,6 +48,15 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%v %d, want %s %d", w.r, w.r.CloseCode(), w.name, w.code)
 		}
 	}
+	for _, r := range all {
+		want := r.CloseCode()
+		if r == ServerRestart || r == TryAgainLater {
+			want = 1001
+		}
+		if got := r.LegacyCloseCode(); got != want {
+			t.Errorf("%v: legacy code %d, want %d", r, got, want)
+		}
+	}
 	if r := Reason(200); r.String() != "UNKNOWN_ERROR" || r.CloseCode() != 4000 {
 		t.Errorf("no reason: %v %d", r, r.CloseCode())
 	}

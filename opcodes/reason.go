@@ -52,6 +52,19 @@ func (r Reason) String() string { return reasonTable[r.known()].name }
 // CloseCode returns the status code of the WebSocket close frame (RFC 6455, section 7.4) that goes with the reason.
 func (r Reason) CloseCode() uint16 { return reasonTable[r.known()].code }
 
+// goingAway is the status code of RFC 6455, section 7.4.1, for an endpoint that is going away.
+const goingAway = 1001
+
+// LegacyCloseCode returns the status code for WebSocket libraries of unknown age: 1001 (going away) for 1012 and 1013, which
+// were registered after RFC 6455 and which many libraries treat as a protocol error; otherwise CloseCode.
+func (r Reason) LegacyCloseCode() uint16 {
+	switch r {
+	case ServerRestart, TryAgainLater:
+		return goingAway
+	}
+	return r.CloseCode()
+}
+
 func (r Reason) known() Reason {
 	if r < NumReasons {
 		return r

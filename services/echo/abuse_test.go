@@ -50,7 +50,7 @@ func TestTooMuchWaitsInAll(t *testing.T) {
 			all = append(all, c)
 			continue
 		}
-		c.wantClosed(1013, "TRY_AGAIN_LATER")
+		c.wantClosed(1001, "TRY_AGAIN_LATER")
 	}
 	n.awaitMetric("refused_memory_total", 1)
 	all[0].send("ok 1" + strings.Repeat("x", 3500))

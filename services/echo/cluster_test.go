@@ -156,7 +156,7 @@ func TestDrain(t *testing.T) {
 	drained := make(chan error, 1)
 	go func() { drained <- n.hub.Drain(ctx, 50*time.Millisecond) }()
 	for _, c := range all {
-		c.wantClosed(1012, "SERVER_RESTART")
+		c.wantClosed(1001, "SERVER_RESTART")
 	}
 	if err := <-drained; err != nil {
 		t.Error(err)

@@ -196,7 +196,7 @@ func TestTicketOfAnInstanceThatDoesNotAnswer(t *testing.T) {
 	a.knows("1", true)
 	address := withInbox(a.global().Ask("1"), box)
 	last, code, reason := teamtest.Dial(t, address, nil).Ended()
-	if code != 1013 || reason == "" || !strings.HasPrefix(last, `{"type":"error","message":"`) {
+	if code != 1001 || reason == "" || !strings.HasPrefix(last, `{"type":"error","message":"`) {
 		t.Errorf("%s, %d %q", last, code, reason)
 	}
 	if n := a.metric("refused_timeout_total"); n != 1 {

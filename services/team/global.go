@@ -165,15 +165,18 @@ func (g *globalConn) connect(id rtm.ID, received []byte) {
 	g.send(&rtm.Frame{Type: rtm.TeamConnect, TeamID: id, WSURL: address})
 }
 
-// healthcheck stores the client's claims and publishes them if they answer a question.
+// healthcheck stores the client's claims and publishes them if they answer a question. It ignores entries about teams that
+// the client was not sent, and all but the first about one team: an answer yields at most one event per announced team.
 func (g *globalConn) healthcheck(stats []rtm.Stat, received []byte) {
 	s := g.loop.s
 	if stats == nil {
 		g.complain("a healthcheck has stats", received, rtm.ID{})
 		return
 	}
-	all := &claims{at: time.Now(), teams: make(map[string]rtm.Stat, len(stats))}
-	for _, stat := range stats {
+	announced := s.store.announced(stats, g.cursor)
+	s.count.healthUnknown.Add(uint64(len(stats) - len(announced)))
+	all := &claims{at: time.Now(), teams: make(map[string]rtm.Stat, len(announced))}
+	for _, stat := range announced {
 		all.teams[stat.ID.String()] = stat
 	}
 	g.claims.Store(all)
@@ -183,7 +186,7 @@ func (g *globalConn) healthcheck(stats []rtm.Stat, received []byte) {
 	}
 	g.asked = false
 	s.count.answers.Add(1)
-	g.health = stats
+	g.health = announced
 	g.publishHealth()
 }
 

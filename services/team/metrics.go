@@ -15,6 +15,7 @@ type counts struct {
 	replaced, errors, badEvents    atomic.Uint64
 	messages, props, pings         atomic.Uint64
 	healthchecks, answers, unasked atomic.Uint64
+	healthUnknown                  atomic.Uint64
 	synchronized, incomplete       atomic.Uint64
 	refused                        [numRefusals]atomic.Uint64
 }
@@ -25,29 +26,30 @@ func (s *Service) Metrics() []hub.Metric {
 	tickets, displaced := s.tickets.stats()
 	c := &s.count
 	all := []hub.Metric{
-		gauge("teams", "Teams that are there.", present),
-		gauge("teams_left", "Teams that left and are remembered for it.", remembered),
+		gauge("teams", "Present teams.", present),
+		gauge("teams_left", "Teams that left and are still remembered.", remembered),
 		gauge("global_connections", "Open Global connections.", int(c.globals.Load())),
 		gauge("team_connections", "Open Team connections.", int(c.sockets.Load())),
-		gauge("tickets", "Tickets that are neither used nor over.", tickets),
-		counter("teams_refused_total", "Joins of teams that there was no room for.", &s.store.refused),
-		counter("tickets_issued_total", "Tickets given to clients.", &c.issued),
-		counter("tickets_exhausted_total", "Tickets that were not given: too many were open on this instance.", &c.exhausted),
-		counter("tickets_exhausted_each_total", "Tickets that were not given: too many of the connection's own were open.", &c.exhaustedEach),
+		gauge("tickets", "Open tickets: neither redeemed nor expired.", tickets),
+		counter("teams_refused_total", "Refused joins: there were too many teams.", &s.store.refused),
+		counter("tickets_issued_total", "Tickets issued to clients.", &c.issued),
+		counter("tickets_exhausted_total", "Tickets not issued: too many were open on this instance.", &c.exhausted),
+		counter("tickets_exhausted_each_total", "Tickets not issued: too many of the connection were open.", &c.exhaustedEach),
 		{Name: "tickets_displaced_total", Help: "Tickets that ended early to make room for those of connections with fewer.", Counter: true, Value: float64(displaced)},
 		counter("tickets_redeemed_total", "Tickets that opened a Team connection here.", &c.redeemed),
-		counter("tickets_asked_total", "Tickets that another instance was asked about.", &c.asked),
-		counter("replaced_total", "Team connections that gave way to another one of their team.", &c.replaced),
+		counter("tickets_asked_total", "Tickets that another instance was asked to redeem.", &c.asked),
+		counter("replaced_total", "Team connections replaced by another one of their team.", &c.replaced),
 		counter("messages_total", "Messages queued for Team connections.", &c.messages),
 		counter("messages_props_total", "Messages with \"props\" in the text queued for Team connections.", &c.props),
-		counter("pings_total", "Pings of clients that were answered.", &c.pings),
+		counter("pings_total", "Answered pings of clients.", &c.pings),
 		counter("errors_total", "Error events sent to clients.", &c.errors),
-		counter("bad_events_total", "Events for teams that were malformed.", &c.badEvents),
+		counter("bad_events_total", "Malformed events for teams.", &c.badEvents),
 		counter("healthchecks_total", "Healthchecks sent to clients.", &c.healthchecks),
 		counter("healthcheck_answers_total", "Answers to healthchecks.", &c.answers),
 		counter("healthcheck_unasked_total", "Healthcheck answers without a question: stored, but not published.", &c.unasked),
-		counter("synchronized_total", "Times that the list of teams was compared with those of other instances.", &c.synchronized),
-		counter("synchronized_incomplete_total", "Times that an instance did not answer then.", &c.incomplete),
+		counter("healthcheck_unknown_total", "Entries of healthcheck answers that were ignored: about teams that the client was not told of, or repeated.", &c.healthUnknown),
+		counter("synchronized_total", "Comparisons of the list of teams with those of other instances.", &c.synchronized),
+		counter("synchronized_incomplete_total", "Comparisons in which an instance did not answer.", &c.incomplete),
 	}
 	for why := granted + 1; why < numRefusals; why++ {
 		name := "refused_" + strings.TrimPrefix(why.String(), "team_") + "_total"

@@ -154,7 +154,7 @@ func (c *teamConn) refuse(why refusal) {
 	l.s.reject(why)
 	code := ws.StatusPolicyViolation
 	if why == refusedTimeout {
-		code = 1013 // try again later
+		code = ws.StatusGoingAway // 1013 is a protocol error to older WebSocket libraries
 	}
 	line := refusals[why].Line
 	c.end(why.String(), uint16(code), cut(line, 120), newFrame(&rtm.Frame{Type: rtm.Error, Text: line}))

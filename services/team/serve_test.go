@@ -337,7 +337,7 @@ func TestDrainSaysGoodbye(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- i.hub.Drain(t.Context(), 0) }()
 	for kind, conn := range map[string]*teamtest.Conn{"global": g, "team": c} {
-		if last, code, reason := conn.Ended(); last != `{"type":"goodbye"}` || code != 1012 || reason != "SERVER_RESTART" {
+		if last, code, reason := conn.Ended(); last != `{"type":"goodbye"}` || code != 1001 || reason != "SERVER_RESTART" {
 			t.Errorf("%s: %s, %d %q", kind, last, code, reason)
 		}
 	}

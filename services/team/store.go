@@ -210,6 +210,27 @@ func (s *store) has(text string) bool {
 	return e != nil && e.present
 }
 
+// announced returns the first of the stats about each team whose last join has at most the number upto. Teams that left
+// later are included while they are remembered.
+func (s *store) announced(stats []rtm.Stat, upto uint64) []rtm.Stat {
+	known := make([]rtm.Stat, 0, min(len(stats), s.max))
+	seen := make(map[*entry]struct{})
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, stat := range stats {
+		e := s.byText[stat.ID.String()]
+		if e == nil || e.seq == 0 || e.seq > upto {
+			continue
+		}
+		if _, repeated := seen[e]; repeated {
+			continue
+		}
+		seen[e] = struct{}{}
+		known = append(known, stat)
+	}
+	return known
+}
+
 // size returns the number of present teams, and of absent ones that are remembered.
 func (s *store) size() (present, remembered int) {
 	s.mu.RLock()

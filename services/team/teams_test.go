@@ -83,13 +83,12 @@ func TestHealthcheck(t *testing.T) {
 	g.Expect(`{"type":"team.join","team_id":1}`)
 	g.Expect(`{"type":"team.join","team_id":"2"}`)
 	g.Expect(`{"type":"healthcheck"}`)
-	g.Send(`{"type":"healthcheck","stats":[{"id":1,"connected":true,"message_count":100,"props_count":10},{"id":"2","connected":false,"message_count":99,"props_count":9},{"id":"unknown"}]}`)
+	g.Send(`{"type":"healthcheck","stats":[{"id":1,"connected":true,"message_count":100,"props_count":10},{"id":"2","connected":false,"message_count":99,"props_count":9},{"id":"unknown"},{"id":"1","message_count":3}]}`)
 	// An answer without a question is stored, but not published.
 	g.Send(`{"type":"healthcheck","stats":[{"id":"1","message_count":7}]}`)
 	for k, want := range []data{
 		{"team_id": 1.0, "connected": true, "message_count": 100.0, "props_count": 10.0},
 		{"team_id": "2", "connected": false, "message_count": 99.0, "props_count": 9.0},
-		{"team_id": "unknown", "connected": false, "message_count": 0.0, "props_count": 0.0},
 	} {
 		d := s.event(eventHealth)
 		client := d["client"]
@@ -130,14 +129,60 @@ func TestHealthcheck(t *testing.T) {
 	g.Expect(`{"type":"healthcheck"}`)
 }
 
+// An answer yields one event for each team that the client was sent, whatever it names; a team that left still counts.
+func TestHealthcheckNamesOnlyAnnouncedTeams(t *testing.T) {
+	t.Parallel()
+	i := start(t, settings{Options: Options{Anonymous: true, Healthcheck: 100 * time.Millisecond}})
+	s := i.service()
+	s.join("here")
+	s.join("left")
+	i.knows("left", true)
+	g := teamtest.Global(t, i.base, "")
+	g.Expect(`{"type":"team.join","team_id":"here"}`)
+	g.Expect(`{"type":"team.join","team_id":"left"}`)
+	s.leave("left")
+	i.knows("left", false)
+	for f := g.Read(); f.Type != rtm.Healthcheck; f = g.Read() {
+	}
+	var entries []string
+	for k := range 500 {
+		entries = append(entries, fmt.Sprintf(`{"id":"invented-%d"}`, k), `{"id":"here","message_count":1}`)
+	}
+	entries = append(entries, `{"id":"left","message_count":2}`)
+	g.Send(`{"type":"healthcheck","stats":[` + strings.Join(entries, ",") + `]}`)
+	for _, want := range []string{"here", "left"} {
+		if d := s.event(eventHealth); d["team_id"] != want {
+			t.Errorf("team.health of %v, want %s", d["team_id"], want)
+		}
+	}
+	s.join("fence")
+	g.Expect(`{"type":"team.join","team_id":"fence"}`) // behind the answer: everything of it has been published
+	if n := i.metric("healthcheck_unknown_total"); n != 999 {
+		t.Errorf("%v entries were ignored, want 999", n)
+	}
+	for len(s.events) > 0 {
+		if m := <-s.events; m.Event == eventHealth {
+			t.Fatalf("one more team.health: %s", m.Data)
+		}
+	}
+}
+
 func TestHealthcheckOfManyTeams(t *testing.T) {
 	t.Parallel()
 	i := start(t, settings{Options: Options{Healthcheck: time.Millisecond}})
-	s := i.service()
-	g := i.global()
-	g.Expect(`{"type":"healthcheck"}`)
-	var stats strings.Builder
 	const n = 1000
+	s := i.service()
+	s.joinMany(n, i)
+	g := i.global()
+	for joins, asked := 0, false; joins < n || !asked; {
+		switch g.Read().Type {
+		case rtm.TeamJoin:
+			joins++
+		case rtm.Healthcheck:
+			asked = true
+		}
+	}
+	var stats strings.Builder
 	for k := range n {
 		fmt.Fprintf(&stats, `,{"id":%d}`, k)
 	}
