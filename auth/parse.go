@@ -5,13 +5,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/mastersocket/mastersocket/intent"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/internal/yamldoc"
 )
 
 const (
@@ -100,7 +103,7 @@ type entry struct {
 }
 
 func (p *parser) entry(item *yaml.Node) {
-	n := resolve(item)
+	n := yamldoc.Resolve(item)
 	if n.Kind != yaml.MappingNode {
 		p.addf(item, "an entry must have keys such as name and sha256")
 		return
@@ -183,7 +186,7 @@ func (p *parser) finish(e *entry, at *yaml.Node, before int) {
 }
 
 func (p *parser) name(n *yaml.Node) string {
-	if !isText(n) || n.Value == "" || len(n.Value) > maxNameBytes || !utf8.ValidString(n.Value) ||
+	if !yamldoc.IsText(n) || n.Value == "" || len(n.Value) > maxNameBytes || !utf8.ValidString(n.Value) ||
 		strings.ContainsFunc(n.Value, unicode.IsControl) {
 		p.addf(n, "name must be 1 to %d bytes of text without control characters", maxNameBytes)
 		return ""
@@ -264,21 +267,23 @@ func (p *parser) admin(n *yaml.Node) bool {
 	return false
 }
 
+// decimal is a number that every reader understands in the same way: 0100 is 64 to some.
+var decimal = regexp.MustCompile(`^(0|[1-9][0-9]*)([.][0-9]+)?(e[0-9]+)?$`)
+
 func (p *parser) rate(n *yaml.Node) float64 {
-	if isText(n) {
-		rate, err := strconv.ParseFloat(n.Value, 64)
-		if err == nil && rate >= 0 && rate <= maxRate {
+	if yamldoc.IsText(n) && decimal.MatchString(n.Value) {
+		if rate, err := strconv.ParseFloat(n.Value, 64); err == nil && rate <= maxRate {
 			return rate
 		}
 	}
-	p.addf(n, "rate must be a number of messages per second, such as 100 or 0.5; 0 means unlimited")
+	p.addf(n, "rate must be a number of messages per second in decimal, such as 100 or 0.5; 0 means unlimited")
 	return 0
 }
 
 func (p *parser) burst(n *yaml.Node) int {
-	if isText(n) {
+	if yamldoc.IsText(n) && decimal.MatchString(n.Value) {
 		burst, err := strconv.Atoi(n.Value)
-		if err == nil && burst >= 0 && burst <= maxRate {
+		if err == nil && burst <= maxRate {
 			return burst
 		}
 		if errors.Is(err, strconv.ErrRange) {
@@ -286,6 +291,6 @@ func (p *parser) burst(n *yaml.Node) int {
 			return 0
 		}
 	}
-	p.addf(n, "burst must be a whole number of messages, such as 200")
+	p.addf(n, "burst must be a whole number of messages in decimal, such as 200")
 	return 0
 }

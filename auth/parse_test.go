@@ -88,6 +88,25 @@ tokens:
 	}
 }
 
+// TestParseTokensMergeKeys has an entry that takes over what another one says.
+func TestParseTokensMergeKeys(t *testing.T) {
+	t.Parallel()
+	tokens, err := ParseTokens([]byte(`tokens:
+- &reader {name: a, sha256: ` + hashA + `, groups: [g], rate: 10}
+- {<<: *reader, name: b, sha256: ` + hashB + `, send: DIRECT}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewStore(tokens)
+	for token, name := range map[string]string{"token-a": "a", "token-b": "b"} {
+		g, ok := s.Authenticate(token)
+		if !ok || g.Name != name || !g.MayJoin("g") || g.Rate != 10 || g.MaySend(intent.Direct, nil) != (name == "b") {
+			t.Errorf("%s: %v, %v", token, g, ok)
+		}
+	}
+}
+
 // TestParseTokensRefuses has what is wrong and the lines on which ParseTokens must say so, in order.
 func TestParseTokensRefuses(t *testing.T) {
 	t.Parallel()
@@ -103,7 +122,7 @@ func TestParseTokensRefuses(t *testing.T) {
 	}{
 		"empty":            {"", []string{"1: the file is empty"}},
 		"comment":          {"# nothing", []string{"1: the file is empty"}},
-		"null":             {"---\n", []string{"2: the file must have the key tokens"}},
+		"null":             {"---\n", []string{"1: the file is empty"}},
 		"scalar":           {"hello", []string{"1: the file must have the key tokens"}},
 		"list":             {"- name: a", []string{"1: the file must have the key tokens"}},
 		"no tokens":        {"{}", []string{"1: the key tokens is missing"}},
@@ -120,7 +139,8 @@ func TestParseTokensRefuses(t *testing.T) {
 		"unknown key":      {entry("group: a"), []string{`4: unknown key "group"`}},
 		"repeated key":     {entry("name: b"), []string{`4: the key "name" is already on line 2`}},
 		"key of list":      {entry("[a]: b"), []string{"4: a key here is not a plain word"}},
-		"merge key":        {entry("<<: {groups: a}"), []string{`4: unknown key "<<"`}},
+		"merged key":       {entry("<<: {group: a}"), []string{`4: unknown key "group"`}},
+		"merge of a word":  {entry("<<: a"), []string{"4: a merge key (<<) must have a mapping"}},
 		"empty entry":      {"tokens:\n- {}", []string{"2: the entry has no name", "2: the entry has no sha256"}},
 		"null name":        {"tokens:\n- name:\n  sha256: " + hashA, []string{"2: name must be"}},
 		"name of list":     {"tokens:\n- name: []\n  sha256: " + hashA, []string{"2: name must be"}},
@@ -153,6 +173,9 @@ func TestParseTokensRefuses(t *testing.T) {
 		"rate NaN":         {entry("groups: a\n  rate: .nan\n"), []string{"5: rate must be a number"}},
 		"rate nan":         {entry("groups: a\n  rate: nan\n"), []string{"5: rate must be a number"}},
 		"rate inf":         {entry("groups: a\n  rate: inf\n"), []string{"5: rate must be a number"}},
+		"octal rate":       {entry("groups: a\n  rate: 0100\n"), []string{"5: rate must be a number of messages per second in decimal"}},
+		"hex rate":         {entry("groups: a\n  rate: 0x10p0\n"), []string{"5: rate must be a number"}},
+		"octal burst":      {entry("groups: a\n  rate: 5\n  burst: 010"), []string{"6: burst must be a whole number of messages in decimal"}},
 		"null rate":        {entry("groups: a\n  rate:\n"), []string{"5: rate must be a number"}},
 		"burst alone":      {entry("groups: a\n  burst: 5"), []string{"5: burst has no meaning without rate"}},
 		"burst 0":          {entry("groups: a\n  rate: 5\n  burst: 0"), []string{"6: with a burst of 0"}},

@@ -154,8 +154,8 @@ func Hash(token string) string {
 }
 
 // CheckToken tells whether the token can be used as one: 1 to [MaxTokenBytes] bytes of valid UTF-8, since clients send
-// it in JSON, without spaces or control characters, which are more likely a slip than meant. The error does not repeat
-// the token.
+// it in JSON, without spaces, control characters or invisible characters (Unicode category Cf, such as a byte order mark),
+// which are more likely a slip than meant. The error does not repeat the token.
 func CheckToken(token string) error {
 	switch {
 	case token == "":
@@ -164,6 +164,10 @@ func CheckToken(token string) error {
 		return fmt.Errorf("the token has %d bytes, more than %d", len(token), MaxTokenBytes)
 	case !utf8.ValidString(token):
 		return errors.New("the token is not valid UTF-8")
+	case strings.HasPrefix(token, "\ufeff"):
+		return errors.New("the token begins with a byte order mark; save its file as UTF-8 without one")
+	case strings.ContainsFunc(token, func(r rune) bool { return unicode.Is(unicode.Cf, r) }):
+		return errors.New("the token has an invisible character in it; write it anew")
 	case strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
 		return errors.New("the token has a space, a line break or a control character in it")
 	}

@@ -183,7 +183,7 @@ func (s *webSource) bearer() (string, error) {
 		return "", fmt.Errorf("read the token to fetch keys with: %w", err)
 	}
 	token := strings.TrimSpace(string(b))
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }) {
 		return "", fmt.Errorf("read the token to fetch keys with: %s must hold one token and nothing else", s.opts.BearerFile)
 	}
 	return token, nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/mastersocket/mastersocket/internal/config"
 	"github.com/mastersocket/mastersocket/internal/kubesecret"
 )
 
@@ -74,7 +75,7 @@ func run(args []string, s streams) (code int) {
 	}()
 	parser, err := kong.New(&cli{}, kong.Name("mastersocket"), kong.Writers(s.out, s.err), kong.Bind(s),
 		kong.Description(description), kong.Exit(func(code int) { panic(exit(code)) }),
-		kong.Vars{"account_dir": kubesecret.AccountDir},
+		config.DecimalNumbers(), kong.Vars{"account_dir": kubesecret.AccountDir},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}))
 	if err != nil {
 		fmt.Fprintln(s.err, "mastersocket:", err)

@@ -63,6 +63,10 @@ func (*tokenHashCmd) Run(s streams) error {
 	if err := auth.CheckToken(token); err != nil {
 		return usageError{err}
 	}
+	if bits := auth.EntropyBits(token); bits < auth.StrongBits {
+		fmt.Fprintf(s.err, "warning: at most %d bits of this token are random, fewer than %d: mastersocket token new makes one that can't be guessed\n",
+			bits, auth.StrongBits)
+	}
 	_, err = fmt.Fprintln(s.out, auth.Hash(token))
 	return err
 }

@@ -33,17 +33,12 @@ func CheckFile(path string) (warnings []string, err error) {
 // isTokensFile tells whether the YAML in b has the key tokens and no setting of the hub beside it, in which case it is a
 // file with settings whose author put the tokens into the wrong place.
 func isTokensFile(b []byte) bool {
-	root := mapping(b, "", new(problems))
-	if root == nil {
-		return false
-	}
 	settings, tokens := settingNames(), false
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		key := root.Content[i].Value
-		if slices.Contains(settings, key) {
+	for _, pair := range pairs(b, "", new(problems)) {
+		if slices.Contains(settings, pair.Key.Value) {
 			return false
 		}
-		tokens = tokens || key == "tokens"
+		tokens = tokens || pair.Key.Value == "tokens"
 	}
 	return tokens
 }

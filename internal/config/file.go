@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/mastersocket/mastersocket/internal/yamldoc"
 )
 
 // maxFileBytes bounds a file with settings; a tokens file may be greater.
@@ -41,54 +42,35 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// mapping returns the root of the one YAML document in b, a mapping; nil if there is nothing in it.
-func mapping(b []byte, path string, p *problems) *yaml.Node {
-	d := yaml.NewDecoder(bytes.NewReader(b))
-	var doc, next yaml.Node
-	err := d.Decode(&doc)
-	if err == nil {
-		err = d.Decode(&next)
-		if err == nil {
-			p.addf(at(path, &next), "a second YAML document begins here; put all settings into one")
-			return nil
-		}
-	}
-	if !errors.Is(err, io.EOF) {
-		text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
-		if n, serr := fmt.Sscanf(text, "line %d: ", &line); serr == nil && n == 1 {
-			_, text, _ = strings.Cut(text, ": ")
-		}
-		p.addf(fmt.Sprintf("%s:%d", path, max(line, 1)), "not valid YAML: %s; put values with * or : into quotes", text)
-		return nil
-	}
-	if doc.Kind == 0 {
-		return nil
-	}
-	root := resolve(doc.Content[0])
+// pairs returns what is in a YAML file with settings, which b holds.
+func pairs(b []byte, path string, p *problems) []yamldoc.Pair {
+	root, err := yamldoc.Root(b)
 	switch {
-	case root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null":
+	case err != nil && strings.HasPrefix(err.Problem, "not valid YAML"):
+		p.addf(at(path, err.Line), "%s; put values with * or : into quotes", err.Problem)
+		return nil
+	case err != nil:
+		p.addf(at(path, err.Line), "%s", err.Problem)
+		return nil
+	case root == nil:
 		return nil
 	case root.Kind != yaml.MappingNode:
-		p.addf(at(path, root), "the file must have one setting a line, such as listen: \":42069\"")
+		p.addf(at(path, yamldoc.Line(root)), "the file must have one setting a line, such as listen: \":42069\"")
 		return nil
 	}
-	return root
+	return yamldoc.Pairs(root, keyName, func(n *yaml.Node, format string, args ...any) {
+		p.addf(at(path, yamldoc.Line(n)), format, args...)
+	})
 }
 
-func at(path string, n *yaml.Node) string {
-	return fmt.Sprintf("%s:%d", path, max(n.Line, 1))
-}
+func at(path string, line int) string { return fmt.Sprintf("%s:%d", path, line) }
 
-// resolve follows an alias to what it stands for.
-func resolve(n *yaml.Node) *yaml.Node {
-	if n.Kind == yaml.AliasNode {
-		return n.Alias
+// keyName is how an error names a key; a long one may be something secret that slipped into its place.
+func keyName(key string) string {
+	if len(key) > 40 {
+		return "(not shown)"
 	}
-	return n
-}
-
-func isText(n *yaml.Node) bool {
-	return n.Kind == yaml.ScalarNode && n.ShortTag() != "!!null"
+	return key
 }
 
 // readSettings reads the file at path as parseSettings does.
@@ -104,41 +86,30 @@ func readSettings(path string, flags map[string]*kong.Flag, p *problems, set fun
 // parseSettings hands each setting in b that is known and well-formed to set, as the text of a flag with the place where
 // it stands. Everything else is a problem.
 func parseSettings(b []byte, path string, flags map[string]*kong.Flag, p *problems, set func(name, text, where string)) {
-	root := mapping(b, path, p)
-	if root == nil {
-		return
-	}
-	seen := make(map[string]int)
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		key, value := root.Content[i], resolve(root.Content[i+1])
-		name := resolve(key).Value
-		if line, ok := seen[name]; ok {
-			p.addf(at(path, key), "%s is already on line %d", name, line)
-			continue
-		}
-		seen[name] = key.Line
+	for _, pair := range pairs(b, path, p) {
+		name, where := pair.Key.Value, at(path, yamldoc.Line(pair.At))
 		flag := flags[name]
 		if flag == nil || name == "config" {
-			p.addf(at(path, key), "%s", unknownKey(name, flags))
+			p.addf(where, "%s", unknownKey(name, flags))
 			continue
 		}
-		text, wrong := settingText(flag, value)
+		text, wrong := settingText(flag, pair.Value)
 		if wrong == "" {
 			text = besideFile(flag, text, path)
 			wrong = decodable(flag, text)
 		}
 		if wrong != "" {
-			p.addf(at(path, key), "%s: %s", name, wrong)
+			p.addf(where, "%s: %s", name, wrong)
 			continue
 		}
-		set(name, text, at(path, key))
+		set(name, text, where)
 	}
 }
 
 // settingText returns a value of the file as one would write it after the flag, or what is wrong with it.
 func settingText(flag *kong.Flag, value *yaml.Node) (text, wrong string) {
 	switch {
-	case isText(value):
+	case yamldoc.IsText(value):
 		return value.Value, ""
 	case value.Kind == yaml.ScalarNode:
 		return "", "there is no value; write one, or remove the line for the default"
@@ -147,8 +118,8 @@ func settingText(flag *kong.Flag, value *yaml.Node) (text, wrong string) {
 	}
 	var items []string
 	for _, item := range value.Content {
-		item = resolve(item)
-		if !isText(item) {
+		item = yamldoc.Resolve(item)
+		if !yamldoc.IsText(item) {
 			return "", "each item of the list must be plain text, in quotes if it has a colon"
 		}
 		items = append(items, item.Value)
@@ -171,7 +142,7 @@ func unknownKey(name string, flags map[string]*kong.Flag) string {
 		return "a file can't name another one; remove config"
 	case name == "tokens":
 		return "tokens have a file of their own; move them there and name it here as tokens-file"
-	case len(name) > 40:
+	case keyName(name) != name:
 		return "unknown setting; see mastersocket serve --help for those that there are"
 	}
 	var names []string

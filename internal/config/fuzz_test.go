@@ -11,12 +11,12 @@ import (
 func FuzzSettings(f *testing.F) {
 	for _, seed := range []string{
 		"", "node: a", "allowed-origins: [a, 'b,c']\nloops: 3", "a: &a {b: *a}", "ping-interval: 1s\nmax-message-bytes: 1 MiB", "? [a]\n: b",
-		"node: !!binary aGk=", "allowed-origins: &x [*x]", "node: a\n---\nnode: b", "token: !!null x\nready-without-broker: on",
+		"node: !!binary aGk=", "allowed-origins: &x [*x]", "<<: {loops: 1}\nloops: 02", "node: a\n---\nnode: b", "token: !!null x\nready-without-broker: on",
 	} {
 		f.Add([]byte(seed))
 	}
 	flags := make(map[string]*kong.Flag)
-	for _, flag := range kong.Must(new(Serve), kong.NoDefaultHelp()).Model.Flags {
+	for _, flag := range kong.Must(new(Serve), kong.NoDefaultHelp(), DecimalNumbers()).Model.Flags {
 		flags[flag.Name] = flag
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -37,6 +37,7 @@ func (s *Serve) Load() (*Loaded, error) {
 	if err := v.err(); err != nil {
 		return nil, err
 	}
+	l.Warnings = append(l.Warnings, v.warnings...)
 	if l.TLS != nil {
 		l.Warnings = append(l.Warnings, l.TLS.warnings...)
 	}

@@ -30,7 +30,7 @@ var settings = sync.OnceValue(func() []Setting {
 		fields[v.Field(i).Addr().Pointer()] = i
 	}
 	var all []Setting
-	for _, flag := range kong.Must(s, kong.NoDefaultHelp()).Model.Flags {
+	for _, flag := range kong.Must(s, kong.NoDefaultHelp(), DecimalNumbers()).Model.Flags {
 		all = append(all, Setting{
 			Name: flag.Name, Reload: flag.Tag.Has("reload"), Path: flag.Tag.Has("path"), Secret: flag.Tag.Has("secret"),
 			field: fields[flag.Target.Addr().Pointer()],

@@ -169,8 +169,6 @@ func decodable(flag *kong.Flag, text string) string {
 	switch target.Interface().(type) {
 	case time.Duration:
 		return fmt.Sprintf("%q is not a duration; write a number with a unit, such as %s", text, example(flag))
-	case int:
-		return fmt.Sprintf("%q is not a whole number", text)
 	case bool:
 		return fmt.Sprintf("%q is neither true nor false", text)
 	}
@@ -209,7 +207,7 @@ func (s *Serve) Reload() (*Serve, error) {
 
 // parse parses s by itself, without a command line around it.
 func (s *Serve) parse(args ...string) error {
-	parser, err := kong.New(s, kong.NoDefaultHelp())
+	parser, err := kong.New(s, kong.NoDefaultHelp(), DecimalNumbers())
 	if err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}

@@ -4,9 +4,41 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mastersocket/mastersocket/auth"
 )
+
+// tokens checks the token that is a setting itself.
+func (v *validation) tokens() {
+	if v.s.Token == "" {
+		return
+	}
+	token := v.s.Token.Reveal()
+	if err := auth.CheckToken(token); err != nil {
+		v.addf("token", "%v; choose another", err)
+		return
+	}
+	v.strength("token", "", token)
+}
+
+// strength refuses a token that can be guessed from afar, and warns about one that could be. file, if not empty, is where
+// it stands. Tokens of a tokens file are known by their hashes, of which nothing can be told.
+func (v *validation) strength(setting, file, token string) {
+	if file != "" {
+		file += ": "
+	}
+	chars, bits := utf8.RuneCountInString(token), auth.EntropyBits(token)
+	const advice = "mastersocket token new makes one that can't be guessed"
+	switch {
+	case chars < auth.MinTokenChars && !v.s.onLoopback():
+		v.addf(setting, "%sthe token has %d characters and can be guessed; where other machines reach the hub it needs %d or more: %s",
+			file, chars, auth.MinTokenChars, advice)
+	case bits < auth.StrongBits:
+		v.warnings = append(v.warnings, fmt.Sprintf("%s: %sthe token has %d characters, so that at most %d bits of it are random, fewer than %d: %s",
+			v.s.Place(setting), file, chars, bits, auth.StrongBits, advice))
+	}
+}
 
 // loadTokens reads the tokens of --token, --token-file and --tokens-file, of all that are given. Without any of them it
 // makes a token.
@@ -54,6 +86,7 @@ func (v *validation) tokenFile() *auth.Tokens {
 		v.addf("token-file", "%s: %v; the file must hold one token in one line and nothing else", path, err)
 		return nil
 	}
+	v.strength("token-file", path, token)
 	return auth.SharedToken(token)
 }
 

@@ -109,6 +109,47 @@ func TestLoadTokensRefuses(t *testing.T) {
 	}
 }
 
+// TestWeakTokens: a token that can be guessed is refused where other machines reach the hub, and warned about elsewhere.
+func TestWeakTokens(t *testing.T) {
+	t.Parallel()
+	const refusal, warning = "needs 16 or more: mastersocket token new", "bits of it are random, fewer than 128: mastersocket token new"
+	local := []string{"--listen=127.0.0.1:1", "--tls-listen=[::1]:2", "--tls-cert=/c", "--tls-key=/k", "--tcp-listen=localhost:3"}
+	hex32 := strings.Repeat("0f", 16)
+	for name, c := range map[string]struct {
+		flags         []string
+		refused, warn string
+	}{
+		"4 digits":             {[]string{"--token=7391"}, "--token: the token has 4 characters", ""},
+		"4 digits in a file":   {[]string{"--token-file=" + writeFile(t, "token", "7391")}, "token-file: ", ""},
+		"admin API alone":      {append(local, "--token=7391", "--admin-listen=:42070"), "--token: the token has 4", ""},
+		"4 digits on loopback": {append(local, "--token=7391"), "", "--token: the token has 4 characters, so that at most 13"},
+		"15 characters":        {[]string{"--token=abcdefghijklmno"}, "--token: the token has 15", ""},
+		"16 characters":        {[]string{"--token=abcdefghijklmnop"}, "", "--token: the token has 16 characters, so that at most 75"},
+		"31 digits of hex":     {[]string{"--token=" + hex32[1:]}, "", "--token: "},
+		"32 digits of hex":     {[]string{"--token=" + hex32}, "", ""},
+		"generated":            {[]string{"--token=" + auth.Generate()}, "", ""},
+	} {
+		v, l := validation{s: mustParse(t, nil, c.flags...)}, new(Loaded)
+		v.tokens()
+		v.loadTokens(l)
+		if err := fmt.Sprint(v.err()); (v.err() != nil) != (c.refused != "") || c.refused != "" && (!strings.Contains(err, c.refused) || !strings.Contains(err, refusal)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if (len(v.warnings) > 0) != (c.warn != "") || c.warn != "" && (!strings.HasPrefix(v.warnings[0], c.warn) || !strings.Contains(v.warnings[0], warning)) {
+			t.Errorf("%s: warnings %q", name, v.warnings)
+		}
+	}
+}
+
+// TestMarkedToken: what an editor puts before the text of a file is no part of a token.
+func TestMarkedToken(t *testing.T) {
+	t.Parallel()
+	_, _, err := loadTokens(Serve{TokenFile: writeFile(t, "token", byteOrderMark+auth.Generate())})
+	if err == nil || !strings.Contains(err.Error(), "the token begins with a byte order mark; save its file as UTF-8 without one") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestWarningsAboutSecrets(t *testing.T) {
 	t.Parallel()
 	open := func(content string) string {

@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -11,7 +12,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/internal/handshake"
 	"github.com/mastersocket/mastersocket/internal/hosts"
 )
@@ -53,7 +53,8 @@ func (v *validation) settings() {
 // validation gathers what is wrong with s.
 type validation struct {
 	problems
-	s *Serve
+	s        *Serve
+	warnings []string
 }
 
 // serviceTypes checks the names of service types.
@@ -143,6 +144,21 @@ func checkAddress(address string) string {
 	return ""
 }
 
+// onLoopback reports whether no other machine can reach a listener that takes tokens.
+func (s *Serve) onLoopback() bool {
+	for _, address := range []Address{s.Listen, s.TCPListen, s.TLSListen, s.AdminListen} {
+		if address == "" {
+			continue
+		}
+		host, _, _ := net.SplitHostPort(string(address))
+		ip, err := netip.ParseAddr(host)
+		if host != "localhost" && (err != nil || !ip.Unmap().IsLoopback()) {
+			return false
+		}
+	}
+	return true
+}
+
 // overlap tells whether two addresses can't both be listened at.
 func overlap(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
@@ -165,15 +181,6 @@ func (v *validation) hosts() {
 		if err := hosts.Check(host); err != nil {
 			v.addf("allowed-hosts", "%v", err)
 		}
-	}
-}
-
-func (v *validation) tokens() {
-	if v.s.Token == "" {
-		return
-	}
-	if err := auth.CheckToken(v.s.Token.Reveal()); err != nil {
-		v.addf("token", "%v; choose another", err)
 	}
 }
 

@@ -81,7 +81,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 		}
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 63)
-	if err != nil || factor == 0 || Size(n) > math.MaxInt64/factor {
+	if err != nil || !decimal.MatchString(strings.TrimSpace(number)) || factor == 0 || Size(n) > math.MaxInt64/factor {
 		return fmt.Errorf("%q is not a size; write a number of bytes, or one with a unit, such as 32KiB or 1MiB", text)
 	}
 	*s = Size(n) * factor

@@ -25,7 +25,7 @@ func TestSize(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", " ", "KiB", "-1", "+1", "1.5MiB", "1e3", "0x10", "1k", "1m", "1TB", "1 K iB", "9223372036854775808",
-		"9007199254740992KiB", "1_000",
+		"9007199254740992KiB", "1_000", "010", "00KiB",
 	} {
 		var s Size
 		if err := s.UnmarshalText([]byte(text)); err == nil || s != 0 {
