@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	benchToken = "bench"
+	benchToken = "bench-token-5f0c9b7e31d84a26"
 	benchGroup = "bench"
 )
 

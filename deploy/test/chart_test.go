@@ -68,7 +68,7 @@ auth:
 	},
 	{
 		name:   "a tokens file of others beside the shared token",
-		values: `{auth: {token: correct-horse, existingTokensSecret: grants}}`,
+		values: `{auth: {token: correct-horse-battery-staple, existingTokensSecret: grants}}`,
 		others: []string{"Secret grants"}, there: []string{"Secret hub-mastersocket-token"},
 	},
 	{
@@ -298,7 +298,7 @@ func TestSecretsAreRandom(t *testing.T) {
 	if a, b := token(""), token(""); a == b || len(a) != len("ms_")+40 {
 		t.Errorf("tokens %q and %q", a, b)
 	}
-	if got := token("auth: {token: correct-horse}"); got != "correct-horse" {
+	if got := token("auth: {token: correct-horse-battery-staple}"); got != "correct-horse-battery-staple" {
 		t.Errorf("token %q", got)
 	}
 }

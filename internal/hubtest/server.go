@@ -21,7 +21,7 @@ import (
 )
 
 // Token is the default token of a server.
-const Token = "hubtest-token"
+const Token = "hubtest-token-5f0c9b7e31d84a26"
 
 // startTimeout bounds the time until a process listens.
 const startTimeout = 30 * time.Second
