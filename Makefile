@@ -6,6 +6,7 @@
 # make console-test  checks that they are what their sources build, and tests them in a real browser
 # make deploy-test   tests the image, the compose file, the Helm chart, the Kustomize overlays and the monitoring,
 #                   without cluster and registry
+# make release    the files of a release, in dist: binaries, SBOMs, the file system of the image, checksums
 # make fuzz   each fuzz target for FUZZTIME
 # make bench        mastersocket beside the least that a server could do, in less than 4 minutes; BENCH_FLAGS are flags
 #                   of that tool: docs/benchmarks.md
@@ -16,7 +17,7 @@ GO       ?= go
 FUZZTIME ?= 60s
 COUNT    ?= 1
 
-.PHONY: run build check test lint fuzz bench bench-peers bench-go console console-test deploy-test deps clean
+.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test deploy-test deps clean
 
 run: build
 	bin/mastersocket serve
@@ -69,6 +70,10 @@ deploy-test: deps
 deps:
 	@scripts/deps
 
+release:
+	rm -rf dist
+	scripts/release dist
+
 fuzz:
 	scripts/fuzz $(FUZZTIME)
 
@@ -84,4 +89,4 @@ bench-go:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 clean:
-	rm -rf bin
+	rm -rf bin dist
