@@ -21,7 +21,7 @@ var rules = map[string]struct {
 }{
 	"intent":                {nil, "the vocabulary of everybody else"},
 	"opcodes":               {[]string{"intent"}, "the wire format knows targets, and neither sockets nor clients"},
-	"auth":                  {[]string{"intent"}, "a grant is about intents, whoever asks"},
+	"auth":                  {[]string{"intent", "internal/yamldoc"}, "a grant is about intents; the tokens file is YAML"},
 	"auth/oidc":             {[]string{"auth"}, "whose token is good is one question, what its holder may do another"},
 	"internal/handshake":    {nil, "bytes in, bytes out: the server and the checker of settings share one parser"},
 	"transport/internal/":   {nil, "frames and JSON streams are bytes in, bytes out; they know no socket"},
@@ -43,6 +43,7 @@ var rules = map[string]struct {
 	"services/echo/wire":    {nil, "both ends of the echo protocol share its frames, whatever is behind them"},
 	"services/echo/client":  {[]string{"services/echo/wire"}, "the client end knows nothing of the hub, and builds wherever Go does"},
 	"services/echo/load":    {[]string{"services/echo/client", "services/echo/wire"}, "the load is a client like any other"},
+	"internal/yamldoc":      {nil, "YAML documents are read alike for settings and tokens, and know neither"},
 	"internal/redisurl":     {nil, "a URL is read by the checker of a configuration and by the broker, so it depends on neither"},
 	"internal/":             {[]string{"intent", "auth", "auth/oidc", "opcodes"}, "helpers stay below the hub; hubtest alone is a client of it"},
 	"services/":             {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "services/"}, "a service type serves its own protocol through the hub"},
