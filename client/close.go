@@ -7,12 +7,14 @@ import (
 
 // Close shuts the Client down gracefully. It calls no further handler and drops queued messages, waits for the running
 // handler, which may still send and reply, writes what was sent before, and says goodbye to the hub. If ctx ends first,
-// Close cuts the connection and ends the handlers' contexts. It may be called repeatedly. A handler that calls Close must
-// pass its own context; otherwise Close waits for that handler until ctx ends.
+// Close cuts the connection and ends the handlers' contexts. It may be called repeatedly.
+//
+// A handler that calls Close must pass its own context; otherwise Close waits for that handler until ctx ends. OnConnect,
+// OnDisconnect and OnError may call Close with any context: Close does not wait for a running hook.
 func (c *Client) Close(ctx context.Context) error {
 	c.quit()
 	var waitFor <-chan struct{} = c.dispatched
-	if ctx.Value(handling{}) == c {
+	if ctx.Value(handling{}) == c || c.inHook.Load() {
 		waitFor = c.quitting.Done() // already closed
 	}
 	select {

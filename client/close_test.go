@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,4 +191,50 @@ func TestCloseInHandler(t *testing.T) {
 		}
 		<-c.Done()
 	})
+}
+
+// Hooks may call Close with a context that never ends.
+func TestCloseInHook(t *testing.T) {
+	for _, hook := range []string{"OnConnect", "OnDisconnect", "OnError"} {
+		t.Run(hook, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, h *fakeHub) {
+				h.serve = func(n int, p *peer) {
+					p.identify(identity)
+					p.send(`{"op":6,"id":"x","data":{"code":"NO_RECEIVER"}}`)
+					if n == 1 && hook == "OnDisconnect" {
+						p.disconnect("KICKED", 4010)
+						return
+					}
+					for ok := true; ok; _, ok = p.next() {
+					}
+				}
+				connected := make(chan *client.Client, 1)
+				closed := make(chan error, 1)
+				var once sync.Once
+				closeIn := func(called string) {
+					if called == hook {
+						once.Do(func() { closed <- (<-connected).Close(context.Background()) })
+					}
+				}
+				o := h.options()
+				o.OnConnect = func(client.Identity) { closeIn("OnConnect") }
+				o.OnDisconnect = func(error) { closeIn("OnDisconnect") }
+				o.OnError = func(*client.HubError) { closeIn("OnError") }
+				c := h.connect(o)
+				connected <- c
+				select {
+				case err := <-closed:
+					if err != nil {
+						t.Errorf("Close: %v", err)
+					}
+				case <-time.After(time.Minute):
+					t.Error("Close hangs")
+					ctx, cancel := within(0)
+					defer cancel()
+					_ = c.Close(ctx)
+				}
+				closeClient(t, c)
+			})
+		})
+	}
 }

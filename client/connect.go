@@ -41,6 +41,7 @@ type Client struct {
 
 	identity atomic.Pointer[Identity] // of the current or last session; in a move, of the session that sends
 	handlers handlers
+	inHook   atomic.Bool // a hook is running; Close does not wait for it
 	reports  reports
 
 	// Owned by run.

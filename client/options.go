@@ -56,7 +56,7 @@ type Options struct {
 	// By default such errors are logged, at most one per second.
 	OnError func(err *HubError)
 	// OnConnect is called after each successful IDENTIFY, before the messages of that connection; in a move, once the Client
-	// sends on the new connection. The goroutine that calls handlers calls the hooks too.
+	// sends on the new connection. The goroutine that calls handlers calls the hooks too. Hooks may call Close.
 	OnConnect func(id Identity)
 	// OnDisconnect is called after each loss of an identified connection, except after Close and in a move without loss.
 	OnDisconnect func(reason error)

@@ -104,7 +104,14 @@ func (c *Client) handleRest(ctx context.Context) bool {
 	return false
 }
 
+// invoke calls the handlers or the hook of a delivery.
 func (c *Client) invoke(ctx context.Context, d delivery) {
+	if d.message != nil {
+		c.invokeHandlers(ctx, d.message)
+		return
+	}
+	c.inHook.Store(true)
+	defer c.inHook.Store(false)
 	switch {
 	case d.hook != nil:
 		d.hook()
@@ -112,18 +119,16 @@ func (c *Client) invoke(ctx context.Context, d delivery) {
 		c.opts.OnDisconnect(d.lost)
 	case d.id != nil:
 		c.opts.OnConnect(*d.id)
-	default:
-		c.invokeHandlers(ctx, d)
 	}
 }
 
-func (c *Client) invokeHandlers(ctx context.Context, d delivery) {
-	all := c.handlers.lookup(d.message)
+func (c *Client) invokeHandlers(ctx context.Context, m *Message) {
+	all := c.handlers.lookup(m)
 	for _, h := range all {
-		(*h)(ctx, d.message)
+		(*h)(ctx, m)
 	}
 	if len(all) == 0 && c.opts.OnMessage != nil {
-		c.opts.OnMessage(ctx, d.message)
+		c.opts.OnMessage(ctx, m)
 	}
 }
 
