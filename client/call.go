@@ -24,6 +24,7 @@ type call struct {
 	kind  callKind
 	id    string
 	event string
+	to    Intent
 	frame []byte
 	// limit is how many replies may be unread.
 	limit int
@@ -51,7 +52,7 @@ type SendOption func(*call)
 func WithID(id string) SendOption { return func(ca *call) { ca.id = id } }
 
 func newCall(op opcodes.Op, to Intent, event string, data any, opts []SendOption) (*call, error) {
-	ca := &call{event: event, done: make(chan struct{})}
+	ca := &call{event: event, to: to, done: make(chan struct{})}
 	for _, opt := range opts {
 		opt(ca)
 	}
@@ -73,9 +74,10 @@ func (ca *call) claim() bool { return ca.taken.CompareAndSwap(false, true) }
 func (ca *call) complete(nodes int, err error) {
 	ca.once.Do(func() {
 		ca.nodes = nodes
-		if err != nil {
-			ca.err = fmt.Errorf("event %.80q: %w", ca.event, err)
+		if _, named := err.(*HubError); err != nil && !named {
+			err = fmt.Errorf("event %.80q: %w", ca.event, err)
 		}
+		ca.err = err
 		close(ca.done)
 	})
 }

@@ -1,9 +1,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -20,7 +22,8 @@ const crowdedWait = 5 * time.Second
 // Client is a service's connection to the hub. It reconnects when the connection is lost and moves when the hub asks for it.
 // Make one with [Connect].
 type Client struct {
-	opts Options
+	opts  Options
+	alarm *slog.Logger // for what must not go unnoticed: opts.Logger or, without one, the default logger
 
 	life     context.Context // ends to stop everything at once
 	kill     context.CancelFunc
@@ -32,6 +35,7 @@ type Client struct {
 	queue   chan *call // calls to be written by the session that sends
 	inbox   *inbox     // for dispatch
 	pending pending
+	sent    sentLog
 	stream  *stream // received messages on their way to inbox
 
 	ready      chan struct{} // closed after the first IDENTIFY
@@ -63,7 +67,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	c := &Client{
-		opts: opts, queue: make(chan *call, opts.SendQueue), inbox: newInbox(opts.ReceiveQueue),
+		opts: opts, alarm: cmp.Or(o.Logger, slog.Default()), queue: make(chan *call, opts.SendQueue), inbox: newInbox(opts.ReceiveQueue),
 		ready: make(chan struct{}), done: make(chan struct{}), dispatched: make(chan struct{}),
 	}
 	c.life, c.kill = context.WithCancel(context.Background())
@@ -279,6 +283,6 @@ func (c *Client) logError(err *HubError) {
 		return
 	}
 	c.opts.Logger.Warn("mastersocket: a message was not delivered",
-		"id", err.ID, "code", err.Code, "message", err.Message, "not_logged_before", c.reports.withheld)
+		"event", err.Event, "to", err.Intent, "id", err.ID, "code", err.Code, "message", err.Message, "not_logged_before", c.reports.withheld)
 	c.reports.last, c.reports.withheld = time.Now(), 0
 }

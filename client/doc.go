@@ -49,6 +49,11 @@
 //   - Queued messages survive a reconnect. The one message that found the queue full when its connection broke is lost.
 //   - Connections that came and went while the queue was full are not reported to OnConnect and OnDisconnect.
 //
+// # Panics
+//
+// A panic in a handler or hook does not end the program. The Client logs it with the message's event, id and sender, and goes
+// on with the next message. A request that the handler was to answer gets no reply.
+//
 // # Reconnecting
 //
 // After a lost connection the Client waits for a random time and reconnects. The wait is at most [Options.MinBackoff] and

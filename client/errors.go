@@ -3,7 +3,9 @@ package client
 import (
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
@@ -39,17 +41,28 @@ var (
 // HubError is the hub's answer to a message that it did not deliver. It unwraps to the error for its code, such as
 // [ErrNoReceiver]; an unknown code unwraps to nil.
 type HubError struct {
-	ID      string // of the message
-	Code    opcodes.ErrorCode
-	Message string // the hub's explanation, for people
+	ID     string // of the message
+	Event  string // of the message
+	Intent Intent // of the message; the zero Intent if the message is one of many and long past
+	Code   opcodes.ErrorCode
+	// Message is the hub's explanation, for people.
+	Message string
 }
 
-// Error returns the code and the explanation.
+// Error names event and target, and returns the code and the explanation.
 func (e *HubError) Error() string {
-	if e.Message == "" {
-		return fmt.Sprintf("refused by the hub: %s", e.Code)
+	var b strings.Builder
+	switch {
+	case e.Intent.Target != intent.None:
+		fmt.Fprintf(&b, "event %.80q to %.150s: ", e.Event, e.Intent)
+	case e.ID != "":
+		fmt.Fprintf(&b, "message %.80q: ", e.ID)
 	}
-	return fmt.Sprintf("refused by the hub: %s: %s", e.Code, e.Message)
+	fmt.Fprintf(&b, "refused by the hub: %s", e.Code)
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	return b.String()
 }
 
 // Unwrap returns the error for the code.

@@ -61,7 +61,9 @@ type Options struct {
 	// OnDisconnect is called after each loss of an identified connection, except after Close and in a move without loss.
 	OnDisconnect func(reason error)
 
-	Logger *slog.Logger // default: no logging. It never gets tokens or data of messages
+	// Logger gets no tokens and no data of messages. By default only refused tokens and panics of handlers are logged, with
+	// [slog.Default].
+	Logger *slog.Logger
 
 	Header    http.Header                                                       // of the handshake, such as Origin
 	TLSConfig *tls.Config                                                       // for wss://

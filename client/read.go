@@ -128,7 +128,11 @@ func (s *session) handleError(w *wireMessage) error {
 	}
 	hubErr := &HubError{ID: w.ID, Code: data.Code, Message: data.Message}
 	ca := s.c.pending.writtenBy(s, w.ID)
-	if ca == nil {
+	if ca != nil {
+		hubErr.Event, hubErr.Intent = ca.event, ca.to
+	} else {
+		m := s.c.sent.find(w.ID)
+		hubErr.Event, hubErr.Intent = m.event, m.to
 		if s.c.stream.fenceRefused(s, w.ID) {
 			return nil
 		}

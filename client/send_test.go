@@ -202,6 +202,9 @@ func TestSendAcked(t *testing.T) {
 		if !errors.As(err, &hubErr) || hubErr.Code != "NEW_CODE" || hubErr.Message != "words" {
 			t.Errorf("unknown code: %v", err)
 		}
+		if want := `event "NEW_CODE" to GLOBAL: refused by the hub: NEW_CODE: words`; err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
 		short, cancel := within(time.Second)
 		defer cancel()
 		_, err = c.SendAcked(short, client.Global(), "silence", nil, client.WithID("1"))
@@ -310,11 +313,15 @@ func TestOnError(t *testing.T) {
 		o := h.options()
 		o.OnError = func(err *client.HubError) { got <- err }
 		c := h.connect(o)
-		if err := c.Send(context.Background(), client.Global(), "e", nil, client.WithID("x")); err != nil {
+		if err := c.Send(context.Background(), client.Group("g"), "e", nil, client.WithID("x")); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-got; err.ID != "x" || !errors.Is(err, client.ErrNoReceiver) {
+		err := <-got
+		if err.ID != "x" || err.Event != "e" || err.Intent != client.Group("g") || !errors.Is(err, client.ErrNoReceiver) {
 			t.Errorf("OnError(%+v)", err)
+		}
+		if want := `event "e" to GROUP:g: refused by the hub: NO_RECEIVER: none`; err.Error() != want {
+			t.Errorf("%q, want %q", err.Error(), want)
 		}
 		closeClient(t, c)
 

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -111,7 +112,12 @@ func (c *Client) invoke(ctx context.Context, d delivery) {
 		return
 	}
 	c.inHook.Store(true)
-	defer c.inHook.Store(false)
+	defer func() {
+		c.inHook.Store(false)
+		if v := recover(); v != nil {
+			c.alarm.Error("mastersocket: a hook panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
 	switch {
 	case d.hook != nil:
 		d.hook()
@@ -125,11 +131,22 @@ func (c *Client) invoke(ctx context.Context, d delivery) {
 func (c *Client) invokeHandlers(ctx context.Context, m *Message) {
 	all := c.handlers.lookup(m)
 	for _, h := range all {
-		(*h)(ctx, m)
+		c.invokeHandler(ctx, *h, m)
 	}
 	if len(all) == 0 && c.opts.OnMessage != nil {
-		c.opts.OnMessage(ctx, m)
+		c.invokeHandler(ctx, c.opts.OnMessage, m)
 	}
+}
+
+// invokeHandler calls a handler and contains its panic.
+func (c *Client) invokeHandler(ctx context.Context, h Handler, m *Message) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.alarm.Error("mastersocket: a handler panicked",
+				"event", m.Event, "id", m.ID, "sender", m.Sender, "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	h(ctx, m)
 }
 
 // enqueue hands d to dispatch and waits while the inbox is full. It drops d when the Client is closed, and when gone is closed

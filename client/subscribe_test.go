@@ -1,8 +1,10 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -146,6 +148,46 @@ func TestSlowHandler(t *testing.T) {
 		synctest.Wait()
 		if got != n || h.dials.Load() != 1 {
 			t.Errorf("%d of %d messages arrived over %d connections", got, n, h.dials.Load())
+		}
+	})
+}
+
+// A panic in a handler or hook is logged. The Client goes on with the next handler and the next message.
+func TestPanics(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			p.send(`{"op":6,"id":"x","data":{"code":"NO_RECEIVER"}}`)
+			_, _ = p.next()
+			p.event("bad", "1")
+			p.event("other", "2")
+			p.event("good", "3")
+			_, _ = p.next()
+		}
+		var log bytes.Buffer
+		var second bool
+		done := make(chan struct{})
+		o := h.options()
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		o.OnConnect = func(client.Identity) { panic("in OnConnect") }
+		o.OnError = func(*client.HubError) { panic("in OnError") }
+		o.OnMessage = func(context.Context, *client.Message) { panic("in OnMessage") }
+		o.On = map[string]client.Handler{
+			"bad":  func(context.Context, *client.Message) { panic("in a handler") },
+			"good": func(context.Context, *client.Message) { close(done) },
+		}
+		c := h.connect(o)
+		c.On("bad", func(context.Context, *client.Message) { second = true })
+		send(t, c, "begin")
+		<-done
+		closeClient(t, c)
+		if !second {
+			t.Error("the second handler was not called")
+		}
+		for _, want := range []string{"in OnConnect", "in OnError", "in a handler", "event=bad id=e1 sender=" + sender, "in OnMessage", "TestPanics"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log has no %q:\n%s", want, log.String())
+			}
 		}
 	})
 }

@@ -191,6 +191,7 @@ func (s *session) writeCall(ca *call) (bool, error) {
 			return false, nil
 		}
 	}
+	s.c.sent.add(ca)
 	return true, s.conn.Write(context.Background(), websocket.MessageText, ca.frame)
 }
 

@@ -127,7 +127,7 @@ func TestPubFailures(t *testing.T) {
 		"nobody listens":      {"", []string{"--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "mastersocket serve"},
 		"still nobody":        {"", []string{"--wait", "300ms", "--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "the time is over (--wait 300ms); the last attempt: connect to"},
 		"no path of the hub":  {"", []string{"--url", "ws://" + strings.TrimSuffix(strings.TrimPrefix(x.env[0], "MASTERSOCKET_URL=ws://"), "/") + "/x", "--to", "GLOBAL", "-e", "x"}, 1, "404"},
-		"password in the URL": {"", []string{"--url", "ws://a:b@127.0.0.1", "--to", "GLOBAL", "-e", "x"}, 2, "must not hold a user"},
+		"password in the URL": {"", []string{"--url", "ws://a:b@127.0.0.1", "--to", "GLOBAL", "-e", "x"}, 2, "must not contain a user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x.t = t
