@@ -1,14 +1,17 @@
 // Command mastersocket runs a socket hub, and talks to one.
 //
 // Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 bad usage or
-// configuration, 130 interrupted before it was done.
+// configuration, 130 interrupted before it was done, 141 the reader of standard output is gone.
 package main
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -48,21 +51,31 @@ type streams struct {
 	out, err io.Writer
 }
 
-// usageError is a mistake of whoever called: exit code 2.
+// usageError is a mistake of the caller: exit code 2.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// errInterrupted is a command that was told to stop before it was done: exit code 130, as a shell has it.
+// errInterrupted ends a command that was told to stop before it was done.
 var errInterrupted = errors.New("interrupted")
 
-func main() { os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})) }
+// Exit codes as a shell has them for processes that SIGINT and SIGPIPE ended.
+const (
+	codeInterrupted = 130
+	codeNoReader    = 141
+)
+
+func main() {
+	// Go ends a process that writes to a standard stream whose reader is gone, unless it asks for SIGPIPE. A hub must
+	// outlive the reader of its log; the others decide by the error of the write.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
 
 // exit is the panic with which kong ends after --help.
 type exit int
 
-// run runs one command and returns the process's exit code: 0 done, 1 failed, 2 bad usage or configuration, 130
-// interrupted.
+// run runs one command and returns the process's exit code.
 func run(args []string, s streams) (code int) {
 	defer func() {
 		switch r := recover().(type) {
@@ -106,12 +119,21 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	if errors.Is(err, errInterrupted) { // who interrupted it knows
-		return 130
+	switch {
+	case errors.Is(err, errInterrupted): // the user knows
+		return codeInterrupted
+	case isOutputGone(err): // as in: mastersocket sub … | head -1
+		return codeNoReader
 	}
 	fmt.Fprintln(w, "mastersocket:", err)
 	if errors.As(err, new(usageError)) {
 		return 2
 	}
 	return 1
+}
+
+// isOutputGone reports whether a write to standard output failed because its reader is gone.
+func isOutputGone(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path) && path.Path == os.Stdout.Name() && errors.Is(path.Err, syscall.EPIPE)
 }
