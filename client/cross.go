@@ -10,6 +10,8 @@ import (
 const (
 	// crossTick is how often a move checks its timeouts.
 	crossTick = 10 * time.Millisecond
+	// longGap is the time between two ticks that shows that this process was paused.
+	longGap = time.Second
 	// fenceTimeout is how long a move waits for a FENCE before it continues without.
 	fenceTimeout = 10 * time.Second
 	// clearTimeout is the same for the FENCE that shows that nothing is on its way to the old connection.
@@ -41,7 +43,8 @@ type crossing struct {
 	next   *session
 	stage  stage
 	began  time.Time     // when the new connection had identified
-	since  time.Time     // when the stage began
+	since  time.Time     // when the stage began; pauses of this process do not count
+	seen   time.Time     // the last iteration of cross
 	plain  bool          // the new instance does not support FENCE
 	waited time.Duration // how long sends were paused
 }
@@ -74,8 +77,19 @@ func (m *mover) cross(next *session) (*session, bool) {
 		case <-tick.C:
 			m.c.stream.tick()
 		}
+		x.skipPause()
 		x.step()
 	}
+}
+
+// skipPause takes a pause of this process, such as SIGSTOP, out of the time that the stage has lasted: what arrived in the
+// meantime is still unread.
+func (x *crossing) skipPause() {
+	now := time.Now()
+	if gap := now.Sub(x.seen); gap > longGap && !x.seen.IsZero() {
+		x.since = x.since.Add(gap)
+	}
+	x.seen = now
 }
 
 func (x *crossing) enter(s stage) { x.stage, x.since = s, time.Now() }

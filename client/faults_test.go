@@ -79,6 +79,38 @@ func TestSilentHub(t *testing.T) {
 	})
 }
 
+// A writer that was blocked sends a PING before it judges the hub's silence. So does one whose process was paused.
+func TestSilenceAfterPause(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		const pause = 5 * time.Minute
+		h.serve = func(_ int, p *peer) {
+			p.identify(identity)
+			time.Sleep(pause) // reads nothing, so that the client's writes block
+			for {
+				f, ok := p.next()
+				if !ok {
+					return
+				}
+				if f.Op == 3 {
+					p.send(`{"op":4}`)
+				}
+			}
+		}
+		o := h.options()
+		o.WriteTimeout = time.Hour
+		o.OnDisconnect = func(reason error) { t.Errorf("OnDisconnect(%v)", reason) }
+		c := h.connect(o)
+		defer closeClient(t, c)
+		if err := c.Send(context.Background(), client.Global(), "blocked", nil); err != nil {
+			t.Errorf("Send: %v", err)
+		}
+		time.Sleep(pause)
+		if n := h.dials.Load(); n != 1 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
+
 // A hub that reads no bytes is given up, and the messages on their way are reported.
 func TestStuckHub(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {

@@ -15,7 +15,8 @@ const corkBytes = 64 << 10
 type link struct {
 	net.Conn
 	writeTimeout time.Duration
-	lastRead     atomic.Int64 // Unix time in ns
+	began        time.Time    // has a monotonic reading, as a step of the wall clock is no silence
+	lastRead     atomic.Int64 // time since began, in ns
 
 	mu     sync.Mutex // guards the fields below and orders writes
 	corked bool
@@ -24,17 +25,17 @@ type link struct {
 }
 
 func newLink(conn net.Conn, writeTimeout time.Duration) *link {
-	l := &link{Conn: conn, writeTimeout: writeTimeout}
+	l := &link{Conn: conn, writeTimeout: writeTimeout, began: time.Now()}
 	l.touch()
 	return l
 }
 
 // touch records that the peer is alive.
-func (l *link) touch() { l.lastRead.Store(time.Now().UnixNano()) }
+func (l *link) touch() { l.lastRead.Store(int64(time.Since(l.began))) }
 
 // silence returns how long nothing has arrived.
 func (l *link) silence() time.Duration {
-	return time.Duration(time.Now().UnixNano() - l.lastRead.Load())
+	return time.Since(l.began) - time.Duration(l.lastRead.Load())
 }
 
 func (l *link) Read(p []byte) (int, error) {

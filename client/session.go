@@ -19,9 +19,6 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// silenceGrace is how long after twice its ping interval a silent hub is given up.
-const silenceGrace = 5 * time.Second
-
 // goodbyeTimeout is how long the hub may take to close the connection after DISCONNECT.
 const goodbyeTimeout = 5 * time.Second
 
@@ -55,6 +52,7 @@ type session struct {
 
 	// Owned by the writer.
 	executed int64 // how many commands it has executed
+	liveness liveness
 }
 
 // open dials and identifies within ConnectTimeout. If old is not empty, the token must differ from it. If dialed is not nil,

@@ -116,16 +116,21 @@ func appendFence(id, to string) []byte {
 // checkAlive sends a PING to a hub that was silent for a ping interval, and ends the session if the hub stays silent. While
 // the reader waits for handlers, silence means nothing. The session then sends PONGs, so that the hub applies its rules for
 // slow consumers and not its ping timeout.
+//
+// A pause of this process, such as SIGSTOP or a suspended machine, looks like silence too. So the hub has time to answer
+// a PING after each pause.
 func (s *session) checkAlive(ping time.Duration) bool {
 	if s.stalled.Load() > 0 {
+		s.liveness.heard()
 		return s.writeControl(pongFrame)
 	}
-	switch silent := s.link.silence(); {
-	case silent > 2*ping+silenceGrace:
+	silent := s.link.silence()
+	switch s.liveness.check(time.Now(), silent, ping) {
+	case askPeer:
+		return s.writeControl(pingFrame)
+	case givePeerUp:
 		s.end(fmt.Errorf("%w for %v and did not answer PINGs", ErrSilent, silent.Round(time.Millisecond)))
 		return false
-	case silent > ping:
-		return s.writeControl(pingFrame)
 	}
 	return true
 }
