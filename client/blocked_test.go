@@ -155,6 +155,7 @@ func TestRefusedWhileHandlerIsBlocked(t *testing.T) {
 		var c *client.Client
 		sent := make(chan error, 10)
 		o := r.fakeHub.options()
+		o.StopOnAuthError = true
 		o.ReceiveQueue = 1
 		gate := make(chan struct{})
 		o.OnMessage = handlerOf(func(m *client.Message) {

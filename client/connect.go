@@ -19,11 +19,19 @@ import (
 // crowdedWait is the longest random time added to the wait if the hub is overloaded.
 const crowdedWait = 5 * time.Second
 
+// The waits after a refusal of the token are random between half of a bound and the bound, which doubles from minAuthWait to
+// maxAuthWait.
+const (
+	minAuthWait = 5 * time.Second
+	maxAuthWait = 5 * time.Minute
+)
+
 // Client is a service's connection to the hub. It reconnects when the connection is lost and moves when the hub asks for it.
 // Make one with [Connect].
 type Client struct {
-	opts  Options
-	alarm *slog.Logger // for what must not go unnoticed: opts.Logger or, without one, the default logger
+	opts        Options
+	staticToken bool         // without a TokenSource: the token never changes
+	alarm       *slog.Logger // for what must not go unnoticed: opts.Logger or, without one, the default logger
 
 	life     context.Context // ends to stop everything at once
 	kill     context.CancelFunc
@@ -52,14 +60,15 @@ type Client struct {
 	lastErr        error         // of the last attempt to connect
 	reconnectDelay time.Duration // added to the next wait; see session.reconnectDelay
 	refusedToken   string
-	refusal        error
+	refusal        error         // of refusedToken; nil for none
+	authWait       time.Duration // the last bound of the wait after a refusal; 0 after a success
 
 	// Owned by the writer of the session that sends.
 	carry *call // taken from the queue, and not begun
 }
 
-// Connect connects to the hub and identifies. It tries until it succeeds, the hub refuses for good, or ctx ends; with
-// [Options.FailFast] it tries once. The error is [ErrOptions], or wraps a [DisconnectError], a [HandshakeError] or an error
+// Connect connects to the hub and identifies. It tries until it succeeds, the answer to the handshake shows a wrong URL, or ctx
+// ends; with [Options.FailFast] it tries once, with [Options.StopOnAuthError] it ends with a refused token. The error is [ErrOptions], or wraps a [DisconnectError], a [HandshakeError] or an error
 // of the network. ctx does not affect the connected Client, which ends with [Client.Close].
 func Connect(ctx context.Context, o Options) (*Client, error) {
 	opts, err := o.prepare()
@@ -67,7 +76,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	c := &Client{
-		opts: opts, alarm: cmp.Or(o.Logger, slog.Default()), queue: make(chan *call, opts.SendQueue), inbox: newInbox(opts.ReceiveQueue),
+		opts: opts, staticToken: o.TokenSource == nil, alarm: cmp.Or(o.Logger, slog.Default()), queue: make(chan *call, opts.SendQueue), inbox: newInbox(opts.ReceiveQueue),
 		ready: make(chan struct{}), done: make(chan struct{}), dispatched: make(chan struct{}),
 	}
 	c.life, c.kill = context.WithCancel(context.Background())
@@ -126,17 +135,27 @@ func (c *Client) run() {
 			c.err = err
 			return
 		}
-		delay := wait.NextBackOff()
-		if isCrowded(err) {
-			delay += rand.N(crowdedWait)
-		}
-		delay += c.reconnectDelay
-		c.opts.Logger.Warn("mastersocket: not connected", "error", err, "next_attempt_in", delay)
-		if !c.sleep(delay) {
+		if !c.sleep(c.nextWait(err, wait)) {
 			c.err = ErrClosed
 			return
 		}
 	}
+}
+
+// nextWait returns and logs how long to wait after err.
+func (c *Client) nextWait(err error, wait *backoff.ExponentialBackOff) time.Duration {
+	if isRefusal(err) {
+		c.authWait = min(max(2*c.authWait, minAuthWait), maxAuthWait)
+		delay := c.authWait/2 + rand.N(c.authWait/2)
+		c.alarm.Error("mastersocket: the hub refuses the token or a group", "error", err, "next_attempt_in", delay)
+		return delay
+	}
+	delay := wait.NextBackOff() + c.reconnectDelay
+	if isCrowded(err) {
+		delay += rand.N(crowdedWait)
+	}
+	c.opts.Logger.Warn("mastersocket: not connected", "error", err, "next_attempt_in", delay)
+	return delay
 }
 
 // runSession opens a session, follows its moves, and returns why the last session ended.
@@ -218,8 +237,13 @@ func (c *Client) isFinal(err error) bool {
 	if errors.As(err, &again) {
 		return true
 	}
+	return c.opts.StopOnAuthError && c.staticToken && isRefusal(err)
+}
+
+// isRefusal reports whether the hub refused the token or a group.
+func isRefusal(err error) bool {
 	var d *DisconnectError
-	return errors.As(err, &d) && d.is(opcodes.IdentifyFailed) && c.opts.Token != ""
+	return errors.As(err, &d) && d.is(opcodes.IdentifyFailed)
 }
 
 // isCrowded reports whether the hub is overloaded, so that clients must reconnect more slowly.
@@ -254,7 +278,7 @@ func newBackoff(o Options) *backoff.ExponentialBackOff {
 // Identity returns the hub's answer to the last IDENTIFY. Its id is valid until the Client reconnects or moves.
 func (c *Client) Identity() Identity { return *c.identity.Load() }
 
-// Done returns a channel that is closed when the Client has ended, by Close or because the hub refused it for good.
+// Done returns a channel that is closed when the Client has ended, by Close or by itself.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Err returns why the Client has ended: [ErrClosed] after Close, nil before Done is closed.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -83,13 +85,15 @@ func manyGroups(n int) []string {
 	return groups
 }
 
-func TestIdentifyFailedIsFinal(t *testing.T) {
+func TestStopOnAuthError(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = func(_ int, p *peer) {
 			_, _ = p.next()
 			p.disconnect("IDENTIFY_FAILED", 4004)
 		}
-		_, err := client.Connect(context.Background(), h.options())
+		o := h.options()
+		o.StopOnAuthError = true
+		_, err := client.Connect(context.Background(), o)
 		var d *client.DisconnectError
 		if !errors.As(err, &d) || d.Reason != "IDENTIFY_FAILED" || d.Code != 4004 {
 			t.Fatalf("Connect: %v, want IDENTIFY_FAILED", err)
@@ -100,7 +104,87 @@ func TestIdentifyFailedIsFinal(t *testing.T) {
 	})
 }
 
-// After a refusal the token is fetched again. The same token is not tried twice.
+// A token that the hub does not know for a while, before the first connection or later, is tried again with long waits, and
+// each refusal is logged as an error.
+func TestTokenUnknownForAWhile(t *testing.T) {
+	for name, first := range map[string]bool{"before the first connection": false, "later": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, h *fakeHub) {
+				began := time.Now()
+				h.serve = func(n int, p *peer) {
+					known := time.Since(began) >= time.Hour
+					if n == 1 && first {
+						p.identify(identity)
+						p.disconnect("UNAUTHORIZED", 4003)
+						return
+					}
+					if known {
+						idle(n, p)
+						return
+					}
+					_, _ = p.next()
+					p.disconnect("IDENTIFY_FAILED", 4004)
+				}
+				var log strings.Builder
+				var mu sync.Mutex
+				connected := make(chan time.Duration, 2)
+				o := h.options()
+				o.Logger = slog.New(slog.NewTextHandler(&lockedWriter{w: &log, mu: &mu}, nil))
+				o.OnConnect = func(client.Identity) { connected <- time.Since(began) }
+				c := h.connect(o)
+				defer closeClient(t, c)
+				if first {
+					<-connected
+				}
+				if d := <-connected; d < time.Hour || d > time.Hour+5*time.Minute {
+					t.Errorf("connected after %v, want an hour and at most 5 minutes", d)
+				}
+				if n := h.dials.Load(); n < 12 || n > 40 {
+					t.Errorf("%d attempts in an hour", n)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if n := strings.Count(log.String(), "level=ERROR"); n < 11 || strings.Contains(log.String(), "token=secret") {
+					t.Errorf("%d errors in the log:\n%s", n, log.String())
+				}
+			})
+		})
+	}
+}
+
+// The first attempt after a refusal comes soon: a token may reach the hub some seconds after the client.
+func TestTokenUnknownForSeconds(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *fakeHub) {
+		h.serve = func(n int, p *peer) {
+			if n == 1 {
+				_, _ = p.next()
+				p.disconnect("IDENTIFY_FAILED", 4004)
+				return
+			}
+			idle(n, p)
+		}
+		began := time.Now()
+		c := h.connect(h.options())
+		if d := time.Since(began); d < 2*time.Second || d > 5*time.Second {
+			t.Errorf("connected after %v, want 2.5 to 5 s", d)
+		}
+		closeClient(t, c)
+	})
+}
+
+// lockedWriter serializes writes.
+type lockedWriter struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (w *lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.w.Write(p)
+}
+
+// After a refusal the token is fetched again. With StopOnAuthError the same token is not tried twice.
 func TestTokenSource(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = func(n int, p *peer) {
@@ -125,6 +209,7 @@ func TestTokenSource(t *testing.T) {
 		c := h.connect(o)
 		closeClient(t, c)
 
+		o.StopOnAuthError = true
 		o.TokenSource = func(context.Context) (string, error) { return "old", nil }
 		before := h.dials.Load()
 		if _, err := client.Connect(context.Background(), o); err == nil || !strings.Contains(err.Error(), "IDENTIFY_FAILED") {
@@ -277,7 +362,7 @@ func TestReconnects(t *testing.T) {
 	})
 }
 
-// A client whose token is revoked ends, and its calls return the reason.
+// With StopOnAuthError, a client whose token is revoked ends, and its calls return the reason.
 func TestRefusedForGoodLater(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = func(n int, p *peer) {
@@ -290,6 +375,7 @@ func TestRefusedForGoodLater(t *testing.T) {
 			p.disconnect("IDENTIFY_FAILED", 4004)
 		}
 		o := h.options()
+		o.StopOnAuthError = true
 		lost := make(chan error, 1)
 		o.OnDisconnect = func(err error) { lost <- err }
 		c := h.connect(o)

@@ -60,9 +60,13 @@
 // doubles with each failure up to [Options.MaxBackoff]. Groups and handlers stay. The client's id changes, and messages
 // sent to it in the meantime are lost.
 //
-// Two things end a Client: Close, and the reason IDENTIFY_FAILED. With [Options.TokenSource] the second means that the same
-// token was refused twice. Before the first connection, an HTTP status of 4xx ends it too, because the URL is most likely
-// wrong. A client that an operator kicks (KICKED) reconnects; to keep it out, revoke its token.
+// A hub that does not know the token, or does not let it join a group, refuses the connection (IDENTIFY_FAILED). The Client
+// logs that as an error and tries again with long waits: after about 5 s, and up to 5 minutes after repeated refusals. With
+// [Options.StopOnAuthError] it ends instead. A client that an operator kicks (KICKED) reconnects; to keep it out, revoke its
+// token.
+//
+// Otherwise only Close ends a Client, and before the first connection an answer to the handshake that shows a wrong URL:
+// see [HandshakeError].
 //
 // [TokenFile] reads the token from a file for each connection. Use it for tokens that are replaced while the service runs,
 // such as the projected token of a Kubernetes service account.

@@ -185,7 +185,7 @@ func TestRealHubPermissions(t *testing.T) {
 		_, err := c.SendAcked(ctx, to, "e", nil)
 		wantErr(t, to.String(), err, client.ErrForbidden)
 	}
-	_, err := client.Connect(ctx, client.Options{URL: s.URL(), Token: token, Group: "b"})
+	_, err := client.Connect(ctx, client.Options{URL: s.URL(), Token: token, Group: "b", StopOnAuthError: true})
 	var d *client.DisconnectError
 	if !errors.As(err, &d) || d.Reason != "IDENTIFY_FAILED" || d.Code != 4004 {
 		t.Errorf("joining a forbidden group: %v", err)

@@ -75,6 +75,10 @@ type Options struct {
 	// and up to MaxBackoff if the connection ended before the Client could move (DRAIN).
 	MaxBackoff   time.Duration
 	WriteTimeout time.Duration // a write that takes longer ends the connection; default 30 s
+	// StopOnAuthError ends the Client when the hub refuses its token or a group (IDENTIFY_FAILED); with TokenSource, when it
+	// refuses the same token twice. By default the Client logs the refusal and tries again after 5 s, then with waits that
+	// double up to 5 minutes, because the hub may learn the token later.
+	StopOnAuthError bool
 	// FailFast makes Connect return its first failure instead of trying until its context ends.
 	FailFast bool
 

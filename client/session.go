@@ -87,7 +87,7 @@ func (c *Client) open(ctx context.Context, old string, dialed func(*session)) (_
 		_ = s.conn.CloseNow()
 		return nil, err
 	}
-	c.refusal, c.refusedToken = nil, ""
+	c.refusal, c.refusedToken, c.authWait = nil, "", 0
 	return s, nil
 }
 
@@ -97,7 +97,7 @@ var (
 	errSameToken = errors.New("the token is still the one that expires")
 )
 
-// token returns the token for a new connection. A token that the hub has refused is not tried again.
+// token returns the token for a new connection. With StopOnAuthError, a token that the hub has refused is not tried again.
 func (c *Client) token(ctx context.Context) (string, error) {
 	token, err := c.opts.TokenSource(ctx)
 	switch {
@@ -105,7 +105,7 @@ func (c *Client) token(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("token: %w", err)
 	case token == "" && !c.opts.hasCertificate():
 		return "", errNoToken
-	case c.refusal != nil && token == c.refusedToken && token != "":
+	case c.opts.StopOnAuthError && c.refusal != nil && token == c.refusedToken && token != "":
 		return "", &refusedAgainError{c.refusal}
 	}
 	return token, nil
@@ -229,8 +229,7 @@ func (e *refusedAgainError) Unwrap() error { return e.error }
 
 // noteRefusal remembers a token that the hub has refused.
 func (c *Client) noteRefusal(token string, err error) {
-	var d *DisconnectError
-	if errors.As(err, &d) && d.is(opcodes.IdentifyFailed) {
+	if isRefusal(err) {
 		c.refusedToken, c.refusal = token, err
 	}
 }

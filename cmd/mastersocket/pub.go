@@ -53,7 +53,7 @@ func (c *pubCmd) Run(s streams) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	cl, err := c.connect(ctx, client.Options{Group: c.Group, Name: "mastersocket pub", NoEcho: true})
+	cl, err := c.connect(ctx, client.Options{Group: c.Group, Name: "mastersocket pub", NoEcho: true, StopOnAuthError: true})
 	if err != nil {
 		return interruptedOr(ctx, err)
 	}

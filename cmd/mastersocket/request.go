@@ -48,7 +48,7 @@ func (c *requestCmd) Run(s streams) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	cl, err := c.connect(ctx, client.Options{Group: c.Group, Name: "mastersocket request", NoEcho: true})
+	cl, err := c.connect(ctx, client.Options{Group: c.Group, Name: "mastersocket request", NoEcho: true, StopOnAuthError: true})
 	if err != nil {
 		return interruptedOr(ctx, err)
 	}

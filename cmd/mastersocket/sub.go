@@ -60,7 +60,7 @@ func (c *subCmd) Run(s streams) error {
 	defer stop()
 	p := &printer{out: s.out, format: c.format(s.out), events: c.Event, left: c.Count, done: make(chan error, 1)}
 	o := client.Options{
-		Group: c.Group[0], Groups: c.Group[1:], Name: "mastersocket sub", NoAcks: true,
+		Group: c.Group[0], Groups: c.Group[1:], Name: "mastersocket sub", NoAcks: true, StopOnAuthError: true,
 		OnMessage: func(_ context.Context, m *client.Message) { p.print(m) },
 	}
 	if !c.Quiet {

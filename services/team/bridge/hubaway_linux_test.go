@@ -171,7 +171,7 @@ func TestGlobalRefused(t *testing.T) {
 	}
 }
 
-// A hub that takes the token away ends the bridge.
+// The end of the hub's client ends the bridge.
 func TestHubRefuses(t *testing.T) {
 	t.Parallel()
 	r := start(t, fast(), rtmtest.Options{})

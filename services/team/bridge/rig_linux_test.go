@@ -120,7 +120,7 @@ func startWith(t *testing.T, o bridge.Options, server *rtmtest.Server, groups ..
 func dial(t *testing.T, hub *hubtest.Server, b *bridge.Bridge) *client.Client {
 	t.Helper()
 	o, err := b.HubOptions(client.Options{
-		URL: hub.URL(), Token: hub.Token, Group: "bridges", MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
+		URL: hub.URL(), Token: hub.Token, Group: "bridges", StopOnAuthError: true, MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
