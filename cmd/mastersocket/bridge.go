@@ -61,7 +61,7 @@ Examples:
 It runs until the server says goodbye (not with --stay) or Ctrl-C, hands over what is queued, and ends with exit code 0.` + tokenHelp
 }
 
-// Run bridges.
+// Run runs the bridge.
 func (c *bridgeTeamCmd) Run(s streams) error {
 	ctx, stop := interruptible()
 	defer stop()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -102,6 +104,55 @@ func TestBridgeTeamStalls(t *testing.T) {
 	}
 	c.signal(syscall.SIGTERM)
 	c.want(0, "", "")
+}
+
+// TestBridgeOutlivesItsLog closes the pipe that the bridge logs to: it goes on bridging.
+func TestBridgeOutlivesItsLog(t *testing.T) {
+	t.Parallel()
+	hub := hubtest.Start(t, hubtest.Options{})
+	server := rtmtest.Start(t, rtmtest.Options{})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(hubtest.Binary(t), "bridge", "team", "--global", server.URL())
+	cmd.Env = append(os.Environ(), newTools(t, hub).env...)
+	cmd.Stderr = write
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	_ = write.Close()
+	if err := server.Await(ctx, server.GlobalOpen); err != nil {
+		t.Fatal(err)
+	}
+	_ = read.Close()
+	for n := 2; n <= 4; n++ { // each lost and each new connection is a log line
+		server.DropGlobal()
+		again := func() bool { return server.Globals() == n && server.GlobalOpen() }
+		if err := server.Await(ctx, again); err != nil {
+			select {
+			case err := <-ended:
+				t.Fatalf("the bridge ended: %v", err)
+			default:
+				t.Fatal(err)
+			}
+		}
+	}
+	server.Goodbye()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("the bridge ended with %v", err)
+		}
+	case <-ctx.Done():
+		t.Error("the bridge still runs")
+	}
 }
 
 // statusAddr returns where a bridge serves its status.

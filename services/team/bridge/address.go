@@ -113,7 +113,7 @@ var errAddress = errors.New("not allowed")
 func (g *guard) check(host, port string, addr netip.Addr) error {
 	addr = addr.Unmap()
 	if addr.Zone() != "" || classOf(addr) == classNever {
-		return fmt.Errorf("%s is no address of a server: %w", addr, errAddress)
+		return fmt.Errorf("%s can't be the address of a server: %w", addr, errAddress)
 	}
 	own := g.globalAddr.Load()
 	if own != nil && *own == addr {
@@ -198,34 +198,4 @@ func (g *guard) addresses(ctx context.Context, host string) ([]netip.Addr, error
 
 func systemResolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-}
-
-// class is the kind of network that an address belongs to.
-type class string
-
-const (
-	classPublic    class = "public"
-	classPrivate   class = "private"
-	classLoopback  class = "loopback"
-	classLinkLocal class = "link-local"
-	classNever     class = "reserved" // nothing that can be dialed
-)
-
-// shared is the address space of carriers (RFC 6598), which is as private as the others.
-var shared = netip.MustParsePrefix("100.64.0.0/10")
-
-// classOf tells the class of an address that is not an IPv4 address in IPv6's clothes. For the ranges see RFC 6890.
-func classOf(addr netip.Addr) class {
-	switch {
-	case !addr.IsValid(), addr.IsUnspecified(), addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}),
-		addr.Is4() && addr.As4()[0] == 0:
-		return classNever
-	case addr.IsLoopback():
-		return classLoopback
-	case addr.IsLinkLocalUnicast():
-		return classLinkLocal
-	case addr.IsPrivate(), shared.Contains(addr):
-		return classPrivate
-	}
-	return classPublic
 }
