@@ -93,7 +93,7 @@ func TestDiscard(t *testing.T) {
 		}
 		l.read(c)
 	}
-	if c.state != stateLinger || read < maxDiscard || read > maxDiscard+2*readBytes {
+	if c.state != stateAwaitClose || read < maxDiscard || read > maxDiscard+2*readBytes {
 		t.Errorf("%d bytes were read, state %d", read, c.state)
 	}
 }

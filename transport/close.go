@@ -3,11 +3,13 @@ package transport
 import (
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
+
+	"github.com/mastersocket/mastersocket/transport/internal/frame"
 )
 
 // Close ends the connection after what is queued, and then last, has left: last (nil for none) is taken over, a close
-// frame with code and reason follows on a WebSocket. All that has Options.CloseTimeout to leave, and the client then
-// has as long again to close its side.
+// frame with code and reason follows on a WebSocket. All that has Options.CloseTimeout to leave. The client then has
+// Options.CloseFrameTimeout to answer the close frame, and Options.CloseTimeout again to close its side.
 func (c *Conn) Close(code ws.StatusCode, reason string, last *Buffer) {
 	if c.state != stateOpen {
 		if last != nil {
@@ -41,11 +43,38 @@ func (c *Conn) Abort(code ws.StatusCode, reason string, last *Buffer) {
 
 // startClosing ends the flow of messages. What is queued still leaves.
 func (c *Conn) startClosing() {
+	var seek frame.Seeker
+	if c.state == stateOpen && c.rx != nil && c.protocol == protocolWebSocket && seek.Seek(c.rx.buf) {
+		c.flags |= flagPeerClosed
+	}
 	c.state = stateClosing
 	c.since = c.loop.clock.now
 	c.lastRead = 0
 	c.loop.dropPartial(c)
+	if seek != (frame.Seeker{}) {
+		c.loop.partialOf(c).seek = seek
+	}
 	c.markDirty()
+}
+
+// awaitsClose reports whether the client of a closing connection has yet to answer the close frame, and may.
+func (c *Conn) awaitsClose() bool {
+	return c.protocol == protocolWebSocket && c.flags&(flagEndedHere|flagPeerClosed) == flagEndedHere &&
+		(c.rx == nil || !c.rx.seek.Lost())
+}
+
+// stopSeeking gives up waiting for the client's close frame.
+func (c *Conn) stopSeeking() { c.loop.partialOf(c).seek.Lose() }
+
+// seekClose looks for the close frame in what arrived on a closing connection.
+func (l *Loop) seekClose(c *Conn, p []byte) {
+	if c.state != stateClosing && c.state != stateAwaitClose || !c.awaitsClose() {
+		return
+	}
+	if l.partialOf(c).seek.Seek(p) {
+		c.flags |= flagPeerClosed
+		c.markDirty()
+	}
 }
 
 // endedBy returns which side began to end the connection. broke is what its descriptor ended with, for when neither did.
@@ -97,7 +126,7 @@ func (l *Loop) peerClosed(c *Conn) {
 		return
 	}
 	c.flags |= flagPeerClosed
-	if c.state != stateClosing {
+	if c.state != stateClosing && c.state != stateAwaitClose {
 		c.startClosing()
 		l.notifyClosed(c, EndPeer)
 	}
@@ -109,30 +138,60 @@ func (l *Loop) peerClosed(c *Conn) {
 // clients have on their way. A client that goes on sending waits, at no cost, until Options.CloseTimeout has passed.
 const maxDiscard = 4 << 20
 
-// discard counts n bytes that arrived too late to be handled.
-func (l *Loop) discard(c *Conn, n int) {
-	if c.lastRead += uint32(n); c.lastRead > maxDiscard {
+// discard looks in p, which arrived on a closing connection, for the client's close frame alone.
+func (l *Loop) discard(c *Conn, p []byte) {
+	if c.lastRead += uint32(len(p)); c.lastRead > maxDiscard {
 		c.setEvents(c.flags | flagNoRead)
 	}
+	if !c.awaitsClose() {
+		return
+	}
+	if sc := l.secureOf(c); sc != nil && sc.hand == nil {
+		l.decrypt(c, sc, p)
+		return
+	}
+	l.seekClose(c, p)
 }
 
 // allSent is the next step of a connection whose queue has run empty.
 func (l *Loop) allSent(c *Conn) {
 	switch {
-	case c.state == stateClosing && c.flags&flagTLS != 0 && !l.sayGoodbye(c):
+	case c.state != stateClosing && c.state != stateAwaitClose:
+		c.setEvents(c.flags &^ flagWantWrite)
+	case !c.awaitsClose():
+		l.endSending(c)
+	default:
+		if c.state == stateClosing {
+			c.state, c.since = stateAwaitClose, l.clock.now
+			c.setEvents(c.flags &^ flagNoRead)
+		}
+		c.setEvents(c.flags &^ flagWantWrite)
+	}
+}
+
+// endSending shuts down the sending side of a connection, or closes it if its client has ended, too.
+func (l *Loop) endSending(c *Conn) {
+	switch {
+	case c.flags&flagTLS != 0 && !l.sayGoodbye(c):
 		c.setEvents(c.flags | flagWantWrite)
-	case c.state == stateClosing && c.flags&flagPeerClosed != 0:
+	case c.flags&flagPeerClosed != 0:
 		l.destroy(c, EndPeer)
-	case c.state == stateClosing:
+	default:
 		// The client may still be sending: closing now would reset the connection, and the reset could overtake the
 		// last frames. So tell it that nothing more comes and wait for its end.
 		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
-		c.state = stateLinger
-		c.since = l.clock.now
+		c.state, c.since = stateLinger, l.clock.now
 		c.setEvents(c.flags &^ (flagWantWrite | flagNoRead))
-	default:
-		c.setEvents(c.flags &^ flagWantWrite)
 	}
+}
+
+// giveUp ends a connection that did not end within its time. Where the client has not taken all that the kernel holds
+// for it, the connection is reset: else the kernel would keep that memory, up to 4 MiB, for minutes.
+func (l *Loop) giveUp(c *Conn) {
+	if unsent, err := unix.IoctlGetInt(int(c.fd), unix.SIOCOUTQ); err == nil && unsent > 0 || c.tx != nil {
+		_ = unix.SetsockoptLinger(int(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	l.destroy(c, EndLocal)
 }
 
 // destroy closes a connection's descriptor, tells its session, and frees its slot.

@@ -18,11 +18,12 @@ const (
 type state uint8
 
 const (
-	stateFree      state = iota // the slot is empty
-	stateHandshake              // the request head is incomplete
-	stateOpen                   // messages flow
-	stateClosing                // what is queued leaves, within Options.CloseTimeout; what arrives is thrown away
-	stateLinger                 // all has left; waiting for the peer to close
+	stateFree       state = iota // the slot is empty
+	stateHandshake               // the request head is incomplete
+	stateOpen                    // messages flow
+	stateClosing                 // what is queued leaves, within Options.CloseTimeout; what arrives is thrown away
+	stateAwaitClose              // all has left; the client has Options.CloseFrameTimeout to answer the close frame
+	stateLinger                  // the sending side is shut down; waiting for the peer to close
 )
 
 // Flags of a Conn.

@@ -14,9 +14,9 @@ func (l *Loop) feedFrame(c *Conn, p []byte) []byte {
 	if rx == nil || len(rx.buf) == 0 {
 		n, need := l.handleFrame(c, p)
 		if n == 0 && c.state == stateOpen {
-			l.grow(c, p)
-			if c.rx != nil {
+			if l.grow(c, p) {
 				c.rx.need = need
+				l.checkArrived(c)
 			}
 			return nil
 		}
@@ -24,21 +24,43 @@ func (l *Loop) feedFrame(c *Conn, p []byte) []byte {
 	}
 	k := max(min(rx.need-len(rx.buf), len(p)), 0)
 	if !l.grow(c, p[:k]) {
-		return nil
+		return p[k:]
 	}
 	if len(rx.buf) < rx.need {
+		l.checkArrived(c)
 		return p[k:]
 	}
 	n, need := l.handleFrame(c, rx.buf)
 	if c.state != stateOpen {
-		return nil
+		return p[k:]
 	}
 	rx.need = need
-	if n > 0 { // need was exact: buf is that frame and nothing else
-		rx.buf = rx.buf[:0]
-		rx.busy = rx.op != 0
+	if n == 0 {
+		l.checkArrived(c)
+		return p[k:]
 	}
+	rx.buf = rx.buf[:0] // need was exact: buf is that frame and nothing else
+	rx.busy = rx.op != 0
 	return p[k:]
+}
+
+// checkArrived checks what has arrived of a text frame that is incomplete: a client that sends invalid text is told so
+// at once, not at the end of a long message.
+func (l *Loop) checkArrived(c *Conn) {
+	rx := c.rx
+	h, size, _, _ := frame.ParseHeader(rx.buf)
+	if size == 0 || h.OpCode != ws.OpText && (h.OpCode != ws.OpContinuation || rx.op != ws.OpText) {
+		return
+	}
+	if rx.seen == 0 && h.OpCode == ws.OpText {
+		rx.text = frame.Text{}
+	}
+	p := rx.buf[size+rx.seen:]
+	ws.Cipher(p, h.Mask, rx.seen)
+	rx.seen += len(p)
+	if !rx.text.Append(p) {
+		l.failConn(c, ws.StatusInvalidFramePayloadData, causeUTF8)
+	}
 }
 
 // handleFrame handles the frame at the beginning of p and returns its length, or 0 and the length that p needs at least.
@@ -47,34 +69,32 @@ func (l *Loop) handleFrame(c *Conn, p []byte) (n, need int) {
 	if size == 0 {
 		return 0, need
 	}
-	st := ws.StateServerSide
-	if c.rx != nil && c.rx.op != 0 {
-		st |= ws.StateFragmented
+	st, have, seen := ws.StateServerSide, 0, 0
+	if rx := c.rx; rx != nil {
+		if rx.op != 0 {
+			st |= ws.StateFragmented
+		}
+		have, seen = len(rx.msg), rx.seen
 	}
 	if !ok || ws.CheckHeader(h, st) != nil {
 		l.failConn(c, ws.StatusProtocolError, causeFrame)
+		c.stopSeeking()
 		return 0, 0
 	}
-	if !h.OpCode.IsControl() {
-		have := 0
-		if c.rx != nil {
-			have = len(c.rx.msg)
-		}
-		if h.Length > int64(l.srv.opts.MaxMessageBytes-have) {
-			l.report(c, TooBig)
-			return 0, 0
-		}
+	if !h.OpCode.IsControl() && h.Length > int64(l.srv.opts.MaxMessageBytes-have) {
+		l.report(c, TooBig)
+		return 0, 0
 	}
 	n = size + int(h.Length)
 	if len(p) < n {
 		return 0, n
 	}
 	payload := p[size:n]
-	ws.Cipher(payload, h.Mask, 0)
+	ws.Cipher(payload[seen:], h.Mask, seen)
 	if h.OpCode.IsControl() {
 		l.controlFrame(c, h.OpCode, payload)
 	} else {
-		l.dataFrame(c, h, payload)
+		l.dataFrame(c, h, payload, seen)
 	}
 	return n, 0
 }
@@ -89,6 +109,7 @@ func (l *Loop) controlFrame(c *Conn, op ws.OpCode, payload []byte) {
 		code, reason := frame.CheckClose(payload), ""
 		if code != 0 {
 			l.failConn(c, code, causeClose)
+			c.stopSeeking()
 			return
 		}
 		if len(payload) >= 2 {
@@ -100,39 +121,50 @@ func (l *Loop) controlFrame(c *Conn, op ws.OpCode, payload []byte) {
 	}
 }
 
-func (l *Loop) dataFrame(c *Conn, h ws.Header, payload []byte) {
-	if h.Fin && h.OpCode != ws.OpContinuation {
-		l.passMessage(c, h.OpCode, payload)
+// dataFrame handles a whole frame of a message, of whose payload seen bytes were checked before.
+func (l *Loop) dataFrame(c *Conn, h ws.Header, payload []byte, seen int) {
+	if h.Fin && h.OpCode != ws.OpContinuation && seen == 0 {
+		if h.OpCode == ws.OpText && !utf8.Valid(payload) {
+			l.failConn(c, ws.StatusInvalidFramePayloadData, causeUTF8)
+			return
+		}
+		c.session.Message(c, h.OpCode == ws.OpBinary, payload)
 		return
 	}
 	rx := l.partialOf(c)
 	if h.OpCode != ws.OpContinuation {
 		rx.op = h.OpCode
+		if seen == 0 {
+			rx.text = frame.Text{}
+		}
 	}
+	rx.seen = 0
+	if rx.op == ws.OpText && !(rx.text.Append(payload[seen:]) && (!h.Fin || rx.text.Complete())) {
+		l.failConn(c, ws.StatusInvalidFramePayloadData, causeUTF8)
+		return
+	}
+	if h.Fin && h.OpCode != ws.OpContinuation {
+		rx.op = 0
+		c.session.Message(c, h.OpCode == ws.OpBinary, payload)
+		return
+	}
+	l.fragment(c, rx, h.Fin, payload)
+}
+
+// fragment joins a checked frame with those of its message before, and handles the message if it is whole.
+func (l *Loop) fragment(c *Conn, rx *partial, last bool, payload []byte) {
 	rx.frags++
 	if rx.frags > l.srv.opts.MaxFragments {
 		l.failConn(c, ws.StatusPolicyViolation, causeFragments)
 		return
 	}
-	if !l.growMessage(c, payload) {
+	if !l.growMessage(c, payload) || !last {
 		return
 	}
-	if !h.Fin {
-		return
-	}
-	msg, op := rx.msg, rx.op
+	msg, binary := rx.msg, rx.op == ws.OpBinary
 	rx.op, rx.frags, rx.busy = 0, 0, false
-	l.passMessage(c, op, msg)
-	if c.rx == rx { // not closed: rx may belong to the pool by now
+	c.session.Message(c, binary, msg)
+	if c.state == stateOpen { // else rx belongs to the pool
 		rx.msg = msg[:0]
 	}
-}
-
-// passMessage hands a complete message to the session.
-func (l *Loop) passMessage(c *Conn, op ws.OpCode, p []byte) {
-	if op == ws.OpText && !utf8.Valid(p) {
-		l.failConn(c, ws.StatusInvalidFramePayloadData, causeUTF8)
-		return
-	}
-	c.session.Message(c, op == ws.OpBinary, p)
 }

@@ -125,11 +125,16 @@ func expected(o Options, stream []byte) string {
 			return fail(ws.StatusMessageTooBig)
 		}
 		p := make([]byte, h.Length)
-		if _, err := io.ReadFull(r, p); err != nil {
+		n, err := io.ReadFull(r, p)
+		p = p[:n]
+		ws.Cipher(p, h.Mask, 0)
+		if (h.OpCode == ws.OpText || h.OpCode == ws.OpContinuation && op == ws.OpText) && !mayBecomeText(append(bytes.Clone(msg), p...)) {
+			return fail(ws.StatusInvalidFramePayloadData)
+		}
+		if err != nil {
 			out.WriteString(answers.String())
 			return out.String()
 		}
-		ws.Cipher(p, h.Mask, 0)
 		switch h.OpCode {
 		case ws.OpPing:
 			answers.note("frame 10", p)
@@ -159,6 +164,17 @@ func expected(o Options, stream []byte) string {
 		out.note(fmt.Sprint("message ", op == ws.OpBinary), msg)
 		op, msg = 0, nil
 	}
+}
+
+// mayBecomeText reports whether b is the beginning of valid UTF-8.
+func mayBecomeText(b []byte) bool {
+	for k := 1; k < utf8.UTFMax && k <= len(b); k++ {
+		if end := b[len(b)-k:]; !utf8.FullRune(end) && utf8.RuneStart(end[0]) {
+			b = b[:len(b)-k]
+			break
+		}
+	}
+	return utf8.Valid(b)
 }
 
 // closeCode returns the code that a close frame with a payload is answered with.

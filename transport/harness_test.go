@@ -26,6 +26,7 @@ func testOptions() Options {
 	o := DefaultOptions(2)
 	o.Log = quiet{}
 	o.SweepInterval = 20 * time.Millisecond
+	o.CloseFrameTimeout = 50 * time.Millisecond
 	return o
 }
 

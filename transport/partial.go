@@ -3,6 +3,7 @@ package transport
 import (
 	"github.com/gobwas/ws"
 
+	"github.com/mastersocket/mastersocket/transport/internal/frame"
 	"github.com/mastersocket/mastersocket/transport/internal/jsonstream"
 )
 
@@ -11,11 +12,14 @@ type partial struct {
 	buf   []byte              // the incomplete head, frame or value from its beginning
 	need  int                 // frames: how many bytes buf must have before it can be looked at again
 	msg   []byte              // the unmasked fragments of an incomplete message
+	seen  int                 // frames: how many bytes of the payload in buf are unmasked and checked
+	text  frame.Text          // of the text message that is under way, up to seen
 	op    ws.OpCode           // the message's opcode; 0 while none is under way
 	frags int                 // its number of fragments
 	split jsonstream.Splitter // TCP: where in the value buf ends
 	since uint32              // loop clock when the message began
 	busy  bool                // since is set
+	seek  frame.Seeker        // closing: for the client's close frame
 }
 
 // inbound is what a loop keeps of what arrives.

@@ -26,8 +26,8 @@ func (l *Loop) read(c *Conn) {
 	default:
 		l.stats.bytesIn += uint64(n)
 		l.table.trafficOf(c).BytesIn += uint64(n)
-		if c.state == stateClosing || c.state == stateLinger {
-			l.discard(c, n)
+		if c.state >= stateClosing {
+			l.discard(c, l.in.buf[:n])
 			return
 		}
 		c.lastRead = l.clock.now
@@ -46,6 +46,7 @@ func (l *Loop) feed(c *Conn, p []byte) {
 		case c.state == stateHandshake:
 			p = l.feedRequest(c, p)
 		case c.state != stateOpen:
+			l.seekClose(c, p)
 			return
 		case c.flags&(flagPaused|flagStalled) != 0:
 			l.stash(c, p)
@@ -71,6 +72,7 @@ func (l *Loop) feed(c *Conn, p []byte) {
 // yield lets others have their turn before the rest of what arrived from a connection, whose messages are a lot of work.
 func (l *Loop) yield(c *Conn, p []byte) {
 	if c.state != stateOpen {
+		l.seekClose(c, p)
 		return
 	}
 	l.stash(c, p)

@@ -321,7 +321,8 @@ func TestPooledBuffersAreSmall(t *testing.T) {
 	l.flush()
 }
 
-// TestLingerTime: a client has all of CloseTimeout to close its side, however long it took to send it the rest.
+// TestLingerTime: a client has all of its time to answer the close frame, and all of CloseTimeout to close its side, however
+// long it took to send it the rest.
 func TestLingerTime(t *testing.T) {
 	t.Parallel()
 	o := testOptions()
@@ -333,10 +334,15 @@ func TestLingerTime(t *testing.T) {
 	l.flush()
 	l.clock.now += 2
 	l.check(c)
-	if c.state != stateLinger {
+	if c.state != stateAwaitClose {
 		t.Errorf("state %d", c.state)
 	}
-	l.clock.now += uint32(o.CloseTimeout / time.Millisecond)
+	l.clock.now += uint32(o.CloseFrameTimeout / time.Millisecond)
+	l.check(c)
+	if c.state != stateLinger {
+		t.Errorf("state %d without an answer to the close frame", c.state)
+	}
+	l.clock.now += uint32(o.CloseTimeout/time.Millisecond) + 1
 	l.check(c)
 	if c.state != stateFree {
 		t.Errorf("state %d after the time", c.state)

@@ -44,7 +44,12 @@ func (l *Loop) check(c *Conn) {
 		}
 	case stateClosing, stateLinger:
 		if l.clock.since(c.since) > o.CloseTimeout+c.restsAhead() {
-			l.destroy(c, EndLocal)
+			l.giveUp(c)
+		}
+	case stateAwaitClose:
+		if l.clock.since(c.since) > o.CloseFrameTimeout {
+			c.stopSeeking()
+			l.endSending(c)
 		}
 	case stateOpen:
 		l.checkOpen(c)

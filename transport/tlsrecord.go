@@ -46,12 +46,14 @@ func (l *Loop) decrypt(c *Conn, sc *secureConn, p []byte) {
 		n, err := l.unseal(sc)
 		switch {
 		case n == 0:
+		case c.state >= stateClosing:
+			l.seekClose(c, l.tls.plain[:n])
 		case c.flags&flagNoRead != 0: // it was paused, or has yielded, within this very read
 			l.stash(c, l.tls.plain[:n])
 		default:
 			l.feed(c, l.tls.plain[:n])
 		}
-		if c.state != stateOpen && c.state != stateHandshake { // gone, or closing: the rest is of no use
+		if c.state == stateFree || c.state == stateLinger { // the rest is of no use
 			break
 		}
 		if more = err == nil; !more {
@@ -88,6 +90,9 @@ func (l *Loop) endOfRecords(c *Conn, sc *secureConn, err error) {
 	case errors.Is(err, errWouldBlock):
 	case errors.Is(err, io.EOF): // close_notify
 		l.peerClosed(c)
+	case c.state >= stateClosing: // what is queued leaves all the same
+		c.stopSeeking()
+		c.markDirty()
 	case errors.As(err, &op) && op.Op == "remote error":
 		l.destroy(c, EndPeer)
 	default:
