@@ -131,7 +131,7 @@ func (c *Client) run() {
 			c.err = ErrClosed
 			return
 		case c.isFinal(err):
-			c.opts.Logger.Error("mastersocket: gave up", "error", err)
+			c.gaveUp(err)
 			c.err = err
 			return
 		}
@@ -140,6 +140,17 @@ func (c *Client) run() {
 			return
 		}
 	}
+}
+
+// gaveUp logs the end of the Client. Before the first connection Connect returns the error.
+func (c *Client) gaveUp(err error) {
+	log := c.opts.Logger
+	select {
+	case <-c.ready:
+		log = c.alarm
+	default:
+	}
+	log.Error("mastersocket: gave up", "error", err)
 }
 
 // nextWait returns and logs how long to wait after err.

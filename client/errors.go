@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/mastersocket/mastersocket/intent"
@@ -104,25 +105,58 @@ func (e *DisconnectError) Error() string {
 // is reports whether the hub gave the reason r.
 func (e *DisconnectError) is(r opcodes.Reason) bool { return e.Reason == r.String() }
 
-// HandshakeError is an HTTP answer other than 101 Switching Protocols (RFC 6455, section 4.1).
+// HandshakeError is an HTTP answer other than 101 Switching Protocols to the handshake (RFC 6455, section 4.1), or other than
+// 2xx to CONNECT. Before the first connection, an answer to the handshake that shows a wrong URL ends the Client: any
+// redirect, 400, 401, 403, 404, 405 and 410. All others are temporary.
 type HandshakeError struct {
 	Status int    // the HTTP status, such as 404
+	Server string // the header of that name, which shows what has answered; empty if there is none
 	Body   string // the first bytes of the answer's body
+	Proxy  string // the host of the forward proxy that refused CONNECT; empty for an answer to the handshake
 }
 
-// Error returns the status and the body.
+// Error returns the status, what has answered, the body, and a likely cause.
 func (e *HandshakeError) Error() string {
-	if e.Body == "" {
-		return fmt.Sprintf("refused with HTTP status %d", e.Status)
+	var b strings.Builder
+	b.WriteString("refused")
+	if e.Proxy != "" {
+		b.WriteString(" by the proxy " + e.Proxy)
 	}
-	return fmt.Sprintf("refused with HTTP status %d: %q", e.Status, e.Body)
+	fmt.Fprintf(&b, " with HTTP status %d", e.Status)
+	if e.Server != "" {
+		fmt.Fprintf(&b, " by %.80q", e.Server)
+	}
+	if e.Body != "" {
+		fmt.Fprintf(&b, ": %q", e.Body)
+	}
+	if cause := e.cause(); cause != "" {
+		b.WriteString("; " + cause)
+	}
+	return b.String()
 }
 
-// permanent reports whether another attempt would most likely get the same answer.
+// cause returns the likely cause of a status, if there is one.
+func (e *HandshakeError) cause() string {
+	switch {
+	case e.Status == http.StatusProxyAuthRequired:
+		return "the proxy requires credentials in its URL"
+	case e.Proxy != "":
+		return "the proxy may not allow CONNECT to this host and port"
+	case e.Status == http.StatusUpgradeRequired:
+		return "a proxy on the way may have removed the upgrade to WebSocket"
+	case e.Status/100 == 2:
+		return "this is an HTTP server without WebSocket, such as a proxy's login page"
+	case e.Status/100 == 3:
+		return "redirects are not followed"
+	}
+	return ""
+}
+
+// permanent reports whether the answer shows a wrong URL, so that another attempt would most likely get the same answer.
 func (e *HandshakeError) permanent() bool {
 	switch e.Status {
-	case 408, 425, 429:
-		return false
+	case 400, 401, 403, 404, 405, 410:
+		return e.Proxy == ""
 	}
-	return e.Status < 500
+	return e.Proxy == "" && e.Status/100 == 3
 }

@@ -5,16 +5,23 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
 // These tests run against the built hub.
@@ -244,5 +251,49 @@ func TestRealHubRestartAlone(t *testing.T) {
 	var d *client.DisconnectError
 	if err := <-reasons; !errors.As(err, &d) || d.Reason != "SERVER_RESTART" {
 		t.Errorf("disconnected: %v", err)
+	}
+}
+
+// A forward proxy that only tunnels, as most do, serves ws:// and wss://.
+func TestRealHubProxy(t *testing.T) {
+	t.Parallel()
+	certificate, trust := hubtest.Certify(t, tlstest.Template{})
+	s := hubtest.Start(t, hubtest.Options{TLS: true, Flags: certificate})
+	var tunnels atomic.Int32
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			http.Error(w, "CONNECT only", http.StatusMethodNotAllowed)
+			return
+		}
+		tunnels.Add(1)
+		to, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer to.Close()
+		from, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer from.Close()
+		_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { _, _ = io.Copy(from, to); _ = from.Close() }()
+		_, _ = io.Copy(to, rw)
+	}))
+	t.Cleanup(proxy.Close)
+	use := func(*http.Request) (*url.URL, error) { return url.Parse(proxy.URL) }
+	plain := dialReal(t, s, client.Options{Proxy: use})
+	secure := dialReal(t, s, client.Options{Proxy: use, TLSConfig: trust})
+	ctx, cancel := within(30 * time.Second)
+	defer cancel()
+	for _, c := range []*client.Client{plain, secure} {
+		if _, err := c.SendAcked(ctx, client.Group("clients"), "e", nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := tunnels.Load(); n != 2 {
+		t.Errorf("%d tunnels, want 2", n)
 	}
 }

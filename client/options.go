@@ -65,9 +65,14 @@ type Options struct {
 	// [slog.Default].
 	Logger *slog.Logger
 
-	Header    http.Header                                                       // of the handshake, such as Origin
-	TLSConfig *tls.Config                                                       // for wss://
-	Dial      func(ctx context.Context, network, addr string) (net.Conn, error) // replaces [net.Dialer] and proxies
+	Header    http.Header // of the handshake, such as Origin
+	TLSConfig *tls.Config // for wss://
+
+	// Dial replaces [net.Dialer].
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Proxy returns the forward proxy for the hub's URL, as for [http.Transport]; nil for none. The Client asks an HTTP proxy
+	// for a tunnel with CONNECT, also for ws://. The default is [http.ProxyFromEnvironment]; with Dial it is no proxy.
+	Proxy func(*http.Request) (*url.URL, error)
 
 	ConnectTimeout time.Duration // for one attempt, from dialing to the answer to IDENTIFY; default 15 s
 	MinBackoff     time.Duration // longest wait before the first new attempt; default 500 ms

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,12 +112,19 @@ func (c *Client) token(ctx context.Context) (string, error) {
 
 // dial opens the WebSocket. It has an HTTP transport of its own, so that nothing outlives the session.
 func (s *session) dial(ctx context.Context) error {
+	proxy, err := s.c.proxy()
+	if err != nil {
+		return err
+	}
 	transport := &http.Transport{
-		Proxy:             http.ProxyFromEnvironment,
 		TLSClientConfig:   s.c.opts.TLSConfig.Clone(),
 		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := s.c.dialNetwork(ctx, network, addr)
+		DialContext: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+			if proxy == nil || isSOCKS(proxy) {
+				conn, err = s.c.dialNetwork(ctx, network, addr)
+			} else {
+				conn, err = s.c.dialTunnel(ctx, proxy, addr)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -126,8 +132,8 @@ func (s *session) dial(ctx context.Context) error {
 			return s.link, nil
 		},
 	}
-	if s.c.opts.Dial != nil {
-		transport.Proxy = nil
+	if isSOCKS(proxy) {
+		transport.Proxy = http.ProxyURL(proxy)
 	}
 	conn, resp, err := websocket.Dial(ctx, s.c.opts.URL, &websocket.DialOptions{
 		HTTPHeader: s.c.opts.Header,
@@ -157,12 +163,7 @@ func (c *Client) dialNetwork(ctx context.Context, network, addr string) (net.Con
 // dialError strips wrappers without information for the caller.
 func dialError(ctx context.Context, resp *http.Response, err error) error {
 	if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-		var body [200]byte
-		n := 0
-		if resp.Body != nil {
-			n, _ = resp.Body.Read(body[:])
-		}
-		return &HandshakeError{Status: resp.StatusCode, Body: strings.TrimSpace(string(body[:n]))}
+		return newHandshakeError(resp)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
