@@ -189,6 +189,7 @@ type accepted struct {
 	fd     int32
 	excess bool
 	lis    *listener
+	handed *handedOver // nil for what the acceptor took
 }
 
 // adopt makes an accepted descriptor a connection of this loop.
@@ -210,6 +211,10 @@ func (l *Loop) adopt(a accepted) {
 		c.flags |= flagExcess
 	}
 	l.poll.watchConn(unix.EPOLL_CTL_ADD, c)
+	if a.handed != nil {
+		l.arrive(c, a.handed)
+		return
+	}
 	if c.protocol != protocolWebSocket {
 		r := &l.in.request
 		*r = Request{}
@@ -223,6 +228,9 @@ func (l *Loop) adopt(a accepted) {
 
 // closeAccepted closes what was accepted too late.
 func (l *Loop) closeAccepted(a accepted) {
+	if a.handed != nil && a.handed.unsent != nil {
+		a.handed.unsent.Release()
+	}
 	l.srv.closeFD(a.fd)
 	l.conns.Add(-1)
 }

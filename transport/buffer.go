@@ -79,9 +79,10 @@ func (b *Buffer) raw() bool { return b.from == headroom }
 // Payload returns the message without its frame. It is valid while the caller holds a reference.
 func (b *Buffer) Payload() []byte { return b.mem[headroom:b.end] }
 
-// wire returns the bytes that a connection of protocol p is sent.
+// wire returns the bytes that a connection of protocol p is sent. Those of a detached connection count as what they will be
+// once it has a socket.
 func (b *Buffer) wire(p protocol) []byte {
-	if p == protocolWebSocket || b.raw() {
+	if p == protocolWebSocket || p == protocolDetached || b.raw() {
 		return b.mem[b.from:b.end]
 	}
 	return b.mem[headroom : b.end+1]

@@ -121,7 +121,7 @@ func (l *Loop) report(c *Conn, v Violation) {
 
 // peerClosed handles the end of the client's stream. The client may still read: what is queued is sent before the end.
 func (l *Loop) peerClosed(c *Conn) {
-	if c.state == stateLinger || c.state == stateHandshake {
+	if c.state == stateLinger || c.state == stateHandshake || c.state == stateRequest {
 		l.destroy(c, EndPeer)
 		return
 	}
@@ -172,6 +172,8 @@ func (l *Loop) allSent(c *Conn) {
 // endSending shuts down the sending side of a connection, or closes it if its client has ended, too.
 func (l *Loop) endSending(c *Conn) {
 	switch {
+	case c.Detached():
+		l.destroy(c, EndLocal)
 	case c.flags&flagTLS != 0 && !l.sayGoodbye(c):
 		c.setEvents(c.flags | flagWantWrite)
 	case c.flags&flagPeerClosed != 0:
@@ -207,7 +209,20 @@ func (l *Loop) destroy(c *Conn, end End) {
 	l.dropPartial(c)
 	l.dropBacklog(c)
 	l.releaseSecure(c, end)
-	l.srv.closeFD(c.fd)
+	if d := l.table.detachedOf(c); d != nil {
+		d.carrier.Released()
+	}
+	l.free(c)
+}
+
+// free closes the connection's descriptor, if it has one, and frees its slot.
+func (l *Loop) free(c *Conn) {
+	if c.Detached() {
+		l.table.setDetached(c, nil)
+		l.srv.open.Add(-1)
+	} else {
+		l.srv.closeFD(c.fd)
+	}
 	l.conns.Add(-1)
 	l.table.release(c)
 }

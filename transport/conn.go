@@ -13,6 +13,7 @@ const (
 	protocolWebSocket protocol = iota
 	protocolTCP
 	protocolPacedTCP // as protocolTCP, with Options.TCPGap between messages
+	protocolDetached // no socket: see detached.go
 )
 
 type state uint8
@@ -20,6 +21,7 @@ type state uint8
 const (
 	stateFree       state = iota // the slot is empty
 	stateHandshake               // the request head is incomplete
+	stateRequest                 // an HTTP request is read, or waits for its answer
 	stateOpen                    // messages flow
 	stateClosing                 // what is queued leaves, within Options.CloseTimeout; what arrives is thrown away
 	stateAwaitClose              // all has left; the client has Options.CloseFrameTimeout to answer the close frame
@@ -43,6 +45,7 @@ const (
 	flagTLS                           // TLS lies between the socket and all else: see secureConn
 	flagAwaitsTurn                    // the TLS handshake has to wait for others to end
 	flagResting                       // paced: a message left less than Options.TCPGap ago
+	flagKept                          // has answered a request and waits for the next one
 )
 
 // Conn is one connection. It belongs to its loop: its methods may be called on the loop's goroutine only, and not after
@@ -116,6 +119,9 @@ func (c *Conn) Trust() {
 
 // RemoteAddr asks the kernel for the client's address. The result is invalid if the connection is broken.
 func (c *Conn) RemoteAddr() netip.AddrPort {
+	if d := c.loop.table.detachedOf(c); d != nil {
+		return d.address
+	}
 	sa, err := unix.Getpeername(int(c.fd))
 	if err != nil {
 		return netip.AddrPort{}

@@ -97,7 +97,7 @@ func (l *Loop) tick() time.Duration {
 // wait waits for events, for mail, or for the next sweep.
 func (l *Loop) wait() []unix.EpollEvent {
 	timeout := 0
-	if len(l.unread.resumed) == 0 && l.inbox.sleep() && (len(l.unread.stalled) == 0 || l.srv.gate.Closed()) {
+	if len(l.unread.resumed) == 0 && !l.unread.moving() && l.inbox.sleep() && (len(l.unread.stalled) == 0 || l.srv.gate.Closed()) {
 		l.tick()
 		timeout = l.pacer.untilRestEnds(l.clock.seen, max(int(int32(l.sweeper.next-l.clock.now)), 0))
 	}

@@ -9,6 +9,11 @@ type unread struct {
 	stalled []Ref // wait for the gate
 	resumed []Ref // go on later in this turn
 	spare   []Ref // empty, to be exchanged for one of the others
+
+	leaving       []leaving  // go to other loops: see handover.go
+	takeovers     []takeover // give their sockets away: see detached.go
+	requests      []Ref      // were sent a request before they had the answer to the one before
+	spareRequests []Ref      // empty, to be exchanged for requests
 }
 
 // Pause stops the calls of Session.Message after the one in progress, if any, until Resume. What arrived already is
@@ -35,6 +40,10 @@ func (l *Loop) stash(c *Conn, p []byte) {
 
 // unstash handles what was kept and reads again. What was kept begins where a frame or a value begins.
 func (l *Loop) unstash(c *Conn) {
+	if d := l.table.detachedOf(c); d != nil {
+		d.carrier.Resumed(c)
+		return
+	}
 	c.setEvents(c.flags &^ flagNoRead)
 	c.lastRead = l.clock.now
 	if c.rx == nil {
@@ -59,6 +68,9 @@ func (l *Loop) stall(c *Conn) {
 // readOn goes on with the connections that yielded or whose sessions asked for it and, if the gate is open, with those
 // that waited for the gate. Handling them may stall or resume others; those are left for the next turn.
 func (l *Loop) readOn() {
+	if l.unread.moving() {
+		l.move()
+	}
 	if len(l.unread.stalled) > 0 && !l.srv.gate.Closed() {
 		l.unread.spare, l.unread.stalled = l.unread.stalled, l.unread.spare[:0]
 		for _, r := range l.unread.spare {

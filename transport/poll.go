@@ -20,6 +20,9 @@ func (p *poller) wait(timeout int) []unix.EpollEvent {
 // watchConn tells epoll, by op, what the flags of a connection say to wait for. A connection that can't be watched is
 // broken.
 func (p *poller) watchConn(op int, c *Conn) {
+	if c.Detached() {
+		return
+	}
 	ev := unix.EpollEvent{Fd: int32(c.slot), Pad: int32(c.gen)}
 	if c.flags&flagNoRead == 0 {
 		ev.Events |= unix.EPOLLIN

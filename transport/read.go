@@ -43,8 +43,13 @@ func (l *Loop) read(c *Conn) {
 func (l *Loop) feed(c *Conn, p []byte) {
 	for len(p) > 0 {
 		switch {
+		case c.state == stateHandshake && c.flags&flagPaused != 0: // it goes to another loop
+			l.stash(c, p)
+			return
 		case c.state == stateHandshake:
 			p = l.feedRequest(c, p)
+		case c.state == stateRequest:
+			p = l.feedBody(c, p)
 		case c.state != stateOpen:
 			l.seekClose(c, p)
 			return
@@ -58,7 +63,7 @@ func (l *Loop) feed(c *Conn, p []byte) {
 		default:
 			p = l.feedFrame(c, p)
 		}
-		if l.mustFlush() {
+		if c.state == stateOpen && l.mustFlush() {
 			l.flush() // bounds what one read can queue; may destroy c, which its state tells
 			l.yield(c, p)
 			return

@@ -23,11 +23,12 @@ const (
 	causeService          cause = "refused by service type"
 	causeRecord           cause = "invalid TLS record"
 	causeChunk            cause = "message too big for a tcp client"
+	causePipelined        cause = "requests sent before an answer"
 )
 
 var causes = [...]cause{
 	causeFrame, causeClose, causeUTF8, causeFragments, causeUnfinished, causeHandshakeTimeout, causeDescriptors, causeLimit,
-	causeService, causeRecord, causeChunk,
+	causeService, causeRecord, causeChunk, causePipelined,
 }
 
 // count notes one refusal of a connection.

@@ -38,10 +38,8 @@ func (l *Loop) sweep() {
 func (l *Loop) check(c *Conn) {
 	o := &l.srv.opts
 	switch c.state {
-	case stateHandshake:
-		if l.clock.since(c.since) > o.HandshakeTimeout {
-			l.dropLateHandshake(c)
-		}
+	case stateHandshake, stateRequest:
+		l.checkRequest(c)
 	case stateClosing, stateLinger:
 		if l.clock.since(c.since) > o.CloseTimeout+c.restsAhead() {
 			l.giveUp(c)
@@ -53,6 +51,23 @@ func (l *Loop) check(c *Conn) {
 		}
 	case stateOpen:
 		l.checkOpen(c)
+	}
+}
+
+// checkRequest looks at the deadlines of a connection that has not sent a request, or not read the answer.
+func (l *Loop) checkRequest(c *Conn) {
+	o := &l.srv.opts
+	waits := l.clock.since(c.since)
+	switch {
+	case c.tx != nil && l.clock.since(c.tx.progress) > o.WriteTimeout:
+		l.destroy(c, EndLocal)
+	case c.state == stateRequest:
+		c.session.Sweep(c)
+	case c.flags&flagKept != 0 && c.rx == nil && waits <= keepAlive:
+	case c.flags&flagKept != 0 && c.rx == nil:
+		l.destroy(c, EndLocal)
+	case waits > o.HandshakeTimeout:
+		l.dropLateHandshake(c)
 	}
 }
 

@@ -5,10 +5,11 @@ const slabConns = 256
 
 // table holds a loop's connections. A connection keeps its slot for life.
 type table struct {
-	slabs   []*[slabConns]Conn
-	traffic []*[slabConns]Traffic     // of the connections in slabs; apart, so that each of those is one cache line
-	secured []*[slabConns]*secureConn // likewise; nil where none of the slab was ever over TLS
-	free    []uint32                  // slots without a connection
+	slabs    []*[slabConns]Conn
+	traffic  []*[slabConns]Traffic     // of the connections in slabs; apart, so that each of those is one cache line
+	secured  []*[slabConns]*secureConn // likewise; nil where none of the slab was ever over TLS
+	detached []*[slabConns]*detached   // likewise; nil where none of the slab was ever detached
+	free     []uint32                  // slots without a connection
 }
 
 // slots returns the number of slots.
@@ -40,6 +41,7 @@ func (t *table) extend(l *Loop) {
 	t.slabs = append(t.slabs, slab)
 	t.traffic = append(t.traffic, new([slabConns]Traffic))
 	t.secured = append(t.secured, nil)
+	t.detached = append(t.detached, nil)
 	for i := range slab {
 		slab[i].loop = l
 		slab[i].slot = first + uint32(i)
@@ -54,6 +56,30 @@ func (t *table) release(c *Conn) {
 	*t.trafficOf(c) = Traffic{}
 	*c = Conn{loop: c.loop, slot: c.slot, gen: c.gen + 1}
 	t.free = append(t.free, c.slot)
+}
+
+// detachedOf returns what a connection has in the place of a socket, or nil if it has one.
+func (t *table) detachedOf(c *Conn) *detached {
+	if !c.Detached() {
+		return nil
+	}
+	if slab := t.detached[c.slot/slabConns]; slab != nil {
+		return slab[c.slot%slabConns]
+	}
+	return nil
+}
+
+// setDetached sets it. The table is apart from the Conns, and exists only where there are such.
+func (t *table) setDetached(c *Conn, d *detached) {
+	slab := t.detached[c.slot/slabConns]
+	if slab == nil && d == nil {
+		return
+	}
+	if slab == nil {
+		slab = new([slabConns]*detached)
+		t.detached[c.slot/slabConns] = slab
+	}
+	slab[c.slot%slabConns] = d
 }
 
 // trafficOf returns the counts of a connection. They are touched for each system call, never for each message.

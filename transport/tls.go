@@ -83,6 +83,9 @@ func NewTLSConfig(certificate tls.Certificate, clientCAs *x509.CertPool) *tls.Co
 // issued; nil if there is none. It must not be changed. It may be expired by now: it was valid when the connection was
 // opened.
 func (c *Conn) PeerCertificate() *x509.Certificate {
+	if d := c.loop.table.detachedOf(c); d != nil {
+		return d.certificate
+	}
 	sc := c.loop.secureOf(c)
 	if sc == nil || sc.hand != nil {
 		return nil

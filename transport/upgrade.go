@@ -28,24 +28,46 @@ func (l *Loop) feedRequest(c *Conn, p []byte) []byte {
 	if c.rx != nil {
 		l.takeBuf(c) // p lives on until it is handled
 	}
-	if reject := l.answer(c, r, err); reject != nil {
+	rest, reject := l.answer(c, r, err, p, n)
+	if reject != nil {
 		l.refuseHandshake(c, reject, r)
 		return nil
 	}
-	return p[n:]
+	return rest
 }
 
-// answer upgrades the connection as the request asks, or says why not.
-func (l *Loop) answer(c *Conn, r *Request, err error) *Rejection {
-	var reject *Rejection
+// answer does what the request asks, or says why not. The request is the first n bytes of p; what is returned lies behind
+// what has been handled.
+func (l *Loop) answer(c *Conn, r *Request, err error, p []byte, n int) (rest []byte, reject *Rejection) {
 	if errors.As(err, &reject) {
-		return reject
+		return nil, reject
 	}
 	e := c.session.(*listener).route(r.Path)
 	if e == nil {
-		return handshake.RejectNotFound
+		return nil, handshake.RejectNotFound
 	}
-	if reject = handshake.CheckUpgrade(r, l.srv.opts.Origins); reject != nil {
+	if h, ok := e.(HTTPEndpoint); ok {
+		if to := h.LoopFor(r); to >= 0 && to != l.index {
+			l.handOver(c, l.srv.loops[to], p)
+			return nil, nil
+		}
+		switch {
+		case r.Upgrade:
+		case c.flags&flagExcess != 0:
+			return nil, handshake.RejectOverload
+		default:
+			return l.beginExchange(c, h, r, p, n)
+		}
+	}
+	if reject = l.upgrade(c, e, r); reject != nil {
+		return nil, reject
+	}
+	return p[n:], nil
+}
+
+// upgrade makes the connection a WebSocket.
+func (l *Loop) upgrade(c *Conn, e Endpoint, r *Request) *Rejection {
+	if reject := handshake.CheckUpgrade(r, l.srv.opts.Origins); reject != nil {
 		return reject
 	}
 	b := AllocBuffer(handshake.AcceptBytes)

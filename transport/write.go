@@ -61,6 +61,10 @@ func (l *Loop) flushConn(c *Conn) {
 // writeBacklog sends as much of the backlog as the socket takes. It returns false if the connection is broken.
 func (c *Conn) writeBacklog() bool {
 	l, t := c.loop, c.tx
+	if c.Detached() {
+		l.table.detachedOf(c).carrier.Queued(c)
+		return true
+	}
 	if c.flags&flagTLS != 0 {
 		return l.writeSecure(c)
 	}

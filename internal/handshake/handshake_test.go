@@ -185,13 +185,13 @@ var handshakes = []struct {
 	{"opaque origin", handshake("/", "Origin: null\r\n"), rejectOrigin},
 	{"empty origin", handshake("/", "Origin:\r\n"), rejectOrigin},
 
-	{"token", handshake("/?token=abc", ""), rejectTokenInURL},
-	{"token without a value", handshake("/?a=1&TOKEN", ""), rejectTokenInURL},
-	{"escaped token", handshake("/?a=1;%74ok%65n=abc", ""), rejectTokenInURL},
-	{"token in absolute form", handshake("http://hub.example:42069?access_token=abc", ""), rejectTokenInURL},
-	{"camel case", handshake("/?accessToken=abc", ""), rejectTokenInURL},
-	{"nested", handshake("/?auth[token]=abc", ""), rejectTokenInURL},
-	{"api-key", handshake("/?api-key=abc", ""), rejectTokenInURL},
+	{"token", handshake("/?token=abc", ""), RejectTokenInURL},
+	{"token without a value", handshake("/?a=1&TOKEN", ""), RejectTokenInURL},
+	{"escaped token", handshake("/?a=1;%74ok%65n=abc", ""), RejectTokenInURL},
+	{"token in absolute form", handshake("http://hub.example:42069?access_token=abc", ""), RejectTokenInURL},
+	{"camel case", handshake("/?accessToken=abc", ""), RejectTokenInURL},
+	{"nested", handshake("/?auth[token]=abc", ""), RejectTokenInURL},
+	{"api-key", handshake("/?api-key=abc", ""), RejectTokenInURL},
 	{"not quite a token", handshake("/?tokens=3&tokenizer=x&keyboard=de&authentications=1&%=&%7=", ""), nil},
 	{"a token elsewhere", handshake("/?a=token", ""), nil},
 }
@@ -211,6 +211,7 @@ func TestHandshakeStatus(t *testing.T) {
 	want := map[*Rejection]int{
 		rejectHTTPVersion: 505, rejectHeadTooLarge: 431, RejectNotFound: 404, rejectMethod: 405,
 		rejectNoUpgrade: 426, rejectVersion: 426, rejectOrigin: 403, RejectOverload: 503,
+		rejectTransferCoding: 501, RejectBodyTooLarge: 413,
 	}
 	seen := map[string]bool{}
 	for _, rej := range rejections {

@@ -30,9 +30,14 @@ type Request struct {
 	Key            []byte // Sec-WebSocket-Key, not checked
 	Version        []byte // Sec-WebSocket-Version, not checked
 	Protocols      []byte // the first Sec-WebSocket-Protocol; subprotocols are not negotiated
+	ContentType    []byte // the first Content-Type
+	// AskedFields is the last Access-Control-Request-Headers: a list of field names, if the browser that sent it is one.
+	AskedFields []byte
 
 	Upgrade           bool // an Upgrade field lists websocket
 	ConnectionUpgrade bool // a Connection field lists upgrade
+	ConnectionClose   bool // a Connection field lists close
+	ExpectContinue    bool // Expect: 100-continue
 	HasBody           bool // a Content-Length other than 0, or a Transfer-Encoding, announces content
 
 	authority        []byte // of a target in absolute form
@@ -168,11 +173,18 @@ func (r *Request) parseField(line []byte) *Rejection {
 	case equalFold(name, "content-length"):
 		once = &r.contentLength
 	case equalFold(name, "transfer-encoding"):
-		r.transferEncoding = value
+		once = &r.transferEncoding
+	case equalFold(name, "expect"):
+		r.ExpectContinue = equalFold(value, "100-continue")
+	case equalFold(name, "access-control-request-headers"):
+		r.AskedFields = value
+	case equalFold(name, "content-type") && r.ContentType == nil:
+		r.ContentType = value
 	case equalFold(name, "upgrade"):
 		r.Upgrade = r.Upgrade || listHas(value, "websocket")
 	case equalFold(name, "connection"):
 		r.ConnectionUpgrade = r.ConnectionUpgrade || listHas(value, "upgrade")
+		r.ConnectionClose = r.ConnectionClose || listHas(value, "close")
 	case equalFold(name, "user-agent"):
 		r.UserAgent = value
 	case equalFold(name, "x-forwarded-for"):

@@ -17,7 +17,7 @@ func CheckUpgrade(r *Request, origins *OriginPolicy) *Rejection {
 	case r.HasBody:
 		return rejectBody
 	case hasCredential(r.Query):
-		return rejectTokenInURL
+		return RejectTokenInURL
 	case !r.Upgrade || !r.ConnectionUpgrade:
 		return rejectNoUpgrade
 	case string(r.Version) != "13":
