@@ -65,6 +65,86 @@ func TestSpacing(t *testing.T) {
 	expect(t, v, "new key", i.Token("a", nil), auth.Verified)
 }
 
+// firstKey is the name of the key that an issuer begins with.
+const firstKey = "key-1"
+
+// TestKeyReplacedUnderItsName: an issuer gives a new key the name of the old one. The first token by it is verified, and
+// forged ones don't become more requests than one in the spacing.
+func TestKeyReplacedUnderItsName(t *testing.T) {
+	t.Parallel()
+	i := oidctest.Start(t)
+	tm := testTimes()
+	v, _ := verifier(t, optionsFor(i), tm)
+	old := i.Token("a", nil)
+	expect(t, v, "first", old, auth.Verified)
+	key := i.NewKey(jose.ES256)
+	key.ID = firstKey
+	i.Publish(key)
+	expect(t, v, "by the new key", i.Token("a", nil), auth.Verified)
+	expect(t, v, "by the old key", old, auth.WrongSignature)
+	requests := len(i.Requests("/keys"))
+	if requests != 3 {
+		t.Errorf("%d requests, want one at the start and one for each wrong signature", requests)
+	}
+	if s := v.Stats(); s.Failed != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestWrongSignaturesAreSpaced: a wrong signature waits for the time at which keys may be fetched, and is not told to come
+// again before; of many, all but a few are refused at once.
+func TestWrongSignaturesAreSpaced(t *testing.T) {
+	t.Parallel()
+	i := oidctest.Start(t)
+	tm := testTimes()
+	tm.spacing = time.Second
+	v, _ := verifier(t, optionsFor(i), tm)
+	expect(t, v, "good", i.Token("a", nil), auth.Verified)
+	forged := i.NewKey(jose.ES256)
+	forged.ID = firstKey
+	token := forged.Sign([]byte("{}"), true)
+	var wg sync.WaitGroup
+	for range 4 * maxDoubting {
+		wg.Go(func() { expect(t, v, "forged", token, auth.WrongSignature) })
+	}
+	wg.Wait()
+	if n := len(i.Requests("/keys")); n != 2 {
+		t.Errorf("%d requests, want 2", n)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.doubting != 0 {
+		t.Errorf("%d wait", v.doubting)
+	}
+}
+
+// TestRefresh fetches keys when it is told to, however short a time ago the last were fetched.
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	i := oidctest.Start(t)
+	tm := testTimes()
+	tm.spacing = time.Hour
+	v, _ := verifier(t, optionsFor(i), tm)
+	expect(t, v, "first", i.Token("a", nil), auth.Verified)
+	for _, want := range []bool{true, false} {
+		if want {
+			i.Publish(i.NewKey(jose.ES256))
+		}
+		if changed, err := v.Refresh(t.Context()); changed != want || err != nil {
+			t.Errorf("Refresh = %v, %v, want %v", changed, err, want)
+		}
+		expect(t, v, "after Refresh", i.Token("a", nil), auth.Verified)
+	}
+	i.Answer(http.NotFound)
+	if _, err := v.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "answered 404") {
+		t.Errorf("Refresh without an issuer: %v", err)
+	}
+	v.Close()
+	if _, err := v.Refresh(t.Context()); err == nil {
+		t.Error("Refresh of one that is closed succeeds")
+	}
+}
+
 func TestRefreshByItself(t *testing.T) {
 	t.Parallel()
 	i := oidctest.Start(t)

@@ -7,8 +7,10 @@
 //
 // # Keys
 //
-// One goroutine fetches the keys: when the Verifier is made, every five minutes, and when a token names a key that is not
-// among them, but then not more than once in five seconds, so that forged tokens don't become requests to the issuer.
+// One goroutine fetches the keys: when the Verifier is made, every five minutes, on [Verifier.Refresh], and when a token
+// names a key that is not among them or has a signature that its key did not make (an issuer may replace a key without
+// another name). For tokens it does so at most once in five seconds, so that forged ones don't become requests to the
+// issuer.
 // While the issuer is away the keys known last are used, however old they grow; their age is in [Verifier.Stats] and in
 // the log. Until the issuer has answered for the first time there are none, and no token can be verified. Keys from a
 // file are read again when it changed.
@@ -18,7 +20,7 @@
 // # Concurrency
 //
 // The methods of a Verifier may be called from any goroutine. At most half of the processors are busy with signatures at
-// the same time; whoever else calls Verify waits for them.
+// the same time; other calls of Verify wait for them.
 package oidc
 
 import (
@@ -78,12 +80,14 @@ type Verifier struct {
 
 	stop context.CancelFunc
 	done sync.WaitGroup
-	wake chan struct{} // somebody waits for fetching
+	wake chan struct{} // holds a value when a fetch is asked for
 
 	mu       sync.Mutex
-	fetching *fetch    // goes on, or was asked for; nil for none
+	fetching *fetch    // under way, or asked for; nil for none
+	running  bool      // fetching is under way
 	begun    time.Time // when the last began
-	waiting  int       // who wait for one
+	waiting  int       // tokens that wait for one, with an unknown key
+	doubting int       // and with a wrong signature
 	closed   bool      // there will be no more
 }
 
@@ -128,7 +132,7 @@ func start(o Options, t times) (*Verifier, error) {
 		return nil, fmt.Errorf("verify tokens: %w", err)
 	}
 	v.source = newSource(&v.opts)
-	v.fetching, v.begun = newFetch(), v.since // the first is under way: who comes meanwhile waits for it
+	v.fetching, v.running, v.begun = newFetch(), true, v.since // tokens that come before the first has ended wait for it
 	ctx, cancel := context.WithCancel(context.Background())
 	v.stop = cancel
 	v.done.Go(func() { v.run(ctx) })

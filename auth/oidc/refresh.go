@@ -2,29 +2,42 @@ package oidc
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 )
 
-// maxWaiting bounds those who wait for keys to be fetched. Whoever comes then is told to come again.
-const maxWaiting = 64
+// Bounds of the tokens that wait for a fetch. Others are judged by the keys that are known.
+const (
+	maxWaiting  = 64 // with an unknown key
+	maxDoubting = 8  // with a wrong signature by a known key, which anybody can make
+)
 
-// fetch is one attempt to fetch the keys. keys is set before done is closed, and not changed after.
+// fetch is one attempt to fetch the keys. keys and err are set before done is closed, and not changed after.
 type fetch struct {
 	done chan struct{}
 	keys *keySet // nil if it failed
+	err  error
 }
 
-func newFetch() *fetch { return &fetch{done: make(chan struct{})} }
+func newFetch() *fetch { return &fetch{done: make(chan struct{}), err: errClosed} }
 
-// refreshed returns keys that were fetched after it was called, or by an attempt that went on then; nil if that fails,
-// takes longer than ctx, or may not be tried now.
+// errClosed is why a fetch that was asked for never began.
+var errClosed = errors.New("the verifier is closed")
+
+// refreshed returns keys that were fetched after it was called, or by an attempt that went on then. It returns nil if
+// that fails, takes longer than ctx, or may not be tried now.
 func (v *Verifier) refreshed(ctx context.Context) *keySet {
 	f := v.join()
 	if f == nil {
 		return nil
 	}
-	defer v.leave()
+	defer v.leave(&v.waiting)
+	return f.wait(ctx)
+}
+
+// wait returns what was fetched; nil if that failed, or took longer than ctx.
+func (f *fetch) wait(ctx context.Context) *keySet {
 	select {
 	case <-f.done:
 		return f.keys
@@ -41,20 +54,101 @@ func (v *Verifier) join() *fetch {
 		return nil
 	}
 	if v.fetching == nil {
-		if v.times.now().Sub(v.begun) < v.times.spacing {
+		if v.untilNext() > 0 {
 			return nil
 		}
-		v.fetching = newFetch()
-		v.wake <- struct{}{} // has room: who takes from it ends what is in v.fetching before there is another
+		v.begin()
 	}
 	v.waiting++
 	return v.fetching
 }
 
-func (v *Verifier) leave() {
+// replaced returns keys that are newer than these: an issuer may replace a key without giving it another name. It waits
+// for the next time that keys may be fetched. It returns nil if they are not to be had, or if enough others wait.
+func (v *Verifier) replaced(ctx context.Context, keys *keySet) *keySet {
+	if now := v.keys.Load(); now != keys {
+		return now
+	}
+	v.mu.Lock()
+	if v.doubting >= maxDoubting || v.closed {
+		v.mu.Unlock()
+		return nil
+	}
+	if v.fetching == nil {
+		if wait := v.untilNext(); wait > 0 {
+			f := newFetch()
+			v.fetching = f
+			time.AfterFunc(wait, func() {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				if v.fetching == f {
+					v.poke()
+				}
+			})
+		} else {
+			v.begin()
+		}
+	}
+	f := v.fetching
+	v.doubting++
+	v.mu.Unlock()
+	defer v.leave(&v.doubting)
+	return f.wait(ctx)
+}
+
+// Refresh fetches the keys now, and reports whether they are others than before. Tokens are judged by them from its
+// return on. The error says why they can't be had; those known before stay in use.
+func (v *Verifier) Refresh(ctx context.Context) (changed bool, err error) {
+	before := v.keys.Load()
+	for {
+		v.mu.Lock()
+		underWay := v.running
+		if v.fetching == nil && !v.closed {
+			v.begin()
+		} else if !underWay {
+			v.poke() // it waits for its time
+		}
+		f := v.fetching
+		v.mu.Unlock()
+		if f == nil {
+			return false, errClosed
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+		if underWay && f.err != errClosed { // it may have asked before the issuer changed something
+			continue
+		}
+		if f.err != nil {
+			return false, f.err
+		}
+		return before == nil || !before.same(f.keys), nil
+	}
+}
+
+// untilNext returns how long tokens may not ask for a fetch. mu must be held.
+func (v *Verifier) untilNext() time.Duration { return v.times.spacing - v.times.now().Sub(v.begun) }
+
+// begin asks for a fetch at once. mu must be held, and no fetch be asked for.
+func (v *Verifier) begin() {
+	v.fetching = newFetch()
+	v.poke()
+}
+
+// poke wakes the goroutine that fetches.
+func (v *Verifier) poke() {
+	select {
+	case v.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (v *Verifier) leave(waiting *int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.waiting--
+	*waiting--
 }
 
 // run fetches the keys until ctx ends. It is the goroutine that New starts.
@@ -71,7 +165,8 @@ func (v *Verifier) run(ctx context.Context) {
 	}
 }
 
-// pauseAfter returns how long to wait after so many failures in a row. The instances of a hub don't ask at the same time.
+// pauseAfter returns how long to wait after so many failures in a row. It is random, so that the instances of a hub don't
+// ask at the same time.
 func (v *Verifier) pauseAfter(failures int) time.Duration {
 	d := v.times.refresh
 	if failures > 0 {
@@ -80,7 +175,7 @@ func (v *Verifier) pauseAfter(failures int) time.Duration {
 	return d - rand.N(d/4+1)
 }
 
-// pause waits, but not when somebody asks for keys or the file with them changed.
+// pause waits for d, for a token that needs keys, or for a change of the file with them.
 func (v *Verifier) pause(ctx context.Context, d time.Duration) {
 	until := time.NewTimer(d)
 	defer until.Stop()
@@ -102,33 +197,33 @@ func (v *Verifier) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// fetchOnce fetches the keys and tells those who wait. failures is how often in a row that failed before.
+// fetchOnce fetches the keys and wakes the tokens that wait. failures is how often in a row that failed before.
 func (v *Verifier) fetchOnce(ctx context.Context, failures int) bool {
 	v.mu.Lock()
 	if v.fetching == nil {
 		v.fetching = newFetch()
 	}
 	f := v.fetching
-	v.begun = v.times.now()
+	v.begun, v.running = v.times.now(), true
 	v.mu.Unlock()
 
 	limit, cancel := context.WithTimeout(ctx, v.times.fetch)
 	defer cancel()
 	keys, err := v.fetchKeys(limit)
+	f.keys, f.err = keys, err
 	if err == nil {
 		v.take(keys, failures)
-		f.keys = keys
 	} else if ctx.Err() == nil {
 		v.failed.Add(1)
 		v.logFailure(err, failures)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	select { // one who joined while this went on
+	select { // by a token that joined this fetch
 	case <-v.wake:
 	default:
 	}
-	v.fetching = nil
+	v.fetching, v.running = nil, false
 	close(f.done)
 	return err == nil
 }
@@ -156,7 +251,7 @@ func (v *Verifier) take(keys *keySet, failures int) {
 	}
 }
 
-// logFailure says that the keys could not be fetched, and what that means. It is not said more often than it is tried.
+// logFailure says that the keys could not be fetched, and what that means.
 func (v *Verifier) logFailure(err error, failures int) {
 	if k := v.keys.Load(); k != nil {
 		v.opts.Log.Warn("keys of the issuer of tokens can't be fetched: those known are used", "issuer", v.opts.Issuer,
@@ -167,7 +262,7 @@ func (v *Verifier) logFailure(err error, failures int) {
 		"issuer", v.opts.Issuer, "error", err, "failures", failures+1)
 }
 
-// end tells those who wait that no more is fetched.
+// end wakes the tokens that wait: no more is fetched.
 func (v *Verifier) end() {
 	v.mu.Lock()
 	defer v.mu.Unlock()

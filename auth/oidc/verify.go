@@ -25,20 +25,26 @@ const maxTries = 8
 // Verify tells whether the issuer signed the token, for one of the audiences, and for now. The Identity is that of the
 // token if the verdict is [auth.Verified], and empty otherwise.
 //
-// It waits for a processor, and where the token names a key that is not known, for the keys to be fetched, but not longer
-// than ctx; the verdict is then [auth.Overloaded] or [auth.KeysUnavailable].
+// It waits for a processor, and for the keys to be fetched where they don't settle it, but not longer than ctx. The
+// verdict is then [auth.Overloaded], [auth.KeysUnavailable] or [auth.WrongSignature].
 func (v *Verifier) Verify(ctx context.Context, token string) (auth.Identity, auth.Verdict) {
 	if !auth.LooksSigned(token) {
 		return auth.Identity{}, auth.Malformed
 	}
 	keys := v.keys.Load()
 	identity, verdict := v.verifyWith(ctx, token, keys)
-	if verdict != auth.UnknownKey && verdict != auth.KeysUnavailable {
+	var fresh *keySet
+	switch verdict {
+	case auth.UnknownKey, auth.KeysUnavailable:
+		if fresh = v.refreshed(ctx); fresh == nil {
+			return auth.Identity{}, auth.KeysUnavailable
+		}
+	case auth.WrongSignature:
+		if fresh = v.replaced(ctx, keys); fresh == nil {
+			return auth.Identity{}, auth.WrongSignature
+		}
+	default:
 		return identity, verdict
-	}
-	fresh := v.refreshed(ctx)
-	if fresh == nil {
-		return auth.Identity{}, auth.KeysUnavailable
 	}
 	return v.verifyWith(ctx, token, fresh)
 }

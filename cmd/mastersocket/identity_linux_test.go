@@ -238,3 +238,33 @@ func TestIdentityConfiguration(t *testing.T) {
 	writeFile(t, tokens, identityYAML)
 	x.start("", "config", "check", tokens).want(0, tokens+": no errors\n", "")
 }
+
+// TestReloadFetchesKeys: SIGHUP and POST /v1/reload ask the issuer for its keys.
+func TestReloadFetchesKeys(t *testing.T) {
+	t.Parallel()
+	i := oidctest.Start(t)
+	keys := []*oidctest.Key{i.NewKey(jose.ES256)}
+	i.Publish(keys...)
+	tokens := filepath.Join(t.TempDir(), "tokens.yaml")
+	writeFile(t, tokens, identityYAML)
+	s := startIdentityHub(t, i, tokens)
+	operators := operator{t, "http://" + s.AdminAddr, ""}
+	for _, ask := range []func(){
+		func() { s.Signal(syscall.SIGHUP) },
+		func() {
+			if got := operators.do(http.MethodPost, "/v1/reload", "", nil); got != http.StatusOK {
+				t.Errorf("reload is answered with %d", got)
+			}
+		},
+	} {
+		operators.token = i.Token("alice", map[string]any{"groups": "hub-admins"})
+		signed(t, s, "billing", func() string { return i.Token(billingSubject, shop) })
+		keys = append(keys, i.NewKey(jose.ES256))
+		i.Publish(keys...)
+		mark := s.LogMark()
+		ask()
+		s.WaitLog(mark, patience, func(l hubtest.Line) bool {
+			return l["msg"] == "configuration reloaded" && strings.Contains(l["changed"], "oidc-keys")
+		})
+	}
+}

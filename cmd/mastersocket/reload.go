@@ -13,6 +13,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/admin"
 	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/auth/oidc"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/config"
 )
@@ -20,13 +21,14 @@ import (
 // reloader reads the configuration again, whoever asks: a signal, a changed file, or an operator. One does so at a time,
 // and what it finds takes effect as a whole or not at all.
 type reloader struct {
-	started *config.Serve // as the hub was started with it
-	level   *slog.LevelVar
-	hub     *hub.Hub
-	store   *auth.Store
-	certs   *certificates
-	login   *redisLogin
-	log     *slog.Logger
+	started  *config.Serve // as the hub was started with it
+	level    *slog.LevelVar
+	hub      *hub.Hub
+	store    *auth.Store
+	certs    *certificates
+	login    *redisLogin
+	verifier *oidc.Verifier // nil without an issuer
+	log      *slog.Logger
 
 	mu        sync.Mutex
 	current   *config.Serve // as it is in force
@@ -43,11 +45,17 @@ func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates
 	}
 }
 
+// sourceFile is the source of a reload that a changed file caused. It says nothing of the issuer's keys.
+const sourceFile = "changed file"
+
 // Reload implements admin.Reloader.
-func (r *reloader) Reload(_ context.Context, source string) (admin.ReloadResult, error) {
+func (r *reloader) Reload(ctx context.Context, source string) (admin.ReloadResult, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	result, err := r.reload()
+	if err == nil && source != sourceFile && refreshKeys(ctx, r.verifier) {
+		result.Changed = append(result.Changed, "oidc-keys")
+	}
 	if err != nil {
 		r.stats.Failed++
 		r.stats.Failing = true

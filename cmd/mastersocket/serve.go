@@ -86,20 +86,23 @@ func (c *serveCmd) Run(out streams) error {
 		return err
 	}
 	tuneRuntime(options.Transport.Loops)
-	endVerifying, err := verifyTokens(loaded.OIDC, &options, log)
+	verifier, err := verifyTokens(loaded.OIDC, &options, log)
 	if err != nil {
 		return err
 	}
-	defer endVerifying()
+	if verifier != nil {
+		defer verifier.Close()
+	}
 	h, err := hub.New(ctx, options)
 	if err != nil {
 		return explainStart(err, c.Place("redis"))
 	}
 	r := newReloader(c, h, store, certs, login, loaded, log)
+	r.verifier = verifier
 	reload := func(source string) func() {
 		return func() { _, _ = r.Reload(ctx, source) } // it logs what is wrong
 	}
-	w := startWatch(r.files, known, reload("changed file"), log)
+	w := startWatch(r.files, known, reload(sourceFile), log)
 	defer w.close()
 	wait := func() os.Signal { return awaitStop(stops, hangups, reload("SIGHUP")) }
 	err = c.run(ctx, h, r, generated, stops, wait, log, stderr)
