@@ -136,8 +136,11 @@ type Node struct {
 	Clients int // identified clients, at its last report
 }
 
-// Expected stands in the place of a number of members: the group has none yet, but a client is about to join it.
-const Expected = -1
+// These stand in the place of a number of members.
+const (
+	Expected = -1 // the group has no members yet, but a client is about to join it
+	Watched  = -2 // the group has no members, but this instance needs its messages: it counts as a receiver
+)
 
 // The bounds of a Gather that every Broker keeps.
 const (
@@ -166,8 +169,9 @@ type Broker interface {
 	Unsubscribe(group string)
 
 	// SetMembers tells the other instances how many members of group this instance has; group "" stands for all its
-	// clients. n may be Expected, except for "". A group's first member, or Expected, that is set before Subscribe is
-	// known to the other instances when that is confirmed.
+	// clients. n may be Expected or Watched, except for "". A group's first member, or Expected, that is set before
+	// Subscribe is known to the other instances when that is confirmed. An instance that subscribes to a group without a
+	// member, Expected or Watched gets its messages, but no publisher counts it as a receiver.
 	SetMembers(group string, n int)
 	// Draw picks an instance with a probability proportional to its members in group ("" for all clients). own is the
 	// number for this instance, random a uniformly distributed number. Where no instance has members, one that expects

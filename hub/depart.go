@@ -69,10 +69,21 @@ func (g *group) offered() int {
 // join who may then. It needs mu.
 func (g *group) standing() int {
 	n := g.offered()
-	if n == 0 && len(g.expected) > 0 {
+	switch {
+	case n > 0:
+		return n
+	case len(g.expected) > 0:
 		return broker.Expected
 	}
-	return n
+	return g.empty()
+}
+
+// empty is what other instances are told of the group while it has no members. Observers need its messages even then.
+func (g *group) empty() int {
+	if g.observed {
+		return broker.Watched
+	}
+	return 0
 }
 
 // offeredOn is offered for one loop.

@@ -38,7 +38,8 @@ type group struct {
 	departing []atomic.Int32
 	local     []*members // the members themselves; each element belongs to its loop
 
-	private bool // other instances are not told of its members
+	private  bool // other instances are not told of its members
+	observed bool // it has observers; set before the hub starts
 
 	// Guarded by the registry's shard.
 	users    int // members, those about to join, and those who only watch
@@ -148,7 +149,7 @@ func (r *registry) release(g *group, join bool) {
 	}
 	if g.users--; g.users > 0 {
 		if g.users == g.watching { // whoever was about to join may not have, and others have been told of it
-			r.hub.broker.SetMembers(g.name, 0)
+			r.hub.broker.SetMembers(g.name, g.empty())
 		}
 		return
 	}
@@ -178,7 +179,7 @@ func (r *registry) observe(name string, loop int, f func(*opcodes.Envelope)) {
 	g := s.groups[name]
 	if g == nil {
 		g = newGroup(name, len(r.everyone.counts))
-		g.users, g.watching = 1, 1 // it never goes away
+		g.users, g.watching, g.observed = 1, 1, true // it never goes away
 		s.groups[name] = g
 		r.observed = append(r.observed, g)
 	}
@@ -191,6 +192,7 @@ func (r *registry) subscribeObserved() {
 	for _, g := range r.observed {
 		g.mu.Lock()
 		g.state = subscribing
+		r.hub.broker.SetMembers(g.name, g.standing())
 		g.mu.Unlock()
 		r.hub.broker.Subscribe(g.name, func(err error) {
 			g.confirmed(err)

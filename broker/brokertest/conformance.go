@@ -62,8 +62,10 @@ func conformAlone(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 func conformKinds(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	in := Cluster(t, 3, newBroker)
 	a, b, c := in[0], in[1], in[2]
-	b.SubscribeWait(t, "g")
-	a.SubscribeWait(t, "g")
+	b.JoinGroup(t, "g")
+	a.JoinGroup(t, "g")
+	b.SetMembers("watched", broker.Watched)
+	b.SubscribeWait(t, "watched")
 	sender, receiver := uuid.New(), uuid.New()
 	for i, m := range []struct {
 		m    broker.Message
@@ -72,6 +74,7 @@ func conformKinds(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 		{broker.Message{Kind: broker.KindGlobal, Flags: 0x10}, 2},
 		{broker.Message{Kind: broker.KindGroup, Group: []byte("g")}, 1},
 		{broker.Message{Kind: broker.KindGroup, Group: []byte("empty")}, 0},
+		{broker.Message{Kind: broker.KindGroup, Group: []byte("watched")}, 1},
 		{broker.Message{Kind: broker.KindDirect, To: b.ID, Receiver: receiver}, 1},
 		{broker.Message{Kind: broker.KindDirect, To: a.ID ^ b.ID ^ 1<<31}, 0},
 		{broker.Message{Kind: broker.KindAny, To: b.ID, Group: []byte("g")}, 1},
@@ -87,12 +90,12 @@ func conformKinds(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	d := func(kind broker.Kind, flags broker.Flags, seq uint64, group string) Delivery {
 		return Delivery{kind, flags, a.ID, sender, seq, group, ""}
 	}
-	big := Delivery{broker.KindDirect, 0, a.ID, sender, 7, "", string(make([]byte, 1<<20))}
-	b.Await(t, "the last message at b", func() bool { return len(b.Got) >= 5 })
+	big := Delivery{broker.KindDirect, 0, a.ID, sender, 8, "", string(make([]byte, 1<<20))}
+	b.Await(t, "the last message at b", func() bool { return len(b.Got) >= 6 })
 	c.Await(t, "the last message at c", func() bool { return len(c.Got) >= 2 })
 	wantB := []Delivery{
-		d(broker.KindGlobal, 0x10, 0, ""), d(broker.KindGroup, 0, 1, "g"), d(broker.KindDirect, 0, 3, ""), d(broker.KindAny, 0, 5, "g"),
-		d(broker.KindReturned, 0x80, 6, "g"),
+		d(broker.KindGlobal, 0x10, 0, ""), d(broker.KindGroup, 0, 1, "g"), d(broker.KindGroup, 0, 3, "watched"),
+		d(broker.KindDirect, 0, 4, ""), d(broker.KindAny, 0, 6, "g"), d(broker.KindReturned, 0x80, 7, "g"),
 	}
 	if diff := gocmp.Diff(wantB, b.Deliveries()); diff != "" {
 		t.Errorf("b: %s", diff)

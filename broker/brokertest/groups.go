@@ -23,14 +23,14 @@ func conformSubscribe(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 		group := []byte{'g', byte('a' + i%5)}
 		first := uint64(i * 10)
 		a.Publish(&broker.Message{Kind: broker.KindGroup, Group: group, Seq: first}, nil) // it may arrive or not
-		b.SubscribeWait(t, string(group))
+		b.JoinGroup(t, string(group))
 		if n, err := a.Outcome(t, &broker.Message{Kind: broker.KindGroup, Group: group, Seq: first + 1}); n != 1 || err != nil {
 			t.Fatalf("round %d: %d instances, %v", i, n, err)
 		}
 		b.Await(t, "the message after the confirmation", func() bool {
 			return slices.ContainsFunc(b.Got, func(d Delivery) bool { return d.Seq == first+1 })
 		})
-		b.Unsubscribe(string(group))
+		b.LeaveGroup(string(group))
 	}
 	calls := 0
 	for range 3 {
@@ -52,18 +52,18 @@ func conformResubscribe(t *testing.T, newBroker func(testing.TB) broker.Broker) 
 	in := Cluster(t, 2, newBroker)
 	a, b := in[0], in[1]
 	for i := range uint64(200) {
-		b.SubscribeWait(t, "g")
+		b.JoinGroup(t, "g")
 		if n, err := a.Outcome(t, &broker.Message{Kind: broker.KindGroup, Group: []byte("g"), Seq: i}); n != 1 || err != nil {
 			t.Fatalf("round %d: %d instances, %v", i, n, err)
 		}
 		b.Await(t, "the message", func() bool { return len(b.Got) > 0 && b.Got[len(b.Got)-1].Seq == i })
-		b.Unsubscribe("g")
+		b.LeaveGroup("g")
 		a.Publish(&broker.Message{Kind: broker.KindGroup, Group: []byte("g"), Seq: 1 << 40}, nil)
 	}
 	if i := slices.IndexFunc(b.Deliveries(), func(d Delivery) bool { return d.Seq == 1<<40 }); i > 0 {
 		t.Logf("a message that was under way when the group was left came at %d", i)
 	}
-	b.Unsubscribe("g")
+	b.LeaveGroup("g")
 	b.Unsubscribe("never subscribed")
 	eventually.True(t, "nobody to take the message", func() bool {
 		n, err := a.Outcome(t, &broker.Message{Kind: broker.KindGroup, Group: []byte("g")})

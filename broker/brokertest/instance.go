@@ -98,3 +98,16 @@ func Mixed(sender uuid.UUID, seq uint64, to broker.NodeID) *broker.Message {
 	}
 	return m
 }
+
+// JoinGroup gives the group a member on this instance, and waits for the confirmation.
+func (in *Instance) JoinGroup(t testing.TB, group string) {
+	t.Helper()
+	in.SetMembers(group, 1)
+	in.SubscribeWait(t, group)
+}
+
+// LeaveGroup takes the group's members on this instance away.
+func (in *Instance) LeaveGroup(group string) {
+	in.SetMembers(group, 0)
+	in.Unsubscribe(group)
+}

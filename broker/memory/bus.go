@@ -208,6 +208,9 @@ func (m *Broker) SetMembers(group string, n int) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if m.status.Load() == statusStarted {
+		if n == broker.Watched {
+			n = 0
+		}
 		b.weights.Set(m.self.ID, group, n)
 	}
 }

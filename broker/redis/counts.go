@@ -3,6 +3,8 @@ package redis
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -24,36 +26,87 @@ const (
 	countsChunk = 64 << 10 // a message with counts is closed beyond this size
 )
 
-// ownCounts are this instance's members by group, and what others have been told of them.
+// ownCounts are this instance's members by group, and what the other instances have been told of them.
+//
+// A kindDelta comes back to its sender by the global channel. When this instance reads its own, every instance that
+// reads what is published later has read it before; and what was published earlier has been delivered here.
 type ownCounts struct {
 	changes atomic.Uint64 // calls that changed a count
 	firsts  atomic.Uint64 // of them, the last that told of a group's first member
-	told    atomic.Uint64 // of them, those that others have been told of, in order
+	told    atomic.Uint64 // of them, those in kindDeltas that came back, in order
 	send    func(f *frame, done broker.Completion) bool
 	onTold  func()
 	urge    func() // asks for a flush at once
+	onWatch func() // tells the other instances of watched
 
 	mu      sync.Mutex
 	members map[string]int
+	watched map[string]struct{} // groups whose number is Watched
 	dirty   map[string]struct{} // changed since the last flush
 	version uint64              // of the last kindDelta sent
+	taken   uint64              // of the last kindDelta that Redis took
+	untold  []flushed           // sent, and not come back
 	urgent  bool
 	scratch []byte
 }
 
-func newOwnCounts() *ownCounts {
-	return &ownCounts{members: make(map[string]int), dirty: make(map[string]struct{})}
+// flushed is the last kindDelta of a flush.
+type flushed struct {
+	version uint64
+	changes uint64 // made when it was sent
 }
 
-// set records that group has n members here. A group's first member is told to others at once, and so is that it has none
-// any more: that the first has come, where it was expected, they may learn later.
+func newOwnCounts() *ownCounts {
+	return &ownCounts{members: make(map[string]int), watched: make(map[string]struct{}), dirty: make(map[string]struct{})}
+}
+
+// set records that group has n members here. The other instances are told at once of a group's first member, and that
+// it has none any more; they may learn later that the first, where it was expected, has come.
 func (c *ownCounts) set(group string, n int) {
-	n = max(n, broker.Expected)
+	if n == broker.Watched {
+		n = 0
+		if c.watch(group) {
+			c.onWatch()
+			c.tellFirst(group) // behind what onWatch sent, and Subscribe waits for it
+		}
+	}
+	if c.setNumber(group, n) {
+		c.urge()
+	}
+}
+
+// watch returns whether the group was not watched before.
+func (c *ownCounts) watch(group string) (news bool) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.watched[group]; ok {
+		return false
+	}
+	c.watched[group] = struct{}{}
+	return true
+}
+
+// tellFirst has the other instances told of the group at once, as of one with a first member.
+func (c *ownCounts) tellFirst(group string) {
+	c.mu.Lock()
+	c.dirty[group] = struct{}{}
+	c.firsts.Store(c.changes.Add(1))
+	c.urgent = true
+	c.mu.Unlock()
+	c.urge()
+}
+
+// setNumber returns whether the other instances must learn it at once.
+func (c *ownCounts) setNumber(group string, n int) (urgent bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n != 0 {
+		delete(c.watched, group) // the number says more, and the next lease no less
+	}
+	n = max(n, broker.Expected)
 	old := c.members[group]
 	if old == n {
-		c.mu.Unlock()
-		return
+		return false
 	}
 	if n == 0 {
 		delete(c.members, group)
@@ -65,12 +118,9 @@ func (c *ownCounts) set(group string, n int) {
 	if old == 0 && group != "" {
 		c.firsts.Store(change)
 	}
-	urge := (old == 0 || n == 0) && group != "" && !c.urgent
-	c.urgent = c.urgent || urge
-	c.mu.Unlock()
-	if urge {
-		c.urge()
-	}
+	urgent = (old == 0 || n == 0) && group != "" && !c.urgent
+	c.urgent = c.urgent || urgent
+	return urgent
 }
 
 // flushUrgent sends what changed if some of it can't wait for the next flush, and says whether it did.
@@ -104,22 +154,54 @@ func (c *ownCounts) flushLocked() {
 			delete(c.dirty, group)
 		}
 		c.scratch = b
-		c.send(&frame{Message: broker.Message{Kind: kindDelta, Payload: b}}, c.toldUpTo())
+		if len(c.dirty) == 0 {
+			c.untold = append(c.untold, flushed{c.version, c.changes.Load()})
+		}
+		c.send(&frame{Message: broker.Message{Kind: kindDelta, Payload: b}}, c.takenUpTo(c.version))
 	}
 }
 
-// toldUpTo returns what notes that a kindDelta was taken, where it was the last of its flush.
-func (c *ownCounts) toldUpTo() broker.Completion {
-	if len(c.dirty) > 0 {
-		return nil
-	}
-	changes := c.changes.Load()
+// takenUpTo returns what notes that Redis took the kindDelta.
+func (c *ownCounts) takenUpTo(version uint64) broker.Completion {
 	return broker.CompletionFunc(func(_ int, err error) {
 		if err == nil {
-			c.told.Store(changes)
-			c.onTold()
+			c.mu.Lock()
+			c.taken = version
+			c.mu.Unlock()
 		}
 	})
+}
+
+// cameBack is called with the version of a kindDelta of this instance that was read.
+func (c *ownCounts) cameBack(version uint64) {
+	c.mu.Lock()
+	more := c.setTold(version)
+	c.mu.Unlock()
+	if more {
+		c.onTold()
+	}
+}
+
+// rejoined is called when the subscriber has a new connection with all its channels. A kindDelta that Redis took before
+// may have been lost on the old one.
+func (c *ownCounts) rejoined() {
+	c.mu.Lock()
+	more := c.setTold(c.taken)
+	c.mu.Unlock()
+	if more {
+		c.onTold()
+	}
+}
+
+// setTold notes that the other instances know the counts of that version, and returns whether they learned more. It
+// needs mu.
+func (c *ownCounts) setTold(version uint64) (more bool) {
+	for len(c.untold) > 0 && c.untold[0].version <= version {
+		c.told.Store(c.untold[0].changes)
+		c.untold = c.untold[1:]
+		more = true
+	}
+	return more
 }
 
 // sendAll tells to everything, as it was at the last flush, so that the next kindDelta follows it.
@@ -149,10 +231,10 @@ func (c *ownCounts) parts() [][]byte {
 }
 
 // current is what the lease says.
-func (c *ownCounts) current() (version uint64, clients int) {
+func (c *ownCounts) current() (version uint64, clients int, watched []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.version, c.members[""]
+	return c.version, c.members[""], slices.Sorted(maps.Keys(c.watched))
 }
 
 func appendCount(b []byte, group string, n int) []byte {
@@ -210,8 +292,8 @@ func (c *peerCounts) delta(w *weights.Table, node broker.NodeID, b []byte) (ok b
 	return true, eachCount(b[deltaFixed:], func(group string, n int) { w.Set(node, group, n) })
 }
 
-// part takes a kindCounts. It returns true with the last one, when all counts are known.
-func (c *peerCounts) part(w *weights.Table, node broker.NodeID, b []byte) (complete bool, err error) {
+// takePart takes a kindCounts. It returns true with the last one, when all counts are known.
+func (c *peerCounts) takePart(w *weights.Table, node broker.NodeID, b []byte) (complete bool, err error) {
 	if len(b) < countsFixed {
 		return false, errCounts
 	}

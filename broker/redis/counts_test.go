@@ -41,7 +41,7 @@ func TestPeerCounts(t *testing.T) {
 	part := func(version uint64, i, of uint32, group string, n int) bool {
 		be := binary.BigEndian
 		b := be.AppendUint32(be.AppendUint32(be.AppendUint64(nil, version), i), of)
-		complete, err := c.part(w, 7, appendCount(b, group, n))
+		complete, err := c.takePart(w, 7, appendCount(b, group, n))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,7 +26,11 @@ func (r *Broker) readPushes(conn net.Conn) error {
 		case r.isOwn(what):
 			r.dispatchOwn(what, &f)
 		default:
-			r.dispatchForeign(what, &f)
+			now := r.now()
+			if r.holding.lapsed(now) {
+				return errLapsed
+			}
+			r.dispatchForeign(what, &f, now)
 		}
 	}
 }
@@ -38,19 +42,35 @@ func (r *Broker) isOwn(b []byte) bool {
 		broker.NodeID(be.Uint32(b[12:])) == r.self.ID && be.Uint64(b[20:]) == r.run
 }
 
-// dispatchOwn drops what comes back, save probes.
+// dispatchOwn takes a message of this instance that came back. Probes and member counts matter, the others are dropped.
 func (r *Broker) dispatchOwn(b []byte, f *frame) {
-	if broker.Kind(b[3]) != kindProbe || parseFrame(b, f) != nil || len(f.Payload) != 8 {
-		return
-	}
-	if rtt, ok := r.probes.returned(binary.BigEndian.Uint64(f.Payload), r.now()); ok {
-		r.stats.probeRTT.Store(rtt)
-		r.state.setAvailable()
+	switch broker.Kind(b[3]) {
+	case kindProbe:
+		if parseFrame(b, f) == nil && len(f.Payload) == 8 {
+			r.probeReturned(binary.BigEndian.Uint64(f.Payload))
+		}
+	case kindDelta:
+		if parseFrame(b, f) == nil && len(f.Payload) >= deltaFixed {
+			r.counts.cameBack(binary.BigEndian.Uint64(f.Payload))
+		}
 	}
 }
 
+// probeReturned takes the nonce of a probe of this instance.
+func (r *Broker) probeReturned(nonce uint64) {
+	now := r.now()
+	rtt, ok := r.probes.returned(nonce, now)
+	if !ok {
+		return
+	}
+	r.stats.probeRTT.Store(rtt)
+	r.state.setAvailable()
+	r.caught.Store(now - rtt)
+	report(r.pub.caughtUp(now - rtt))
+}
+
 // dispatchForeign handles what another instance published, or counts what nobody of this hub did.
-func (r *Broker) dispatchForeign(b []byte, f *frame) {
+func (r *Broker) dispatchForeign(b []byte, f *frame, now int64) {
 	switch err := parseFrame(b, f); err {
 	case nil:
 	case errVersion:
@@ -72,7 +92,7 @@ func (r *Broker) dispatchForeign(b []byte, f *frame) {
 		return
 	}
 	if isData(f.Kind) {
-		r.recv.data(f, b)
+		r.recv.data(f, b, now)
 		return
 	}
 	r.dispatchControl(f)
@@ -82,12 +102,13 @@ func (r *Broker) dispatchForeign(b []byte, f *frame) {
 func (r *Broker) dispatchControl(f *frame) {
 	err := error(nil)
 	switch f.Kind {
-	case kindHello:
-		err = r.noteLease(f.From, f.Payload, r.peers.heard)
+	case kindHello, kindHere:
+		err = r.takeLease(f)
 	case kindBye:
 		name := r.peers.name(f.From)
-		if r.peers.remove(f.From, f.run) {
-			r.nodeGone(f.From)
+		r.recv.parted(originKey{f.From, f.run})
+		if r.peers.part(f.From, f.run) {
+			r.gathers.gone(f.From)
 			r.log.Info("an instance has left", "node", name, "id", nodeHex(f.From))
 		}
 	case kindDelta:
@@ -95,7 +116,7 @@ func (r *Broker) dispatchControl(f *frame) {
 	case kindSync:
 		r.counts.sendAll(f.From)
 	case kindCounts:
-		err = r.peers.part(f.From, f.run, f.Payload)
+		err = r.peers.takeCounts(f.From, f.run, f.Payload)
 	case kindResume:
 		q, ok := parseResumeQuestion(f.From, f.Payload)
 		if !ok {
@@ -148,12 +169,35 @@ func (r *Broker) askCounts(node broker.NodeID) {
 	r.pub.send(&frame{Message: broker.Message{Kind: kindSync, To: node}}, nil)
 }
 
-// sayHello tells all instances of this one, so that they need not wait for the next look at the leases.
-func (r *Broker) sayHello() {
-	version, clients := r.counts.current()
-	value, err := encodeLease(r.self, r.run, version, clients)
+// takeLease handles a kindHello or a kindHere.
+func (r *Broker) takeLease(f *frame) error {
+	if err := r.noteLease(f.From, f.Payload, r.peers.heard); err != nil {
+		return err
+	}
+	_, l, err := decodeLease(f.Payload)
+	if err != nil {
+		return err
+	}
+	if l.Ask || l.Minor == 0 { // it has just connected
+		r.recv.returned(originKey{f.From, f.run})
+	}
+	if l.Ask && f.Kind == kindHello {
+		r.publishLease(kindHere, f.From, r.lease())
+	}
+	return nil
+}
+
+// askWhoIsThere tells all instances of this one, and asks each to answer.
+func (r *Broker) askWhoIsThere() {
+	l := r.lease()
+	l.Ask = true
+	r.publishLease(kindHello, 0, l)
+}
+
+func (r *Broker) publishLease(kind broker.Kind, to broker.NodeID, l lease) {
+	value, err := encodeLease(r.run, l)
 	if err != nil {
 		return // not reached: refreshLease has encoded the same
 	}
-	r.pub.send(&frame{Message: broker.Message{Kind: kindHello, Payload: []byte(value)}}, nil)
+	r.pub.send(&frame{Message: broker.Message{Kind: kind, To: to, Payload: []byte(value)}}, nil)
 }

@@ -4,35 +4,81 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 )
 
-// A message that Redis passed to nobody is not lost while an instance lives that should have it: the instance's
-// connection to Redis is broken, and once it has another it asks for what it missed. So such a message's fate is open,
-// and its Completion waits, until
+// The fate of a message is what its Completion is told. The live instances with members decide it. Redis' answer, the
+// number of subscribers that it passed the message to, is a check: it includes the connections of hosts that are gone,
+// for as long as Redis keeps them, and subscribers that are no instances. So
 //
-//	an instance asks for it          it is taken
-//	no such instance lives any more  nobody has it and nobody will: it is struck, and who asks for it gets a blank
-//	its time is over                 it is unknown
+//	Redis counts               the fate is
+//	none, none is expected     no instance: the message is struck
+//	none, some are expected    open: their connections to Redis are broken, and they will ask for what they missed
+//	no more than are expected  that number
+//	more than are expected     open: in doubt
 //
-// What is open stands among the recent messages, with its Completion.
+// An open fate ends when
+//
+//	an instance asks for the message   it is taken
+//	no live instance is expected       no instance has it: the message is struck, and who asks for it gets a blank
+//	its time is over                   it is unknown
+//
+// A doubt ends with the next probe that returns. By then this instance has read everything that was published before
+// Redis took the message, so that it knows every instance that could have got it: an instance announces itself before
+// it subscribes. Those decide, and there may be none.
+//
+// An instance that others take for dead must not deliver what waits in its connections: see holding.
+//
+// Messages with open fates are among the recent ones, with their Completions.
 
-// flagStruck marks the blank in the place of a struck message: who gets it counts it, and delivers nothing.
+// flagStruck marks the blank in the place of a struck message: its receiver counts it, and delivers nothing.
 const flagStruck broker.Flags = 1 << 1
 
-// settleReply handles Redis's answer to e, which somebody wants to know. e.done is nil then, unless e's fate is open.
+// expectation is what this instance knows of the receivers of a message.
+type expectation struct {
+	instances int  // live instances that should have it
+	left      int  // where there are none: instances that should have had it and went after it was sent
+	older     int  // live instances of a release that doesn't say which groups it watches: each may have it
+	unsynced  bool // some live instances may have members of its group: their counts are not known
+	complete  bool // every live instance is known, and its members
+}
+
+// most returns how many instances may have the message.
+func (x expectation) most() int { return x.instances + x.left + x.older }
+
+// none says whether no live instance may get the message.
+func (x expectation) none() bool { return x.instances == 0 && !x.unsynced }
+
+// doubt is a message in doubt. Its entry may have been used again, with another pubSeq.
+type doubt struct {
+	e        *entry
+	pubSeq   uint64
+	answered int64 // when Redis answered
+}
+
+// settleReply handles Redis' answer to e, which has a Completion. e.done is nil then, unless e's fate is open.
 func (p *publisher) settleReply(e *entry, r reply, outcomes []outcome) []outcome {
 	n := p.others(e, r.receivers)
-	if n == 0 && e.had {
-		n = 1
-	}
-	if n > 0 || r.err != nil || e.pubSeq == 0 {
+	if r.err != nil || e.pubSeq == 0 || e.had {
+		if e.had {
+			n = max(n, 1)
+		}
 		o := outcome{e.done, n, r.err}
 		e.done = nil
 		return append(outcomes, o)
 	}
-	p.unheard++
-	if !p.expected(e) {
-		return append(outcomes, p.nobody(e))
+	x := p.expected(e)
+	if n > 0 && n <= x.most() {
+		o := outcome{e.done, n, nil}
+		e.done = nil
+		return append(outcomes, o)
 	}
-	if e.addressed() {
+	p.open++
+	switch {
+	case n > 0:
+		e.heard = n
+		p.doubts.PushBack(doubt{e, e.pubSeq, p.now()})
+		p.sendBarrier()
+	case x.none():
+		return append(outcomes, p.nobody(e))
+	case e.addressed():
 		p.unreached(e.to)
 	}
 	return outcomes
@@ -44,8 +90,8 @@ func (e *entry) addressed() bool { return e.kind != broker.KindGlobal && e.kind 
 // tell ends an open fate.
 func (p *publisher) tell(e *entry, instances int, err error) outcome {
 	o := outcome{e.done, instances, err}
-	e.done = nil
-	p.unheard--
+	e.done, e.heard = nil, 0
+	p.open--
 	if err != nil {
 		p.stats.refusal(err).Add(1)
 	}
@@ -62,24 +108,80 @@ func (p *publisher) nobody(e *entry) outcome {
 	return p.tell(e, 0, nil)
 }
 
-// settleUnheard ends the fates that time decides: oldest is when the oldest that may stay open was sent.
-func (p *publisher) settleUnheard(oldest int64, outcomes []outcome) []outcome {
-	for i := 0; p.unheard > 0 && i < p.recent.Len(); i++ {
-		switch e := p.recent.At(i); {
-		case e.done == nil:
-		case !p.expected(e):
+// sendBarrier sends a probe that ends the doubts of now. One is under way at a time.
+func (p *publisher) sendBarrier() {
+	if !p.barrierOut {
+		p.barrierOut = p.queueControl(p.barrier(), nil)
+	}
+}
+
+// caughtUp is called when a probe that was sent at the time sent has returned.
+func (p *publisher) caughtUp(sent int64) (outcomes []outcome) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.barrierOut = false
+	newer := false
+	for range p.doubts.Len() {
+		d, _ := p.doubts.PopFront()
+		if d.e.pubSeq != d.pubSeq || d.e.done == nil {
+			continue
+		}
+		if d.answered <= sent {
+			if o, ok := p.judge(d.e); ok {
+				outcomes = append(outcomes, o)
+				continue
+			}
+		} else {
+			newer = true
+		}
+		p.doubts.PushBack(d)
+	}
+	if newer {
+		p.sendBarrier()
+	}
+	return outcomes
+}
+
+// judge ends the doubt about e, or returns false where the instances that may have it are not all known yet.
+func (p *publisher) judge(e *entry) (outcome, bool) {
+	x := p.expected(e)
+	n := x.most()
+	switch {
+	case e.heard <= n:
+		return p.tell(e, e.heard, nil), true
+	case !x.complete:
+		return outcome{}, false
+	case n > 0:
+		return p.tell(e, n, nil), true
+	}
+	return p.nobody(e), true
+}
+
+// settleOpen ends the fates that time decides. oldest is when the oldest that may stay open was sent.
+func (p *publisher) settleOpen(oldest int64, outcomes []outcome) []outcome {
+	for i := 0; p.open > 0 && i < p.recent.Len(); i++ {
+		e := p.recent.At(i)
+		if e.done == nil {
+			continue
+		}
+		x := p.expected(e)
+		switch {
+		case e.heard == 0 && x.none():
 			outcomes = append(outcomes, p.nobody(e))
-		case e.sent < oldest:
+		case e.sent >= oldest:
+		case e.heard > 0 && x.most() > 0:
+			outcomes = append(outcomes, p.tell(e, min(e.heard, x.most()), nil))
+		default:
 			outcomes = append(outcomes, p.tell(e, 0, broker.ErrUnknown))
 		}
 	}
 	return outcomes
 }
 
-// passed ends the fates of what the asking instance has missed for good, as it has later messages already.
+// passed ends the fates of messages that the asking instance has missed for good, as it has later ones already.
 func (p *publisher) passed(q *resumeQuestion, now int64) (outcomes []outcome) {
-	for i := 0; p.unheard > 0 && i < p.recent.Len() && p.recent.At(i).pubSeq <= q.last; i++ {
-		if e := p.recent.At(i); e.done != nil && q.concerns(e, now) {
+	for i := 0; p.open > 0 && i < p.recent.Len() && p.recent.At(i).pubSeq <= q.last; i++ {
+		if e := p.recent.At(i); e.done != nil && e.heard == 0 && q.concerns(e, now) {
 			outcomes = append(outcomes, p.tell(e, 0, broker.ErrUnknown))
 		}
 	}
@@ -103,15 +205,31 @@ func (e *entry) appendMessage(dst []byte) []byte {
 	return blank
 }
 
-// expected says whether a live instance should have e. Where it is not known who has members, somebody may. It is called
-// with the publisher's lock held.
-func (r *Broker) expected(e *entry) bool {
+// expected returns which instances should have e. It is called with the publisher's lock held.
+func (r *Broker) expected(e *entry) (x expectation) {
+	x.complete = r.now() >= r.completeAt.Load()
 	live := *r.peers.live.Load()
 	switch e.kind {
-	case broker.KindGlobal:
-		return len(live) > 0
 	case broker.KindGroup:
-		return len(live) > 0 && (r.peers.unsynced.Load() || r.weights.Anybody(e.group(), r.self.ID))
+		x.unsynced = r.peers.unsynced.Load()
+		x.complete = x.complete && !x.unsynced
+		x.instances, x.left = r.weights.Holders(e.group(), r.self.ID, e.sent)
+		x.instances += (*r.peers.watchers.Load())[string(e.group())]
+		x.older = int(r.peers.older.Load())
+		return x
+	case broker.KindGlobal:
+		x.instances = len(live)
+	default:
+		if live[e.to] {
+			x.instances = 1
+		}
 	}
-	return live[e.to]
+	if x.instances == 0 {
+		for id, at := range *r.peers.gone.Load() {
+			if at >= e.sent && (e.kind == broker.KindGlobal || id == e.to) {
+				x.left++
+			}
+		}
+	}
+	return x
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/brokertest"
@@ -122,6 +123,47 @@ func TestUnheardIsBounded(t *testing.T) {
 	expectFates(t, fates, fate{0, broker.ErrUnknown})
 }
 
+// TestStrangersCount: subscribers that are no instances receive nothing, as far as a sender is told, whatever Redis
+// counts.
+func TestStrangersCount(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	o := quick(s.URL())
+	client := goredis.NewClient(&goredis.Options{Addr: s.Addr()})
+	defer client.Close()
+	for range 3 {
+		monitor := client.PSubscribe(t.Context(), o.Prefix+"*")
+		defer monitor.Close()
+		if _, err := monitor.Receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	outcome := func(in *brokertest.Instance, m *broker.Message, want int) {
+		t.Helper()
+		if n, err := in.Outcome(t, m); n != want || err != nil {
+			t.Errorf("kind %d: %d instances, %v, want %d", m.Kind, n, err, want)
+		}
+	}
+	a := brokertest.Join(t, newTestRedis(t, o))
+	outcome(a, &broker.Message{Kind: broker.KindGlobal}, 0)
+	b := brokertest.Join(t, newTestRedis(t, o))
+	b.SubscribeWait(t, "subscribed") // without a member
+	b.SetMembers("g", 1)
+	b.SubscribeWait(t, "g")
+	for range 3 {
+		outcome(a, &broker.Message{Kind: broker.KindGlobal}, 1)
+		outcome(a, &broker.Message{Kind: broker.KindGroup, Group: []byte("g")}, 1)
+		outcome(a, &broker.Message{Kind: broker.KindGroup, Group: []byte("nobody")}, 0)
+		outcome(a, &broker.Message{Kind: broker.KindDirect, To: b.ID}, 1)
+		outcome(a, &broker.Message{Kind: broker.KindDirect, To: b.ID ^ 1<<30}, 0)
+		outcome(b, &broker.Message{Kind: broker.KindGroup, Group: []byte("g")}, 0)
+	}
+	b.SetMembers("g", 0)
+	b.Unsubscribe("g")
+	eventually.True(t, "a to know that", func() bool { _, ok := a.Draw([]byte("g"), 0, 0); return !ok })
+	outcome(a, &broker.Message{Kind: broker.KindGroup, Group: []byte("g")}, 0)
+}
+
 // TestCountsOutdated asks for all counts anew when news of them may have been missed. Until they come, anybody may have
 // members: a message that finds nobody is not given up.
 func TestCountsOutdated(t *testing.T) {
@@ -129,14 +171,14 @@ func TestCountsOutdated(t *testing.T) {
 	asked := 0
 	w := weights.New()
 	p := newPeers(w, func() int64 { return 1 }, time.Hour, func(broker.NodeID) { asked++ })
-	value, err := encodeLease(broker.Node{ID: 2, Name: "b"}, 9, 3, 0)
+	value, err := encodeLease(9, lease{Name: "b", Counts: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
 	counts := func(version uint64, members int) {
 		b := binary.BigEndian.AppendUint64(nil, version)
 		b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, 0), 1)
-		if err := p.part(2, 9, appendCount(b, "g", members)); err != nil {
+		if err := p.takeCounts(2, 9, appendCount(b, "g", members)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,7 +190,7 @@ func TestCountsOutdated(t *testing.T) {
 	e := &entry{kind: broker.KindGroup, buf: append(buf, "\r\n"...)}
 	want := func(when string, expected bool, requests int) {
 		t.Helper()
-		if r.expected(e) != expected || asked != requests {
+		if x := r.expected(e); x.none() == expected || asked != requests {
 			t.Errorf("%s: expected %v, asked %d times, want %v and %d", when, !expected, asked, expected, requests)
 		}
 	}
@@ -175,6 +217,6 @@ func TestCountsOutdated(t *testing.T) {
 	p.outdated()
 	counts(4, 7)
 	want("it has", true, 4)
-	p.remove(2, 0)
+	p.part(2, 9)
 	want("it is gone", false, 4)
 }

@@ -1,27 +1,29 @@
 package redis
 
-// A message with FlagFence must not be delivered before anything that other instances had published when it was
-// published. One server hands messages on in the order in which it got them, so that on a connection that holds nothing
-// has to be done for it. After a broken one, what was missed is asked for from each publisher by itself, and comes in any
-// order: until all of it has come, such messages are set aside. Nothing waits for them meanwhile, as they may be late.
+// A message with FlagFence must not be delivered before any message that another instance had published before it. One
+// server passes messages on in the order in which it got them, so a connection that holds needs nothing more. After a
+// broken one, missed messages are asked for from each publisher by itself and come in any order. Messages with
+// FlagFence are set aside until all have come, but wait neither for an instance that is taken for dead nor for longer
+// than limits.fences. No other message waits for them, as they may be late.
 
-// maxFences is how many of them are set aside. What is more is lost, and counted.
+// maxFences bounds the messages set aside. Further ones are lost, and counted.
 const maxFences = 4096
 
-// mayMiss reports whether messages may have been missed that are yet to come. It needs mu.
+// mayMiss returns whether messages may have been missed that are yet to come. It needs mu.
 func (r *receiver) mayMiss() bool {
 	if r.away {
 		return true
 	}
+	now := r.now()
 	for _, o := range r.origins {
-		if o.recovery != nil {
+		if o.recovery != nil && now-o.recovery.begun < int64(r.limits.fences) && r.alive(o.key.node) {
 			return true
 		}
 	}
 	return false
 }
 
-// setAside keeps f until nothing may be missing any more. It needs mu.
+// setAside keeps f until no message may be missing. It needs mu.
 func (r *receiver) setAside(f *frame) {
 	if len(r.fences) >= maxFences {
 		r.stats.missed.Add(1)
@@ -30,7 +32,7 @@ func (r *receiver) setAside(f *frame) {
 	r.fences = append(r.fences, f.Clone())
 }
 
-// releaseFences delivers what was set aside if nothing may be missing any more. It needs mu.
+// releaseFences delivers the messages set aside if no message may be missing. It needs mu.
 func (r *receiver) releaseFences() {
 	if len(r.fences) == 0 || r.mayMiss() {
 		return

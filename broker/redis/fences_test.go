@@ -23,7 +23,7 @@ func TestFenceWaitsForOthers(t *testing.T) {
 		return f
 	}
 	type step func(m *model)
-	data := func(f *frame) step { return func(m *model) { m.recv.data(f, wire(t, f)) } }
+	data := func(f *frame) step { return func(m *model) { m.recv.data(f, wire(t, f), m.recv.now()) } }
 	resent := func(f *frame) step {
 		return func(m *model) {
 			key := originKey{f.From, f.run}

@@ -35,7 +35,7 @@ import (
 const (
 	headerMagic   = 0xE54D
 	headerMajor   = 1
-	headerMinor   = 0
+	headerMinor   = 1 // adds kindHere, and what a lease says of its instance's minor version
 	headerVersion = headerMajor<<4 | headerMinor
 	headerFixed   = 84 // up to the group
 	maxGroupLen   = math.MaxUint8

@@ -17,6 +17,7 @@ const (
 	kindResumed                         // that was all of them
 	kindQuery                           // a Gather's question
 	kindAnswer                          // a part of its answer
+	kindHere                            // answers a kindHello that asks: the sender's lease; since minor 1
 
 	kindEnd // the first that this release doesn't know
 )

@@ -109,7 +109,7 @@ func (p *publisher) requeue() {
 			p.data.PushFront(e)
 		}
 	}
-	p.inflightBytes, p.idle = 0, false
+	p.inflightBytes, p.idle, p.barrierOut = 0, false, false
 }
 
 // expire drops what has waited for longer than the limit.
@@ -119,7 +119,7 @@ func (p *publisher) expire() {
 	oldest := p.now() - int64(p.limits.age)
 	outcomes = p.dropWaiting(&p.control, oldest, outcomes, broker.ErrUnavailable)
 	outcomes = p.dropWaiting(&p.data, oldest, outcomes, broker.ErrUnavailable)
-	outcomes = p.settleUnheard(p.now()-int64(p.limits.unheard), outcomes)
+	outcomes = p.settleOpen(p.now()-int64(p.limits.unheard), outcomes)
 	if len(p.groupSeqs) > maxGroupSeqs/2 {
 		p.sweepGroupSeqs(groupSeqIdle)
 	}
@@ -174,7 +174,7 @@ func (p *publisher) giveUp() {
 	const all = int64(1)<<62 - 1
 	outcomes = p.dropWaiting(&p.control, all, outcomes, broker.ErrClosed)
 	outcomes = p.dropWaiting(&p.data, all, outcomes, broker.ErrClosed)
-	outcomes = p.settleUnheard(all, outcomes)
+	outcomes = p.settleOpen(all, outcomes)
 	p.mu.Unlock()
 	report(outcomes)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -17,19 +18,32 @@ import (
 // runDigits is the length of the hexadecimal run that a lease's value begins with, for the scripts to compare.
 const runDigits = 16
 
-// lease is the value of a lease's key, behind the run.
+// lease is what an instance says of itself: in its key in Redis, and in each kindHello and kindHere. Behind the run, it
+// is JSON, of which older releases ignore what they don't know.
 type lease struct {
 	Name    string    `json:"name,omitempty"`
 	Version string    `json:"version,omitempty"`
 	Started time.Time `json:"started"`
 	Clients int       `json:"clients"`
-	Counts  uint64    `json:"counts"` // version of the member counts
+	Counts  uint64    `json:"counts"`            // version of the member counts
+	Minor   int       `json:"minor,omitempty"`   // minor version of the wire form; 0 in releases that didn't say it
+	Watched []string  `json:"watched,omitempty"` // groups whose messages it needs without having members
+	Ask     bool      `json:"ask,omitempty"`     // in a kindHello: every instance answers with a kindHere
+}
+
+// lease describes this instance.
+func (r *Broker) lease() lease {
+	version, clients, watched := r.counts.current()
+	return lease{
+		Name: r.self.Name, Version: r.self.Version, Started: r.self.Started, Clients: clients, Counts: version,
+		Minor: headerMinor, Watched: watched,
+	}
 }
 
 func formatRun(run uint64) string { return fmt.Sprintf("%016x", run) }
 
-func encodeLease(self broker.Node, run, countsVersion uint64, clients int) (string, error) {
-	b, err := json.Marshal(lease{self.Name, self.Version, self.Started, clients, countsVersion})
+func encodeLease(run uint64, l lease) (string, error) {
+	b, err := json.Marshal(l)
 	if err != nil {
 		return "", fmt.Errorf("encode lease: %w", err)
 	}
@@ -79,29 +93,78 @@ return redis.call('SREM', KEYS[2], ARGV[1])`)
 func (r *Broker) refreshLease(ctx context.Context, c *connection) (ids []broker.NodeID, kept bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.opt.DialTimeout)
 	defer cancel()
-	version, clients := r.counts.current()
-	value, err := encodeLease(r.self, r.run, version, clients)
+	value, err := encodeLease(r.run, r.lease())
 	if err != nil {
 		return nil, false, err
 	}
+	sent := r.now()
 	reply, err := refreshScript.Run(ctx, c.client, []string{r.names.lease(r.self.ID), r.names.nodes()},
 		formatRun(r.run), value, r.opt.LeaseTTL.Milliseconds(), nodeHex(r.self.ID)).StringSlice()
-	if err != nil {
+	switch {
+	case refusesWrites(err):
+		r.writesRefused(err)
+		ids, err = r.listInstances(ctx, c)
+		return ids, true, err
+	case err != nil:
 		return nil, false, fmt.Errorf("refresh lease: %w", err)
-	}
-	if len(reply) == 0 || reply[0] == "taken" {
+	case len(reply) == 0 || reply[0] == "taken":
 		return nil, false, fmt.Errorf("node %s: %w", nodeHex(r.self.ID), broker.ErrNodeIDTaken)
 	}
-	for _, s := range reply[1:] {
+	r.writesTaken()
+	r.holding.extend(sent, r.now()) // where that is too late, the next answer to a kindHello finds out
+	return r.otherIDs(reply[1:]), reply[0] == "held", nil
+}
+
+// listInstances returns the ids of all instances that may hold a lease, where Redis refuses to write.
+func (r *Broker) listInstances(ctx context.Context, c *connection) ([]broker.NodeID, error) {
+	hex, err := c.client.SMembers(ctx, r.names.nodes()).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list instances: %w", err)
+	}
+	return r.otherIDs(hex), nil
+}
+
+func (r *Broker) otherIDs(hex []string) (ids []broker.NodeID) {
+	for _, s := range hex {
 		if id, ok := parseNodeHex(s); ok && id != r.self.ID {
 			ids = append(ids, id)
 		}
 	}
-	return ids, reply[0] == "held", nil
+	slices.Sort(ids)
+	return ids
+}
+
+// refusesWrites says whether err is that the server takes no writes for now: its disk or memory is full, or it has too
+// few replicas. Pub/sub goes on meanwhile.
+func refusesWrites(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, code := range []string{"MISCONF ", "NOREPLICAS ", "OOM command"} {
+		if strings.Contains(err.Error(), code) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Broker) writesRefused(err error) {
+	if !r.noWrites {
+		r.noWrites = true
+		r.log.Warn("Redis refuses to write: leases end, and instances are taken for alive as long as they are heard", "error", err)
+	}
+}
+
+func (r *Broker) writesTaken() {
+	if r.noWrites {
+		r.noWrites = false
+		r.log.Info("Redis writes again: leases are refreshed")
+	}
 }
 
 // readLeases brings peers up to date with the leases of ids; before are the peers known when those were listed.
-func (r *Broker) readLeases(ctx context.Context, c *connection, ids, before []broker.NodeID) error {
+// caught is the time up to which this instance had heard everything when it began to read.
+func (r *Broker) readLeases(ctx context.Context, c *connection, ids, before []broker.NodeID, caught int64) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opt.DialTimeout)
 	defer cancel()
 	var values []any
@@ -127,29 +190,37 @@ func (r *Broker) readLeases(ctx context.Context, c *connection, ids, before []br
 		}
 		held[ids[i]] = true
 	}
-	return r.dropUnheld(ctx, c, ids, before, held)
-}
-
-// dropUnheld forgets instances without a lease, unless the leases may have been lost by Redis: then each gets the
-// time to renew its own.
-func (r *Broker) dropUnheld(ctx context.Context, c *connection, listed, before []broker.NodeID, held map[broker.NodeID]bool) error {
 	if r.now() < r.leaseGrace {
 		return nil
 	}
+	r.dropUnheld(before, held, caught)
+	return r.prune(ctx, c, ids, held)
+}
+
+// dropUnheld forgets the instances of before without a lease that were not heard in the time of a lease. Time counts
+// only as far as this instance has caught up with what was published, so that news under way is not taken for silence.
+func (r *Broker) dropUnheld(before []broker.NodeID, held map[broker.NodeID]bool, caught int64) {
 	for _, id := range before {
 		name := r.peers.name(id)
-		if !held[id] && r.peers.remove(id, 0) {
+		if !held[id] && r.peers.expire(id, caught-int64(r.opt.LeaseTTL)) {
 			r.stats.lostNodes.Add(1)
-			r.nodeGone(id)
+			r.gathers.gone(id)
 			r.log.Warn("an instance is gone: its lease ended", "node", name, "id", nodeHex(id))
 		}
+	}
+}
+
+// prune takes instances without a lease from the list in Redis. An instance adds itself again with its next refresh.
+func (r *Broker) prune(ctx context.Context, c *connection, listed []broker.NodeID, held map[broker.NodeID]bool) error {
+	if r.noWrites {
+		return nil
 	}
 	for _, id := range listed {
 		if held[id] {
 			continue
 		}
 		err := pruneScript.Run(ctx, c.client, []string{r.names.lease(id), r.names.nodes()}, nodeHex(id)).Err()
-		if err != nil {
+		if err != nil && !refusesWrites(err) {
 			return fmt.Errorf("prune instances: %w", err)
 		}
 	}
@@ -170,15 +241,9 @@ func (r *Broker) noteLease(id broker.NodeID, value []byte, take func(broker.Node
 	return err
 }
 
-// nodeGone ends what waits for an instance.
-func (r *Broker) nodeGone(id broker.NodeID) {
-	r.recv.gone(id)
-	r.gathers.gone(id)
-}
-
 // leaseRound refreshes the own lease and reads the others'.
 func (r *Broker) leaseRound(ctx context.Context, c *connection) error {
-	before := r.peers.ids()
+	before, caught := r.peers.ids(), r.caught.Load()
 	ids, kept, err := r.refreshLease(ctx, c)
 	if err != nil {
 		return err
@@ -186,8 +251,7 @@ func (r *Broker) leaseRound(ctx context.Context, c *connection) error {
 	if !kept {
 		r.leaseGrace = r.now() + int64(r.opt.LeaseTTL)
 	}
-	slices.Sort(ids)
-	return r.readLeases(ctx, c, ids, before)
+	return r.readLeases(ctx, c, ids, before, caught)
 }
 
 // leaseLoop keeps the lease until ctx ends or the connection fails.
@@ -197,7 +261,7 @@ func (r *Broker) leaseLoop(ctx context.Context, c *connection) error {
 	for {
 		select {
 		case <-tick.C:
-			if err := r.leaseRound(ctx, c); err != nil {
+			if err := r.keepLease(ctx, c); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -206,13 +270,51 @@ func (r *Broker) leaseLoop(ctx context.Context, c *connection) error {
 	}
 }
 
+// keepLease refreshes the lease and tells the others that this instance lives.
+func (r *Broker) keepLease(ctx context.Context, c *connection) error {
+	if err := r.leaseRound(ctx, c); err != nil {
+		return err
+	}
+	sent := r.now()
+	if err := r.announce(ctx, c); err != nil {
+		return err
+	}
+	if !r.holding.extend(sent, r.now()) {
+		return errLapsed
+	}
+	if r.state.isLinked() {
+		r.probe() // it shows how far this instance has caught up with what the others say
+	}
+	return nil
+}
+
+// announce publishes the own lease by the connection for leases, where it doesn't wait behind messages.
+func (r *Broker) announce(ctx context.Context, c *connection) error {
+	ctx, cancel := context.WithTimeout(ctx, r.opt.DialTimeout)
+	defer cancel()
+	value, err := encodeLease(r.run, r.lease())
+	if err != nil {
+		return err
+	}
+	b, err := appendFrame(nil, &frame{
+		Message: broker.Message{Kind: kindHello, From: r.self.ID, Payload: []byte(value)}, run: r.run,
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.client.Do(ctx, r.names.publish, r.names.global(), b).Err(); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
 // releaseLease gives the own lease up, as far as it can be done.
 func (r *Broker) releaseLease(ctx context.Context, c *connection) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opt.DialTimeout)
 	defer cancel()
 	keys := []string{r.names.lease(r.self.ID), r.names.nodes()}
 	err := releaseScript.Run(ctx, c.client, keys, formatRun(r.run), nodeHex(r.self.ID)).Err()
-	if err != nil && !errors.Is(err, goredis.Nil) {
+	if err != nil && !errors.Is(err, goredis.Nil) && !refusesWrites(err) {
 		return fmt.Errorf("release lease: %w", err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -143,6 +144,7 @@ func (r *Broker) runLink(ctx context.Context, up func()) error {
 	r.link.Store(nil)
 	r.commands.Store(nil)
 	r.state.setLinked(false)
+	r.completeAt.Store(math.MaxInt64)
 	r.subs.disconnected()
 	r.recv.disconnected()
 	r.pub.requeue()
@@ -167,19 +169,26 @@ func (r *Broker) connect(l *link, up func()) error {
 	if err := r.leaseRound(l.ctx, commands); err != nil {
 		return err
 	}
+	// The other instances know this one before it subscribes: see expected.
+	sent := r.now()
+	if err := r.announce(l.ctx, commands); err != nil {
+		return err
+	}
+	r.holding.begin(sent)
 	r.commands.Store(commands)
+	l.goes(func() error { return r.leaseLoop(l.ctx, commands) })
 	if err := r.connectSubscriber(l, addr); err != nil {
 		return err
 	}
 	if r.links.Add(1) > 1 {
 		r.stats.reconnects.Add(1)
-		r.peers.outdated() // somebody may have got its first member meanwhile
+		r.peers.outdated() // a group may have got its first member meanwhile
+		r.counts.rejoined()
 		r.awaitOthers(l.ctx, commands)
 	}
 	if err := r.connectPublisher(l, addr); err != nil {
 		return err
 	}
-	l.goes(func() error { return r.leaseLoop(l.ctx, commands) })
 	r.awaitCounts(l.ctx)
 	up()
 	r.unlogged.Store(0)
@@ -249,7 +258,8 @@ func (r *Broker) connectPublisher(l *link, addr string) error {
 	if err != nil {
 		return err
 	}
-	r.sayHello()
+	r.askWhoIsThere()
+	r.completeAt.Store(r.now() + int64(r.opt.LeaseTTL)/3)
 	returned := r.probes.reset()
 	r.state.setLinked(true)
 	r.probe()

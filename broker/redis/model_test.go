@@ -2,6 +2,7 @@ package redis
 
 import (
 	"bytes"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"testing"
@@ -31,6 +32,10 @@ type model struct {
 	got        []uint64
 	told       map[uint64][]fate // what the publisher was told of each message
 	live       bool              // the publisher takes the receiver for alive
+	wentAt     int64             // when it took it for dead last
+	lapsed     bool              // the receiver may have been taken for dead since it connected
+	strangers  int               // subscribers that are no instances
+	probes     []int64           // when the publisher's probes were sent that Redis took
 	clock      int64
 }
 
@@ -50,7 +55,11 @@ func newModel(t *rapid.T) *model {
 		names: n, self: 1, run: 9, now: now, ownsub: func(broker.Kind, []byte, int64) bool { return false }, pressure: func(bool) {},
 		limits: publisherLimits{bytes: 1 << 20, recentBytes: 1 << 20, age: time.Hour}, stats: &counters{},
 		wake: make(chan struct{}, 1), nodeSeqs: make(map[broker.NodeID]uint64), groupSeqs: make(map[string]*groupSeq),
-		resuming: make(map[broker.NodeID]uint64), expected: func(*entry) bool { return m.live }, unreached: func(broker.NodeID) {},
+		resuming: make(map[broker.NodeID]uint64), expected: m.expected, unreached: func(broker.NodeID) {},
+		barrier: func() *frame {
+			payload := binary.BigEndian.AppendUint64(nil, uint64(now()))
+			return &frame{Message: broker.Message{Kind: kindProbe, To: 1, Payload: payload}}
+		},
 	}
 	m.recv = &receiver{
 		self: 2, now: now, handler: m, subs: m.subs, stats: &counters{}, alive: func(broker.NodeID) bool { return true },
@@ -58,7 +67,7 @@ func newModel(t *rapid.T) *model {
 			m.requests = append(m.requests, m.subs.resumeQuestion(o, request, last))
 		},
 		origins: make(map[originKey]*origin),
-		limits:  receiverLimits{wait: time.Hour, retry: 1, forget: time.Hour},
+		limits:  receiverLimits{keep: time.Hour, fences: time.Hour, retry: 1, forget: time.Hour},
 	}
 	m.connectReceiver(nil)
 	return m
@@ -68,6 +77,31 @@ func (m *model) Deliver(msg *broker.Message) { m.got = append(m.got, msg.Seq) }
 func (m *model) Pressure(bool)               {}
 func (m *model) StateChanged(broker.State)   {}
 func (m *model) Answer(query []byte) []byte  { return nil }
+
+func (m *model) expected(e *entry) (x expectation) {
+	x.complete = true
+	if m.live {
+		x.instances = 1
+	} else if m.wentAt >= e.sent {
+		x.left = 1
+	}
+	return x
+}
+
+// die has the publisher take the receiver for dead.
+func (m *model) die() {
+	if m.live {
+		m.live, m.lapsed, m.wentAt = false, true, m.pub.now()
+	}
+}
+
+// probeReturns lets the publisher's oldest probe come back to it.
+func (m *model) probeReturns() {
+	if len(m.probes) > 0 {
+		report(m.pub.caughtUp(m.probes[0]))
+		m.probes = m.probes[1:]
+	}
+}
 
 func (m *model) publish() {
 	msg := &broker.Message{Kind: broker.KindGlobal, Seq: m.published}
@@ -113,9 +147,12 @@ func (m *model) take(p *pipe) {
 	if len(p.commands) == 0 {
 		return
 	}
-	receivers := 0
-	if m.subscribed {
-		m.inbox = append(m.inbox, p.commands[0])
+	receivers := m.strangers
+	switch command := p.commands[0]; {
+	case broker.Kind(command[3]) == kindProbe:
+		m.probes = append(m.probes, int64(binary.BigEndian.Uint64(command[headerFixed:])))
+	case m.subscribed:
+		m.inbox = append(m.inbox, command)
 		receivers++
 	}
 	p.commands = p.commands[1:]
@@ -138,12 +175,17 @@ func (m *model) breakPublisher(arrived int) {
 	p := m.pipes[len(m.pipes)-1]
 	p.commands = p.commands[:min(arrived, len(p.commands))]
 	m.pub.requeue()
+	m.probes = nil
 	m.pipes = append(m.pipes, &pipe{})
 }
 
 // receive lets the receiver read its next message.
 func (m *model) receive() {
 	if len(m.inbox) == 0 {
+		return
+	}
+	if m.lapsed {
+		m.breakReceiver()
 		return
 	}
 	raw := m.inbox[0]
@@ -161,7 +203,7 @@ func (m *model) receive() {
 	case kindResumed:
 		m.recv.recoveryEnded(originKey{1, 9}, request)
 	default:
-		m.recv.data(&f, raw)
+		m.recv.data(&f, raw, m.recv.now())
 	}
 }
 
@@ -179,6 +221,7 @@ func (m *model) connectReceiver(known []originKey) {
 	if m.subscribed {
 		return
 	}
+	m.live, m.lapsed = true, false // it announces itself before it subscribes
 	m.recv.connected(known)
 	m.subs.connected()
 	for _, channel := range []string{m.subs.names.global(), m.subs.names.channels + m.subs.node} {
@@ -207,6 +250,9 @@ func (m *model) ask(lost bool) {
 
 // heal lets everything come to an end without further faults.
 func (m *model) heal() {
+	if m.lapsed {
+		m.breakReceiver()
+	}
 	m.connectReceiver([]originKey{{1, 9}})
 	for range 4 {
 		m.recv.tick()
@@ -221,6 +267,7 @@ func (m *model) heal() {
 				}
 			}
 			m.answer()
+			m.probeReturns()
 		}
 		for len(m.inbox) > 0 {
 			m.receive()
@@ -244,16 +291,18 @@ func (m *model) checkFates() {
 	}
 }
 
-// TestModelFates adds that the publisher takes the receiver for dead at times, so that it strikes what wasn't taken.
+// TestModelFates adds that the publisher takes the receiver for dead at times, so that it strikes messages, and that
+// subscribers which are no instances make Redis count too many.
 func TestModelFates(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
 		m.clock += 1 << 50
 		m.run(t, map[string]func(*rapid.T){
-			"live": func(*rapid.T) { m.live = true },
-			"dead": func(*rapid.T) { m.live = false },
-			"time": func(*rapid.T) { m.pub.expire() },
+			"dead":      func(*rapid.T) { m.die() },
+			"time":      func(*rapid.T) { m.pub.expire() },
+			"strangers": func(t *rapid.T) { m.strangers = rapid.IntRange(0, 2).Draw(t, "strangers") },
+			"probe":     func(*rapid.T) { m.probeReturns() },
 		})
 		for i, seq := range m.got {
 			if i > 0 && seq <= m.got[i-1] {

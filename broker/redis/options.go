@@ -85,3 +85,6 @@ func (o Options) withDefaults() Options {
 
 // writeTimeout bounds one write; a silent broker is noticed long before.
 func (o *Options) writeTimeout() time.Duration { return max(5*o.ProbeInterval, 5*time.Second) }
+
+// unheardLimit bounds the wait for an instance that should have a message and has no connection to Redis.
+func (o *Options) unheardLimit() time.Duration { return min(o.BufferAge, 2*o.LeaseTTL) }

@@ -10,71 +10,96 @@ import (
 	"github.com/mastersocket/mastersocket/broker/internal/weights"
 )
 
-// peers are the other instances that hold a lease, with their member counts.
+// peers are the other live instances, with their member counts. An instance is live while it has a lease in Redis or
+// was heard within the time of a lease, until it says that it leaves.
 type peers struct {
 	weights *weights.Table
 	now     func() int64
 	retry   int64                    // between two requests for the same counts
 	sync    func(node broker.NodeID) // asks node for its counts
 
-	// For who can't wait for mu: the keys of nodes, and whether the counts of some are not known, or may be old.
-	live     atomic.Pointer[map[broker.NodeID]bool]
-	unsynced atomic.Bool
+	// Copies for readers that can't wait for mu.
+	live     atomic.Pointer[map[broker.NodeID]bool]  // the keys of nodes
+	gone     atomic.Pointer[map[broker.NodeID]int64] // when an instance went, for the last rememberGone
+	watchers atomic.Pointer[map[string]int]          // how many instances watch a group
+	older    atomic.Int32                            // instances that don't say which groups they watch
+	unsynced atomic.Bool                             // whether the counts of an instance are unknown, or may be old
 
 	mu     sync.Mutex
 	nodes  map[broker.NodeID]*peer
-	change chan struct{} // closed and replaced when something changed
+	parted map[uint64]int64 // when a process said that it leaves, by its run, for the last rememberGone
+	change chan struct{}    // closed and replaced when something changed
 }
+
+// rememberGone is for how long peers remember instances that went.
+const rememberGone = int64(time.Minute)
 
 type peer struct {
 	broker.Node
-	run    uint64
-	counts peerCounts
-	behind int64 // since when the lease has been ahead of counts; zero: it isn't
+	run     uint64
+	minor   int // the minor version of the wire form that it knows
+	heardAt int64
+	watched []string
+	counts  peerCounts
+	behind  int64 // since when the lease has been ahead of counts; zero: it isn't
 }
 
 func newPeers(w *weights.Table, now func() int64, retry time.Duration, sync func(broker.NodeID)) *peers {
 	p := &peers{
 		weights: w, now: now, retry: int64(retry), sync: sync,
-		nodes: make(map[broker.NodeID]*peer), change: make(chan struct{}),
+		nodes: make(map[broker.NodeID]*peer), parted: make(map[uint64]int64), change: make(chan struct{}),
 	}
 	p.live.Store(&map[broker.NodeID]bool{})
+	p.gone.Store(&map[broker.NodeID]int64{})
+	p.watchers.Store(&map[string]int{})
 	return p
 }
 
-// seen takes a lease, and returns whether the instance is new.
+// seen takes a lease that was read from Redis, and returns whether the instance is new.
 func (p *peers) seen(id broker.NodeID, value []byte) (added bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.seenLocked(id, value)
+	_, added, err = p.note(id, value)
+	return added, err
 }
 
-// heard is seen for a lease that came from the instance itself. Only now can it hear a request for its counts: one that
-// was sent before may have been lost.
+// heard takes a lease that the instance itself published, and returns whether the instance is new.
 func (p *peers) heard(id broker.NodeID, value []byte) (added bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := p.nodes[id]; n != nil {
-		n.counts.askedAt = 0
+		n.counts.askedAt = 0 // a request that was sent before it could hear may be lost
 	}
-	return p.seenLocked(id, value)
+	n, added, err := p.note(id, value)
+	if n != nil {
+		n.heardAt = p.now()
+	}
+	return added, err
 }
 
-func (p *peers) seenLocked(id broker.NodeID, value []byte) (added bool, err error) {
+// note brings the instance up to date with a lease. It returns nil for a process that said that it leaves. It needs mu.
+func (p *peers) note(id broker.NodeID, value []byte) (n *peer, added bool, err error) {
 	run, l, err := decodeLease(value)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
-	n := p.nodes[id]
+	if _, parted := p.parted[run]; parted {
+		return nil, false, nil
+	}
+	n = p.nodes[id]
 	if added = n == nil || n.run != run; added {
 		n = &peer{run: run}
 		p.nodes[id] = n
 		p.weights.Drop(id)
-		p.changed()
 	}
 	n.Node = broker.Node{ID: id, Name: l.Name, Version: l.Version, Started: l.Started, Clients: l.Clients}
+	n.minor = l.Minor
+	if !slices.Equal(n.watched, l.Watched) || added {
+		n.watched = l.Watched
+		p.changed()
+	}
 	p.compare(n, l.Counts)
-	return added, nil
+	return n, added, nil
 }
 
 // compare asks n for its counts where those known are of another version than its lease says, and not only because
@@ -112,47 +137,90 @@ func (p *peers) delta(id broker.NodeID, run uint64, b []byte) error {
 	}
 	ok, err := n.counts.delta(p.weights, id, b)
 	if !ok {
+		if n.counts.known {
+			n.counts.known = false
+			p.changed()
+		}
 		p.ask(n)
 	}
 	return err
 }
 
-// part takes a kindCounts.
-func (p *peers) part(id broker.NodeID, run uint64, b []byte) error {
+// takeCounts takes a kindCounts.
+func (p *peers) takeCounts(id broker.NodeID, run uint64, b []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := p.nodes[id]
 	if n == nil || n.run != run {
 		return nil
 	}
-	complete, err := n.counts.part(p.weights, id, b)
+	complete, err := n.counts.takePart(p.weights, id, b)
 	if complete {
 		p.changed()
 	}
 	return err
 }
 
-// remove forgets an instance, and returns whether it was there. A run of zero stands for any.
-func (p *peers) remove(id broker.NodeID, run uint64) bool {
+// part forgets an instance of which the process run said that it leaves, and returns whether it was known.
+func (p *peers) part(id broker.NodeID, run uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.parted[run] = p.now()
 	n := p.nodes[id]
-	if n == nil || run != 0 && n.run != run {
+	if n == nil || n.run != run {
 		return false
+	}
+	p.remove(id)
+	return true
+}
+
+// expire forgets an instance without a lease that was not heard in the time since, and returns whether it did.
+func (p *peers) expire(id broker.NodeID, since int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := p.nodes[id]; n == nil || n.heardAt > since {
+		return false
+	}
+	p.remove(id)
+	return true
+}
+
+// remove forgets an instance. It needs mu.
+func (p *peers) remove(id broker.NodeID) {
+	now := p.now()
+	gone := map[broker.NodeID]int64{id: now}
+	for other, at := range *p.gone.Load() {
+		if now-at < rememberGone && other != id {
+			gone[other] = at
+		}
+	}
+	p.gone.Store(&gone)
+	for run, at := range p.parted {
+		if now-at > rememberGone {
+			delete(p.parted, run)
+		}
 	}
 	delete(p.nodes, id)
 	p.weights.Drop(id)
 	p.changed()
-	return true
 }
 
 // changed tells that nodes or what is known of one changed. It needs mu.
 func (p *peers) changed() {
 	live, unsynced := make(map[broker.NodeID]bool, len(p.nodes)), false
+	watchers, older := make(map[string]int), int32(0)
 	for id, n := range p.nodes {
 		live[id] = true
 		unsynced = unsynced || !n.counts.known
+		for _, group := range n.watched {
+			watchers[group]++
+		}
+		if n.minor == 0 {
+			older++
+		}
 	}
+	p.watchers.Store(&watchers)
+	p.older.Store(older)
 	p.unsynced.Store(unsynced)
 	p.live.Store(&live)
 	close(p.change)

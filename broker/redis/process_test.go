@@ -37,7 +37,7 @@ func runChild(spec string) {
 	id, _ := strconv.ParseUint(f[2], 10, 32)
 	b, err := New(Options{URL: f[0], Prefix: f[1]})
 	if err == nil {
-		err = b.Start(context.Background(), broker.Node{ID: broker.NodeID(id), Name: "child"}, brokertest.NewRecorder())
+		err = b.Start(context.Background(), broker.Node{ID: broker.NodeID(id), Name: "child"}, printer{brokertest.NewRecorder()})
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -45,6 +45,12 @@ func runChild(spec string) {
 	}
 	b.SetMembers("g", 1)
 	b.SetMembers("", 1)
+	subscribed := make(chan error)
+	b.Subscribe("g", func(err error) { subscribed <- err })
+	if err := <-subscribed; err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 	fmt.Println("ready")
 	sender := uuid.New()
 	tick := time.NewTicker(pace)
@@ -54,8 +60,23 @@ func runChild(spec string) {
 	}
 }
 
+// printer prints the payloads of what is delivered to a child.
+type printer struct{ *brokertest.Recorder }
+
+func (printer) Deliver(m *broker.Message) {
+	if len(m.Payload) > 0 {
+		fmt.Printf("got %s\n", m.Payload)
+	}
+}
+
+// childProcess is an instance in a process of its own.
+type childProcess struct {
+	*os.Process
+	lines chan string // of its output, behind "ready"
+}
+
 // child starts an instance in a process of its own.
-func child(t *testing.T, o Options, id broker.NodeID) *os.Process {
+func child(t *testing.T, o Options, id broker.NodeID) childProcess {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", childEnv, o.URL, o.Prefix, id))
@@ -71,10 +92,18 @@ func child(t *testing.T, o Options, id broker.NodeID) *os.Process {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("child: %q, %v", line, err)
+	in := bufio.NewScanner(out)
+	if !in.Scan() || in.Text() != "ready" {
+		t.Fatalf("child: %q, %v", in.Text(), in.Err())
 	}
-	return cmd.Process
+	lines := make(chan string, 1000)
+	go func() { // ends with the process
+		defer close(lines)
+		for in.Scan() {
+			lines <- in.Text()
+		}
+	}()
+	return childProcess{cmd.Process, lines}
 }
 
 func has(in *brokertest.Instance, id broker.NodeID) bool {
@@ -164,6 +193,53 @@ func TestPausedInstance(t *testing.T) {
 	}
 	if st := statsOf(in); st.Missed != 0 {
 		t.Errorf("stats: %+v", st)
+	}
+}
+
+// TestPausedInstanceWasRefused pauses an instance until the others take it for dead. Messages for it are refused then,
+// though Redis counts its connections, and it does not deliver them when it goes on.
+func TestPausedInstanceWasRefused(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	o := Options{URL: s.URL(), Prefix: uuid.NewString()}
+	in := redisCluster(t, 1, o)[0]
+	id := in.ID ^ 0x5A5A5A5A
+	p := child(t, o, id)
+	message := func(kind broker.Kind, payload string) *broker.Message {
+		m := &broker.Message{Kind: kind, Group: []byte("g"), Payload: []byte(payload)}
+		if kind >= broker.KindDirect {
+			m.To = id
+		}
+		return m
+	}
+	kinds := []broker.Kind{broker.KindGlobal, broker.KindGroup, broker.KindDirect, broker.KindAny, broker.KindReturned}
+	for _, kind := range kinds {
+		if n, err := in.Outcome(t, message(kind, "before")); n != 1 || err != nil {
+			t.Errorf("kind %d before: %d instances, %v", kind, n, err)
+		}
+		if line := <-p.lines; line != "got before" {
+			t.Fatalf("child: %q", line)
+		}
+	}
+	_ = p.Signal(syscall.SIGSTOP)
+	gone(t, in, id)
+	if n := s.Do("PUBSUB", "NUMSUB", o.Prefix+":node:"+nodeHex(id)); !strings.HasSuffix(strings.TrimSpace(n), "1") {
+		t.Errorf("Redis has given up the paused instance: the test shows nothing: %q", n)
+	}
+	for _, kind := range kinds {
+		if n, err := in.Outcome(t, message(kind, "meanwhile")); n != 0 || err != nil {
+			t.Errorf("kind %d to a paused instance: %d instances, %v", kind, n, err)
+		}
+	}
+	_ = p.Signal(syscall.SIGCONT)
+	eventually.True(t, "the instance to be back", func() bool { node, ok := in.Draw([]byte("g"), 0, 0); return ok && node == id })
+	for _, kind := range kinds {
+		if n, err := in.Outcome(t, message(kind, "after")); n != 1 || err != nil {
+			t.Errorf("kind %d after: %d instances, %v", kind, n, err)
+		}
+		if line := <-p.lines; line != "got after" {
+			t.Fatalf("child: %q", line)
+		}
 	}
 }
 

@@ -30,7 +30,8 @@ type publisher struct {
 	now       func() int64                                          // nanoseconds since the Broker was made
 	ownsub    func(kind broker.Kind, group []byte, sent int64) bool // whether this instance is among the receivers of its own message
 	pressure  func(on bool)                                         // called with mu held
-	expected  func(e *entry) bool                                   // whether a live instance should have e; called with mu held
+	expected  func(e *entry) expectation                            // called with mu held
+	barrier   func() *frame                                         // makes a kindProbe that leaves now; called with mu held
 	unreached func(broker.NodeID)                                   // an instance did not take what was sent to it; called with mu held
 	limits    publisherLimits
 	stats     *counters
@@ -46,7 +47,9 @@ type publisher struct {
 	controlBytes  int // the same of control
 	inflightBytes int
 	recentBytes   int
-	unheard       int                      // of the recent ones, those whose fate is open
+	open          int                      // of the recent ones, those whose fate is open
+	doubts        deque.Deque[doubt]       // of those, the ones of which Redis counts more receivers than expected
+	barrierOut    bool                     // a barrier is under way
 	resuming      map[broker.NodeID]uint64 // the request of each instance that is being answered
 	scratch       []byte
 	pubSeq        uint64
@@ -84,7 +87,8 @@ type entry struct {
 	sent   int64             // when it was last sent; zero: never
 	resent bool              // it was sent before, on a connection that broke
 	had    bool              // an instance asked for it and was sent it
-	struck bool              // nobody may get it any more
+	struck bool              // no instance may deliver it any more
+	heard  int               // receivers that Redis counted, while that number is in doubt; zero: it is not
 	done   broker.Completion // nil once it was told
 }
 
@@ -152,10 +156,10 @@ func (p *publisher) publish(m *broker.Message, done broker.Completion) error {
 func (p *publisher) send(f *frame, done broker.Completion) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.sendLocked(f, done)
+	return p.queueControl(f, done)
 }
 
-func (p *publisher) sendLocked(f *frame, done broker.Completion) bool {
+func (p *publisher) queueControl(f *frame, done broker.Completion) bool {
 	if p.ended {
 		return false
 	}

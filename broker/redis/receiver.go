@@ -11,60 +11,63 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 )
 
-// receiver brings what other instances published to the Handler, each message at most once and in its publisher's
-// order: a message is delivered only if its number is higher than that of every message delivered before from the
-// same publisher. Nothing else decides about order and duplicates, whatever connections broke.
+// receiver delivers other instances' messages to the Handler, each at most once and in its publisher's order: a message
+// is delivered only if its number is higher than those of all messages delivered before from the same publisher. No
+// other rule decides about order and duplicates, whatever connections broke.
 //
-// When the subscriber's connection was broken, messages may have been missed. On the new one receiver asks each
-// publisher for what it sent since the last message that was delivered. Until the publisher says that this was all,
-// messages that arrive on the channels are held back, as some of those asked for precede them.
+// Messages may have been missed on a broken subscriber's connection. On the new one receiver asks each publisher for
+// what it sent since the last message delivered. Until the publisher says that this was all, messages of that publisher
+// are held back, as some of those asked for precede them.
+//
+// A publisher may itself be away at that moment, even for so long that its lease ends. It has what it sent for all that,
+// so the recovery stays open for as long as it keeps messages (limits.keep), and goes on when it is heard again.
 type receiver struct {
 	self    broker.NodeID
 	now     func() int64
 	handler broker.Handler
 	subs    *subscriptions
 	stats   *counters
-	alive   func(broker.NodeID) bool              // whether it has a lease
+	alive   func(broker.NodeID) bool              // whether the instance is live
 	ask     func(o *origin, request, last uint64) // sends a kindResume
 	limits  receiverLimits
 
-	mu       sync.Mutex // held during Deliver, so never waited for by anybody but the reader and its link
+	mu       sync.Mutex // held during Deliver: only the reader and its link wait for it
 	origins  map[originKey]*origin
 	away     bool              // the connection is broken, or its successor not complete
 	fences   []*broker.Message // with FlagFence, set aside
 	rejoined int64             // when the last broken connection was replaced; zero: none was
 	nextTick int64
-
-	goneMu sync.Mutex
-	ended  []broker.NodeID // instances whose lease ended, until the next tick
 }
 
 type receiverLimits struct {
-	wait   time.Duration // for what was asked for
-	retry  time.Duration
-	forget time.Duration // after the last message of an instance without a lease
+	keep   time.Duration // of a recovery without an answer
+	fences time.Duration // of a recovery for which messages with FlagFence wait
+	retry  time.Duration // between two requests, at first
+	forget time.Duration // after the last message of an instance that isn't live
 }
 
-// originKey is one process that publishes. A node id alone could be drawn again.
+// originKey is one process that publishes. A node id alone may be drawn again.
 type originKey struct {
 	node broker.NodeID
 	run  uint64
 }
 
-// origin is what is known of one publisher. It outlives the lease: a process that was paused may come back and send
-// again what it had no answer to.
+// origin is one publisher. It outlives the lease: a process that was paused may come back and send again what it had no
+// answer to.
 type origin struct {
 	key      originKey
 	last     uint64 // the highest pubSeq that was taken
 	lastAt   int64
-	recovery *recovery
+	parted   bool      // it said that it leaves
+	recovery *recovery // nil: nothing is missing
 }
 
 // recovery is the wait for messages that may have been missed.
 type recovery struct {
 	request  uint64
-	asked    bool
+	begun    int64
 	deadline int64
+	asked    int // requests sent
 	nextAsk  int64
 	held     []heldMessage
 	first    uint64 // the lowest number in held
@@ -85,10 +88,10 @@ const (
 )
 
 // data takes a message from its channel. raw is its wire form.
-func (r *receiver) data(f *frame, raw []byte) {
+func (r *receiver) data(f *frame, raw []byte, now int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := r.origin(f)
+	o := r.origin(f, now)
 	switch {
 	case f.pubSeq <= o.last:
 		r.stats.duplicates.Add(1)
@@ -102,17 +105,17 @@ func (r *receiver) data(f *frame, raw []byte) {
 
 // origin finds or makes what is known of f's publisher. One that is heard of first soon after a broken connection
 // may have sent more, which is asked for.
-func (r *receiver) origin(f *frame) *origin {
+func (r *receiver) origin(f *frame, now int64) *origin {
 	key := originKey{f.From, f.run}
 	o := r.origins[key]
 	if o == nil {
 		o = r.newOrigin(key)
-		if r.rejoined != 0 && r.now()-r.rejoined < rejoinWindow {
+		if r.rejoined != 0 && now-r.rejoined < rejoinWindow {
 			r.recover(o)
 			r.askFor(o)
 		}
 	}
-	o.lastAt = r.now()
+	o.lastAt = now
 	return o
 }
 
@@ -171,49 +174,62 @@ func (r *receiver) hold(o *origin, pubSeq uint64, raw []byte) {
 	}
 }
 
-// connected is called before the first message of a connection that replaces a broken one; live are the instances
-// that may have published meanwhile.
+// connected is called before the first message of a connection that replaces a broken one. live are the instances that
+// may have published meanwhile; so may those known from before.
 func (r *receiver) connected(live []originKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rejoined = r.now()
 	for _, key := range live {
-		o := r.origins[key]
-		if o == nil {
-			o = r.newOrigin(key)
+		if r.origins[key] == nil {
+			r.newOrigin(key)
 		}
-		r.recover(o)
+	}
+	for _, o := range r.origins {
+		if !o.parted {
+			r.recover(o)
+		}
 	}
 }
 
 func (r *receiver) recover(o *origin) {
-	o.recovery = &recovery{request: rand.Uint64(), deadline: r.now() + int64(r.limits.wait)}
+	now := r.now()
+	o.recovery = &recovery{request: rand.Uint64(), begun: now, deadline: now + int64(r.limits.keep)}
 }
 
-// joined is called once every channel is subscribed on the new connection, so that what is sent from now on arrives by
-// itself, and the publisher has one too.
+// joined is called once every channel is subscribed on the new connection, so that later messages arrive by themselves,
+// and the publisher has a connection too.
 func (r *receiver) joined() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.away = false
 	for _, o := range r.origins {
-		if o.recovery != nil {
+		if o.recovery != nil && r.alive(o.key.node) {
 			r.askFor(o)
 		}
 	}
 }
 
-func (r *receiver) askFor(o *origin) {
-	now := r.now()
-	if !o.recovery.asked {
-		o.recovery.asked, o.recovery.deadline = true, now+int64(r.limits.wait)
+// returned is called when a publisher has a new connection. A request that was sent before may be lost.
+func (r *receiver) returned(key originKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o := r.origins[key]; o != nil && o.recovery != nil && !r.away {
+		o.recovery.asked = 0
+		r.askFor(o)
 	}
-	o.recovery.nextAsk = now + int64(r.limits.retry)
-	r.ask(o, o.recovery.request, o.last)
+}
+
+// askFor sends a request. The time to the next one doubles, up to sixteen times the first.
+func (r *receiver) askFor(o *origin) {
+	rec := o.recovery
+	rec.nextAsk = r.now() + int64(r.limits.retry)<<min(rec.asked, 4)
+	rec.asked++
+	r.ask(o, rec.request, o.last)
 }
 
 // recovered takes a message that was asked for; raw is its wire form. One that was sent after a message that is held
-// back must wait too: it may be the publisher's next one to this instance, but need not.
+// back waits too: it may be the publisher's next one to this instance, but need not.
 func (r *receiver) recovered(from originKey, request uint64, inner *frame, raw []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -222,7 +238,7 @@ func (r *receiver) recovered(from originKey, request uint64, inner *frame, raw [
 		return
 	}
 	now := r.now()
-	o.recovery.deadline, o.recovery.nextAsk = now+int64(r.limits.wait), now+int64(r.limits.retry)
+	o.recovery.deadline, o.recovery.nextAsk = now+int64(r.limits.keep), now+int64(r.limits.retry)
 	switch {
 	case inner.pubSeq <= o.last:
 		r.stats.duplicates.Add(1)
@@ -234,7 +250,7 @@ func (r *receiver) recovered(from originKey, request uint64, inner *frame, raw [
 	}
 }
 
-// recoveryEnded ends a recovery: everything that was asked for has come, as far as the publisher still had it.
+// recoveryEnded is called when everything that was asked for has come, as far as the publisher still had it.
 func (r *receiver) recoveryEnded(from originKey, request uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -243,7 +259,7 @@ func (r *receiver) recoveryEnded(from originKey, request uint64) {
 	}
 }
 
-// finish delivers what was held, in order. Gaps in it are counted as it is taken.
+// finish delivers the messages that were held, in order. Gaps are counted as they are taken.
 func (r *receiver) finish(o *origin) {
 	held := o.recovery.held
 	o.recovery = nil
@@ -260,6 +276,20 @@ func (r *receiver) finish(o *origin) {
 	r.releaseFences()
 }
 
+// parted is called after the last message of a publisher that leaves: there is nothing to wait for.
+func (r *receiver) parted(key originKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := r.origins[key]
+	if o == nil {
+		return
+	}
+	o.parted = true
+	if o.recovery != nil {
+		r.finish(o)
+	}
+}
+
 // tick asks again, gives up waiting, and forgets. While a message is being delivered it does nothing: data does the
 // same when its time has come.
 func (r *receiver) tick() {
@@ -269,7 +299,7 @@ func (r *receiver) tick() {
 	}
 }
 
-// tickEvery is how often tick is worth its while, in nanoseconds.
+// tickEvery is the time between two ticks that do something, in nanoseconds.
 const tickEvery = int64(20 * time.Millisecond)
 
 func (r *receiver) tickLocked(now int64) {
@@ -277,16 +307,11 @@ func (r *receiver) tickLocked(now int64) {
 		return
 	}
 	r.nextTick = now + tickEvery
-	ended := r.takeEnded()
-	for key, o := range r.origins {
-		if o.recovery != nil {
-			if slices.Contains(ended, key.node) {
-				r.finish(o)
-			} else {
-				r.tickRecovery(o, now)
-			}
+	for _, o := range r.origins {
+		if o.recovery != nil && !r.away {
+			r.tickRecovery(o, now)
 		}
-		if now-o.lastAt > int64(r.limits.forget) && !r.alive(key.node) {
+		if now-o.lastAt > int64(r.limits.forget) && !r.alive(o.key.node) {
 			r.forget(o)
 		}
 	}
@@ -294,11 +319,17 @@ func (r *receiver) tickLocked(now int64) {
 }
 
 func (r *receiver) tickRecovery(o *origin, now int64) {
-	switch rec := o.recovery; {
+	rec := o.recovery
+	if now <= rec.deadline && now <= rec.nextAsk {
+		return
+	}
+	switch alive := r.alive(o.key.node); {
 	case now > rec.deadline:
-		r.stats.unresumed.Add(1)
+		if alive {
+			r.stats.unresumed.Add(1)
+		}
 		r.finish(o)
-	case rec.asked && now > rec.nextAsk:
+	case alive:
 		r.askFor(o)
 	}
 }
@@ -312,21 +343,6 @@ func (r *receiver) disconnected() {
 	for _, o := range r.origins {
 		o.recovery = nil
 	}
-}
-
-// gone ends, with the next tick, the wait for an instance whose lease ended.
-func (r *receiver) gone(node broker.NodeID) {
-	r.goneMu.Lock()
-	defer r.goneMu.Unlock()
-	r.ended = append(r.ended, node)
-}
-
-func (r *receiver) takeEnded() []broker.NodeID {
-	r.goneMu.Lock()
-	defer r.goneMu.Unlock()
-	ended := r.ended
-	r.ended = nil
-	return ended
 }
 
 // forgetOldest makes room for one more origin.

@@ -51,6 +51,7 @@ type Broker struct {
 	state   *stateKeeper
 	weights *weights.Table
 	counts  *ownCounts
+	holding *holding
 
 	// Set by Start, before any goroutine.
 	self     broker.Node
@@ -72,7 +73,10 @@ type Broker struct {
 	lastError    atomic.Pointer[error]
 	unlogged     atomic.Int64
 	probes       probes
-	leaseGrace   int64 // instances without a lease are kept until then; owned by manage
+	caught       atomic.Int64 // everything published before then has been heard: when the last probe that returned was sent
+	completeAt   atomic.Int64 // from then on the other instances are known
+	leaseGrace   int64        // instances without a lease are kept until then; owned by manage and leaseLoop
+	noWrites     bool         // Redis refuses to write; owned by manage and leaseLoop
 
 	mu      sync.Mutex // of the life: what follows
 	status  lifecycle
@@ -99,10 +103,12 @@ func New(o Options) (*Broker, error) {
 	if o.Secrets != nil {
 		return nil, errors.New("broker: this build can't authenticate what instances send each other")
 	}
-	return &Broker{
+	r := &Broker{
 		opt: o, url: u, names: newNames(o.Prefix, u), log: o.Logger, begun: time.Now(),
-		stats: &counters{}, state: newStateKeeper(), weights: weights.New(), counts: newOwnCounts(),
-	}, nil
+		stats: &counters{}, state: newStateKeeper(), counts: newOwnCounts(), holding: newHolding(o.LeaseTTL),
+	}
+	r.weights = weights.NewRemembering(r.now, o.unheardLimit()+o.writeTimeout())
+	return r, nil
 }
 
 // now is the time since the Broker was made, in nanoseconds. It goes on while the process is paused.
@@ -165,18 +171,20 @@ func (r *Broker) assemble() {
 	r.pub = &publisher{
 		names: r.names, self: r.self.ID, run: r.run, now: r.now, ownsub: r.subs.subscribedTo,
 		pressure: r.state.setPressure, stats: r.stats, wake: make(chan struct{}, 1),
-		expected: r.expected, unreached: func(id broker.NodeID) { r.weights.Suspend(id, o.ProbeInterval) },
-		limits:   publisherLimits{bytes: o.BufferBytes, recentBytes: o.RecentBytes, age: o.BufferAge, unheard: min(o.BufferAge, 2*o.LeaseTTL)},
+		expected: r.expected, barrier: r.newProbe, unreached: func(id broker.NodeID) { r.weights.Suspend(id, o.ProbeInterval) },
+		limits:   publisherLimits{bytes: o.BufferBytes, recentBytes: o.RecentBytes, age: o.BufferAge, unheard: o.unheardLimit()},
 		nodeSeqs: make(map[broker.NodeID]uint64), groupSeqs: make(map[string]*groupSeq),
 		resuming: make(map[broker.NodeID]uint64),
 	}
 	r.counts.send, r.counts.onTold, r.counts.urge = r.pub.send, r.subs.countsTold, r.pub.poke
+	r.counts.onWatch = func() { r.publishLease(kindHello, 0, r.lease()) }
 	r.peers = newPeers(r.weights, r.now, o.ProbeInterval/2, r.askCounts)
 	r.recv = &receiver{
 		self: r.self.ID, now: r.now, handler: r.handler, subs: r.subs, stats: r.stats,
 		alive: r.peers.alive, ask: r.askResume, origins: make(map[originKey]*origin),
 		limits: receiverLimits{
-			wait: max(5*o.ProbeInterval, 5*time.Second), retry: o.ProbeInterval / 2, forget: 2*o.BufferAge + time.Minute,
+			keep: o.BufferAge, fences: max(5*o.ProbeInterval, 5*time.Second), retry: o.ProbeInterval / 2,
+			forget: 2*o.BufferAge + time.Minute,
 		},
 	}
 	r.gathers = &gatherTable{pending: make(map[uint64]*gatherCall)}
@@ -226,7 +234,7 @@ func (r *Broker) Draw(group []byte, own int, random uint64) (broker.NodeID, bool
 // Nodes implements Broker. The instances are sorted by id.
 func (r *Broker) Nodes() []broker.Node {
 	self := r.self
-	_, self.Clients = r.counts.current()
+	_, self.Clients, _ = r.counts.current()
 	nodes := []broker.Node{self}
 	if r.peers != nil {
 		nodes = append(nodes, r.peers.list()...)

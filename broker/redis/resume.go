@@ -134,7 +134,7 @@ func (p *publisher) answerResume(q *resumeQuestion) (outcomes []outcome) {
 		p.queueResend(q, p.data.At(i), now)
 	}
 	p.resuming[q.from] = q.request
-	p.sendLocked(&frame{Message: broker.Message{
+	p.queueControl(&frame{Message: broker.Message{
 		Kind: kindResumed, To: q.from, Payload: binary.BigEndian.AppendUint64(nil, q.request),
 	}}, broker.CompletionFunc(func(int, error) { p.resumeAnswered(q) }))
 	return outcomes
@@ -157,7 +157,7 @@ func (p *publisher) queueResend(q *resumeQuestion, e *entry, now int64) bool {
 	}
 	p.scratch = binary.BigEndian.AppendUint64(p.scratch[:0], q.request)
 	p.scratch = e.appendMessage(p.scratch)
-	e.had = p.sendLocked(&frame{Message: broker.Message{Kind: kindResent, To: q.from, Payload: p.scratch}}, nil) || e.had
+	e.had = p.queueControl(&frame{Message: broker.Message{Kind: kindResent, To: q.from, Payload: p.scratch}}, nil) || e.had
 	return e.had
 }
 

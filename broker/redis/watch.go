@@ -87,10 +87,12 @@ func (p *probes) reset() <-chan struct{} {
 }
 
 // probe sends a nonce. It overtakes all messages that wait.
-func (r *Broker) probe() {
-	nonce := r.probes.issue(r.now())
-	payload := binary.BigEndian.AppendUint64(nil, nonce)
-	r.pub.send(&frame{Message: broker.Message{Kind: kindProbe, To: r.self.ID, Payload: payload}}, nil)
+func (r *Broker) probe() { r.pub.send(r.newProbe(), nil) }
+
+// newProbe returns a frame with a nonce that leaves now.
+func (r *Broker) newProbe() *frame {
+	payload := binary.BigEndian.AppendUint64(nil, r.probes.issue(r.now()))
+	return &frame{Message: broker.Message{Kind: kindProbe, To: r.self.ID, Payload: payload}}
 }
 
 // watcher is the state of watch.

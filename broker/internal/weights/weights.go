@@ -7,16 +7,28 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/internal/deque"
 )
 
-// Table knows how many members each group has on each instance, and draws one instance by them. It is safe for use
-// by any goroutine; draw allocates nothing.
+// Table knows how many members each group has on each instance, and draws an instance by them. Any goroutine may use
+// it. Draw allocates nothing.
 type Table struct {
+	now  func() int64 // nanoseconds; nil: departures are not remembered
+	keep int64        // how long a departure is remembered, in nanoseconds
+
 	mu     sync.RWMutex
 	groups map[string]*groupWeights
 	nodes  map[broker.NodeID]map[string]int // the same counts by instance, so that one can be dropped whole
-	// suspended are instances that are drawn only where nobody else has a member, until a time. Usually it is empty.
-	suspended map[broker.NodeID]time.Time
+	// suspended are instances that are drawn only where no other has a member, until a time. Usually it is empty.
+	suspended  map[broker.NodeID]time.Time
+	departures deque.Deque[departure] // of the last keep, in order
+}
+
+// departure is that an instance lost its last member of a group.
+type departure struct {
+	node  broker.NodeID
+	group string
+	at    int64
 }
 
 // groupWeights are the counts of one group, none of them zero, but some Expected; counts[i] belongs to nodes[i].
@@ -25,9 +37,16 @@ type groupWeights struct {
 	counts []int
 }
 
-func New() *Table {
+// New makes an empty Table that doesn't remember departures.
+func New() *Table { return NewRemembering(nil, 0) }
+
+// NewRemembering makes an empty Table that remembers for the time keep which instances had members. now is a clock in
+// nanoseconds.
+func NewRemembering(now func() int64, keep time.Duration) *Table {
 	return &Table{
-		groups: make(map[string]*groupWeights), nodes: make(map[broker.NodeID]map[string]int), suspended: make(map[broker.NodeID]time.Time),
+		now: now, keep: int64(keep),
+		groups: make(map[string]*groupWeights), nodes: make(map[broker.NodeID]map[string]int),
+		suspended: make(map[broker.NodeID]time.Time),
 	}
 }
 
@@ -50,12 +69,43 @@ func (w *Table) isSuspended(node broker.NodeID) bool {
 	return ok && time.Now().Before(until)
 }
 
-// Anybody says whether any instance but self has a member of group, or expects one.
-func (w *Table) Anybody(group []byte, self broker.NodeID) bool {
+// Holders returns how many instances other than self have members of group, or expect one. Where none does, left is how
+// many had one at the time since or later.
+func (w *Table) Holders(group []byte, self broker.NodeID, since int64) (n, left int) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	g := w.groups[string(group)]
-	return g != nil && slices.ContainsFunc(g.nodes, func(id broker.NodeID) bool { return id != self })
+	if g := w.groups[string(group)]; g != nil {
+		n = len(g.nodes)
+		if slices.Contains(g.nodes, self) {
+			n--
+		}
+	}
+	if n > 0 {
+		return n, 0
+	}
+	var seen []broker.NodeID
+	for i := w.departures.Len() - 1; i >= 0; i-- {
+		d := w.departures.At(i)
+		if d.at < since {
+			break
+		}
+		if d.node != self && d.group == string(group) && !slices.Contains(seen, d.node) {
+			seen = append(seen, d.node)
+		}
+	}
+	return 0, len(seen)
+}
+
+// depart notes that node has no members of group any more, and forgets departures that are too old. It needs mu.
+func (w *Table) depart(node broker.NodeID, group string) {
+	if w.now == nil {
+		return
+	}
+	now := w.now()
+	for w.departures.Len() > 0 && now-w.departures.At(0).at > w.keep {
+		w.departures.PopFront()
+	}
+	w.departures.PushBack(departure{node, group, now})
 }
 
 // Set records that node has n members of group, or expects one.
@@ -75,6 +125,9 @@ func (w *Table) setLocked(node broker.NodeID, group string, n int) {
 		w.groups[group] = g
 	}
 	g.set(node, n)
+	if n == 0 && w.nodes[node][group] != 0 {
+		w.depart(node, group)
+	}
 	if len(g.nodes) == 0 {
 		delete(w.groups, group)
 	}
