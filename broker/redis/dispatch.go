@@ -126,6 +126,8 @@ func (r *Broker) dispatchControl(f *frame) {
 		report(r.pub.answerResume(q))
 	case kindResent, kindResumed:
 		err = r.dispatchResent(f)
+	case kindPositions:
+		err = r.recv.positions(originKey{f.From, f.run}, f.Payload)
 	case kindQuery, kindAnswer:
 		err = r.dispatchGather(f)
 	case kindProbe: // a probe is for who sent it
@@ -144,8 +146,7 @@ func (r *Broker) dispatchResent(f *frame) error {
 	}
 	from := originKey{f.From, f.run}
 	if f.Kind == kindResumed {
-		r.recv.recoveryEnded(from, request)
-		return nil
+		return r.recv.recoveryEnded(from, request, raw)
 	}
 	var inner frame
 	if err := parseFrame(raw, &inner); err != nil {

@@ -64,7 +64,7 @@ func (p *publisher) settleReply(e *entry, r reply, outcomes []outcome) []outcome
 		e.done = nil
 		return append(outcomes, o)
 	}
-	x := p.expected(e)
+	x := p.expectedOf(e)
 	if n > 0 && n <= x.most() {
 		o := outcome{e.done, n, nil}
 		e.done = nil
@@ -144,7 +144,7 @@ func (p *publisher) caughtUp(sent int64) (outcomes []outcome) {
 
 // judge ends the doubt about e, or returns false where the instances that may have it are not all known yet.
 func (p *publisher) judge(e *entry) (outcome, bool) {
-	x := p.expected(e)
+	x := p.expectedOf(e)
 	n := x.most()
 	switch {
 	case e.heard <= n:
@@ -164,7 +164,7 @@ func (p *publisher) settleOpen(oldest int64, outcomes []outcome) []outcome {
 		if e.done == nil {
 			continue
 		}
-		x := p.expected(e)
+		x := p.expectedOf(e)
 		switch {
 		case e.heard == 0 && x.none():
 			outcomes = append(outcomes, p.nobody(e))
@@ -205,28 +205,34 @@ func (e *entry) appendMessage(dst []byte) []byte {
 	return blank
 }
 
-// expected returns which instances should have e. It is called with the publisher's lock held.
-func (r *Broker) expected(e *entry) (x expectation) {
+// expectedOf returns which instances should have e.
+func (p *publisher) expectedOf(e *entry) expectation {
+	return p.expected(e.kind, e.to, e.group(), e.sent)
+}
+
+// expected returns which instances should have a message that was sent at the time sent. It is called with the
+// publisher's lock held.
+func (r *Broker) expected(kind broker.Kind, to broker.NodeID, group []byte, sent int64) (x expectation) {
 	x.complete = r.now() >= r.completeAt.Load()
 	live := *r.peers.live.Load()
-	switch e.kind {
+	switch kind {
 	case broker.KindGroup:
 		x.unsynced = r.peers.unsynced.Load()
 		x.complete = x.complete && !x.unsynced
-		x.instances, x.left = r.weights.Holders(e.group(), r.self.ID, e.sent)
-		x.instances += (*r.peers.watchers.Load())[string(e.group())]
+		x.instances, x.left = r.weights.Holders(group, r.self.ID, sent)
+		x.instances += (*r.peers.watchers.Load())[string(group)]
 		x.older = int(r.peers.older.Load())
 		return x
 	case broker.KindGlobal:
 		x.instances = len(live)
 	default:
-		if live[e.to] {
+		if live[to] {
 			x.instances = 1
 		}
 	}
 	if x.instances == 0 {
 		for id, at := range *r.peers.gone.Load() {
-			if at >= e.sent && (e.kind == broker.KindGlobal || id == e.to) {
+			if at >= sent && (kind == broker.KindGlobal || id == to) {
 				x.left++
 			}
 		}

@@ -190,7 +190,7 @@ func TestCountsOutdated(t *testing.T) {
 	e := &entry{kind: broker.KindGroup, buf: append(buf, "\r\n"...)}
 	want := func(when string, expected bool, requests int) {
 		t.Helper()
-		if x := r.expected(e); x.none() == expected || asked != requests {
+		if x := r.expected(e.kind, e.to, e.group(), e.sent); x.none() == expected || asked != requests {
 			t.Errorf("%s: expected %v, asked %d times, want %v and %d", when, !expected, asked, expected, requests)
 		}
 	}

@@ -31,7 +31,7 @@ func TestFenceWaitsForOthers(t *testing.T) {
 		}
 	}
 	resumed := func(key originKey) step {
-		return func(m *model) { m.recv.recoveryEnded(key, m.recv.origins[key].recovery.request) }
+		return func(m *model) { m.recv.recoveryEnded(key, m.recv.origins[key].recovery.request, nil) }
 	}
 	broken := func(m *model) { m.breakReceiver(); m.recv.tick() }
 	back := func(m *model) { m.connectReceiver([]originKey{one, other}) }

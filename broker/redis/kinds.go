@@ -6,18 +6,19 @@ import (
 
 // The kinds that brokers exchange among themselves. None is counted by pubSeq: each is harmless when it comes twice.
 const (
-	kindProbe   broker.Kind = 64 + iota // to the own node: a nonce that shows that the broker is there
-	kindHello                           // to all: the sender's lease
-	kindBye                             // to all: the sender leaves
-	kindDelta                           // to all: changed member counts
-	kindSync                            // asks for all member counts of an instance
-	kindCounts                          // a part of the answer
-	kindResume                          // asks for the messages published since a number
-	kindResent                          // one of them, whole
-	kindResumed                         // that was all of them
-	kindQuery                           // a Gather's question
-	kindAnswer                          // a part of its answer
-	kindHere                            // answers a kindHello that asks: the sender's lease; since minor 1
+	kindProbe     broker.Kind = 64 + iota // to the own node: a nonce that shows that the broker is there
+	kindHello                             // to all: the sender's lease
+	kindBye                               // to all: the sender leaves
+	kindDelta                             // to all: changed member counts
+	kindSync                              // asks for all member counts of an instance
+	kindCounts                            // a part of the answer
+	kindResume                            // asks for the messages published since a number
+	kindResent                            // one of them, whole
+	kindResumed                           // that was all of them
+	kindQuery                             // a Gather's question
+	kindAnswer                            // a part of its answer
+	kindHere                              // answers a kindHello that asks: the sender's lease; since minor 1
+	kindPositions                         // the sender's positions on channels that have fallen silent; since minor 1
 
 	kindEnd // the first that this release doesn't know
 )

@@ -19,6 +19,9 @@ func (p *publisher) fill(dst []byte) []byte {
 			break
 		}
 		e.sent = now
+		if e.chanSeq != 0 {
+			p.noteSent(e, now)
+		}
 		p.inflight.PushBack(e)
 		p.inflightBytes += len(e.buf)
 		dst = append(dst, e.buf...)
@@ -120,8 +123,8 @@ func (p *publisher) expire() {
 	outcomes = p.dropWaiting(&p.control, oldest, outcomes, broker.ErrUnavailable)
 	outcomes = p.dropWaiting(&p.data, oldest, outcomes, broker.ErrUnavailable)
 	outcomes = p.settleOpen(p.now()-int64(p.limits.unheard), outcomes)
-	if len(p.groupSeqs) > maxGroupSeqs/2 {
-		p.sweepGroupSeqs(groupSeqIdle)
+	if len(p.groups) > maxGroupCounts/2 {
+		p.sweepGroupCounts()
 	}
 	p.mu.Unlock()
 	report(outcomes)

@@ -54,7 +54,7 @@ func newModel(t *rapid.T) *model {
 	m.pub = &publisher{
 		names: n, self: 1, run: 9, now: now, ownsub: func(broker.Kind, []byte, int64) bool { return false }, pressure: func(bool) {},
 		limits: publisherLimits{bytes: 1 << 20, recentBytes: 1 << 20, age: time.Hour}, stats: &counters{},
-		wake: make(chan struct{}, 1), nodeSeqs: make(map[broker.NodeID]uint64), groupSeqs: make(map[string]*groupSeq),
+		wake: make(chan struct{}, 1), global: &channelSeq{kind: broker.KindGlobal}, nodes: make(map[broker.NodeID]*channelSeq), groups: make(map[string]*channelSeq),
 		resuming: make(map[broker.NodeID]uint64), expected: m.expected, unreached: func(broker.NodeID) {},
 		barrier: func() *frame {
 			payload := binary.BigEndian.AppendUint64(nil, uint64(now()))
@@ -78,11 +78,11 @@ func (m *model) Pressure(bool)               {}
 func (m *model) StateChanged(broker.State)   {}
 func (m *model) Answer(query []byte) []byte  { return nil }
 
-func (m *model) expected(e *entry) (x expectation) {
+func (m *model) expected(_ broker.Kind, _ broker.NodeID, _ []byte, sent int64) (x expectation) {
 	x.complete = true
 	if m.live {
 		x.instances = 1
-	} else if m.wentAt >= e.sent {
+	} else if m.wentAt >= sent {
 		x.left = 1
 	}
 	return x
@@ -201,7 +201,7 @@ func (m *model) receive() {
 		}
 		m.recv.recovered(originKey{1, 9}, request, &inner, rest)
 	case kindResumed:
-		m.recv.recoveryEnded(originKey{1, 9}, request)
+		m.recv.recoveryEnded(originKey{1, 9}, request, rest)
 	default:
 		m.recv.data(&f, raw, m.recv.now())
 	}

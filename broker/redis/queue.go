@@ -27,12 +27,12 @@ type publisher struct {
 	names     *names
 	self      broker.NodeID
 	run       uint64
-	now       func() int64                                          // nanoseconds since the Broker was made
-	ownsub    func(kind broker.Kind, group []byte, sent int64) bool // whether this instance is among the receivers of its own message
-	pressure  func(on bool)                                         // called with mu held
-	expected  func(e *entry) expectation                            // called with mu held
-	barrier   func() *frame                                         // makes a kindProbe that leaves now; called with mu held
-	unreached func(broker.NodeID)                                   // an instance did not take what was sent to it; called with mu held
+	now       func() int64                                                                   // nanoseconds since the Broker was made
+	ownsub    func(kind broker.Kind, group []byte, sent int64) bool                          // whether this instance is among the receivers of its own message
+	pressure  func(on bool)                                                                  // called with mu held
+	expected  func(kind broker.Kind, to broker.NodeID, group []byte, sent int64) expectation // called with mu held
+	barrier   func() *frame                                                                  // makes a kindProbe that leaves now; called with mu held
+	unreached func(broker.NodeID)                                                            // an instance did not take what was sent to it; called with mu held
 	limits    publisherLimits
 	stats     *counters
 	wake      chan struct{} // holds a token when a writer that waits has something to do
@@ -53,13 +53,14 @@ type publisher struct {
 	resuming      map[broker.NodeID]uint64 // the request of each instance that is being answered
 	scratch       []byte
 	pubSeq        uint64
-	globalSeq     uint64
-	nodeSeqs      map[broker.NodeID]uint64
-	groupSeqs     map[string]*groupSeq
-	idle          bool // the writer waits for wake
-	high          bool // above the high-water mark
-	closed        bool // for the Handler's messages
-	ended         bool // for everything
+	global        *channelSeq
+	nodes         map[broker.NodeID]*channelSeq
+	groups        map[string]*channelSeq
+	unannounced   []*channelSeq // those whose position waits to be told
+	idle          bool          // the writer waits for wake
+	high          bool          // above the high-water mark
+	closed        bool          // for the Handler's messages
+	ended         bool          // for everything
 }
 
 type publisherLimits struct {
@@ -69,27 +70,23 @@ type publisherLimits struct {
 	unheard     time.Duration // of a message whose fate is open
 }
 
-// groupSeq counts this instance's messages to one group.
-type groupSeq struct {
-	n    uint64
-	used int64
-}
-
 // entry is one command.
 type entry struct {
-	buf    []byte // the whole command, in block
-	block  *arena.Block
-	frame  int    // where the message begins in buf
-	pubSeq uint64 // zero in the control lane
-	kind   broker.Kind
-	to     broker.NodeID
-	queued int64
-	sent   int64             // when it was last sent; zero: never
-	resent bool              // it was sent before, on a connection that broke
-	had    bool              // an instance asked for it and was sent it
-	struck bool              // no instance may deliver it any more
-	heard  int               // receivers that Redis counted, while that number is in doubt; zero: it is not
-	done   broker.Completion // nil once it was told
+	buf     []byte // the whole command, in block
+	block   *arena.Block
+	frame   int    // where the message begins in buf
+	pubSeq  uint64 // zero in the control lane
+	chanSeq uint64 // zero: it does not count
+	channel *channelSeq
+	kind    broker.Kind
+	to      broker.NodeID
+	queued  int64
+	sent    int64             // when it was last sent; zero: never
+	resent  bool              // it was sent before, on a connection that broke
+	had     bool              // an instance asked for it and was sent it
+	struck  bool              // no instance may deliver it any more
+	heard   int               // receivers that Redis counted, while that number is in doubt; zero: it is not
+	done    broker.Completion // nil once it was told
 }
 
 func (e *entry) cost() int       { return len(e.buf) + entryOverhead }
@@ -135,11 +132,17 @@ func (p *publisher) publish(m *broker.Message, done broker.Completion) error {
 		return errGroupName
 	}
 	p.pubSeq++
-	f.pubSeq, f.chanSeq = p.pubSeq, p.nextOnChannel(&f)
+	f.pubSeq = p.pubSeq
+	channel := p.channelOf(&f)
+	if x := p.expected(f.Kind, f.To, f.Group, p.now()); !x.none() || !x.complete {
+		channel.n++
+		f.chanSeq = channel.n
+	}
 	e, err := p.newEntry(&f, done)
 	if err != nil {
 		return err
 	}
+	e.channel, e.chanSeq = channel, f.chanSeq
 	p.stats.published.Add(1)
 	p.bytes += e.cost()
 	p.data.PushBack(e)
@@ -202,47 +205,51 @@ func (p *publisher) free(e *entry) {
 	}
 }
 
-// The bounds of the counting per group: one that was not used for long, or is one too many, begins again from 1,
-// which receivers take for what it is.
+// The bounds of the counts of groups. One that was not used for long, or is one too many, begins again from 1, which
+// receivers recognize.
 const (
-	maxGroupSeqs = 1 << 16
-	groupSeqIdle = int64(10 * time.Minute)
+	maxGroupCounts = 1 << 16
+	groupCountIdle = int64(10 * time.Minute)
 )
 
-func (p *publisher) nextOnChannel(f *frame) uint64 {
+// channelOf returns the count of the channel that f goes to.
+func (p *publisher) channelOf(f *frame) *channelSeq {
 	switch f.Kind {
 	case broker.KindGlobal:
-		p.globalSeq++
-		return p.globalSeq
+		return p.global
 	case broker.KindGroup:
-		s := p.groupSeqs[string(f.Group)]
-		if s == nil {
-			if len(p.groupSeqs) >= maxGroupSeqs {
-				p.sweepGroupSeqs(0)
+		ch := p.groups[string(f.Group)]
+		if ch == nil {
+			if len(p.groups) >= maxGroupCounts {
+				p.sweepGroupCounts()
 			}
-			s = &groupSeq{}
-			p.groupSeqs[string(f.Group)] = s
+			ch = &channelSeq{kind: broker.KindGroup, group: string(f.Group)}
+			p.groups[ch.group] = ch
 		}
-		s.n, s.used = s.n+1, p.now()
-		return s.n
+		ch.used = p.now()
+		return ch
 	}
-	p.nodeSeqs[f.To]++
-	return p.nodeSeqs[f.To]
+	ch := p.nodes[f.To]
+	if ch == nil {
+		ch = &channelSeq{kind: broker.KindDirect, to: f.To}
+		p.nodes[f.To] = ch
+	}
+	return ch
 }
 
-// sweepGroupSeqs forgets the counts that were not used for idle, and some others if that doesn't make room.
-func (p *publisher) sweepGroupSeqs(idle int64) {
-	oldest := p.now() - max(idle, groupSeqIdle)
-	for group, s := range p.groupSeqs {
-		if s.used < oldest {
-			delete(p.groupSeqs, group)
+// sweepGroupCounts forgets the counts that were not used for long, and some others if that doesn't make room.
+func (p *publisher) sweepGroupCounts() {
+	oldest := p.now() - groupCountIdle
+	for group, ch := range p.groups {
+		if ch.used < oldest {
+			delete(p.groups, group)
 		}
 	}
-	for group := range p.groupSeqs {
-		if len(p.groupSeqs) <= maxGroupSeqs*15/16 {
+	for group := range p.groups {
+		if len(p.groups) <= maxGroupCounts*15/16 {
 			return
 		}
-		delete(p.groupSeqs, group)
+		delete(p.groups, group)
 	}
 }
 

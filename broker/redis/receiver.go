@@ -151,9 +151,7 @@ func (r *receiver) countMissed(o *origin, f *frame, sub *subscription, gen uint3
 	if f.chanSeq == 0 {
 		return
 	}
-	if sub.seen == nil || sub.seenGen != gen {
-		sub.seen, sub.seenGen = make(map[*origin]uint64), gen
-	}
+	sub.begin(gen)
 	if last, ok := sub.seen[o]; ok && f.chanSeq > last+1 {
 		r.stats.missed.Add(f.chanSeq - last - 1)
 	}
@@ -250,13 +248,17 @@ func (r *receiver) recovered(from originKey, request uint64, inner *frame, raw [
 	}
 }
 
-// recoveryEnded is called when everything that was asked for has come, as far as the publisher still had it.
-func (r *receiver) recoveryEnded(from originKey, request uint64) {
+// recoveryEnded is called when everything that was asked for has come, as far as the publisher still had it. positions
+// show what it had not.
+func (r *receiver) recoveryEnded(from originKey, request uint64, positions []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if o := r.origins[from]; o != nil && o.recovery != nil && o.recovery.request == request {
-		r.finish(o)
+	o := r.origins[from]
+	if o == nil || o.recovery == nil || o.recovery.request != request {
+		return nil
 	}
+	r.finish(o)
+	return r.compare(o, positions)
 }
 
 // finish delivers the messages that were held, in order. Gaps are counted as they are taken.

@@ -172,8 +172,8 @@ func (r *Broker) assemble() {
 		names: r.names, self: r.self.ID, run: r.run, now: r.now, ownsub: r.subs.subscribedTo,
 		pressure: r.state.setPressure, stats: r.stats, wake: make(chan struct{}, 1),
 		expected: r.expected, barrier: r.newProbe, unreached: func(id broker.NodeID) { r.weights.Suspend(id, o.ProbeInterval) },
-		limits:   publisherLimits{bytes: o.BufferBytes, recentBytes: o.RecentBytes, age: o.BufferAge, unheard: o.unheardLimit()},
-		nodeSeqs: make(map[broker.NodeID]uint64), groupSeqs: make(map[string]*groupSeq),
+		limits: publisherLimits{bytes: o.BufferBytes, recentBytes: o.RecentBytes, age: o.BufferAge, unheard: o.unheardLimit()},
+		global: &channelSeq{kind: broker.KindGlobal}, nodes: make(map[broker.NodeID]*channelSeq), groups: make(map[string]*channelSeq),
 		resuming: make(map[broker.NodeID]uint64),
 	}
 	r.counts.send, r.counts.onTold, r.counts.urge = r.pub.send, r.subs.countsTold, r.pub.poke

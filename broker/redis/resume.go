@@ -20,7 +20,7 @@ import (
 // can be sent at once.
 //
 // The publisher answers with a kindResent for each message (request 8, then the message whole) and one kindResumed
-// (request 8).
+// (request 8, then its positions on the channels, since minor 1).
 const (
 	resumeFixed = 40
 	resumeGroup = 16
@@ -134,8 +134,9 @@ func (p *publisher) answerResume(q *resumeQuestion) (outcomes []outcome) {
 		p.queueResend(q, p.data.At(i), now)
 	}
 	p.resuming[q.from] = q.request
+	payload := p.appendPositionsSince(binary.BigEndian.AppendUint64(nil, q.request), q, now)
 	p.queueControl(&frame{Message: broker.Message{
-		Kind: kindResumed, To: q.from, Payload: binary.BigEndian.AppendUint64(nil, q.request),
+		Kind: kindResumed, To: q.from, Payload: payload,
 	}}, broker.CompletionFunc(func(int, error) { p.resumeAnswered(q) }))
 	return outcomes
 }
@@ -154,6 +155,9 @@ func (p *publisher) resumeAnswered(q *resumeQuestion) {
 func (p *publisher) queueResend(q *resumeQuestion, e *entry, now int64) bool {
 	if !q.wants(e, now) || now-e.queued > int64(p.limits.age) || p.controlBytes > p.limits.bytes {
 		return false
+	}
+	if e.struck && e.chanSeq == 0 {
+		return false // no instance counts it
 	}
 	p.scratch = binary.BigEndian.AppendUint64(p.scratch[:0], q.request)
 	p.scratch = e.appendMessage(p.scratch)

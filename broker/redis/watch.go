@@ -147,6 +147,7 @@ func (r *Broker) watchLink(w *watcher, step time.Duration) {
 	if w.sinceProbe += step; w.sinceProbe >= r.opt.ProbeInterval {
 		w.sinceProbe = 0
 		r.probe()
+		r.announcePositions()
 	}
 	pushes, heldUp := w.pushes.quietFor(step, &r.heardPushes)
 	replies, _ := w.replies.quietFor(step, &r.heardReplies)

@@ -167,6 +167,13 @@ func (w *Table) Drop(node broker.NodeID) {
 	delete(w.nodes, node)
 }
 
+// Has says whether node has members of group, or expects one.
+func (w *Table) Has(node broker.NodeID, group string) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.nodes[node][group] != 0
+}
+
 // Count is the number of members that node has in group.
 func (w *Table) Count(node broker.NodeID, group string) int {
 	w.mu.RLock()
