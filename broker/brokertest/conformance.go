@@ -47,7 +47,7 @@ func conformAlone(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	if node, ok := in.Draw([]byte("g"), 2, 7); !ok || node != in.ID {
 		t.Errorf("drew %d, %v", node, ok)
 	}
-	if _, ok := in.Draw([]byte("nobody"), 0, 7); ok {
+	if _, ok := in.Draw([]byte("empty"), 0, 7); ok {
 		t.Error("drew an instance of an empty group")
 	}
 	missing, err := in.Gather(t.Context(), []byte("?"), func(broker.NodeID, []byte) { t.Error("an answer") })

@@ -65,7 +65,7 @@ func conformResubscribe(t *testing.T, newBroker func(testing.TB) broker.Broker) 
 	}
 	b.LeaveGroup("g")
 	b.Unsubscribe("never subscribed")
-	eventually.True(t, "nobody to take the message", func() bool {
+	eventually.True(t, "no instance to take the message", func() bool {
 		n, err := a.Outcome(t, &broker.Message{Kind: broker.KindGroup, Group: []byte("g")})
 		return n == 0 && err == nil
 	})
@@ -78,12 +78,12 @@ func conformCounts(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	a.SetMembers("g", broker.Expected)
 	a.SubscribeWait(t, "g")
 	for _, n := range []*Instance{b, c} {
-		eventually.True(t, "who expects a member", func() bool { id, ok := drawn(n, "g"); return ok && id == a.ID })
+		eventually.True(t, "an instance that expects a member", func() bool { id, ok := drawn(n, "g"); return ok && id == a.ID })
 	}
 	b.SetMembers("g", 1)
-	eventually.True(t, "who has one, before who expects one", func() bool { id, ok := drawn(c, "g"); return ok && id == b.ID })
+	eventually.True(t, "the instance that has one, before the one that expects one", func() bool { id, ok := drawn(c, "g"); return ok && id == b.ID })
 	b.SetMembers("g", 0)
-	eventually.True(t, "who expects one again", func() bool { id, ok := drawn(c, "g"); return ok && id == a.ID })
+	eventually.True(t, "the instance that expects one, again", func() bool { id, ok := drawn(c, "g"); return ok && id == a.ID })
 	a.SetMembers("g", 1)
 	for _, n := range []*Instance{b, c} {
 		eventually.True(t, "the first member", func() bool { id, ok := drawn(n, "g"); return ok && id == a.ID })
@@ -111,7 +111,7 @@ func conformCounts(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	b.SetMembers("", 0)
 	b.SetMembers("g", 0)
 	for _, n := range []*Instance{a, c, late} {
-		eventually.True(t, "nobody", func() bool { _, ok := drawn(n, "g"); _, ok2 := drawn(n, ""); return !ok && !ok2 })
+		eventually.True(t, "no members", func() bool { _, ok := drawn(n, "g"); _, ok2 := drawn(n, ""); return !ok && !ok2 })
 	}
 }
 
@@ -236,7 +236,7 @@ func conformClose(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 }
 
 // conformRetire has an instance retire and close while others address it: each message has come to it by the time that it
-// has retired, or its publisher is told that nobody received it.
+// has retired, or its publisher is told that no instance received it.
 func conformRetire(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	in := Cluster(t, 3, newBroker)
 	retiring := in[1]

@@ -16,8 +16,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker/internal/weights"
 )
 
-// Bus connects instances within one process. The product runs on one when it is a single instance; several brokers
-// of one Bus form a cluster, as tests want it.
+// Bus connects the Brokers of one process.
 type Bus struct {
 	size atomic.Int32 // started instances
 	hot  atomic.Int32 // of them, those whose inbox is above its high-water mark
@@ -116,7 +115,7 @@ func (m *Broker) publish(msg *broker.Message) (instances int, err error) {
 	b := m.bus
 	if msg.Flags&broker.FlagFence != 0 { // behind what others are publishing, and have given to some instances only
 		b.mu.Lock()
-		//lint:ignore SA2001 nothing is to be done while nobody publishes.
+		//lint:ignore SA2001 an empty section: every publication that had begun is complete.
 		b.mu.Unlock()
 	}
 	b.mu.RLock()
@@ -267,7 +266,7 @@ func (m *Broker) Retire(ctx context.Context) error {
 	if m.status.Load() != statusStarted {
 		return fmt.Errorf("broker: retire: %w", m.notRunning())
 	}
-	m.bus.mu.Lock() // nobody is publishing
+	m.bus.mu.Lock() // no publication is under way
 	m.retired = true
 	m.bus.mu.Unlock()
 	passed := make(chan struct{})

@@ -13,8 +13,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestInboxBounds fills the inbox of an instance that is slow: who publishes to it is told to pause, then refused, and
-// may go on once the inbox is empty.
+// TestInboxBounds fills the inbox of a slow instance: its publishers are asked to pause, then refused, and may go on
+// once the inbox is empty.
 func TestInboxBounds(t *testing.T) {
 	t.Parallel()
 	bus := NewBus()

@@ -119,7 +119,7 @@ func TestPressure(t *testing.T) {
 	}
 }
 
-// TestPressureEndsWhenAway: nobody's clients are held up for a broker that is away.
+// TestPressureEndsWhenAway: a broker that is away holds up no clients.
 func TestPressureEndsWhenAway(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)

@@ -12,9 +12,9 @@ import (
 	"github.com/mastersocket/mastersocket/broker/internal/weights"
 )
 
-// Member counts travel in two forms. A kindDelta tells all instances which counts changed; each has the next version,
-// so that who missed one knows it. A kindCounts is a part of all counts, for who asked with a kindSync. The lease
-// carries the version too: whoever lags behind it asks.
+// Member counts travel in two forms. A kindDelta tells all instances which counts changed; each has the next version, so
+// that a gap shows. A kindCounts is a part of all counts, for an instance that asked with a kindSync. The lease carries
+// the version too: an instance that lags behind it asks.
 //
 //	kindDelta:  version 8, then counts
 //	kindCounts: version 8, part 4, parts 4, then counts
@@ -41,7 +41,7 @@ type ownCounts struct {
 
 	mu      sync.Mutex
 	members map[string]int
-	watched map[string]struct{} // groups whose number is Watched
+	watched map[string]struct{} // groups with the number Watched
 	dirty   map[string]struct{} // changed since the last flush
 	version uint64              // of the last kindDelta sent
 	taken   uint64              // of the last kindDelta that Redis took

@@ -45,7 +45,7 @@ type connection struct {
 	client *goredis.Client
 }
 
-// Close closes the connection, whoever uses it.
+// Close closes the connection under its users.
 func (c *connection) Close() error {
 	err := c.Conn.Close()
 	_ = c.client.Close() // it has nothing left but the closed connection
@@ -116,7 +116,7 @@ func onceDialer(conn net.Conn) func(context.Context, string, string) (net.Conn, 
 	}
 }
 
-// checkMaster refuses a replica: publishing there would reach nobody at the master.
+// checkMaster refuses a replica: messages published there reach no subscriber of the master.
 func (c *connection) checkMaster(ctx context.Context) error {
 	role, err := c.client.Do(ctx, "ROLE").Slice()
 	if err != nil {

@@ -69,7 +69,7 @@ func (r *Broker) probeReturned(nonce uint64) {
 	report(r.pub.caughtUp(now - rtt))
 }
 
-// dispatchForeign handles what another instance published, or counts what nobody of this hub did.
+// dispatchForeign takes a message of another instance, and counts bytes that are none.
 func (r *Broker) dispatchForeign(b []byte, f *frame, now int64) {
 	switch err := parseFrame(b, f); err {
 	case nil:
@@ -98,7 +98,7 @@ func (r *Broker) dispatchForeign(b []byte, f *frame, now int64) {
 	r.dispatchControl(f)
 }
 
-// dispatchControl handles what brokers tell each other.
+// dispatchControl takes a message between brokers.
 func (r *Broker) dispatchControl(f *frame) {
 	err := error(nil)
 	switch f.Kind {
@@ -130,7 +130,7 @@ func (r *Broker) dispatchControl(f *frame) {
 		err = r.recv.positions(originKey{f.From, f.run}, f.Payload)
 	case kindQuery, kindAnswer:
 		err = r.dispatchGather(f)
-	case kindProbe: // a probe is for who sent it
+	case kindProbe: // only its sender gets a probe
 		err = errCorrupt
 	}
 	if err != nil {
@@ -138,7 +138,7 @@ func (r *Broker) dispatchControl(f *frame) {
 	}
 }
 
-// dispatchResent handles the answer to a kindResume.
+// dispatchResent takes the answer to a kindResume.
 func (r *Broker) dispatchResent(f *frame) error {
 	request, raw, ok := parseRequest(f.Payload)
 	if !ok {
@@ -159,7 +159,7 @@ func (r *Broker) dispatchResent(f *frame) error {
 	return nil
 }
 
-// askResume asks o for what it published after last.
+// askResume asks o for its messages after the number last.
 func (r *Broker) askResume(o *origin, request, last uint64) {
 	payload := r.subs.resumeQuestion(o, request, last)
 	r.pub.send(&frame{Message: broker.Message{Kind: kindResume, To: o.key.node, Payload: payload}}, nil)

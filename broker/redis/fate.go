@@ -17,7 +17,7 @@ import (
 // An open fate ends when
 //
 //	an instance asks for the message   it is taken
-//	no live instance is expected       no instance has it: the message is struck, and who asks for it gets a blank
+//	no live instance is expected       no instance has it: the message is struck, and a blank replaces it
 //	its time is over                   it is unknown
 //
 // A doubt ends with the next probe that returns. By then this instance has read everything that was published before
@@ -77,7 +77,7 @@ func (p *publisher) settleReply(e *entry, r reply, outcomes []outcome) []outcome
 		p.doubts.PushBack(doubt{e, e.pubSeq, p.now()})
 		p.sendBarrier()
 	case x.none():
-		return append(outcomes, p.nobody(e))
+		return append(outcomes, p.strike(e))
 	case e.addressed():
 		p.unreached(e.to)
 	}
@@ -98,9 +98,9 @@ func (p *publisher) tell(e *entry, instances int, err error) outcome {
 	return o
 }
 
-// nobody strikes e, for which no instance is left. One that was sent before, on a connection that broke, may have been
-// taken then.
-func (p *publisher) nobody(e *entry) outcome {
+// strike ends the fate of e, for which no instance is left. A message that was sent before, on a connection that broke,
+// may have been taken then.
+func (p *publisher) strike(e *entry) outcome {
 	if e.resent && e.addressed() {
 		return p.tell(e, 0, broker.ErrUnknown)
 	}
@@ -154,7 +154,7 @@ func (p *publisher) judge(e *entry) (outcome, bool) {
 	case n > 0:
 		return p.tell(e, n, nil), true
 	}
-	return p.nobody(e), true
+	return p.strike(e), true
 }
 
 // settleOpen ends the fates that time decides. oldest is when the oldest that may stay open was sent.
@@ -167,7 +167,7 @@ func (p *publisher) settleOpen(oldest int64, outcomes []outcome) []outcome {
 		x := p.expectedOf(e)
 		switch {
 		case e.heard == 0 && x.none():
-			outcomes = append(outcomes, p.nobody(e))
+			outcomes = append(outcomes, p.strike(e))
 		case e.sent >= oldest:
 		case e.heard > 0 && x.most() > 0:
 			outcomes = append(outcomes, p.tell(e, min(e.heard, x.most()), nil))

@@ -64,18 +64,18 @@ func expectFates(t *testing.T, fates []chan fate, want fate) {
 				t.Errorf("message %d: %+v, want %+v", i, got, want)
 			}
 		case <-time.After(brokertest.Patience):
-			t.Errorf("message %d: nobody says what became of it", i)
+			t.Errorf("message %d: its outcome is not told", i)
 		}
 	}
 }
 
-// TestUnheard: what Redis passed to nobody, as its receiver's connection was broken, is not refused: it arrives later.
+// TestUnheard: a message whose receiver has lost its connection to Redis is not refused. It arrives later.
 func TestUnheard(t *testing.T) {
 	t.Parallel()
 	a, b, p, fates := cutOff(t, func(o *Options) { o.LeaseTTL, o.ProbeInterval = time.Minute, 2*time.Second })
 	eventually.True(t, "b to be avoided", func() bool { node, ok := a.Draw([]byte("g"), 1, 1); return ok && node == a.ID })
 	if node, ok := a.Draw([]byte("g"), 0, 1); !ok || node != b.ID {
-		t.Errorf("nobody else has a member: drew %v, %v", node, ok)
+		t.Errorf("no other has a member: drew %v, %v", node, ok)
 	}
 	for i, told := range fates {
 		select {
@@ -116,7 +116,7 @@ func TestUnheardIsFinal(t *testing.T) {
 	}
 }
 
-// TestUnheardIsBounded: nobody is left waiting for an instance that is there and doesn't come back.
+// TestUnheardIsBounded: the wait for a live instance that doesn't come back ends.
 func TestUnheardIsBounded(t *testing.T) {
 	t.Parallel()
 	_, _, _, fates := cutOff(t, func(o *Options) { o.LeaseTTL, o.BufferAge = time.Minute, time.Second })
@@ -164,8 +164,8 @@ func TestStrangersCount(t *testing.T) {
 	outcome(a, &broker.Message{Kind: broker.KindGroup, Group: []byte("g")}, 0)
 }
 
-// TestCountsOutdated asks for all counts anew when news of them may have been missed. Until they come, anybody may have
-// members: a message that finds nobody is not given up.
+// TestCountsOutdated asks for all counts when news of them may have been missed. Until they come, any instance may have
+// members: a message that finds none is not given up.
 func TestCountsOutdated(t *testing.T) {
 	t.Parallel()
 	asked := 0
@@ -194,7 +194,7 @@ func TestCountsOutdated(t *testing.T) {
 			t.Errorf("%s: expected %v, asked %d times, want %v and %d", when, !expected, asked, expected, requests)
 		}
 	}
-	want("nobody is there", false, 0)
+	want("no instance is there", false, 0)
 	take := func(read func(broker.NodeID, []byte) (bool, error)) {
 		if _, err := read(2, []byte(value)); err != nil {
 			t.Fatal(err)

@@ -13,11 +13,11 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 )
 
-// A Gather asks each instance with a kindQuery (id 8, then the query), and is answered with kindAnswers:
+// A Gather sends each instance a kindQuery (id 8, then the query). The answers are kindAnswers:
 //
 //	id 8, part 4, parts 4, then a part of the answer
 //
-// where no parts at all say that the answer would have been too large.
+// Zero parts say that the answer is too large.
 const (
 	queryFixed  = 8
 	answerFixed = 16
@@ -193,7 +193,7 @@ func (r *Broker) dispatchGather(f *frame) error {
 	q := inquiry{f.From, binary.BigEndian.Uint64(f.Payload), append([]byte(nil), f.Payload[queryFixed:]...)}
 	select {
 	case r.inquired <- q:
-	default: // overloaded: who asks will name this instance as missing
+	default: // overloaded: the asking instance reports this one as missing
 	}
 	return nil
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/mastersocket/mastersocket/internal/redisurl"
 )
 
-// link is one set of connections to Redis, which live and die together: for the lease's commands, the subscriber
-// and the publisher. Whatever fails, all are closed and made anew; what was in flight is sent again and what was
-// missed is asked for.
+// link is one set of connections to Redis, which live and die together: for the lease's commands, the subscriber and the
+// publisher. When one fails, all are closed and replaced. Messages in flight are sent again, and missed ones are asked
+// for.
 type link struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -55,7 +55,7 @@ func (l *link) closeConns() {
 	}
 }
 
-// goes runs a task of the link, which ends with it; its error ends the link.
+// goes runs a task until the link ends. Its error ends the link.
 func (l *link) goes(task func() error) {
 	l.tasks.Go(func() {
 		if err := task(); err != nil {
@@ -112,8 +112,8 @@ func (r *Broker) manage(ctx context.Context, first chan<- error) {
 	}
 }
 
-// linkEnded tells operators why. A connection that was up and broke makes the broker unavailable only if it was
-// found silent, or stays away: see watch.
+// linkEnded tells operators the reason. A broken connection makes the broker unavailable only if it was silent, or if it
+// can't be replaced in time: see watch.
 func (r *Broker) linkEnded(err error, wasUp bool) {
 	r.lastError.Store(&err)
 	if !wasUp || isSilence(err) {
@@ -126,7 +126,7 @@ func (r *Broker) linkEnded(err error, wasUp bool) {
 	}
 }
 
-// isSilence says whether err is that an answer did not come: by a probe, or by a command, whichever was noticed first.
+// isSilence says whether err means that an answer did not come, to a probe or to a command.
 func isSilence(err error) bool {
 	var e net.Error
 	return errors.Is(err, errSilent) || errors.As(err, &e) && e.Timeout()
@@ -151,7 +151,8 @@ func (r *Broker) runLink(ctx context.Context, up func()) error {
 	return err
 }
 
-// connect brings l up: lease, subscriptions, what others know, publisher, in this order, as each rests on the former.
+// connect brings l up: lease, subscriptions, knowledge of the other instances, publisher, in this order, as each needs
+// the former.
 func (r *Broker) connect(l *link, up func()) error {
 	addr, err := r.dial.resolve(l.ctx, r.names.nodes())
 	if err != nil {
@@ -229,16 +230,15 @@ func (r *Broker) connectSubscriber(l *link, addr string) error {
 	}
 }
 
-// awaitOthers gives the instances that lost their connections too, as in a restart of Redis, a moment to be
-// subscribed again before this one publishes what waited: it saves them the asking, and makes the counts of
-// receivers right.
+// awaitOthers waits a moment for instances that lost their connections too, as in a restart of Redis, to subscribe again
+// before this one publishes. It saves them requests, and makes the numbers of receivers right.
 func (r *Broker) awaitOthers(ctx context.Context, c *connection) {
 	ctx, cancel := context.WithTimeout(ctx, r.opt.ProbeInterval)
 	defer cancel()
 	for {
 		reply, err := c.client.Do(ctx, "PUBSUB", r.names.subscribers, r.names.global()).Slice()
 		if err != nil || len(reply) < 2 {
-			return // it is only a courtesy; what is wrong with the connection will show
+			return // it is a courtesy; an error of the connection will show elsewhere
 		}
 		n, _ := strconv.Atoi(fmt.Sprint(reply[1]))
 		if n > len(r.peers.ids()) {
@@ -265,12 +265,12 @@ func (r *Broker) connectPublisher(l *link, addr string) error {
 	r.probe()
 	l.goes(func() error { return r.writeCommands(l.ctx, conn) })
 	l.goes(func() error { return r.readReplies(conn) })
-	r.recv.joined() // not before it can be sent at once: see resumeRequest
+	r.recv.joined() // not before a request can be sent at once: see kindResume
 	timeout := time.NewTimer(2 * r.opt.DialTimeout)
 	defer timeout.Stop()
 	select {
 	case <-returned:
-		r.state.setAvailable() // the receiver, which told us, may not have come to it yet
+		r.state.setAvailable() // the goroutine that read it may not have come to that yet
 		return nil
 	case <-timeout.C:
 		return fmt.Errorf("%w: the first probe did not come back", errSilent)
@@ -279,7 +279,7 @@ func (r *Broker) connectPublisher(l *link, addr string) error {
 	}
 }
 
-// awaitCounts lets the members of the instances found become known, for a moment.
+// awaitCounts waits a moment for the member counts of the other instances.
 func (r *Broker) awaitCounts(ctx context.Context) {
 	timeout := time.NewTimer(r.opt.ProbeInterval / 2)
 	defer timeout.Stop()
@@ -306,7 +306,7 @@ func (r *Broker) writeCommands(ctx context.Context, conn net.Conn) error {
 		buf = r.pub.fill(buf[:0])
 		if len(buf) == 0 {
 			if r.counts.flushUrgent() {
-				continue // it came before fill made the writer known as waiting
+				continue // it came before fill marked the writer as waiting
 			}
 			select {
 			case <-r.pub.wake:
@@ -360,5 +360,5 @@ func isRefusal(err error) bool {
 	return errors.As(err, &e) && !e.Transient()
 }
 
-// newNonce draws a number that nobody else has.
+// newNonce draws a random number that is not zero.
 func newNonce() uint64 { return rand.Uint64() | 1 }

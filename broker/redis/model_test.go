@@ -15,8 +15,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/redisurl"
 )
 
-// model runs a publisher and a receiver against a Redis that is only thought of, so that every order of events can be
-// tried: connections that break with commands in flight, commands of a broken connection that Redis takes later and
+// model runs a publisher and a receiver against a model of Redis, so that every order of events can be tried: connections that break with commands in flight, commands of a broken connection that Redis takes later and
 // between those of the next, subscriptions that break with messages on their way, requests that get lost.
 type model struct {
 	t    *rapid.T
@@ -207,7 +206,7 @@ func (m *model) receive() {
 	}
 }
 
-// breakReceiver ends the subscription, with all that is on its way, and makes it anew later.
+// breakReceiver ends the subscription, with all that is on its way.
 func (m *model) breakReceiver() {
 	if !m.subscribed {
 		return
@@ -275,8 +274,8 @@ func (m *model) heal() {
 	}
 }
 
-// checkFates expects that each message's fate was told once, and truly. A message to all that was sent twice may have
-// reached somebody with the first, who is dead since, as far as the publisher knows: it found nobody who lives.
+// checkFates expects that each message's fate was told once, and truly. One exception: a message to all that was sent
+// twice may have been delivered with the first, by an instance that the publisher takes for dead since.
 func (m *model) checkFates() {
 	m.pub.giveUp()
 	for seq := range m.published {

@@ -68,7 +68,7 @@ type announcement struct {
 	encoded []byte
 }
 
-// silent returns the positions of channels on which nothing was sent for that long and whose position was not told.
+// silent returns the untold positions of the channels on which nothing was sent for that long.
 func (p *publisher) silent(forLong time.Duration) (all []announcement) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -243,8 +243,9 @@ func TestPausedInstanceWasRefused(t *testing.T) {
 	}
 }
 
-// TestFence gives an instance's lease to somebody else: it must not go on, and comes back when the lease is free.
-func TestFence(t *testing.T) {
+// TestLeaseTaken gives an instance's lease to another process: the instance must stop, and comes back when the lease is
+// free.
+func TestLeaseTaken(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	o := quick(s.URL())

@@ -17,12 +17,12 @@ const (
 	writeBytes    = 64 << 10
 )
 
-// publisher is the queue of everything that this instance publishes, in three stretches: what waits, what was sent
-// and is not answered, and what was answered lately and is kept for instances that missed it.
+// publisher is the queue of everything that this instance publishes, in three stretches: messages that wait, messages
+// sent and not answered, and messages answered lately, which are kept for instances that missed them.
 //
-// Messages of the Handler go by the data lane and are numbered; what brokers tell each other goes by the control
-// lane, which is always served first. Nothing in the control lane depends on its place among the data, save that a
-// message resent precedes all data sent after it: that is what the lane's precedence gives.
+// Messages of the Handler go by the data lane and are numbered. Messages between brokers go by the control lane, which is
+// always served first. Nothing in the control lane depends on its place among the data, with one exception: a message
+// resent precedes all data sent after it, which the lane's precedence ensures.
 type publisher struct {
 	names     *names
 	self      broker.NodeID
@@ -47,7 +47,7 @@ type publisher struct {
 	controlBytes  int // the same of control
 	inflightBytes int
 	recentBytes   int
-	open          int                      // of the recent ones, those whose fate is open
+	open          int                      // recent messages with an open fate
 	doubts        deque.Deque[doubt]       // of those, the ones of which Redis counts more receivers than expected
 	barrierOut    bool                     // a barrier is under way
 	resuming      map[broker.NodeID]uint64 // the request of each instance that is being answered
@@ -56,7 +56,7 @@ type publisher struct {
 	global        *channelSeq
 	nodes         map[broker.NodeID]*channelSeq
 	groups        map[string]*channelSeq
-	unannounced   []*channelSeq // those whose position waits to be told
+	unannounced   []*channelSeq // with positions that wait to be told
 	idle          bool          // the writer waits for wake
 	high          bool          // above the high-water mark
 	closed        bool          // for the Handler's messages
@@ -67,7 +67,7 @@ type publisherLimits struct {
 	bytes       int // of data waiting or in flight
 	recentBytes int
 	age         time.Duration // of a message that waits, or is kept
-	unheard     time.Duration // of a message whose fate is open
+	unheard     time.Duration // of a message with an open fate
 }
 
 // entry is one command.
@@ -113,7 +113,7 @@ func report(outcomes []outcome) {
 	}
 }
 
-// publish queues a message of the Handler, or returns why it can't.
+// publish queues a message of the Handler. An error is the outcome.
 func (p *publisher) publish(m *broker.Message, done broker.Completion) error {
 	f := frame{Message: *m, run: p.run}
 	f.From = p.self
@@ -154,8 +154,7 @@ func (p *publisher) publish(m *broker.Message, done broker.Completion) error {
 	return nil
 }
 
-// send queues a message to another broker. It is never refused while the Broker is open; a false result says that it
-// was closed.
+// send queues a message between brokers. It returns false only where the Broker was closed.
 func (p *publisher) send(f *frame, done broker.Completion) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

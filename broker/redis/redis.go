@@ -22,23 +22,24 @@ import (
 //
 // # Messages
 //
-// Each message is one PUBLISH on a connection of its own, in the order of the Publish calls, pipelined: to
-// <prefix>:global, <prefix>:group:<name> or <prefix>:node:<id>, to which instances subscribe as they need. A message
-// carries its publisher's running number, and an instance delivers only rising numbers: so what was in flight when a
-// connection broke is simply sent again, and an instance whose subscription broke asks the publishers for what it
-// missed. What is lost all the same (a publisher keeps RecentBytes) is counted in Stats.Missed, as each channel's
-// messages are numbered too. That the same happens twice, or out of order, is ruled out.
+// Each message is one PUBLISH to <prefix>:global, <prefix>:group:<name> or <prefix>:node:<id>, to which instances
+// subscribe as they need. One connection carries all of them, pipelined, in the order of the Publish calls. A message
+// carries its publisher's running number, and an instance delivers only rising numbers. So messages in flight on a
+// connection that breaks are sent again, and an instance asks the publishers for what it missed on a broken
+// subscription. No message is delivered twice or out of order. A publisher keeps RecentBytes for BufferAge; messages
+// lost beyond that are counted in Stats.Missed, as the messages of each channel are numbered, too.
 //
 // # Instances
 //
-// Each instance holds a lease, <prefix>:lease:<id>, and is forgotten with all its members when that ends. Members
-// are told to all instances as they change.
+// Each instance holds a lease, <prefix>:lease:<id>, and publishes that it lives. The others forget it and its members
+// when its lease has ended and it has not been heard for as long as a lease lasts. An instance that could not say in time
+// that it lives delivers nothing from its old connections: see holding. Member counts are published as they change.
 //
 // # Faults
 //
 // Every ProbeInterval a nonce travels through the publisher to the own channel and back through the subscriber. When
-// nothing at all is heard for two intervals, all connections are made anew, however healthy they look. Messages wait
-// meanwhile, bounded by BufferBytes and BufferAge.
+// nothing at all is heard for two intervals, all connections are replaced. Messages wait meanwhile, bounded by
+// BufferBytes and BufferAge.
 type Broker struct {
 	opt   Options
 	url   redisurl.URL
@@ -159,7 +160,7 @@ func (r *Broker) launch(self broker.Node, h broker.Handler, first chan<- error) 
 	return nil
 }
 
-// assemble makes the parts that need to know who this instance is.
+// assemble makes the parts that need the identity of this instance.
 func (r *Broker) assemble() {
 	o := &r.opt
 	login := o.Login

@@ -312,7 +312,7 @@ func TestPublishAllocations(t *testing.T) {
 	}
 }
 
-// TestSameName: two instances of one name are no error, but their operators are to know.
+// TestSameName: two instances of one name are no error, but a warning tells operators.
 func TestSameName(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)

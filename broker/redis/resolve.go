@@ -89,5 +89,5 @@ func (d *dialer) askCluster(ctx context.Context, addr, slot string) (string, err
 		}
 		return net.JoinHostPort(host, port), nil
 	}
-	return "", fmt.Errorf("nobody has slot %d", n)
+	return "", fmt.Errorf("no node has slot %d", n)
 }

@@ -13,11 +13,10 @@ import (
 //	request 8, run 8 (of the publisher asked), last 8, age 8 of the global channel, age 8 of the own channel,
 //	then for each group: hash 8 of its name, age 8 of its channel
 //
-// An age is for how many nanoseconds the asking instance has been subscribed: what was sent before that nobody there
-// wanted, and is not resent. The request takes a while, during which the age grows: so what was sent in the first
-// moments of a subscription would be left out. An instance that has seen a message of the publisher on a channel
-// wants everything that followed, and says so with the age noAge. For other channels the request is made only when it
-// can be sent at once.
+// An age is the time in nanoseconds for which the asking instance has been subscribed. Messages sent before that are not
+// resent. The age grows while the request is under way, so messages of the first moments of a subscription would be left
+// out. An instance that has seen a message of the publisher on a channel needs everything that followed, and says so with
+// the age noAge. For the other channels the request is made only when it can be sent at once.
 //
 // The publisher answers with a kindResent for each message (request 8, then the message whole) and one kindResumed
 // (request 8, then its positions on the channels, since minor 1).
@@ -51,7 +50,7 @@ func (s *subscriptions) age(c *subscription, o *origin) uint64 {
 	return uint64(s.now() - c.since)
 }
 
-// groupHash is FNV-1a. Two names with one hash cost a message too many, which its receiver drops.
+// groupHash is FNV-1a. Two names with the same hash cost a message too many, which its receiver drops.
 func groupHash(group []byte) uint64 {
 	h := uint64(14695981039346656037)
 	for _, c := range group {
@@ -90,7 +89,7 @@ func (q *resumeQuestion) wants(e *entry, now int64) bool {
 	return e.pubSeq > q.last && q.concerns(e, now)
 }
 
-// concerns is wants, whatever the asking instance has already.
+// concerns is wants for messages that the asking instance may already have.
 func (q *resumeQuestion) concerns(e *entry, now int64) bool {
 	var age int64
 	switch {
@@ -104,13 +103,11 @@ func (q *resumeQuestion) concerns(e *entry, now int64) bool {
 	return now-e.sent <= age && age > 0
 }
 
-// answerResume queues every message that q asks for and that was ever sent and is still kept, before all that was not.
+// answerResume queues every message that q asks for, that was sent and that is still kept, ahead of those not sent yet. It
+// returns the outcomes of messages whose fate it decides.
 //
-// Those that wait to be sent again after a broken connection are among them: Redis may have taken some from the old
-// connection, and even now take more, so that a later one may reach the asking instance before an earlier one, and
-// must not be delivered first.
-//
-// It returns what is to be reported of messages whose fate was open until now.
+// Messages that wait to be sent again after a broken connection are among them. Redis may have taken some of them from
+// the old connection, and may still take more, so that a later one may reach the asking instance before an earlier one.
 func (p *publisher) answerResume(q *resumeQuestion) (outcomes []outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,8 +147,8 @@ func (p *publisher) resumeAnswered(q *resumeQuestion) {
 	}
 }
 
-// queueResend queues e if q asks for it. It leaves out what is too old, and what would take too much memory: those are
-// missed, and counted by the instance that misses them.
+// queueResend queues e if q asks for it. It leaves out messages that are too old or would take too much memory; the
+// asking instance counts those as missed.
 func (p *publisher) queueResend(q *resumeQuestion, e *entry, now int64) bool {
 	if !q.wants(e, now) || now-e.queued > int64(p.limits.age) || p.controlBytes > p.limits.bytes {
 		return false

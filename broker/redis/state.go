@@ -107,9 +107,9 @@ func (k *stateKeeper) run(ctx context.Context, h broker.Handler) {
 	}
 }
 
-// silence tells a broken connection from a quiet one. Time counts only as far as this process was running: one that
-// was paused hears what waited for it before the time of its pause could add up to the limit. Nor does time count
-// while the reader is held up by whom it hands messages to.
+// silence tells a broken connection from a quiet one. Time counts only while this process runs: a process that was paused
+// hears what waited for it before its pause could add up to the limit. Nor does time count while the Handler holds up the
+// reader.
 type silence struct {
 	reads uint64
 	spent time.Duration

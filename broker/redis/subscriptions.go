@@ -12,9 +12,9 @@ import (
 
 var errUnsubscribed = errors.New("unsubscribed before the subscription was confirmed")
 
-// subscriptions knows which channels this instance wants, and what the subscriber connection was told of it. Commands
-// on one connection are answered in order, so a channel is subscribed when the last command sent for it was a
-// SUBSCRIBE and every command for it has been answered.
+// subscriptions holds the channels that this instance needs, and the commands sent for them on the subscriber's
+// connection. Commands on one connection are answered in order. So a channel is subscribed when the last command sent
+// for it was a SUBSCRIBE and every command for it has been answered.
 type subscriptions struct {
 	names  *names
 	node   string // the suffix of the own node channel
@@ -53,7 +53,7 @@ type subscription struct {
 	seenGen uint32             // the gen that seen belongs to
 }
 
-// waiter is a confirmation owed.
+// waiter is a confirmation that is still to be given.
 type waiter struct {
 	confirmed func(error)
 	deadline  int64
@@ -203,7 +203,7 @@ func (s *subscriptions) find(suffix string) *subscription {
 	return nil
 }
 
-// takeReady takes the waiters of c, which is confirmed, whose changes the others know. It needs mu.
+// takeReady takes those waiters of c, a confirmed channel, whose changes the other instances know. It needs mu.
 func (s *subscriptions) takeReady(c *subscription) []waiter {
 	told := s.counts.told.Load()
 	var ready, left []waiter
@@ -262,8 +262,8 @@ func (s *subscriptions) forget(o *origin) {
 }
 
 // subscribedTo says whether a message of kind, to group where it has one, that was sent at the time sent came to this
-// instance too. Where that can't be told, as it crossed a change of the subscription, it says no: one receiver too
-// many is better than a message that seems to have found nobody.
+// instance too. A message that crossed a change of the subscription counts as one that did not: one receiver too many is
+// better than a message that seems to have none.
 func (s *subscriptions) subscribedTo(kind broker.Kind, group []byte, sent int64) bool {
 	if kind != broker.KindGroup {
 		return isToAll(kind)
@@ -274,7 +274,7 @@ func (s *subscriptions) subscribedTo(kind broker.Kind, group []byte, sent int64)
 	return c != nil && s.confirmed(c) && c.since < sent
 }
 
-// tick gives up channels whose time has come, and confirmations that took too long.
+// tick gives up channels after their delay, and confirmations after their deadline.
 func (s *subscriptions) tick() {
 	var late []waiter
 	now := s.now()

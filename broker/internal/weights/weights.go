@@ -50,7 +50,7 @@ func NewRemembering(now func() int64, keep time.Duration) *Table {
 	}
 }
 
-// Suspend has node drawn only where nobody else has a member, for some time.
+// Suspend has node drawn, for the time d, only where no other instance has a member.
 func (w *Table) Suspend(node broker.NodeID, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
