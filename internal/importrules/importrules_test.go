@@ -28,7 +28,7 @@ var rules = map[string]struct {
 	"transport":             {[]string{"internal/handshake", "transport/internal/"}, "sockets know nothing of what messages mean, so that any service type can use them"},
 	"broker":                {nil, "instances exchange bytes, whatever the hub puts into them"},
 	"broker/brokertest":     {[]string{"broker", "internal/eventually"}, "what every broker must do is told by the interface alone"},
-	"broker/internal/":      {[]string{"broker"}, "what both brokers are made of knows neither"},
+	"broker/internal/":      {[]string{"broker", "broker/internal/"}, "what both brokers are made of knows neither"},
 	"broker/memory":         {[]string{"broker", "broker/internal/"}, "one implementation knows nothing of the other"},
 	"broker/redis":          {[]string{"broker", "broker/internal/", "broker/redis/resp", "internal/redisurl"}, "one implementation knows nothing of the other"},
 	"broker/redis/resp":     {nil, "the protocol of Redis knows no messages"},
