@@ -278,7 +278,7 @@ func TestDrain(t *testing.T) {
 	if err := json.Unmarshal(r.body, &d); err != nil || r.status != 202 || !d.Began || d.Node != "node-0" {
 		t.Fatalf("got %d %s", r.status, r.body)
 	}
-	p.wantEnd("SERVER_RESTART", 1012)
+	p.wantEnd("SERVER_RESTART", 1001)
 	want(t, c.urls[0]+"/readyz", 503, "draining")
 	want(t, c.urls[1]+"/readyz", 200, "ready")
 	if r = c.call(0, "POST", "/v1/drain", ""); json.Unmarshal(r.body, &d) != nil || d.Began {

@@ -245,7 +245,7 @@ func TestDrainAgain(t *testing.T) {
 		t.Errorf("the first drain went on: %d were disconnected", n)
 	}
 	second.at(3 * time.Second)
-	other.wantDisconnect("its slot", "SERVER_RESTART", 1012)
+	other.wantDisconnect("its slot", "SERVER_RESTART", 1001)
 	second.at(4 * time.Second)
 	mover.wantDisconnect("the end", "SERVER_RESTART", 1012)
 }
@@ -272,8 +272,12 @@ func TestDrainNowhere(t *testing.T) {
 			t.Errorf("in slot %d, %d were told", i, d.ended())
 		}
 	}
-	for _, p := range peers {
-		p.wantDisconnect("a hub that is alone", "SERVER_RESTART", 1012)
+	for i, p := range peers {
+		code := 1012
+		if i%2 == 0 {
+			code = 1001 // it asked for no feature
+		}
+		p.wantDisconnect("a hub that is alone", "SERVER_RESTART", code)
 	}
 	if n := h.Stats().Notices[opcodes.DrainRestart]; n != 0 {
 		t.Errorf("%d notices", n)

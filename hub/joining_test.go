@@ -81,7 +81,7 @@ func TestIdentifyWithoutASubscription(t *testing.T) {
 	p := connect(t, url)
 	p.send(identification("g"))
 	(<-slow.asked)(errors.New("the broker is away"))
-	p.wantDisconnect("the subscription failed", "TRY_AGAIN_LATER", 1013)
+	p.wantDisconnect("the subscription failed", "TRY_AGAIN_LATER", 1001)
 
 	left := connect(t, url)
 	left.send(identification("g"))
@@ -176,7 +176,7 @@ func TestAnyWaitsForWhoIsAboutToJoin(t *testing.T) {
 		}, ""},
 		"it may not join": {func(p *peer, h *Hub, confirm func(error)) {
 			confirm(errors.New("the broker is away"))
-			p.wantDisconnect("the subscription failed", "TRY_AGAIN_LATER", 1013)
+			p.wantDisconnect("the subscription failed", "TRY_AGAIN_LATER", 1001)
 		}, "RECEIVER_GONE"},
 		"it goes": {func(p *peer, h *Hub, confirm func(error)) {
 			h.expecting("work", func(j *joining) { j.session.disconnect(opcodes.PingTimeout) })
@@ -303,7 +303,7 @@ func TestFailedJoinBesideWhoLeaves(t *testing.T) {
 		t.Error("who is about to join is not drawn")
 	}
 	confirm(errors.New("the broker is away"))
-	p.wantDisconnect("the subscription failed", "TRY_AGAIN_LATER", 1013)
+	p.wantDisconnect("the subscription failed", "TRY_AGAIN_LATER", 1001)
 	if drawn() {
 		t.Error("who did not join is drawn")
 	}

@@ -176,7 +176,7 @@ func TestRebalanceAndDrain(t *testing.T) {
 	if _, _, reason := notice(t, mover); reason != "restart" {
 		t.Errorf("reason %q", reason)
 	}
-	other.wantDisconnect("draining", "SERVER_RESTART", 1012)
+	other.wantDisconnect("draining", "SERVER_RESTART", 1001)
 	mover.wantDisconnect("the end", "SERVER_RESTART", 1012)
 	if _, err := hubs[0].Rebalance(t.Context(), RebalanceOptions{}); !errors.Is(err, ErrSelfDraining) {
 		t.Errorf("asked of the one that drains: %v", err)

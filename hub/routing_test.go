@@ -337,7 +337,7 @@ func TestConnectionLimit(t *testing.T) {
 	_, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Transport.MaxConnections = 2 })
 	first := identify(t, url, "g", nil)
 	_ = identify(t, url, "g", nil)
-	connect(t, url).wantDisconnect("the third connection", "TRY_AGAIN_LATER", 1013)
+	connect(t, url).wantDisconnect("the third connection", "TRY_AGAIN_LATER", 1001)
 	first.send(m{"op": 2})
 	first.wantDisconnect("a goodbye", "NO_REASON", 1000)
 	for { // until the hub has noticed that the first one's descriptor is free
@@ -358,7 +358,7 @@ func TestDrainSpreadsTheDisconnects(t *testing.T) {
 	for range clients {
 		p := identify(t, url, "g", nil)
 		go func() {
-			p.wantDisconnect("draining", "SERVER_RESTART", 1012)
+			p.wantDisconnect("draining", "SERVER_RESTART", 1001)
 			ended <- time.Now()
 		}()
 	}
@@ -369,7 +369,7 @@ func TestDrainSpreadsTheDisconnects(t *testing.T) {
 	if err := h.Drain(t.Context(), over); err != nil {
 		t.Fatal(err)
 	}
-	stranger.wantDisconnect("draining", "SERVER_RESTART", 1012)
+	stranger.wantDisconnect("draining", "SERVER_RESTART", 1001)
 	if h.Ready() == nil {
 		t.Error("still ready")
 	}

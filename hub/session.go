@@ -217,7 +217,7 @@ func (s *session) disconnect(r opcodes.Reason) {
 	last := s.farewell(r)
 	s.over(r)
 	code := ws.StatusCode(r.CloseCode())
-	if s.kind != 0 { // a foreign protocol: its clients' libraries may not know codes newer than RFC 6455
+	if s.kind != 0 || s.features == 0 { // its library may not know codes that are newer than RFC 6455
 		code = ws.StatusCode(r.LegacyCloseCode())
 	}
 	if r == opcodes.SlowConsumer {

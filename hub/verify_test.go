@@ -134,7 +134,7 @@ func TestSignedTokenRefused(t *testing.T) {
 		p := connect(t, url)
 		p.send(withToken(signedToken(name), "billing"))
 		if v.Temporary() {
-			p.wantDisconnect(name, "TRY_AGAIN_LATER", 1013)
+			p.wantDisconnect(name, "TRY_AGAIN_LATER", 1001)
 			continue
 		}
 		p.wantDisconnect(name, "IDENTIFY_FAILED", 4004)
@@ -234,14 +234,14 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		h.tokens.Replace(other)
 		h.TokensChanged()
 		release()
-		p.wantDisconnect("its entry is gone", "TRY_AGAIN_LATER", 1013)
+		p.wantDisconnect("its entry is gone", "TRY_AGAIN_LATER", 1001)
 	})
 	t.Run("the hub drains", func(t *testing.T) {
 		t.Parallel()
 		h, i, p := begin(t, nil)
 		done := make(chan error, 1)
 		go func() { done <- h.Drain(t.Context(), 0) }()
-		p.wantDisconnect("draining", "SERVER_RESTART", 1012)
+		p.wantDisconnect("draining", "SERVER_RESTART", 1001)
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
@@ -292,7 +292,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		h.verifications.under.Add(maxVerifying)
 		p := connect(t, url)
 		p.send(withToken(signedToken("billing-1"), "billing"))
-		p.wantDisconnect("too many", "TRY_AGAIN_LATER", 1013)
+		p.wantDisconnect("too many", "TRY_AGAIN_LATER", 1001)
 		identify(t, url, "g", nil) // is not verified
 	})
 }

@@ -155,8 +155,8 @@ func (p *plainClients) check(steps []restarted) {
 	told := make([]int, len(steps))
 	for _, e := range ends {
 		i := slices.IndexFunc(steps, func(s restarted) bool { return e.at >= s.begin && e.at <= s.gone })
-		if i < 0 || e.reason != "SERVER_RESTART" || e.code != 1012 || e.err != nil {
-			p.t.Errorf("a client without drain: %q, %d, %v (in restart %d); want SERVER_RESTART, 1012 in one", e.reason, e.code, e.err, i+1)
+		if i < 0 || e.reason != "SERVER_RESTART" || e.code != 1001 || e.err != nil {
+			p.t.Errorf("a client without drain: %q, %d, %v (in restart %d); want SERVER_RESTART, 1001 in one", e.reason, e.code, e.err, i+1)
 			continue
 		}
 		told[i]++
