@@ -263,7 +263,7 @@ func TestIssuerSilent(t *testing.T) {
 	for range waiters {
 		go func() { answers <- c.do(0, "GET", "/v1/nodes", "", as(i.Token("alice", inGroup("hub-admins")))) }()
 	}
-	for c.hubs[0].Stats().Verifier.Under < waiters && len(answers) == 0 {
+	for c.hubs[0].Stats().Verifier.Running < waiters && len(answers) == 0 {
 		c.get(0, "/v1/nodes", &NodeList{})
 	}
 	for range waiters {
@@ -274,7 +274,7 @@ func TestIssuerSilent(t *testing.T) {
 	if took := time.Since(begin); took < verifyTimeout/2 {
 		t.Errorf("they were told after %v: nobody waited", took)
 	}
-	if n := c.hubs[0].Stats().Verifier.Under; n != 0 {
+	if n := c.hubs[0].Stats().Verifier.Running; n != 0 {
 		t.Errorf("%d tokens are still under way", n)
 	}
 }

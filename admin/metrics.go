@@ -179,7 +179,7 @@ func collectVerifier(s *hub.VerifierStats, w metrics.Writer) {
 	for v, n := range s.Verdicts {
 		w.Counter(descVerified, n, auth.Verdict(v).String())
 	}
-	w.Gauge(descVerifying, float64(s.Under))
+	w.Gauge(descVerifying, float64(s.Running))
 	w.Gauge(descKeys, float64(s.Keys.Keys))
 	w.Gauge(descKeysAge, s.Keys.Age(time.Now()).Seconds())
 	w.Counter(descKeyFetches, s.Keys.Fetches, "success")

@@ -19,7 +19,7 @@ var (
 // its text, for the holder, is that of ErrNoGrant or ErrNotKnown, which it wraps.
 type RefusedToken struct {
 	Verdict auth.Verdict
-	Subject string // whom the token is about; empty unless the issuer vouches for it
+	Subject string // of the token; empty unless the issuer vouches for it
 }
 
 // Error returns what the holder may know.
@@ -36,7 +36,7 @@ func (e *RefusedToken) Unwrap() error {
 // Credential is what a token or a certificate gives its holder.
 type Credential struct {
 	Grant   *auth.Grant
-	Subject string    // whom a signed token or a certificate is about; empty for other tokens
+	Subject string    // of a signed token or a certificate; empty for other tokens
 	Expires time.Time // when these end; zero for never
 }
 
@@ -50,11 +50,11 @@ func (h *Hub) Authenticate(ctx context.Context, token string) (Credential, error
 		return Credential{Grant: grant}, nil
 	case !v.takes(token):
 		return Credential{}, ErrNoGrant
-	case !v.begin():
+	case !v.reserve():
 		return Credential{}, &RefusedToken{Verdict: auth.Overloaded}
 	}
-	defer h.verifications.end()
-	identity, grant, verdict := h.verifications.verify(ctx, h.tokens, token)
+	defer h.verifications.free()
+	identity, grant, verdict := h.verifications.examine(ctx, h.tokens, token)
 	subject := cutSubject(identity.Subject)
 	if verdict != auth.Verified {
 		return Credential{}, &RefusedToken{verdict, subject}
@@ -78,3 +78,14 @@ func (h *Hub) AuthenticateCertificate(c *x509.Certificate) (Credential, bool) {
 	}
 	return Credential{Grant: grant, Subject: cutSubject(subject), Expires: c.NotAfter}, true
 }
+
+// KnownToken returns what the holder of the token may do, and whether it is one of those in the tokens' table. It never
+// blocks, and takes no token that an issuer signed; see [Hub.Authenticate].
+func (h *Hub) KnownToken(token string) (*auth.Grant, bool) { return h.tokens.Authenticate(token) }
+
+// Current returns what the holder of the token of an earlier grant may do now, and whether the token is still in force.
+func (h *Hub) Current(old *auth.Grant) (*auth.Grant, bool) { return h.tokens.Current(old) }
+
+// GrantNamed returns what the holder of the token of that name may do, and whether there is such a token here: for what
+// another instance vouches for. See [auth.Store.Named].
+func (h *Hub) GrantNamed(name string) (*auth.Grant, bool) { return h.tokens.Named(name) }

@@ -11,14 +11,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // This file tells operators which clients are connected to the cluster. Nothing is kept for it: each instance answers when
 // it is asked.
-
-// TypeService is the service type of clients of the master socket protocol.
-const TypeService = "service"
 
 // Client is a client as operators, and instances that ask each other, see it.
 type Client struct {
@@ -100,8 +98,8 @@ type position struct {
 }
 
 func positionOf(id *uuid.UUID) position {
-	at := locate(id)
-	return position{at.node, at.loop, at.slot, true}
+	at := clientid.Locate(id)
+	return position{at.Node, at.Loop, at.Slot, true}
 }
 
 func (p position) compare(q position) int {
@@ -174,7 +172,7 @@ func (h *Hub) findClient(ctx context.Context, k question[clientAsked, clientsFou
 	case found:
 		c.complete(time.Now())
 		return c, nil
-	case slices.Contains(silent, locate(&id).node):
+	case slices.Contains(silent, clientid.Locate(&id).Node):
 		return c, ErrSilent
 	}
 	return c, ErrClientNotFound
@@ -220,16 +218,6 @@ func (h *Hub) withClient(ctx context.Context, id uuid.UUID, then func(*session))
 		return clientsFound{}, ErrDraining
 	}
 	return receive(ctx, result)
-}
-
-// receive waits for a value, or until ctx ends.
-func receive[T any](ctx context.Context, from <-chan T) (v T, err error) {
-	select {
-	case v = <-from:
-		return v, nil
-	case <-ctx.Done():
-		return v, ctx.Err()
-	}
 }
 
 // describedClients is how many clients a loop describes before it goes on with its other work.
@@ -309,7 +297,7 @@ func (c *Client) size() int {
 
 // matches reports whether the client is one that the filter lets through.
 func (s *session) matches(f *Filter) bool {
-	if f.Type != "" && s.shard.hub.typeName(s.kind) != f.Type {
+	if f.Type != "" && s.shard.hub.typeNames[s.kind] != f.Type {
 		return false
 	}
 	if f.MinQueue > 0 && s.conn.QueueBytes() < f.MinQueue {
@@ -332,7 +320,7 @@ func matchesName(name, wanted string) bool {
 // describe makes what operators see of the client.
 func (s *session) describe() Client {
 	c := Client{
-		ID: s.id, Node: s.shard.hub.node.Name, Type: s.shard.hub.typeName(s.kind), Groups: s.groupNames(), Token: s.tokenName(),
+		ID: s.id, Node: s.shard.hub.node.Name, Type: s.shard.hub.typeNames[s.kind], Groups: s.groupNames(), Token: s.tokenName(),
 		ConnectedSince: time.Unix(int64(s.since), 0).UTC(), IdleMillis: s.conn.Idle().Milliseconds(),
 		QueueBytes: s.conn.QueueBytes(), StalledMillis: s.conn.Stalled().Milliseconds(), MessagesIn: uint64(s.sent),
 	}

@@ -1,5 +1,5 @@
-// Package hub is what the product is for: it identifies clients, keeps their groups, and routes each EVENT and REPLY to
-// whom its intent names, on this instance and, through a [broker.Broker], on the others.
+// Package hub identifies clients, keeps their groups, and routes each EVENT and REPLY to the receivers that its intent
+// names: on this instance and, through a [broker.Broker], on the others.
 //
 // # The way of a message
 //
@@ -21,4 +21,25 @@
 // keeps the order, and no message is given to two of them. The one exception is an ANY whose receiver left while the
 // message was on its way: it comes back and is drawn again only if its sender has sent nothing since; else it is
 // dropped, counted, and reported.
+//
+// # The files
+//
+// A file uses what stands before it in this list, and a test keeps it so. A capability is one file, with its state, its
+// frames, its questions between instances, and its part in a sweep; a new one stands among those of its kind, and is called
+// by protocol.go (from its clients), remote.go (from other instances) and lifecycle.go (start and end).
+//
+//	counters, feedback, deferral,     what knows no other file of the package
+//	cursor, verifications, options
+//	session, group, registry,         the state: a client, a group, all groups, a loop's share, the instance
+//	shard, hub
+//	mail, tour, membership,           a message's way: to a loop, to its members, to other instances, to one of many
+//	delivery, relay, any, routing
+//	ending, notice, expiry,           a client's life
+//	authenticate, join, verify,
+//	identify, tokens
+//	events, fence, peer, service,     what clients and service types do
+//	questions, tap, receipts,         what operators ask and do
+//	clients, groups, stats, nodes,
+//	campaign, rebalance, drain
+//	protocol, remote, lifecycle       what transport, the broker and the process call
 package hub

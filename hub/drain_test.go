@@ -26,44 +26,6 @@ func mostInASecond(at []time.Duration) int {
 	return most
 }
 
-func TestSlotInterval(t *testing.T) {
-	t.Parallel()
-	for rate := 1; rate < 3000; rate += 7 {
-		n := 3*rate + 1
-		interval, enough := slotInterval(n, time.Minute, rate)
-		if !enough {
-			t.Fatalf("a minute is not enough for %d clients at %d in a second", n, rate)
-		}
-		slots := make([]time.Duration, n)
-		for i := range slots {
-			slots[i] = time.Duration(i) * interval
-		}
-		if most := mostInASecond(slots); most > rate || float64(most) < float64(rate)*(1-spare)-1 {
-			t.Errorf("rate %d: %d slots in a second", rate, most)
-		}
-	}
-	for _, tc := range []struct {
-		n      int
-		over   time.Duration
-		rate   int
-		want   time.Duration
-		enough bool
-	}{
-		{0, time.Second, 10, 0, true},
-		{4, time.Second, 0, time.Second / 4, true},
-		{4, 0, 0, 0, true},
-		{100, time.Second, 10, time.Second / 100, false},
-		{100, 0, 10, 0, false},
-		{8, time.Second, 10, time.Second / 8, true},
-		{10, time.Second, 10, time.Second / 10, false}, // not with a fifth to spare
-	} {
-		got, enough := slotInterval(tc.n, tc.over, tc.rate)
-		if enough != tc.enough || max(got-tc.want, tc.want-got) > 10*time.Nanosecond {
-			t.Errorf("%+v: %v, %v", tc, got, enough)
-		}
-	}
-}
-
 // startWithAnother starts a hub whose clients have another one to go to.
 func startWithAnother(t *testing.T, change func(*Options)) (*Hub, string) {
 	t.Helper()
@@ -156,7 +118,7 @@ func TestDrainRate(t *testing.T) {
 	if len(slots) != clients {
 		t.Fatalf("%d slots, want %d", len(slots), clients)
 	}
-	if most := mostInASecond(slots); most > rate || most < int(rate*(1-spare)) {
+	if most := mostInASecond(slots); most > rate || most < rate*4/5 {
 		t.Errorf("%d slots in a second, want %d: %v", most, rate, slots)
 	}
 	if last := slices.Max(slots); last > 6*time.Second {
@@ -315,20 +277,5 @@ func TestDrainMovable(t *testing.T) {
 	}
 	if s := fmt.Sprint(opcodes.FeatureDrain); s != "drain" {
 		t.Error(s)
-	}
-}
-
-// TestTimeNeeded: a drain that is as long as it has to be has room for its slots, and for clients to move behind them.
-func TestTimeNeeded(t *testing.T) {
-	t.Parallel()
-	for slots, want := range map[time.Duration]time.Duration{
-		9 * time.Second: 12 * time.Second, 15 * time.Second: 20 * time.Second, time.Minute: 65 * time.Second,
-	} {
-		if got := timeNeeded(slots, true); got != want || got-min(got/moveShare, moveTime) != slots {
-			t.Errorf("slots for %v need a drain of %v, want %v", slots, got, want)
-		}
-		if got := timeNeeded(slots, false); got != slots {
-			t.Errorf("slots for %v need a drain of %v where nobody moves", slots, got)
-		}
 	}
 }

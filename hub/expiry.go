@@ -8,8 +8,8 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// maxExpiryNotice is how long before the end of what a client identified with it is asked to connect anew, so that it
-// shows something newer. Of what it had left when it identified it is a tenth at most.
+// maxExpiryNotice is how long before the end of its token or certificate a client is asked to connect again, with a newer
+// one: at most a tenth of what was left at its IDENTIFY.
 const maxExpiryNotice = time.Minute
 
 // unixSeconds returns the time in seconds since 1970; 0 for the zero time, and the greatest number for what is beyond.
@@ -20,8 +20,8 @@ func unixSeconds(t time.Time) uint32 {
 	return uint32(min(max(t.Unix(), 1), math.MaxUint32))
 }
 
-// checkExpiry disconnects a client whose token, or certificate, has ended. One that asked for it is told in time, each in
-// a moment of its own: many tokens may end at the same time.
+// checkExpiry disconnects a client whose token or certificate has ended. A client that asked for DRAIN is told before, each
+// at a random moment: many tokens may end at the same time.
 func (s *session) checkExpiry(now time.Time) {
 	if s.expires == 0 {
 		return
@@ -38,7 +38,7 @@ func (s *session) checkExpiry(now time.Time) {
 	}
 }
 
-// expiryNotice is how long before the end of something that is good for so long a client hears of it.
+// expiryNotice returns how long before the end a client is told, for a token that was good for life.
 func expiryNotice(life time.Duration) time.Duration {
 	return min(maxExpiryNotice, max(life, 0)/10)
 }

@@ -2,24 +2,25 @@ package hub
 
 import (
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/hub/internal/clientid"
+	"github.com/mastersocket/mastersocket/hub/internal/passage"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// This file carries FENCEs. A FENCE must not arrive before anything that was sent before it, by its own sender, or by
-// anybody, as far as its sender can know of it: a client that just identified sends one to the connection that it is
-// going to leave, and what it came too late for has to arrive there first.
+// This file carries FENCEs. A FENCE must not arrive before anything that was sent before it, by its own sender or, as far
+// as its sender can know of it, by any other: a client that just identified sends one to the connection that it is going to
+// leave, and what it came too late for has to arrive there first.
 //
 // A message to many goes to the loops of an instance, and to the other instances, one after the other. While it is half
-// done, whoever has seen its effect in one place could overtake it on the way to another. So a FENCE visits every loop
-// before it leaves its instance and every loop before it is delivered, each time behind the mail that the loops have for
-// each other. What it finds halfway is done by the time that the last loop has been visited.
+// done, a client that has seen its effect in one place could overtake it on the way to another. So a FENCE visits every
+// loop before it leaves its instance and every loop before it is delivered, each time behind the mail that the loops have
+// for each other. What it finds halfway is done by the time that the last loop has been visited.
 
 // fence is a FENCE on its way.
 type fence struct {
@@ -46,38 +47,37 @@ func (s *session) fence(e *opcodes.Envelope) {
 	sh, h := s.shard, s.shard.hub
 	if !s.mayFence(sh.loop.Clock()) {
 		if s.allowed() { // by its token, as any other message
-			sh.overloaded(s.wantErrors(e.ID))
+			sh.reject(s.errorsOf(e.ID), opcodes.CodeOverloaded)
 		}
 		return
 	}
 	s.sent++ // an ANY from before it must not be drawn again behind it
-	f := &fence{hub: h, sender: s.id, receiver: e.Receiver, message: fenceMessage(e.ID), feedback: s.wantErrors(e.ID)}
-	if at := locate(&f.receiver); at.node == h.node.ID {
+	f := &fence{hub: h, sender: s.id, receiver: e.Receiver, message: fenceMessage(e.ID), feedback: s.errorsOf(e.ID)}
+	if at := clientid.Locate(&f.receiver); at.Node == h.node.ID {
 		if f.to = h.shardOf(&f.receiver); f.to == nil {
-			sh.noReceiver(f.feedback)
+			sh.reject(f.feedback, opcodes.CodeNoReceiver)
 			return
 		}
 	} else if !h.broker.State().Available {
-		// It may wait until the broker is back, but then tell less than it should: who identified meanwhile has missed
-		// what others sent.
-		sh.count.drop(DropBrokerUnavailable)
-		f.feedback.refuse(opcodes.CodeBrokerUnavailable)
+		// It could wait until the broker is back, but then tell less than it should: clients that identify meanwhile miss
+		// what others send.
+		sh.reject(f.feedback, opcodes.CodeBrokerUnavailable)
 		return
 	}
 	if f.to == nil {
 		f.visit(sh)
 		return
 	}
-	switch h.incoming.pass(func() { sh.loop.Post(task(func() { f.visit(sh) })) }) {
-	case passNow:
+	switch h.incoming.Await(func() { sh.loop.Post(task(func() { f.visit(sh) })) }) {
+	case passage.Free:
 		f.visit(sh)
-	case passFull:
-		sh.overloaded(f.feedback)
+	case passage.Full:
+		sh.reject(f.feedback, opcodes.CodeOverloaded)
 	}
 }
 
 // maxFences is how many FENCEs a client may send in a second, whatever its token says of messages: more than twice what a
-// move is worth. A FENCE needs no permission, so that without a bound anybody could load every instance, and flood any client.
+// move needs. A FENCE needs no permission, so that without a bound any client could load every instance, and flood another.
 const maxFences = 100
 
 // mayFence counts a FENCE that the client sends, and reports whether it may. A second is one of the loop's clock, which gives
@@ -93,12 +93,6 @@ func (s *session) mayFence(clock uint32) bool {
 	return true
 }
 
-// overloaded drops a FENCE.
-func (sh *shard) overloaded(f *feedback) {
-	sh.count.drop(DropOverloaded)
-	f.refuse(opcodes.CodeOverloaded)
-}
-
 // fenceMessage returns what instances send each other of a FENCE with that id, nil for none.
 func fenceMessage(id []byte) []byte {
 	m := []byte(`{"op":13`)
@@ -110,15 +104,12 @@ func fenceMessage(id []byte) []byte {
 	return append(m, '}')
 }
 
-// wantErrors returns the feedback of a message with that id, nil for none, of which only its loss is to be told.
-func (s *session) wantErrors(id []byte) *feedback {
+// errorsOf returns the feedback of a message with that id, nil for none, that reports its loss only.
+func (s *session) errorsOf(id []byte) *feedback {
 	if !s.features.Has(opcodes.FeatureErrors) {
 		return nil
 	}
-	f := feedbackPool.Get().(*feedback)
-	f.ref, f.features, f.acked, f.code = s.conn.Ref(), opcodes.FeatureErrors, 0, ""
-	f.idLen = copy(f.id[:], id)
-	return f
+	return feedbackOf(s.conn.Ref(), opcodes.FeatureErrors, id)
 }
 
 // visit begins the visit of all loops at that of sh, which is the caller's.
@@ -129,12 +120,12 @@ func (f *fence) visit(sh *shard) {
 			sh.loop.Forward(other.loop, fenceVisit{f, other}) // behind all that this loop has for it
 		}
 	}
-	f.pass(sh)
+	f.goOn(sh)
 }
 
-// pass goes on from the loop of sh, which is the caller's: everything that it began before is done, save what it has yet
+// goOn goes on from the loop of sh, which is the caller's: everything that it began before is done, save what it has yet
 // to send to other loops.
-func (f *fence) pass(sh *shard) {
+func (f *fence) goOn(sh *shard) {
 	if f.to == nil || f.to == sh {
 		f.arrive(sh)
 		return
@@ -148,17 +139,17 @@ func (f *fence) arrive(sh *shard) {
 	switch {
 	case f.loops.Add(-1) > 0:
 	case f.to == nil:
-		sh.publishFor(broker.Message{
-			Kind: broker.KindDirect, Flags: broker.FlagFence, To: locate(&f.receiver).node, Sender: f.sender,
+		sh.relayOr(nil, broker.Message{
+			Kind: broker.KindDirect, Flags: broker.FlagFence, To: clientid.Locate(&f.receiver).Node, Sender: f.sender,
 			Receiver: f.receiver, Payload: f.message,
-		}, 0, f.feedback, nil)
+		}, 0, f.feedback)
 	default:
-		f.deliver(sh)
+		f.finish(sh)
 	}
 }
 
-// deliver queues the FENCE for its receiver, whose loop is the caller's.
-func (f *fence) deliver(sh *shard) {
+// finish queues the FENCE for its receiver, whose loop is the caller's.
+func (f *fence) finish(sh *shard) {
 	if s := sh.client(&f.receiver); s != nil && s.features.Has(opcodes.FeatureDrain) {
 		b := transport.AllocBuffer(opcodes.FenceSize)
 		b.Seal(opcodes.AppendFence(b.Room(), f.sender))
@@ -172,31 +163,29 @@ func (f *fence) deliver(sh *shard) {
 		}
 	}
 	if f.origin == 0 {
-		sh.noReceiver(f.feedback)
+		sh.reject(f.feedback, opcodes.CodeNoReceiver)
 		return
 	}
 	sh.count.drop(DropNoReceiver)
-	f.giveBack()
+	f.goBack()
 }
 
-// giveBack tells the sender's instance that there is no such client here.
-func (f *fence) giveBack() {
-	f.hub.broker.Publish(&broker.Message{
-		Kind: broker.KindReturned, Flags: broker.FlagFence, To: f.origin, Sender: f.sender, Receiver: f.receiver,
-		Payload: f.message,
-	}, f.hub.shards[0].losses)
+// goBack tells the sender's instance that there is no such client here.
+func (f *fence) goBack() {
+	f.hub.sendBack(&broker.Message{
+		Flags: broker.FlagFence, To: f.origin, Sender: f.sender, Receiver: f.receiver, Payload: f.message,
+	})
 }
 
-// fence handles a FENCE from another instance. It is behind everything that the broker delivered before.
-func (r remote) fence(m *broker.Message) {
-	h := r.hub
+// receiveFence handles a FENCE from another instance. It is behind everything that the broker delivered before.
+func (h *Hub) receiveFence(m *broker.Message) {
 	f := &fence{
 		hub: h, sender: m.Sender, receiver: m.Receiver, origin: m.From, message: slices.Clone(m.Payload),
 		to: h.shardOf(&m.Receiver),
 	}
 	if f.to == nil {
 		h.shards[0].count.drop(DropNoReceiver)
-		f.giveBack()
+		f.goBack()
 		return
 	}
 	f.loops.Store(int32(len(h.shards)))
@@ -212,7 +201,7 @@ type fenceVisit struct {
 }
 
 // Deliver implements transport.Mail.
-func (v fenceVisit) Deliver(*transport.Loop) { v.fence.pass(v.shard) }
+func (v fenceVisit) Deliver(*transport.Loop) { v.fence.goOn(v.shard) }
 
 // Size implements transport.Mail.
 func (v fenceVisit) Size() int { return 64 }
@@ -225,66 +214,3 @@ func (a fenceArrival) Deliver(*transport.Loop) { a.fence.arrive(a.fence.to) }
 
 // Size implements transport.Mail.
 func (a fenceArrival) Size() int { return 64 }
-
-// incoming tells whether the broker's goroutine is handing over a message, which may have reached some loops and not yet
-// others.
-type incoming struct {
-	busy    atomic.Bool
-	waiting atomic.Int32 // functions in then
-
-	mu   sync.Mutex
-	then []func()
-}
-
-// begin and end enclose the handing over of one message. They are called by one goroutine at a time.
-func (i *incoming) begin() { i.busy.Store(true) }
-
-func (i *incoming) end() {
-	i.busy.Store(false)
-	if i.waiting.Load() > 0 {
-		i.run()
-	}
-}
-
-// passing is what pass found.
-type passing uint8
-
-const (
-	passNow   passing = iota // no message is being handed over
-	passLater                // then runs once that is done, on any goroutine
-	passFull                 // too many wait for that already
-)
-
-// maxPassing bounds the functions that wait.
-const maxPassing = 4096
-
-// pass waits with then while a message is being handed over.
-func (i *incoming) pass(then func()) passing {
-	if !i.busy.Load() {
-		return passNow
-	}
-	i.mu.Lock()
-	if len(i.then) >= maxPassing {
-		i.mu.Unlock()
-		return passFull
-	}
-	i.then = append(i.then, then)
-	i.waiting.Add(1)
-	i.mu.Unlock()
-	if !i.busy.Load() { // it ended, perhaps without having seen that somebody waits
-		i.run()
-	}
-	return passLater
-}
-
-// run runs what waits.
-func (i *incoming) run() {
-	i.mu.Lock()
-	then := i.then
-	i.then = nil
-	i.waiting.Store(0)
-	i.mu.Unlock()
-	for _, f := range then {
-		f()
-	}
-}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker/memory"
+	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
@@ -28,7 +29,7 @@ func identifyOn(t *testing.T, url, group string, loop int, extra m) *peer {
 	t.Helper()
 	for range 1000 {
 		p := identify(t, url, group, extra)
-		if id := uuid.MustParse(p.id); locate(&id).loop == loop {
+		if id := uuid.MustParse(p.id); clientid.Locate(&id).Loop == loop {
 			return p
 		}
 		_ = p.conn.CloseNow()
@@ -121,7 +122,9 @@ func TestFenceRefused(t *testing.T) {
 	h, here := startHub(t, bus.Broker(), loops(2))
 	other, there := startHub(t, bus.Broker(), nil)
 	sender := identifyOn(t, here, "g", 0, withDrain)
-	gone := func(h *Hub, loop int) string { return newClientID(location{h.node.ID, loop, 77}).String() }
+	gone := func(h *Hub, loop int) string {
+		return clientid.New(clientid.Location{Node: h.node.ID, Loop: loop, Slot: 77}).String()
+	}
 	unknown := []string{gone(h, 0), gone(h, 1), gone(h, 200), gone(other, 0), gone(other, 200), uuid.New().String()}
 	for _, url := range []string{here, there} {
 		unknown = append(unknown, identify(t, url, "g", withFeedback).id) // without drain
@@ -167,11 +170,16 @@ func TestFenceMay(t *testing.T) {
 	}
 }
 
+// agent returns a sender without a connection.
+func agent(sh *shard) *sender {
+	return &sender{id: clientid.New(clientid.Location{Node: sh.hub.node.ID, Loop: sh.index, Slot: clientid.AgentSlot})}
+}
+
 // halfway makes the loop of sh send an EVENT to the group and stops it there: other instances have the message, and the
 // instance's other loops do not.
 func halfway(sh *shard, group, id string) (release func()) {
 	return onLoop(sh, func() {
-		sh.agent.publish(&opcodes.Message{Op: opcodes.Event, ID: id, Target: intent.Group, Group: []byte(group)})
+		sh.publishAs(agent(sh), nil, &opcodes.Message{Op: opcodes.Event, ID: id, Target: intent.Group, Group: []byte(group)}, nil)
 	})
 }
 
@@ -214,7 +222,7 @@ func TestFenceBehindSameTurn(t *testing.T) {
 	sh := h.shards[2]
 	release := onLoop(sh, func() {})
 	sh.loop.Post(task(func() {
-		sh.agent.publish(&opcodes.Message{Op: opcodes.Event, ID: "m", Target: intent.Group, Group: []byte("g")})
+		sh.publishAs(agent(sh), nil, &opcodes.Message{Op: opcodes.Event, ID: "m", Target: intent.Group, Group: []byte("g")}, nil)
 	}))
 	b.send(fenceTo(a, "f"))
 	b.fence() // its loop has sent the FENCE to the others
@@ -266,15 +274,17 @@ func TestFenceBehindBroker(t *testing.T) {
 	h, url := startHub(t, memory.NewBus().Broker(), loops(3))
 	a := identifyOn(t, url, "g", 0, withDrain)
 	b := identifyOn(t, url, "movers", 1, withDrain)
-	h.incoming.begin()
+	h.incoming.Enter()
 	b.send(fenceTo(a, "f"))
 	b.fence()
 	settle(h.shards...)
 	expect(t, "the old connection", a)
 	buf := transport.NewMessage(encode(t, event("m", to("GROUP", "g"))))
-	h.shards[0].postWait(mailSpread, buf, func(o *mail) { o.group = h.groups.find([]byte("g")) })
+	late := h.shards[0].newMail(deliverMail, buf)
+	late.group = h.groups.find([]byte("g"))
+	late.postWait()
 	buf.Release()
-	h.incoming.end()
+	h.incoming.Leave()
 	order(t, "the old connection", a, "m", "FENCE")
 }
 
@@ -313,30 +323,6 @@ func TestFenceFlood(t *testing.T) {
 				t.Fatalf("FENCE %d of second %d: %v", i, second, got)
 			}
 		}
-	}
-}
-
-// TestIncomingBound lets FENCEs wait for a message that is being handed over, as many as may.
-func TestIncomingBound(t *testing.T) {
-	t.Parallel()
-	var in incoming
-	ran := 0
-	then := func() { ran++ }
-	if got := in.pass(then); got != passNow {
-		t.Errorf("%v", got)
-	}
-	in.begin()
-	for range maxPassing {
-		if got := in.pass(then); got != passLater {
-			t.Fatalf("%v", got)
-		}
-	}
-	if got := in.pass(then); got != passFull {
-		t.Errorf("%v", got)
-	}
-	in.end()
-	if ran != maxPassing {
-		t.Errorf("%d ran", ran)
 	}
 }
 

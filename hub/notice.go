@@ -8,14 +8,7 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// drainReasons are the reasons of DRAIN, in the order in which they are counted.
-var drainReasons = [numDrainReasons]opcodes.DrainReason{
-	opcodes.DrainRestart, opcodes.DrainRebalance, opcodes.DrainExpiry,
-}
-
-const numDrainReasons = 3
-
-// sendDrain asks the client to connect anew when after has passed, and to leave this connection then. deadline, counted
+// sendDrain asks the client to connect again when after has passed, and to leave this connection then. deadline, counted
 // from now, is when the caller is going to disconnect it; 0 for never. It returns false, and sends nothing, for a client
 // that did not ask for such notices or is being disconnected. It belongs on the session's loop.
 func (s *session) sendDrain(after, deadline time.Duration, reason opcodes.DrainReason) bool {

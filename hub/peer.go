@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/gobwas/ws"
@@ -14,9 +15,28 @@ import (
 // Peer is a connection of a service type. It belongs to its loop: its methods may be called on the loop's goroutine
 // only. After PeerHandler.Closed they do nothing.
 type Peer struct {
-	session    *session
-	handler    PeerHandler
-	identified bool
+	session *session
+	handler PeerHandler // nil before Open has returned it
+	joined  bool        // Identified is due, or was called
+}
+
+// PeerHandler gives the frames of one foreign connection their meaning.
+type PeerHandler interface {
+	// Receive handles one complete message of the client. b is valid, and may be overwritten, during the call only.
+	Receive(binary bool, b []byte)
+	// Deliver hands over an EVENT or REPLY that the hub routed to the client. m is valid during the call only. What it
+	// does to the hub (Publish, Disconnect, …) takes effect after the delivery.
+	Deliver(m *opcodes.Envelope) Outcome
+	// Identified is called when the client has become a member of the groups that it was identified with: nothing that
+	// is sent to them from now on is missed.
+	Identified()
+	// Sweep is called about once a second while the connection is open, for deadlines.
+	Sweep()
+	// Farewell returns the last message for a client that the hub disconnects for that reason, or nil. The caller takes
+	// over the reference.
+	Farewell(r opcodes.Reason) *transport.Buffer
+	// Closed is the last call. The client is in no group any more.
+	Closed()
 }
 
 // Identity is as what a Peer takes part in the hub.
@@ -32,8 +52,41 @@ type Identity struct {
 // ID returns the client's id; it has none before it is identified.
 func (p *Peer) ID() uuid.UUID { return p.session.id }
 
-// Open reports whether the client has not been disconnected.
-func (p *Peer) Open() bool { return p.session.phase != phaseOver }
+// IsOpen reports whether the client has not been disconnected.
+func (p *Peer) IsOpen() bool { return p.session.phase != phaseOver }
+
+// RemoteAddr returns the address at the other end of the connection, a proxy's perhaps. It is invalid if the connection
+// is broken.
+func (p *Peer) RemoteAddr() netip.AddrPort {
+	if !p.IsOpen() {
+		return netip.AddrPort{}
+	}
+	return p.session.conn.RemoteAddr()
+}
+
+// Room returns how many bytes may still be queued for the client before it counts as a slow consumer; less if the
+// messages are very short. What is sent in bulk should go on in a later turn once this runs out.
+func (p *Peer) Room() int {
+	if !p.IsOpen() {
+		return 0
+	}
+	return p.session.shard.hub.opts.Transport.SendQueueBytes - p.session.conn.QueueBytes()
+}
+
+// Pause makes what the client sends wait, until Resume. It is for a Peer that can't be identified before an answer from
+// elsewhere; call Resume before Identify, which pauses and resumes by itself.
+func (p *Peer) Pause() {
+	if p.IsOpen() {
+		p.session.conn.Pause()
+	}
+}
+
+// Resume undoes Pause.
+func (p *Peer) Resume() {
+	if p.IsOpen() {
+		p.session.conn.Resume()
+	}
+}
 
 // Identify makes the connection a client of the hub, once. PeerHandler.Identified follows, perhaps before Identify
 // returns; what the client sends meanwhile waits. If the broker can't subscribe to the groups the client is disconnected
@@ -50,10 +103,10 @@ func (p *Peer) Identify(i Identity) {
 
 // Send queues a message of the client's own protocol that is no delivery, taking a reference of its own. It reports
 // whether it was queued.
-func (p *Peer) Send(b *transport.Buffer) bool { return p.Open() && p.session.conn.Send(b) }
+func (p *Peer) Send(b *transport.Buffer) bool { return p.IsOpen() && p.session.conn.Send(b) }
 
-// Deliver is Send for what PeerHandler.Deliver makes of a message, and says what that is to return.
-func (p *Peer) Deliver(b *transport.Buffer) Outcome {
+// SendDelivery is Send for what PeerHandler.Deliver makes of a message, and says what that is to return.
+func (p *Peer) SendDelivery(b *transport.Buffer) Outcome {
 	if !p.Send(b) {
 		return Refused
 	}
@@ -62,176 +115,99 @@ func (p *Peer) Deliver(b *transport.Buffer) Outcome {
 
 // Publish routes a message that the client sends. It must be identified.
 func (p *Peer) Publish(m *opcodes.Message) {
-	if p.session.phase == phaseIdentified {
-		p.session.publish(m)
+	s := p.session
+	if s.phase == phaseIdentified {
+		s.shard.publishAs(&s.sender, s, m, nil)
 	}
 }
 
 // Disconnect ends the connection for one of the hub's reasons, with the handler's farewell before the close frame.
 func (p *Peer) Disconnect(r opcodes.Reason) {
-	sh := p.session.shard
-	sh.afterDelivery(func() { p.session.disconnect(r) })
+	p.session.shard.deferral.do(func() { p.session.disconnect(r) })
 }
 
 // Close ends the connection with a close code and reason of the client's own protocol, and last before them (nil for
 // none), whose reference it takes over.
 func (p *Peer) Close(code uint16, reason string, last *transport.Buffer) {
 	s := p.session
-	s.shard.afterDelivery(func() {
+	s.shard.deferral.do(func() {
 		if s.phase == phaseOver {
 			if last != nil {
 				last.Release()
 			}
 			return
 		}
-		s.over(opcodes.NoReason)
+		s.end(opcodes.NoReason)
 		s.conn.Close(ws.StatusCode(code), reason, last)
 	})
 }
 
-// peer returns the session's Peer, nil for a client of the hub's own protocol.
-func (s *session) peer() *Peer {
-	if s.kind == 0 || s.about == nil {
-		return nil
+// publishAs routes a message that was made here, as sent by from, which is the session of, where not nil. h, where not
+// nil, hears what becomes of it.
+func (sh *shard) publishAs(from *sender, of *session, m *opcodes.Message, h hearer) {
+	if !sh.deferral.mustWait() {
+		sh.publishNow(from, of, m, h)
+		return
 	}
-	return s.about.peer
-}
-
-// farewell returns the last message for a client that is disconnected for that reason. The caller owns a reference.
-func (s *session) farewell(r opcodes.Reason) *transport.Buffer {
-	if p := s.peer(); p != nil {
-		if p.handler == nil {
-			return nil
+	kept := *m
+	kept.Data, kept.Group = slices.Clone(m.Data), slices.Clone(m.Group)
+	sh.deferral.do(func() {
+		if of == nil || of.phase == phaseIdentified {
+			sh.publishNow(from, of, &kept, h)
 		}
-		return p.handler.Farewell(r)
+	})
+}
+
+// publishNow is publishAs while no message is being delivered.
+func (sh *shard) publishNow(from *sender, of *session, m *opcodes.Message, h hearer) {
+	o := outbound{from: from, buf: transport.AllocBuffer(opcodes.MessageSize(m))}
+	if h != nil {
+		o.feedback = newFeedback(h)
 	}
-	b := s.shard.hub.fixed.disconnect[r]
-	b.Retain()
-	return b
-}
-
-// publish routes a message that was made here on behalf of a client, or of the loop's agent.
-func (s *session) publish(m *opcodes.Message) { s.publishAndHear(m, nil) }
-
-// publishAndHear is publish. f, where not nil, hears what becomes of the message.
-func (s *session) publishAndHear(m *opcodes.Message, f func(instances int, code opcodes.ErrorCode)) {
-	if s.shard.mustWait() {
-		kept := *m
-		kept.Data, kept.Group = slices.Clone(m.Data), slices.Clone(m.Group)
-		s.shard.afterDelivery(func() {
-			if s.phase == phaseIdentified {
-				s.publishNow(&kept, f)
-			}
-		})
-		return
+	if of != nil && of.noEcho {
+		o.except = of
 	}
-	s.publishNow(m, f)
+	o.buf.Seal(opcodes.AppendMessage(o.buf.Room(), m, from.id))
+	sh.count.types[from.kind].received[m.Target].Add(1)
+	sh.dispatch(&opcodes.Envelope{Target: m.Target, Identifier: m.Group, Receiver: m.Receiver}, &o)
+	o.buf.Release()
 }
 
-func (s *session) publishNow(m *opcodes.Message, hear func(instances int, code opcodes.ErrorCode)) {
-	sh := s.shard
-	var f *feedback
-	if hear != nil {
-		f = feedbackPool.Get().(*feedback)
-		f.told, f.acked, f.code = &told{sh.loop, hear}, 0, ""
+// opened gives the peer its handler.
+func (p *Peer) opened(h PeerHandler) {
+	p.handler = h
+	if p.joined {
+		h.Identified()
 	}
-	b := transport.AllocBuffer(opcodes.MessageSize(m))
-	b.Seal(opcodes.AppendMessage(b.Room(), m, s.id))
-	sh.composed.Target, sh.composed.Identifier, sh.composed.Receiver = m.Target, m.Group, m.Receiver
-	s.dispatch(&sh.composed, b, f)
-	b.Release()
 }
 
-// mustWait reports whether what a service type does has to be put off: while a message is being delivered, since the
-// list of its receivers must not change meanwhile, and behind what was put off before.
-func (sh *shard) mustWait() bool { return sh.delivering || len(sh.deferred) > 0 }
-
-// afterDelivery runs f now, or, where it must wait, when its turn has come.
-func (sh *shard) afterDelivery(f func()) {
-	if sh.mustWait() {
-		sh.deferred = append(sh.deferred, f)
-		return
+// identified implements foreign, as do the following.
+func (p *Peer) identified() {
+	if p.joined = true; p.handler != nil { // else Open is not over
+		p.handler.Identified()
 	}
-	f()
 }
 
-// beginDelivery and endDelivery enclose the delivery of one message to service types.
-func (sh *shard) beginDelivery() {
-	sh.delivering = true
-	sh.parsed = nil
-}
+func (p *Peer) receive(binary bool, b []byte) { p.handler.Receive(binary, b) }
 
-func (sh *shard) endDelivery() {
-	sh.delivering = false
-	sh.parsed = nil
-	sh.settle()
-}
-
-// beginSpread and endSpread enclose all that is done with one message to many: what its delivery here causes must not
-// overtake it on its way to other loops and instances.
-func (sh *shard) beginSpread() { sh.spreading = true }
-
-func (sh *shard) endSpread() {
-	sh.spreading = false
-	sh.settle()
-}
-
-// settle does what was put off, in its order: what it causes in turn comes behind the rest.
-func (sh *shard) settle() {
-	if sh.spreading || sh.settling {
-		return
-	}
-	sh.settling = true
-	for len(sh.deferred) > 0 {
-		f := sh.deferred[0]
-		sh.deferred = slices.Delete(sh.deferred, 0, 1)
-		f()
-	}
-	sh.settling = false
-}
-
-// parse returns the message that is being delivered, taken apart once for all its receivers here; nil if it can't be:
-// an instance of another release may have sent what this one doesn't understand.
-func (sh *shard) parse(b *transport.Buffer) *opcodes.Envelope {
-	if sh.parsed != b {
-		if sh.delivered.ScanDelivery(b.Payload()) != nil {
-			return nil
-		}
-		sh.parsed = b
-	}
-	return &sh.delivered
-}
-
-// hand gives the message to a Peer's handler.
-func (sh *shard) hand(s *session, b *transport.Buffer) Outcome {
-	p := s.about.peer
+func (p *Peer) handle(m *opcodes.Envelope) Outcome {
 	if p.handler == nil { // it sent something to itself before it was opened
-		return Ignored
-	}
-	m := sh.parse(b)
-	if m == nil {
 		return Ignored
 	}
 	return p.handler.Deliver(m)
 }
 
-// observed gives the message to those who watch the group on this loop and returns how many observers there are: who
-// taps is nobody that the message reaches.
-func (sh *shard) observed(g *group, b *transport.Buffer) int {
-	w := g.local[sh.index].watchers.Load()
-	if w == nil {
-		return 0
+func (p *Peer) sweep() { p.handler.Sweep() }
+
+func (p *Peer) farewell(r opcodes.Reason) *transport.Buffer {
+	if p.handler == nil {
+		return nil
 	}
-	for _, t := range w.taps {
-		t.look(sh, b)
+	return p.handler.Farewell(r)
+}
+
+func (p *Peer) closed() {
+	if p.handler != nil {
+		p.handler.Closed()
 	}
-	if len(w.observers) == 0 {
-		return 0
-	}
-	if m := sh.parse(b); m != nil {
-		for _, f := range w.observers {
-			f(m)
-		}
-	}
-	return len(w.observers)
 }

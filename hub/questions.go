@@ -105,35 +105,6 @@ func (k question[Q, A]) askOthers(ctx context.Context, h *Hub, q Q, each func(br
 	return append(silent, unreadable...), err
 }
 
-// Answer implements broker.Handler.
-func (r remote) Answer(encoded []byte) []byte {
-	var head heading
-	if json.Unmarshal(encoded, &head) != nil {
-		return nil
-	}
-	wait := answerTimeout
-	if head.Wait > 0 {
-		wait = time.Duration(min(head.Wait, maxAnswer.Milliseconds())) * time.Millisecond
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
-	defer cancel()
-	i := slices.IndexFunc(questions, func(k answerer) bool { return k.called() == head.Kind })
-	if i < 0 {
-		return []byte(`{}`) // a later release asks
-	}
-	b, err := questions[i].reply(ctx, r.hub, encoded)
-	if err != nil {
-		return nil
-	}
-	return b
-}
-
-// questions are all kinds.
-var questions = []answerer{
-	clientsQuestion, clientQuestion, kickQuestion, groupsQuestion, groupQuestion, nodeQuestion, receiptQuestion,
-	loadQuestion, shedQuestion, serviceQuestion,
-}
-
 // namesOf returns the names of instances, sorted; nil for none. The name of an unknown instance is its id.
 func (h *Hub) namesOf(ids []broker.NodeID) []string {
 	if len(ids) == 0 {

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/mastersocket/mastersocket/hub/internal/pace"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
@@ -45,8 +45,8 @@ var (
 	ErrSelfDraining = errors.New("this instance is draining")
 )
 
-// Rebalance makes the instances that have more than their share of the cluster's clients tell the surplus to connect anew,
-// each in a slot of its own: first those that asked for DRAIN, then, by SERVER_RESTART, others. The share is the number of
+// Rebalance makes the instances that have more than their share of the cluster's clients tell the surplus to connect
+// again, each in a slot of its own: first those that asked for DRAIN, then, by SERVER_RESTART, others. The share is the number of
 // all clients of the hub's own protocol, divided by the instances that are not draining, rounded up. Clients of service
 // types stay. It returns once the clients have their slots, or when ctx ends; what has begun goes on. Where they connect
 // to is not the hub's to decide. The error is one of those above; ErrRebalancing names the instances.
@@ -54,8 +54,8 @@ func (h *Hub) Rebalance(ctx context.Context, o RebalanceOptions) (Rebalance, err
 	if h.draining.Load() {
 		return Rebalance{}, ErrSelfDraining
 	}
-	h.rebalance.asking.Lock() // two at the same time would count the same clients
-	defer h.rebalance.asking.Unlock()
+	h.rebalancing.Lock() // two at the same time would count the same clients
+	defer h.rebalancing.Unlock()
 	first, cancel := halfOf(ctx)
 	defer cancel()
 	loads, err := askLoads(first, h, loadQuestion, struct{}{})
@@ -188,18 +188,8 @@ func surpluses(loads map[string]load, share, atMost int) map[string]int {
 	return all
 }
 
-// rebalance is this instance's part in a rebalance.
-type rebalance struct {
-	asking sync.Mutex // held by Rebalance
-
-	mu    sync.Mutex
-	stop  context.CancelFunc // ends the goroutine; nil if there was none
-	done  chan struct{}      // closed when the goroutine has ended
-	ended bool               // there will be no other
-}
-
 // busy reports whether clients are being told to go. r.mu must be held.
-func (r *rebalance) busy() bool {
+func (r *shedding) busy() bool {
 	if r.done == nil {
 		return false
 	}
@@ -217,10 +207,10 @@ func (h *Hub) load() *load {
 	for i := range h.counters {
 		clients += int(h.counters[i].types[0].clients.Load())
 	}
-	h.rebalance.mu.Lock()
-	defer h.rebalance.mu.Unlock()
+	h.shedding.mu.Lock()
+	defer h.shedding.mu.Unlock()
 	return &load{
-		Node: h.node.ID.String(), Name: h.node.Name, Clients: clients, Draining: h.draining.Load(), Busy: h.rebalance.busy(),
+		Node: h.node.ID.String(), Name: h.node.Name, Clients: clients, Draining: h.draining.Load(), Busy: h.shedding.busy(),
 	}
 }
 
@@ -228,7 +218,7 @@ func (h *Hub) load() *load {
 // returns when they have their slots; a goroutine goes on until the last one has passed.
 func (h *Hub) shed(ctx context.Context, clients int, over time.Duration) (*load, error) {
 	l := h.load()
-	r := &h.rebalance
+	r := &h.shedding
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if clients <= 0 || r.ended || r.busy() {
@@ -236,9 +226,9 @@ func (h *Hub) shed(ctx context.Context, clients int, over time.Duration) (*load,
 	}
 	now := time.Now()
 	c := h.newShedding(clients, over, now)
-	for _, who := range []walkFor{walkMovable, walkUnmovable} {
-		if err := c.walk(ctx, who, now); err != nil {
-			break // whoever asked waits no longer; who has a slot keeps it
+	for _, which := range []selection{movableClients, unmovableClients} {
+		if err := c.assignAll(ctx, which, now); err != nil {
+			break // the asker waits no longer; the clients that have slots keep them
 		}
 	}
 	l.Told = c.claimed()
@@ -261,11 +251,11 @@ func (h *Hub) newShedding(clients int, over time.Duration, now time.Time) *campa
 	switch {
 	case over > 0:
 		c.interval = over / time.Duration(clients)
-		if settings.Rate > 0 && c.interval < rateInterval(settings.Rate) {
+		if settings.Rate > 0 && c.interval < pace.OfRate(settings.Rate) {
 			h.warnPace(clients, settings.Rate, over, 0)
 		}
 	case settings.Rate > 0:
-		c.interval = rateInterval(settings.Rate)
+		c.interval = pace.OfRate(settings.Rate)
 	default:
 		c.interval = settings.Timeout / time.Duration(clients)
 	}
@@ -282,7 +272,7 @@ func (h *Hub) sayGoodbyes(ctx context.Context, last time.Time) {
 		for _, sh := range h.shards {
 			sh.loop.Post(task(func() { sh.sayGoodbye(now) }))
 		}
-		if now.After(last.Add(moveTime)) {
+		if now.After(last.Add(pace.MoveTime)) {
 			return
 		}
 		select {
@@ -296,11 +286,11 @@ func (h *Hub) sayGoodbyes(ctx context.Context, last time.Time) {
 // endRebalance ends the goroutine of a rebalance, and lets none begin any more. Clients that were to be disconnected by it
 // stay.
 func (h *Hub) endRebalance() {
-	h.rebalance.mu.Lock()
-	defer h.rebalance.mu.Unlock()
-	h.rebalance.ended = true
-	if h.rebalance.stop != nil {
-		h.rebalance.stop()
-		<-h.rebalance.done
+	h.shedding.mu.Lock()
+	defer h.shedding.mu.Unlock()
+	h.shedding.ended = true
+	if h.shedding.stop != nil {
+		h.shedding.stop()
+		<-h.shedding.done
 	}
 }

@@ -6,19 +6,22 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // registry knows every group that has, or is about to have, a member on this instance.
 type registry struct {
-	hub    *Hub
+	broker broker.Broker
 	seed   maphash.Seed
 	shards [64]struct {
 		sync.RWMutex
 		groups map[string]*group
 	}
-	// everyone stands for all identified clients. It is not in the map and never goes away.
-	everyone *group
+	// everyone are all identified clients of the hub's own protocol, and foreign those of service types. They are not in
+	// the map and never go away.
+	everyone, foreign *group
+
 	observed []*group // groups with observers; set before the hub starts
 	// listening is closed when the broker has said of each of them that it is subscribed, or can't be for now.
 	listening   chan struct{}
@@ -26,52 +29,10 @@ type registry struct {
 
 	tapMu  sync.Mutex
 	tapped map[*group]int // how many taps hold a group
-	// foreign are the identified clients of service types. It is not in the map either.
-	foreign *group
 }
 
-// group is what the loops share of one group.
-type group struct {
-	name   string
-	counts []atomic.Int32 // members on each loop; written by that loop
-	// departing is how many of these are about to leave, so that no ANY should be theirs: see session.depart.
-	departing []atomic.Int32
-	local     []*members // the members themselves; each element belongs to its loop
-
-	private  bool // other instances are not told of its members
-	observed bool // it has observers; set before the hub starts
-
-	// Guarded by the registry's shard.
-	users    int // members, those about to join, and those who only watch
-	watching int // the last of these
-
-	mu      sync.Mutex
-	state   subscription
-	waiting []waiter // who waits for the subscription
-	// expected are the clients who are about to join; nil for none.
-	expected map[*joining]struct{}
-}
-
-// subscription is how far the broker has come with a group.
-type subscription uint8
-
-const (
-	unsubscribed subscription = iota
-	subscribing
-	subscribed
-)
-
-// members is a loop's share of a group.
-type members struct {
-	list     []*session
-	watchers atomic.Pointer[watchers] // nil for none; replaced under group.mu, read by every loop
-}
-
-// waiter is who waits for the broker's subscription to a group. done must not block.
-type waiter interface{ done(err error) }
-
-func newRegistry(h *Hub, loops int) *registry {
-	r := &registry{hub: h, seed: maphash.MakeSeed(), tapped: make(map[*group]int), listening: make(chan struct{})}
+func newRegistry(b broker.Broker, loops int) *registry {
+	r := &registry{broker: b, seed: maphash.MakeSeed(), tapped: make(map[*group]int), listening: make(chan struct{})}
 	for i := range r.shards {
 		r.shards[i].groups = make(map[string]*group)
 	}
@@ -82,16 +43,7 @@ func newRegistry(h *Hub, loops int) *registry {
 	return r
 }
 
-func newGroup(name string, loops int) *group {
-	counts := make([]atomic.Int32, 2*loops)
-	g := &group{name: name, counts: counts[:loops:loops], departing: counts[loops:], local: make([]*members, loops)}
-	for i := range g.local {
-		g.local[i] = new(members)
-	}
-	return g
-}
-
-// find returns the group of that name, or nil if nobody here is in it.
+// find returns the group of that name, or nil if it has no users here.
 func (r *registry) find(name []byte) *group {
 	s := &r.shards[maphash.Bytes(r.seed, name)%uint64(len(r.shards))]
 	s.RLock()
@@ -99,78 +51,94 @@ func (r *registry) find(name []byte) *group {
 	return s.groups[string(name)]
 }
 
-// acquire returns the group of that name for j, who is expected to join until forget, or, where j is nil, for somebody who
-// only watches. It sees to it that the broker subscribes to it. Each acquire needs a release.
-func (r *registry) acquire(name string, j *joining) *group {
+// expect returns the group of that name for a session that is about to join it, and is expected until group.forget. The
+// broker is asked to subscribe to it. One call of dismiss must follow.
+func (r *registry) expect(name string, s *session) *group {
+	g := r.use(name, 0)
+	g.mu.Lock()
+	// Other instances are told of the first member before it learns that it is one, or an ANY could miss it. The broker
+	// is asked for that also where the group is subscribed, for a watcher or a member that is about to leave.
+	first := g.offered() == 0 && len(g.expected) == 0
+	subscribe := g.state == unsubscribed || first && g.state == subscribed
+	if subscribe {
+		g.state = subscribing
+	}
+	if g.expected == nil {
+		g.expected = make(map[*session]struct{})
+	}
+	g.expected[s] = struct{}{}
+	if first || subscribe {
+		r.broker.SetMembers(name, g.standing())
+	}
+	g.mu.Unlock()
+	if subscribe {
+		r.broker.Subscribe(name, g.confirmed)
+	}
+	return g
+}
+
+// dismiss gives back what expect returned. Without users the group goes away.
+func (r *registry) dismiss(g *group) { r.unuse(g, 0) }
+
+// keep returns the group of that name for a tap, which is no member. The broker is asked to subscribe to it. One call of
+// release must follow.
+func (r *registry) keep(name string) *group {
+	r.tapMu.Lock()
+	g := r.use(name, 1)
+	r.tapped[g]++
+	r.tapMu.Unlock()
+	g.mu.Lock()
+	subscribe := g.state == unsubscribed
+	if subscribe {
+		g.state = subscribing
+	}
+	g.mu.Unlock()
+	if subscribe {
+		r.broker.Subscribe(name, g.confirmed)
+	}
+	return g
+}
+
+// release gives back what keep returned.
+func (r *registry) release(g *group) {
+	r.tapMu.Lock()
+	defer r.tapMu.Unlock()
+	if r.tapped[g]--; r.tapped[g] == 0 {
+		delete(r.tapped, g)
+	}
+	r.unuse(g, 1)
+}
+
+// use returns the group of that name with one user more, a watcher if watching is 1, none if it is 0.
+func (r *registry) use(name string, watching int) *group {
 	s := &r.shards[maphash.String(r.seed, name)%uint64(len(r.shards))]
 	s.Lock()
+	defer s.Unlock()
 	g := s.groups[name]
 	if g == nil {
 		g = newGroup(name, len(r.everyone.counts))
 		s.groups[name] = g
 	}
 	g.users++
-	if j == nil {
-		g.watching++
-	}
-	s.Unlock()
-
-	g.mu.Lock()
-	// Others are to know of the first member before it is told that it is one, or an ANY could miss it. The broker is
-	// asked for that where somebody watches already, or is about to leave.
-	first := j != nil && g.offered() == 0 && len(g.expected) == 0
-	subscribe := g.state == unsubscribed || first && g.state == subscribed
-	if subscribe {
-		g.state = subscribing
-	}
-	if j != nil {
-		if g.expected == nil {
-			g.expected = make(map[*joining]struct{})
-		}
-		g.expected[j] = struct{}{}
-		if first || subscribe {
-			r.hub.broker.SetMembers(name, g.standing())
-		}
-	}
-	g.mu.Unlock()
-	if subscribe {
-		r.hub.broker.Subscribe(name, g.confirmed)
-	}
+	g.watching += watching
 	return g
 }
 
-// release undoes acquire. The last one makes the group go away.
-func (r *registry) release(g *group, join bool) {
+// unuse undoes use.
+func (r *registry) unuse(g *group, watching int) {
 	s := &r.shards[maphash.String(r.seed, g.name)%uint64(len(r.shards))]
 	s.Lock()
 	defer s.Unlock()
-	if !join {
-		g.watching--
-	}
+	g.watching -= watching
 	if g.users--; g.users > 0 {
-		if g.users == g.watching { // whoever was about to join may not have, and others have been told of it
-			r.hub.broker.SetMembers(g.name, g.empty())
+		if g.users == g.watching { // a client that was about to join may not have, and others have been told of it
+			r.broker.SetMembers(g.name, g.empty())
 		}
 		return
 	}
 	delete(s.groups, g.name)
-	r.hub.broker.SetMembers(g.name, 0) // also where nobody joined after all
-	r.hub.broker.Unsubscribe(g.name)   // within the lock, so that a new group's Subscribe comes after it
-}
-
-// confirmed is called by the broker when the subscription stands, or can't be had.
-func (g *group) confirmed(err error) {
-	g.mu.Lock()
-	g.state = subscribed
-	if err != nil {
-		g.state = unsubscribed
-	}
-	waiting := g.waiting
-	g.waiting = nil
-	g.mu.Unlock()
-	for _, j := range waiting {
-		j.done(err)
-	}
+	r.broker.SetMembers(g.name, 0) // also where the client did not join after all
+	r.broker.Unsubscribe(g.name)   // within the lock, so that a new group's Subscribe comes after it
 }
 
 // observe adds an observer of the group on a loop. It must be called before the hub starts.
@@ -192,9 +160,9 @@ func (r *registry) subscribeObserved() {
 	for _, g := range r.observed {
 		g.mu.Lock()
 		g.state = subscribing
-		r.hub.broker.SetMembers(g.name, g.standing())
+		r.broker.SetMembers(g.name, g.standing())
 		g.mu.Unlock()
-		r.hub.broker.Subscribe(g.name, func(err error) {
+		r.broker.Subscribe(g.name, func(err error) {
 			g.confirmed(err)
 			r.confirmedOne()
 		})
@@ -209,26 +177,14 @@ func (r *registry) confirmedOne() {
 	}
 }
 
-// reaches reports whether a message to the group concerns anybody on a loop, and how many receivers it has there. Where
-// it has members, observers are not counted; who taps never is.
-func (g *group) reaches(loop int) (receivers int, ok bool) {
-	if members := int(g.counts[loop].Load()); members > 0 {
-		return members, true
+// announce tells the other instances how many members a group has here. The lock keeps the last word for the last change.
+func (r *registry) announce(g *group) {
+	if g.private {
+		return
 	}
-	w := g.local[loop].watchers.Load()
-	if w == nil {
-		return 0, false
-	}
-	return len(w.observers), true
-}
-
-// total returns the number of members on this instance.
-func (g *group) total() int {
-	n := 0
-	for i := range g.counts {
-		n += int(g.counts[i].Load())
-	}
-	return n
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r.broker.SetMembers(g.name, g.standing())
 }
 
 // len returns the number of groups with members.
@@ -252,13 +208,4 @@ func (r *registry) len() int {
 		}
 	}
 	return n
-}
-
-// tap counts a tap that begins (1) or ends (-1) to hold the group.
-func (r *registry) tap(g *group, change int) {
-	r.tapMu.Lock()
-	defer r.tapMu.Unlock()
-	if r.tapped[g] += change; r.tapped[g] == 0 {
-		delete(r.tapped, g)
-	}
 }

@@ -1,7 +1,13 @@
 package hub
 
 import (
-	"github.com/go-json-experiment/json"
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
@@ -11,15 +17,19 @@ import (
 )
 
 // remote is the hub as its broker sees it.
-type remote struct{ hub *Hub }
+type remote struct {
+	hub    *Hub
+	random *rand.Rand // of the goroutine that calls Deliver
+}
 
 // Deliver implements broker.Handler. It waits while a loop's inbox is full: the broker is slowed down, not the memory
 // filled.
 func (r remote) Deliver(m *broker.Message) {
-	r.hub.incoming.begin()
-	defer r.hub.incoming.end()
+	h := r.hub
+	h.incoming.Enter()
+	defer h.incoming.Leave()
 	if m.Kind == broker.KindDirect && m.Flags&broker.FlagFence != 0 {
-		r.fence(m)
+		h.receiveFence(m)
 		return
 	}
 	b := transport.AllocBuffer(len(m.Payload))
@@ -27,86 +37,120 @@ func (r remote) Deliver(m *broker.Message) {
 	defer b.Release()
 	switch m.Kind {
 	case broker.KindGlobal:
-		r.spread(m, r.hub.groups.everyone, b)
+		h.receiveSpread(m, h.groups.everyone, b)
 	case broker.KindGroup:
-		if g := r.hub.groups.find(m.Group); g != nil {
-			r.spread(m, g, b)
-		} else { // the last member left; whoever waits for a receipt is to know
-			t := r.hub.receipts.start(&m.Sender)
-			t.end(0, 0)
-		}
+		h.receiveSpread(m, h.groups.find(m.Group), b)
 	case broker.KindDirect:
-		r.direct(m, b)
+		h.receiveDirect(m, b)
 	case broker.KindAny:
-		r.any(m, b)
+		h.receiveAny(m, b, r.random)
 	case broker.KindReturned:
-		r.returned(m, b)
+		h.receiveReturned(m, b)
 	}
 }
 
-func (r remote) spread(m *broker.Message, g *group, b *transport.Buffer) {
-	t := r.hub.receipts.start(&m.Sender)
-	for i, sh := range r.hub.shards {
+// receiveSpread delivers a message to the members of g, nil where the last one has left.
+func (h *Hub) receiveSpread(m *broker.Message, g *group, b *transport.Buffer) {
+	t := h.countOf(&m.Sender)
+	defer t.Add(0, 0)
+	if g == nil {
+		return
+	}
+	for i, sh := range h.shards {
 		if _, ok := g.reaches(i); ok {
-			t.begin()
-			sh.postWait(mailSpread, b, func(o *mail) { o.group, o.tally = g, t })
+			t.Expect()
+			o := sh.newMail(deliverMail, b)
+			o.group, o.tally = g, t
+			o.postWait()
 		}
 	}
-	t.end(0, 0)
 }
 
-func (r remote) direct(m *broker.Message, b *transport.Buffer) {
-	h := r.hub
+// receiveDirect delivers a message to one client, or sends it back.
+func (h *Hub) receiveDirect(m *broker.Message, b *transport.Buffer) {
 	sh := h.shardOf(&m.Receiver)
 	if sh == nil { // an id that no client has
 		h.shards[0].count.drop(DropNoReceiver)
-		h.broker.Publish(&broker.Message{
-			Kind: broker.KindReturned, To: m.From, Sender: m.Sender, Receiver: m.Receiver, Payload: m.Payload,
-		}, h.shards[0].losses)
+		h.sendBack(&broker.Message{To: m.From, Sender: m.Sender, Receiver: m.Receiver, Payload: m.Payload})
 		return
 	}
-	t := h.receipts.start(&m.Sender)
-	sh.postWait(mailDirect, b, func(o *mail) {
-		o.sender, o.receiver, o.origin, o.tally = m.Sender, m.Receiver, m.From, t
-	})
+	o := sh.newMail(directMail, b)
+	o.sender, o.receiver, o.origin, o.tally = m.Sender, m.Receiver, m.From, h.countOf(&m.Sender)
+	o.postWait()
 }
 
-func (r remote) any(m *broker.Message, b *transport.Buffer) {
-	h := r.hub
+// receiveAny delivers a message to one member of a group, or sends it back.
+func (h *Hub) receiveAny(m *broker.Message, b *transport.Buffer, random *rand.Rand) {
 	g := h.groups.everyone
 	if len(m.Group) > 0 {
 		g = h.groups.find(m.Group)
 	}
 	loop := -1
 	if g != nil {
-		if loop = g.drawLoop(h.random); loop < 0 {
-			loop = g.expectedOn()
+		if loop = g.drawLoop(random); loop < 0 {
+			if s := g.anyExpected(func(*session) bool { return true }); s != nil {
+				loop = s.shard.index
+			}
 		}
 	}
 	if loop < 0 {
-		h.returnAny(m)
+		h.sendBack(&broker.Message{
+			To: m.From, Flags: m.Flags, Sender: m.Sender, Seq: m.Seq, Group: m.Group, Payload: m.Payload,
+		})
 		return
 	}
-	t := h.receipts.start(&m.Sender)
-	h.shards[loop].postWait(mailAny, b, func(o *mail) {
-		o.group, o.sender, o.seq, o.draws, o.origin, o.tally = g, m.Sender, m.Seq, drawsOf(m.Flags), m.From, t
-	})
+	o := h.shards[loop].newMail(anyMail, b)
+	o.group, o.sender, o.seq, o.draws, o.origin = g, m.Sender, m.Seq, drawsOf(m.Flags), m.From
+	o.tally = h.countOf(&m.Sender)
+	o.postWait()
 }
 
-// returned handles a message of this instance that found nobody on another.
-func (r remote) returned(m *broker.Message, b *transport.Buffer) {
-	sh := r.hub.shardOf(&m.Sender)
+// receiveReturned handles a message of this instance that found no receiver on another.
+func (h *Hub) receiveReturned(m *broker.Message, b *transport.Buffer) {
+	sh := h.shardOf(&m.Sender)
 	if sh == nil {
 		return
 	}
-	kind := mailReturn
+	handle := returnedAnyMail
 	if m.Receiver != uuid.Nil {
-		kind = mailMissing
+		handle = returnedDirectMail
 	}
-	sh.postWait(kind, b, func(o *mail) {
-		o.name = append(o.name, m.Group...)
-		o.sender, o.seq, o.draws, o.origin = m.Sender, m.Seq, drawsOf(m.Flags), m.From
-	})
+	o := sh.newMail(handle, b)
+	o.name = append(o.name, m.Group...)
+	o.sender, o.seq, o.draws, o.origin = m.Sender, m.Seq, drawsOf(m.Flags), m.From
+	o.postWait()
+}
+
+// returnedAnyMail draws again for an ANY that found no receiver on another instance.
+func returnedAnyMail(sh *shard, m *mail) {
+	m.feedback = sh.lateFeedback(m)
+	drawAgainMail(sh, m)
+}
+
+// returnedDirectMail tells the sender of a DIRECT to another instance that the client is not there.
+func returnedDirectMail(sh *shard, m *mail) { sh.lateFeedback(m).refuse(opcodes.CodeNoReceiver) }
+
+// lateFeedback makes a feedback for a message that came back from another instance. Its ACK, if one was asked for, is
+// sent already: it was handed to the instance.
+func (sh *shard) lateFeedback(m *mail) *feedback {
+	if a, ok := sh.awaited[m.sender]; ok {
+		return newFeedback(a.hearer)
+	}
+	s := sh.client(&m.sender)
+	if s == nil || !s.features.Has(opcodes.FeatureErrors) {
+		return nil
+	}
+	var e struct {
+		ID jsontext.Value `json:"id"` // as it was sent
+	}
+	if jsonv2.Unmarshal(m.buf.Payload(), &e, jsontext.AllowDuplicateNames(true)) != nil {
+		return nil
+	}
+	var id []byte
+	if len(e.ID) > 2 { // else it is a FENCE without an id
+		id = e.ID[1 : len(e.ID)-1]
+	}
+	return s.errorsOf(id)
 }
 
 // Pressure implements broker.Handler.
@@ -128,60 +172,31 @@ func (r remote) StateChanged(s broker.State) {
 	r.hub.log.Warn("broker unavailable: clients of other instances can't be reached until it is back", "error", s.Err)
 }
 
-// shardOf returns the shard of the loop that a client id names, or nil if there is no such loop here.
-func (h *Hub) shardOf(id *uuid.UUID) *shard {
-	if at := locate(id); at.node == h.node.ID && at.loop < len(h.shards) {
-		return h.shards[at.loop]
-	}
-	return nil
+// questions are what other instances may ask.
+var questions = []answerer{
+	clientsQuestion, clientQuestion, kickQuestion, groupsQuestion, groupQuestion, nodeQuestion, receiptQuestion,
+	loadQuestion, shedQuestion, serviceQuestion,
 }
 
-// returnDirect tells the sender's instance that there is no such client here.
-func (sh *shard) returnDirect(m *mail) {
-	sh.outgoing = broker.Message{
-		Kind: broker.KindReturned, To: m.origin, Sender: m.sender, Receiver: m.receiver, Payload: m.buf.Payload(),
-	}
-	sh.hub.broker.Publish(&sh.outgoing, sh.losses)
-}
-
-// returnAny sends an ANY for which nobody is left here back to its sender's instance.
-func (sh *shard) returnAny(m *mail) {
-	sh.hub.returnAny(&broker.Message{
-		From: m.origin, Sender: m.sender, Seq: m.seq, Flags: drawFlags(m.draws), Group: []byte(m.group.name),
-		Payload: m.buf.Payload(),
-	})
-}
-
-func (h *Hub) returnAny(m *broker.Message) {
-	back := *m
-	back.Kind, back.To = broker.KindReturned, m.From
-	h.broker.Publish(&back, h.shards[0].losses)
-}
-
-// missing tells the sender of a DIRECT to another instance that the client is not there.
-func (sh *shard) missing(m *mail) { sh.lateFeedback(m).refuse(opcodes.CodeNoReceiver) }
-
-// lateFeedback makes a feedback for a message that came back from another instance. Its ACK, if one was asked for, is
-// sent already: it was handed to the instance.
-func (sh *shard) lateFeedback(m *mail) *feedback {
-	if p := sh.publishing[m.sender]; p != nil {
-		return p.feedback()
-	}
-	s := sh.client(&m.sender)
-	if s == nil || !s.features.Has(opcodes.FeatureErrors) {
+// Answer implements broker.Handler.
+func (r remote) Answer(encoded []byte) []byte {
+	var head heading
+	if json.Unmarshal(encoded, &head) != nil {
 		return nil
 	}
-	var e struct {
-		ID jsontext.Value `json:"id"` // as it was sent
+	wait := answerTimeout
+	if head.Wait > 0 {
+		wait = time.Duration(min(head.Wait, maxAnswer.Milliseconds())) * time.Millisecond
 	}
-	if json.Unmarshal(m.buf.Payload(), &e, jsontext.AllowDuplicateNames(true)) != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	i := slices.IndexFunc(questions, func(k answerer) bool { return k.called() == head.Kind })
+	if i < 0 {
+		return []byte(`{}`) // a later release asks
+	}
+	b, err := questions[i].reply(ctx, r.hub, encoded)
+	if err != nil {
 		return nil
 	}
-	f := feedbackPool.Get().(*feedback)
-	f.ref, f.features, f.acked, f.code = s.conn.Ref(), opcodes.FeatureErrors, 0, ""
-	f.idLen = 0
-	if len(e.ID) > 2 { // else it is a FENCE without an id
-		f.idLen = copy(f.id[:], e.ID[1:len(e.ID)-1])
-	}
-	return f
+	return b
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/broker/memory"
+	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 )
 
 // TestCloseAnswers closes an instance while messages to a client that left it are on their way: each of them is answered,
@@ -74,7 +75,7 @@ func TestDirectToALoopThatIsNot(t *testing.T) {
 	hubs, urls := twoHubs(t)
 	sender := identify(t, urls[0], "g", m{"features": []string{"errors"}})
 	for _, h := range hubs {
-		sender.send(event("nobody", to("DIRECT", newClientID(location{h.node.ID, 200, 3}).String())))
+		sender.send(event("nobody", to("DIRECT", clientid.New(clientid.Location{Node: h.node.ID, Loop: 200, Slot: 3}).String())))
 		if f := sender.read(); f.Op != 6 || f.ID != "nobody" || f.Data.(m)["code"] != "NO_RECEIVER" {
 			t.Errorf("got %+v", f)
 		}

@@ -6,18 +6,15 @@ import (
 	"log/slog"
 	"slices"
 
-	"github.com/google/uuid"
-
-	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
 // A ServiceType is a foreign protocol: it has paths and frames of its own, and its connections take part in the hub as
-// clients. They are members of the groups that the service type names, get DIRECT by id, and send like any other, but
-// are not among those whom GLOBAL, and ANY without a group, are for: a message that only a client of the hub's own
-// protocol can understand would be lost on them.
+// clients. They are members of the groups that the service type names, get DIRECT by id, and send like any other. GLOBAL,
+// and ANY without a group, are not for them: a message that only a client of the hub's own protocol can understand would
+// be lost on them.
 type ServiceType interface {
 	// Name is the type's name in metrics and lists: a short word, unique among the types.
 	Name() string
@@ -34,35 +31,6 @@ type LoopService interface {
 	// to refuse it. What it sends leaves behind the answer to the handshake. r is valid during the call only.
 	Open(p *Peer, r *transport.Request) (PeerHandler, *transport.Rejection)
 }
-
-// PeerHandler gives the frames of one foreign connection their meaning.
-type PeerHandler interface {
-	// Receive handles one complete message of the client. b is valid, and may be overwritten, during the call only.
-	Receive(binary bool, b []byte)
-	// Deliver hands over an EVENT or REPLY that the hub routed to the client. m is valid during the call only. What it
-	// does to the hub (Publish, Disconnect, …) takes effect after the delivery.
-	Deliver(m *opcodes.Envelope) Outcome
-	// Identified is called when the client has become a member of the groups that it was identified with: nothing that
-	// is sent to them from now on is missed.
-	Identified()
-	// Sweep is called about once a second while the connection is open, for deadlines.
-	Sweep()
-	// Farewell returns the last message for a client that the hub disconnects for that reason, or nil. The caller takes
-	// over the reference.
-	Farewell(r opcodes.Reason) *transport.Buffer
-	// Closed is the last call. The client is in no group any more.
-	Closed()
-}
-
-// Outcome is what became of a message handed to a PeerHandler.
-type Outcome uint8
-
-// The outcomes.
-const (
-	Taken   Outcome = iota // queued for the client
-	Ignored                // it means nothing in the client's protocol; an ANY goes to somebody else
-	Refused                // the client can't be sent it any more; an ANY goes to somebody else
-)
 
 // A ServiceType may also implement the following interfaces.
 type (
@@ -90,14 +58,11 @@ type Metric struct {
 	Value   float64
 }
 
-// maxTypes is how many service types there can be, the hub's own included.
-const maxTypes = 8
-
 // ServiceLoop is what a service type uses of the hub on one loop. Its methods, save Hub, Index and Post, may be called on
 // the loop's goroutine only.
 type ServiceLoop struct {
 	shard *shard
-	kind  uint8
+	agent *sender // of what the service type sends itself, on this loop
 }
 
 // Hub returns the hub.
@@ -117,8 +82,8 @@ func (l *ServiceLoop) Warn(message, cause string, attrs ...slog.Attr) {
 // Clock returns the loop's clock in milliseconds; it wraps after 49 days.
 func (l *ServiceLoop) Clock() uint32 { return l.shard.loop.Clock() }
 
-// Observe has each message that is sent to the group handed to f, on this loop, without anybody being a member: an
-// observer is not drawn by ANY and not listed. It may be called in Attach only. m is valid during the call only. As in
+// Observe has each message that is sent to the group handed to f, on this loop, without a member: an observer is not drawn
+// by ANY and not listed. It may be called in Attach only. m is valid during the call only. As in
 // [PeerHandler].Deliver, what f does to the hub takes effect after the delivery.
 func (l *ServiceLoop) Observe(group string, f func(m *opcodes.Envelope)) {
 	l.shard.hub.groups.observe(group, l.shard.index, f)
@@ -132,74 +97,62 @@ func (l *ServiceLoop) Publish(m *opcodes.Message) { l.PublishAndHear(m, nil) }
 // come back that waits. f is called on the loop's goroutine, after PublishAndHear has returned, and not at all if the hub
 // is closed before.
 func (l *ServiceLoop) PublishAndHear(m *opcodes.Message, f func(instances int, code opcodes.ErrorCode)) {
-	l.shard.agent.kind = l.kind
-	l.shard.agent.publishAndHear(m, f)
+	if f == nil {
+		l.shard.publishAs(l.agent, nil, m, nil)
+		return
+	}
+	l.shard.publishAs(l.agent, nil, m, &posted{l.shard.loop, f})
 }
 
 // Post runs f on the loop's goroutine, soon. It returns false if the hub is closed. Any goroutine may call it.
 func (l *ServiceLoop) Post(f func()) bool { return l.shard.loop.Post(task(f)) }
 
-// task is a function as mail.
-type task func()
-
-// Deliver implements transport.Mail.
-func (t task) Deliver(*transport.Loop) { t() }
-
-// Size implements transport.Mail.
-func (task) Size() int { return 64 }
-
-// Loops returns the number of the hub's loops.
-func (h *Hub) Loops() int { return len(h.shards) }
-
-// KnownToken returns what the holder of the token may do, and whether it is one of those in the tokens' table. It never
-// blocks, and takes no token that an issuer signed; see [Hub.Authenticate].
-func (h *Hub) KnownToken(token string) (*auth.Grant, bool) { return h.tokens.Authenticate(token) }
-
-// Current returns what the holder of the token of an earlier grant may do now, and whether the token is still in force.
-func (h *Hub) Current(old *auth.Grant) (*auth.Grant, bool) { return h.tokens.Current(old) }
-
-// attachServices makes the service types' parts on each loop. Nothing runs yet.
-func (h *Hub) attachServices() error {
-	if len(h.opts.Services) >= maxTypes {
-		return fmt.Errorf("%d service types: want less than %d", len(h.opts.Services), maxTypes)
-	}
-	for i, t := range h.opts.Services {
-		for _, sh := range h.shards {
-			sh.services = append(sh.services, t.Attach(&ServiceLoop{sh, uint8(i + 1)}))
-		}
-	}
-	return nil
+// posted hears what became of a message, and calls f with it on a loop.
+type posted struct {
+	loop *transport.Loop
+	f    func(instances int, code opcodes.ErrorCode)
 }
 
-// typeName returns the name of a kind of client.
-func (h *Hub) typeName(kind uint8) string {
-	if kind == 0 {
-		return TypeService
+// hear implements hearer.
+func (p *posted) hear(f *feedback) {
+	instances, code := f.acked, f.code
+	p.loop.Post(task(func() { p.f(instances, code) }))
+}
+
+// attachServices makes the service types' parts on each loop, and returns the endpoints of their connections. Nothing runs
+// yet.
+func (h *Hub) attachServices(types []ServiceType) ([]*serviceEndpoint, error) {
+	if len(types) >= maxTypes {
+		return nil, fmt.Errorf("%d service types: want less than %d", len(types), maxTypes)
 	}
-	return h.opts.Services[kind-1].Name()
+	h.typeNames = []string{TypeService}
+	var endpoints []*serviceEndpoint
+	for i, t := range types {
+		e := &serviceEndpoint{hub: h, kind: uint8(i + 1), serves: t.Serves}
+		for _, sh := range h.shards {
+			agent := &sender{kind: e.kind}
+			sh.agents = append(sh.agents, agent)
+			e.loops = append(e.loops, t.Attach(&ServiceLoop{sh, agent}))
+		}
+		h.typeNames = append(h.typeNames, t.Name())
+		endpoints = append(endpoints, e)
+	}
+	return endpoints, nil
 }
 
 // serviceEndpoint opens the connections of a service type.
 type serviceEndpoint struct {
-	hub  *Hub
-	kind uint8
-}
-
-// serviceFor returns the endpoint of the service type that serves the path, or nil.
-func (h *Hub) serviceFor(path []byte) transport.Endpoint {
-	for i, t := range h.opts.Services {
-		if t.Serves(path) {
-			return serviceEndpoint{h, uint8(i + 1)}
-		}
-	}
-	return nil
+	hub    *Hub
+	kind   uint8
+	serves func(path []byte) bool
+	loops  []LoopService
 }
 
 // Open implements transport.Endpoint.
-func (e serviceEndpoint) Open(c *transport.Conn, r *transport.Request) (transport.Session, *transport.Rejection) {
+func (e *serviceEndpoint) Open(c *transport.Conn, r *transport.Request) (transport.Session, *transport.Rejection) {
 	sh := e.hub.shards[c.Loop().Index()]
 	p := &Peer{}
-	s := &session{shard: sh, conn: c, kind: e.kind, about: &about{peer: p}}
+	s := &session{sender: sender{kind: e.kind}, shard: sh, conn: c, about: &about{foreign: p}}
 	p.session = s
 	sh.addStranger(s)
 	switch {
@@ -210,17 +163,14 @@ func (e serviceEndpoint) Open(c *transport.Conn, r *transport.Request) (transpor
 		s.disconnect(opcodes.ServerRestart)
 		return s, nil
 	}
-	handler, rejection := sh.services[e.kind-1].Open(p, r)
+	handler, rejection := e.loops[sh.index].Open(p, r)
 	if rejection != nil {
 		if s.phase != phaseOver {
-			s.over(opcodes.NoReason)
+			s.end(opcodes.NoReason)
 		}
 		return nil, rejection
 	}
-	p.handler = handler
-	if p.identified {
-		handler.Identified()
-	}
+	p.opened(handler)
 	return s, nil
 }
 
@@ -300,15 +250,4 @@ func (h *Hub) synchronize(ctx context.Context, all []Synchronizer) {
 			}
 		}
 	}
-}
-
-// senderOf returns the sender of messages on this loop with that id: a client, or the loop's agent; nil if it is gone.
-func (sh *shard) senderOf(id *uuid.UUID) *session {
-	if sh.agent.id == *id {
-		return &sh.agent
-	}
-	if p := sh.publishing[*id]; p != nil {
-		return &p.session
-	}
-	return sh.client(id)
 }

@@ -106,7 +106,7 @@ func (l *line) Deliver(m *opcodes.Envelope) Outcome {
 	}
 	b := l.text(string(m.Event) + " " + string(m.Data))
 	defer b.Release()
-	return l.p.Deliver(b)
+	return l.p.SendDelivery(b)
 }
 
 func (l *line) Identified() { l.send("welcome " + l.p.ID().String()) }
@@ -274,7 +274,7 @@ func TestServiceTypeHearsWhatBecomesOfItsMessage(t *testing.T) {
 	})
 	_, there := startHub(t, bus.Broker(), nil)
 	for _, sh := range h.shards {
-		loops = append(loops, sh.services[0].(*linesLoop).on)
+		loops = append(loops, &ServiceLoop{sh, sh.agents[0]})
 	}
 	identify(t, url, "here", nil)
 	identify(t, there, "there", nil)

@@ -2,10 +2,12 @@ package hub
 
 import (
 	"math/rand/v2"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -16,91 +18,76 @@ type shard struct {
 	loop   *transport.Loop
 	index  int
 	count  *counters
-	scan   opcodes.Envelope // of the message that is being handled
 	random *rand.Rand
 
-	agent    session           // sends what no client sends
-	services []LoopService     // the service types' shares of the loop
-	composed opcodes.Envelope  // where a message made here goes
-	outgoing broker.Message    // the message that is being published
-	losses   broker.Completion // counts what could not be published
+	scan     opcodes.Envelope // of the message that is being handled
+	outgoing broker.Message   // the message that is being published
 
-	// The message that is being delivered to service types, and what they asked for meanwhile.
-	delivering bool
-	spreading  bool              // it has yet to leave for other loops and instances
-	settling   bool              // what they asked for is being done
-	parsed     *transport.Buffer // what delivered was read from; nil for nothing
-	delivered  opcodes.Envelope
-	deferred   []func()
+	// The message that is being delivered to service types, and what they do meanwhile.
+	parsed    *transport.Buffer // what delivered was read from; nil for nothing
+	delivered opcodes.Envelope
+	deferral  deferral
 
-	publishing map[uuid.UUID]*publishing // what somebody waits to hear of, by its sender
+	agents  []*sender             // of service types: what no client sends
+	awaited map[uuid.UUID]awaited // senders whose callers wait for a receipt
 
-	strangers []*session // not identified
-	holding   []*joining // those who are about to join for whom ANYs are held
-	heldBytes int        // of these ANYs
-	goodbyes  []goodbye  // clients that are disconnected in their slots, in the order of these
+	strangers []*session // connections that have not identified
+	held      heldAnys
+	goodbyes  []goodbye // clients that are disconnected in their slots, in the order of these
 }
 
-// place is where a session stands in a list, so that it can leave in constant time.
-type place struct {
-	group *group
-	at    uint32
+// awaited is a sender without a connection, and what hears of its message.
+type awaited struct {
+	sender *sender
+	hearer hearer
 }
 
-// enter adds the session to the group's members on its loop.
-func (s *session) enter(g *group) place {
-	m := g.local[s.shard.index]
-	m.list = append(m.list, s)
-	g.counts[s.shard.index].Add(1)
-	return place{g, uint32(len(m.list) - 1)}
+// heldAnys are ANYs of other instances that wait for clients which are about to join.
+type heldAnys struct {
+	of    map[*session][]*mail
+	bytes int
 }
 
-// exit takes the session out of the place, moving the last member there.
-func (s *session) exit(p place) {
-	m := p.group.local[s.shard.index]
-	last := len(m.list) - 1
-	moved := m.list[last]
-	m.list[p.at] = moved
-	m.list[last] = nil
-	m.list = m.list[:last]
-	if moved != s {
-		moved.placeIn(p.group).at = p.at
+// goodbye is a client that is disconnected in its slot.
+type goodbye struct {
+	session *session
+	at      time.Time
+}
+
+// client returns the identified client of that id on this loop, or nil.
+func (sh *shard) client(id *uuid.UUID) *session {
+	c := sh.loop.Conn(clientid.Locate(id).Slot)
+	if c == nil {
+		return nil
 	}
-	if cap(m.list) > 64 && len(m.list) < cap(m.list)/4 {
-		m.list = append(make([]*session, 0, len(m.list)*2), m.list...)
+	s, ok := c.Session().(*session)
+	if !ok || s.phase != phaseIdentified || s.id != *id {
+		return nil
 	}
-	p.group.counts[s.shard.index].Add(-1)
+	return s
 }
 
-// placeIn returns the session's place in a group that it is a member of.
-func (s *session) placeIn(g *group) *place {
-	switch g {
-	case s.everyone.group:
-		return &s.everyone
-	case s.first.group:
-		return &s.first
-	}
-	for i := range *s.more {
-		if p := &(*s.more)[i]; p.group == g {
-			return p
+// senderOf returns the sender of messages on this loop with that id, nil if it is gone.
+func (sh *shard) senderOf(id *uuid.UUID) *sender {
+	for _, a := range sh.agents {
+		if a.id == *id {
+			return a
 		}
 	}
-	panic("hub: session is not in the group")
+	if a, ok := sh.awaited[*id]; ok {
+		return a.sender
+	}
+	if s := sh.client(id); s != nil {
+		return &s.sender
+	}
+	return nil
 }
 
-// addStranger notes a connection that has yet to identify. A session is a stranger or in everyone, never both.
-func (sh *shard) addStranger(s *session) {
-	s.everyone = place{at: uint32(len(sh.strangers))}
-	sh.strangers = append(sh.strangers, s)
-	sh.count.strangers.Add(1)
-}
+// task is a function as mail.
+type task func()
 
-func (sh *shard) removeStranger(s *session) {
-	last := len(sh.strangers) - 1
-	moved := sh.strangers[last]
-	sh.strangers[s.everyone.at] = moved
-	moved.everyone.at = s.everyone.at
-	sh.strangers[last] = nil
-	sh.strangers = sh.strangers[:last]
-	sh.count.strangers.Add(-1)
-}
+// Deliver implements transport.Mail.
+func (t task) Deliver(*transport.Loop) { t() }
+
+// Size implements transport.Mail.
+func (task) Size() int { return 64 }

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/mastersocket/mastersocket/broker"
@@ -9,54 +8,6 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
-
-// Drop is why a message did not reach somebody it was meant for.
-type Drop uint8
-
-// The reasons to drop a message. DropClosing counts receivers, the others messages.
-const (
-	DropNoReceiver        Drop = iota // nobody matched the intent
-	DropReceiverGone                  // the one receiver left while the message was on its way
-	DropForbidden                     // the sender's token may not send the intent
-	DropClosing                       // a receiver was being disconnected, as a slow consumer for instance
-	DropBrokerUnavailable             // not published: the broker is away and the buffer full, or its time over
-	DropOutcomeUnknown                // published, but the broker's connection broke before it said so
-	DropOverloaded                    // a FENCE: its sender sends too many, or too many wait already
-	NumDrops              = iota
-)
-
-var dropNames = [NumDrops]string{
-	"no_receiver", "receiver_gone", "forbidden", "closing", "broker_unavailable", "outcome_unknown",
-	"overloaded",
-}
-
-// String returns the reason's name in metrics.
-func (d Drop) String() string { return dropNames[d] }
-
-// numTargets is the number of intent targets, intent.None included.
-const numTargets = int(intent.Any) + 1
-
-// counters are written by one loop each, so that counting never makes a cache line travel between cores.
-type counters struct {
-	types     [maxTypes]typeCounters
-	drops     [NumDrops]atomic.Uint64
-	reasons   [opcodes.NumReasons]atomic.Uint64
-	notices   [numDrainReasons]atomic.Uint64 // DRAINs sent
-	fences    atomic.Uint64                  // FENCEs delivered
-	published [numTargets]atomic.Uint64      // EVENT and REPLY of senders without a connection, by target
-	movable   atomic.Int64                   // clients that asked for DRAIN
-	strangers atomic.Int64                   // not identified yet
-	_         [64]byte
-}
-
-// typeCounters are what is counted for each service type.
-type typeCounters struct {
-	clients    atomic.Int64              // identified
-	received   [numTargets]atomic.Uint64 // EVENT and REPLY accepted, by target
-	deliveries atomic.Uint64
-}
-
-func (c *counters) drop(d Drop) { c.drops[d].Add(1) }
 
 // Stats are the hub's counts since it started.
 type Stats struct {
@@ -134,7 +85,7 @@ func (h *Hub) Stats() Stats {
 
 // typeStats returns the counts of one kind of client.
 func (h *Hub) typeStats(kind uint8) TypeStats {
-	t := TypeStats{Type: h.typeName(kind), Received: make(map[intent.Target]uint64)}
+	t := TypeStats{Type: h.typeNames[kind], Received: make(map[intent.Target]uint64)}
 	for i := range h.counters {
 		c := &h.counters[i].types[kind]
 		t.Clients += int(c.clients.Load())

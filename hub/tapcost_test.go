@@ -24,14 +24,14 @@ func TestTapAllocations(t *testing.T) {
 			defer b.Release()
 			for range 2 * tapExamine { // what passes at once has passed then
 				tap.shard.parsed = nil
-				tap.look(tap.shard, b)
+				tap.look(tap.shard.loop.Clock(), b, tap.shard)
 			}
 			begin := time.Now()
 			for range messages {
-				tap.look(tap.shard, b)
+				tap.look(tap.shard.loop.Clock(), b, tap.shard)
 			}
 			t.Logf("a message beyond the rate, event %q: %v", event, time.Since(begin)/messages)
-			done <- testing.AllocsPerRun(1000, func() { tap.look(tap.shard, b) })
+			done <- testing.AllocsPerRun(1000, func() { tap.look(tap.shard.loop.Clock(), b, tap.shard) })
 		}))
 		if n := <-done; n > 0 {
 			t.Errorf("event %q: %v allocations for a message that is left out", event, n)

@@ -114,7 +114,7 @@ func TestSignedToken(t *testing.T) {
 	if err != nil || len(page.Clients) != 1 || page.Clients[0].Token != "billing" || page.Clients[0].Subject != "billing-1" {
 		t.Errorf("operators see %+v, %v", page.Clients, err)
 	}
-	if s := h.Stats().Verifier; s == nil || s.Verdicts[auth.Verified] != 1 || s.Keys.Keys != 1 || s.Under != 0 {
+	if s := h.Stats().Verifier; s == nil || s.Verdicts[auth.Verified] != 1 || s.Keys.Keys != 1 || s.Running != 0 {
 		t.Errorf("counted %+v", s)
 	}
 }
@@ -213,7 +213,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		return h, i, p
 	}
 	finished := func(t *testing.T, h *Hub) {
-		eventually.True(t, "the verification to end", func() bool { return h.verifications.under.Load() == 0 })
+		eventually.True(t, "the verification to end", func() bool { return h.verifications.running.Load() == 0 })
 		eventually.True(t, "strangers to be gone", func() bool { return h.Stats().Strangers == 0 })
 	}
 	t.Run("the client leaves", func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		other := tokenTable(t, `- {name: a, groups: "*", claims: {sub: "*"}}`)
 		release := onLoop(h.shards[0], func() {})
 		i.answer <- struct{}{}
-		eventually.True(t, "the verification to end", func() bool { return h.verifications.under.Load() == 0 })
+		eventually.True(t, "the verification to end", func() bool { return h.verifications.running.Load() == 0 })
 		h.tokens.Replace(other)
 		h.TokensChanged()
 		release()
@@ -271,7 +271,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 	t.Run("too many", func(t *testing.T) {
 		t.Parallel()
 		h, i, p := begin(t, nil)
-		h.verifications.under.Add(maxVerifying - 1)
+		h.verifications.running.Add(maxVerifying - 1)
 		if _, err := h.Authenticate(t.Context(), signedToken("operator")); !errors.Is(err, ErrNotKnown) {
 			t.Errorf("Authenticate: %v", err)
 		}
@@ -279,8 +279,8 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		if f := p.read(); f.Op != 1 {
 			t.Fatalf("got %+v", f)
 		}
-		eventually.True(t, "the verification to end", func() bool { return h.verifications.under.Load() == maxVerifying-1 })
-		h.verifications.under.Add(1 - maxVerifying)
+		eventually.True(t, "the verification to end", func() bool { return h.verifications.running.Load() == maxVerifying-1 })
+		h.verifications.running.Add(1 - maxVerifying)
 		if n := h.Stats().Verifier.Verdicts[auth.Overloaded]; n != 1 {
 			t.Errorf("counted %d", n)
 		}
@@ -289,7 +289,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		t.Parallel()
 		i := &issuer{}
 		h, url := startHub(t, memory.NewBus().Broker(), verified(t, i))
-		h.verifications.under.Add(maxVerifying)
+		h.verifications.running.Add(maxVerifying)
 		p := connect(t, url)
 		p.send(withToken(signedToken("billing-1"), "billing"))
 		p.wantDisconnect("too many", "TRY_AGAIN_LATER", 1001)

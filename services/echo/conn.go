@@ -119,7 +119,7 @@ func (c *conn) give(m *opcodes.Envelope) hub.Outcome {
 		return hub.Ignored
 	}
 	b.Seal(frame)
-	outcome := c.peer.Deliver(b)
+	outcome := c.peer.SendDelivery(b)
 	if outcome == hub.Taken {
 		c.owe(given{m.Sender, key, l.hash(frame[wire.Overhead:])})
 	}

@@ -91,7 +91,7 @@ func (c *teamConn) left() {
 
 // end ends the connection for a reason of this protocol. It takes ownership of last, which may be nil.
 func (c *teamConn) end(reason string, code uint16, text string, last *transport.Buffer) {
-	if c.ended != "" || !c.peer.Open() {
+	if c.ended != "" || !c.peer.IsOpen() {
 		if last != nil {
 			last.Release()
 		}
@@ -145,7 +145,7 @@ func (c *teamConn) Deliver(m *opcodes.Envelope) hub.Outcome {
 	}
 	b := messageFrame(text)
 	defer b.Release()
-	outcome := c.peer.Deliver(b)
+	outcome := c.peer.SendDelivery(b)
 	if outcome == hub.Taken {
 		c.countMessage(hasProps(text))
 	}

@@ -179,7 +179,7 @@ func TestAnyWaitsForWhoIsAboutToJoin(t *testing.T) {
 			p.wantDisconnect("the subscription failed", "TRY_AGAIN_LATER", 1001)
 		}, "RECEIVER_GONE"},
 		"it goes": {func(p *peer, h *Hub, confirm func(error)) {
-			h.expecting("work", func(j *joining) { j.session.disconnect(opcodes.PingTimeout) })
+			h.expecting("work", func(s *session) { s.disconnect(opcodes.PingTimeout) })
 			confirm(nil)
 		}, "RECEIVER_GONE"},
 	} {
@@ -220,16 +220,16 @@ func startJoining(t *testing.T) (sender, p *peer, joins *Hub, confirm func(error
 // awaitHeld waits until so many messages wait for that client. Each look waits for the loops.
 func (h *Hub) awaitHeld(n int) {
 	for held := 0; held < n; {
-		h.expecting("work", func(j *joining) { held = len(j.held) })
+		h.expecting("work", func(s *session) { held = len(s.shard.held.of[s]) })
 	}
 }
 
 // expecting calls f for the client that is about to join the group, on its loop.
-func (h *Hub) expecting(group string, f func(*joining)) {
+func (h *Hub) expecting(group string, f func(*session)) {
 	g := h.groups.find([]byte(group))
 	err := h.onLoops(context.Background(), func(sh *shard) {
-		if j := sh.expect(g); j != nil {
-			f(j)
+		if s := g.anyExpected(func(s *session) bool { return s.shard == sh }); s != nil {
+			f(s)
 		}
 	})
 	if err != nil {
@@ -332,7 +332,7 @@ func TestHeldBytes(t *testing.T) {
 	t.Parallel()
 	sender, p, joins, confirm := startJoining(t)
 	reserve := func(n int) {
-		if err := joins.onLoops(t.Context(), func(sh *shard) { sh.heldBytes += n }); err != nil {
+		if err := joins.onLoops(t.Context(), func(sh *shard) { sh.held.bytes += n }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -350,8 +350,8 @@ func TestHeldBytes(t *testing.T) {
 		t.Errorf("got %+v", f)
 	}
 	if err := joins.onLoops(t.Context(), func(sh *shard) {
-		if sh.heldBytes != 0 || len(sh.holding) != 0 {
-			t.Errorf("%d bytes are held by %d", sh.heldBytes, len(sh.holding))
+		if sh.held.bytes != 0 || len(sh.held.of) != 0 {
+			t.Errorf("%d bytes are held by %d", sh.held.bytes, len(sh.held.of))
 		}
 	}); err != nil {
 		t.Fatal(err)

@@ -9,11 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/memory"
+	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
@@ -129,31 +128,10 @@ func TestPublishToAReceiverThatLeft(t *testing.T) {
 	if f := p.read(); f.ID != "1" {
 		t.Errorf("got %+v", f)
 	}
-	gone := newClientID(location{other.node.ID, 0, 3})
+	gone := clientid.New(clientid.Location{Node: other.node.ID, Slot: 3})
 	r, err = h.Publish(inspectCtx(t), rights(t, `"*"`), fmt.Appendf(nil, `{"op":0,"intent":{"target":"DIRECT","identifier":%q}}`, gone))
 	if err != nil || r.Clients == nil || *r.Clients != 0 || r.Dropped["no_receiver"] != 1 {
 		t.Errorf("to a client that left: %+v, %v", r, err)
-	}
-}
-
-func TestReceiptsAreBounded(t *testing.T) {
-	t.Parallel()
-	var r receipts
-	first := newClientID(location{1, 0, publisherSlot})
-	r.start(&first).end(1, 0)
-	if got := r.tally(first); got == nil || got.Clients != 1 {
-		t.Fatalf("got %+v", got)
-	}
-	for range 2 * maxReceipts {
-		id := newClientID(location{1, 0, publisherSlot})
-		r.start(&id)
-	}
-	if len(r.bySID) > maxReceipts || r.tally(first) != nil {
-		t.Errorf("%d are kept", len(r.bySID))
-	}
-	client := newClientID(location{1, 0, 5})
-	if r.start(&client) != nil || r.tally(uuid.New()) != nil {
-		t.Error("a message of a client is counted")
 	}
 }
 
@@ -205,22 +183,5 @@ func TestTapsComeAndGo(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func TestBucket(t *testing.T) {
-	t.Parallel()
-	b := newBucket(10)
-	passed := 0
-	begin := uint32(1<<32 - 256) // the clock wraps meanwhile
-	for i := range uint32(3000) {
-		for range 3 {
-			if b.take(begin + i) {
-				passed++
-			}
-		}
-	}
-	if passed < 38 || passed > 40 { // ten at once, and ten in each second
-		t.Errorf("%d passed in three seconds, want 40", passed)
 	}
 }

@@ -1,0 +1,83 @@
+package hub
+
+import (
+	"sync/atomic"
+
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// Drop is why a message did not reach a receiver.
+type Drop uint8
+
+// The reasons to drop a message. DropClosing counts receivers, the others messages.
+const (
+	DropNoReceiver        Drop = iota // no client matched the intent
+	DropReceiverGone                  // the one receiver left while the message was on its way
+	DropForbidden                     // the sender's token may not send the intent
+	DropClosing                       // a receiver was being disconnected, as a slow consumer for instance
+	DropBrokerUnavailable             // not published: the broker is away and the buffer full, or its time over
+	DropOutcomeUnknown                // published, but the broker's connection broke before the answer
+	DropOverloaded                    // a FENCE: its sender sends too many, or too many wait already
+	NumDrops              = iota
+)
+
+var dropNames = [NumDrops]string{
+	"no_receiver", "receiver_gone", "forbidden", "closing", "broker_unavailable", "outcome_unknown",
+	"overloaded",
+}
+
+// String returns the reason's name in metrics.
+func (d Drop) String() string { return dropNames[d] }
+
+// dropOf returns the reason to drop a message that goes with an error code.
+func dropOf(code opcodes.ErrorCode) Drop {
+	switch code {
+	case opcodes.CodeReceiverGone:
+		return DropReceiverGone
+	case opcodes.CodeForbidden:
+		return DropForbidden
+	case opcodes.CodeBrokerUnavailable:
+		return DropBrokerUnavailable
+	case opcodes.CodeOutcomeUnknown:
+		return DropOutcomeUnknown
+	case opcodes.CodeOverloaded:
+		return DropOverloaded
+	}
+	return DropNoReceiver
+}
+
+// maxTypes is how many service types there can be, the hub's own included.
+const maxTypes = 8
+
+// numTargets is the number of intent targets, intent.None included.
+const numTargets = int(intent.Any) + 1
+
+// drainReasons are the reasons of DRAIN, in the order in which they are counted.
+var drainReasons = [numDrainReasons]opcodes.DrainReason{
+	opcodes.DrainRestart, opcodes.DrainRebalance, opcodes.DrainExpiry,
+}
+
+const numDrainReasons = 3
+
+// counters are written by one loop each, so that counting never makes a cache line travel between cores.
+type counters struct {
+	types     [maxTypes]typeCounters
+	drops     [NumDrops]atomic.Uint64
+	reasons   [opcodes.NumReasons]atomic.Uint64
+	notices   [numDrainReasons]atomic.Uint64 // DRAINs sent
+	fences    atomic.Uint64                  // FENCEs delivered
+	published [numTargets]atomic.Uint64      // EVENT and REPLY of senders without a connection, by target
+	movable   atomic.Int64                   // clients that asked for DRAIN
+	strangers atomic.Int64                   // connections that have not identified
+	_         [64]byte
+}
+
+// typeCounters are what is counted for each service type.
+type typeCounters struct {
+	clients    atomic.Int64              // identified
+	received   [numTargets]atomic.Uint64 // EVENT and REPLY accepted, by target
+	deliveries atomic.Uint64
+}
+
+func (c *counters) drop(d Drop) { c.drops[d].Add(1) }

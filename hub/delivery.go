@@ -1,0 +1,145 @@
+package hub
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/hub/internal/tally"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// deliver queues the message for each of the group's members on the loop but one, and shows it to the watchers. It adds
+// what became of the message to t, and returns the number of receivers, observers included.
+func (sh *shard) deliver(g *group, except *session, b *transport.Buffer, t *tally.Count) int {
+	receivers, own, foreign, closing := 0, 0, 0, 0
+	sh.beginDelivery()
+	for _, s := range g.local[sh.index].list {
+		if s == except {
+			continue
+		}
+		receivers++
+		switch {
+		case s.kind != 0:
+			switch sh.hand(s, b) {
+			case Taken:
+				foreign++
+			case Refused:
+				closing++
+			}
+		case s.conn.Send(b):
+			own++
+		default:
+			closing++
+		}
+	}
+	receivers += sh.observed(g, b)
+	sh.endDelivery()
+	sh.count.types[0].deliveries.Add(uint64(own))
+	if closing > 0 {
+		sh.count.drops[DropClosing].Add(uint64(closing))
+	}
+	t.Add(own+foreign, closing)
+	return receivers
+}
+
+// give queues the message for one session. It returns false if the session is being disconnected, or can't use it.
+func (sh *shard) give(s *session, b *transport.Buffer) bool {
+	if s.kind != 0 {
+		sh.beginDelivery()
+		o := sh.hand(s, b)
+		sh.endDelivery()
+		return o == Taken
+	}
+	if !s.conn.Send(b) {
+		return false
+	}
+	sh.count.types[0].deliveries.Add(1)
+	return true
+}
+
+// giveTo is give for the client of that id. It returns false also if there is none on the loop.
+func (sh *shard) giveTo(id *uuid.UUID, b *transport.Buffer) bool {
+	s := sh.client(id)
+	return s != nil && sh.give(s, b)
+}
+
+// giveOne is give for one member of the group on the loop, drawn among those that are not about to leave where there are
+// such. It returns false if there is none.
+func (sh *shard) giveOne(g *group, b *transport.Buffer) bool {
+	return sh.giveOneOf(g, false, b) || g.departing[sh.index].Load() > 0 && sh.giveOneOf(g, true, b)
+}
+
+// giveOneOf is giveOne among those members that are, or are not, about to leave.
+func (sh *shard) giveOneOf(g *group, departing bool, b *transport.Buffer) bool {
+	list := g.local[sh.index].list
+	if len(list) == 0 {
+		return false
+	}
+	first := sh.random.IntN(len(list))
+	for i := range list { // more than one only where the first are being disconnected
+		if s := list[(first+i)%len(list)]; s.departing == departing && sh.give(s, b) {
+			return true
+		}
+		if list = g.local[sh.index].list; len(list) == 0 { // a service type may have ended connections meanwhile
+			return false
+		}
+	}
+	return false
+}
+
+// hand gives the message to a client of a service type.
+func (sh *shard) hand(s *session, b *transport.Buffer) Outcome {
+	m := sh.parse(b)
+	if m == nil {
+		return Ignored
+	}
+	o := s.about.foreign.handle(m)
+	if o == Taken {
+		sh.count.types[s.kind].deliveries.Add(1)
+	}
+	return o
+}
+
+// observed shows the message to the group's watchers on the loop, and returns how many observers there are: a tap is no
+// receiver.
+func (sh *shard) observed(g *group, b *transport.Buffer) int {
+	w := g.local[sh.index].watchers.Load()
+	if w == nil {
+		return 0
+	}
+	for _, t := range w.taps {
+		t.look(sh.loop.Clock(), b, sh)
+	}
+	if len(w.observers) == 0 {
+		return 0
+	}
+	if m := sh.parse(b); m != nil {
+		for _, f := range w.observers {
+			f(m)
+		}
+	}
+	return len(w.observers)
+}
+
+// beginDelivery and endDelivery enclose the delivery of one message, to service types too.
+func (sh *shard) beginDelivery() {
+	sh.parsed = nil
+	sh.deferral.beginDelivery()
+}
+
+func (sh *shard) endDelivery() {
+	sh.parsed = nil
+	sh.deferral.endDelivery()
+}
+
+// parse returns the message that is being delivered, taken apart once for all its receivers here; nil if it can't be:
+// an instance of another release may have sent what this one doesn't understand.
+func (sh *shard) parse(b *transport.Buffer) *opcodes.Envelope {
+	if sh.parsed != b {
+		if sh.delivered.ScanDelivery(b.Payload()) != nil {
+			return nil
+		}
+		sh.parsed = b
+	}
+	return &sh.delivered
+}

@@ -1,0 +1,88 @@
+package hub
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// route sends an EVENT or REPLY of the client to the receivers that its intent names.
+func (s *session) route(e *opcodes.Envelope) {
+	if !s.grant.MaySend(e.Target, e.Identifier) {
+		s.forbid(e)
+		return
+	}
+	var id uuid.UUID
+	if e.ID == nil {
+		id = uuid.New()
+	}
+	o := outbound{from: &s.sender, buf: transport.AllocBuffer(opcodes.DeliverySize(e)), feedback: s.feedbackOf(e, id)}
+	if s.noEcho {
+		o.except = s
+	}
+	o.buf.Seal(opcodes.AppendDelivery(o.buf.Room(), e, id, s.id))
+	s.shard.count.types[s.kind].received[e.Target].Add(1)
+	s.shard.dispatch(e, &o)
+	o.buf.Release()
+}
+
+// forbid refuses an intent that the client's token may not send.
+func (s *session) forbid(e *opcodes.Envelope) {
+	s.shard.count.drop(DropForbidden)
+	if !s.features.Has(opcodes.FeatureErrors) {
+		s.disconnect(opcodes.Unauthorized)
+		return
+	}
+	s.sendError(e.ID, opcodes.CodeForbidden)
+}
+
+// feedbackOf returns the feedback of the message e, to which the hub gave the id assigned if it had none of its own; nil
+// for a client that did not ask for any.
+func (s *session) feedbackOf(e *opcodes.Envelope, assigned uuid.UUID) *feedback {
+	if s.features&(opcodes.FeatureErrors|opcodes.FeatureAcks) == 0 {
+		return nil
+	}
+	f := feedbackOf(s.conn.Ref(), s.features, e.ID)
+	if e.ID == nil {
+		f.setAssigned(assigned)
+	}
+	return f
+}
+
+// allowed counts a message of the client, which it disconnects if its token allows no more.
+func (s *session) allowed() bool {
+	if s.limit == nil || s.limit.Allow() {
+		return true
+	}
+	s.disconnect(opcodes.RateLimited)
+	return false
+}
+
+// hear implements hearer: it sends the client an ACK or ERROR.
+func (s *session) hear(f *feedback) {
+	switch {
+	case s.phase != phaseIdentified:
+	case f.code == "":
+		s.sendAck(f.messageID(), f.acked)
+	default:
+		s.sendError(f.messageID(), f.code)
+	}
+}
+
+// feedbackBytes is the room for an ERROR or ACK without the id.
+const feedbackBytes = 256
+
+func (s *session) sendAck(id []byte, instances int) {
+	b := transport.AllocBuffer(feedbackBytes + len(id))
+	b.Seal(opcodes.AppendAck(b.Room(), id, instances))
+	s.conn.Send(b)
+	b.Release()
+}
+
+func (s *session) sendError(id []byte, code opcodes.ErrorCode) {
+	b := transport.AllocBuffer(feedbackBytes + len(id))
+	b.Seal(opcodes.AppendError(b.Room(), id, code, explanation(code)))
+	s.conn.Send(b)
+	b.Release()
+}

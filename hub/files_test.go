@@ -1,0 +1,140 @@
+package hub_test
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// files are the package's files from the ground up: a file may use what those above it in this list define. See doc.go.
+var files = []string{
+	"doc.go",
+	// What no other file defines.
+	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "options.go",
+	// State.
+	"session.go", "group.go", "registry.go", "shard.go", "hub.go",
+	// A message's way.
+	"mail.go", "tour.go", "membership.go", "delivery.go", "relay.go", "any.go", "routing.go",
+	// A client's life.
+	"ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
+	// What clients, service types and operators do.
+	"events.go", "fence.go", "peer.go", "questions.go", "service.go", "tap.go", "receipts.go", "clients.go", "groups.go",
+	"stats.go", "nodes.go", "campaign.go", "rebalance.go", "drain.go",
+	// What calls the package, and its start and end.
+	"protocol.go", "remote.go", "lifecycle.go",
+}
+
+// upward are the references against that order that stay, with their reasons.
+var upward = map[string]string{
+	"session.go -> group.go":   "a session knows its places in groups, and a group its members",
+	"session.go -> shard.go":   "a session knows its loop's shard, and a shard its sessions",
+	"shard.go -> hub.go":       "a shard knows the hub, and the hub its shards",
+	"shard.go -> mail.go":      "a shard holds ANYs for clients that are about to join",
+	"options.go -> service.go": "service types are among a hub's options",
+}
+
+// TestFilesUseWhatIsBelow keeps the package's main direction. References are those of identifiers in one file to what
+// another file of the package defines: types, functions, methods, fields, variables and constants.
+func TestFilesUseWhatIsBelow(t *testing.T) {
+	t.Parallel()
+	uses := fileReferences(t)
+	rank := make(map[string]int)
+	for i, f := range files {
+		rank[f] = i
+	}
+	found := make(map[string]bool)
+	for pair, names := range uses {
+		from, to := pair[0], pair[1]
+		for _, f := range pair {
+			if _, ok := rank[f]; !ok {
+				t.Errorf("%s is not in the list", f)
+			}
+		}
+		if rank[from] > rank[to] {
+			continue
+		}
+		key := from + " -> " + to
+		found[key] = true
+		if _, ok := upward[key]; !ok {
+			slices.Sort(names)
+			t.Errorf("%s uses what a file above it defines: %s", key, strings.Join(slices.Compact(names), ", "))
+		}
+	}
+	for key := range upward {
+		if !found[key] {
+			t.Errorf("%s is allowed, and not used any more", key)
+		}
+	}
+	t.Logf("%d files, %d references between files, %d upward", len(files), len(uses), len(found))
+}
+
+// fileReferences returns, for each pair of files, the names that the first uses and the second defines.
+func fileReferences(t *testing.T) map[[2]string][]string {
+	t.Helper()
+	paths, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := token.NewFileSet()
+	var parsed []*ast.File
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, f)
+	}
+	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
+	config := types.Config{Importer: importer.ForCompiler(set, "gc", exports(t))}
+	pkg, err := config.Check("hub", set, parsed, info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uses := make(map[[2]string][]string)
+	for id, o := range info.Uses {
+		if o.Pkg() != pkg {
+			continue
+		}
+		from, to := set.Position(id.Pos()).Filename, set.Position(o.Pos()).Filename
+		if from != to {
+			uses[[2]string{from, to}] = append(uses[[2]string{from, to}], o.Name())
+		}
+	}
+	return uses
+}
+
+// exports returns what finds the compiled form of a package that this one imports.
+func exports(t *testing.T) importer.Lookup {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled := make(map[string]string)
+	for line := range bytes.Lines(out) {
+		if path, file, ok := strings.Cut(strings.TrimSpace(string(line)), " "); ok {
+			compiled[path] = file
+		}
+	}
+	return func(path string) (io.ReadCloser, error) {
+		file, ok := compiled[path]
+		if !ok {
+			return nil, fmt.Errorf("no compiled form of %s", path)
+		}
+		return os.Open(file)
+	}
+}

@@ -1,0 +1,240 @@
+package hub
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// group is what the loops share of one group.
+type group struct {
+	name   string
+	counts []atomic.Int32 // members on each loop; written by that loop
+	// departing is how many of these are about to leave, and get no ANY while there are others: see session.depart.
+	departing []atomic.Int32
+	local     []*members // the members themselves; each element belongs to its loop
+
+	private  bool // other instances are not told of its members
+	observed bool // it has observers; set before the hub starts
+
+	// Guarded by the registry's shard.
+	users    int // members, clients that are about to join, and watchers
+	watching int // the last of these
+
+	mu       sync.Mutex
+	state    subscription
+	waiting  []waiter              // for the subscription
+	expected map[*session]struct{} // clients that are about to join; nil for none
+}
+
+// subscription is how far the broker has come with a group.
+type subscription uint8
+
+const (
+	unsubscribed subscription = iota
+	subscribing
+	subscribed
+)
+
+// members is a loop's share of a group.
+type members struct {
+	list     []*session
+	watchers atomic.Pointer[watchers] // nil for none; replaced under group.mu, read by every loop
+}
+
+// watchers see the messages of a group on one loop without being members. They are replaced as a whole.
+type watchers struct {
+	observers []func(*opcodes.Envelope)
+	taps      []tap
+}
+
+// tap looks at a message on its way, on the goroutine of a loop whose clock is now.
+type tap interface {
+	look(now uint32, b *transport.Buffer, p parser)
+}
+
+// parser takes a message apart; nil for one that this release doesn't understand.
+type parser interface {
+	parse(b *transport.Buffer) *opcodes.Envelope
+}
+
+// waiter waits for the broker's subscription to a group. subscribed must not block; err is why it can't be had.
+type waiter interface{ subscribed(err error) }
+
+func newGroup(name string, loops int) *group {
+	counts := make([]atomic.Int32, 2*loops)
+	g := &group{name: name, counts: counts[:loops:loops], departing: counts[loops:], local: make([]*members, loops)}
+	for i := range g.local {
+		g.local[i] = new(members)
+	}
+	return g
+}
+
+// total returns the number of members on this instance.
+func (g *group) total() int {
+	n := 0
+	for i := range g.counts {
+		n += int(g.counts[i].Load())
+	}
+	return n
+}
+
+// offered returns how many members of the group may be drawn.
+func (g *group) offered() int {
+	n := 0
+	for i := range g.counts {
+		n += g.offeredOn(i)
+	}
+	return n
+}
+
+// offeredOn is offered for one loop.
+func (g *group) offeredOn(loop int) int {
+	return max(int(g.counts[loop].Load()-g.departing[loop].Load()), 0)
+}
+
+// standing is what other instances are told of the group: how many members may be drawn, or that one is expected which
+// may be drawn then. mu must be held.
+func (g *group) standing() int {
+	n := g.offered()
+	switch {
+	case n > 0:
+		return n
+	case len(g.expected) > 0:
+		return broker.Expected
+	}
+	return g.empty()
+}
+
+// empty is what other instances are told of the group while it has no members. Observers need its messages even then.
+func (g *group) empty() int {
+	if g.observed {
+		return broker.Watched
+	}
+	return 0
+}
+
+// drawLoop draws a loop with a probability proportional to its members of g, those that are about to leave only if there
+// are no others; -1 if no loop has any.
+func (g *group) drawLoop(random *rand.Rand) int {
+	for {
+		total, on := g.offered(), g.offeredOn
+		if total == 0 {
+			total, on = g.total(), func(loop int) int { return int(g.counts[loop].Load()) }
+		}
+		if total == 0 {
+			return -1
+		}
+		at := random.IntN(total)
+		for i := range g.counts {
+			if at -= on(i); at < 0 {
+				return i
+			}
+		}
+		// A member left between the two looks.
+	}
+}
+
+// reaches reports whether a message to the group concerns a loop, and how many receivers it has there. Where it has
+// members, observers are not counted; taps never are.
+func (g *group) reaches(loop int) (receivers int, ok bool) {
+	if members := int(g.counts[loop].Load()); members > 0 {
+		return members, true
+	}
+	w := g.local[loop].watchers.Load()
+	if w == nil {
+		return 0, false
+	}
+	return len(w.observers), true
+}
+
+// busiest returns the loop with the most members, where a message passes anyway.
+func (g *group) busiest() int {
+	loop := 0
+	for i := range g.counts {
+		if g.counts[i].Load() > g.counts[loop].Load() {
+			loop = i
+		}
+	}
+	return loop
+}
+
+// watch changes the watchers of the group on a loop. Any goroutine may call it.
+func (g *group) watch(loop int, change func(*watchers)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var next watchers
+	if old := g.local[loop].watchers.Load(); old != nil {
+		next = watchers{slices.Clone(old.observers), slices.Clone(old.taps)}
+	}
+	change(&next)
+	if len(next.observers) == 0 && len(next.taps) == 0 {
+		g.local[loop].watchers.Store(nil)
+		return
+	}
+	g.local[loop].watchers.Store(&next)
+}
+
+// confirmed is called by the broker when the subscription stands, or can't be had.
+func (g *group) confirmed(err error) {
+	g.mu.Lock()
+	g.state = subscribed
+	if err != nil {
+		g.state = unsubscribed
+	}
+	waiting := g.waiting
+	g.waiting = nil
+	g.mu.Unlock()
+	for _, w := range waiting {
+		w.subscribed(err)
+	}
+}
+
+// await has w called, perhaps at once, when the broker's subscription stands, or can't be had.
+func (g *group) await(w waiter) {
+	g.mu.Lock()
+	state := g.state
+	if state == subscribing {
+		g.waiting = append(g.waiting, w)
+	}
+	g.mu.Unlock()
+	switch state {
+	case subscribed:
+		w.subscribed(nil)
+	case unsubscribed: // it failed since it was asked for
+		w.subscribed(broker.ErrUnavailable)
+	}
+}
+
+// ready reports whether the broker has subscribed to the group.
+func (g *group) ready() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.state == subscribed
+}
+
+// forget makes the group expect s no more: it has joined, or will not.
+func (g *group) forget(s *session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if delete(g.expected, s); len(g.expected) == 0 {
+		g.expected = nil
+	}
+}
+
+// anyExpected returns a client that is about to join the group and that is wanted; nil for none.
+func (g *group) anyExpected(wanted func(*session) bool) *session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for s := range g.expected {
+		if wanted(s) {
+			return s
+		}
+	}
+	return nil
+}

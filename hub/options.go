@@ -1,0 +1,40 @@
+package hub
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// TypeService is the service type of clients of the master socket protocol.
+const TypeService = "service"
+
+// Options configure a Hub.
+type Options struct {
+	Transport       transport.Options
+	PingInterval    time.Duration // silence after which a client is asked whether it is there
+	IdentifyTimeout time.Duration // from the handshake to IDENTIFY
+	NodeName        string        // shown to clients and operators
+	Version         string        // of the software
+	Tokens          *auth.Store
+	Verifier        Verifier // of tokens that are not in Tokens; nil for none. The caller ends it after the hub
+	Broker          broker.Broker
+	// WithoutBroker lets clients identify while the broker is away. They reach the clients of this instance at once, and
+	// those of others when it is back. Otherwise they are told to try again later.
+	WithoutBroker bool
+	Services      []ServiceType // foreign protocols, less than 8
+	Drain         DrainSettings // until SetDrain
+	Log           *slog.Logger
+}
+
+// DrainSettings are the pace at which clients are told to go elsewhere.
+type DrainSettings struct {
+	// Timeout is the time over which they are told where neither a Rate is set nor anything else is asked for.
+	Timeout time.Duration
+	// Rate is how many are told in any second, at most; 0 for no limit. Where it is set they are told as fast as it allows,
+	// and not over the whole time. If the time is too short for that, the time wins.
+	Rate int
+}

@@ -1,0 +1,93 @@
+package hub
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/hub/internal/clientid"
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/opcodes"
+)
+
+// dispatch sends the message to the receivers that e names.
+func (sh *shard) dispatch(e *opcodes.Envelope, o *outbound) {
+	o.from.sent++
+	switch e.Target {
+	case intent.Global:
+		sh.spread(sh.hub.groups.everyone, broker.KindGlobal, nil, o)
+	case intent.Group:
+		sh.spread(sh.hub.groups.find(e.Identifier), broker.KindGroup, e.Identifier, o)
+	case intent.Direct:
+		sh.direct(e.Receiver, o)
+	case intent.Any:
+		sh.drawAny(e.Identifier, 0, 0, o)
+	}
+}
+
+// spread delivers to every member of g, nil for a group without members here, and publishes to the other instances.
+func (sh *shard) spread(g *group, kind broker.Kind, name []byte, o *outbound) {
+	sh.deferral.beginSpread()
+	local := 0
+	o.tally.Expect()
+	if g != nil {
+		local = sh.spreadHere(g, o)
+	}
+	o.tally.Add(0, 0)
+	sh.relay(broker.Message{Kind: kind, Sender: o.from.id, Group: name, Payload: o.buf.Payload()}, local, o.feedback)
+	sh.deferral.endSpread()
+}
+
+// spreadHere delivers to the group's members on this instance and returns how many there are.
+func (sh *shard) spreadHere(g *group, o *outbound) int {
+	o.tally.Expect()
+	n := sh.deliver(g, o.except, o.buf, o.tally)
+	for i, other := range sh.hub.shards {
+		if receivers, ok := g.reaches(i); ok && i != sh.index {
+			o.tally.Expect()
+			m := other.newMail(deliverMail, o.buf)
+			m.group, m.tally = g, o.tally
+			sh.loop.Forward(other.loop, m)
+			n += receivers
+		}
+	}
+	return n
+}
+
+// deliverMail delivers a message to the group's members on the loop.
+func deliverMail(sh *shard, m *mail) { sh.deliver(m.group, nil, m.buf, m.tally) }
+
+// direct delivers to the client of that id, wherever it is.
+func (sh *shard) direct(to uuid.UUID, o *outbound) {
+	at := clientid.Locate(&to)
+	switch {
+	case at.Node != sh.hub.node.ID:
+		sh.relay(broker.Message{
+			Kind: broker.KindDirect, To: at.Node, Sender: o.from.id, Receiver: to, Payload: o.buf.Payload(),
+		}, 0, o.feedback)
+	case at.Loop >= len(sh.hub.shards):
+		sh.reject(o.feedback, opcodes.CodeNoReceiver)
+	case at.Loop != sh.index:
+		m := sh.hub.shards[at.Loop].newMail(directMail, o.buf)
+		m.receiver, m.feedback = to, o.feedback
+		sh.hurry(m)
+	case sh.giveTo(&to, o.buf):
+		o.feedback.ack(1)
+	default:
+		sh.reject(o.feedback, opcodes.CodeNoReceiver)
+	}
+}
+
+// directMail delivers to one client, or tells its sender that it is gone.
+func directMail(sh *shard, m *mail) {
+	switch {
+	case sh.giveTo(&m.receiver, m.buf):
+		m.tally.Add(1, 0)
+		m.feedback.ack(1)
+	case m.remote:
+		m.tally.Add(0, 0)
+		sh.count.drop(DropNoReceiver)
+		sh.hub.sendBack(&broker.Message{To: m.origin, Sender: m.sender, Receiver: m.receiver, Payload: m.buf.Payload()})
+	default:
+		sh.reject(m.feedback, opcodes.CodeNoReceiver)
+	}
+}
