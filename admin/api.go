@@ -98,7 +98,7 @@ func apiConfig(version string) huma.Config {
 var refusals = []int{
 	http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable,
 	http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusMisdirectedRequest, http.StatusUnprocessableEntity,
-	http.StatusServiceUnavailable,
+	http.StatusTooManyRequests, http.StatusServiceUnavailable,
 }
 
 // operation describes a route. name is its id in the OpenAPI document and its label in the metric.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -152,7 +153,7 @@ func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (hub.Creden
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), verifyTimeout)
 	defer cancel()
-	credential, err := g.api.hub.Authenticate(ctx, token)
+	credential, err := g.api.hub.Authenticate(ctx, remoteAddress(r), token)
 	if err != nil {
 		g.turnAway(w, r, err)
 		return hub.Credential{}, false
@@ -160,10 +161,25 @@ func (g *guard) authenticate(w http.ResponseWriter, r *http.Request) (hub.Creden
 	return g.admit(w, r, credential)
 }
 
+// remoteAddress returns the address that the request came from; zero if it has none.
+func remoteAddress(r *http.Request) netip.Addr {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return from.Addr()
+}
+
 // turnAway answers a request whose token is not in force or can't be verified now. Only the log has the reason for
 // refusing a signed token.
 func (g *guard) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 	from := slog.String("from", r.RemoteAddr)
+	if errors.Is(err, hub.ErrTooMany) {
+		g.api.warn.Warn("admin request refused", "too many wrong tokens from this address", from)
+		w.Header().Set("Retry-After", "1")
+		writeProblem(w, http.StatusTooManyRequests, err.Error())
+		return
+	}
 	if refused, ok := errors.AsType[*hub.RefusedToken](err); ok {
 		g.api.warn.Warn("signed token refused", refused.Verdict.String(), from, subjectAttr(refused.Subject))
 	} else {

@@ -53,6 +53,8 @@ var (
 	descBuffered    = desc("broker_buffer_bytes", "Bytes of messages that wait for the broker.")
 	descLostNodes   = desc("broker_lost_nodes_total", "Other instances whose lease ended without notice.")
 	descNodes       = desc("nodes", "Live instances, this one included.")
+	descAttempts    = desc("authentication_failures_total", "Attempts to authenticate with a wrong token, on all listeners.")
+	descThrottled   = desc("authentication_throttled_total", "Attempts that were not looked at, since too many failed from their address.")
 	descVerified    = desc("identity_verifications_total", "Verifications of signed tokens, by result.", "result")
 	descVerifying   = desc("identity_verifying", "Tokens in verification or waiting for it.")
 	descKeys        = desc("identity_keys", "Keys of the issuer in use.")
@@ -113,6 +115,8 @@ func (c collector) collect(w metrics.Writer) {
 	n := c.hub.Node()
 	w.Gauge(descInstance, 1, n.Name, n.ID.String(), n.Version)
 	c.collectBroker(&s.BrokerStats, w)
+	w.Counter(descAttempts, s.Attempts.Failed)
+	w.Counter(descThrottled, s.Attempts.Refused)
 	collectVerifier(s.Verifier, w)
 	if c.reload != nil {
 		r := c.reload.Reloads()

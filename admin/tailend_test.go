@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +85,7 @@ func TestTailEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer tap.Close()
-			credential, err := c.hubs[0].Authenticate(t.Context(), watchToken)
+			credential, err := c.hubs[0].Authenticate(t.Context(), netip.Addr{}, watchToken)
 			if err != nil {
 				t.Fatal(err)
 			}

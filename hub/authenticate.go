@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/mastersocket/mastersocket/auth"
@@ -13,6 +14,7 @@ import (
 var (
 	ErrNoGrant  = errors.New("the token is not in force")
 	ErrNotKnown = errors.New("it can't be told at the moment whether the token is good; try again")
+	ErrTooMany  = errors.New("too many attempts with wrong tokens from this address; try again later")
 )
 
 // RefusedToken is the error of [Hub.Authenticate] for a token that an issuer might have signed. It says why, for the log;
@@ -41,9 +43,23 @@ type Credential struct {
 }
 
 // Authenticate returns what the holder of the token may do. A token that an issuer signed is verified, for which
-// Authenticate waits no longer than ctx: a loop must not call it. The error is ErrNoGrant or a
-// *RefusedToken.
-func (h *Hub) Authenticate(ctx context.Context, token string) (Credential, error) {
+// Authenticate waits no longer than ctx: a loop must not call it. from is the address of the token's holder. The error is
+// ErrNoGrant, ErrTooMany, in which case the token was not looked at, or a *RefusedToken.
+func (h *Hub) Authenticate(ctx context.Context, from netip.Addr, token string) (Credential, error) {
+	if token == "" { // that is no guess
+		return Credential{}, ErrNoGrant
+	}
+	if !h.attempts.Allow(from) {
+		return Credential{}, ErrTooMany
+	}
+	c, err := h.authenticate(ctx, token)
+	if !errors.Is(err, ErrNotKnown) {
+		h.attempts.Count(from, err == nil)
+	}
+	return c, err
+}
+
+func (h *Hub) authenticate(ctx context.Context, token string) (Credential, error) {
 	grant, ok := h.tokens.Authenticate(token)
 	switch v := &h.verifications; {
 	case ok:
@@ -79,9 +95,17 @@ func (h *Hub) AuthenticateCertificate(c *x509.Certificate) (Credential, bool) {
 	return Credential{Grant: grant, Subject: cutSubject(subject), Expires: c.NotAfter}, true
 }
 
-// KnownToken returns what the holder of the token may do, and whether it is one of those in the tokens' table. It never
-// blocks, and takes no token that an issuer signed; see [Hub.Authenticate].
-func (h *Hub) KnownToken(token string) (*auth.Grant, bool) { return h.tokens.Authenticate(token) }
+// KnownToken returns what the holder of the token may do, and whether it is one of those in the tokens' table. from is the
+// address of its holder: where too many wrong tokens came from there, none is known. It never blocks, and takes no token
+// that an issuer signed; see [Hub.Authenticate].
+func (h *Hub) KnownToken(from netip.Addr, token string) (*auth.Grant, bool) {
+	if !h.attempts.Allow(from) {
+		return nil, false
+	}
+	grant, ok := h.tokens.Authenticate(token)
+	h.attempts.Count(from, ok)
+	return grant, ok
+}
 
 // Current returns what the holder of the token of an earlier grant may do now, and whether the token is still in force.
 func (h *Hub) Current(old *auth.Grant) (*auth.Grant, bool) { return h.tokens.Current(old) }

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func TestAuthenticate(t *testing.T) {
 		"wrong":                 {"", ErrNoGrant},
 		"":                      {"", ErrNoGrant},
 	} {
-		c, err := h.Authenticate(t.Context(), token)
+		c, err := h.Authenticate(t.Context(), netip.Addr{}, token)
 		refused, ok := errors.AsType[*RefusedToken](err)
 		if ok != (err != nil && auth.LooksSigned(token)) || ok && (refused.Subject == "nobody") != (refused.Verdict == auth.NoGrant) {
 			t.Errorf("Authenticate(%q): %#v", token, err)
@@ -41,7 +42,7 @@ func TestAuthenticate(t *testing.T) {
 			t.Errorf("Authenticate(%q) = %+v", token, c)
 		}
 	}
-	if g, ok := h.KnownToken(signedToken("operator")); ok {
+	if g, ok := h.KnownToken(netip.Addr{}, signedToken("operator")); ok {
 		t.Errorf("KnownToken = %v", g)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/internal/attempts"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/hub/internal/passage"
 	"github.com/mastersocket/mastersocket/hub/internal/tally"
@@ -41,6 +42,7 @@ type Hub struct {
 	incoming  passage.Passage // of messages of other instances
 	taps      atomic.Int32    // open ones
 
+	attempts      *attempts.Limiter // of failed ones to authenticate, at all doors
 	verifications verifications
 
 	drainSettings atomic.Pointer[DrainSettings]

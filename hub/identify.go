@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"log/slog"
 
 	"github.com/mastersocket/mastersocket/opcodes"
 )
@@ -17,8 +18,13 @@ func (s *session) identify(e *opcodes.Envelope) {
 		s.disconnect(opcodes.InvalidPayload)
 		return
 	}
+	h, from := s.shard.hub, s.conn.RemoteAddr().Addr()
+	if !h.attempts.Allow(from) {
+		h.opts.Transport.Log.Warn("attempt to identify not looked at", "too many failed from this address", slog.Any("address", from))
+		s.disconnect(opcodes.TryAgainLater)
+		return
+	}
 	// The token is looked up whatever else is wrong, so that the time tells nothing.
-	h := s.shard.hub
 	grant, ok := h.tokens.Authenticate(id.Token)
 	if !ok && err == nil && h.verifications.takes(id.Token) {
 		s.verify(id)
@@ -30,6 +36,9 @@ func (s *session) identify(e *opcodes.Envelope) {
 		c, ok = h.AuthenticateCertificate(s.conn.PeerCertificate())
 		grant, subject, err = c.Grant, c.Subject, nil
 		s.expires = unixSeconds(c.Expires)
+	}
+	if ok || id.Token != "" { // none is no guess
+		h.attempts.Count(from, ok)
 	}
 	if err != nil || !ok || !mayJoinAll(grant, id.Groups) {
 		s.disconnect(opcodes.IdentifyFailed)

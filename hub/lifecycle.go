@@ -13,6 +13,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
+	"github.com/mastersocket/mastersocket/internal/attempts"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -30,6 +31,7 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	h := &Hub{
 		opts: o, log: o.Log, tokens: o.Tokens, broker: o.Broker, started: time.Now(),
 		reached: make(chan struct{}, 1), synchronized: make(chan struct{}), answerBytes: answerBytes,
+		attempts: attempts.New(),
 	}
 	h.SetDrain(o.Drain)
 	h.verifications.open(o.Verifier)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/internal/attempts"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
@@ -25,6 +26,7 @@ type Stats struct {
 	Broker      broker.State
 	BrokerStats broker.Stats
 	Verifier    *VerifierStats // nil without one
+	Attempts    attempts.Stats // to authenticate
 	Draining    bool
 	Started     time.Time
 }
@@ -49,6 +51,7 @@ func (h *Hub) Stats() Stats {
 		Transport:   h.server.Stats(),
 		Broker:      h.broker.State(),
 		Verifier:    h.verifications.stats(),
+		Attempts:    h.attempts.Stats(),
 		Draining:    h.draining.Load(),
 		Started:     h.started,
 	}

@@ -59,6 +59,9 @@ func (v *verification) Deliver(*transport.Loop) {
 		return // it has left
 	}
 	s.phase = phaseStranger
+	if !v.verdict.Temporary() {
+		s.shard.hub.attempts.Count(c.RemoteAddr().Addr(), v.verdict == auth.Verified)
+	}
 	if v.verdict != auth.Verified {
 		s.logVerdict(v.verdict, v.subject)
 		s.disconnect(refusal(v.verdict))

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -272,7 +273,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 		t.Parallel()
 		h, i, p := begin(t, nil)
 		h.verifications.running.Add(maxVerifying - 1)
-		if _, err := h.Authenticate(t.Context(), signedToken("operator")); !errors.Is(err, ErrNotKnown) {
+		if _, err := h.Authenticate(t.Context(), netip.Addr{}, signedToken("operator")); !errors.Is(err, ErrNotKnown) {
 			t.Errorf("Authenticate: %v", err)
 		}
 		i.answer <- struct{}{}

@@ -13,8 +13,6 @@ import (
 
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
-	"github.com/mastersocket/mastersocket/services/team/rtm"
-	"github.com/mastersocket/mastersocket/services/team/rtmtest"
 )
 
 // piped is a command whose output goes through pipes that a test reads.
@@ -96,26 +94,6 @@ func TestHubOutlivesReaderOfLog(t *testing.T) {
 	}
 	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Errorf("the hub ended with %d: %v", code, p.cmd.ProcessState)
-	}
-}
-
-// TestBridgeOutlivesReaderOfLog does the same with a bridge.
-func TestBridgeOutlivesReaderOfLog(t *testing.T) {
-	t.Parallel()
-	hub := hubtest.Start(t, hubtest.Options{})
-	server := rtmtest.Start(t, rtmtest.Options{})
-	p := startPiped(t, newTools(t, hub).env, "bridge", "team", "--global", server.URL(), "--status-listen", "127.0.0.1:0")
-	p.readUntil("listener=status")
-	p.stderr.Close()
-	p.out.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	server.Join(rtm.IntID(1))
-	if err := server.AwaitConnected(ctx, 1); err != nil {
-		t.Fatalf("the bridge is gone: %v", err)
-	}
-	if code := p.end(syscall.SIGTERM); code != 0 {
-		t.Errorf("the bridge ended with %d: %v", code, p.cmd.ProcessState)
 	}
 }
 

@@ -55,7 +55,7 @@ var rules = map[string]struct {
 }
 
 // leaves are helpers that any package may use.
-var leaves = []string{"internal/ratelog", "internal/metrics", "internal/hosts"}
+var leaves = []string{"internal/attempts", "internal/ratelog", "internal/metrics", "internal/hosts"}
 
 type listed struct {
 	ImportPath string

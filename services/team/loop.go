@@ -56,7 +56,7 @@ func (l *loop) openGlobal(p *hub.Peer, r *transport.Request) (hub.PeerHandler, *
 	h := &holder{}
 	switch token, ok := bearer(r.Authorization); {
 	case ok:
-		grant, known := l.s.hub.KnownToken(token)
+		grant, known := l.s.hub.KnownToken(p.RemoteAddr().Addr(), token)
 		if !known || !grant.MayJoin(teamsGroup) {
 			return nil, l.s.reject(refusedToken)
 		}
