@@ -12,11 +12,11 @@ import (
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
-	"github.com/mastersocket/mastersocket/internal/attempts"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/hub/internal/passage"
 	"github.com/mastersocket/mastersocket/hub/internal/tally"
 	"github.com/mastersocket/mastersocket/hub/internal/turns"
+	"github.com/mastersocket/mastersocket/internal/attempts"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )

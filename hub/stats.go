@@ -4,8 +4,8 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/broker"
-	"github.com/mastersocket/mastersocket/internal/attempts"
 	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/internal/attempts"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
