@@ -20,8 +20,15 @@ type rawPeer struct {
 	buf [4096]byte
 }
 
-// newRawPeer connects and identifies; extra are further members of IDENTIFY's data, with a comma before each.
+// newRawPeer connects and identifies as a member of the group load; extra are further members of IDENTIFY's data, with a
+// comma before each.
 func newRawPeer(t testing.TB, url, extra string) *rawPeer {
+	t.Helper()
+	return newRawPeerOf(t, url, "load", extra)
+}
+
+// newRawPeerOf is newRawPeer for another group.
+func newRawPeerOf(t testing.TB, url, group, extra string) *rawPeer {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(url, "ws:"), "/"))
 	if err != nil {
@@ -44,7 +51,7 @@ func newRawPeer(t testing.TB, url, extra string) *rawPeer {
 		p.readFull(p.buf[:1])
 		head += string(p.buf[:1])
 	}
-	p.write(maskedText(fmt.Sprintf(`{"op":1,"data":{"token":%q,"group":"load","echo":false%s}}`, testToken, extra)))
+	p.write(maskedText(fmt.Sprintf(`{"op":1,"data":{"token":%q,"group":%q,"echo":false%s}}`, testToken, group, extra)))
 	if got := string(p.readMessage()); !strings.HasPrefix(got, `{"op":1`) {
 		t.Fatalf("IDENTIFY was answered with %s", got)
 	}

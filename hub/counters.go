@@ -19,10 +19,10 @@ const (
 	DropBrokerUnavailable             // not published: the broker is away and the buffer full, or its time over
 	DropOutcomeUnknown                // published, but the broker's connection broke before the answer
 	DropOverloaded                    // a FENCE: its sender sends too many, or too many wait already
-	NumDrops              = iota
+	numDrops              = iota
 )
 
-var dropNames = [NumDrops]string{
+var dropNames = [numDrops]string{
 	"no_receiver", "receiver_gone", "forbidden", "closing", "broker_unavailable", "outcome_unknown",
 	"overloaded",
 }
@@ -63,7 +63,7 @@ const numDrainReasons = 3
 // counters are written by one loop each, so that counting never makes a cache line travel between cores.
 type counters struct {
 	types     [maxTypes]typeCounters
-	drops     [NumDrops]atomic.Uint64
+	drops     [numDrops]atomic.Uint64
 	reasons   [opcodes.NumReasons]atomic.Uint64
 	notices   [numDrainReasons]atomic.Uint64 // DRAINs sent
 	fences    atomic.Uint64                  // FENCEs delivered

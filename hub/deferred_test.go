@@ -85,7 +85,7 @@ func TestWhatADeliveryCausesComesBehindIt(t *testing.T) {
 	}
 }
 
-// An ANY for which nobody on the sender's own loop has a use must not reach a client that joins a moment later behind
+// An ANY that no member on the sender's own loop can use must not reach a client that joins a moment later behind
 // what its sender sent to that client since.
 func TestAnyIsNotDrawnAgainBehindALaterMessage(t *testing.T) {
 	t.Parallel()

@@ -35,14 +35,14 @@ func drawn(hubs []*Hub, group string) (first, second bool) {
 }
 
 // TestDepart has a client move: others draw the new connection alone for an ANY as soon as there is one, while the old one
-// gets everything else until it is left. One who stays after all is drawn again.
+// gets everything else until it is left. One that stays after all is drawn again.
 func TestDepart(t *testing.T) {
 	t.Parallel()
 	hubs, urls := rebalancing(t, 3, DrainSettings{})
 	extra := m{"features": []string{"drain"}, "groups": []string{"h", "i"}}
 	old, next := identify(t, urls[0], "g", extra), identify(t, urls[1], "g", extra)
 	sender := identify(t, urls[2], "senders", nil)
-	next.send(fenceTo(old, "e")) // nobody told it to move: that says nothing
+	next.send(fenceTo(old, "e")) // it was not told to move: that says nothing
 	order(t, "the old connection", old, "FENCE")
 	if first, second := drawn(hubs, "g"); !first || !second {
 		t.Errorf("before the move the old connection is drawn: %v, the new one: %v", first, second)
@@ -67,11 +67,11 @@ func TestDepart(t *testing.T) {
 		s.stay()
 	})()
 	if first, _ := drawn(hubs, "g"); !first {
-		t.Error("one who stayed is not drawn again")
+		t.Error("a client that stayed is not drawn again")
 	}
 }
 
-// TestDepartAlone: one who is about to leave is drawn by its own instance if there is nobody else.
+// TestDepartAlone: a client that is about to leave is drawn by its own instance if there is no other.
 func TestDepartAlone(t *testing.T) {
 	t.Parallel()
 	hubs, urls := rebalancing(t, 3, DrainSettings{})
@@ -82,7 +82,7 @@ func TestDepartAlone(t *testing.T) {
 	order(t, "the only member", old, "1")
 }
 
-// TestDepartLeaves counts members right when one who was about to leave does, and others come.
+// TestDepartLeaves counts members right when one that was about to leave does, and others come.
 func TestDepartLeaves(t *testing.T) {
 	t.Parallel()
 	hubs, urls := rebalancing(t, 3, DrainSettings{})

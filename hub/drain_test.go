@@ -167,7 +167,7 @@ func TestDrainTimeoutWins(t *testing.T) {
 	}
 }
 
-// TestDrainSlots spreads the slots over the time, and leaves those who move some of it after the last.
+// TestDrainSlots spreads the slots over the time, and leaves the clients that move some of it after the last.
 func TestDrainSlots(t *testing.T) {
 	t.Parallel()
 	h, url := startWithAnother(t, loops(3))

@@ -105,7 +105,7 @@ func TestUnixSeconds(t *testing.T) {
 	}
 }
 
-// TestCertificate: a client without a token is who its certificate says.
+// TestCertificate: a client without a token has the rights of its certificate.
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)

@@ -57,7 +57,7 @@ func settle(shards ...*shard) {
 }
 
 // order reads as many messages as are wanted, and compares the ids of EVENTs and the word FENCE for FENCEs.
-func order(t *testing.T, who string, p *peer, want ...string) {
+func order(t *testing.T, which string, p *peer, want ...string) {
 	t.Helper()
 	var got []string
 	for range want {
@@ -68,7 +68,7 @@ func order(t *testing.T, who string, p *peer, want ...string) {
 		got = append(got, f.ID)
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("%s got %v, want %v", who, got, want)
+		t.Errorf("%s got %v, want %v", which, got, want)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestFence(t *testing.T) {
 	})
 }
 
-// TestFenceRefused sends FENCEs that nobody can get.
+// TestFenceRefused sends FENCEs that have no receiver.
 func TestFenceRefused(t *testing.T) {
 	t.Parallel()
 	bus := memory.NewBus()
@@ -148,7 +148,7 @@ func TestFenceRefused(t *testing.T) {
 	}
 }
 
-// TestFenceMay sends FENCEs as somebody who may not send DIRECT, may send nothing, or did not identify.
+// TestFenceMay sends FENCEs as clients that may not send DIRECT, may send nothing, or did not identify.
 func TestFenceMay(t *testing.T) {
 	t.Parallel()
 	_, url := startHub(t, memory.NewBus().Broker(), func(o *Options) {
@@ -184,7 +184,7 @@ func halfway(sh *shard, group, id string) (release func()) {
 }
 
 // TestFenceBehindOtherLoops lets a message that has reached another instance already wait on its way to the old
-// connection's loop. A FENCE of whoever may have missed it there must wait too.
+// connection's loop. A FENCE of a client that may have missed it there must wait too.
 func TestFenceBehindOtherLoops(t *testing.T) {
 	t.Parallel()
 	for _, where := range []string{"same instance", "other instance"} {

@@ -196,7 +196,7 @@ func TestAnyWaitsForWhoIsAboutToJoin(t *testing.T) {
 			if f := sender.read(); f.Op != 6 || f.ID != "first" || f.Data.(m)["code"] != test.code {
 				t.Errorf("got %+v, want %s for the first", f, test.code)
 			}
-			if f := sender.read(); f.Op != 6 || f.ID != "second" { // drawn again, but nobody is left
+			if f := sender.read(); f.Op != 6 || f.ID != "second" { // drawn again, without a member left
 				t.Errorf("got %+v, want an ERROR for the second", f)
 			}
 		})
@@ -237,7 +237,7 @@ func (h *Hub) expecting(group string, f func(*session)) {
 	}
 }
 
-// Other instances know of a group's first member before it is told that it is one, also where somebody watched the group
+// Other instances know of a group's first member before it is told that it is one, also where the group was watched
 // before, so that it was subscribed to.
 func TestFirstMemberBesideWhoWatches(t *testing.T) {
 	t.Parallel()

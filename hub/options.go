@@ -9,8 +9,8 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// TypeService is the service type of clients of the master socket protocol.
-const TypeService = "service"
+// ownType is the name of the service type of clients of the master socket protocol.
+const ownType = "service"
 
 // Options configure a Hub.
 type Options struct {

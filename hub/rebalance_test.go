@@ -65,7 +65,7 @@ func rebalancing(t *testing.T, n int, s DrainSettings) (hubs []*Hub, urls []stri
 	return hubs, urls
 }
 
-// TestRebalance has all clients on one of three instances: it tells the surplus, those first who move by themselves.
+// TestRebalance has all clients on one of three instances: it tells the surplus, first the clients that move by themselves.
 func TestRebalance(t *testing.T) {
 	t.Parallel()
 	hubs, urls := rebalancing(t, 3, DrainSettings{Rate: 100})
@@ -103,7 +103,7 @@ func TestRebalance(t *testing.T) {
 		slots[after] = true
 	}
 	if len(slots) != len(movers) || slices.Max(slices.Collect(maps.Keys(slots))) > 40*time.Millisecond {
-		t.Errorf("slots of those who move: %v", slots)
+		t.Errorf("slots of the clients that move: %v", slots)
 	}
 	gone := make(chan *peer, len(others))
 	for _, p := range others {

@@ -145,7 +145,7 @@ func TestTapsComeAndGo(t *testing.T) {
 	for i := range 4 {
 		wg.Go(func() {
 			for n := 0; n < 20 && ctx.Err() == nil; n++ {
-				tap, err := hubs[i%2].Tap(ctx, TapOptions{Group: []string{"g", "other", ""}[n%3], PerSecond: MaxTapRate})
+				tap, err := hubs[i%2].Tap(ctx, TapOptions{Group: []string{"g", "other", ""}[n%3], PerSecond: maxTapRate})
 				if err != nil {
 					t.Error(err)
 					return
@@ -179,7 +179,7 @@ func TestTapsComeAndGo(t *testing.T) {
 		for _, g := range []*group{h.groups.everyone, hubs[0].groups.find([]byte("g"))} {
 			for loop := range g.local {
 				if g.local[loop].watchers.Load() != nil {
-					t.Errorf("hub %d: somebody watches %q", i, g.name)
+					t.Errorf("hub %d: %q is watched", i, g.name)
 				}
 			}
 		}

@@ -69,7 +69,7 @@ func TestCloseAnswers(t *testing.T) {
 	}
 }
 
-// TestDirectToALoopThatIsNot: an id that names a loop which another instance does not have is that of nobody.
+// TestDirectToALoopThatIsNot: an id that names a loop which its instance does not have is that of no client.
 func TestDirectToALoopThatIsNot(t *testing.T) {
 	t.Parallel()
 	hubs, urls := twoHubs(t)

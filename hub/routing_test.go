@@ -36,7 +36,7 @@ func cluster(t *testing.T, n int) (urls []string) {
 }
 
 // expect reads messages up to the fence and compares the ids of the events among them.
-func expect(t *testing.T, who string, p *peer, ids ...string) {
+func expect(t *testing.T, which string, p *peer, ids ...string) {
 	t.Helper()
 	var got []string
 	for _, f := range p.fence() {
@@ -45,7 +45,7 @@ func expect(t *testing.T, who string, p *peer, ids ...string) {
 		}
 	}
 	if fmt.Sprint(got) != fmt.Sprint(ids) {
-		t.Errorf("%s got %v, want %v", who, got, ids)
+		t.Errorf("%s got %v, want %v", which, got, ids)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestTargets(t *testing.T) {
 
 // expectFenced reads messages until want and one with the id fence have come, in whatever order: they come from
 // different senders.
-func expectFenced(t *testing.T, who string, p *peer, want []string) {
+func expectFenced(t *testing.T, which string, p *peer, want []string) {
 	t.Helper()
 	var got []string
 	for fenced := false; !fenced || len(got) < len(want); {
@@ -131,7 +131,7 @@ func expectFenced(t *testing.T, who string, p *peer, want []string) {
 		got = append(got, f.ID)
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("%s got %v, want %v", who, got, want)
+		t.Errorf("%s got %v, want %v", which, got, want)
 	}
 }
 

@@ -125,7 +125,7 @@ func (h *Hub) attachServices(types []ServiceType) ([]*serviceEndpoint, error) {
 	if len(types) >= maxTypes {
 		return nil, fmt.Errorf("%d service types: want less than %d", len(types), maxTypes)
 	}
-	h.typeNames = []string{TypeService}
+	h.typeNames = []string{ownType}
 	var endpoints []*serviceEndpoint
 	for i, t := range types {
 		e := &serviceEndpoint{hub: h, kind: uint8(i + 1), serves: t.Serves}

@@ -20,7 +20,7 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// lines is a service type for tests: text frames "<TARGET> <identifier> <json>" go to whom they name, deliveries arrive
+// lines is a service type for tests: text frames "<TARGET> <identifier> <json>" go to the receivers that they name, deliveries arrive
 // as "<event> <data>", and "bye" makes the client leave. A path /lines/<group> makes a member of that group.
 type lines struct {
 	mu       sync.Mutex
@@ -334,7 +334,7 @@ func TestServiceTypeInListsAndStats(t *testing.T) {
 	if len(s.Types) != 2 || s.Types[0].Clients != 1 || s.Types[1].Clients != 1 || s.Types[1].Metrics[0].Value != 7 {
 		t.Errorf("stats %+v", s.Types)
 	}
-	h.TokensChanged() // concerns nobody who showed none
+	h.TokensChanged() // does not concern clients without a token
 	l.sendText("ping now")
 	l.want("pong")
 

@@ -61,7 +61,7 @@ func (h *Hub) Stats() Stats {
 	for i := range h.counters {
 		c := &h.counters[i]
 		s.Strangers += int(c.strangers.Load())
-		for d := range Drop(NumDrops) {
+		for d := range Drop(numDrops) {
 			s.Drops[d] += c.drops[d].Load()
 		}
 		for _, r := range opcodes.Reasons() {

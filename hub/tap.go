@@ -17,12 +17,12 @@ import (
 type TapOptions struct {
 	Group     string // the messages to this group; empty for those to everybody (GLOBAL)
 	Event     string // only those with this event; empty for all
-	PerSecond int    // how many of them at most; 1 to MaxTapRate
+	PerSecond int    // how many of them at most; 1 to 500
 }
 
 // Bounds of a Tap.
 const (
-	MaxTapRate   = 500
+	maxTapRate   = 500
 	tapQueue     = 256     // messages that wait for the reader
 	tapBytes     = 2 << 20 // their memory
 	tapExamine   = 1000    // messages a second that are parsed to know their event
@@ -61,7 +61,7 @@ func (h *Hub) Tap(ctx context.Context, o TapOptions) (*Tap, error) {
 		h.taps.Add(-1)
 		return nil, ErrTooManyTaps
 	}
-	o.PerSecond = min(max(o.PerSecond, 1), MaxTapRate)
+	o.PerSecond = min(max(o.PerSecond, 1), maxTapRate)
 	t := &Tap{
 		hub: h, opts: o, messages: make(chan []byte, tapQueue), show: bucket.New(o.PerSecond), examine: bucket.New(tapExamine),
 	}

@@ -99,7 +99,7 @@ func TestSignedToken(t *testing.T) {
 	if got := <-i.asked; got != "billing-1" {
 		t.Errorf("asked about %q", got)
 	}
-	known := identify(t, url, "g", nil) // nobody waits for it
+	known := identify(t, url, "g", nil) // without a wait
 	known.send(event("e", to("GROUP", "g")))
 	if f := known.read(); f.ID != "e" {
 		t.Fatalf("got %+v", f)
@@ -298,7 +298,7 @@ func TestWhileTokenIsVerified(t *testing.T) {
 	})
 }
 
-// wantDisconnectOneOf is wantDisconnect for what depends on who comes first.
+// wantDisconnectOneOf is wantDisconnect for what depends on the order.
 func (p *peer) wantDisconnectOneOf(t *testing.T, reasons ...any) {
 	t.Helper()
 	f := p.read()
