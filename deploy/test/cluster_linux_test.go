@@ -49,7 +49,28 @@ func TestThreeInstances(t *testing.T) {
 				t.Fatalf("pub ends with %d: %s", code, out)
 			}
 			sub.await("hi 1 from ")
+			o.runHelmTest(urls[1], string(token))
 		})
+	}
+}
+
+// runHelmTest runs the Pod of helm test, if there is one, against the hub at url: with its token and with a wrong one.
+func (o *objects) runHelmTest(url, token string) {
+	o.t.Helper()
+	for _, p := range of[*corev1.Pod](o) {
+		c := p.Spec.Containers[0]
+		args := []string{binary(o.t)}
+		for _, a := range c.Args {
+			if strings.HasPrefix(a, "ws://") {
+				a = url
+			}
+			args = append(args, a)
+		}
+		for given, want := range map[string]int{token: 0, "another-token-of-the-test": 1} {
+			if code, out := start(o.t, "", []string{c.Env[0].Name + "=" + given}, args...).wait(); code != want {
+				o.t.Errorf("helm test ends with %d, want %d: %s", code, want, out)
+			}
+		}
 	}
 }
 
@@ -120,13 +141,25 @@ func (o *objects) startHub(d *appsv1.Deployment, dir, redis, node string) *conta
 // TestSecretJob runs the Job's command against an API server that decodes the real type.
 func TestSecretJob(t *testing.T) {
 	t.Parallel()
-	o := kustomized(t, filepath.Join(kustomizeDir, "overlays/cluster"))
+	t.Run("kustomize", func(t *testing.T) {
+		t.Parallel()
+		runSecretJob(t, kustomized(t, filepath.Join(kustomizeDir, "overlays/cluster")), "mastersocket", "mastersocket")
+	})
+	t.Run("chart", func(t *testing.T) {
+		t.Parallel()
+		o, _ := installed(t, "")
+		runSecretJob(t, o, release, release+"-made")
+	})
+}
+
+func runSecretJob(t *testing.T, o *objects, name, secret string) {
+	t.Helper()
 	api := startSecretsAPI(t)
-	args := append([]string{binary(t)}, o.jobArgs()...)
+	args := append([]string{binary(t)}, o.jobArgs(name)...)
 	args = append(args, "--account-dir", api.account)
 	for _, want := range []string{"made", "exists and stays as it is"} {
 		code, out := start(t, "", api.env, args...).wait()
-		if code != 0 || !strings.Contains(out, "secret mastersocket in namespace hubs: "+want) {
+		if code != 0 || !strings.Contains(out, "secret "+secret+" in namespace hubs: "+want) {
 			t.Fatalf("the Job ends with %d: %s", code, out)
 		}
 	}

@@ -130,6 +130,9 @@ func (o *objects) files(d *appsv1.Deployment) string {
 	return dir
 }
 
+// madeUpToken is the token in Secrets that are not among the objects.
+const madeUpToken = "made-up-token-of-the-tests"
+
 // contents returns the files of a volume. Missing objects get invented contents.
 func (o *objects) contents(v corev1.Volume) map[string]string {
 	o.t.Helper()
@@ -137,7 +140,13 @@ func (o *objects) contents(v corev1.Volume) map[string]string {
 	case v.ConfigMap != nil:
 		return named[*corev1.ConfigMap](o, v.ConfigMap.Name).Data
 	case v.Projected != nil:
-		return map[string]string{"token": "account-token", "ca.crt": certificate(o.t).pem}
+		p := certificate(o.t)
+		return map[string]string{
+			"token": "account-token", "ca.crt": p.pem, "tls.crt": p.pem, "tls.key": p.key,
+			"password": "pass word", "cluster-secret": strings.Repeat("s", 32),
+		}
+	case v.EmptyDir != nil:
+		return nil
 	case v.Name == "tls":
 		return map[string]string{"tls.crt": certificate(o.t).pem, "tls.key": certificate(o.t).key}
 	case v.Name == "client-ca":
@@ -155,7 +164,7 @@ func (o *objects) contents(v corev1.Volume) map[string]string {
 		return map[string]string{"tokens.yaml": "tokens: [{name: a, sha256: " + strings.Repeat("a", 64) + ", groups: [a]}]"}
 	}
 	if len(found) == 0 {
-		return map[string]string{"token": "made-up-token"}
+		return map[string]string{"token": madeUpToken}
 	}
 	return found
 }

@@ -20,7 +20,7 @@ type workload struct {
 	name     string
 	template corev1.PodTemplateSpec
 	replicas int32
-	selector *metav1.LabelSelector // nil of a Job
+	selector *metav1.LabelSelector // nil for a Job or a Pod
 }
 
 func (o *objects) workloads() []workload {
@@ -35,6 +35,9 @@ func (o *objects) workloads() []workload {
 	for _, j := range of[*batchv1.Job](o) {
 		all = append(all, workload{describe(j), j.Spec.Template, 1, nil})
 	}
+	for _, p := range of[*corev1.Pod](o) {
+		all = append(all, workload{describe(p), corev1.PodTemplateSpec{ObjectMeta: p.ObjectMeta, Spec: p.Spec}, 1, nil})
+	}
 	return all
 }
 
@@ -45,12 +48,31 @@ func (o *objects) selected(by map[string]string) []workload {
 	})
 }
 
+// madeByJobs returns the Secrets that Jobs make at their run, with their keys.
+func (o *objects) madeByJobs() map[string][]string {
+	all := make(map[string][]string)
+	for _, j := range of[*batchv1.Job](o) {
+		name := ""
+		for _, arg := range j.Spec.Template.Spec.Containers[0].Args[2:] {
+			if n, ok := strings.CutPrefix(arg, "--kubernetes="); ok {
+				name = n
+			} else if !strings.HasPrefix(arg, "--") {
+				all[name] = append(all[name], arg)
+			}
+		}
+	}
+	return all
+}
+
 // expectSound checks all relations between the objects. others are names of existing objects, in the form of
 // [describe].
 func (o *objects) expectSound(others ...string) {
 	o.t.Helper()
 	if len(o.workloads()) == 0 {
 		o.t.Fatalf("nothing runs: %s", o)
+	}
+	for secret := range o.madeByJobs() {
+		others = append(others, "Secret "+secret)
 	}
 	for _, w := range o.workloads() {
 		o.expectPod(w, others)
@@ -89,9 +111,10 @@ func (o *objects) expectPod(w workload, others []string) {
 		volumes[v.Name] = true
 		o.expectVolume(w, v, exists)
 	}
-	for _, c := range pod.Containers {
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
 		for _, m := range c.VolumeMounts {
-			if !volumes[m.Name] || m.SubPath != "" || !m.ReadOnly {
+			at := slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
+			if at < 0 || m.SubPath != "" || !m.ReadOnly && pod.Volumes[at].EmptyDir == nil {
 				o.t.Errorf("%s mounts %+v: want one of its volumes, as a folder, to read", w.name, m)
 			}
 			delete(volumes, m.Name)
@@ -107,6 +130,9 @@ func (o *objects) expectPod(w workload, others []string) {
 		}
 		for _, arg := range c.Args {
 			o.expectDefined(w, arg, defined)
+		}
+		if slices.ContainsFunc(pod.InitContainers, func(i corev1.Container) bool { return i.Name == c.Name }) {
+			continue
 		}
 		for kind, p := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
 			if p == nil {
@@ -160,7 +186,12 @@ func (o *objects) expectVolume(w workload, v corev1.Volume, exists func(kind, na
 			if s.ConfigMap != nil {
 				exists("ConfigMap", s.ConfigMap.Name)
 			}
+			if s.Secret != nil {
+				exists("Secret", s.Secret.Name)
+			}
 		}
+	case v.EmptyDir != nil:
+		return
 	default:
 		o.t.Errorf("%s: volume %s is of none of the kinds that are used", w.name, v.Name)
 	}
@@ -177,6 +208,9 @@ func (o *objects) expectKey(w workload, secret, key string) {
 			o.t.Errorf("%s needs the key %s of Secret %s, which it has not", w.name, key, secret)
 		}
 	}
+	if keys, ok := o.madeByJobs()[secret]; ok && !slices.Contains(keys, key) {
+		o.t.Errorf("%s needs the key %s of Secret %s, which the Job does not make", w.name, key, secret)
+	}
 }
 
 func hasPort(c corev1.Container, port intstr.IntOrString) bool {
@@ -190,17 +224,17 @@ func (o *objects) expectRestricted(w workload) {
 	o.t.Helper()
 	pod := w.template.Spec
 	s := pod.SecurityContext
-	if s == nil || s.RunAsNonRoot == nil || !*s.RunAsNonRoot || s.RunAsUser == nil || *s.RunAsUser == 0 ||
+	if s == nil || s.RunAsNonRoot == nil || !*s.RunAsNonRoot || s.RunAsUser != nil && *s.RunAsUser == 0 ||
 		s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
 		o.t.Errorf("%s: the pod's security context is %+v", w.name, s)
 	}
-	if pod.HostNetwork || pod.HostPID || pod.HostIPC || len(pod.InitContainers) > 0 {
-		o.t.Errorf("%s shares namespaces of the node, or has containers that this test does not look at", w.name)
+	if pod.HostNetwork || pod.HostPID || pod.HostIPC {
+		o.t.Errorf("%s shares namespaces of the node", w.name)
 	}
 	if automount := pod.AutomountServiceAccountToken; automount == nil || *automount != o.needsAccount(pod.ServiceAccountName) {
 		o.t.Errorf("%s: whether its pods get a token is %v", w.name, automount)
 	}
-	for _, c := range pod.Containers {
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
 		s := c.SecurityContext
 		if s == nil || s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.Privileged != nil ||
 			s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem || s.RunAsUser != nil ||

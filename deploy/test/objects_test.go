@@ -35,7 +35,7 @@ func strictDecoder(t *testing.T) runtime.Decoder {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		appsv1.AddToScheme, autoscalingv2.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme,
-		policyv1.AddToScheme, rbacv1.AddToScheme, gatewayv1.Install, monitoringv1.AddToScheme,
+		policyv1.AddToScheme, rbacv1.AddToScheme, gatewayv1.Install, monitoringv1.AddToScheme, addKEDA,
 	} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)

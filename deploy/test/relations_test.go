@@ -53,6 +53,14 @@ func (o *objects) expectAvailable() {
 			o.t.Errorf("%s scales down at once, and moves clients for nothing: %+v", describe(h), b)
 		}
 	}
+	for _, s := range of[*ScaledObject](o) {
+		d := named[*appsv1.Deployment](o, s.Spec.ScaleTargetRef.Name)
+		if d.Spec.Replicas != nil || s.Spec.MinReplicaCount == nil || s.Spec.MaxReplicaCount == nil || least[describe(d)] != 0 {
+			o.t.Errorf("%s and %s both say how many, or %+v", describe(s), describe(d), s.Spec)
+			continue
+		}
+		least[describe(d)] = *s.Spec.MinReplicaCount
+	}
 	for _, w := range o.workloads() {
 		if least[w.name] == 0 {
 			least[w.name] = w.replicas
@@ -133,7 +141,7 @@ func (o *objects) expectRoutes() {
 	}
 	for _, r := range of[*gatewayv1.HTTPRoute](o) {
 		for _, rule := range r.Spec.Rules {
-			if rule.Timeouts == nil || rule.Timeouts.Request == nil || *rule.Timeouts.Request != "0s" {
+			if t := rule.Timeouts; t != nil && (t.Request == nil || *t.Request != "0s") {
 				o.t.Errorf("%s ends requests: %+v", describe(r), rule.Timeouts)
 			}
 			for _, b := range rule.BackendRefs {
@@ -171,6 +179,12 @@ func (o *objects) expectWatched() {
 		}
 		if found != 1 {
 			o.t.Errorf("%s is for %d Services, want one: an instance would be counted twice", describe(m), found)
+		}
+	}
+	for _, m := range of[*monitoringv1.PodMonitor](o) {
+		pods := o.selected(m.Spec.Selector.MatchLabels)
+		if port := m.Spec.PodMetricsEndpoints[0].Port; len(pods) != 1 || port == nil || !hasPort(pods[0].template.Spec.Containers[0], intstr.FromString(*port)) {
+			o.t.Errorf("%s is for the pods of %d workloads, or for a port that they have not", describe(m), len(pods))
 		}
 	}
 	for _, r := range of[*monitoringv1.PrometheusRule](o) {

@@ -111,7 +111,8 @@ func answer(w http.ResponseWriter, code int, reason metav1.StatusReason) {
 	})
 }
 
-// jobArgs are the arguments of the Job that makes the Secret.
-func (o *objects) jobArgs() []string {
-	return named[*batchv1.Job](o, "mastersocket-secret").Spec.Template.Spec.Containers[0].Args
+// jobArgs returns the arguments of the Job that makes the Secret of a deployment.
+func (o *objects) jobArgs(name string) []string {
+	o.t.Helper()
+	return named[*batchv1.Job](o, name+"-secret").Spec.Template.Spec.Containers[0].Args
 }
