@@ -52,7 +52,7 @@ func (c *Conn) startClosing() {
 	c.lastRead = 0
 	c.loop.dropPartial(c)
 	if seek != (frame.Seeker{}) {
-		c.loop.partialOf(c).seek = seek
+		*c.seeker() = seek
 	}
 	c.markDirty()
 }
@@ -63,16 +63,26 @@ func (c *Conn) awaitsClose() bool {
 		(c.rx == nil || !c.rx.seek.Lost())
 }
 
+// seeker returns what looks for the client's close frame on a closing connection.
+func (c *Conn) seeker() *frame.Seeker {
+	if c.rx == nil {
+		c.rx = new(partial) // not from the pool, whose buffers are of no use here
+	}
+	return &c.rx.seek
+}
+
 // stopSeeking gives up waiting for the client's close frame.
-func (c *Conn) stopSeeking() { c.loop.partialOf(c).seek.Lose() }
+func (c *Conn) stopSeeking() { c.seeker().Lose() }
 
 // seekClose looks for the close frame in what arrived on a closing connection.
 func (l *Loop) seekClose(c *Conn, p []byte) {
 	if c.state != stateClosing && c.state != stateAwaitClose || !c.awaitsClose() {
 		return
 	}
-	if l.partialOf(c).seek.Seek(p) {
+	if c.seeker().Seek(p) {
 		c.flags |= flagPeerClosed
+	}
+	if !c.awaitsClose() {
 		c.markDirty()
 	}
 }

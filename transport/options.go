@@ -50,7 +50,7 @@ func DefaultOptions(n int) Options {
 		MessageTimeout:    30 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		CloseTimeout:      5 * time.Second,
-		CloseFrameTimeout: 2 * time.Second,
+		CloseFrameTimeout: time.Second,
 		SweepInterval:     time.Second,
 	}
 }

@@ -28,6 +28,7 @@ type inbound struct {
 	request   Request    // the opening handshake that is being read
 	free      []*partial // for later
 	untrusted int        // bytes buffered for connections that are not trusted
+	cursor    uint32     // the slot that was looked at last for a connection that gives way
 }
 
 // maxIdlePartial bounds the memory that an unused partial keeps.
@@ -77,17 +78,6 @@ func (l *Loop) charge(c *Conn, n int) {
 	if c.flags&flagTrusted == 0 {
 		l.in.untrusted += n
 	}
-}
-
-// afford accounts for n bytes that were added to the buffers of a connection. It returns false if that was too much, in
-// which case the connection is closing.
-func (l *Loop) afford(c *Conn, n int) bool {
-	l.charge(c, n)
-	if c.flags&flagTrusted == 0 && l.in.untrusted > l.srv.opts.UntrustedBytes/len(l.srv.loops) {
-		l.report(c, NoMemory)
-		return false
-	}
-	return true
 }
 
 // takeBuf takes what was kept from a connection; the caller owns it.

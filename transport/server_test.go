@@ -249,15 +249,16 @@ func TestUntrustedBytes(t *testing.T) {
 	refused := 0
 	for range 10 {
 		c := connect(t, addr)
-		r := e.expect(t, "open")
+		n := e.next(t)
+		for ; n.what != "open"; n = e.next(t) {
+			if n.what == "no memory" {
+				refused++
+			}
+		}
+		r := n.ref
 		c.write(part)
 		c.write(clientFrame(true, ws.OpPing, ""))
-		if op, _, _ := c.frame(); op == ws.OpClose {
-			e.expect(t, "no memory")
-			_ = c.Close()
-			e.expect(t, "closed by us")
-			refused++
-		}
+		_, _, _ = c.frame()
 		onLoop(t, r.Loop(), func() {
 			if n := r.Loop().in.untrusted; n > o.UntrustedBytes {
 				t.Errorf("%d bytes are kept for untrusted connections", n)
@@ -266,7 +267,7 @@ func TestUntrustedBytes(t *testing.T) {
 	}
 	// A part that arrives in pieces, as over TLS, takes more than 40 kB: in the buffer of its frame, and in that of its message.
 	if refused == 0 || refused > 8 {
-		t.Errorf("%d of 10 were refused", refused)
+		t.Errorf("%d of 10 had to give way", refused)
 	}
 }
 

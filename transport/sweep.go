@@ -85,6 +85,7 @@ func (l *Loop) checkOpen(c *Conn) {
 	} else if c.rx != nil && c.rx.busy && l.clock.since(c.rx.since) > o.MessageTimeout {
 		if c.protocol == protocolWebSocket {
 			l.failConn(c, ws.StatusPolicyViolation, causeUnfinished)
+			c.stopSeeking() // what it sends next continues that message
 		} else {
 			l.report(c, Unfinished)
 		}

@@ -15,6 +15,9 @@ type Seeker struct {
 // maxHeaderBytes is the longest header of a client's frame (RFC 6455 section 5.2).
 const maxHeaderBytes = 14
 
+// maxSkip is the longest frame that is passed over, in bytes: no client gets through more than the transport discards.
+const maxSkip = 4 << 20
+
 // Lose gives up the search: the bytes that follow are no frames.
 func (s *Seeker) Lose() { s.lost = true }
 
@@ -41,8 +44,9 @@ func (s *Seeker) Seek(p []byte) bool {
 		case size == 0:
 			s.n = uint8(copy(s.head[:], head))
 			return false
-		case !ok:
+		case !ok, h.Length > maxSkip:
 			s.lost = true
+			return false
 		case h.OpCode == ws.OpClose && h.Length == 0:
 			return true
 		}
