@@ -36,7 +36,7 @@ func TestNodes(t *testing.T) {
 	}
 	n := list.Nodes[2]
 	if n.Connections["service"] != 1 || n.MessagesReceived != 1 || n.Deliveries != 1 || n.Groups != 1 || n.ReceivedBytes == 0 ||
-		n.SentBytes == 0 || n.LoopTurnP99 <= 0 || !strings.HasPrefix(p.id, n.ID) {
+		n.SentBytes == 0 || n.SendQueueBytes != 1<<20 || n.WriteTimeout != 30 || n.LoopTurnP99 <= 0 || !strings.HasPrefix(p.id, n.ID) {
 		t.Errorf("got %+v", n)
 	}
 }

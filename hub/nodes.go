@@ -30,6 +30,8 @@ type Node struct {
 	QueueBytes       int64             `json:"queue_bytes" doc:"Unsent backlog of all its clients."`
 	ReceivedBytes    uint64            `json:"received_bytes"`
 	SentBytes        uint64            `json:"sent_bytes"`
+	SendQueueBytes   int               `json:"send_queue_bytes" doc:"Its setting send-queue-bytes, the bound of a client's unsent bytes."`
+	WriteTimeout     float64           `json:"write_timeout_seconds" doc:"Its setting write-timeout."`
 	LoopTurnP99      float64           `json:"loop_turn_p99_seconds" doc:"99th percentile of the turns of its busiest loop, the time that a message may wait there: over the last 10 to 20 seconds if asked within them, else since the last time asked."`
 	Gated            bool              `json:"gated" doc:"Whether reading from clients is paused because a loop or the broker can't keep up."`
 	Broker           NodeBroker        `json:"broker"`
@@ -88,6 +90,7 @@ func (h *Hub) nodeHere(context.Context, struct{}) (nodeFound, error) {
 		Draining: s.Draining, Connections: make(map[string]int), Unidentified: s.Strangers, Groups: s.Groups,
 		Deliveries: s.Deliveries, Drops: make(map[string]uint64), Disconnects: make(map[string]uint64),
 		LoopTurnP99: h.turns.P99(time.Now(), s.Transport.Loops), Gated: s.Transport.Gated,
+		SendQueueBytes: h.opts.Transport.SendQueueBytes, WriteTimeout: h.opts.Transport.WriteTimeout.Seconds(),
 		Broker: NodeBroker{
 			Available: s.Broker.Available, Since: s.Broker.Since.UTC(), RoundTripSeconds: s.BrokerStats.ProbeRTT.Seconds(),
 		},

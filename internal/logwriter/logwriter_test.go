@@ -32,7 +32,7 @@ func TestAllLinesInOrder(t *testing.T) {
 
 func TestStuckReaderBlocksNobody(t *testing.T) {
 	t.Parallel()
-	r, pipe := io.Pipe() // without a reader
+	r, pipe := io.Pipe() // nobody reads
 	w := New(pipe)
 	line := []byte(strings.Repeat("x", 1023) + "\n")
 	const lines = 4 * maxBytes / 1024
@@ -42,10 +42,10 @@ func TestStuckReaderBlocksNobody(t *testing.T) {
 		}
 	}
 	if w.Close(time.Millisecond) {
-		t.Error("closed though nothing reads")
+		t.Error("closed though nobody reads")
 	}
 	got := make(chan int)
-	go func() { // a reader comes
+	go func() { // now somebody does
 		b, err := io.ReadAll(r)
 		if err != nil {
 			t.Error(err)

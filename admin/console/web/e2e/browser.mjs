@@ -19,7 +19,7 @@ export const close = async () => (await started)?.close();
 
 /**
  * open shows the login page in a new window. When the test ends, the window must have seen no error, no violation of
- * the page's policy, no dialog, and no request to anybody but the hub. Statuses in expected may occur, and what allowed
+ * the page's policy, no dialog, and no request to another host than the hub. Statuses in expected may occur, and what allowed
  * matches may be complained of.
  */
 export async function open(t, hub, { path = "/", expected = [], allowed, ...options } = {}) {
@@ -61,7 +61,7 @@ export async function logIn(page, typed = token) {
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** barriers lists what axe finds that would keep somebody from using the page (WCAG 2.2, levels A and AA). */
+/** barriers lists what axe finds that would keep people from using the page (WCAG 2.2, levels A and AA). */
 export async function barriers(page) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => window.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));

@@ -1,4 +1,4 @@
-// The console of a hub of three instances: what an operator does who looks for the one client that is slow.
+// The console of a hub of three instances: the search for the one slow client.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -35,7 +35,7 @@ test("the one slow client of three instances is found, understood, and disconnec
     return clients[0].queue_bytes > 1 << 20;
   });
 
-  // The overview says that somebody is behind, and the way leads to who it is.
+  // The overview shows that there is a backlog, and leads to the client.
   await page.getByRole("link", { name: "find the slow clients" }).click();
   const first = page.locator("tbody tr").first();
   await first.filter({ hasText: "laggard" }).waitFor();
@@ -58,9 +58,16 @@ test("instances that do not answer are named", async (t) => {
   await page.getByText("Live · all 3 instances answer").waitFor();
   await to(page, "Clients");
   await page.getByRole("link", { name: "hidden" }).waitFor();
+  await to(page, "Overview");
+  const messages = page.locator(".stat", { hasText: "Messages in" }).locator("dd").first();
+  await until("a rate", async () => (await messages.innerText()) !== "–");
   b.child.kill("SIGSTOP"); // until its lease ends the others expect an answer of it
-  await page.getByText(/Instance b does not answer/).waitFor();
+  await page.getByText(/Instance b does not answer: its clients are missing/).waitFor();
+  assert.equal(await messages.innerText(), "–"); // a gap, no fall of the rates
+  const chart = page.locator("figure", { hasText: "Clients" }).locator("output");
+  assert.equal(await chart.innerText(), "–");
   b.child.kill("SIGCONT");
   await page.getByText("Live · all 3 instances answer").waitFor();
+  await to(page, "Clients");
   await page.getByRole("link", { name: "hidden" }).waitFor();
 });

@@ -7,7 +7,7 @@ import { call, connect, publish, startHub, subscribe, token, until } from "./hub
 
 after(close);
 
-test("one must log in, and the token stays in memory", async (t) => {
+test("one must log in, and the token is in the tab's session storage only", async (t) => {
   const hub = await startHub(t);
   const page = await open(t, hub, { path: "/groups", expected: [401] });
 
@@ -19,14 +19,24 @@ test("one must log in, and the token stays in memory", async (t) => {
 
   await logIn(page);
   await page.getByRole("heading", { name: "Groups", level: 1 }).waitFor(); // the page that was asked for
-  const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href, history.state, window.name]));
+  const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, document.cookie, location.href, history.state, window.name]));
   assert.ok(!kept.includes(token), kept);
   assert.equal(await page.locator(`text=${token}`).count(), 0);
 
+  // Session and colours survive a reload of the tab; another tab has neither.
+  await page.getByText("Dark", { exact: true }).click();
   await page.reload();
-  await page.getByLabel("Admin token").waitFor();
-  await logIn(page);
+  await page.getByRole("heading", { name: "Groups", level: 1 }).waitFor();
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
+  const other = await page.context().newPage();
+  await other.goto(hub.admin);
+  await other.getByLabel("Admin token").waitFor();
+  await other.close();
+
   await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByLabel("Admin token").waitFor();
+  assert.ok(!(await page.evaluate(() => JSON.stringify({ ...sessionStorage }))).includes(token));
+  await page.reload();
   await page.getByLabel("Admin token").waitFor();
 });
 
@@ -66,18 +76,18 @@ test("events are tailed, with filters", async (t) => {
   await publish(hub, "GROUP:demo", "order.created", { total: 12.5, note: "first" });
   await page.getByRole("button", { name: "order.created" }).click();
   await page.mouse.move(5, 600);
-  const detail = page.getByRole("region", { name: "The chosen event" });
+  const detail = page.getByRole("region", { name: "Selected event" });
   await detail.getByText('"note": "first"').waitFor();
 
   await page.getByRole("button", { name: "Pause" }).click();
   await publish(hub, "GROUP:demo", "order.paid", { note: "second" });
-  await page.locator(".bar", { hasText: "2 passed" }).waitFor();
+  await page.locator(".bar", { hasText: "2 events" }).waitFor();
   assert.equal(await page.getByRole("button", { name: "order.paid" }).count(), 0);
   await page.getByRole("button", { name: "Resume" }).click();
   await page.getByRole("button", { name: "order.paid" }).waitFor();
-  await page.getByLabel("Show only those that contain").fill("FIRST");
+  await page.getByLabel("Show only events that contain").fill("FIRST");
   await page.getByRole("button", { name: "order.paid" }).waitFor({ state: "detached" });
-  await page.getByLabel("Show only those that contain").fill("");
+  await page.getByLabel("Show only events that contain").fill("");
 
   // The hub's own filter, by event.
   await page.getByRole("button", { name: "Stop" }).click();
@@ -97,6 +107,61 @@ test("events are tailed, with filters", async (t) => {
   await page.locator(".bar .badge", { hasText: /^live$/ }).waitFor();
   await publish(hub, "GLOBAL", "to.everybody", {});
   await page.getByRole("button", { name: "to.everybody" }).waitFor();
+});
+
+test("the tail is held while the pointer is on rows, and only there", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, hub, { path: "/tail?group=demo" });
+  await logIn(page);
+  await subscribe(t, hub, "demo");
+  const badge = page.locator(".bar .badge");
+  await badge.filter({ hasText: /^live$/ }).waitFor();
+  const list = page.getByRole("region", { name: "Events, newest first" });
+  const box = await list.boundingBox();
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height - 10);
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height - 20); // on the empty list
+  await publish(hub, "GROUP:demo", "first", {});
+  await page.getByRole("button", { name: "first", exact: true }).waitFor();
+  assert.match(await badge.innerText(), /^live$/);
+
+  await page.getByRole("button", { name: "first", exact: true }).hover();
+  await badge.filter({ hasText: /^held$/ }).waitFor();
+  await publish(hub, "GROUP:demo", "second", {});
+  await page.locator(".bar", { hasText: "2 events" }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "second", exact: true }).count(), 0);
+  // A filter that leaves no row releases the list although the pointer has not moved.
+  await page.getByLabel("Show only events that contain").evaluate((el) => {
+    el.value = "no such text";
+    el.dispatchEvent(new InputEvent("input", { bubbles: true }));
+  });
+  await badge.filter({ hasText: /^live$/ }).waitFor();
+});
+
+test("the banner of a slow client has the hub's own settings", async (t) => {
+  const hub = await startHub(t, "--send-queue-bytes", "48MiB", "--write-timeout", "7m", "--ping-interval", "10m");
+  const page = await open(t, hub);
+  const slow = await connect(t, hub, { group: "reports", name: "laggard" }, { read: false });
+  const sender = await connect(t, hub, { group: "senders", name: "sender" });
+  const blob = "x".repeat(30_000);
+  await until("a backlog", async () => {
+    for (let i = 0; i < 10; i++) await sender.send({ op: 0, event: "report", data: blob, intent: { target: "GROUP", identifier: "reports" } });
+    return (await call(hub, "/v1/clients?name=laggard")).clients[0].queue_bytes > 1 << 20;
+  });
+  await logIn(page);
+  await page.goto(`${hub.admin}/clients/${slow.id}`);
+  await page.getByText("This client is slow.").waitFor();
+  await page.locator(".notice", { hasText: "--send-queue-bytes (48.0 MiB)" }).filter({ hasText: "--write-timeout (7 min 0 s)" }).waitFor();
+});
+
+test("Teams is in the menu where the service type is enabled", async (t) => {
+  for (const flags of [[], ["--enable", "team"]]) {
+    const hub = await startHub(t, ...flags);
+    const page = await open(t, hub);
+    await logIn(page);
+    await page.getByText(/^Live ·/).waitFor();
+    const menu = page.getByRole("navigation", { name: "Pages", exact: true });
+    assert.equal(await menu.getByRole("link", { name: "Teams" }).count(), flags.length > 0 ? 1 : 0);
+  }
 });
 
 test("a flood is sampled, and what is left out is counted", async (t) => {
@@ -141,7 +206,7 @@ test("an event is published, and the receipt tells what became of it", async (t)
   await page.getByText("Group", { exact: true }).first().click();
   await page.getByLabel("Group", { exact: true }).last().fill("nobody.is.here");
   await page.getByRole("button", { name: "Publish", exact: true }).click();
-  await page.locator(".receipts li", { hasText: "nobody.is.here" }).locator(".badge", { hasText: "nobody" }).waitFor();
+  await page.locator(".receipts li", { hasText: "nobody.is.here" }).locator(".badge", { hasText: "no client" }).waitFor();
 });
 
 test("a client is disconnected, with the keyboard alone", async (t) => {
@@ -180,7 +245,7 @@ test("a client is disconnected, with the keyboard alone", async (t) => {
   assert.equal(client.received.at(-1).data, "KICKED");
 });
 
-test("a client that leaves is said to have left", async (t) => {
+test("a client that disconnects is said to have done so", async (t) => {
   const hub = await startHub(t);
   const page = await open(t, hub, { expected: [404] });
   await logIn(page);
@@ -189,7 +254,7 @@ test("a client that leaves is said to have left", async (t) => {
   await page.getByRole("link", { name: "visitor" }).click();
   await page.locator(".facts").first().waitFor();
   client.socket.destroy();
-  await page.getByText("This client has left.").waitFor();
+  await page.getByText("This client has disconnected.").waitFor();
   await page.locator("dd", { hasText: client.id }).waitFor(); // what was known of it stays
 });
 
@@ -199,7 +264,7 @@ test("when the hub goes away the page says so, and when it no longer knows the t
   await logIn(page);
   await page.getByText(/^Live ·/).waitFor();
   hub.child.kill("SIGSTOP");
-  await page.route("**/v1/**", (route) => route.abort()); // as if nobody listened
+  await page.route("**/v1/**", (route) => route.abort()); // as if the port were closed
   await page.getByRole("status").getByText(/The hub does not answer/).waitFor();
   hub.child.kill("SIGCONT");
   await page.unroute("**/v1/**");
@@ -320,7 +385,7 @@ test("nothing keeps people with a keyboard or a screen reader out", async (t) =>
   }
 });
 
-test("what one types stays while the page is drawn anew", async (t) => {
+test("typed text stays while the page renders", async (t) => {
   const hub = await startHub(t);
   const page = await open(t, hub, { path: "/clients" });
   await logIn(page);
@@ -335,15 +400,26 @@ test("what one types stays while the page is drawn anew", async (t) => {
 
 test("it can be used in a narrow window, and in both colours", async (t) => {
   const hub = await startHub(t);
-  const page = await open(t, hub, { viewport: { width: 390, height: 800 }, colorScheme: "dark", expected: [404] }); // it serves no teams
+  const page = await open(t, hub, { viewport: { width: 390, height: 800 }, colorScheme: "dark" });
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
   await logIn(page);
   await connect(t, hub, { group: "demo", name: "n".repeat(128) });
-  for (const name of ["Overview", "Clients", "Groups", "Teams", "Live tail", "Publish", "Operate"]) {
+  for (const name of ["Overview", "Clients", "Groups", "Live tail", "Publish", "Operate"]) {
     await to(page, name);
     await page.getByRole("heading", { name, level: 1 }).waitFor();
     assert.deepEqual(await tooWide(page), [], name);
   }
+
+  // A table that is cut says so until one has scrolled to its end.
+  await to(page, "Clients");
+  const list = page.getByRole("region", { name: "Clients", exact: true });
+  await list.waitFor();
+  const hint = page.getByText("more columns →");
+  await hint.waitFor();
+  await list.evaluate((el) => (el.scrollLeft = el.scrollWidth));
+  await hint.waitFor({ state: "detached" });
+  await list.evaluate((el) => (el.scrollLeft = 0));
+  await hint.waitFor();
   await page.getByText("Light", { exact: true }).click();
   await until("light colours", async () => (await page.evaluate(() => document.documentElement.dataset.theme)) === "light");
 });

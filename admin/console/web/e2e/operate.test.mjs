@@ -1,5 +1,4 @@
-// What an operator does now and then: take an instance out of service, have its configuration read again, look after
-// teams.
+// Operations: drain, rebalance, reload, teams.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -11,7 +10,7 @@ import { atEnd, call, connect, publish, startHub, startRedis, until } from "./hu
 
 after(close);
 
-test("an instance is drained, with the keyboard alone, and one sees how far it is", async (t) => {
+test("an instance is drained, with the keyboard alone, and the page shows the progress", async (t) => {
   const redis = await startRedis(t);
   const a = await startHub(t, "--redis", redis, "--node", "a");
   const b = await startHub(t, "--redis", redis, "--node", "b");
@@ -36,9 +35,9 @@ test("an instance is drained, with the keyboard alone, and one sees how far it i
   await dialog.getByText(/can't be taken back/).waitFor();
   assert.match(await dialog.innerText(), /a accepts nothing more.*its 3 connections.*over soon/s);
   await dialog.getByRole("button", { name: "Drain a", exact: true }).click();
-  await page.getByRole("alert").getByText(/over must be a duration/).waitFor();
+  await page.getByRole("alert").getByText(/over must be a duration/i).waitFor();
 
-  // The way out comes first.
+  // The focus begins on Cancel.
   await over.fill("1m");
   await page.getByRole("button", { name: "Drain a…" }).focus();
   await page.keyboard.press("Enter");
@@ -54,7 +53,7 @@ test("an instance is drained, with the keyboard alone, and one sees how far it i
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
   await row.filter({ hasText: "this one" }).getByText("draining").waitFor();
-  await page.getByText(/told to go over 1 min/).waitFor();
+  await page.getByText(/told to move over 1 min/).waitFor();
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Drain a");
   const progress = row.getByRole("progressbar", { name: "Connections that have left a" });
   await progress.waitFor();
@@ -62,13 +61,13 @@ test("an instance is drained, with the keyboard alone, and one sees how far it i
   clients[0].socket.destroy(); // one that does not wait to be told
   await row.getByText(/[123] of 3 have left/).waitFor();
   for (const c of clients) c.socket.destroy();
-  await row.getByText("nobody is left").waitFor();
+  await row.getByText("no connections left").waitFor();
   await page.getByText(/All connections have ended/).waitFor();
   await page.getByRole("status").getByText("a is draining").waitFor();
   assert.equal((await call(b, "/v1/nodes")).nodes.find((n) => n.name === "b").draining, false);
 });
 
-test("one who drains the only instance is told so", async (t) => {
+test("a drain of the only instance is warned of", async (t) => {
   const hub = await startHub(t, "--node", "single");
   const page = await open(t, hub, { path: "/operate" });
   await logIn(page);
@@ -77,13 +76,13 @@ test("one who drains the only instance is told so", async (t) => {
   await dialog.getByText("There is no other instance").waitFor();
   await dialog.getByRole("button", { name: "Cancel" }).click();
   await dialog.waitFor({ state: "hidden" });
-  // Somebody else does it, and this page shows it.
+  // A drain that begins elsewhere is shown, too.
   await call(hub, "/v1/drain", { method: "POST", body: "{}" });
-  await page.getByText("nobody is left").first().waitFor();
+  await page.getByText("no connections left").first().waitFor();
   assert.equal(await page.getByRole("button", { name: /^Drain/ }).count(), 0);
 });
 
-test("a cluster is rebalanced, and one sees who was told to go", async (t) => {
+test("a cluster is rebalanced, and the page shows which clients were told to move", async (t) => {
   const redis = await startRedis(t);
   const a = await startHub(t, "--redis", redis, "--node", "a");
   const b = await startHub(t, "--redis", redis, "--node", "b");
@@ -97,7 +96,7 @@ test("a cluster is rebalanced, and one sees who was told to go", async (t) => {
   await ask.click();
   await dialog.getByText("no instance has more than its share").waitFor();
   await yes.click();
-  await region.getByText("Nobody was told to go").waitFor();
+  await region.getByText("No client was told to move").waitFor();
 
   const clients = [];
   for (let i = 0; i < 5; i++) clients.push(await connect(t, a, { group: "demo", name: `c${i}` }));
@@ -106,23 +105,23 @@ test("a cluster is rebalanced, and one sees who was told to go", async (t) => {
   await row.filter({ hasText: /^a/ }).getByText("5", { exact: true }).waitFor();
   await until("a knows of all", async () => (await call(b, "/v1/nodes")).nodes.reduce((n, node) => n + (node.connections.service ?? 0), 0) === 6);
 
-  await region.getByLabel("Each over").fill("soon");
+  await region.getByLabel("Over").fill("soon");
   await ask.click();
   await yes.click();
-  await region.getByRole("alert").getByText(/over must be a duration/).waitFor();
-  await region.getByLabel("Each over").fill("1s");
-  await region.getByLabel("Clients of each, at most").fill("1");
-  await region.getByLabel("Clients of each, at most").press("Enter");
+  await region.getByRole("alert").getByText(/over must be a duration/i).waitFor();
+  await region.getByLabel("Over").fill("1s");
+  await region.getByLabel("At most, per instance").fill("1");
+  await region.getByLabel("At most, per instance").press("Enter");
   await dialog.getByText("a tells 1 of its 5 clients").waitFor();
   await dialog.getByRole("button", { name: "Cancel" }).click();
-  await region.getByLabel("Clients of each, at most").fill("");
+  await region.getByLabel("At most, per instance").fill("");
   await ask.focus();
   await page.keyboard.press("Enter");
   await dialog.getByText("a tells 2 of its 5 clients").waitFor();
   assert.deepEqual(await barriers(page), []);
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
-  await region.getByText("Told to go: 2 clients").waitFor();
+  await region.getByText("Told to move: 2 clients").waitFor();
   await region.getByText("The share is 3.").waitFor();
   assert.match(await region.getByRole("listitem").first().innerText(), /^a: 2 of 5 clients$/);
   assert.match(await region.getByRole("listitem").last().innerText(), /^b: 0 of 1 client$/);
@@ -131,14 +130,14 @@ test("a cluster is rebalanced, and one sees who was told to go", async (t) => {
   assert.equal(clients.filter((c) => c.received.some((m) => m.data === "SERVER_RESTART")).length, 2);
   await ask.click();
   await yes.click();
-  await region.getByText(/Nobody was told to go|a rebalance is going on/).waitFor();
+  await region.getByText(/No client was told to move|a rebalance is going on/i).waitFor();
 
   await call(b, "/v1/drain", { method: "POST", body: "{}" });
-  await region.getByText("Not from an instance that is draining").waitFor();
+  await region.getByText("A draining instance can't begin it").waitFor();
   assert.ok(await ask.isDisabled());
 });
 
-test("the configuration is read again, and one sees what came of it", async (t) => {
+test("the configuration is read again, and the page shows the result", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "console-config-"));
   atEnd(t, () => rmSync(dir, { recursive: true, force: true }));
   const config = join(dir, "hub.yaml");
@@ -152,14 +151,14 @@ test("the configuration is read again, and one sees what came of it", async (t) 
 
   writeFileSync(config, "ping-interval: 21s\n");
   await reload.click();
-  await page.getByText("Nothing took effect.").waitFor();
+  await page.getByText("Nothing was applied.").waitFor();
   await page.getByText("Need a restart: ping-interval").waitFor();
   assert.deepEqual(await barriers(page), []);
 
   writeFileSync(config, "ping-interval: never\nno-such-setting: 1\n");
   await reload.click();
   const alert = page.getByRole("alert");
-  await alert.getByText(/nothing has changed/).waitFor();
+  await alert.getByText(/nothing has changed/i).waitFor();
   await alert.getByRole("listitem").filter({ hasText: /hub\.yaml:2.*no-such-setting|no-such-setting/ }).waitFor();
   assert.ok((await alert.getByRole("listitem").count()) >= 2, await alert.innerText());
   assert.equal(await page.getByText("Need a restart").count(), 0);
@@ -170,17 +169,17 @@ test("the configuration is read again, and one sees what came of it", async (t) 
   await page.route("**/v1/reload", (route) => route.fulfill({ status: 200, contentType: "application/json", body: JSON.stringify(result) }));
   await reload.click();
   await page.getByText("Reloaded.").waitFor();
-  await page.getByText("Took effect: tokens").waitFor();
+  await page.getByText("Applied: tokens").waitFor();
   await page.getByText("Tokens added: audit").waitFor();
   await page.getByText("Tokens revoked: <b>billing").waitFor();
 });
 
 test("teams are listed, page by page", async (t) => {
   const hub = await startHub(t, "--enable", "team", "--team-anonymous");
-  const page = await open(t, hub, { expected: [404] }); // nobody is in the group of a team without a connection
+  const page = await open(t, hub, { expected: [404] }); // the group of a team without a connection has no members
   await logIn(page);
   await to(page, "Teams");
-  await page.getByText("There is no team.").waitFor();
+  await page.getByText("There are no teams.").waitFor();
   assert.deepEqual(await barriers(page), []);
   await publish(hub, "GROUP:teams", "team.join", { team_id: "<i>sales</i>" });
   const row = page.locator("tbody tr", { hasText: "<i>sales</i>" });
@@ -193,7 +192,7 @@ test("teams are listed, page by page", async (t) => {
   for (let id = 0; id < 101; id++) sender.send({ op: 0, event: "team.join", data: { team_id: id }, intent: { target: "GROUP", identifier: "teams" } });
   await sender.send({ op: 0, event: "team.join", data: { team_id: 0 }, intent: { target: "GROUP", identifier: "teams" } });
   await to(page, "Teams");
-  await page.getByText("Page 1 · 100 teams · there are more").waitFor();
+  await page.getByText("Page 1 · 100 teams · more follow").waitFor();
   await page.getByRole("button", { name: "Next" }).click();
   await page.getByText("Page 2 · 2 teams").waitFor();
   assert.deepEqual(await barriers(page), []);

@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import { Failure } from "./api";
 
-/** Action is something that an operator has done once in a while, and what came of it last. */
+/** Action is a request that an operator triggers, with its last outcome. */
 export interface Action<T> {
   busy: boolean;
   result: T | undefined;
@@ -9,7 +9,7 @@ export interface Action<T> {
   act: () => Promise<void>;
 }
 
-/** useAction keeps what came of an action. While it goes on it is not begun again. */
+/** useAction returns an action. It runs at most once at a time. */
 export function useAction<T>(run: () => Promise<T>): Action<T> {
   const [state, setState] = useState<Omit<Action<T>, "act">>({ busy: false, result: undefined, failure: undefined });
   const act = async () => {

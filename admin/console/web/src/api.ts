@@ -2,16 +2,16 @@ import { end, headerOf } from "./session";
 import { quoted } from "./json";
 import type { Client, ClientPage, Drain, Group, GroupPage, Nodes, Rebalance, Receipt, Reload, TeamPage } from "./types";
 
-/** The longest that an answer is waited for. The hub itself waits 1 s for other instances. */
-const patience = 10_000;
+/** Timeout of a request, in milliseconds. The hub itself waits 1 s for other instances. */
+const timeout = 10_000;
 
-/** Failure is a request that was not answered with success. status is 0 if there was no answer at all. */
+/** Failure is a request without a successful response. status is 0 if there was no response. */
 export class Failure extends Error {
   constructor(
     readonly status: number,
     readonly title: string,
     readonly detail: string,
-    readonly problems: string[] = [], // one by one, where there are several
+    readonly problems: string[] = [], // the details, one by one
   ) {
     super(detail || title);
   }
@@ -29,7 +29,7 @@ async function failureOf(response: Response): Promise<Failure> {
   try {
     if (/\bjson\b/.test(response.headers.get("Content-Type") ?? "")) problem = (await response.json()) as Problem;
   } catch {
-    // Whatever it was, the status says enough.
+    // The status says enough.
   }
   const problems = (problem.errors ?? []).map((e) => [e.location, e.message].filter(Boolean).join(": "));
   return new Failure(response.status, problem.title || `Status ${response.status}`, problem.detail ?? "", problems);
@@ -39,10 +39,10 @@ export interface Call {
   method?: "GET" | "POST" | "DELETE";
   body?: string;
   signal?: AbortSignal;
-  token?: string; // another than the session's, to try it
+  token?: string; // instead of the session's
 }
 
-/** open sends a request and returns the answer if it is a success, with its body unread. */
+/** open sends a request and returns a successful response with its body unread. */
 export async function open(path: string, call: Call = {}): Promise<Response> {
   const headers: Record<string, string> = { Authorization: headerOf(call.token) };
   if (call.body !== undefined) headers["Content-Type"] = "application/json";
@@ -65,14 +65,14 @@ export async function open(path: string, call: Call = {}): Promise<Response> {
   if (response.ok) return response;
   const failure = await failureOf(response);
   if (failure.status === 401 && call.token === undefined) {
-    end("The hub no longer accepts the token. It was revoked or replaced, it has expired, or the hub has started anew.");
+    end("The hub no longer accepts the token. The token was revoked or has expired, or the hub has restarted with another one.");
   }
   throw failure;
 }
 
 async function read<T>(path: string, call: Call = {}, parse: (text: string) => T = JSON.parse): Promise<T> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(new Failure(0, "The hub does not answer", `No answer within ${patience / 1000} s`)), patience);
+  const timer = setTimeout(() => late.abort(new Failure(0, "The hub does not answer", `No answer within ${timeout / 1000} s`)), timeout);
   const stop = () => late.abort(call.signal?.reason);
   call.signal?.addEventListener("abort", stop);
   try {
@@ -83,14 +83,14 @@ async function read<T>(path: string, call: Call = {}, parse: (text: string) => T
   } catch (error) {
     if (late.signal.aborted) throw late.signal.reason;
     if (error instanceof Failure) throw error;
-    throw new Failure(0, "The answer could not be read", String((error as Error).message));
+    throw new Failure(0, "The response can't be read", String((error as Error).message));
   } finally {
     clearTimeout(timer);
     call.signal?.removeEventListener("abort", stop);
   }
 }
 
-/** query makes a query string of the values that are not empty. */
+/** query returns a query string of the values that are not empty. */
 export function query(values: Record<string, string | number | undefined>): string {
   const params = new URLSearchParams();
   for (const [name, value] of Object.entries(values)) {
@@ -100,7 +100,7 @@ export function query(values: Record<string, string | number | undefined>): stri
   return text && `?${text}`;
 }
 
-/** name may end with a *, which stands for anything. */
+/** A * at the end of name matches any rest. */
 export type ClientFilter = { group?: string; type?: string; node?: string; name?: string; min_queue_bytes?: number };
 export type Page = { limit: number; cursor?: string };
 
@@ -113,7 +113,7 @@ export const api = {
   disconnect: (id: string) => read<void>(`/v1/clients/${segment(id)}`, { method: "DELETE" }),
   groups: (filter: { prefix?: string } & Page, call?: Call) => read<GroupPage>(`/v1/groups${query(filter)}`, call),
   group: (name: string, call?: Call) => read<Group>(`/v1/groups/${segment(name)}`, call),
-  /** A team's id is a number or a text; a number comes as the text of its digits, so that it keeps them all. */
+  /** A numeric id of a team is returned as a string, which keeps all its digits. */
   teams: (page: Page, call?: Call) => read<TeamPage>(`/v1/teams${query(page)}`, call, (text) => JSON.parse(quoted(text, "id"))),
   drain: (over: string) => read<Drain>("/v1/drain", { method: "POST", body: JSON.stringify(over ? { over } : {}) }),
   rebalance: (over: string, atMost: number) =>

@@ -17,17 +17,18 @@ import { end, loggedIn } from "./session";
 import { StatusStrip } from "./status";
 import { Head, Nothing } from "./ui";
 
-const pages = [
+/** The menu. An entry with a type is shown where that service type is enabled. */
+const pages: { path: string; name: string; type?: string }[] = [
   { path: "/", name: "Overview" },
   { path: "/clients", name: "Clients" },
   { path: "/groups", name: "Groups" },
-  { path: "/teams", name: "Teams" },
+  { path: "/teams", name: "Teams", type: "team" },
   { path: "/tail", name: "Live tail" },
   { path: "/publish", name: "Publish" },
   { path: "/operate", name: "Operate" },
 ];
 
-/** page returns what the place shows. Its key makes each client and group a page of its own. */
+/** page returns the page at a path. The key gives each client and group a component of its own. */
 function page(parts: string[]): JSX.Element {
   const [first, second] = parts;
   if (parts.length > 2) return <NotFound />;
@@ -46,7 +47,7 @@ function NotFound() {
   return (
     <>
       <Head title="No such page" />
-      <Nothing title="There is nothing at this address.">
+      <Nothing title="Unknown address.">
         Go to the <a href="/">overview</a>.
       </Nothing>
     </>
@@ -70,7 +71,7 @@ export function App() {
   return loggedIn() ? <Shell /> : <Login />;
 }
 
-/** onSlash puts the focus where one searches. */
+/** onSlash moves the focus to the search field. */
 function onSlash(event: KeyboardEvent) {
   const at = event.target as HTMLElement;
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName)) return;
@@ -98,7 +99,7 @@ function Shell() {
           <span>mastersocket</span>
         </a>
         <nav aria-label="Pages">
-          {pages.map((p) => (
+          {pages.filter((p) => !p.type || here === p.path || p.type in (self?.connections ?? {})).map((p) => (
             <a key={p.path} href={p.path} aria-current={here === p.path ? "page" : undefined}>
               {p.name}
             </a>

@@ -15,17 +15,17 @@ interface Props {
   times: (number | null)[]; // Unix seconds
   lines: Line[];
   format: (n: number) => string;
-  span: number; // seconds that the chart is wide, once there is so much to show
+  span: number; // width in seconds once there are enough samples
   binary?: boolean; // ticks at powers of two, for bytes
   whole?: boolean; // no ticks between whole numbers
 }
 
 const height = 132;
-const narrowest = 60; // seconds that the chart is wide at least
+const narrowest = 60; // least width in seconds
 const decimal = [1, 2, 5].flatMap((n) => Array.from({ length: 12 }, (_, e) => n * 10 ** e)).sort((a, b) => a - b);
 const powers = Array.from({ length: 45 }, (_, e) => 2 ** e);
 
-/** Chart draws the last seconds of some lines. What the cursor is at, or the last values, stand in the legend above. */
+/** Chart draws the last seconds of some lines. The legend has the values at the cursor, or the last ones. */
 export function Chart({ title, times, lines, format, span, binary, whole }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
@@ -108,7 +108,7 @@ export function Chart({ title, times, lines, format, span, binary, whole }: Prop
           ))}
         </div>
       </figcaption>
-      <div class="plot" ref={box} role="img" aria-label={`${title} during the last ${Math.round(span / 60)} minutes; the present values stand above`} />
+      <div class="plot" ref={box} role="img" aria-label={`${title} of the last ${Math.round(span / 60)} minutes; the legend has the present values`} />
     </figure>
   );
 }

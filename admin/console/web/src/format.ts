@@ -1,14 +1,14 @@
-// Figures as operators read them: each with its unit, few digits, the same width as its neighbours.
+// Figures with unit and few digits.
 
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const one = new Intl.NumberFormat("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
-/** No figure yet. */
+/** Stands for an unknown figure. */
 export const none = "–";
 
 export const count = (n: number) => whole.format(n);
 
-/** plural says how many of what. */
+/** plural returns a count with its noun. */
 export const plural = (n: number, noun: string) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
 
 /** amount shortens a number of any size: 0.4, 12, 1,234, 56.7 k, 1.2 M. */
@@ -35,7 +35,7 @@ export function bytes(n: number): string {
 
 export const byteRate = (n: number | undefined) => (n === undefined ? none : `${bytes(n)}/s`);
 
-/** duration of something in milliseconds, in its two greatest units. */
+/** duration returns milliseconds in their two greatest units. */
 export function duration(ms: number): string {
   if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
   const s = Math.floor(ms / 1000);
@@ -45,13 +45,13 @@ export function duration(ms: number): string {
   return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
 }
 
-/** brief is a duration in its greatest unit alone, for tables. */
+/** brief returns milliseconds in their greatest unit, for tables. */
 export const brief = (ms: number) => duration(ms).split(" ").slice(0, 2).join(" ");
 
-/** idle is a duration that is shown again and again: below a second it is just that. */
+/** idle returns a brief duration that does not flicker below a second. */
 export const idle = (ms: number) => (ms < 1000 ? "<1 s" : brief(ms));
 
-/** lag of something short, in seconds. */
+/** lag returns a short duration, given in seconds. */
 export function lag(s: number): string {
   if (s < 1e-3) return `${whole.format(s * 1e6)} µs`;
   if (s < 1) return `${s < 0.1 ? one.format(s * 1e3) : whole.format(s * 1e3)} ms`;
@@ -60,15 +60,15 @@ export function lag(s: number): string {
 
 const pad = (n: number, width = 2) => String(n).padStart(width, "0");
 
-/** clock tells the time of day. */
+/** clock returns the time of day. */
 export const clock = (d: Date, millis = false) =>
   `${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}${millis ? `.${pad(d.getMilliseconds(), 3)}` : ""}`;
 
-/** moment tells date and time. */
+/** moment returns date and time. */
 export const moment = (d: Date) => `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${clock(d)}`;
 
 export const sum = (counts: { [key: string]: number } | null | undefined) =>
   Object.values(counts ?? {}).reduce((a, b) => a + b, 0);
 
-/** words makes a label of a name on the wire: no_receiver. */
+/** words returns the label of a name on the wire such as no_receiver. */
 export const words = (name: string) => name.replaceAll("_", " ").toLowerCase();

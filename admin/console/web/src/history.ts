@@ -3,9 +3,9 @@ import { api, Failure } from "./api";
 import { sum } from "./format";
 import type { Counts, Node, Nodes } from "./types";
 
-// What the instances said during the last minutes. The hub counts since its start; rates are differences, made here.
+// The instances' answers of the last minutes. The hub counts from its start; rates are differences, computed here.
 
-/** How often the instances are asked, in milliseconds, and for how many seconds the answers are kept. */
+/** Interval of the requests in milliseconds, and how many seconds the answers are kept. */
 const every = 1000;
 const kept = 300;
 
@@ -20,13 +20,13 @@ export interface Rates {
   disconnectsBy: Counts;
 }
 
-/** An instance that was there, and when it was last heard of, in milliseconds of Unix time. */
+/** An instance that is no longer in the cluster; at is the time of its last answer, in milliseconds of Unix time. */
 export interface Gone {
   node: Node;
   at: number;
 }
 
-/** The columns of the charts. Where there is no figure yet, it is null. */
+/** The columns of the charts. null is a gap: a figure is not known while an instance does not answer. */
 export const columns = ["time", "received", "deliveries", "bytesIn", "bytesOut", "drops", "clients", "queue"] as const;
 export type Column = (typeof columns)[number];
 export type Series = Record<Column, (number | null)[]>;
@@ -34,9 +34,9 @@ export type Series = Record<Column, (number | null)[]>;
 export interface State {
   latest: Nodes | undefined;
   rates: Map<string, Rates>; // by instance id
-  total: Rates | undefined;
+  total: Rates | undefined; // of all instances; undefined while one does not answer
   gone: Gone[]; // during the last minutes
-  leaving: Map<string, number>; // by the id of a draining instance: its connections when that began, as far as is known
+  leaving: Map<string, number>; // connections at the begin of the drain, by the id of a draining instance
   failure: Failure | undefined;
   failingSince: number; // performance.now; 0: all is well
   series: Series;
@@ -57,21 +57,21 @@ const fresh = (): State => ({
 
 export const cluster = signal<State>(fresh());
 
-/** How far the hub's clock is ahead of this machine's, in milliseconds. */
+/** Offset of the hub's clock to this machine's, in milliseconds. */
 let skew = 0;
 
-/** hubNow is what the hub's clock says. */
+/** hubNow returns the time of the hub's clock. */
 export const hubNow = () => Date.now() + skew;
 
-/** since tells how long ago, by the hub's clock, something happened, in milliseconds. */
+/** since returns the milliseconds between a time and now, by the hub's clock. */
 export const since = (time: string) => Math.max(0, hubNow() - Date.parse(time));
 
-let seen = new Map<string, Gone>(); // by instance id, those that are there too
+let seen = new Map<string, Gone>(); // last answers of all instances, by id
 
-/** connectionsOf returns how many connections the instance has, those that have not identified included. */
+/** connectionsOf returns the connections of an instance, unidentified ones included. */
 export const connectionsOf = (n: Node) => sum(n.connections) + n.unidentified;
 
-/** leavingOf tells how many connections the instances had that are draining now. */
+/** leavingOf returns the connections of the draining instances at the begin of the drain. */
 function leavingOf(nodes: Node[], old: Map<string, number>): Map<string, number> {
   const leaving = new Map<string, number>();
   for (const n of nodes) {
@@ -82,7 +82,7 @@ function leavingOf(nodes: Node[], old: Map<string, number>): Map<string, number>
   return leaving;
 }
 
-/** Counters shrink when an instance has started anew under the same id, which is no reason to show negative rates. */
+/** diff is 0 if the counter shrank: the instance has restarted under the same id. */
 const diff = (now: number, before: number, seconds: number) => Math.max(0, now - before) / seconds;
 
 function diffs(now: Counts, before: Counts, seconds: number): Counts {
@@ -102,7 +102,7 @@ function ratesOf(now: Node, before: Node, seconds: number): Rates {
   };
 }
 
-/** nameOf returns the name of an instance that the API could only give by its id, as just after its lease has ended. */
+/** nameOf returns the name of an instance. The API gives only the id of one whose lease has just ended. */
 export const nameOf = (instance: string) => seen.get(instance)?.node.name ?? instance;
 
 function addCounts(a: Counts, b: Counts): Counts {
@@ -123,10 +123,10 @@ function add(a: Rates, b: Rates): Rates {
   };
 }
 
-/** take turns an answer into the next state. */
-function take(answer: Nodes): State {
+/** next returns the state after an answer. */
+function next(answer: Nodes): State {
   const at = Date.parse((answer.nodes.find((n) => n.self) ?? answer.nodes[0])?.at ?? "");
-  if (Number.isNaN(at)) throw new Failure(0, "The answer could not be read", "it has no time");
+  if (Number.isNaN(at)) throw new Failure(0, "The response can't be read", "it has no time");
   skew = at - Date.now();
   const rates = new Map<string, Rates>();
   let total: Rates | undefined;
@@ -134,7 +134,7 @@ function take(answer: Nodes): State {
   const leaving = leavingOf(answer.nodes, old.leaving);
   for (const node of answer.nodes) {
     const before = seen.get(node.id);
-    const said = Date.parse(node.at); // by its own clock
+    const said = Date.parse(node.at); // by the instance's own clock
     if (before && said > before.at && before.node.started === node.started) {
       const r = ratesOf(node, before.node, (said - before.at) / 1000);
       rates.set(node.id, r);
@@ -143,6 +143,8 @@ function take(answer: Nodes): State {
     seen.set(node.id, { at: said, node });
   }
   for (const [id, last] of seen) if (at - last.at > kept * 1000) seen.delete(id);
+  const complete = answer.missing.length === 0; // a sum without some instances would look like a fall of the traffic
+  if (!complete) total = undefined;
   const row: Record<Column, number | null> = {
     time: at / 1000,
     received: total?.received ?? null,
@@ -150,8 +152,8 @@ function take(answer: Nodes): State {
     bytesIn: total?.bytesIn ?? null,
     bytesOut: total?.bytesOut ?? null,
     drops: total?.drops ?? null,
-    clients: answer.nodes.reduce((n, node) => n + sum(node.connections), 0),
-    queue: answer.nodes.reduce((n, node) => n + node.queue_bytes, 0),
+    clients: complete ? answer.nodes.reduce((n, node) => n + sum(node.connections), 0) : null,
+    queue: complete ? answer.nodes.reduce((n, node) => n + node.queue_bytes, 0) : null,
   };
   const first = old.series.time.findIndex((t) => t !== null && t > at / 1000 - kept);
   const from = first < 0 ? old.series.time.length : first;
@@ -162,7 +164,7 @@ function take(answer: Nodes): State {
   return { latest: { ...answer, missing }, rates, total, gone, leaving, failure: undefined, failingSince: 0, series, samples: old.samples + 1 };
 }
 
-/** watch asks the instances until it is told to stop. */
+/** watch polls the instances until the returned function is called. */
 export function watch(): () => void {
   const stop = new AbortController();
   cluster.value = fresh();
@@ -173,7 +175,7 @@ export function watch(): () => void {
       try {
         const answer = await api.nodes({ signal: stop.signal });
         if (stop.signal.aborted) return;
-        cluster.value = take(answer);
+        cluster.value = next(answer);
       } catch (error) {
         if (stop.signal.aborted) return;
         const failure = error instanceof Failure ? error : new Failure(0, "Something went wrong", String(error));
@@ -186,6 +188,6 @@ export function watch(): () => void {
   void run();
   return () => {
     stop.abort();
-    cluster.value = fresh(); // whoever logs in next sees nothing of it
+    cluster.value = fresh(); // the next session must not see this one's figures
   };
 }

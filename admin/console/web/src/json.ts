@@ -1,7 +1,6 @@
-// JSON as it was written: numbers keep their digits, repeated names stay. Nothing is parsed into values that could
-// lose something.
+// JSON as it was written: numbers keep their digits, repeated names stay. Parsing into values would lose both.
 
-/** pretty lays a JSON text out on several lines. What is no JSON comes back as it is, more or less. */
+/** pretty lays out a JSON text on several lines. It does not fail on other texts. */
 export function pretty(text: string): string {
   let out = "";
   let depth = 0;
@@ -40,7 +39,7 @@ function stringEnd(text: string, start: number): number {
   return text.length;
 }
 
-/** compact leaves out the white space between the parts of a JSON text. */
+/** compact removes the white space between the tokens of a JSON text. */
 export function compact(text: string): string {
   let out = "";
   for (let i = 0; i < text.length; i++) {
@@ -58,7 +57,7 @@ function nextSolid(text: string, from: number): number {
   return from;
 }
 
-/** memberOf returns the text of a member of the object that the text is, or undefined if there is none. */
+/** memberOf returns the text of a member's value in a JSON object, or undefined if there is none. */
 export function memberOf(text: string, name: string): string | undefined {
   let depth = 0;
   let start = -1;
@@ -80,7 +79,7 @@ export function memberOf(text: string, name: string): string | undefined {
   return undefined;
 }
 
-/** quoted makes strings of the numbers that members of that name have, anywhere in the text. */
+/** quoted turns the numbers of all members with that name into strings. */
 export function quoted(text: string, name: string): string {
   let out = "";
   let from = 0;
@@ -108,10 +107,10 @@ function parsed(text: string): unknown {
   }
 }
 
-/** plain writes the letters < > & as themselves, which the API escapes within strings. */
+/** plain replaces the escapes of < > & in strings, which the API writes. */
 export const plain = (text: string) => text.replace(/\\(?:u00(3c|3e|26)|[^])/gi, (all, hex?: string) => (hex ? String.fromCharCode(parseInt(hex, 16)) : all));
 
-/** problemOf says what is wrong with a text that should be JSON; empty if nothing is. */
+/** problemOf returns the syntax error of a JSON text; empty for none. */
 export function problemOf(text: string): string {
   try {
     JSON.parse(text);

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 
-/** usePages remembers the cursors of the pages that led to the present one, until key changes. */
+/** usePages keeps the cursors of the pages up to the present one, until key changes. */
 export function usePages(key: string) {
   const [state, setState] = useState<{ key: string; cursors: string[] }>({ key, cursors: [] });
   const cursors = state.key === key ? state.cursors : [];
@@ -17,7 +17,7 @@ export function usePages(key: string) {
 interface Props {
   pages: ReturnType<typeof usePages>;
   next: string | null | undefined;
-  count: string; // what is on this page: 100 clients
+  count: string; // of the entries on this page: 100 clients
 }
 
 export function Pager({ pages, next, count }: Props) {
@@ -25,7 +25,7 @@ export function Pager({ pages, next, count }: Props) {
     <nav class="pager" aria-label="Pages of the list">
       <span class="num">
         Page {pages.number} · {count}
-        {next ? " · there are more" : ""}
+        {next ? " · more follow" : ""}
       </span>
       <button type="button" onClick={pages.first} disabled={pages.number === 1}>
         First

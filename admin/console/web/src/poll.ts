@@ -2,18 +2,18 @@ import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { Failure } from "./api";
 
 export interface Polled<T> {
-  data: T | undefined; // the last good answer
+  data: T | undefined; // of the last successful response
   failure: Failure | undefined; // of the last attempt
-  at: number; // when data arrived, by performance.now
-  again: () => void; // asks now
+  at: number; // arrival of data, by performance.now
+  again: () => void; // repeats the request now
 }
 
-/** How long to wait after a failure. */
+/** Delay after a failure, in milliseconds. */
 const pauseAfterFailure = 2000;
 
 /**
- * usePoll asks again and again, each time some milliseconds after the answer before, until the component goes or key
- * changes. Answers to an earlier key are never shown. every = 0 asks once.
+ * usePoll repeats a request, each time some milliseconds after the last response, until the component is removed or key
+ * changes. Responses to an earlier key are never shown. every = 0 sends it once.
  */
 export function usePoll<T>(load: (signal: AbortSignal) => Promise<T>, key: string, every: number): Polled<T> {
   const [state, setState] = useState<{ key: string; data?: T; failure?: Failure; at: number }>({ key, at: 0 });

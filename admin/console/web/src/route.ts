@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 
-/** The place within the console: a path in decoded segments, and the query. */
+/** A location within the console: the path in decoded segments, and the query. */
 export interface Place {
   parts: string[];
   query: URLSearchParams;
@@ -10,7 +10,7 @@ function decode(part: string): string {
   try {
     return decodeURIComponent(part);
   } catch {
-    return part; // not ours: no page will have it
+    return part; // no page has it
   }
 }
 
@@ -25,14 +25,14 @@ export const place = signal<Place>(here());
 
 addEventListener("popstate", () => (place.value = here()));
 
-/** go shows another page. With replace, the way back skips the present one. */
+/** go shows another page. replace removes the present one from the history. */
 export function go(to: string, replace = false) {
   if (to === location.pathname + location.search) return;
   history[replace ? "replaceState" : "pushState"](null, "", to);
   place.value = here();
 }
 
-/** onLink lets the page follow its own links without loading anything. */
+/** onLink follows links within the console without loading a document. */
 export function onLink(event: MouseEvent) {
   if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const link = (event.target as Element | null)?.closest?.("a");
@@ -45,5 +45,5 @@ export function onLink(event: MouseEvent) {
 
 export const clientPath = (id: string) => `/clients/${encodeURIComponent(id)}`;
 
-/** groupPath leads to a group. The names . and .. can't be in a path: there the list has to do. */
+/** groupPath returns the path of a group. The names . and .. can't be path segments: they lead to the list. */
 export const groupPath = (name: string) => (/^\.\.?$/.test(name) ? `/groups?prefix=${name}` : `/groups/${encodeURIComponent(name)}`);

@@ -1,18 +1,18 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
-/** How long after the last key one has finished typing, in milliseconds. */
+/** Delay from the last key to the search, in milliseconds. */
 const rest = 200;
 
 interface Props {
   value: string;
   onSearch: (text: string) => void;
   placeholder: string;
-  primary?: boolean; // the key / leads here
+  primary?: boolean; // gets the focus with the key /
 }
 
 /**
- * Search is an input that says what was typed once one stops typing. What one types is kept here, so that a page that is
- * drawn anew meanwhile takes nothing away.
+ * Search is an input that searches after a pause in typing. The text is kept here, so that rendering the page does not
+ * change it.
  */
 export function Search({ value, onSearch, placeholder, primary }: Props) {
   const [text, setText] = useState(value);
@@ -21,7 +21,7 @@ export function Search({ value, onSearch, placeholder, primary }: Props) {
   useEffect(() => () => clearTimeout(timer.current), []);
   useEffect(() => {
     if (value === told.current) return;
-    told.current = value; // somebody else has changed it
+    told.current = value; // changed from outside
     setText(value);
   }, [value]);
   const type = (typed: string) => {

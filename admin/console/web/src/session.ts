@@ -1,24 +1,27 @@
 import { signal } from "@preact/signals";
+import { recall, store } from "./storage";
 
-// The admin token. It lives in this variable and nowhere else: not in storage, not in a cookie, not in a URL. A reload
-// of the page forgets it.
-const token = signal("");
+// The admin token. It is in this variable and in the session storage of the tab, so that a reload keeps the session. It
+// is in no cookie and no URL, and is sent to the API only.
+const key = "mastersocket.token";
+const token = signal(recall(key));
 
-/** Why the last session ended, for the login page; empty if nobody has to be told. */
+/** Why the last session ended, for the login page; empty if there is nothing to say. */
 export const goodbye = signal("");
 
-/** Whether somebody has logged in. */
 export const loggedIn = () => token.value !== "";
 
-/** begin keeps the token, which the hub has accepted, for the requests that follow. */
+/** begin keeps a token that the hub has accepted. */
 export function begin(accepted: string) {
   goodbye.value = "";
+  store(key, accepted);
   token.value = accepted;
 }
 
-/** end forgets the token and shows the login page, with the reason. */
+/** end deletes the token and shows the login page with the reason. */
 export function end(reason: string) {
   goodbye.value = reason;
+  store(key, "");
   token.value = "";
 }
 

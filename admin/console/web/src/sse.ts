@@ -1,11 +1,11 @@
-// Reads text/event-stream from a fetch, since EventSource can't send headers.
+// A reader of text/event-stream for fetch: EventSource can't send headers.
 
 export interface StreamEvent {
   name: string;
   data: string;
 }
 
-/** More of one event than this is not collected. */
+/** Bound of one event, in characters. */
 const longest = 1 << 20;
 
 /** events yields what arrives until the stream ends. */

@@ -3,27 +3,30 @@ import { cluster, type State } from "./history";
 import { duration, plural } from "./format";
 import type { Tone } from "./ui";
 
-/** troubles lists what is wrong with the hub as a whole, the worst first. */
+/** troubles lists the problems of the hub as a whole, the worst first. */
 function troubles({ latest, failure, failingSince }: State): { tone: Tone; text: string }[] {
   const out: { tone: Tone; text: string }[] = [];
   if (failure) {
     const since = duration(performance.now() - failingSince);
-    out.push({ tone: "bad", text: `${failure.title} (for ${since}). What is shown is as old as that; trying again` });
+    out.push({ tone: "bad", text: `${failure.title} (for ${since}). The page shows the state before that, and tries again` });
   }
   const missing = latest?.missing ?? [];
   if (missing.length > 0) {
-    const are = missing.length === 1 ? `Instance ${missing[0]} does` : `Instances ${missing.join(", ")} do`;
-    out.push({ tone: "bad", text: `${are} not answer: its clients are not in what is shown` });
+    const text =
+      missing.length === 1
+        ? `Instance ${missing[0]} does not answer: its clients are missing from lists and sums`
+        : `Instances ${missing.join(", ")} do not answer: their clients are missing from lists and sums`;
+    out.push({ tone: "bad", text });
   }
   for (const n of latest?.nodes ?? []) {
     if (!n.broker.available) out.push({ tone: "bad", text: `${n.name} can't reach the broker` });
-    if (n.gated) out.push({ tone: "warn", text: `${n.name} reads nothing from clients until it has caught up` });
+    if (n.gated) out.push({ tone: "warn", text: `${n.name} has paused reading from clients: it is overloaded` });
     if (n.draining) out.push({ tone: "warn", text: `${n.name} is draining` });
   }
   return out;
 }
 
-/** StatusStrip is the line above every page: whether what is shown is live and complete. */
+/** StatusStrip is the line above every page: whether the page is live and complete. */
 export function StatusStrip() {
   const [, tick] = useState(0);
   useEffect(() => {
@@ -49,7 +52,7 @@ export function StatusStrip() {
           {state.gone.map(({ node }) => (
             <span key={node.id}>
               {" "}
-              · <bdi>{node.name}</bdi> is gone
+              · <bdi>{node.name}</bdi> has left
             </span>
           ))}
         </span>

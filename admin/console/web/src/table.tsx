@@ -2,10 +2,11 @@ import { useState } from "preact/hooks";
 import { brief, bytes, count, idle, none } from "./format";
 import { since } from "./history";
 import { clientPath, groupPath } from "./route";
+import { Scroll } from "./scroll";
 import { Said } from "./text";
 import type { Client } from "./types";
 
-/** A client whose backlog is beyond this many bytes is worth a look. */
+/** A backlog of this many bytes marks a client as slow. */
 export const behind = 64 << 10;
 
 type Key = "name" | "type" | "node" | "since" | "idle" | "in" | "out" | "sent" | "queue";
@@ -14,12 +15,12 @@ const columns: { key: Key; label: string; figure?: boolean; about?: string }[] =
   { key: "name", label: "Client" },
   { key: "type", label: "Type" },
   { key: "node", label: "Instance" },
-  { key: "queue", label: "Waiting", figure: true, about: "Bytes that the client has not taken yet" },
-  { key: "out", label: "Msgs to it", figure: true, about: "Messages that left for it since it connected" },
+  { key: "queue", label: "Unsent", figure: true, about: "Unsent bytes" },
+  { key: "out", label: "Msgs to it", figure: true, about: "Messages written to it since it connected" },
   { key: "sent", label: "Bytes to it", figure: true, about: "Bytes written to it since it connected" },
   { key: "in", label: "Msgs from it", figure: true, about: "Messages from it since it connected" },
-  { key: "idle", label: "Last heard", figure: true, about: "Since something arrived from it" },
-  { key: "since", label: "Connected", figure: true, about: "For how long" },
+  { key: "idle", label: "Last heard", figure: true, about: "Time since the last bytes from it" },
+  { key: "since", label: "Connected", figure: true, about: "Time since it identified" },
 ];
 
 const value: Record<Key, (c: Client) => number | string> = {
@@ -44,7 +45,7 @@ function sorted(clients: Client[], key: Key, down: boolean): Client[] {
   });
 }
 
-/** ClientTable shows a page of clients, those that are furthest behind first unless one orders them otherwise. */
+/** ClientTable shows a page of clients, at first sorted by backlog. */
 export function ClientTable({ clients, label }: { clients: Client[]; label: string }) {
   const [key, setKey] = useState<Key>("queue");
   const [down, setDown] = useState(true);
@@ -53,7 +54,7 @@ export function ClientTable({ clients, label }: { clients: Client[]; label: stri
     setKey(next);
   };
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label={label}>
+    <Scroll label={label}>
       <table class="clients">
         <thead>
           <tr>
@@ -74,7 +75,7 @@ export function ClientTable({ clients, label }: { clients: Client[]; label: stri
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 

@@ -3,10 +3,10 @@ import { Failure, open, query } from "./api";
 import { memberOf, plain } from "./json";
 import { events } from "./sse";
 
-/** How many events are kept; older ones go. */
+/** How many events are kept. */
 export const kept = 500;
 
-/** What to follow. Neither group nor global means nothing. */
+/** The selection of a stream: a group, or GLOBAL events. */
 export interface Watch {
   group: string;
   global: boolean;
@@ -44,12 +44,12 @@ function stringOf(text: string, name: string): string {
   }
 }
 
-/** Stream follows one group. Entries arrive in memory at once and are shown once a frame. */
+/** Stream receives the events of a selection and publishes them once a frame. */
 export class Stream {
   readonly phase = signal<Phase>("stopped");
-  readonly entries = signal<Entry[]>([]); // the newest first
-  readonly seen = signal(0); // events that passed
-  readonly skipped = signal(0); // those among them that the hub left out
+  readonly entries = signal<Entry[]>([]); // newest first
+  readonly seen = signal(0); // events since the stream was opened
+  readonly skipped = signal(0); // of these, left out by the hub
   readonly failure = signal<Failure | undefined>(undefined);
   readonly held = signal(false);
 
@@ -87,7 +87,7 @@ export class Stream {
     if (!held) this.show();
   }
 
-  /** follow connects, and connects again when the stream breaks, until it is stopped. */
+  /** follow connects, and reconnects with backoff, until it is stopped. */
   private async follow(watch: Watch, stop: AbortSignal) {
     for (let failures = 0; !stop.aborted; failures++) {
       this.phase.value = failures === 0 ? "connecting" : "waiting";
@@ -108,7 +108,7 @@ export class Stream {
         }
       } catch (error) {
         if (stop.aborted) return;
-        const failure = error instanceof Failure ? error : new Failure(0, "The stream broke", String((error as Error).message));
+        const failure = error instanceof Failure ? error : new Failure(0, "The stream was interrupted", String((error as Error).message));
         this.failure.value = failure;
         if (failure.status >= 400 && failure.status < 500 && failure.status !== 429) {
           this.stop();
@@ -123,7 +123,7 @@ export class Stream {
 
   private count({ seen, left_out }: Counts) {
     batch(() => {
-      this.seen.value = Math.max(seen, this.seen.value); // an event that has come since is counted already
+      this.seen.value = Math.max(seen, this.seen.value); // later events are counted already
       this.skipped.value = left_out;
     });
   }

@@ -1,15 +1,15 @@
-// What clients sent is shown by these, and nothing else. It goes into text nodes only. Characters that would be
-// invisible, or reorder what stands around them, are shown as what they are.
+// The only components that show what clients sent. It goes into text nodes. Characters that are invisible or reorder the
+// text around them are shown as code points.
 
 const hidden =
   /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\u{e0000}-\u{e0fff}]|\p{Surrogate}/gu;
 
-/** How much of a string is shown where there is little room. */
+/** Characters that are shown of a long string. */
 const short = 200;
 
 const code = (c: string) => `U+${c.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`;
 
-/** visible returns the string with its hidden characters written out, for attributes. */
+/** visible returns the string with hidden characters as code points, for attributes. */
 export const visible = (s: string) => s.replace(hidden, (c) => `[${code(c)}]`);
 
 function pieces(s: string) {
@@ -24,7 +24,7 @@ function pieces(s: string) {
   return out;
 }
 
-/** Said shows a string that a client chose, on one line, cut where there is no room. */
+/** Said shows a string that a client chose, on one line, cut if there is no room. */
 export function Said({ value, mono, wide }: { value: string; mono?: boolean; wide?: boolean }) {
   const cut = !wide && value.length > short;
   const text = cut ? value.slice(0, short) : value;
@@ -36,7 +36,7 @@ export function Said({ value, mono, wide }: { value: string; mono?: boolean; wid
   );
 }
 
-/** SaidBlock shows all of a text that a client chose, on as many lines as it has. */
+/** SaidBlock shows a text that a client chose, with its line breaks. */
 export function SaidBlock({ value }: { value: string }) {
   return (
     <pre class="block" dir="ltr" tabIndex={0}>
@@ -50,7 +50,7 @@ export function SaidBlock({ value }: { value: string }) {
   );
 }
 
-/** Id shows an id: where there is little room its first part, which tells clients apart. */
+/** Id shows an id or its last part, which differs between clients. */
 export function Id({ value, full }: { value: string; full?: boolean }) {
   return (
     <span class="mono" title={value}>

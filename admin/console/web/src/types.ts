@@ -1,5 +1,5 @@
-// What the admin API answers: GET /v1/openapi.json has it all. Counts are those since the instance started, or the client
-// connected; times are RFC 3339.
+// Responses of the admin API, as far as the console uses them; GET /v1/openapi.json describes all. Counts begin at the
+// start of the instance or of the client's connection; times are RFC 3339.
 
 export interface Counts {
   [reason: string]: number;
@@ -16,7 +16,7 @@ export interface Node {
   id: string;
   name: string;
   version: string;
-  at: string; // when it said this
+  at: string; // of the answer
   started: string;
   self: boolean;
   draining: boolean;
@@ -32,6 +32,8 @@ export interface Node {
   gated: boolean;
   received_bytes: number;
   sent_bytes: number;
+  send_queue_bytes: number; // setting: bound of a client's backlog
+  write_timeout_seconds: number; // setting
   broker: Broker;
 }
 
@@ -52,11 +54,11 @@ export interface Client {
   connected_since: string;
   idle_ms: number;
   messages_in: number;
-  messages_out: number; // that left for it whole
+  messages_out: number; // written to it completely
   bytes_in: number;
   bytes_out: number;
-  queue_bytes: number; // that have not left
-  stalled_ms: number; // since anything of that left
+  queue_bytes: number; // unsent
+  stalled_ms: number; // since the last unsent byte left
   token: string;
 }
 
@@ -82,7 +84,7 @@ export interface Drain {
   node: string;
   connections: number; // still open
   over_seconds: number;
-  began: boolean; // false: it was draining already
+  began: boolean; // false: a drain had begun before
 }
 
 export interface Rebalance {
@@ -121,7 +123,7 @@ export type Target = "GLOBAL" | "GROUP" | "DIRECT" | "ANY";
 
 export interface Receipt {
   id: string;
-  instances: number | null; // null: not known in time
+  instances: number | null; // null: unknown
   clients: number | null;
   dropped: Counts;
 }

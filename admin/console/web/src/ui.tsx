@@ -4,7 +4,7 @@ import type { Failure } from "./api";
 import { nameOf } from "./history";
 import { loggedIn } from "./session";
 
-/** Head is the top of a page. It takes the focus when the page is opened, so that a screen reader says where one is. */
+/** Head is the top of a page. It takes the focus when the page is opened, so that a screen reader announces the page. */
 export function Head({ title, children, sub }: { title: ComponentChildren; sub?: ComponentChildren; children?: ComponentChildren }) {
   const h1 = useRef<HTMLHeadingElement>(null);
   useEffect(() => h1.current?.focus({ preventScroll: true }), []);
@@ -21,7 +21,7 @@ export function Head({ title, children, sub }: { title: ComponentChildren; sub?:
   );
 }
 
-/** Stat is one figure with its name. */
+/** Stat is a figure with its name. */
 export function Stat({ label, value, note, tone }: { label: string; value: ComponentChildren; note?: ComponentChildren; tone?: Tone | undefined }) {
   return (
     <div class={`stat ${tone ?? ""}`}>
@@ -39,7 +39,7 @@ export function Badge({ tone, children }: { tone: Tone; children: ComponentChild
   return <span class={`badge ${tone}`}>{children}</span>;
 }
 
-/** Nothing stands where a list would be, and says what to do. */
+/** Nothing takes the place of an empty list and says what to do. */
 export function Nothing({ title, children }: { title: string; children?: ComponentChildren }) {
   return (
     <div class="nothing">
@@ -50,30 +50,34 @@ export function Nothing({ title, children }: { title: string; children?: Compone
 }
 
 const advice: Record<number, string> = {
-  0: "Is the hub running, and is the way to its admin listener open? This page tries again by itself.",
-  403: "The token may not do this. Log out, and log in with one that may administer.",
-  404: "This hub has no such thing; it may be of another release than this page. Reload the page.",
-  503: "This page tries again by itself.",
-  504: "An instance does not answer. This page tries again by itself.",
+  0: "Check that the hub runs and that its admin listener can be reached. The page tries again.",
+  403: "The token does not permit this. Log in with one that has admin rights.",
+  404: "The hub may be of another release than this page. Reload the page.",
+  503: "The page tries again.",
+  504: "An instance does not answer. The page tries again.",
 };
 
 const adviceOnce: Record<number, string> = {
-  0: "It is not known whether the hub did it: look before you try again.",
+  0: "Whether the hub has done it is unknown: check before you try again.",
   403: advice[403]!,
   503: "Try again in a moment.",
-  504: "It is not known whether all of it was done: look before you try again.",
+  504: "Whether it was done completely is unknown: check before you try again.",
 };
 
-/** Failed says what went wrong with a request, and what to do. Something that one asks for once is not tried again. */
+/** sentence returns a message of the API with a capital letter and a full stop. */
+const sentence = (text: string) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
+
+/** Failed shows the error of a request and what to do. once: the request is not repeated by the page. */
 export function Failed({ failure, once }: { failure: Failure; once?: boolean }) {
   if (!loggedIn()) return null;
-  const detail = failure.detail && failure.detail !== failure.title ? failure.detail : "";
-  const logged = failure.status >= 500 ? "The hub's log says more." : "";
+  const logged = failure.status >= 500 ? "The hub's log has details." : "";
+  const next = once ? (adviceOnce[failure.status] ?? logged) : (advice[failure.status] ?? (logged && `${logged} The page tries again.`));
   return (
     <div class="notice bad" role="alert">
-      <strong>{failure.title}</strong> {detail && <span>{detail}. </span>}
-      {failure.problems.length === 1 && <span>{failure.problems[0]}. </span>}
-      <span>{once ? (adviceOnce[failure.status] ?? logged) : (advice[failure.status] ?? (logged && `${logged} This page tries again by itself.`))}</span>
+      <strong>{sentence(failure.status === 0 ? failure.title : failure.detail || failure.title)}</strong>{" "}
+      {failure.status === 0 && failure.detail && <span>{sentence(failure.detail)} </span>}
+      {failure.problems.length === 1 && <span>{sentence(failure.problems[0]!)} </span>}
+      <span>{next}</span>
       {failure.problems.length > 1 && (
         <ul>
           {failure.problems.map((p) => (
@@ -85,7 +89,7 @@ export function Failed({ failure, once }: { failure: Failure; once?: boolean }) 
   );
 }
 
-/** Notice is a line that somebody should read. */
+/** Notice is a message within a page. */
 export function Notice({ tone, children }: { tone: Tone; children: ComponentChildren }) {
   return (
     <div class={`notice ${tone}`} role="status">
@@ -94,7 +98,7 @@ export function Notice({ tone, children }: { tone: Tone; children: ComponentChil
   );
 }
 
-/** Missing says that a list is not all there is. */
+/** Missing says that a list is incomplete. */
 export function Missing({ names, what }: { names: string[] | null | undefined; what: string }) {
   if (!names?.length) return null;
   return (
@@ -102,12 +106,12 @@ export function Missing({ names, what }: { names: string[] | null | undefined; w
       <strong>
         {names.length === 1 ? "Instance" : "Instances"} <bdi>{names.map(nameOf).join(", ")}</bdi> did not answer
       </strong>{" "}
-      within 1 s: {what} there may be missing below.
+      within 1 s: {what} on {names.length === 1 ? "it" : "them"} are missing below.
     </Notice>
   );
 }
 
-/** Loading holds the place of what is not there yet. */
+/** Loading takes the place of content that has not arrived. */
 export function Loading({ rows = 4 }: { rows?: number }) {
   return (
     <div class="loading" aria-busy="true" aria-label="Loading">
@@ -128,11 +132,11 @@ interface ConfirmProps {
   children: ComponentChildren;
 }
 
-/** Confirm asks before something that can't be taken back. The focus begins on the way out. */
+/** Confirm asks before an irreversible action. The focus begins on Cancel. */
 export function Confirm({ open, title, action, busy, onYes, onNo, children }: ConfirmProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  const closing = useRef(0); // events close that are on their way because of what is done here
+  const closing = useRef(0); // pending close events that this component caused
   useLayoutEffect(() => {
     const d = dialog.current!;
     if (open && !d.open) d.showModal();
@@ -141,8 +145,8 @@ export function Confirm({ open, title, action, busy, onYes, onNo, children }: Co
       d.close();
     }
   }, [open]);
-  // Whether it is open is decided by the property alone: Escape asks for it to change. A browser that closes it all the
-  // same says so with close.
+  // The property alone decides whether the dialog is open; Escape asks for a change. If a browser closes the dialog
+  // nevertheless, the event close reports it.
   const onCancel = (event: Event) => {
     event.preventDefault();
     onNo();
@@ -167,7 +171,7 @@ export function Confirm({ open, title, action, busy, onYes, onNo, children }: Co
   );
 }
 
-/** Field is a form's control with its label. */
+/** Field is a control with its label. */
 export function Field({ label, hint, children, grow }: { label: string; hint?: string; grow?: boolean; children: ComponentChildren }) {
   return (
     <label class={`field${grow ? " grow" : ""}`}>

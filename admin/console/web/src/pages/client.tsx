@@ -2,7 +2,7 @@ import { useRef, useState } from "preact/hooks";
 import { api, Failure } from "../api";
 import { Chart } from "../chart";
 import { amount, byteRate, bytes, count, duration, idle, moment, none, rate } from "../format";
-import { since } from "../history";
+import { cluster, since } from "../history";
 import { usePoll } from "../poll";
 import { groupPath } from "../route";
 import { behind } from "../table";
@@ -18,7 +18,7 @@ interface Past {
   client: Client;
 }
 
-/** usePast keeps what was said of the client during the last minutes. */
+/** usePast keeps the answers about the client of the last minutes. */
 function usePast(client: Client | undefined, at: number): Past[] {
   const past = useRef<Past[]>([]);
   const last = past.current.at(-1);
@@ -28,7 +28,7 @@ function usePast(client: Client | undefined, at: number): Past[] {
   return past.current;
 }
 
-/** slope is by how much a figure grows in a second, over the last few seconds. */
+/** slope returns the growth of a figure per second, over the last samples. */
 function slope(past: Past[], of: (c: Client) => number, over = 1): number | undefined {
   const now = past.at(-1);
   const then = past.at(-1 - over) ?? past[0];
@@ -40,7 +40,7 @@ export function ClientPage({ id }: { id: string }) {
   const { data, failure, at, again } = usePoll((signal) => api.client(id, { signal }), id, every);
   const past = usePast(data, at);
   const client = past.at(-1)?.client;
-  const gone = failure?.status === 404 || failure?.status === 422; // 422: it is not even an id
+  const gone = failure?.status === 404 || failure?.status === 422; // 422: not an id
   const [asking, setAsking] = useState(false);
   const [busy, setBusy] = useState(false);
   const [refused, setRefused] = useState<Failure>();
@@ -74,11 +74,11 @@ export function ClientPage({ id }: { id: string }) {
       {refused && <Failed failure={refused} />}
       {kicked ? (
         <Notice tone="good">
-          <strong>Disconnected.</strong> The client was told KICKED. It may connect again, under another id. <a href="/clients">Back to all clients</a>.
+          <strong>Disconnected.</strong> The client got the reason KICKED. It may connect again with another id. <a href="/clients">Back to all clients</a>.
         </Notice>
       ) : gone && client ? (
         <Notice tone="warn">
-          <strong>This client has left.</strong> Below is what was last known of it. <a href="/clients">Back to all clients</a>.
+          <strong>This client has disconnected.</strong> Below is its last known state. <a href="/clients">Back to all clients</a>.
         </Notice>
       ) : (
         failure && !gone && <Failed failure={failure} />
@@ -88,7 +88,7 @@ export function ClientPage({ id }: { id: string }) {
       ) : gone ? (
         <section class="panel">
           <Nothing title="No client has this id.">
-            It has left, or its instance does not answer. A client that connects again has another id. <a href="/clients">Show all clients</a>.
+            It has disconnected, or its instance does not answer. A client that connects again gets another id. <a href="/clients">Show all clients</a>.
           </Nothing>
         </section>
       ) : (
@@ -96,8 +96,8 @@ export function ClientPage({ id }: { id: string }) {
       )}
       <Confirm open={asking} title="Disconnect this client?" action="Disconnect" busy={busy} onYes={disconnect} onNo={() => setAsking(false)}>
         <p>
-          {client?.name ? <Said value={client.name} /> : "The client"} on <bdi>{client?.node}</bdi> is told <code>KICKED</code> and its connection is closed.
-          {client && client.queue_bytes > 0 && ` The ${bytes(client.queue_bytes)} that wait for it may be lost.`} Most clients connect again after a while; to keep one out, take its token away.
+          {client?.name ? <Said value={client.name} /> : "The client"} on <bdi>{client?.node}</bdi> gets the reason <code>KICKED</code> and its connection is closed.
+          {client && client.queue_bytes > 0 && ` Its ${bytes(client.queue_bytes)} of unsent messages may be lost.`} Most clients connect again; revoke the token to keep one out.
         </p>
       </Confirm>
     </>
@@ -111,14 +111,14 @@ function Details({ client: c, past, stale }: { client: Client; past: Past[]; sta
     <div class={stale ? "stack stale" : "stack"}>
       {!stale && <Verdict client={c} past={past} />}
       <dl class="stats">
-        <Stat label="Waiting for it" value={bytes(c.queue_bytes)} note={growth(slope(past, (x) => x.queue_bytes, 5))} tone={c.queue_bytes >= behind ? "warn" : undefined} />
-        <Stat label="Messages to it" value={rate(stale ? undefined : slope(past, (x) => x.messages_out))} note={`${count(c.messages_out)} in all`} />
-        <Stat label="Bytes to it" value={byteRate(stale ? undefined : slope(past, (x) => x.bytes_out))} note={`${bytes(c.bytes_out)} in all`} />
-        <Stat label="Messages from it" value={rate(stale ? undefined : slope(past, (x) => x.messages_in))} note={`${count(c.messages_in)} in all`} />
-        <Stat label="Last heard of" value={`${idle(c.idle_ms)} ago`} note={`${bytes(c.bytes_in)} from it in all`} />
+        <Stat label="Unsent" value={bytes(c.queue_bytes)} note={growth(slope(past, (x) => x.queue_bytes, 5))} tone={c.queue_bytes >= behind ? "warn" : undefined} />
+        <Stat label="Messages to it" value={rate(stale ? undefined : slope(past, (x) => x.messages_out))} note={`${count(c.messages_out)} in total`} />
+        <Stat label="Bytes to it" value={byteRate(stale ? undefined : slope(past, (x) => x.bytes_out))} note={`${bytes(c.bytes_out)} in total`} />
+        <Stat label="Messages from it" value={rate(stale ? undefined : slope(past, (x) => x.messages_in))} note={`${count(c.messages_in)} in total`} />
+        <Stat label="Last heard" value={`${idle(c.idle_ms)} ago`} note={`${bytes(c.bytes_in)} received in total`} />
       </dl>
       <div class="charts">
-        <Chart title="Waiting for it" binary times={times} span={kept} format={bytes} lines={[{ label: "backlog", values: past.map((p) => p.client.queue_bytes), color: "--series-3" }]} />
+        <Chart title="Unsent" binary times={times} span={kept} format={bytes} lines={[{ label: "backlog", values: past.map((p) => p.client.queue_bytes), color: "--series-3" }]} />
         <Chart
           title="Messages"
           times={times}
@@ -147,21 +147,23 @@ function growth(perSecond: number | undefined): string {
   return perSecond > 0 ? `grows by ${byteRate(perSecond)}` : `shrinks by ${byteRate(-perSecond)}`;
 }
 
-/** Without progress for so many milliseconds a client does not read at all. */
+/** A client without progress for this many milliseconds counts as not reading. */
 const stall = 3000;
 
-/** Verdict says in a sentence why a client is slow, if it is. */
+/** Verdict explains why a client is slow, if it is. */
 function Verdict({ client: c, past }: { client: Client; past: Past[] }) {
   if (c.queue_bytes < behind) return null;
   const grows = slope(past, (x) => x.queue_bytes, 5) ?? 0;
   const leaves = Math.max(0, slope(past, (x) => x.bytes_out, 5) ?? 0);
   const stalled = c.stalled_ms > stall;
+  const node = cluster.value.latest?.nodes.find((n) => n.name === c.node);
   return (
     <Notice tone="warn">
-      <strong>This client is slow.</strong> {bytes(c.queue_bytes)} wait for it
-      {stalled ? `, and it has taken nothing for ${duration(c.stalled_ms)}: it does not read, or can't be reached.` : `; it takes ${byteRate(leaves)} of the ${byteRate(leaves + Math.max(0, grows))} sent to it.`} When the backlog
-      passes <code>--send-queue-bytes</code> (1 MiB by default), or nothing leaves for <code>--write-timeout</code> (30 s), the hub disconnects it as SLOW_CONSUMER. It should read faster, or join
-      fewer groups.
+      <strong>This client is slow.</strong> {bytes(c.queue_bytes)} are unsent
+      {stalled ? `, and it has read nothing for ${duration(c.stalled_ms)}: it does not read, or can't be reached.` : `; it reads ${byteRate(leaves)} of the ${byteRate(leaves + Math.max(0, grows))} sent to it.`} The hub disconnects it as
+      SLOW_CONSUMER when its backlog passes <code>--send-queue-bytes</code>
+      {node && ` (${bytes(node.send_queue_bytes)})`}, or when nothing leaves for <code>--write-timeout</code>
+      {node && ` (${duration(1000 * node.write_timeout_seconds)})`}. It should read faster, or join fewer groups.
     </Notice>
   );
 }
@@ -203,7 +205,7 @@ function GroupList({ names }: { names: string[] }) {
     <section class="panel">
       <h2>Groups</h2>
       {names.length === 0 ? (
-        <Nothing title="It is in no group." />
+        <Nothing title="This client is in no group." />
       ) : (
         <ul class="tags">
           {names.map((name) => (
@@ -225,7 +227,7 @@ function Meta({ meta }: { meta: Record<string, string> }) {
     <section class="panel">
       <h2>Meta</h2>
       {rows.length === 0 ? (
-        <Nothing title="It said nothing more of itself." />
+        <Nothing title="This client sent no meta." />
       ) : (
         <dl class="facts">
           {rows.map(([k, v]) => (

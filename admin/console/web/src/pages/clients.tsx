@@ -10,14 +10,14 @@ import { ClientTable } from "../table";
 import type { Client } from "../types";
 import { Failed, Field, Head, Loading, Missing, Nothing, Notice } from "../ui";
 
-/** How long after an answer the list is asked for again: a new client is to be seen within a second. */
+/** Delay from a response to the next request: a new client appears within a second. */
 const every = 350;
 const limit = 100;
 
 const names = ["name", "group", "type", "node"] as const;
 type Filter = { [name in (typeof names)[number]]?: string };
 
-/** asked is what the API is asked for: a name may be typed in part. */
+/** asked returns the API's filter: the name is a prefix. */
 const asked = ({ name, ...rest }: Filter): ClientFilter => (name ? { ...rest, name: name.endsWith("*") ? name : `${name}*` } : rest);
 
 function filterOf(params: URLSearchParams): Filter {
@@ -35,9 +35,9 @@ export function Clients() {
   const key = query(filter);
   return (
     <>
-      <Head title="Clients" sub="Connections that have identified, on all instances.">
+      <Head title="Clients" sub="Identified connections on all instances.">
         <a class="button" href={`/clients${query({ ...filter, view: slowest ? "" : "slowest" })}`}>
-          {slowest ? "Back to the list" : "Find the slowest of all"}
+          {slowest ? "Back to the list" : "Find the slowest clients"}
         </a>
       </Head>
       <Filters filter={filter} />
@@ -113,7 +113,7 @@ function NoClient({ filtered }: { filtered: boolean }) {
   if (filtered) {
     return (
       <Nothing title="No client matches.">
-        The group must match exactly, the name from its beginning. <a href="/clients">Show all clients</a>.
+        The group must match exactly; the name matches from its beginning. <a href="/clients">Show all clients</a>.
       </Nothing>
     );
   }
@@ -138,7 +138,7 @@ interface Search {
   at: Date;
 }
 
-/** Slowest goes once through all clients that are behind, page by page, and keeps those with the largest backlog. */
+/** Slowest reads all clients with a backlog, page by page, and keeps those with the largest. */
 function Slowest({ filter }: { filter: Filter }) {
   const [turn, setTurn] = useState(0);
   const [search, setSearch] = useState<Search>();
@@ -155,18 +155,18 @@ function Slowest({ filter }: { filter: Filter }) {
     <>
       {failure && <Failed failure={failure} />}
       <Missing names={search?.missing} what="clients" />
-      {search?.cut && <Notice tone="warn">Only the first {count(search.seen)} clients that are behind were looked at. Narrow the search by instance or group.</Notice>}
+      {search?.cut && <Notice tone="warn">Only the first {count(search.seen)} clients with a backlog were examined. Narrow the search by instance or group.</Notice>}
       <section class="panel">
         {search && search.found.length > 0 ? (
           <ClientTable clients={search.found} label="Slowest clients" />
         ) : search?.done ? (
-          <Nothing title="No client is behind.">Each has taken all that was sent to it.</Nothing>
+          <Nothing title="No client has a backlog.">Every client has read all that was sent to it.</Nothing>
         ) : (
           !failure && <Loading rows={8} />
         )}
         <div class="pager" role="status">
           <span class="num">
-            {search && `${plural(search.seen, "client")} ${search.seen === 1 ? "is" : "are"} behind${search.done ? `, at ${clock(search.at)}` : ", so far…"}`}
+            {search && `${plural(search.seen, "client")} with a backlog${search.done ? ` at ${clock(search.at)}` : " so far…"}`}
           </span>
           <button type="button" onClick={() => setTurn(turn + 1)} disabled={!search?.done && !failure}>
             Search again

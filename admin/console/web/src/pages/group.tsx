@@ -49,7 +49,7 @@ function Members({ name }: { name: string }) {
         {!data ? (
           !failure && <Loading />
         ) : clients.length === 0 ? (
-          <Nothing title="Nobody is in this group now.">It is there again as soon as a client joins it.</Nothing>
+          <Nothing title="This group has no members.">It exists while at least one client is in it.</Nothing>
         ) : (
           <ClientTable clients={clients} label="Members" />
         )}

@@ -4,6 +4,7 @@ import { Pager, usePages } from "../pager";
 import { usePoll } from "../poll";
 import { go, groupPath, place } from "../route";
 import { Search } from "../search";
+import { Scroll } from "../scroll";
 import { Said } from "../text";
 import type { Group } from "../types";
 import { Failed, Field, Head, Loading, Missing, Nothing } from "../ui";
@@ -19,7 +20,7 @@ export function Groups() {
   const groups = data?.groups ?? [];
   return (
     <>
-      <Head title="Groups" sub="A group is there as long as a client is in it." />
+      <Head title="Groups" sub="A group exists while at least one client is in it." />
       <form class="filters" role="search" aria-label="Groups" onSubmit={(e) => e.preventDefault()}>
         <Field label="Name begins with" grow>
           <Search value={prefix} onSearch={(text) => go(`/groups${query({ prefix: text })}`, true)} placeholder="billing" primary />
@@ -34,8 +35,8 @@ export function Groups() {
         {!data ? (
           !failure && <Loading rows={8} />
         ) : groups.length === 0 ? (
-          <Nothing title={prefix ? "No group's name begins like that." : "There is no group."}>
-            {prefix ? <a href="/groups">Show all groups</a> : "The first client that identifies with one makes it."}
+          <Nothing title={prefix ? "No group has a name with this beginning." : "There are no groups."}>
+            {prefix ? <a href="/groups">Show all groups</a> : "A group exists while at least one client is in it."}
           </Nothing>
         ) : (
           <Table groups={groups} />
@@ -49,7 +50,7 @@ export function Groups() {
 function Table({ groups }: { groups: Group[] }) {
   const largest = Math.max(...groups.map((g) => g.members), 1);
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Groups">
+    <Scroll label="Groups">
       <table>
         <thead>
           <tr>
@@ -88,7 +89,7 @@ function Table({ groups }: { groups: Group[] }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 

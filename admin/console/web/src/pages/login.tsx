@@ -3,17 +3,17 @@ import { Mark, ThemeChoice } from "../brand";
 import { api, Failure } from "../api";
 import { begin, goodbye } from "../session";
 
-/** why says what a refused login means, and what to do. */
+/** why explains a refused login. */
 function why(failure: Failure): string {
   switch (failure.status) {
     case 0:
-      return `${failure.title}. Is it running, and is the way to its admin listener open?`;
+      return `${failure.title}. Check that it runs and that its admin listener can be reached.`;
     case 401:
-      return "The hub does not know this token. Is it complete, and of this hub?";
+      return "The hub does not know this token. Check that it is complete and belongs to this hub.";
     case 403:
-      return "This token may not administer. Use one that has admin rights in the tokens file.";
+      return "This token has no admin rights (admin: true in the tokens file).";
     case 404:
-      return "This hub has no admin API at /v1/nodes; it may be of another release than this page.";
+      return "The hub has no admin API at /v1/nodes; it may be of another release than this page.";
     default:
       return failure.message;
   }
@@ -28,7 +28,7 @@ export function Login() {
     event.preventDefault();
     const token = input.current!.value.trim();
     if (!/^[\x21-\x7e]+$/.test(token)) {
-      setRefused(token ? "A token consists of letters, digits and signs of ASCII, without spaces." : "Type or paste the token.");
+      setRefused(token ? "A token has printable ASCII characters only, without spaces." : "Type or paste the token.");
       input.current!.focus();
       return;
     }
@@ -54,7 +54,7 @@ export function Login() {
             {goodbye.value}
           </p>
         )}
-        {/* method and the page's policy see to it that a token can't end up in a URL, whatever happens to the script */}
+        {/* post and the page's policy keep the token out of URLs even if the script fails */}
         <form method="post" onSubmit={submit} noValidate>
           <label class="field">
             <span>Admin token</span>
@@ -71,11 +71,11 @@ export function Login() {
             />
           </label>
           <p id="login-hint" class="hint">
-            It stays in the memory of this page: a reload forgets it. A hub that was started without a token printed the one that
-            it made.
+            This browser tab keeps it until you log out or close the tab. A hub that was started without a token has printed a
+            generated one.
           </p>
           <button type="submit" class="primary" disabled={busy}>
-            {busy ? "Asking the hub…" : "Log in"}
+            {busy ? "Logging in…" : "Log in"}
           </button>
           <p id="login-error" class="refused" role="alert">
             {refused}

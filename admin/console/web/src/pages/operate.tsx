@@ -3,6 +3,7 @@ import { useAction } from "../action";
 import { api } from "../api";
 import { clock, count, duration, plural, sum } from "../format";
 import { cluster, connectionsOf } from "../history";
+import { Scroll } from "../scroll";
 import type { Node, Reload } from "../types";
 import { Badge, Confirm, Failed, Field, Head, Loading, Missing, Notice } from "../ui";
 import { RebalancePanel } from "./rebalance";
@@ -12,11 +13,11 @@ export function Operate() {
   const self = latest?.nodes.find((n) => n.self);
   return (
     <>
-      <Head title="Operate" sub="What an operator does now and then. The hub's log says who did." />
+      <Head title="Operate" sub="Every action is in the hub's log, with the token's name." />
       {failure && <Failed failure={failure} />}
       {latest && self ? (
         <>
-          <Missing names={latest.missing} what="the clients" />
+          <Missing names={latest.missing} what="clients" />
           <Instances nodes={latest.nodes} />
           <div class="columns">
             <RebalancePanel self={self} nodes={latest.nodes} />
@@ -31,13 +32,13 @@ export function Operate() {
   );
 }
 
-/** Instances tells how the clients are spread, and how far those have come that leave service. */
+/** Instances shows how the clients are spread, and the progress of drains. */
 function Instances({ nodes }: { nodes: Node[] }) {
   const most = Math.max(1, ...nodes.map((n) => sum(n.connections)));
   return (
     <section class="panel">
       <h2>Instances</h2>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Instances">
+      <Scroll label="Instances">
         <table>
           <thead>
             <tr>
@@ -71,24 +72,24 @@ function Instances({ nodes }: { nodes: Node[] }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }
 
-/** Leaving is the progress of an instance that leaves service. */
+/** Leaving is the progress of a drain. */
 function Leaving({ node }: { node: Node }) {
   const left = connectionsOf(node);
   const all = cluster.value.leaving.get(node.id) ?? left;
   return (
     <span class="leaving">
       <progress max={Math.max(1, all)} value={all === 0 ? 1 : all - left} aria-label={`Connections that have left ${node.name}`} />
-      <span class="num">{left === 0 ? "nobody is left" : `${count(all - left)} of ${count(all)} have left`}</span>
+      <span class="num">{left === 0 ? "no connections left" : `${count(all - left)} of ${count(all)} have left`}</span>
     </span>
   );
 }
 
-/** useFocusOn returns a reference to what gets the focus when on becomes true: what had it may be gone. */
+/** useFocusOn returns a reference to an element that takes the focus when on becomes true. */
 function useFocusOn<T extends HTMLElement>(on: boolean) {
   const ref = useRef<T>(null);
   useEffect(() => {
@@ -117,9 +118,9 @@ function DrainPanel({ self, others }: { self: Node; others: number }) {
         <div class="form">
           <Leaving node={self} />
           <p class="hint" role="status">
-            {drain.result && (drain.result.began ? `Its connections are told to go over ${duration(1000 * drain.result.over_seconds)}. ` : "It was draining already. ")}
+            {drain.result && (drain.result.began ? `Its connections are told to move over ${duration(1000 * drain.result.over_seconds)}. ` : "A drain had begun before. ")}
             {clients === 0 ? "All connections have ended. " : ""}
-            {name} accepts nothing more, and goes on running until it gets SIGTERM. It serves again after a restart.
+            {name} accepts no more connections and runs until SIGTERM. It serves again after a restart.
           </p>
         </div>
       ) : (
@@ -183,7 +184,7 @@ function ReloadPanel({ self }: { self: Node }) {
 
 function Reloaded({ result: r }: { result: Reload }) {
   const lists: [string, string[]][] = [
-    ["Took effect", r.changed],
+    ["Applied", r.changed],
     ["Tokens added", r.tokens_added],
     ["Tokens changed", r.tokens_changed],
     ["Tokens revoked", r.tokens_revoked],
@@ -192,7 +193,7 @@ function Reloaded({ result: r }: { result: Reload }) {
   const some = lists.filter(([, names]) => names.length > 0);
   return (
     <Notice tone={r.need_restart.length > 0 ? "warn" : "good"}>
-      <strong>{some.length === 0 ? "Nothing has changed." : r.changed.length === 0 ? "Nothing took effect." : "Reloaded."}</strong> <span class="num">Read at {clock(new Date(r.at))}.</span>
+      <strong>{some.length === 0 ? "Nothing has changed." : r.changed.length === 0 ? "Nothing was applied." : "Reloaded."}</strong> <span class="num">Read at {clock(new Date(r.at))}.</span>
       {some.map(([what, names]) => (
         <div key={what}>
           {what}: <bdi>{names.join(", ")}</bdi>

@@ -1,13 +1,14 @@
 import { Chart } from "../chart";
 import { amount, byteRate, bytes, count, duration, lag, none, plural, rate, sum, words } from "../format";
 import { cluster, hubNow, since, type Gone, type Rates } from "../history";
+import { Scroll } from "../scroll";
 import type { Counts, Node } from "../types";
 import { Badge, Failed, Head, Loading, Nothing, Stat } from "../ui";
 
 const span = 300;
 
-/** When a figure deserves attention. */
-const laggard = 0.05; // seconds that the slowest of 100 turns of a loop take
+/** Loop lag in seconds that is highlighted. */
+const laggard = 0.05;
 
 export function Overview() {
   const { latest, rates, total, failure, series, gone } = cluster.value;
@@ -28,13 +29,13 @@ export function Overview() {
   const queue = add((n) => n.queue_bytes);
   return (
     <>
-      <Head title="Overview" sub="Of all instances together. Rates are those of the last second." />
+      <Head title="Overview" sub="All instances together. Rates are of the last second." />
       <dl class="stats">
-        <Stat label="Clients" value={count(clients)} note={`${count(add((n) => n.unidentified))} more have not identified`} />
+        <Stat label="Clients" value={count(clients)} note={`${count(add((n) => n.unidentified))} unidentified connections`} />
         <Stat label="Messages in" value={rate(total?.received)} note={`${byteRate(total?.bytesIn)} received`} />
         <Stat label="Deliveries" value={rate(total?.deliveries)} note={`${byteRate(total?.bytesOut)} sent`} />
         <Stat label="Drops" value={rate(total?.drops)} note={`${count(sum(drops))} since start`} tone={total && total.drops > 0 ? "warn" : undefined} />
-        <Stat label="Waiting for clients" value={bytes(queue)} note={queue > 0 ? <a href="/clients?view=slowest">find the slow clients</a> : "nobody is behind"} />
+        <Stat label="Unsent" value={bytes(queue)} note={queue > 0 ? <a href="/clients?view=slowest">find the slow clients</a> : "no client has a backlog"} />
       </dl>
       <div class="charts">
         <Chart
@@ -63,8 +64,8 @@ export function Overview() {
       </div>
       <Instances nodes={nodes} rates={rates} missing={latest.missing} gone={gone} />
       <div class="columns">
-        <Reasons title="Drops by reason" about="Messages that did not reach somebody they were meant for." counts={drops} rates={total?.dropsBy} empty="Nothing was dropped since the instances started." />
-        <Reasons title="Disconnects by reason" about="Sessions that ended." counts={disconnects} rates={total?.disconnectsBy} empty="No session has ended since the instances started." />
+        <Reasons title="Drops by reason" about="Messages that did not reach a receiver." counts={drops} rates={total?.dropsBy} empty="No drops since the instances started." />
+        <Reasons title="Disconnects by reason" about="Sessions that ended." counts={disconnects} rates={total?.disconnectsBy} empty="No disconnects since the instances started." />
         <Types counts={types} all={clients} />
       </div>
     </>
@@ -83,7 +84,7 @@ function Instances({ nodes, rates, missing, gone }: { nodes: Node[]; rates: Map<
       <h2 class="split">
         Instances <a href="/operate">drain, rebalance, reload</a>
       </h2>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Instances">
+      <Scroll label="Instances">
         <table>
           <thead>
             <tr>
@@ -95,8 +96,8 @@ function Instances({ nodes, rates, missing, gone }: { nodes: Node[]; rates: Map<
               <th scope="col" class="r">In</th>
               <th scope="col" class="r">Delivered</th>
               <th scope="col" class="r">Drops</th>
-              <th scope="col" class="r">Waiting</th>
-              <th scope="col" class="r" title="99 of 100 turns of its event loops take no longer than this">Loop lag p99</th>
+              <th scope="col" class="r">Unsent</th>
+              <th scope="col" class="r" title="99th percentile of the turns of its busiest event loop">Loop lag p99</th>
               <th scope="col" class="r">Up for</th>
               <th scope="col">Version</th>
             </tr>
@@ -111,7 +112,7 @@ function Instances({ nodes, rates, missing, gone }: { nodes: Node[]; rates: Map<
                   <bdi>{name}</bdi>
                 </th>
                 <td colSpan={11}>
-                  <Badge tone="bad">no answer</Badge> <span class="dim">within 1 s. Its clients are counted nowhere on this page. Is it reachable, and can it reach the broker?</span>
+                  <Badge tone="bad">no answer</Badge> <span class="dim">within 1 s. Its clients are missing from this page. Check the instance and its connection to the broker.</span>
                 </td>
               </tr>
             ))}
@@ -121,16 +122,16 @@ function Instances({ nodes, rates, missing, gone }: { nodes: Node[]; rates: Map<
                   <bdi class="dim">{node.name}</bdi>
                 </th>
                 <td colSpan={11}>
-                  <Badge tone="quiet">gone</Badge>{" "}
+                  <Badge tone="quiet">left</Badge>{" "}
                   <span class="dim num">
-                    for {duration(Math.max(0, hubNow() - at))}: it was stopped, has crashed, or is cut off. It had {plural(sum(node.connections), "client")}.
+                    {duration(Math.max(0, hubNow() - at))} ago: stopped, crashed or cut off. It had {plural(sum(node.connections), "client")}.
                   </span>
                 </td>
               </tr>
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }
@@ -144,7 +145,7 @@ function Instance({ node: n, rates: r }: { node: Node; rates: Rates | undefined 
         </a>
         {n.self && <small class="dim"> this one</small>}
       </th>
-      <td>{n.draining ? <Badge tone="warn">draining</Badge> : n.gated ? <Badge tone="warn">catching up</Badge> : <Badge tone="good">serving</Badge>}</td>
+      <td>{n.draining ? <Badge tone="warn">draining</Badge> : n.gated ? <Badge tone="warn">overloaded</Badge> : <Badge tone="good">serving</Badge>}</td>
       <td class="broker">
         <BrokerState node={n} />
       </td>
@@ -161,20 +162,20 @@ function Instance({ node: n, rates: r }: { node: Node; rates: Rates | undefined 
   );
 }
 
-/** BrokerState tells whether the instance reaches the others. Without Redis there is no way that could take time. */
+/** BrokerState shows the connection to the other instances. Without Redis there is no round trip. */
 function BrokerState({ node: { broker } }: { node: Node }) {
   if (broker.available && broker.round_trip_seconds === 0) return <span class="dim">none</span>;
   if (broker.available) {
     return (
       <>
-        <Badge tone="good">reached</Badge>{" "}
+        <Badge tone="good">available</Badge>{" "}
         <span class="num dim">in {lag(broker.round_trip_seconds)}</span>
       </>
     );
   }
   return (
     <>
-      <Badge tone="bad">away</Badge>{" "}
+      <Badge tone="bad">unavailable</Badge>{" "}
       <span class="dim">
         for {duration(since(broker.since))}
         {broker.error && `: ${broker.error}`}

@@ -10,11 +10,11 @@ import { Badge, Confirm, Failed, Field, Head, Nothing } from "../ui";
 const targets: { value: Target; label: string; about: string; identifier?: string }[] = [
   { value: "GROUP", label: "Group", about: "Every client in the group", identifier: "Group" },
   { value: "DIRECT", label: "One client", about: "The client with that id", identifier: "Client's id" },
-  { value: "ANY", label: "Any one", about: "One client of the group, drawn at random", identifier: "Group (empty: of all clients)" },
+  { value: "ANY", label: "Any one", about: "One client of the group, at random", identifier: "Group (empty: all clients)" },
   { value: "GLOBAL", label: "Everybody", about: "Every client, on every instance" },
 ];
 
-/** The hub takes bodies up to this size. */
+/** Bound of a body, in bytes. */
 const most = 64 << 10;
 const remembered = 20;
 const encoder = new TextEncoder();
@@ -44,7 +44,7 @@ export function Publish() {
 
   const wrong = data.trim() === "" ? "" : problemOf(data);
   const intent = kind.identifier && identifier ? { target, identifier } : { target };
-  // data goes as it was typed, less the white space: its numbers keep their digits.
+  // data is sent as typed, without white space: numbers keep their digits.
   const body = `{"event":${JSON.stringify(event)},"intent":${JSON.stringify(intent)}${compact(data) && `,"data":${compact(data)}`}}`;
   const size = encoder.encode(body).length;
   const incomplete = (target === "GROUP" || target === "DIRECT") && identifier === "";
@@ -77,7 +77,7 @@ export function Publish() {
 
   return (
     <>
-      <Head title="Publish" sub="An event from an operator, routed like any other. A reply to its sender reaches nobody." />
+      <Head title="Publish" sub="Sends an event, routed like any other. Replies to its sender reach no client." />
       <div class="columns publish">
         <form class="panel form" ref={form} onSubmit={submit} onKeyDown={onKey} aria-label="Publish">
           <fieldset class="targets">
@@ -102,7 +102,7 @@ export function Publish() {
             <textarea class="mono" rows={9} value={data} onInput={(e) => setData(e.currentTarget.value)} spellcheck={false} aria-invalid={wrong !== ""} aria-describedby="data-state" />
           </Field>
           <p id="data-state" class={wrong || size > most ? "refused" : "hint"} aria-live="polite">
-            {wrong ? `Not JSON: ${wrong}` : size > most ? `${bytes(size)}: the hub takes at most ${bytes(most)}.` : `${bytes(size)} in all.`}
+            {wrong ? `Not JSON: ${wrong}` : size > most ? `${bytes(size)}: the hub accepts at most ${bytes(most)}.` : `${bytes(size)} in total.`}
           </p>
           <div class="buttons">
             <button type="submit" class="primary" disabled={busy || wrong !== "" || incomplete || size > most} aria-keyshortcuts="Control+Enter">
@@ -115,7 +115,7 @@ export function Publish() {
         <section class="panel" aria-live="polite">
           <h2>Receipts</h2>
           {sent.length === 0 ? (
-            <Nothing title="Nothing was published from this page yet.">A receipt says how many clients, on how many instances, the event was meant for, and what was dropped.</Nothing>
+            <Nothing title="No events published from this page yet.">A receipt shows how many clients on how many instances the event was queued for, and the drops.</Nothing>
           ) : (
             <ol class="receipts">
               {sent.map((s) => (
@@ -127,7 +127,7 @@ export function Publish() {
       </div>
       <Confirm open={asking} title="Publish to everybody?" action="Publish" onYes={send} onNo={() => setAsking(false)}>
         <p>
-          Every client on every instance gets <strong>{event ? <Said value={event} /> : "an event without a name"}</strong>.
+          Every client on every instance receives <strong>{event ? <Said value={event} /> : "an event without a name"}</strong>.
         </p>
       </Confirm>
     </>
@@ -139,7 +139,7 @@ function Card({ sent: { at, event, target, identifier, receipt } }: { sent: Sent
   return (
     <li>
       <header>
-        {receipt.clients === null ? <Badge tone="quiet">sent</Badge> : receipt.clients > 0 ? <Badge tone="good">{plural(receipt.clients, "client")}</Badge> : <Badge tone="warn">nobody</Badge>}
+        {receipt.clients === null ? <Badge tone="quiet">sent</Badge> : receipt.clients > 0 ? <Badge tone="good">{plural(receipt.clients, "client")}</Badge> : <Badge tone="warn">no client</Badge>}
         <strong>{event ? <Said value={event} /> : <span class="dim">no name</span>}</strong>
         <span class="dim">
           to {target}{" "}
@@ -155,11 +155,11 @@ function Card({ sent: { at, event, target, identifier, receipt } }: { sent: Sent
       </header>
       <p class="num">
         {receipt.clients === 0 && dropped.length > 0
-          ? "It reached nobody."
+          ? "It reached no client."
           : receipt.instances === null
-          ? "Which instances have it was not known in time: it may still be delivered."
-          : `Handed to ${receipt.clients === null ? "clients, how many was not known in time," : plural(receipt.clients, "client")} on ${plural(receipt.instances, "instance")}.`}{" "}
-        {dropped.length > 0 ? `Dropped: ${dropped.map(([why, n]) => `${words(why)} (${count(n)})`).join(", ")}.` : "Nothing was dropped."}
+          ? "The instances did not confirm it in time: it may still be delivered."
+          : `Queued for ${receipt.clients === null ? "an unknown number of clients" : plural(receipt.clients, "client")} on ${plural(receipt.instances, "instance")}.`}{" "}
+        {dropped.length > 0 ? `Dropped: ${dropped.map(([why, n]) => `${words(why)} (${count(n)})`).join(", ")}.` : "No drops."}
       </p>
       <p class="mono dim">{receipt.id}</p>
     </li>

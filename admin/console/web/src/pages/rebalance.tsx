@@ -5,10 +5,10 @@ import { count, duration, plural } from "../format";
 import type { Node, Rebalance } from "../types";
 import { Badge, Confirm, Failed, Field, Missing, Notice } from "../ui";
 
-/** clientsOf returns how many clients can be told to move: those of the hub's own protocol. */
+/** clientsOf returns the clients that can be told to move: those of the hub's own protocol. */
 const clientsOf = (n: Node) => n.connections["service"] ?? 0;
 
-/** expected works out, as the hub does, who has more than its share of the clients, and how many more. */
+/** expected computes, as the hub does, the surplus of each instance over its share. */
 function expected(nodes: Node[], atMost: number): { node: Node; surplus: number }[] {
   const all = nodes.reduce((n, node) => n + clientsOf(node), 0);
   const stay = nodes.filter((n) => !n.draining);
@@ -38,38 +38,38 @@ export function RebalancePanel({ self, nodes }: { self: Node; nodes: Node[] }) {
           setAsking(true);
         }}
       >
-        <p class="hint">Instances that have more than their share of the clients tell the surplus to connect anew, one after the other. All instances take part, save those that are draining.</p>
-        <Field label="Each over" hint="Such as 30s or 5m. Empty: at drain-rate, or else over drain-timeout.">
+        <p class="hint">Instances with more than their share of the clients tell the surplus to connect again, one after the other. Draining instances take no part.</p>
+        <Field label="Over" hint="Such as 30s or 5m. Empty: at drain-rate, or over drain-timeout.">
           <input type="text" value={over} onInput={(e) => setOver(e.currentTarget.value)} placeholder="drain-rate" maxLength={32} autocomplete="off" spellcheck={false} />
         </Field>
-        <Field label="Clients of each, at most">
+        <Field label="At most, per instance">
           <input type="number" min={1} max={16777216} value={atMost} onInput={(e) => setAtMost(e.currentTarget.value)} placeholder="all of the surplus" />
         </Field>
         <div class="buttons">
           <button type="submit" disabled={self.draining}>
             Rebalance…
           </button>
-          {self.draining && <small class="dim">Not from an instance that is draining: open the console of another.</small>}
+          {self.draining && <small class="dim">A draining instance can't begin it: open the console of another one.</small>}
         </div>
         <div aria-live="polite">{action.result && <Outcome result={action.result} />}</div>
         {action.failure && <Failed failure={action.failure} once />}
       </form>
       <Confirm open={asking} title="Rebalance the cluster?" action="Rebalance" busy={action.busy} onYes={yes} onNo={() => setAsking(false)}>
         {full.length === 0 ? (
-          <p>As far as this page knows no instance has more than its share: nobody would be told to go.</p>
+          <p>No instance has more than its share: no client would be told to move.</p>
         ) : (
           <p>
-            As things are,{" "}
+            Now{" "}
             {full.map(({ node, surplus }, i) => (
               <span key={node.id}>
                 {i > 0 && ", "}
                 <bdi>{node.name}</bdi> tells {count(surplus)} of its {plural(clientsOf(node), "client")}
               </span>
             ))}{" "}
-            to connect anew.
+            to connect again.
           </p>
         )}
-        <p>Clients that know DRAIN move without a gap; others are disconnected with SERVER_RESTART. Where they connect to is up to the load balancer.</p>
+        <p>Clients that asked for DRAIN move without a gap; others are disconnected with SERVER_RESTART. The load balancer decides where they connect.</p>
       </Confirm>
     </section>
   );
@@ -81,10 +81,10 @@ function Outcome({ result: r }: { result: Rebalance }) {
       <Missing names={r.missing} what="clients" />
       <Notice tone="good">
         {r.told === 0 ? (
-          <strong>Nobody was told to go: no instance has more than its share.</strong>
+          <strong>No client was told to move: no instance has more than its share.</strong>
         ) : (
           <>
-            <strong>Told to go: {plural(r.told, "client")}</strong>, the last within {duration(1000 * r.over_seconds)}.
+            <strong>Told to move: {plural(r.told, "client")}</strong>, the last within {duration(1000 * r.over_seconds)}.
           </>
         )}{" "}
         The share is {count(r.share)}.

@@ -4,6 +4,7 @@ import { bytes, clock, count } from "../format";
 import { pretty } from "../json";
 import { clientPath, groupPath, place } from "../route";
 import { kept, Stream, type Entry, type Watch } from "../tail";
+import { Scroll } from "../scroll";
 import { Id, Said, SaidBlock } from "../text";
 import { Badge, Failed, Field, Head, Nothing } from "../ui";
 
@@ -42,7 +43,7 @@ export function Tail() {
   };
   return (
     <>
-      <Head title="Live tail" sub="A sample of what passes, as clients receive it. Watching does not slow the hub: what is too much is left out and counted." />
+      <Head title="Live tail" sub="A sample of the events, as clients receive them. A tail never slows the hub: it leaves out and counts what exceeds the limit." />
       <form class="filters" aria-label="What to watch" onSubmit={submit}>
         <Field label="Group" grow>
           <input
@@ -112,10 +113,10 @@ function Bar({ stream, paused, over, setPaused, search, setSearch }: BarProps) {
       <span class="state" role="status">
         {state}
       </span>
-      <span class="num dim counts" title={`Left out: more than was asked for, or than this page could be told in time. The last ${kept} shown are kept.`}>
-        {count(stream.seen.value)} passed · {count(stream.skipped.value)} left out
+      <span class="num dim counts" title={`Left out: events beyond the limit, or faster than this page could read them. The last ${kept} are kept.`}>
+        {count(stream.seen.value)} events · {count(stream.skipped.value)} left out
       </span>
-      <input type="search" class="small" aria-label="Show only those that contain" placeholder="contains…" value={search} onInput={(e) => setSearch(e.currentTarget.value)} autocomplete="off" spellcheck={false} />
+      <input type="search" class="small" aria-label="Show only events that contain" placeholder="contains…" value={search} onInput={(e) => setSearch(e.currentTarget.value)} autocomplete="off" spellcheck={false} />
       <button type="button" class="small" aria-pressed={paused} onClick={() => setPaused(!paused)}>
         {paused ? "Resume" : "Pause"}
       </button>
@@ -134,43 +135,52 @@ interface ListProps {
   setOver: (over: boolean) => void;
 }
 
-/** List shows what came. It stands still while the pointer is on it, so that one can hit what one aims at. */
+/** List shows the events. It stands still while the pointer is on its rows, so that a click hits the intended one. */
 function List({ stream, search, selected, select, setOver }: ListProps) {
   const all = stream.entries.value;
   const wanted = search.toLowerCase();
   const entries = wanted ? all.filter((e) => e.text.toLowerCase().includes(wanted)) : all;
   const running = stream.phase.value !== "stopped";
   return (
-    <div class="scroll fixed" tabIndex={0} role="region" aria-label="Events, the newest first" onPointerEnter={(e) => e.pointerType === "mouse" && setOver(true)} onPointerLeave={() => setOver(false)}>
+    <Scroll fixed label="Events, newest first">
       {entries.length === 0 ? (
         all.length > 0 ? (
-          <Nothing title="None of the events kept contains that." />
+          <Nothing title="No event contains this text." />
         ) : running ? (
-          <Nothing title="Nothing has passed yet.">Events appear here as soon as somebody sends one there.</Nothing>
+          <Nothing title="No events yet.">They appear here as soon as a client sends one.</Nothing>
         ) : (
-          <Nothing title="Choose a group to watch.">Or GLOBAL messages, and press Watch.</Nothing>
+          <Nothing title="Choose a group, or GLOBAL messages.">Then press Watch.</Nothing>
         )
       ) : (
-        <table class="events">
-          <thead>
-            <tr>
-              <th scope="col">Time</th>
-              <th scope="col">Event</th>
-              <th scope="col">From</th>
-              <th scope="col" class="r">
-                Size
-              </th>
-              <th scope="col">Data</th>
-            </tr>
-          </thead>
-          <tbody>
-            {entries.map((e) => (
-              <Line key={e.seq} entry={e} selected={e === selected} select={select} />
-            ))}
-          </tbody>
-        </table>
+        <Rows entries={entries} selected={selected} select={select} setOver={setOver} />
       )}
-    </div>
+    </Scroll>
+  );
+}
+
+type RowsProps = Pick<ListProps, "selected" | "select" | "setOver"> & { entries: Entry[] };
+
+function Rows({ entries, selected, select, setOver }: RowsProps) {
+  useEffect(() => () => setOver(false), []); // without rows there is nothing to hold
+  return (
+    <table class="events" onPointerEnter={(e) => e.pointerType === "mouse" && setOver(true)} onPointerLeave={() => setOver(false)}>
+      <thead>
+        <tr>
+          <th scope="col">Time</th>
+          <th scope="col">Event</th>
+          <th scope="col">From</th>
+          <th scope="col" class="r">
+            Size
+          </th>
+          <th scope="col">Data</th>
+        </tr>
+      </thead>
+      <tbody>
+        {entries.map((e) => (
+          <Line key={e.seq} entry={e} selected={e === selected} select={select} />
+        ))}
+      </tbody>
+    </table>
   );
 }
 
@@ -194,16 +204,16 @@ function Line({ entry: e, selected, select }: { entry: Entry; selected: boolean;
 
 function Detail({ entry: e }: { entry: Entry | undefined }) {
   return (
-    <section class="panel detail" aria-label="The chosen event">
+    <section class="panel detail" aria-label="Selected event">
       <h2>{e ? <Said value={e.event || (ops[e.op] ?? "Event")} /> : "Event"}</h2>
       {!e ? (
-        <Nothing title="No event is chosen.">Choose one of the list to see all of it.</Nothing>
+        <Nothing title="No event selected.">Select one in the list to see its content.</Nothing>
       ) : (
         <>
           <dl class="facts">
             <dt>Operation</dt>
             <dd>{ops[e.op] ?? <Said value={e.op} />}</dd>
-            <dt>Passed at</dt>
+            <dt>Seen at</dt>
             <dd class="num">{clock(e.at, true)}</dd>
             <dt>Id</dt>
             <dd>
@@ -225,7 +235,7 @@ function Intent({ text }: { text: string }) {
   try {
     intent = (JSON.parse(text) as { intent?: typeof intent }).intent ?? {};
   } catch {
-    return null; // it is shown below as it is
+    return null; // the text is shown below
   }
   const identifier = typeof intent.identifier === "string" ? intent.identifier : "";
   return (

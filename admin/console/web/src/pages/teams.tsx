@@ -5,6 +5,7 @@ import { since } from "../history";
 import { Pager, usePages } from "../pager";
 import { usePoll } from "../poll";
 import { clientPath, groupPath } from "../route";
+import { Scroll } from "../scroll";
 import { Said } from "../text";
 import type { Team, TeamPage } from "../types";
 import { Badge, Failed, Head, Loading, Missing, Nothing } from "../ui";
@@ -12,10 +13,10 @@ import { Badge, Failed, Head, Loading, Missing, Nothing } from "../ui";
 const every = 1000;
 const limit = 100;
 
-/** Off stands for the answer that the hub serves no teams. */
+/** "off" means that the hub serves no teams. */
 type Answer = TeamPage | "off";
 
-/** ask asks for a page of teams. */
+/** ask requests a page of teams. */
 async function ask(cursor: string | undefined, signal: AbortSignal): Promise<Answer> {
   try {
     return await api.teams({ limit, ...(cursor && { cursor }) }, { signal });
@@ -28,7 +29,7 @@ async function ask(cursor: string | undefined, signal: AbortSignal): Promise<Ans
 export function Teams() {
   const pages = usePages("");
   const cursor = pages.cursor;
-  const [off, setOff] = useState(false); // then there is nothing to ask for again and again
+  const [off, setOff] = useState(false); // no polling then
   const { data, failure, again } = usePoll<Answer>(
     async (signal) => {
       const answer = await ask(cursor, signal);
@@ -42,13 +43,13 @@ export function Teams() {
   const teams = page?.teams ?? [];
   return (
     <>
-      <Head title="Teams" sub="Of clients that speak the team-connection protocol." />
+      <Head title="Teams" sub="Teams of the team-connection protocol." />
       {failure && <Failed failure={failure} />}
       <Missing names={page?.missing} what="connections and claims" />
       <section class="panel">
         {data === "off" ? (
           <Nothing title="This instance serves no teams.">
-            The service type <code>team</code> is not enabled: start it with <code>mastersocket serve --enable team</code>, here and on the other instances.{" "}
+            The service type <code>team</code> is not enabled. Start the instances with <code>mastersocket serve --enable team</code>.{" "}
             <button type="button" onClick={again}>
               Ask again
             </button>
@@ -56,7 +57,7 @@ export function Teams() {
         ) : !page ? (
           !failure && <Loading rows={8} />
         ) : teams.length === 0 ? (
-          <Nothing title="There is no team.">
+          <Nothing title="There are no teams.">
             A service announces one: <code>{'mastersocket pub --to GROUP:teams --event team.join \'{"team_id":1}\''}</code>
           </Nothing>
         ) : (
@@ -70,7 +71,7 @@ export function Teams() {
 
 function Table({ teams }: { teams: Team[] }) {
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Teams">
+    <Scroll label="Teams">
       <table>
         <thead>
           <tr>
@@ -78,19 +79,19 @@ function Table({ teams }: { teams: Team[] }) {
             <th scope="col">Connection</th>
             <th scope="col">Instance</th>
             <th scope="col">From</th>
-            <th scope="col" class="r" title="Since its connection opened">
+            <th scope="col" class="r" title="Time since its connection opened">
               Connected
             </th>
             <th scope="col" class="r" title="Messages that the hub queued for the team's connections">
               Messages
             </th>
-            <th scope="col" class="r" title="Those among them with props in their text">
+            <th scope="col" class="r" title="Messages with props in their text">
               Props
             </th>
-            <th scope="col" title="What clients said of the team in their last answer to a healthcheck, where it is something else than what the hub counted">
+            <th scope="col" title="The clients' last answers to a healthcheck, if they differ from the hub's counts">
               Clients say
             </th>
-            <th scope="col" class="r" title="Since an instance first heard that the team joined">
+            <th scope="col" class="r" title="Time since the team was first announced">
               Known
             </th>
           </tr>
@@ -101,7 +102,7 @@ function Table({ teams }: { teams: Team[] }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 
@@ -136,7 +137,7 @@ function Row({ team: t }: { team: Team }) {
   );
 }
 
-/** Claims compares what clients say of the team with what the hub counted. What is on its way explains small differences. */
+/** Claims compares the clients' answers with the hub's counts. Messages in transit explain small differences. */
 function Claims({ team: t }: { team: Team }) {
   if (t.claims.length === 0) return <span class="dim">nothing</span>;
   return (
