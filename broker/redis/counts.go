@@ -48,6 +48,9 @@ type ownCounts struct {
 	untold  []flushed           // sent, and not come back
 	urgent  bool
 	scratch []byte
+
+	answers   uint64                   // answers to kindSync so far
+	answering map[broker.NodeID]uint64 // those under way, by the instance that asked
 }
 
 // flushed is the last kindDelta of a flush.
@@ -57,7 +60,7 @@ type flushed struct {
 }
 
 func newOwnCounts() *ownCounts {
-	return &ownCounts{members: make(map[string]int), watched: make(map[string]struct{}), dirty: make(map[string]struct{})}
+	return &ownCounts{members: make(map[string]int), watched: make(map[string]struct{}), answering: make(map[broker.NodeID]uint64), dirty: make(map[string]struct{})}
 }
 
 // set records that group has n members here. The other instances are told at once of a group's first member, and that
@@ -204,18 +207,46 @@ func (c *ownCounts) setTold(version uint64) (more bool) {
 	return more
 }
 
-// sendAll tells to everything, as it was at the last flush, so that the next kindDelta follows it.
+// sendAll tells to everything, as it was at the last flush, so that the next kindDelta follows it. While an answer to it
+// is under way, a further request is ignored.
 func (c *ownCounts) sendAll(to broker.NodeID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if _, busy := c.answering[to]; busy {
+		return
+	}
 	c.flushLocked()
 	parts := c.parts()
 	for i, counts := range parts {
 		b := binary.BigEndian.AppendUint64(nil, c.version)
 		b = binary.BigEndian.AppendUint32(b, uint32(i))
 		b = binary.BigEndian.AppendUint32(b, uint32(len(parts)))
-		c.send(&frame{Message: broker.Message{Kind: kindCounts, To: to, Payload: append(b, counts...)}}, nil)
+		done := broker.Completion(nil)
+		if i == len(parts)-1 {
+			c.answers++
+			c.answering[to] = c.answers
+			done = c.answered(to, c.answers)
+		}
+		c.send(&frame{Message: broker.Message{Kind: kindCounts, To: to, Payload: append(b, counts...)}}, done)
 	}
+}
+
+// answered returns what notes that Redis took the last part of an answer to the instance to.
+func (c *ownCounts) answered(to broker.NodeID, answer uint64) broker.Completion {
+	return broker.CompletionFunc(func(int, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.answering[to] == answer {
+			delete(c.answering, to)
+		}
+	})
+}
+
+// returned is called when an instance has a new connection: an answer that is under way may be lost.
+func (c *ownCounts) returned(id broker.NodeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.answering, id)
 }
 
 // parts encodes all counts in pieces of bounded size, at least one.
@@ -273,7 +304,8 @@ type peerCounts struct {
 	partial        map[string]int // of the parts come so far, of partialVersion
 	next           uint32
 	partialVersion uint64
-	askedAt        int64
+	askedAt        int64 // or when the last part came
+	asked          int   // requests since the last part
 }
 
 // delta applies a kindDelta. It returns false where one before it was missed.

@@ -181,6 +181,8 @@ func (r *Broker) takeLease(f *frame) error {
 	}
 	if l.Ask || l.Minor == 0 { // it has just connected
 		r.recv.returned(originKey{f.From, f.run})
+		r.peers.returned(f.From)
+		r.counts.returned(f.From)
 	}
 	if l.Ask && f.Kind == kindHello {
 		r.publishLease(kindHere, f.From, r.lease())

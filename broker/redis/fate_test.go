@@ -204,7 +204,7 @@ func TestCountsOutdated(t *testing.T) {
 	want("a new instance", true, 1)
 	take(p.seen)
 	want("it was asked just now", true, 1)
-	take(p.heard)
+	p.returned(2)
 	want("it could not hear that yet", true, 2)
 	counts(3, 0)
 	want("it has no members", false, 2)

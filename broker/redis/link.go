@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -99,8 +102,8 @@ func (r *Broker) manage(ctx context.Context, first chan<- error) {
 			continue // at once: it was a connection that broke
 		}
 		wait := pause.NextBackOff()
-		if up {
-			wait = min(wait, r.opt.ProbeInterval/4)
+		if up || isCut(err) {
+			wait = min(wait, r.opt.ProbeInterval/10)
 		}
 		select {
 		case <-time.After(wait):
@@ -113,10 +116,10 @@ func (r *Broker) manage(ctx context.Context, first chan<- error) {
 }
 
 // linkEnded tells operators the reason. A broken connection makes the broker unavailable only if it was silent, or if it
-// can't be replaced in time: see watch.
+// can't be replaced in time: see watch. An attempt that Redis refuses makes it unavailable at once.
 func (r *Broker) linkEnded(err error, wasUp bool) {
 	r.lastError.Store(&err)
-	if !wasUp || isSilence(err) {
+	if isSilence(err) || !wasUp && !isCut(err) {
 		r.state.setAway(err.Error())
 	}
 	if wasUp {
@@ -125,6 +128,9 @@ func (r *Broker) linkEnded(err error, wasUp bool) {
 		r.log.Warn("no connection to Redis, trying on", "error", err)
 	}
 }
+
+// isCut says whether err means that a connection was made and then closed by the other side.
+func isCut(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
 
 // isSilence says whether err means that an answer did not come, to a probe or to a command.
 func isSilence(err error) bool {
@@ -217,23 +223,40 @@ func (r *Broker) connectSubscriber(l *link, addr string) error {
 	}
 	joined := r.subs.connected()
 	l.goes(func() error { return r.readPushes(conn) })
-	l.goes(func() error { return r.subs.write(l.ctx, conn, r.opt.DialTimeout) })
-	timeout := time.NewTimer(2 * r.opt.DialTimeout)
-	defer timeout.Stop()
-	select {
-	case <-joined:
-		return nil
-	case <-timeout.C:
-		return errors.New("subscribe: not confirmed in time")
-	case <-l.ctx.Done():
-		return context.Cause(l.ctx)
+	l.goes(func() error { return r.subs.write(l.ctx, conn, r.opt.writeTimeout()) })
+	return r.awaitProgress(l, joined, errors.New("subscribe: Redis has stopped to confirm"))
+}
+
+// awaitProgress waits until done is closed, for as long as Redis goes on to answer. It returns stuck where nothing was
+// read for two to four times DialTimeout, or why the link ended.
+func (r *Broker) awaitProgress(l *link, done <-chan struct{}, stuck error) error {
+	tick := time.NewTicker(2 * r.opt.DialTimeout)
+	defer tick.Stop()
+	read := func() uint64 { return r.heardPushes.Reads.Load() + r.heardReplies.Reads.Load() }
+	for last := read(); ; {
+		select {
+		case <-done:
+			return nil
+		case <-tick.C:
+			now := read()
+			if now == last {
+				return stuck
+			}
+			last = now
+		case <-l.ctx.Done():
+			return context.Cause(l.ctx)
+		}
 	}
 }
 
 // awaitOthers waits a moment for instances that lost their connections too, as in a restart of Redis, to subscribe again
 // before this one publishes. It saves them requests, and makes the numbers of receivers right.
 func (r *Broker) awaitOthers(ctx context.Context, c *connection) {
-	ctx, cancel := context.WithTimeout(ctx, r.opt.ProbeInterval)
+	wait := r.opt.ProbeInterval
+	if r.State().Available { // only a connection broke, perhaps of this instance alone
+		wait /= 20
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
 		reply, err := c.client.Do(ctx, "PUBSUB", r.names.subscribers, r.names.global()).Slice()
@@ -266,17 +289,11 @@ func (r *Broker) connectPublisher(l *link, addr string) error {
 	l.goes(func() error { return r.writeCommands(l.ctx, conn) })
 	l.goes(func() error { return r.readReplies(conn) })
 	r.recv.joined() // not before a request can be sent at once: see kindResume
-	timeout := time.NewTimer(2 * r.opt.DialTimeout)
-	defer timeout.Stop()
-	select {
-	case <-returned:
-		r.state.setAvailable() // the goroutine that read it may not have come to that yet
-		return nil
-	case <-timeout.C:
-		return fmt.Errorf("%w: the first probe did not come back", errSilent)
-	case <-l.ctx.Done():
-		return context.Cause(l.ctx)
+	if err := r.awaitProgress(l, returned, fmt.Errorf("%w: the first probe did not come back", errSilent)); err != nil {
+		return err
 	}
+	r.state.setAvailable() // the goroutine that read it may not have come to that yet
+	return nil
 }
 
 // awaitCounts waits a moment for the member counts of the other instances.
@@ -339,6 +356,7 @@ func (r *Broker) readReplies(conn net.Conn) error {
 			if !isRefusal(err) {
 				return err
 			}
+			r.logRefusal(err)
 		}
 		replies = append(replies, reply{n, err})
 		if in.Buffered() && len(replies) < 256 {
@@ -352,6 +370,13 @@ func (r *Broker) readReplies(conn net.Conn) error {
 		clear(outcomes)
 		replies = replies[:0]
 	}
+}
+
+// logRefusal logs Redis' refusal of a message.
+func (r *Broker) logRefusal(err error) {
+	var e resp.ServerError
+	errors.As(err, &e)
+	r.refusals.Warn("Redis refused a message", e.Code(), slog.String("error", string(e)))
 }
 
 // isRefusal says whether err is the server's answer to one command, and final.

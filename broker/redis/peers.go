@@ -67,14 +67,23 @@ func (p *peers) seen(id broker.NodeID, value []byte) (added bool, err error) {
 func (p *peers) heard(id broker.NodeID, value []byte) (added bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := p.nodes[id]; n != nil {
-		n.counts.askedAt = 0 // a request that was sent before it could hear may be lost
-	}
 	n, added, err := p.note(id, value)
 	if n != nil {
 		n.heardAt = p.now()
 	}
 	return added, err
+}
+
+// returned is called when an instance has a new connection. A request for its counts that was sent before may be lost.
+func (p *peers) returned(id broker.NodeID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := p.nodes[id]; n != nil {
+		n.counts.askedAt, n.counts.asked = 0, 0
+		if !n.counts.known {
+			p.ask(n)
+		}
+	}
 }
 
 // note brings the instance up to date with a lease. It returns nil for a process that said that it leaves. It needs mu.
@@ -118,12 +127,16 @@ func (p *peers) compare(n *peer, version uint64) {
 	}
 }
 
+// ask asks n for its counts, unless an answer may still come. The time between two requests doubles, up to sixteen times
+// the first. It needs mu.
 func (p *peers) ask(n *peer) {
 	now := p.now()
-	if n.counts.askedAt != 0 && now-n.counts.askedAt < p.retry {
+	c := &n.counts
+	if c.askedAt != 0 && now-c.askedAt < p.retry<<min(max(c.asked-1, 0), 4) {
 		return
 	}
-	n.counts.askedAt = now
+	c.askedAt = now
+	c.asked++
 	p.sync(n.ID)
 }
 
@@ -154,6 +167,7 @@ func (p *peers) takeCounts(id broker.NodeID, run uint64, b []byte) error {
 	if n == nil || n.run != run {
 		return nil
 	}
+	n.counts.askedAt, n.counts.asked = p.now(), 1
 	complete, err := n.counts.takePart(p.weights, id, b)
 	if complete {
 		p.changed()
@@ -233,7 +247,7 @@ func (p *peers) outdated() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, n := range p.nodes {
-		n.counts.known, n.counts.askedAt = false, 0
+		n.counts.known, n.counts.askedAt, n.counts.asked = false, 0, 0
 		p.ask(n)
 	}
 	p.changed()

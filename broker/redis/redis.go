@@ -15,6 +15,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/internal/weights"
 	"github.com/mastersocket/mastersocket/broker/redis/resp"
+	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/internal/redisurl"
 )
 
@@ -41,11 +42,12 @@ import (
 // nothing at all is heard for two intervals, all connections are replaced. Messages wait meanwhile, bounded by
 // BufferBytes and BufferAge.
 type Broker struct {
-	opt   Options
-	url   redisurl.URL
-	names *names
-	log   *slog.Logger
-	begun time.Time
+	opt      Options
+	url      redisurl.URL
+	names    *names
+	log      *slog.Logger
+	refusals *ratelog.Logger
+	begun    time.Time
 
 	// Made by New, safe for use by any goroutine.
 	stats   *counters
@@ -105,7 +107,7 @@ func New(o Options) (*Broker, error) {
 		return nil, errors.New("broker: this build can't authenticate what instances send each other")
 	}
 	r := &Broker{
-		opt: o, url: u, names: newNames(o.Prefix, u), log: o.Logger, begun: time.Now(),
+		opt: o, url: u, names: newNames(o.Prefix, u), log: o.Logger, refusals: ratelog.New(o.Logger), begun: time.Now(),
 		stats: &counters{}, state: newStateKeeper(), counts: newOwnCounts(), holding: newHolding(o.LeaseTTL),
 	}
 	r.weights = weights.NewRemembering(r.now, o.unheardLimit()+o.writeTimeout())

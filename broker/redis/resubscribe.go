@@ -14,7 +14,7 @@ import (
 func (s *subscriptions) connected() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live, s.ops, s.joined = true, nil, make(chan struct{})
+	s.live, s.ops, s.unanswered, s.joined = true, nil, 0, make(chan struct{})
 	for _, c := range []*subscription{s.global, s.own} {
 		c.outstanding, c.subscribed = 0, false
 	}
@@ -42,18 +42,18 @@ func (s *subscriptions) disconnected() {
 	s.live, s.ops = false, nil
 }
 
-// channelsPerCommand bounds a SUBSCRIBE.
-const channelsPerCommand = 256
+// The pace of the commands: a Redis with little time is asked for no more than it can confirm soon, and other instances
+// get their turn.
+const (
+	channelsPerCommand = 256  // of one SUBSCRIBE
+	maxUnanswered      = 4096 // channels of commands without an answer
+)
 
 // write sends the commands to conn until ctx ends or a write fails.
 func (s *subscriptions) write(ctx context.Context, conn net.Conn, timeout time.Duration) error {
 	var buf []byte
 	for {
-		s.mu.Lock()
-		ops := s.ops
-		s.ops = nil
-		s.mu.Unlock()
-		buf = s.appendOps(buf[:0], ops)
+		buf = s.appendOps(buf[:0], s.takeOps())
 		if len(buf) > 0 {
 			if err := conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 				return err
@@ -67,6 +67,25 @@ func (s *subscriptions) write(ctx context.Context, conn net.Conn, timeout time.D
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// takeOps takes the commands that may be sent now. It is called again when enough of them were answered.
+func (s *subscriptions) takeOps() []subscriptionOp {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.ops), max(maxUnanswered-s.unanswered, 0))
+	ops := s.ops[:n:n]
+	s.ops = s.ops[n:]
+	s.unanswered += n
+	return ops
+}
+
+// answered counts one command that was answered. It needs mu.
+func (s *subscriptions) answered() {
+	s.unanswered--
+	if len(s.ops) > 0 && s.unanswered <= maxUnanswered/2 {
+		s.signal()
 	}
 }
 

@@ -24,17 +24,18 @@ type subscriptions struct {
 	wake   chan struct{} // holds a token when ops has something
 	counts *ownCounts    // its numbers are atomic: no lock is taken
 
-	mu        sync.Mutex
-	global    *subscription
-	own       *subscription
-	groups    map[string]*subscription
-	waiting   map[*subscription]struct{} // those with waiters
-	releasing map[string]*subscription   // those no longer wanted and still subscribed
-	live      bool                       // a connection takes ops
-	ops       []subscriptionOp
-	initial   int           // commands not answered of those that a new connection begins with
-	joined    chan struct{} // closed when initial reaches zero
-	closed    bool
+	mu         sync.Mutex
+	global     *subscription
+	own        *subscription
+	groups     map[string]*subscription
+	waiting    map[*subscription]struct{} // those with waiters
+	releasing  map[string]*subscription   // those no longer wanted and still subscribed
+	live       bool                       // a connection takes ops
+	ops        []subscriptionOp           // to be sent
+	unanswered int                        // sent and not answered
+	initial    int                        // commands not answered of those that a new connection begins with
+	joined     chan struct{}              // closed when initial reaches zero
+	closed     bool
 }
 
 // subscription is one channel.
@@ -125,6 +126,11 @@ func (s *subscriptions) push(c *subscription, op subscriptionOp) {
 	c.subscribed = op.subscribe
 	c.outstanding++
 	s.ops = append(s.ops, op)
+	s.signal()
+}
+
+// signal wakes the writer.
+func (s *subscriptions) signal() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -169,6 +175,7 @@ func (s *subscriptions) commandAnswered(kind resp.PushKind, channel []byte) erro
 		return fmt.Errorf("the server gave up or moved channel %q", channel)
 	}
 	c.outstanding--
+	s.answered()
 	var ready []waiter
 	switch {
 	case c.outstanding > 0:

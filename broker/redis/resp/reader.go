@@ -31,10 +31,15 @@ type ServerError string
 // Error implements error.
 func (e ServerError) Error() string { return "Redis says: " + string(e) }
 
+// Code returns the first word, such as MOVED.
+func (e ServerError) Code() string {
+	code, _, _ := strings.Cut(string(e), " ")
+	return code
+}
+
 // Transient says whether the same command may succeed later or elsewhere, so that it should be sent again.
 func (e ServerError) Transient() bool {
-	code, _, _ := strings.Cut(string(e), " ")
-	switch code {
+	switch e.Code() {
 	case "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "LOADING", "MASTERDOWN", "READONLY", "BUSY":
 		return true
 	}
