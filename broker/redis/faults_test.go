@@ -37,7 +37,7 @@ func startLoad(t *testing.T, in []*brokertest.Instance) *load {
 	t.Helper()
 	l := &load{in: in, stop: make(chan struct{}), sent: make(map[uuid.UUID]*sent)}
 	for _, n := range in {
-		n.SubscribeWait(t, "g")
+		n.JoinGroup(t, "g")
 	}
 	for i := range in {
 		for range 2 {

@@ -85,7 +85,7 @@ func (p *publisher) keep(e *entry, err error, outcomes []outcome) []outcome {
 	}
 	p.recent.PushBack(e)
 	p.recentBytes += e.cost()
-	for p.recentBytes > p.limits.recentBytes {
+	for p.recentBytes > p.limits.recentBytes && p.recent.Len() > 1 { // one message of any size can be sent again
 		old, _ := p.recent.PopFront()
 		p.recentBytes -= old.cost()
 		if old.done != nil {

@@ -49,6 +49,7 @@ func awaitKnown(t *testing.T, a, b proxied, known bool) {
 	})
 }
 
+// cut holds back everything between p and Redis, unless another fault is set, and waits until p notices.
 func (p proxied) cut(t *testing.T) {
 	t.Helper()
 	p.proxy.Set(faultproxy.Stall)
@@ -218,5 +219,31 @@ func TestRollingCuts(t *testing.T) {
 				acks[i][j].expectDelivered(t, in[i], in[j])
 			}
 		}
+	}
+}
+
+// TestLargestMessageIsSentAgain cuts the receiver of messages of 8 MiB off, the largest that a hub over Redis allows.
+func TestLargestMessageIsSentAgain(t *testing.T) {
+	t.Parallel()
+	o := quick("")
+	o.LeaseTTL, o.BufferAge = 30*time.Second, 30*time.Second
+	in := proxiedCluster(t, 2, o)
+	pub, recv := in[0], in[1]
+	large := func(seq uint64) *broker.Message {
+		return &broker.Message{Kind: broker.KindDirect, To: recv.ID, Seq: seq, Payload: make([]byte, 8<<20)}
+	}
+	if n, err := pub.Outcome(t, large(1)); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	recv.Await(t, "the first message", func() bool { return len(recv.Got) == 1 })
+	recv.proxy.Set(faultproxy.Swallow)
+	if n, err := pub.Outcome(t, large(2)); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	recv.cut(t)
+	recv.heal(t)
+	recv.Await(t, "the second message", func() bool { return len(recv.Got) == 2 })
+	if st := statsOf(recv.Instance); st.Missed != 0 || st.Recovered != 1 {
+		t.Errorf("stats: %+v", st)
 	}
 }

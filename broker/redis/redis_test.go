@@ -163,7 +163,7 @@ func TestLossIsCounted(t *testing.T) {
 	a := redisCluster(t, 1, o)[0]
 	o.URL = "redis://" + p.Addr()
 	b := brokertest.Join(t, newTestRedis(t, o))
-	b.SubscribeWait(t, "g")
+	b.JoinGroup(t, "g")
 	eventually.True(t, "each other", func() bool { return len(a.Nodes()) == 2 && len(b.Nodes()) == 2 })
 	count := uint64(0)
 	round := func() {

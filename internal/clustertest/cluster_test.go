@@ -26,6 +26,8 @@ type cluster struct {
 	env   []string
 	trust *tls.Config        // TLS settings of clients; nil without TLS
 	url   func(i int) string // Redis URL of instance i
+
+	binary string // of instances that start from now on; empty: the one under test
 }
 
 // clusterOptions configures a cluster. The zero value suits most tests.
@@ -35,12 +37,14 @@ type clusterOptions struct {
 	url   func(i int) string // nil: the URL of the cluster's Redis
 	redis *redistest.Server  // nil: a new one
 	tls   bool               // clients connect over TLS
+
+	binary string // of all instances at first; empty: the one under test
 }
 
 // startCluster runs n instances and waits until each knows all others.
 func startCluster(t *testing.T, n int, o clusterOptions) *cluster {
 	t.Helper()
-	c := &cluster{t: t, redis: o.redis, flags: o.flags, env: o.env, url: o.url}
+	c := &cluster{t: t, redis: o.redis, flags: o.flags, env: o.env, url: o.url, binary: o.binary}
 	if c.redis == nil && c.url == nil {
 		c.redis = redistest.Start(t)
 	}
@@ -64,7 +68,7 @@ func (c *cluster) start(i int, addr, tlsAddr string) *hubtest.Server {
 	c.t.Helper()
 	return hubtest.Start(c.t, hubtest.Options{
 		Name: string(rune('a' + i)), Redis: c.url(i), Flags: c.flags, Env: c.env, Addr: addr,
-		TLS: c.trust != nil, TLSAddr: tlsAddr,
+		TLS: c.trust != nil, TLSAddr: tlsAddr, Binary: c.binary,
 	})
 }
 

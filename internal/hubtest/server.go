@@ -44,6 +44,8 @@ type Options struct {
 	// Within runs the function that starts the process, for instance on a thread of another network namespace. nil: it
 	// is called directly.
 	Within func(start func() error) error
+	// Binary is the path of the binary to run. Empty means that of [Binary].
+	Binary string
 	// Quiet keeps the log out of a failed test's output.
 	Quiet bool
 }
@@ -123,7 +125,11 @@ func (s *Server) start() {
 	if s.opts.Name != "" {
 		args = append(args, "--node", s.opts.Name)
 	}
-	s.cmd = exec.Command(Binary(s.tb), append(args, s.opts.Flags...)...)
+	binary := s.opts.Binary
+	if binary == "" {
+		binary = Binary(s.tb)
+	}
+	s.cmd = exec.Command(binary, append(args, s.opts.Flags...)...)
 	s.cmd.Env = append(cleanEnv(), s.opts.Env...)
 	if s.Token != "" {
 		s.cmd.Env = append(s.cmd.Env, "MASTERSOCKET_TOKEN="+s.Token)

@@ -1,0 +1,62 @@
+//go:build linux
+
+package clustertest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/internal/hubtest"
+)
+
+// previous is the release before this one. Set it to the revision of a release once that is out.
+const previous = "0cf5ad3120785efab53c16e83366aba42e53562c"
+
+// TestUpgrade replaces three instances of the previous release one after the other under load, and goes back with one of
+// them. In every mixture nothing is lost, and each instance understands what the others say.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	old := hubtest.BinaryOf(t, previous)
+	drain := span(time.Second, 5*time.Second)
+	c := startCluster(t, 3, clusterOptions{flags: []string{"--drain-timeout", drain.String()}, binary: old})
+	l := startLoad(t, c.urls(), loadOptions{roam: true})
+	replace := func(i int, binary string) {
+		t.Helper()
+		l.runFor(time.Second)
+		c.understood()
+		c.terminate(i)
+		c.awaitNodes(patience, 2)
+		c.binary = binary
+		c.restart(i)
+		c.awaitNodes(patience, 3)
+	}
+	for i := range c.hubs {
+		replace(i, "")
+	}
+	replace(1, old)
+	l.runFor(time.Second)
+	c.understood()
+	r := l.finish(c)
+	if r.Counted > 0 || r.CutOff > 0 || len(r.Disconnects) != 1 || r.Disconnects["SERVER_RESTART"] == 0 {
+		t.Errorf("want nothing lost, and SERVER_RESTART for every disconnect: %v", r)
+	}
+	figure(t, "upgrade from %.7s and back: %d messages, %d deliveries; refused %v", previous, r.Messages, r.Arrivals, r.Refused)
+}
+
+// understood expects that every running instance understood what came from the others.
+func (c *cluster) understood() {
+	c.t.Helper()
+	for _, cause := range []string{"foreign", "other_version", "corrupt"} {
+		if n := c.sum("mastersocket_broker_ignored_total", `cause="`+cause+`"`); n > 0 {
+			c.t.Errorf("the instances ignored %d messages of each other: %s", n, cause)
+		}
+	}
+	for _, h := range c.alive() {
+		for _, line := range h.Log() {
+			if strings.Contains(line, "level=ERROR") {
+				c.t.Errorf("instance %s: %s", h.HubAddr, line)
+			}
+		}
+	}
+}
