@@ -161,7 +161,7 @@ func (b awayFor) Nodes() []broker.Node {
 	return append(b.Broker.Nodes(), broker.Node{ID: 7, Name: "far"})
 }
 
-func (b awayFor) Gather(ctx context.Context, _ []byte, _ func(broker.NodeID, []byte)) ([]broker.NodeID, error) {
+func (b awayFor) Gather(ctx context.Context, _ []broker.NodeID, _ []byte, _ func(broker.NodeID, []byte)) ([]broker.NodeID, error) {
 	<-ctx.Done()
 	return []broker.NodeID{7}, nil
 }

@@ -82,7 +82,7 @@ func TestRebalanceMissing(t *testing.T) {
 // alone is a broker that nobody answers.
 type alone struct{ broker.Broker }
 
-func (a alone) Gather(ctx context.Context, _ []byte, _ func(broker.NodeID, []byte)) (missing []broker.NodeID, err error) {
+func (a alone) Gather(ctx context.Context, _ []broker.NodeID, _ []byte, _ func(broker.NodeID, []byte)) (missing []broker.NodeID, err error) {
 	<-ctx.Done()
 	for _, n := range a.Nodes() {
 		missing = append(missing, n.ID)

@@ -181,9 +181,10 @@ type Broker interface {
 
 	// Nodes lists the live instances, including this one, by id.
 	Nodes() []Node
-	// Gather sends query to every other live instance, waits for their answers until ctx ends, and calls each with one
-	// answer at a time. missing lists the live instances that did not answer.
-	Gather(ctx context.Context, query []byte, each func(from NodeID, answer []byte)) (missing []NodeID, err error)
+	// Gather sends query to the instances among, or to every other live instance where that is nil, waits for their answers
+	// until ctx ends, and calls each with one answer at a time. missing lists, by id, the instances asked that did not
+	// answer. This instance is not asked.
+	Gather(ctx context.Context, among []NodeID, query []byte, each func(from NodeID, answer []byte)) (missing []NodeID, err error)
 
 	// Retire ends the reception of messages that are addressed to this instance; Close must follow soon. It returns when
 	// the Handler has got all of those that came, at once where the broker is away, or with an error when ctx ends.

@@ -112,23 +112,34 @@ func (p position) behind(q position) bool { return !q.Set || p.compare(q) > 0 }
 // Clients lists the cluster's clients that match, limit of them at most (1 to MaxPage), behind the cursor of an earlier
 // page, or from the first for an empty one. A page may be shorter though others follow. It waits for other instances until
 // ctx ends. The error is ErrCursor, or ctx's if this instance itself did not answer in time.
+//
+// Instances are asked in the order of their clients' places, as many as the page needs.
 func (h *Hub) Clients(ctx context.Context, f Filter, cursor string, limit int) (ClientPage, error) {
 	q := clientsAsked{Filter: f, Limit: min(max(limit, 1), MaxPage)}
 	if err := decodeCursor(cursor, &q.After); err != nil {
 		return ClientPage{}, err
 	}
 	var page ClientPage
+	var silent []broker.NodeID
 	var until *position // the end of the shortest list that was cut: what lies behind it is not known of all instances
-	silent, err := clientsQuestion.ask(ctx, h, q, func(a clientsFound) {
-		page.Clients = append(page.Clients, a.Clients...)
-		if a.Cut && len(a.Clients) > 0 {
-			if last := positionOf(&a.Clients[len(a.Clients)-1].ID); until == nil || last.compare(*until) < 0 {
-				until = &last
+	left := h.nodesBehind(q.After, f.Node)
+	for round := 0; len(left) > 0 && until == nil && len(page.Clients) < q.Limit && ctx.Err() == nil; round++ {
+		n := nodesToAsk(left, q.Limit-len(page.Clients), f, round)
+		more, err := clientsQuestion.askAmong(ctx, h, nodeIDs(left[:n]), q, func(a clientsFound) {
+			page.Clients = append(page.Clients, a.Clients...)
+			if a.Cut && len(a.Clients) > 0 {
+				if last := positionOf(&a.Clients[len(a.Clients)-1].ID); until == nil || last.compare(*until) < 0 {
+					until = &last
+				}
 			}
+		})
+		if err != nil {
+			return ClientPage{}, err
 		}
-	})
-	if err != nil {
-		return ClientPage{}, err
+		silent, left = append(silent, more...), left[n:]
+	}
+	if ctx.Err() != nil && len(page.Clients) < q.Limit {
+		silent = append(silent, nodeIDs(left)...)
 	}
 	page.Missing = h.namesOf(silent)
 	slices.SortFunc(page.Clients, func(a, b Client) int { return positionOf(&a.ID).compare(positionOf(&b.ID)) })
@@ -146,6 +157,35 @@ func (h *Hub) Clients(ctx context.Context, f Filter, cursor string, limit int) (
 	return page, nil
 }
 
+// nodesBehind lists the instances, by id, that may have clients behind the cursor, all or those of that name.
+func (h *Hub) nodesBehind(after position, name string) []broker.Node {
+	return slices.DeleteFunc(h.broker.Nodes(), func(n broker.Node) bool {
+		return after.Set && n.ID < after.Node || name != "" && n.Name != name
+	})
+}
+
+// nodesToAsk returns how many of nodes to ask in a round for as many clients as are missing. Without a filter the numbers
+// of clients tell. With one, twice as many are asked each time.
+func nodesToAsk(nodes []broker.Node, missing int, f Filter, round int) int {
+	if f = (Filter{f.Group, f.Type, f.Name, "", f.MinQueue}); f != (Filter{}) {
+		return min(4<<min(round, 10), len(nodes))
+	}
+	n := 0
+	for missing > 0 && n < len(nodes) {
+		missing -= nodes[n].Clients
+		n++
+	}
+	return n
+}
+
+func nodeIDs(nodes []broker.Node) []broker.NodeID {
+	ids := make([]broker.NodeID, len(nodes))
+	for i, n := range nodes {
+		ids[i] = n.ID
+	}
+	return ids
+}
+
 // Client returns the client of that id, wherever it is. The error is ErrClientNotFound if no instance has it, and
 // ErrSilent if the one that its id names did not answer.
 func (h *Hub) Client(ctx context.Context, id uuid.UUID) (Client, error) {
@@ -158,10 +198,14 @@ func (h *Hub) Kick(ctx context.Context, id uuid.UUID) (Client, error) {
 	return h.findClient(ctx, kickQuestion, id)
 }
 
-// findClient asks about one client.
+// findClient asks the instance that the id names about one client.
 func (h *Hub) findClient(ctx context.Context, k question[clientAsked, clientsFound], id uuid.UUID) (c Client, err error) {
+	node := clientid.Locate(&id).Node
+	if !slices.ContainsFunc(h.broker.Nodes(), func(n broker.Node) bool { return n.ID == node }) {
+		return c, ErrClientNotFound
+	}
 	found := false
-	silent, err := k.ask(ctx, h, clientAsked{id}, func(a clientsFound) {
+	silent, err := k.askAmong(ctx, h, []broker.NodeID{node}, clientAsked{id}, func(a clientsFound) {
 		if len(a.Clients) > 0 {
 			c, found = a.Clients[0], true
 		}
@@ -172,7 +216,7 @@ func (h *Hub) findClient(ctx context.Context, k question[clientAsked, clientsFou
 	case found:
 		c.complete(time.Now())
 		return c, nil
-	case slices.Contains(silent, clientid.Locate(&id).Node):
+	case len(silent) > 0:
 		return c, ErrSilent
 	}
 	return c, ErrClientNotFound

@@ -75,12 +75,21 @@ func (k question[Q, A]) encode(ctx context.Context, q Q) ([]byte, error) {
 // ask collects the answers of all instances, and returns those that gave none. While the broker is away these are all but
 // this one.
 func (k question[Q, A]) ask(ctx context.Context, h *Hub, q Q, each func(A)) (silent []broker.NodeID, err error) {
-	own, err := k.answer(h, ctx, q)
-	if err != nil {
-		return nil, err
+	return k.askAmong(ctx, h, nil, q, each)
+}
+
+// askAmong is ask for some instances, or for all where ids is nil.
+func (k question[Q, A]) askAmong(
+	ctx context.Context, h *Hub, ids []broker.NodeID, q Q, each func(A),
+) (silent []broker.NodeID, err error) {
+	if ids == nil || slices.Contains(ids, h.node.ID) {
+		own, err := k.answer(h, ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		each(own)
 	}
-	each(own)
-	silent, err = k.askOthers(ctx, h, q, func(_ broker.NodeID, a A) { each(a) })
+	silent, err = k.gather(ctx, h, ids, q, func(_ broker.NodeID, a A) { each(a) })
 	if errors.Is(err, broker.ErrUnavailable) {
 		return silent, nil
 	}
@@ -89,12 +98,19 @@ func (k question[Q, A]) ask(ctx context.Context, h *Hub, q Q, each func(A)) (sil
 
 // askOthers collects the answers of the other instances, and returns those that gave none.
 func (k question[Q, A]) askOthers(ctx context.Context, h *Hub, q Q, each func(broker.NodeID, A)) (silent []broker.NodeID, err error) {
+	return k.gather(ctx, h, nil, q, each)
+}
+
+// gather is askOthers for some instances, or for all where ids is nil.
+func (k question[Q, A]) gather(
+	ctx context.Context, h *Hub, ids []broker.NodeID, q Q, each func(broker.NodeID, A),
+) (silent []broker.NodeID, err error) {
 	encoded, err := k.encode(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	var unreadable []broker.NodeID
-	silent, err = h.broker.Gather(ctx, encoded, func(from broker.NodeID, b []byte) {
+	silent, err = h.broker.Gather(ctx, ids, encoded, func(from broker.NodeID, b []byte) {
 		var a A
 		if json.Unmarshal(b, &a) == nil {
 			each(from, a)

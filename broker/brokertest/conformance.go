@@ -50,7 +50,7 @@ func conformAlone(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	if _, ok := in.Draw([]byte("empty"), 0, 7); ok {
 		t.Error("drew an instance of an empty group")
 	}
-	missing, err := in.Gather(t.Context(), []byte("?"), func(broker.NodeID, []byte) { t.Error("an answer") })
+	missing, err := in.Gather(t.Context(), nil, []byte("?"), func(broker.NodeID, []byte) { t.Error("an answer") })
 	if err != nil || len(missing) > 0 {
 		t.Errorf("gather: %v, %v", missing, err)
 	}

@@ -171,7 +171,7 @@ func conformGather(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 		ctx, cancel := context.WithTimeout(t.Context(), Patience)
 		defer cancel()
 		answers := make(map[broker.NodeID]string)
-		missing, err := in[0].Gather(ctx, []byte(query), func(from broker.NodeID, answer []byte) {
+		missing, err := in[0].Gather(ctx, nil, []byte(query), func(from broker.NodeID, answer []byte) {
 			if _, twice := answers[from]; twice {
 				t.Errorf("two answers of %d", from)
 			}
@@ -187,6 +187,12 @@ func conformGather(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	answers, missing := gather("q", 99)
 	if len(missing) != 0 || len(answers) != 3 || answers[in[1].ID] != "one:q" || answers[in[2].ID] != string(big) || answers[in[3].ID] != "" {
 		t.Errorf("%d answers, missing %v", len(answers), missing)
+	}
+	var got []broker.NodeID
+	among := []broker.NodeID{in[1].ID, in[0].ID, in[0].ID ^ in[1].ID ^ 1<<31}
+	missing, err := in[0].Gather(t.Context(), among, []byte("q"), func(from broker.NodeID, _ []byte) { got = append(got, from) })
+	if err != nil || !slices.Equal(got, among[:1]) || !slices.Equal(missing, among[2:]) {
+		t.Errorf("among %v: answers of %v, missing %v, %v", among, got, missing, err)
 	}
 	answers, missing = gather("hang", 2)
 	if !slices.Equal(missing, []broker.NodeID{in[3].ID}) || len(answers) != 2 {
@@ -230,7 +236,7 @@ func conformClose(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	})
 	b.Unsubscribe("g")
 	b.SetMembers("g", 4)
-	if _, err := b.Gather(ctx, nil, nil); !errors.Is(err, broker.ErrClosed) {
+	if _, err := b.Gather(ctx, nil, nil, nil); !errors.Is(err, broker.ErrClosed) {
 		t.Errorf("gather after Close: %v", err)
 	}
 }

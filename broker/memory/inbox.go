@@ -179,14 +179,16 @@ func (m *Broker) answerLoop() {
 }
 
 // Gather implements Broker.
-func (m *Broker) Gather(ctx context.Context, query []byte, each func(broker.NodeID, []byte)) ([]broker.NodeID, error) {
+func (m *Broker) Gather(
+	ctx context.Context, among []broker.NodeID, query []byte, each func(broker.NodeID, []byte),
+) ([]broker.NodeID, error) {
 	if m.status.Load() != statusStarted {
 		return nil, fmt.Errorf("broker: gather: %w", m.notRunning())
 	}
 	ctx, cancel := context.WithTimeout(ctx, broker.GatherTimeout)
 	defer cancel()
-	pending, answers := m.ask(query)
-	for len(pending) > 0 {
+	pending, answers, asked := m.ask(among, query)
+	for range asked {
 		select {
 		case a := <-answers:
 			delete(pending, a.from)
@@ -197,24 +199,33 @@ func (m *Broker) Gather(ctx context.Context, query []byte, each func(broker.Node
 			return slices.Sorted(maps.Keys(pending)), fmt.Errorf("broker: gather: %w", broker.ErrClosed)
 		}
 	}
-	return nil, nil
+	return slices.Sorted(maps.Keys(pending)), nil
 }
 
-// ask puts query to every other instance.
-func (m *Broker) ask(query []byte) (map[broker.NodeID]struct{}, <-chan reply) {
+// ask sends query to the instances among, or to every other one where that is nil. It returns those that owe an answer,
+// and how many of them are on the bus.
+func (m *Broker) ask(among []broker.NodeID, query []byte) (pending map[broker.NodeID]struct{}, answers chan reply, asked int) {
 	b := m.bus
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	pending, answers := make(map[broker.NodeID]struct{}), make(chan reply, len(b.nodes))
-	for id, other := range b.nodes {
-		if other == m {
+	if among == nil {
+		among = slices.Collect(maps.Keys(b.nodes))
+	}
+	pending, answers = make(map[broker.NodeID]struct{}), make(chan reply, len(among))
+	for _, id := range among {
+		if id == m.self.ID {
 			continue
 		}
 		pending[id] = struct{}{}
+		other := b.nodes[id]
+		if other == nil {
+			continue
+		}
+		asked++
 		select {
 		case other.queries <- inquiry{append([]byte(nil), query...), answers}:
 		default:
 		}
 	}
-	return pending, answers
+	return pending, answers, asked
 }

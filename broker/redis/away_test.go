@@ -152,7 +152,7 @@ func TestStartWithoutRedis(t *testing.T) {
 	if node, ok := a.Draw([]byte("g"), 1, 0); !ok || node != a.ID {
 		t.Errorf("drew %v, %v", node, ok)
 	}
-	if _, err := a.Gather(t.Context(), nil, nil); !errors.Is(err, broker.ErrUnavailable) {
+	if _, err := a.Gather(t.Context(), nil, nil, nil); !errors.Is(err, broker.ErrUnavailable) {
 		t.Errorf("gather: %v", err)
 	}
 	s.Restart()

@@ -132,47 +132,69 @@ func (g *gatherTable) close() {
 	}
 }
 
-// Gather implements Broker. A query is at most 256 KiB long; without a deadline ctx is given one of 30 s. The answers
-// are not kept: each may keep its memory. An instance that ends meanwhile, or whose answer is larger than
-// AnswerBytes, is missing at once.
-func (r *Broker) Gather(ctx context.Context, query []byte, each func(broker.NodeID, []byte)) ([]broker.NodeID, error) {
+// Gather implements Broker. A query is at most 256 KiB long. No memory of an answer is used again. An instance that ends
+// meanwhile, or has an answer larger than AnswerBytes, is missing at once.
+func (r *Broker) Gather(
+	ctx context.Context, among []broker.NodeID, query []byte, each func(broker.NodeID, []byte),
+) ([]broker.NodeID, error) {
 	if err := r.started(); err != nil {
 		return nil, fmt.Errorf("broker: gather: %w", err)
 	}
-	nodes := r.peers.ids()
-	if len(query) > answerChunk {
-		return nodes, errors.New("broker: gather: the query is longer than 256 KiB")
+	live := r.peers.ids()
+	if among == nil {
+		among = live
 	}
-	if !r.State().Available {
-		return nodes, fmt.Errorf("broker: gather: %w", broker.ErrUnavailable)
+	missing := make(map[broker.NodeID]struct{}, len(among))
+	var asked []broker.NodeID
+	for _, n := range among {
+		if n == r.self.ID {
+			continue
+		}
+		missing[n] = struct{}{}
+		if slices.Contains(live, n) {
+			asked = append(asked, n)
+		}
 	}
+	var err error
+	switch {
+	case len(query) > answerChunk:
+		err = errors.New("broker: gather: the query is longer than 256 KiB")
+	case !r.State().Available:
+		err = fmt.Errorf("broker: gather: %w", broker.ErrUnavailable)
+	default:
+		err = r.gather(ctx, asked, query, func(from broker.NodeID, answer []byte) {
+			delete(missing, from)
+			each(from, answer)
+		})
+		r.stats.gatherMissing.Add(uint64(len(missing)))
+	}
+	return slices.Sorted(maps.Keys(missing)), err
+}
+
+// gather asks live instances.
+func (r *Broker) gather(ctx context.Context, asked []broker.NodeID, query []byte, each func(broker.NodeID, []byte)) error {
 	ctx, cancel := context.WithTimeout(ctx, broker.GatherTimeout)
 	defer cancel()
-	id, q, err := r.gathers.begin(nodes, r.opt.AnswerBytes)
+	id, q, err := r.gathers.begin(asked, r.opt.AnswerBytes)
 	if err != nil {
-		return nodes, fmt.Errorf("broker: gather: %w", err)
+		return fmt.Errorf("broker: gather: %w", err)
 	}
 	defer r.gathers.done(id)
 	payload := append(binary.BigEndian.AppendUint64(nil, id), query...)
-	missing := make(map[broker.NodeID]struct{}, len(nodes))
-	for _, n := range nodes {
-		missing[n] = struct{}{}
+	for _, n := range asked {
 		r.pub.send(&frame{Message: broker.Message{Kind: kindQuery, To: n, Payload: payload}}, nil)
 	}
-	for range nodes {
+	for range asked {
 		select {
 		case got := <-q.results:
 			if !got.failed {
-				delete(missing, got.from)
 				each(got.from, got.answer)
 			}
-			continue
 		case <-ctx.Done():
+			return nil
 		}
-		break
 	}
-	r.stats.gatherMissing.Add(uint64(len(missing)))
-	return slices.Sorted(maps.Keys(missing)), nil
+	return nil
 }
 
 // inquiry is a query that another instance put to this one.

@@ -260,16 +260,16 @@ func TestAnswerTooLarge(t *testing.T) {
 	s := redistest.Start(t)
 	in := redisCluster(t, 2, Options{URL: s.URL(), AnswerBytes: 1000})
 	in[1].OnQuery = func(q []byte) []byte { return make([]byte, 1000+len(q)) }
-	missing, err := in[0].Gather(t.Context(), []byte("x"), func(broker.NodeID, []byte) { t.Error("an answer") })
+	missing, err := in[0].Gather(t.Context(), nil, []byte("x"), func(broker.NodeID, []byte) { t.Error("an answer") })
 	if err != nil || !slices.Equal(missing, []broker.NodeID{in[1].ID}) {
 		t.Errorf("missing %v, %v", missing, err)
 	}
 	got := 0
-	missing, err = in[0].Gather(t.Context(), nil, func(_ broker.NodeID, a []byte) { got = len(a) })
+	missing, err = in[0].Gather(t.Context(), nil, nil, func(_ broker.NodeID, a []byte) { got = len(a) })
 	if err != nil || len(missing) != 0 || got != 1000 {
 		t.Errorf("%d bytes, missing %v, %v", got, missing, err)
 	}
-	if _, err := in[0].Gather(t.Context(), make([]byte, answerChunk+1), nil); err == nil {
+	if _, err := in[0].Gather(t.Context(), nil, make([]byte, answerChunk+1), nil); err == nil {
 		t.Error("an oversized query was accepted")
 	}
 	if st := statsOf(in[0]); st.GatherMissing != 1 {
