@@ -16,8 +16,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/localtoken"
 )
 
-// announceToken prints the token that the hub made, and leaves it for commands on this machine. The function that it
-// returns takes it away.
+// announceToken prints the token that the hub made, and leaves it for commands on this machine. The returned function
+// removes it.
 func announceToken(token string, addr net.Addr, log *slog.Logger, stderr io.Writer) func() {
 	leave, err := leaveToken(token, addr)
 	how := "Clients on this machine that are started by the same user find it by themselves."
@@ -25,7 +25,7 @@ func announceToken(token string, addr net.Addr, log *slog.Logger, stderr io.Writ
 		how = "Give it to clients with MASTERSOCKET_TOKEN or --token-file."
 	}
 	fmt.Fprintf(stderr, "\nNo token is configured, so this one was made for this run:\n\n    %s\n\n%s\n"+
-		"To set one that lasts: mastersocket serve --help\n\n", token, how)
+		"To set one that lasts: mastersocket token secret --dir . token && mastersocket serve --token-file token\n\n", token, how)
 	if err != nil {
 		log.Warn("the token could not be left for commands on this machine", "error", err)
 		return func() {}
@@ -37,7 +37,7 @@ func announceToken(token string, addr net.Addr, log *slog.Logger, stderr io.Writ
 	}
 }
 
-// leaveToken writes the token where commands on this machine find it, and returns what takes it away.
+// leaveToken writes the token where commands on this machine find it, and returns a function that removes it.
 func leaveToken(token string, addr net.Addr) (remove func() error, err error) {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
@@ -86,7 +86,7 @@ func refusedByRedis(err error) bool {
 	return strings.Contains(text, "WRONGPASS") || strings.Contains(text, "NOAUTH") || strings.Contains(text, "without any password configured")
 }
 
-// fewConnections is a limit of connections that nobody wants who has not set it.
+// fewConnections is a limit of connections that is worth a warning where --max-connections does not set it.
 const fewConnections = 500
 
 // warnOfLimit says when the limit of open files leaves room for fewer connections than were asked for, or for few.

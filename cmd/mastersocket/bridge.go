@@ -29,23 +29,23 @@ type bridgeTeamCmd struct {
 	connection `embed:""`
 
 	Global          string   `required:"" group:"Server" placeholder:"URL" help:"The server's Global connection: ws://HOST/global, or wss://, http:// or https://."`
-	GlobalTokenFile string   `group:"Server" placeholder:"FILE" help:"File with the token that Global demands (Authorization: Bearer), in one line; or set $$MASTERSOCKET_GLOBAL_TOKEN. It is sent to Global alone."`
+	GlobalTokenFile string   `group:"Server" placeholder:"FILE" help:"File with the token that Global requires (Authorization: Bearer), in one line; or set $$MASTERSOCKET_GLOBAL_TOKEN. It is sent to Global alone."`
 	AllowHost       []string `group:"Server" sep:"none" placeholder:"HOST" help:"Host that a ws_url may point to besides Global's own: HOST, HOST:PORT, an address, or a prefix such as 10.0.0.0/8; may be given several times."`
-	CAFile          string   `name:"ca-file" group:"Server" placeholder:"FILE" help:"PEM file with certificates of authorities that may vouch for the server, on Global and for teams, besides those that the system trusts."`
-	Stay            bool     `group:"Server" help:"After the server's goodbye wait and connect again, and don't end."`
-	ConnectRate     float64  `group:"Server" default:"600" placeholder:"N" help:"Connections asked for, and dialed, at most within any second, of all teams together (default: ${default})."`
-	LeftAfter       int      `group:"Server" default:"5" placeholder:"N" help:"Refusals after which a team has left that the server did not announce again since Global was lost; 0 for never (default: ${default})."`
+	CAFile          string   `name:"ca-file" group:"Server" placeholder:"FILE" help:"PEM file with the authorities for the certificates of the server, on Global and for teams, besides those that the system trusts."`
+	Stay            bool     `group:"Server" help:"After the server's goodbye wait and connect again, in place of ending."`
+	ConnectRate     float64  `group:"Server" default:"600" placeholder:"N" help:"Most connections that are asked for, and dialed, within a second, for all teams together (default: ${default})."`
+	LeftAfter       int      `group:"Server" default:"5" placeholder:"N" help:"Refusals after which a team counts as left if the server has not announced it again since Global was lost; 0 for never (default: ${default})."`
 
 	PingInterval time.Duration `group:"Server" default:"30s" placeholder:"TIME" help:"Time between pings on a connection (default: ${default})."`
 	PongTimeout  time.Duration `group:"Server" default:"10s" placeholder:"TIME" help:"How long a pong may take (default: ${default})."`
 
-	To    string `default:"GROUP:teams" placeholder:"TARGET" help:"Who gets the events: as --to of pub, with {team_id} for the team's id (default: ${default}). Joins and lefts go to GROUP:teams in any case."`
+	To    string `default:"GROUP:teams" placeholder:"TARGET" help:"Receivers of the events, as --to of pub, with {team_id} for the team's id (default: ${default}). team.join and team.left go to GROUP:teams in any case."`
 	Group string `short:"g" default:"bridges" placeholder:"GROUP" help:"Group to join, since each client of the hub has one (default: ${default})."`
 	Queue int    `default:"65536" placeholder:"N" help:"Events that wait while the hub is away; then the oldest are dropped (default: ${default})."`
 
 	StatusListen string `placeholder:"ADDR" help:"Serve /v1/status, /v1/teams, /metrics, /healthz and /readyz on HOST:PORT."`
 	LogFormat    string `enum:"text,json" default:"text" help:"Format of the log on standard error: ${enum} (default: ${default})."`
-	Quiet        bool   `short:"q" help:"Log warnings only, and no live line on a terminal."`
+	Quiet        bool   `short:"q" help:"Log only warnings, and show no live line on a terminal."`
 }
 
 // Help is the longer help.
@@ -66,7 +66,7 @@ func (c *bridgeTeamCmd) Run(s streams) error {
 	ctx, stop := interruptible()
 	defer stop()
 	stderr := newLiveWriter(s.err)
-	lines := logwriter.New(stderr) // a team must not wait for whoever reads the log
+	lines := logwriter.New(stderr) // a team must not wait for the reader of the log
 	defer lines.Close(closeWait)
 	o, err := c.options(c.logger(lines))
 	if err != nil {
@@ -104,7 +104,7 @@ func (c *bridgeTeamCmd) Run(s streams) error {
 	return err
 }
 
-// isTerminal tells whether somebody looks at w.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

@@ -98,7 +98,7 @@ func caFile(t *testing.T, authority []byte) (path string) {
 	return path
 }
 
-// A server of which only a private authority knows is trusted when that is named, by a flag or for the whole system.
+// A certificate of a private authority is trusted if the authority is named, by a flag or for the whole system.
 func TestBridgeTeamTLS(t *testing.T) {
 	t.Parallel()
 	hub := hubtest.Start(t, hubtest.Options{})

@@ -11,7 +11,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/bridge"
 )
 
-// clearLine is what a terminal clears its current line with (ECMA-48, EL).
+// clearLine makes a terminal clear its current line (ECMA-48, EL).
 const clearLine = "\r\x1b[K"
 
 // liveWriter keeps one line at the bottom of a terminal up to date while log lines go by above it.
@@ -19,7 +19,7 @@ type liveWriter struct {
 	out io.Writer
 
 	mu   sync.Mutex
-	line string // what stands there; empty if nothing does
+	line string // what the terminal shows; empty for no line
 }
 
 func newLiveWriter(out io.Writer) *liveWriter { return &liveWriter{out: out} }
@@ -46,10 +46,10 @@ func (w *liveWriter) set(line string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.line = line
-	_, _ = io.WriteString(w.out, clearLine+line) // a terminal that is gone
+	_, _ = io.WriteString(w.out, clearLine+line) // it fails only if the terminal is gone
 }
 
-// show keeps the live line up to date until ctx ends, and leaves the last one standing.
+// show keeps the live line up to date until ctx ends, and leaves the last one.
 func (w *liveWriter) show(ctx context.Context, status func() bridge.Status, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -72,7 +72,7 @@ func (w *liveWriter) show(ctx context.Context, status func() bridge.Status, ever
 	}
 }
 
-// liveLine is what the line says.
+// liveLine returns the text of the line.
 func liveLine(s *bridge.Status, perSecond float64) string {
 	line := fmt.Sprintf("teams %d  connected %d  messages/s %.0f  reconnects %d  attempts/s %d", s.Teams.Present,
 		s.Teams.Connected, perSecond, s.Connections.Reconnects, s.Connections.LastSecond)

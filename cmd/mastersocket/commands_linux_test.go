@@ -101,7 +101,7 @@ func TestPubFailures(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		"nobody there":        {"", []string{"--to", "GROUP:nobody", "-e", "x", "1"}, 1, "NO_RECEIVER"},
+		"no receiver":         {"", []string{"--to", "GROUP:nobody", "-e", "x", "1"}, 1, "NO_RECEIVER"},
 		"some of many":        {"1 2 3", []string{"--to", "GROUP:nobody", "-e", "x", "-"}, 1, "3 of 3 messages were not delivered"},
 		"unknown client":      {"", []string{"--to", "DIRECT:00000000-0000-8000-8000-000000000000", "-e", "x"}, 1, "NO_RECEIVER"},
 		"not JSON":            {"", []string{"--to", "GROUP:demo", "-e", "x", "hello"}, 2, `'"hello"'`},
@@ -124,8 +124,8 @@ func TestPubFailures(t *testing.T) {
 		"wrong token":         {"", []string{"--token", "wrong", "--to", "GLOBAL", "-e", "x"}, 1, "It came from --token"},
 		"token and its file":  {"", []string{"--token", "x", "--token-file", "y", "--to", "GLOBAL", "-e", "x"}, 2, "want one"},
 		"missing token file":  {"", []string{"--token-file", "/nonexistent", "--to", "GLOBAL", "-e", "x"}, 1, "/nonexistent: no such file"},
-		"nobody listens":      {"", []string{"--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "mastersocket serve"},
-		"still nobody":        {"", []string{"--wait", "300ms", "--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "the time is over (--wait 300ms); the last attempt: connect to"},
+		"no listener":         {"", []string{"--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "mastersocket serve"},
+		"still no listener":   {"", []string{"--wait", "300ms", "--url", "ws://127.0.0.1:1", "--to", "GLOBAL", "-e", "x"}, 1, "the time is over (--wait 300ms); the last attempt: connect to"},
 		"no path of the hub":  {"", []string{"--url", "ws://" + strings.TrimSuffix(strings.TrimPrefix(x.env[0], "MASTERSOCKET_URL=ws://"), "/") + "/x", "--to", "GLOBAL", "-e", "x"}, 1, "404"},
 		"password in the URL": {"", []string{"--url", "ws://a:b@127.0.0.1", "--to", "GLOBAL", "-e", "x"}, 2, "must not contain a user"},
 	} {
@@ -160,7 +160,7 @@ func TestRequestCommand(t *testing.T) {
 		stderr string
 	}{
 		"from all":        {"7", []string{"--to", "GROUP:w", "-e", "ask", "-n", "3", "--json", "-"}, 0, 3, ""},
-		"whoever comes":   {"", []string{"--to", "GLOBAL", "-e", "ask", "-n", "0", "--timeout", "500ms"}, 0, 3, ""},
+		"all in time":     {"", []string{"--to", "GLOBAL", "-e", "ask", "-n", "0", "--timeout", "500ms"}, 0, 3, ""},
 		"fewer":           {"", []string{"--to", "GROUP:w", "-e", "ask", "-n", "4", "--timeout", "500ms"}, 1, 3, "3 of 4 replies"},
 		"none":            {"", []string{"--to", "ANY:w", "-e", "silence", "--timeout", "300ms"}, 1, 0, "0 of 1 replies came: the time is over (--timeout 300ms)"},
 		"nobody":          {"", []string{"--to", "ANY:nobody", "-e", "ask", "--timeout", "1h"}, 1, 0, "NO_RECEIVER"},

@@ -16,27 +16,27 @@ import (
 	"github.com/mastersocket/mastersocket/internal/localtoken"
 )
 
-// defaultURL is where a hub listens that was started without flags.
+// defaultURL is the listener of a hub that was started without flags.
 const defaultURL = "ws://127.0.0.1:42069"
 
-// closeWait is how long a command waits for its goodbye.
+// closeWait bounds the closing handshake.
 const closeWait = 2 * time.Second
 
 // connection has the flags of every command that connects to a hub.
 type connection struct {
 	URL       string        `group:"Connection" placeholder:"URL" help:"Where the hub listens: ws://HOST:PORT, or wss:// for TLS (default: $$MASTERSOCKET_URL, else ws://127.0.0.1:42069)."`
 	Token     string        `group:"Connection" placeholder:"TOKEN" help:"The token to identify with (default: $$MASTERSOCKET_TOKEN). Every user of this machine can see a flag (ps): better the variable or a file."`
-	TokenFile string        `group:"Connection" placeholder:"FILE" help:"File that holds the token in one line (default: $$MASTERSOCKET_TOKEN_FILE). It is read anew for each connection."`
-	Wait      time.Duration `group:"Connection" placeholder:"TIME" help:"How long to keep trying, such as 30s, while there is no hub yet. A connection that is lost later is always made anew."`
+	TokenFile string        `group:"Connection" placeholder:"FILE" help:"File that holds the token in one line (default: $$MASTERSOCKET_TOKEN_FILE). It is read again for each connection."`
+	Wait      time.Duration `group:"Connection" placeholder:"TIME" help:"How long to keep trying, such as 30s, while there is no hub yet. After a connection is lost the command always connects again."`
 
 	tlsFlags `embed:""`
 }
 
-// tokenHelp tells where the token comes from if nobody names one.
+// tokenHelp says which token a command without one uses.
 const tokenHelp = `
 
-Without any token, and for a hub on this machine (localhost, 127.0.0.1 or ::1), the command uses the token that a hub
-which was started without one by the same user made for itself.`
+Without a token, and for a hub on this machine (localhost, 127.0.0.1 or ::1), the command uses the token that the hub
+made for itself, if the same user started it without one.`
 
 // connect connects with the options that the flags say and o adds.
 func (c *connection) connect(ctx context.Context, o client.Options) (*client.Client, error) {
@@ -78,7 +78,7 @@ func (c *connection) url() string {
 	return defaultURL
 }
 
-// setToken sets the token, or where to read it, and tells a human where it comes from.
+// setToken sets the token, or a function that reads it. from says where it comes from.
 func (c *connection) setToken(o *client.Options) (from string, err error) {
 	file, fileFrom := c.TokenFile, "--token-file"
 	switch env := os.Getenv("MASTERSOCKET_TOKEN"); {
@@ -100,7 +100,7 @@ func (c *connection) setToken(o *client.Options) (from string, err error) {
 		return fileFrom + " (" + file + ")", nil
 	}
 	if c.Cert != "" {
-		return "", nil // the certificate stands for it
+		return "", nil // the certificate takes its place
 	}
 	port, local := localtoken.IsLocal(o.URL)
 	if !local {
@@ -126,7 +126,7 @@ func tokenFromFile(path string) (string, error) {
 	return token, nil
 }
 
-// errNoLocalHub is the lack of a token that a hub on this machine left for us.
+// errNoLocalHub: no hub on this machine has left a token.
 var errNoLocalHub = errors.New("no token was given, and no hub left one")
 
 func ownHubsToken(port int) (string, error) {
@@ -148,5 +148,5 @@ func interruptible() (context.Context, context.CancelFunc) {
 func goodbye(c *client.Client) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	_ = c.Close(ctx) // all that mattered is done
+	_ = c.Close(ctx) // an error changes nothing for the command
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// tlsFlags are about connections with wss://.
+// tlsFlags are the flags for connections with wss://.
 type tlsFlags struct {
-	CA   string `name:"ca" group:"Connection" placeholder:"FILE" help:"With wss://: PEM file with the authorities that may vouch for the hub, besides those that the system trusts."`
-	Cert string `name:"cert" group:"Connection" placeholder:"FILE" help:"With wss://: PEM file with a client certificate, which the hub may take instead of a token. It is read anew for each connection."`
+	CA   string `name:"ca" group:"Connection" placeholder:"FILE" help:"With wss://: PEM file with the authorities for the certificate of the hub, besides those that the system trusts."`
+	Cert string `name:"cert" group:"Connection" placeholder:"FILE" help:"With wss://: PEM file with a client certificate, which the hub may take instead of a token. It is read again for each connection."`
 	Key  string `name:"key" group:"Connection" placeholder:"FILE" help:"PEM file with the key of --cert."`
 }
 
-// set sets what the flags say.
+// set puts what the flags say into o.
 func (f *tlsFlags) set(o *client.Options) error {
 	if (f.Cert == "") != (f.Key == "") {
 		return errors.New("--cert and --key: want both or none")

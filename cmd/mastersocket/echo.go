@@ -15,7 +15,7 @@ import (
 
 // echoCmd has the commands that speak the echo protocol.
 type echoCmd struct {
-	Send  echoSendCmd  `cmd:"" help:"Send one message, and wait until somebody has received it."`
+	Send  echoSendCmd  `cmd:"" help:"Send one message, and wait until a client has received it."`
 	Load  echoLoadCmd  `cmd:"" help:"Send messages from many clients at once, and check that each is received."`
 	Share echoShareCmd `cmd:"" name:"load-share" hidden:"" help:"Carry out a share of a load; started by echo load."`
 }
@@ -42,14 +42,14 @@ func (t *echoTarget) url() (*url.URL, error) {
 type echoSendCmd struct {
 	echoTarget `embed:""`
 
-	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long a connection may take to bring the ok; then it is made anew (default: ${default})."`
+	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long a connection may take to bring the ok; then the command connects again (default: ${default})."`
 	Tries   int           `default:"3" placeholder:"N" help:"Connections to make at most (default: ${default})."`
 	Text    string        `arg:"" help:"The message: any text."`
 }
 
 // Help is the longer help.
 func (*echoSendCmd) Help() string {
-	return `The hub must serve echo (mastersocket serve --enable echo). It gives the message to one of the clients that are connected,
+	return `The hub must serve echo (mastersocket serve --enable echo). It gives the message to one of the connected clients,
 perhaps to this one. The command ends when the ok has come, and prints it. While it waits it answers what it is given itself.
 
 Without an ok after all tries the exit code is 1.`
@@ -88,5 +88,5 @@ func explainEcho(err error) error {
 	return err
 }
 
-// defaultAdmin is where a hub's admin listener is that was started without flags.
+// defaultAdmin is the admin listener of a hub that was started without flags.
 const defaultAdmin = "http://127.0.0.1:42070"

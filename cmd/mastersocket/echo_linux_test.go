@@ -31,7 +31,7 @@ func TestEchoSend(t *testing.T) {
 	}
 }
 
-// The load test of the protocol in small: many clients at random moments, some of which break their connections.
+// A small load test of the protocol: many clients at random moments; some break their connections.
 func TestEchoLoad(t *testing.T) {
 	t.Parallel()
 	x, s := startEchoHub(t)

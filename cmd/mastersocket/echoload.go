@@ -20,15 +20,15 @@ import (
 // echoLoadCmd sends messages from many clients.
 type echoLoadCmd struct {
 	echoTarget `embed:""`
-	Admin      string `group:"Connection" placeholder:"URL" help:"The hub's admin listener, to see that nothing is left of the clients in the end; none for no look (default for a hub on this machine: http://127.0.0.1:42070)."`
+	Admin      string `group:"Connection" placeholder:"URL" help:"The hub's admin listener, to check that the hub has forgotten the clients in the end; none for no check (default for a hub on this machine: http://127.0.0.1:42070)."`
 
 	Clients   int           `default:"1000" placeholder:"N" help:"Clients (default: ${default})."`
 	Over      time.Duration `default:"10s" placeholder:"TIME" help:"The time in which they connect, each at a random moment (default: ${default})."`
-	OKDelay   string        `name:"ok-delay" default:"0s..2s" placeholder:"RANGE" help:"How long a client takes from a message to its ok: a time, or a range to draw from (default: ${default})."`
-	Kill      string        `default:"0%" placeholder:"SHARE" help:"Share of the clients that cut their connection without a word, once they have sent or been given a message, and connect again (default: ${default})."`
-	Timeout   time.Duration `default:"30s" placeholder:"TIME" help:"How long a connection may take to bring the ok; then it is made anew (default: ${default})."`
-	Within    time.Duration `default:"2m" placeholder:"TIME" help:"How long after the last client has come all oks must be there (default: ${default})."`
-	Processes int           `placeholder:"P" help:"Processes that share the clients; each has a limit of open files of its own (default: one for each 10,000 clients)."`
+	OKDelay   string        `name:"ok-delay" default:"0s..2s" placeholder:"RANGE" help:"How long a client takes from a message to its ok: a time, or a range of random times (default: ${default})."`
+	Kill      string        `default:"0%" placeholder:"SHARE" help:"Share of the clients that break their connection once, after they have sent or been given a message, and connect again (default: ${default})."`
+	Timeout   time.Duration `default:"30s" placeholder:"TIME" help:"How long a connection may take to bring the ok; then the client connects again (default: ${default})."`
+	Within    time.Duration `default:"2m" placeholder:"TIME" help:"How long after the last client has connected all oks must be there (default: ${default})."`
+	Processes int           `placeholder:"P" help:"Processes that share the clients, as the limit of open files is one of each process (default: one for each 10,000 clients)."`
 }
 
 // Help is the longer help.
@@ -36,13 +36,13 @@ func (*echoLoadCmd) Help() string {
 	return `Each client connects at a random moment, sends a message of its own, answers what it is given, and closes its connection
 when its ok comes. To a hub on a loopback address they come from many loopback addresses, so that ports don't run out.
 
-In the end a table is printed. The exit code is 1 if a client got no ok, or if the hub still remembers anything of them.
+In the end a table is printed. The exit code is 1 if a client got no ok, or if the hub still holds something of the clients.
 
 Example:
     mastersocket echo load --clients 100000 --over 60s --ok-delay 0s..2s --kill 1%`
 }
 
-// clientsPerProcess is how many clients a process gets if nobody says otherwise: a limit of 20,000 open files is usual.
+// clientsPerProcess is the default number of clients of a process: a usual limit of open files is 20,000.
 const clientsPerProcess = 10000
 
 // zeroTimeout is how long the hub may take to forget the clients.
@@ -166,7 +166,7 @@ func (r *echoResult) wait(share float64) time.Duration {
 func (r *echoResult) stateText() string {
 	switch {
 	case r.admin == "":
-		return "not looked at"
+		return "not checked"
 	case r.stateErr != nil:
 		return "unknown"
 	}

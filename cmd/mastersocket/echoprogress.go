@@ -12,15 +12,16 @@ import (
 	"github.com/mastersocket/mastersocket/services/echo/load"
 )
 
-// echoProgress shows how far a load has come: in one line that changes on a terminal, else in a line every few seconds.
+// echoProgress shows the progress of a load: in one line that changes on a terminal, elsewhere in a line every few
+// seconds.
 type echoProgress struct {
 	out      io.Writer
 	plan     load.Plan
 	terminal bool
-	next     time.Time // when something is to be shown again
+	next     time.Time // when the next line is due
 }
 
-// plainInterval and barInterval are how often something is shown.
+// Times between two lines, and the width of the bar.
 const (
 	plainInterval = 5 * time.Second
 	barInterval   = 100 * time.Millisecond

@@ -22,7 +22,7 @@ type echoShareCmd struct{}
 
 // Run carries out the share.
 func (*echoShareCmd) Run(s streams) error {
-	signal.Ignore(os.Interrupt) // of the terminal: the parent ends this process by closing its input
+	signal.Ignore(os.Interrupt) // Ctrl-C goes to the parent, which ends this process by closing its input
 	in := bufio.NewReader(s.in)
 	line, err := in.ReadBytes('\n')
 	if err != nil {
@@ -52,7 +52,7 @@ func (*echoShareCmd) Run(s streams) error {
 	return failed
 }
 
-// shareEnd is how long a process may take to end when it was told to.
+// shareEnd bounds how long a process may take to end.
 const shareEnd = 10 * time.Second
 
 // shareReport is a report of one of the shares, or why there are no more of it.

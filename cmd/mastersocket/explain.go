@@ -27,7 +27,7 @@ func explain(err error, o client.Options, from string) error {
 	return fmt.Errorf("%w\n%s", err, hint)
 }
 
-// hintHub is about what listens at the other end, and what it thinks of us.
+// hintHub is about the process that listens at the other end, and why it refuses the command.
 func hintHub(err error, o client.Options, from string) string {
 	var disconnected *client.DisconnectError
 	var refused *client.HandshakeError
@@ -45,7 +45,7 @@ func hintHub(err error, o client.Options, from string) string {
 	case errors.As(err, &disconnected) && disconnected.Reason == "TRY_AGAIN_LATER":
 		return "The hub is full, can't reach its Redis, or has no keys yet to verify a signed token with: its log and /readyz of its admin listener say which."
 	case errors.As(err, &refused), errors.Is(err, io.EOF):
-		return "What listens there is no hub, or no path of a hub: check --url"
+		return "The process that listens there is no hub, or the path is none of a hub: check --url"
 	case errors.As(err, &dns):
 		return "Check the host name in --url"
 	}
@@ -61,19 +61,19 @@ func hintTLS(err error) string {
 	case errors.As(err, new(x509.HostnameError)):
 		return "Connect by a name that the certificate is for: --url"
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return "What listens there speaks no TLS: ws:// in place of wss://, or the port of the hub's --tls-listen"
+		return "The listener has no TLS: use ws:// in place of wss://, or the port of the hub's --tls-listen"
 	case errors.As(err, &refused) && refused.Status == http.StatusBadRequest && mentionsTLS(refused.Body):
-		return "What listens there speaks TLS alone: wss:// in place of ws://"
+		return "The listener has TLS: use wss:// in place of ws://"
 	}
 	return ""
 }
 
-// mentionsTLS tells whether the text of an answer says that TLS was expected. Go's own servers speak of HTTPS.
+// mentionsTLS reports whether the text of an answer says that TLS was expected. Go's own servers say HTTPS.
 func mentionsTLS(text string) bool {
 	return strings.Contains(text, "TLS") || strings.Contains(text, "HTTPS")
 }
 
-// isRefused tells whether nobody listens where we tried to connect.
+// isRefused reports whether no process listens at the address.
 func isRefused(err error) bool {
 	const windowsRefused = syscall.Errno(10061) // WSAECONNREFUSED, which is not syscall.ECONNREFUSED there
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, windowsRefused)
@@ -86,14 +86,14 @@ func groupList(o client.Options) string {
 	return "the groups " + o.Group + ", " + strings.Join(o.Groups, ", ")
 }
 
-// overdue is an error that names the flag whose time was over, where Go says that a deadline was exceeded.
+// overdue is an error that names the flag whose time was over in place of Go's text about a deadline.
 type overdue struct {
 	error
 	flag string
 	time time.Duration
 }
 
-// withinTime returns err, in the words of whoever gave the flag if its time was over.
+// withinTime returns err, in terms of the flag if its time was over.
 func withinTime(err error, flag string, d time.Duration) error {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -103,13 +103,13 @@ func withinTime(err error, flag string, d time.Duration) error {
 
 func (e overdue) Unwrap() error { return e.error }
 
-// Error tells what was over in place of the deadline.
+// Error names the flag in place of the deadline.
 func (e overdue) Error() string {
 	return strings.Replace(e.error.Error(), context.DeadlineExceeded.Error(),
 		fmt.Sprintf("the time is over (%s %v)", e.flag, e.time), 1)
 }
 
-// whyLost says why a connection ended, without the steps of reading that the end was noticed in.
+// whyLost says why a connection ended, without the steps of reading.
 func whyLost(err error) string {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return "the connection broke without a goodbye"

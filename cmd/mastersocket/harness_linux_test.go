@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Neither the settings of who runs the tests nor a hub of theirs may have a part in them.
+	// Neither settings nor a hub of the user who runs the tests may take part in them.
 	for _, name := range []string{"URL", "TOKEN", "TOKEN_FILE"} {
 		_ = os.Unsetenv("MASTERSOCKET_" + name)
 	}

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// healthCmd asks a hub whether it is well: for containers that have no shell and no other program.
+// healthCmd asks a hub whether it is ready, in containers without a shell and other programs.
 type healthCmd struct {
-	URL     string        `default:"http://127.0.0.1:42070/readyz" placeholder:"URL" help:"What to ask: /readyz tells whether the hub may be sent traffic, /healthz whether its process is up (default: ${default})."`
-	Timeout time.Duration `default:"3s" placeholder:"TIME" help:"How long the answer may take (default: ${default})."`
+	URL     string        `default:"http://127.0.0.1:42070/readyz" placeholder:"URL" help:"/readyz says whether the hub may get traffic, /healthz whether its process is up (default: ${default})."`
+	Timeout time.Duration `default:"3s" placeholder:"TIME" help:"How long to wait for the answer (default: ${default})."`
 }
 
 // Help is the longer help.
 func (*healthCmd) Help() string {
 	return `Prints the answer, and ends with exit code 0 if it is 200, and 1 otherwise. With https:// the certificate is not
-verified, as nothing is sent: it is about this hub's health, not about who it is.`
+verified, since the command sends no secret.`
 }
 
-// maxHealthBytes bounds what is printed of an answer.
+// maxHealthBytes bounds the printed part of an answer.
 const maxHealthBytes = 4 << 10
 
-// Run asks.
+// Run sends the request.
 func (c *healthCmd) Run(s streams) error {
 	if !strings.HasPrefix(c.URL, "http://") && !strings.HasPrefix(c.URL, "https://") || c.Timeout <= 0 {
 		return usageError{errors.New("want --url http://HOST:PORT/readyz, or https://…, and a --timeout above 0")}

@@ -36,7 +36,7 @@ func verifyTokens(settings *oidc.Options, o *hub.Options, log *slog.Logger) (*oi
 // keysTimeout bounds how long a reload waits for the issuer's keys. Fetching them goes on after it.
 const keysTimeout = 5 * time.Second
 
-// refreshKeys fetches the keys of the issuer anew and reports whether they changed. Where that fails the log says so, and
+// refreshKeys fetches the keys of the issuer and reports whether they changed. Where that fails the log says so, and
 // the keys known before stay in use.
 func refreshKeys(ctx context.Context, v *oidc.Verifier) (changed bool) {
 	if v == nil {

@@ -113,10 +113,10 @@ func TestIdentity(t *testing.T) {
 	}
 	other.token = i.Token("alice", map[string]any{"groups": "hub-admins", "aud": "other"})
 	if got := other.do(http.MethodGet, "/v1/clients", "", nil); got != http.StatusUnauthorized {
-		t.Errorf("a token for somebody else is answered %d by the admin API", got)
+		t.Errorf("a token for another audience is answered %d by the admin API", got)
 	}
 
-	// Without its entry nobody stays.
+	// Without its entry no client stays.
 	writeFile(t, tokens, strings.Replace(identityYAML, "namespace: shop", "namespace: mall", 1))
 	s.Signal(syscall.SIGHUP)
 	s.WaitLog(0, patience, func(l hubtest.Line) bool {
@@ -138,7 +138,7 @@ func TestTokenFileIsRenewed(t *testing.T) {
 	dir := t.TempDir()
 	tokens := filepath.Join(dir, "tokens.yaml")
 	writeFile(t, tokens, identityYAML)
-	s := startIdentityHub(t, i, tokens, "--message-timeout=1s") // which has it look at deadlines oftener
+	s := startIdentityHub(t, i, tokens, "--message-timeout=1s") // deadlines are checked more often then
 	mounted := &configMap{t: t, dir: filepath.Join(dir, "token")}
 	if err := os.Mkdir(mounted.dir, 0o700); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,9 +16,9 @@ func parseData(s string) (jsontext.Value, error) {
 	if s == "" {
 		return nil, nil
 	}
-	v := jsontext.Value(s)
-	if !v.IsValid(jsontext.AllowDuplicateNames(true)) {
-		return nil, fmt.Errorf("DATA is not JSON: %.100s\nA string needs its own quotes, within those of the shell: '\"hello\"'", s)
+	v, err := readOnly(newInput(strings.NewReader(s)))
+	if err != nil {
+		return nil, fmt.Errorf("DATA is not JSON: %w: %.100s\nA string needs its own quotes, within those of the shell: '\"hello\"'", err, s)
 	}
 	return v, nil
 }
@@ -44,18 +45,18 @@ func valuesOf(r io.Reader) reading {
 		value value
 		err   error
 	}
-	dec := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true))
+	in := newInput(r)
 	results := make(chan result)
 	number := 0
 	return func(ctx context.Context) (value, error) {
 		number++
 		go func(number int) {
-			v, err := dec.ReadValue()
+			v, err := in.next()
 			if err != nil && err != io.EOF {
 				err = fmt.Errorf("standard input: value %d is not JSON: %w", number, err)
 			}
 			select {
-			case results <- result{value{number: number, data: v.Clone()}, err}:
+			case results <- result{value{number: number, data: v}, err}:
 			case <-ctx.Done():
 			}
 		}(number)
@@ -99,14 +100,77 @@ func envelopes(next reading) valueSource {
 
 // onlyValueOf reads the one JSON value that r must have.
 func onlyValueOf(r io.Reader) (jsontext.Value, error) {
-	dec := jsontext.NewDecoder(r, jsontext.AllowDuplicateNames(true))
-	v, err := dec.ReadValue()
+	v, err := readOnly(newInput(r))
 	if err != nil {
 		return nil, fmt.Errorf("standard input: want one JSON value: %w", err)
 	}
-	v = v.Clone()
-	if _, err := dec.ReadValue(); err != io.EOF {
-		return nil, errors.New("standard input has more than one JSON value: want one")
+	return v, nil
+}
+
+// readOnly reads the one JSON value that the input must have.
+func readOnly(in *input) (jsontext.Value, error) {
+	v, err := in.next()
+	switch {
+	case err == io.EOF:
+		return nil, errors.New("there is none")
+	case err != nil:
+		return nil, err
+	}
+	switch _, err := in.next(); {
+	case err == nil:
+		return nil, errors.New("there is more than one")
+	case err != io.EOF:
+		return nil, err
 	}
 	return v, nil
+}
+
+// input reads JSON values, and knows on which line and at which byte of the line an error is.
+type input struct {
+	dec   *jsontext.Decoder
+	r     io.Reader
+	read  int64   // bytes so far
+	line  int     // of the first byte behind the last value, counted from 1
+	start int64   // offset of that line's first byte
+	ends  []int64 // offsets of the line feeds behind the last value
+}
+
+func newInput(r io.Reader) *input {
+	in := &input{r: r, line: 1}
+	in.dec = jsontext.NewDecoder(in, jsontext.AllowDuplicateNames(true))
+	return in
+}
+
+// Read reads for the decoder.
+func (in *input) Read(p []byte) (int, error) {
+	n, err := in.r.Read(p)
+	for i, c := range p[:n] {
+		if c == '\n' {
+			in.ends = append(in.ends, in.read+int64(i))
+		}
+	}
+	in.read += int64(n)
+	return n, err
+}
+
+// next returns a copy of the next value, or io.EOF. Another error says where it is.
+func (in *input) next() (jsontext.Value, error) {
+	v, err := in.dec.ReadValue()
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		in.advance(syntax.ByteOffset)
+		return nil, fmt.Errorf("line %d, byte %d: %w", in.line, syntax.ByteOffset-in.start+1, syntax.Err)
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		in.advance(in.read)
+		return nil, fmt.Errorf("line %d, byte %d: it ends within a value", in.line, in.read-in.start+1)
+	}
+	in.advance(in.dec.InputOffset())
+	return v.Clone(), err
+}
+
+// advance forgets the lines before an offset.
+func (in *input) advance(offset int64) {
+	for len(in.ends) > 0 && in.ends[0] < offset {
+		in.line, in.start, in.ends = in.line+1, in.ends[0]+1, in.ends[1:]
+	}
 }

@@ -25,8 +25,8 @@ type cli struct {
 	Sub     subCmd     `cmd:"" help:"Join groups and print what arrives."`
 	Pub     pubCmd     `cmd:"" help:"Send events."`
 	Request requestCmd `cmd:"" help:"Send an event and print the replies to it."`
-	Bridge  bridgeCmd  `cmd:"" help:"Connect something that speaks another protocol to the hub."`
-	Echo    echoCmd    `cmd:"" help:"Speak the echo protocol with a hub that serves it."`
+	Bridge  bridgeCmd  `cmd:"" help:"Connect a server of another protocol to the hub."`
+	Echo    echoCmd    `cmd:"" help:"Test a hub that serves the echo protocol."`
 	Health  healthCmd  `cmd:"" help:"Ask a hub whether it is ready, for health checks of containers."`
 	Token   tokenCmd   `cmd:"" help:"Make tokens, and hash them for a tokens file."`
 	Config  configCmd  `cmd:"" help:"Check configuration files."`
@@ -37,8 +37,8 @@ type cli struct {
 
 const description = `A pub/sub socket hub for microservices.
 
-Services open one WebSocket each, and exchange events that the hub routes: to everybody, to a group, to one client, or to
-any one of a group. A first try, each line in a shell of its own:
+Services open one WebSocket each and exchange events, which the hub routes to all clients, to a group, to one client, or
+to any one of a group. A first try, each line in a shell of its own:
 
     mastersocket serve
     mastersocket sub --group demo

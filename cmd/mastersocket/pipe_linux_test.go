@@ -97,8 +97,8 @@ func TestHubOutlivesReaderOfLog(t *testing.T) {
 	}
 }
 
-// TestSubOutlivesReaderOfStderr closes the pipe of standard error, and has the subscriber lose its hub, of which it says
-// something there. That it connects again shows that it lives.
+// TestSubOutlivesReaderOfStderr closes the pipe of standard error, and ends the hub, which the subscriber reports there. A
+// new connection shows that it is alive.
 func TestSubOutlivesReaderOfStderr(t *testing.T) {
 	t.Parallel()
 	hub := hubtest.Start(t, hubtest.Options{})
@@ -123,7 +123,7 @@ func TestSubOutlivesReaderOfStderr(t *testing.T) {
 	}
 }
 
-// TestSubWithoutReader has nobody left to print to: the command ends without a word, as others in a pipeline do.
+// TestSubWithoutReader closes the pipe of standard output: the command ends and says nothing, as others in a pipeline do.
 func TestSubWithoutReader(t *testing.T) {
 	t.Parallel()
 	hub := hubtest.Start(t, hubtest.Options{})

@@ -19,17 +19,17 @@ const window = 128
 type pubCmd struct {
 	connection `embed:""`
 
-	To      string        `required:"" placeholder:"TARGET" help:"Who gets it: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> (any one of it) or ANY (any client)."`
+	To      string        `required:"" placeholder:"TARGET" help:"Receivers: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> (any one of it) or ANY (any client)."`
 	Event   string        `short:"e" placeholder:"NAME" help:"The event's name. May be left out if DATA is - and standard input has whole messages."`
-	Group   string        `short:"g" default:"cli" placeholder:"GROUP" help:"Group to join while sending, since each client has one (default: ${default})."`
+	Group   string        `short:"g" default:"cli" placeholder:"GROUP" help:"Group to join while sending, since each client needs one (default: ${default})."`
 	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long to wait for the hub to acknowledge a message (default: ${default})."`
 	Data    string        `arg:"" optional:"" help:"The event's data, a JSON value; none by default. With - each JSON value on standard input is sent in an event of its own."`
 }
 
 // Help is the longer help.
 func (*pubCmd) Help() string {
-	return `It ends when the hub has acknowledged everything. If a message reached nobody, or was refused, it says so, goes on with
-the next, and ends with exit code 1.
+	return `It ends when the hub has acknowledged everything. It reports a message that reached no client or was refused, goes on
+with the next, and then ends with exit code 1.
 
 A string is JSON only with its quotes: '"hello"'. Data that begins with a minus needs -- before it.
 
@@ -90,7 +90,7 @@ func newPublisher(c *client.Client, to client.Intent, timeout time.Duration, std
 	return &publisher{c, to, timeout, stderr}
 }
 
-// errUndelivered is the summary of messages whose errors were printed; of some of them nobody knows.
+// errUndelivered is the summary of messages whose errors were printed. unknown are those that may have been delivered.
 type errUndelivered struct{ failed, unknown, sent int }
 
 func (e errUndelivered) Error() string {
@@ -126,7 +126,7 @@ func (p *publisher) sendAll(ctx context.Context, values valueSource, receipts ch
 		if err != nil {
 			return fmt.Errorf("message %d: %w", v.number, withinTime(err, "--timeout", p.timeout))
 		}
-		receipts <- r // the other end never stops before this one
+		receipts <- r // await reads until the channel is closed
 	}
 }
 

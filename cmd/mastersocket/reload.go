@@ -18,8 +18,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/config"
 )
 
-// reloader reads the configuration again, whoever asks: a signal, a changed file, or an operator. One does so at a time,
-// and what it finds takes effect as a whole or not at all.
+// reloader reads the configuration again, for a signal, a changed file or an operator. One reload runs at a time, and takes
+// effect as a whole or not at all.
 type reloader struct {
 	started  *config.Serve // as the hub was started with it
 	level    *slog.LevelVar
@@ -45,7 +45,7 @@ func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates
 	}
 }
 
-// sourceFile is the source of a reload that a changed file caused. It says nothing of the issuer's keys.
+// sourceFile is the source of a reload that a changed file caused. It does not fetch the issuer's keys.
 const sourceFile = "changed file"
 
 // Reload implements admin.Reloader.
@@ -69,7 +69,7 @@ func (r *reloader) Reload(ctx context.Context, source string) (admin.ReloadResul
 		"tokens_added", len(result.TokensAdded), "tokens_changed", len(result.TokensChanged),
 		"tokens_revoked", len(result.TokensRevoked))
 	if len(result.NeedRestart) > 0 {
-		r.log.Warn("settings changed that take effect at the next start only", "settings", strings.Join(result.NeedRestart, " "))
+		r.log.Warn("settings changed that take effect only at the next start", "settings", strings.Join(result.NeedRestart, " "))
 	}
 	return result, nil
 }
@@ -112,7 +112,7 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 	}
 	if loaded.Generated != "" && !r.generated {
 		return admin.ReloadResult{}, &admin.InvalidConfig{Problems: []admin.ConfigProblem{{
-			Where: "token", What: "no token is configured any more, and a hub that runs makes none; configure one, or restart it",
+			Where: "token", What: "no token is configured any more, and a running hub makes none; configure one, or restart it",
 		}}}
 	}
 	result := admin.ReloadResult{At: time.Now().UTC()}
@@ -143,7 +143,7 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 	return result, nil
 }
 
-// takeTokens puts tokens in force, and disconnects the clients whose token is not any more.
+// takeTokens puts tokens in force, and disconnects the clients whose token is revoked.
 func (r *reloader) takeTokens(tokens *auth.Tokens, result *admin.ReloadResult) {
 	change := r.store.Replace(tokens)
 	r.hub.TokensChanged()

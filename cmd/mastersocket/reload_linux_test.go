@@ -110,7 +110,7 @@ func TestReload(t *testing.T) {
 	}
 	defer func() { _ = b.Close(context.Background()) }()
 
-	// A ConfigMap changes: b is revoked, c is let in, and nobody asked.
+	// A ConfigMap changes, without a request to reload: b is revoked, c is let in.
 	m.put(map[string]string{"hub.yaml": settings, "tokens.yaml": tokensYAML("a", "c")})
 	reloads("success", "1")
 	if reason := <-ended; !strings.Contains(fmt.Sprint(reason), "UNAUTHORIZED") {
@@ -124,7 +124,7 @@ func TestReload(t *testing.T) {
 		t.Error("a reload that succeeded is said to fail")
 	}
 
-	// It changes to something bad: all stays as it was, whoever asks.
+	// It changes to something bad: nothing changes, by no way of reloading.
 	before := o.metric("mastersocket_reload_last_success_timestamp_seconds")
 	m.put(map[string]string{"hub.yaml": settings, "tokens.yaml": tokensYAML("d") + "  - {name: e, sha256: zz}\n"})
 	reloads("failure", "1")

@@ -10,13 +10,13 @@ import (
 	"github.com/mastersocket/mastersocket/client"
 )
 
-// requestCmd asks and prints the answers.
+// requestCmd sends a request and prints the replies.
 type requestCmd struct {
 	connection `embed:""`
 
-	To      string        `required:"" placeholder:"TARGET" help:"Who is asked: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> (any one of it) or ANY (any client)."`
+	To      string        `required:"" placeholder:"TARGET" help:"Receivers: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> (any one of it) or ANY (any client)."`
 	Event   string        `required:"" short:"e" placeholder:"NAME" help:"The event's name."`
-	Group   string        `short:"g" default:"cli" placeholder:"GROUP" help:"Group to join meanwhile, since each client has one (default: ${default})."`
+	Group   string        `short:"g" default:"cli" placeholder:"GROUP" help:"Group to join meanwhile, since each client needs one (default: ${default})."`
 	Timeout time.Duration `default:"2s" placeholder:"TIME" help:"How long to wait for the replies (default: ${default})."`
 	Expect  int           `short:"n" default:"1" placeholder:"N" help:"How many replies to wait for; 0: all that come in time (default: ${default})."`
 	JSON    bool          `name:"json" help:"Print whole messages, with id, event, data and sender, and not their data alone."`
@@ -25,7 +25,7 @@ type requestCmd struct {
 
 // Help is the longer help.
 func (*requestCmd) Help() string {
-	return `Each reply is printed as one JSON value on a line of its own. If fewer came in time than --expect, the exit code is 1.
+	return `Each reply is printed as one JSON value on a line of its own. If fewer than --expect come in time, the exit code is 1.
 
 Examples:
     mastersocket request --to ANY:workers --event resize '{"width":100}'
@@ -33,7 +33,7 @@ Examples:
     mastersocket request --to GLOBAL --event who --expect 0` + tokenHelp
 }
 
-// Run asks.
+// Run sends the request.
 func (c *requestCmd) Run(s streams) error {
 	to, err := client.ParseIntent(c.To)
 	if err != nil {

@@ -39,12 +39,12 @@ type serveCmd struct {
 
 // Help is what mastersocket serve --help says beside the flags.
 func (*serveCmd) Help() string {
-	return `Runs the hub until SIGINT or SIGTERM. Clients are then told to reconnect elsewhere, spread over the drain
-timeout; a second signal ends at once.
+	return `Runs the hub until SIGINT or SIGTERM. It then tells its clients to reconnect elsewhere, spread over the drain
+timeout. A second signal ends it at once.
 
-On SIGHUP, when one of its files changes, and on POST /v1/reload it reads its configuration again and takes over tokens,
-what they may do, certificates, the drain timeout and the log level; clients whose token is gone are disconnected. If anything is wrong
-with the new configuration, all stays as it was and the log says so.
+On SIGHUP, when one of its files changes, and on POST /v1/reload it reads its configuration again. Tokens and their rights,
+certificates, the login at Redis, the pace of a drain and the log level take effect at once; clients whose token is gone are
+disconnected. A configuration with an error changes nothing, and the log says why.
 
 Without a token the hub makes one, prints it, and leaves it where the commands of the same user on this machine find it.`
 }
@@ -60,7 +60,7 @@ func (c *serveCmd) Run(out streams) error {
 		return usageError{err}
 	}
 	generated := loaded.Generated
-	stderr := logwriter.New(out.err) // a loop that logs must not wait for whoever reads the log
+	stderr := logwriter.New(out.err) // a loop must not wait for the reader of the log
 	defer stderr.Close(time.Second)
 	log := c.newLogger(stderr)
 	for _, w := range loaded.Warnings {
@@ -111,14 +111,14 @@ func (c *serveCmd) Run(out streams) error {
 	return errors.Join(err, h.Close(ctx))
 }
 
-// gcPercent is how much the heap may grow over what is in use before the garbage collector runs. What is in use is
-// mostly what connections keep for as long as they last, and messages come from pools: collecting oftener than Go does by
-// itself costs next to nothing here, and saves a third of the memory of an idle client.
+// gcPercent is how much the heap may grow over what is in use before the garbage collector runs. Most of the heap belongs
+// to connections and lives as long as they do, and messages come from pools: collecting more often than Go's default
+// costs next to nothing here, and saves a third of the memory of an idle client.
 const gcPercent = 40
 
-// tuneRuntime sets the pace of the garbage collector, and the number of goroutines that run at the same time to one more
-// than there are loops, unless the environment does (GOGC, GOMAXPROCS). A loop is in a system call most of the time; with
-// none to spare, Go's scheduler would take its processor away in each of them that takes long, and give it back after.
+// tuneRuntime sets the pace of the garbage collector, and GOMAXPROCS to one more than there are loops, unless the
+// environment does (GOGC, GOMAXPROCS). A loop is in a system call most of the time; without a spare processor, Go's
+// scheduler would take that of a loop away in each long system call, and give it back after.
 func tuneRuntime(loops int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -155,7 +155,7 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 			defer cancel()
 			if err := a.Close(ctx); err != nil {
-				log.Warn("admin listener did not end well", "error", err)
+				log.Warn("admin listener did not close cleanly", "error", err)
 			}
 		}()
 	}
@@ -190,7 +190,7 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 	return nil
 }
 
-// drain tells clients to go elsewhere until all have, their time is over, or a second signal comes.
+// drain moves the clients to other instances, until all have gone, the time is over, or a second signal comes.
 func drain(ctx context.Context, h *hub.Hub, over time.Duration, stops <-chan os.Signal, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, over+closeTimeout)
 	defer cancel()
@@ -203,7 +203,7 @@ func drain(ctx context.Context, h *hub.Hub, over time.Duration, stops <-chan os.
 		log.Warn("ended at once by a second signal", "connections", open(h))
 	case err := <-done:
 		if err != nil {
-			log.Warn("connections did not end in time", "connections", open(h))
+			log.Warn("connections did not close in time", "connections", open(h))
 			return
 		}
 		log.Info("drained")
@@ -280,7 +280,7 @@ func (c *serveCmd) maxConnections() int {
 	return max(limit-spareConnections, 1)
 }
 
-// sweepInterval is how often deadlines are looked at: once a second, or oftener if one is shorter than some seconds.
+// sweepInterval is the time between two checks of deadlines: a second, or less if a deadline is shorter than 8 seconds.
 func sweepInterval(deadlines ...time.Duration) time.Duration {
 	interval := time.Second
 	for _, d := range deadlines {

@@ -29,12 +29,12 @@ type subCmd struct {
 	JSON    bool          `name:"json" help:"Short for --format json."`
 	Count   int           `short:"n" placeholder:"N" help:"End after so many messages."`
 	Timeout time.Duration `placeholder:"TIME" help:"End after this time, such as 10s. With --count that is a failure if fewer arrived."`
-	Quiet   bool          `short:"q" help:"Say nothing on standard error of connecting and reconnecting."`
+	Quiet   bool          `short:"q" help:"Don't report connecting and reconnecting on standard error."`
 }
 
 // Help is the longer help.
 func (*subCmd) Help() string {
-	return `Everything that the hub delivers is printed: to the groups, to this client alone, and to all.
+	return `It prints every message that the hub delivers: to the groups, to this client, and to all.
 
 Formats, one line per message:
     data   the message's data, one JSON value (null where it has none)
@@ -48,7 +48,7 @@ Examples:
     mastersocket sub --group a | mastersocket pub --to GROUP:b --event copied -
     mastersocket sub --group a --json | mastersocket pub --to GROUP:b -
 
-It runs until Ctrl-C, --count or --timeout (exit code 0; Ctrl-C before --count were there: 130).` + tokenHelp
+It runs until Ctrl-C, --count or --timeout (exit code 0; Ctrl-C before --count messages have come: 130).` + tokenHelp
 }
 
 // Run prints messages until it is told to end.
@@ -84,7 +84,7 @@ func (c *subCmd) Run(s streams) error {
 	case <-cl.Done():
 		return cl.Err()
 	case <-timeout:
-		goodbye(cl) // so that nobody else uses the printer
+		goodbye(cl) // after it no other goroutine uses the printer
 		return p.missing(c.Count, c.Timeout)
 	case <-ctx.Done():
 		if c.Count > 0 {
@@ -141,7 +141,7 @@ func (p *printer) print(m *client.Message) {
 	p.done <- err
 }
 
-// missing is how a command ends whose time is over.
+// missing is the error of a command whose time is over.
 func (p *printer) missing(count int, after time.Duration) error {
 	if count == 0 || p.ended {
 		return nil
@@ -180,7 +180,7 @@ func compact(value []byte) []byte {
 	return v
 }
 
-// visible escapes what a terminal would obey or hide. In JSON such characters can only stand in strings, where \u escapes
+// visible escapes what a terminal would interpret or hide. In JSON such characters can only stand in strings, where \u escapes
 // mean the same.
 func visible(s string) string {
 	if !strings.ContainsFunc(s, hidden) {

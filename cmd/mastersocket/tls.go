@@ -17,7 +17,8 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// certificates is what the listeners with TLS show and trust. Its methods may be called from any goroutine.
+// certificates are the certificate of the listeners with TLS, and the authorities of clients' certificates. Its methods may be
+// called from any goroutine.
 type certificates struct {
 	inForce atomic.Pointer[tlsInForce]
 }
@@ -28,8 +29,8 @@ type tlsInForce struct {
 	config *tls.Config
 }
 
-// take puts what was read from files in force, and reports whether it is something else than before. Where it is not, the
-// configuration stays, and with it the sessions that clients can resume. Without TLS f is nil.
+// take puts what was read from files in force, and reports whether it differs from before. If it does not, the
+// tls.Config stays, and with it the sessions that clients can resume. Without TLS f is nil.
 func (c *certificates) take(f *config.TLS) (changed bool) {
 	old := c.inForce.Load()
 	if f == nil || old != nil && sameTLS(old.files, f) {

@@ -32,7 +32,7 @@ func tlsSecret(t *testing.T, ca *tlstest.Authority, want tlstest.Template) map[s
 	return map[string]string{"tls.crt": string(cert), "tls.key": string(key), "ca.crt": string(ca.PEM())}
 }
 
-// TestTLSCommands: the commands speak with a hub over TLS if they are told whom to trust, and not otherwise.
+// TestTLSCommands: the commands connect to a hub over TLS if they trust its authority, and not otherwise.
 func TestTLSCommands(t *testing.T) {
 	t.Parallel()
 	ca, dir := tlstest.NewAuthority(t), t.TempDir()
@@ -63,7 +63,7 @@ func TestTLSCommands(t *testing.T) {
 	foreign.want(1, "", "certificate")
 }
 
-// TestReloadOfCertificates: a Secret changes while clients are connected. They stay; whoever connects later sees the new
+// TestReloadOfCertificates: a Secret changes while clients are connected. They stay; later connections see the new
 // certificate; a bad one changes nothing.
 func TestReloadOfCertificates(t *testing.T) {
 	t.Parallel()

@@ -16,8 +16,8 @@ import (
 // tokenCmd groups the commands that handle tokens.
 type tokenCmd struct {
 	New    tokenNewCmd    `cmd:"" help:"Make a new random token, and print it with its hash."`
-	Hash   tokenHashCmd   `cmd:"" help:"Print the hash of a token that is read from standard input."`
-	Secret tokenSecretCmd `cmd:"" help:"Make random tokens as a Secret of Kubernetes, or as files, once."`
+	Hash   tokenHashCmd   `cmd:"" help:"Print the hash of a token from standard input."`
+	Secret tokenSecretCmd `cmd:"" help:"Make random tokens as a Kubernetes Secret, or as files, unless they exist."`
 }
 
 // tokenNewCmd makes a token.
@@ -46,12 +46,12 @@ type tokenHashCmd struct{}
 
 // Help is the longer help.
 func (*tokenHashCmd) Help() string {
-	return `The token is read from standard input and not from the command line, which other users of the machine can see
-and shells remember:
+	return `The token is read from standard input, since other users of the machine can see a command line, and shells remember
+it:
 
     mastersocket token hash < token.txt
 
-On a terminal it asks for the token and doesn't show it.`
+On a terminal it asks for the token and does not show it.`
 }
 
 // Run prints the hash.

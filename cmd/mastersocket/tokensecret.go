@@ -13,7 +13,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/kubesecret"
 )
 
-// tokenSecretCmd makes random secrets where several instances find the same ones.
+// tokenSecretCmd makes random secrets that several instances share.
 type tokenSecretCmd struct {
 	Kubernetes string   `placeholder:"NAME" help:"Make a Secret of this name in the namespace of the pod that this command runs in, with a random value for each key."`
 	Labels     []string `name:"label" placeholder:"KEY=VALUE" help:"A label of that Secret; several are separated by commas."`
@@ -24,8 +24,8 @@ type tokenSecretCmd struct {
 
 // Help is the longer help.
 func (*tokenSecretCmd) Help() string {
-	return `For deployments that must not have a known secret in their files: run it before the hubs, which wait for what it
-makes. What exists is left as it is, so that it may run any number of times. No value is printed.
+	return `For deployments whose files must not contain a secret: run it before the hubs, which wait for what it makes. An existing
+Secret or file is left as it is, so that the command may run any number of times. It prints no value.
 
     mastersocket token secret --kubernetes mastersocket token redis-password
     mastersocket token secret --dir /run/secrets/mastersocket token
@@ -33,7 +33,7 @@ makes. What exists is left as it is, so that it may run any number of times. No 
 In Kubernetes the pod needs an account that may create Secrets, and get the one with this name.`
 }
 
-// secretKey is what a key of a Secret may be, and a file without surprises.
+// secretKey is what a key of a Secret, and the name of a file, may be.
 var secretKey = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$`)
 
 // Run makes the secrets.

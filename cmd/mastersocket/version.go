@@ -9,12 +9,11 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// release is the version where the build says it: go build -ldflags "-X main.release=v1.2.3". Builds from files alone,
-// without the repository around them, as those of images are, have no other way to know it.
+// release is the version that the build sets: go build -ldflags "-X main.release=v1.2.3". A build without the repository,
+// such as that of an image, has no other way to know it.
 var release string
 
-// version returns the version that the binary was built from: what the build says, or that of the module, or dev for a
-// build of a work tree that Go could not give one.
+// version returns the version of the binary: the one that the build sets, that of the module, or dev.
 func version() string {
 	if release != "" {
 		return release
@@ -25,7 +24,7 @@ func version() string {
 	return "dev"
 }
 
-// versionLine says what the binary is.
+// versionLine returns version, revision and platform of the binary.
 func versionLine() string {
 	parts := []string{"mastersocket", version()}
 	if info, ok := debug.ReadBuildInfo(); ok {

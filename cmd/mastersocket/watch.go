@@ -17,15 +17,15 @@ import (
 
 // Times of a watch.
 const (
-	watchSettle = 200 * time.Millisecond // of quiet, after which a change is taken for complete
-	watchMost   = 2 * time.Second        // after which it is looked at though more changes follow
+	watchSettle = 200 * time.Millisecond // without events, after which a change counts as complete
+	watchMost   = 2 * time.Second        // after which the files are checked though more events come
 )
 
-// maxWatched bounds what is read of a file to know whether it changed. No file of ours may be larger.
+// maxWatched bounds the part of a file that its fingerprint covers. No file of a configuration may be larger.
 const maxWatched = 64 << 20
 
 // watch reloads the configuration when the content of one of its files changed. It watches folders, not files: editors
-// and Kubernetes don't write a file, they put another in its place, the latter by turning a symbolic link elsewhere.
+// and Kubernetes don't write to a file but replace it, the latter by changing a symbolic link.
 type watch struct {
 	files  func() []string
 	reload func()
@@ -38,11 +38,11 @@ type watch struct {
 	stop    context.CancelFunc
 }
 
-// fingerprint tells whether a file is as it was. That of a file that can't be read is all zero.
+// fingerprint identifies the content of a file. That of an unreadable file is zero.
 type fingerprint [sha256.Size]byte
 
-// startWatch begins to watch. known is what the files were like before they were read. Where the system can't watch, the
-// log says so, and SIGHUP and the API remain. Close ends it.
+// startWatch begins to watch. known are the fingerprints of the files from before they were read. Where the system can't
+// watch, the log says so, and SIGHUP and the API remain. close ends it.
 func startWatch(files func() []string, known map[string]fingerprint, reload func(), log *slog.Logger) *watch {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watch{files: files, known: known, reload: reload, log: log, folders: make(map[string]bool), stop: cancel}
@@ -65,11 +65,11 @@ func (w *watch) close() {
 	}
 }
 
-// run waits for changes. A change is often several events: it is looked at when they have ceased.
+// run waits for changes. A change is often several events: the files are checked when no more of them come.
 func (w *watch) run(ctx context.Context) {
-	settled := time.NewTimer(watchSettle) // what changed since the start is found too
+	settled := time.NewTimer(watchSettle) // for changes since the start
 	defer settled.Stop()
-	var first time.Time // of the events that are waited out
+	var first time.Time // of the events since the last check
 	for {
 		select {
 		case <-ctx.Done():
@@ -95,8 +95,8 @@ func (w *watch) run(ctx context.Context) {
 	}
 }
 
-// check reloads if a file is not as it was, and again if the configuration names other files then. It looks before each
-// reload: what changes meanwhile is seen by the next look.
+// check reloads if a file has changed, and again if the configuration names other files then. It reads the fingerprints
+// before each reload, so that the next check finds a change during the reload.
 func (w *watch) check() {
 	for range maxRenames {
 		now := lookAt(w.files())
@@ -109,10 +109,10 @@ func (w *watch) check() {
 	w.follow()
 }
 
-// maxRenames is how often in a row a reload may find that other files count.
+// maxRenames bounds how often in a row a reload may find other files in the configuration.
 const maxRenames = 4
 
-// lookAt returns what the files are like.
+// lookAt returns the fingerprints of the files.
 func lookAt(files []string) map[string]fingerprint {
 	all := make(map[string]fingerprint)
 	for _, name := range files {
@@ -147,8 +147,7 @@ func fingerprintOf(name string) (sum fingerprint) {
 	return sum
 }
 
-// follow watches the folders in which something decides what the files are: their own, and those of every symbolic link
-// on the way to their content.
+// follow watches the folders of the files, and those of every symbolic link on the way to their content.
 func (w *watch) follow() {
 	wanted := make(map[string]bool)
 	for _, name := range w.files() {
@@ -173,10 +172,10 @@ func (w *watch) follow() {
 	}
 }
 
-// maxLinks is how many symbolic links may stand in the way of a file.
+// maxLinks bounds the symbolic links on the way to a file.
 const maxLinks = 16
 
-// foldersOf returns the folder of the file, and those of what its path leads through.
+// foldersOf returns the folder of the file, and those of the symbolic links on the way to it.
 func foldersOf(name string) []string {
 	var all []string
 	for range maxLinks {
@@ -185,7 +184,7 @@ func foldersOf(name string) []string {
 		if real, err := filepath.EvalSymlinks(folder); err == nil && real != filepath.Clean(folder) {
 			all = append(all, real)
 			if parent := filepath.Dir(filepath.Clean(folder)); parent != folder {
-				all = append(all, parent) // where the folder is a link that can be turned
+				all = append(all, parent) // the folder is a link, which can be changed
 			}
 		}
 		target, err := os.Readlink(name)
