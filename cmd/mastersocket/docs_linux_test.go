@@ -68,6 +68,26 @@ func TestDocumentLinks(t *testing.T) {
 	}
 }
 
+var repositoryPath = regexp.MustCompile("`((?:admin|auth|bench|broker|client|cmd|deploy|docs|hub|intent|internal|opcodes|scripts|services|tools|transport)/[\\w./-]+)`")
+
+// TestDocumentPaths: files and folders of the repository that a document names are there.
+func TestDocumentPaths(t *testing.T) {
+	t.Parallel()
+	for name, text := range documents(t) {
+		if name == "CHANGELOG.md" { // files of former releases
+			continue
+		}
+		for _, m := range repositoryPath.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
+			if strings.Contains(m[1], "NAME") || strings.HasPrefix(m[1], "bench/.cache") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
+				t.Errorf("%s names %s: no such file", name, m[1])
+			}
+		}
+	}
+}
+
 var (
 	heading = regexp.MustCompile(`(?m)^#{1,6} (.*)$`)
 	noWord  = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
