@@ -12,32 +12,32 @@ type certificateRule struct {
 	dns     domains
 }
 
-// ByCertificate returns the grant for whoever holds the key of this certificate: that of the first entry of the tokens
-// file whose names are in it, or false if there is none. The caller has verified that an authority which it trusts signed
-// the certificate for clients, and that the client holds its key.
+// ByCertificate returns the grant of a client certificate: that of the first entry of the tokens file whose names are in
+// it, or false if there is none. The caller has verified that a trusted authority signed the certificate for clients, and
+// that the client holds its key.
 //
-// Where the entry has uri, one of the certificate's URIs (RFC 5280 section 4.2.1.6, as SPIFFE uses them) must be one of
+// Where the entry has uri, one of the certificate's URIs (RFC 5280 section 4.2.1.6, as SPIFFE uses them) must match one of
 // its texts; where it has dns, one of the DNS names; where it has cn, the subject's common name. A * at the end of a uri
-// or cn stands for whatever follows; *. before a dns for one or more labels. Nothing else is looked at, times included.
+// or cn matches any rest; *. before a dns matches one or more labels. Nothing else is checked, times included.
 func (s *Store) ByCertificate(c *x509.Certificate) (*Grant, bool) {
 	t := s.tokens.Load()
 	if t == nil || c == nil {
 		return nil, false
 	}
 	for _, g := range t.certificates {
-		if g.rule.(*certificateRule).hold(c) {
+		if g.rule.(*certificateRule).matches(c) {
 			return g, true
 		}
 	}
 	return nil, false
 }
 
-// hold reports whether the certificate has the names.
-func (r *certificateRule) hold(c *x509.Certificate) bool {
-	return (r.uri == nil || r.holdURI(c)) && (r.dns == nil || r.holdDNS(c)) && (r.cn == nil || r.cn.match(c.Subject.CommonName))
+// matches reports whether the certificate has the names.
+func (r *certificateRule) matches(c *x509.Certificate) bool {
+	return (r.uri == nil || r.matchesURI(c)) && (r.dns == nil || r.matchesDNS(c)) && (r.cn == nil || r.cn.match(c.Subject.CommonName))
 }
 
-func (r *certificateRule) holdURI(c *x509.Certificate) bool {
+func (r *certificateRule) matchesURI(c *x509.Certificate) bool {
 	for _, u := range c.URIs {
 		if r.uri.match(u.String()) {
 			return true
@@ -46,7 +46,7 @@ func (r *certificateRule) holdURI(c *x509.Certificate) bool {
 	return false
 }
 
-func (r *certificateRule) holdDNS(c *x509.Certificate) bool {
+func (r *certificateRule) matchesDNS(c *x509.Certificate) bool {
 	for _, name := range c.DNSNames {
 		if r.dns.match(name) {
 			return true
@@ -72,7 +72,7 @@ type domain struct {
 	name  string // in lower case, without a dot at the end
 }
 
-// parseDomain reads a DNS name, with *. before it for the names below it. ok is false for what is none.
+// parseDomain reads a DNS name, with *. before it for the names below it. ok is false if s is no DNS name.
 func parseDomain(s string) (d domain, ok bool) {
 	d.name, d.below = strings.CutPrefix(strings.ToLower(s), "*.")
 	for label := range strings.SplitSeq(d.name, ".") {
@@ -83,7 +83,7 @@ func parseDomain(s string) (d domain, ok bool) {
 	return d, len(d.name) <= 253
 }
 
-// match reports whether the name is that, or below it. DNS names know no case.
+// match reports whether the name is d, or below it where d says so, in any case.
 func (d domain) match(name string) bool {
 	if !d.below {
 		return strings.EqualFold(name, d.name)

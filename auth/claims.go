@@ -9,27 +9,27 @@ import (
 // claimsRule is what the claims of a token must be: all of these.
 type claimsRule []claim
 
-// claim is what one claim must be: one of the texts, or an object in which all of within hold.
+// claim is what one claim must be: one of the texts, or an object in which all of within match.
 type claim struct {
 	name   string
 	values texts
 	within claimsRule // of an object; empty for one of the texts
 }
 
-// ByClaims returns the grant for whoever holds a token with these claims (RFC 7519 section 4): that of the first entry
-// of the tokens file whose claims all hold, or false if there is none. The caller has verified the token's signature,
-// issuer, audience and times.
+// ByClaims returns the grant of a token with these claims (RFC 7519 section 4): that of the first entry of the tokens file
+// whose claims all match, or false if there is none. The caller has verified the token's signature, issuer, audience and
+// times.
 //
-// The claims are as encoding/json decodes an object, numbers as float64 or [json.Number]. An entry holds where the token
-// has each of its claims and
+// The claims are as encoding/json decodes an object, numbers as float64 or [json.Number]. An entry matches if the token has
+// each of its claims, and for each of them
 //
-//   - a text that is required is the claim, or with a * at the end its beginning; a claim that is true, false or a number
-//     is compared as JSON writes it, without regard to a star;
-//   - of a list of texts that is required, one is so;
-//   - of a map that is required, all members hold within the claim, which is an object.
+//   - a text equals the claim, or with a * at the end is its beginning; a claim that is true, false or a number is compared
+//     as JSON writes it, and a star has no meaning;
+//   - one text of a list does so;
+//   - all members of a map match within the claim, which is an object.
 //
-// A claim that is an array holds if one of its elements does. The empty text never holds. What the claims are nested
-// costs nothing: only as deep as the entry is looked.
+// A claim that is an array matches if one of its elements does. The empty text never matches. Claims are visited only as
+// deep as the entry goes.
 //
 // It does not allocate.
 func (s *Store) ByClaims(claims map[string]any) (*Grant, bool) {
@@ -38,25 +38,25 @@ func (s *Store) ByClaims(claims map[string]any) (*Grant, bool) {
 		return nil, false
 	}
 	for _, g := range t.claims {
-		if g.rule.(claimsRule).hold(claims) {
+		if g.rule.(claimsRule).matches(claims) {
 			return g, true
 		}
 	}
 	return nil, false
 }
 
-// hold reports whether all required claims are among those given.
-func (r claimsRule) hold(claims map[string]any) bool {
+// matches reports whether all required claims are among those given.
+func (r claimsRule) matches(claims map[string]any) bool {
 	for i := range r {
-		if value, ok := claims[r[i].name]; !ok || !r[i].hold(value) {
+		if value, ok := claims[r[i].name]; !ok || !r[i].matches(value) {
 			return false
 		}
 	}
 	return true
 }
 
-// hold reports whether the claim is as required, or is an array with an element that is.
-func (c *claim) hold(value any) bool {
+// matches reports whether the claim is as required, or is an array with an element that is.
+func (c *claim) matches(value any) bool {
 	list, ok := value.([]any)
 	if !ok {
 		return c.is(value)
@@ -69,11 +69,11 @@ func (c *claim) hold(value any) bool {
 	return false
 }
 
-// is reports whether one value that is no array is as required.
+// is reports whether a value other than an array is as required.
 func (c *claim) is(value any) bool {
 	if len(c.within) > 0 {
 		object, ok := value.(map[string]any)
-		return ok && c.within.hold(object)
+		return ok && c.within.matches(object)
 	}
 	switch v := value.(type) {
 	case string:

@@ -1,11 +1,11 @@
-// Package auth turns the token that a client presents, or what somebody else vouches for, into what that client may do.
+// Package auth turns the identity that a client proves, by a token or by a certificate, into what that client may do.
 //
 // A [Tokens] is an immutable table from the SHA-256 of a token to its [Grant]; a [Store] holds the table in force, which
 // can be replaced while clients are connected. Tokens themselves are never kept: the table has their hashes only, and
 // nothing in this package formats, logs or returns in an error a token, a hash, or a value of a file that might be one.
 //
 // The table also has rules, for clients whose token is not in it: what the claims of a token must be that an issuer signed
-// ([Store.ByClaims]), or the names in a certificate that an authority signed ([Store.ByCertificate]). Whoever calls these
+// ([Store.ByClaims]), or the names in a certificate that an authority signed ([Store.ByCertificate]). The caller of these
 // has verified the signature; this package does not.
 //
 // # Concurrency
@@ -16,10 +16,10 @@
 // # Revocation
 //
 // A session keeps the *Grant that it got from [Store.Authenticate]. After each [Store.Replace] it asks [Store.Current]
-// for the grant that the same token has now: another one whose rights apply from then on, or none, in which case the
+// for the grant that the same token has now: another one, whose rights apply from then on, or none, in which case the
 // session has to end. The token isn't needed for that, since a Grant remembers whose it is. A Grant by a rule remembers the
-// rule, by the name and the condition of its entry: it is revoked when no entry has both any more, and isn't when an entry
-// is put before its own that would match as well.
+// name and the condition of its entry: it is revoked when no entry has both any more. An entry before its own that would
+// match as well does not revoke it.
 package auth
 
 import (
@@ -34,8 +34,8 @@ import (
 // hash is the SHA-256 of a token.
 type hash [sha256.Size]byte
 
-// Grant is what the holder of one token, or whoever a rule is about, may do. It is immutable and shared: whoever gets a *Grant only reads it. The
-// zero Grant allows nothing.
+// Grant is what the holder of one token, or a client that matches a rule, may do. It is immutable and shared by pointer.
+// The zero Grant allows nothing.
 type Grant struct {
 	// Name tells operators whose token it is. It is no secret and need not be unique among the grants of a Tokens: an
 	// entry with several hashes gives each its own Grant.
@@ -52,10 +52,10 @@ type Grant struct {
 	// 0, and 0 otherwise.
 	Burst int
 
-	// token tells whose grant it is: the token's hash, or for a rule that of its name and condition. It is compared by
-	// Store.Current, and shown to nobody.
+	// token says whose grant it is: the token's hash, or for a rule that of its name and condition. Store.Current compares
+	// it. No output shows it.
 	token hash
-	rule  rule // for whom the grant is, if not for the holder of a token; nil otherwise
+	rule  rule // nil for the grant of a token
 }
 
 // MayJoin tells whether the holder may join the group. It does not allocate.

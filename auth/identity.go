@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// MaxSignedBytes is the greatest length in bytes of a token that an issuer signed. They are longer than others: that of a
-// Kubernetes ServiceAccount has about 1,000 bytes, those of some providers, which list all groups of a person, several
+// MaxSignedBytes is the greatest length in bytes of a token that an issuer signed. Such tokens are longer than others: one of
+// a Kubernetes ServiceAccount has about 1,000 bytes, one of a provider that lists all groups of a person several
 // thousand.
 const MaxSignedBytes = 8192
 
@@ -37,7 +37,7 @@ var base64url = func() (letters [256]bool) {
 	return letters
 }()
 
-// Identity is what an issuer says of the holder of a token that it signed.
+// Identity is what an issuer says about the holder of a token that it signed.
 type Identity struct {
 	// Claims are those of the token, as [Store.ByClaims] takes them. They must not be changed.
 	Claims map[string]any
@@ -47,22 +47,22 @@ type Identity struct {
 	Expires time.Time
 }
 
-// Verdict is what became of a token that looks signed.
+// Verdict is the result of verifying a token that looks signed.
 type Verdict uint8
 
 // The verdicts.
 const (
 	Verified        Verdict = iota
-	Malformed               // it is no JWT, or says something twice
-	WrongAlgorithm          // it is signed by an algorithm that is not accepted, or by none
+	Malformed               // it is no JWT, or repeats a name
+	WrongAlgorithm          // its algorithm is not accepted, or there is none
 	UnknownKey              // the issuer has no such key
 	WrongSignature          // its signature is not the key's
-	WrongIssuer             // somebody else issued it
-	WrongAudience           // it is for somebody else
+	WrongIssuer             // another issuer made it
+	WrongAudience           // it is for another audience
 	Expired                 // it is not valid any more
 	NotYetValid             // it is not valid yet
 	NoGrant                 // it is valid, but no entry of the tokens file is for its claims
-	KeysUnavailable         // the issuer's keys are not known at the moment, and it could not be told
+	KeysUnavailable         // the issuer's keys are not known at the moment
 	Overloaded              // too many tokens waited to be verified
 	NumVerdicts     = iota
 )

@@ -41,8 +41,8 @@ const (
 // certificate. Of those entries whose claims or names match a client, the first in the file counts: put the particular
 // ones before the general.
 //
-// Everything that would not do what its author meant is an error: unknown and repeated keys, repeated names and hashes,
-// malformed patterns, a token in place of its hash, an entry that nobody could use, a file without any token. The error
+// What would not do what its author meant is an error: unknown and repeated keys, repeated names and hashes,
+// malformed patterns, a token in place of its hash, an entry that no client could use, a file without any token. The error
 // joins (as [errors.Join] does) one [FileError] for each thing wrong, and repeats no value that might be a token. The
 // result is then nil: a file is taken as a whole or not at all.
 func ParseTokens(file []byte) (*Tokens, error) {
@@ -85,7 +85,7 @@ func (p *parser) root(n *yaml.Node) {
 	case list.Kind != yaml.SequenceNode:
 		p.addf(list, "tokens must be a list; begin each entry with a dash, as in - name: billing")
 	case len(list.Content) == 0:
-		p.addf(list, "the list has no token, so nobody could connect; add one")
+		p.addf(list, "the list has no token, so no client could connect; add one")
 	default:
 		for _, item := range list.Content {
 			p.entry(item)
@@ -93,7 +93,7 @@ func (p *parser) root(n *yaml.Node) {
 	}
 }
 
-// entry is one item of the list as far as it has been read.
+// entry is one item of the list, as far as it has been read.
 type entry struct {
 	grant  Grant
 	hashes []hash
@@ -156,15 +156,15 @@ func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
 	}
 }
 
-// finish checks what only the whole entry shows; before is the number of problems before it. Whether the entry is of use
-// can be told only if there was none in it.
+// finish checks the entry as a whole. before is the number of problems before it: whether a client can use the entry is
+// checked only if the entry itself has none.
 func (p *parser) finish(e *entry, at *yaml.Node, before int) {
 	if !e.seen["name"] {
 		p.addf(at, "the entry has no name; add one that tells whose token it is")
 	}
 	switch conditions := countTrue(e.seen["sha256"], e.seen["claims"], e.seen["certificate"]); {
 	case conditions > 1:
-		p.addf(at, "an entry has only one of sha256, claims and certificate; write one entry for each")
+		p.addf(at, "an entry has exactly one of sha256, claims and certificate; write an entry for each")
 	case conditions == 0 && !e.seen["token"]:
 		p.addf(at, "the entry has no sha256, claims or certificate; add what mastersocket token hash makes of its token, "+
 			"or what the claims of a signed token, or the names in a client certificate, must be")
@@ -174,7 +174,7 @@ func (p *parser) finish(e *entry, at *yaml.Node, before int) {
 	}
 	switch g := &e.grant; {
 	case len(g.Groups) == 0 && !g.Admin:
-		p.addf(at, "nobody could use this token: it may join no group and is not for the admin API; "+
+		p.addf(at, "no client could use this token: it may join no group and has no admin rights; "+
 			`add groups, such as groups: ["*"] for every one, or admin: true`)
 	case e.burst != nil && g.Rate == 0:
 		p.addf(e.burst, "burst has no meaning without rate; add rate or remove burst")

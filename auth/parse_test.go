@@ -165,9 +165,9 @@ func TestParseTokensRefuses(t *testing.T) {
 		"mapped send":      {entry("groups: a\n  send: [GROUP: b]"), []string{"5: each item of send must be one of permissions"}},
 		"admin yes":        {entry("admin: yes"), []string{"4: admin must be true or false"}},
 		"admin quoted":     {entry(`admin: "true"`), []string{"4: admin must be true or false"}},
-		"grants nothing":   {entry("send: GLOBAL"), []string{"2: nobody could use this token"}},
-		"admin false":      {entry("admin: false"), []string{"2: nobody could use this token"}},
-		"empty groups":     {entry("groups: []"), []string{"2: nobody could use this token"}},
+		"grants nothing":   {entry("send: GLOBAL"), []string{"2: no client could use this token"}},
+		"admin false":      {entry("admin: false"), []string{"2: no client could use this token"}},
+		"empty groups":     {entry("groups: []"), []string{"2: no client could use this token"}},
 		"rate with unit":   {entry("groups: a\n  rate: 100/s"), []string{"5: rate must be a number"}},
 		"negative rate":    {entry("groups: a\n  rate: -1"), []string{"5: rate must be a number"}},
 		"rate NaN":         {entry("groups: a\n  rate: .nan\n"), []string{"5: rate must be a number"}},
@@ -181,8 +181,8 @@ func TestParseTokensRefuses(t *testing.T) {
 		"burst 0":          {entry("groups: a\n  rate: 5\n  burst: 0"), []string{"6: with a burst of 0"}},
 		"fractional burst": {entry("groups: a\n  rate: 5\n  burst: 1.5"), []string{"6: burst must be a whole number"}},
 		"great burst":      {entry("groups: a\n  rate: 5\n  burst: 99999999999999999999"), []string{"6: burst is too great"}},
-		"two conditions":   {entry("groups: a\n  claims: {sub: a}"), []string{"2: an entry has only one of"}},
-		"three conditions": {entry("groups: a\n  claims: {sub: a}\n  certificate: {cn: a}"), []string{"2: an entry has only one of"}},
+		"two conditions":   {entry("groups: a\n  claims: {sub: a}"), []string{"2: an entry has exactly one of"}},
+		"three conditions": {entry("groups: a\n  claims: {sub: a}\n  certificate: {cn: a}"), []string{"2: an entry has exactly one of"}},
 		"token and claims": {rule("claims: {sub: a}\n  token: hush-hush"), []string{"4: the token itself does not belong"}},
 		"no claims":        {rule("claims: {}"), []string{"3: claims has no claim"}},
 		"null claims":      {rule("claims:"), []string{"3: claims must be a map"}},
@@ -209,7 +209,7 @@ func TestParseTokensRefuses(t *testing.T) {
 			[]string{"4: uri must begin with", "5: dns must be one of", "5: dns must be one of", "5: dns must be one of", "5: dns must be one of", "6: the list is empty"},
 		},
 		"no dns":              {rule("certificate: {dns: []}"), []string{"3: the list is empty"}},
-		"rule grants nothing": {"tokens:\n- name: a\n  claims: {sub: a}", []string{"2: nobody could use this token"}},
+		"rule grants nothing": {"tokens:\n- name: a\n  claims: {sub: a}", []string{"2: no client could use this token"}},
 		"cyclic alias":        {"tokens: &a [*a]", []string{"1: an entry must have keys"}},
 		"all at once": {
 			"extra: 1\n" + entry("groups: [$]\n  rate: fast\n  send: [ALL]") + "- nothing",
@@ -278,7 +278,7 @@ func FuzzParseTokens(f *testing.F) {
 			t.Error("a table without a token")
 		}
 		if tokens.Len() != len(tokens.hashes)+tokens.ClaimRules()+tokens.CertificateRules() {
-			t.Error("a grant that nobody can have")
+			t.Error("a grant that no client can have")
 		}
 		for i, g := range tokens.holders {
 			if tokens.hashes[i] != g.token {

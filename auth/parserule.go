@@ -36,7 +36,7 @@ func (p *parser) claimsMap(n *yaml.Node, depth int, left *int) claimsRule {
 		return nil
 	case depth > maxClaimDepth:
 		p.addf(n, "claims must not be nested deeper than %d", maxClaimDepth)
-		*left = -1 // once is enough
+		*left = -1 // the problem is reported once
 		return nil
 	}
 	var r claimsRule
@@ -89,7 +89,7 @@ func (p *parser) conditions(key string, n *yaml.Node, left *int) texts {
 	const what = `texts, such as "billing", or with a * at the end for all that begin so, such as "billing-*"`
 	list := p.texts(key, n, what)
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		p.addf(n, "the list is empty, so nobody would match; write one of %s", what)
+		p.addf(n, "the list is empty and would match no client; write one of %s", what)
 	}
 	var all texts
 	for _, item := range list {
@@ -122,7 +122,7 @@ func (p *parser) uris(n *yaml.Node, left *int) texts {
 func (p *parser) dns(n *yaml.Node) domains {
 	const what = `DNS names, such as "billing.example.com", or "*.example.com" for all below it`
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		p.addf(n, "the list is empty, so nobody would match; write one of %s", what)
+		p.addf(n, "the list is empty and would match no client; write one of %s", what)
 	}
 	var all domains
 	for _, item := range p.texts("dns", n, what) {

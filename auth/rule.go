@@ -6,19 +6,18 @@ import (
 	"strings"
 )
 
-// rule says for whom a grant is that is not the holder of a token in the table. It is immutable.
+// rule says which clients without a token of the table a grant is for. It is immutable.
 type rule interface {
-	// appendIdentity appends what tells the rule from others. Rules of one meaning, written alike, append the same.
+	// appendIdentity appends what distinguishes the rule from others. Rules that are written alike append the same.
 	appendIdentity(b []byte) []byte
 }
 
-// identityOf returns what stands in a Grant for the hash of a token. It is no such hash: the table has it for those who
-// hold the Grant, and Authenticate never looks there.
+// identityOf returns what stands in a Grant by a rule in place of a token's hash. Authenticate never compares it.
 func identityOf(name string, r rule) hash {
 	return sha256.Sum256(r.appendIdentity(appendText(nil, name)))
 }
 
-// appendText appends s so that where it ends can be told from b alone.
+// appendText appends s with its length, so that two texts in a row can't be confused with one.
 func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
@@ -29,13 +28,13 @@ type text struct {
 	value  string
 }
 
-// parseText reads a text: a * at the end stands for whatever follows, any other for itself.
+// parseText reads a text: a * at the end matches any rest, and any other * itself.
 func parseText(s string) text {
 	value, prefix := strings.CutSuffix(s, "*")
 	return text{prefix, value}
 }
 
-// match reports whether s is such a text. The empty one never is.
+// match reports whether s is such a text. The empty text never is.
 func (t text) match(s string) bool {
 	if t.prefix {
 		return s != "" && strings.HasPrefix(s, t.value)

@@ -167,7 +167,7 @@ func TestByCertificate(t *testing.T) {
 	}
 }
 
-// TestRuleIsNoToken: what tells rules from each other lets nobody in, though everybody knows it.
+// TestRuleIsNoToken: what distinguishes rules, which is no secret, lets no client in.
 func TestRuleIsNoToken(t *testing.T) {
 	t.Parallel()
 	tokens := parse(t, ruleFile)

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// Store holds the tokens in force. The zero Store lets nobody in.
+// Store holds the tokens in force. The zero Store lets no client in.
 type Store struct {
 	tokens atomic.Pointer[Tokens]
 }

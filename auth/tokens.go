@@ -23,14 +23,14 @@ const TokenPrefix = "ms_"
 // randomBytes is the entropy of a generated token: 200 bits, which fill 40 letters of base32 exactly.
 const randomBytes = 25
 
-// ErrDuplicateToken is the error of [Combine] when two tables have the same token.
-var ErrDuplicateToken = errors.New("the same token is configured twice")
+// errDuplicate is the error of [Combine] when two tables have the same token.
+var errDuplicate = errors.New("the same token is configured twice")
 
 // Tokens is an immutable table of tokens, known by their hashes, and of rules, and the grant of each. The zero Tokens and
-// a nil one let nobody in.
+// a nil one let no client in.
 type Tokens struct {
 	grants []*Grant       // all of them, in the order of their entries
-	index  map[hash]int32 // for those who know a hash already, never for a token that a client presents
+	index  map[hash]int32 // by hashes that are known already, never by the token of a client
 
 	hashes       []hash   // of tokens, in one piece, since every Authenticate walks all of it
 	holders      []*Grant // holders[i] belongs to hashes[i]
@@ -60,7 +60,7 @@ func newTokens(grants []*Grant) *Tokens {
 }
 
 // SharedToken returns a table with one token whose holders may do everything, the admin API included, without a limit.
-// A token that [CheckToken] refuses can't be presented, so nobody is let in by it.
+// A token that [CheckToken] refuses can't be presented and lets no client in.
 func SharedToken(token string) *Tokens {
 	everyGroup, err := intent.ParsePattern("*")
 	if err != nil {
@@ -80,7 +80,7 @@ func SharedToken(token string) *Tokens {
 }
 
 // Combine returns a table with the tokens of all the given ones, nil ones skipped. Names may recur between them, but a
-// token may not, since it would have two grants: the error is then an [ErrDuplicateToken] that names both.
+// token may not, since it would have two grants; the error then names both.
 func Combine(tables ...*Tokens) (*Tokens, error) {
 	var grants []*Grant
 	seen := make(map[hash]string)
@@ -90,7 +90,7 @@ func Combine(tables ...*Tokens) (*Tokens, error) {
 		}
 		for _, g := range t.grants {
 			if other, ok := seen[g.token]; ok {
-				return nil, fmt.Errorf("%w: as %q and as %q", ErrDuplicateToken, other, g.Name)
+				return nil, fmt.Errorf("%w: as %q and as %q", errDuplicate, other, g.Name)
 			}
 			seen[g.token] = g.Name
 			grants = append(grants, g)
@@ -167,7 +167,7 @@ func CheckToken(token string) error {
 	case strings.HasPrefix(token, "\ufeff"):
 		return errors.New("the token begins with a byte order mark; save its file as UTF-8 without one")
 	case strings.ContainsFunc(token, func(r rune) bool { return unicode.Is(unicode.Cf, r) }):
-		return errors.New("the token has an invisible character in it; write it anew")
+		return errors.New("the token has an invisible character in it; type it again")
 	case strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
 		return errors.New("the token has a space, a line break or a control character in it")
 	}

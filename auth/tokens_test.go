@@ -106,8 +106,8 @@ func TestCombine(t *testing.T) {
 			t.Errorf("Authenticate(%q) = false", token)
 		}
 	}
-	if _, err := Combine(SharedToken("a"), both); !errors.Is(err, ErrDuplicateToken) {
-		t.Errorf("Combine of the same token twice: %v, want ErrDuplicateToken", err)
+	if _, err := Combine(SharedToken("a"), both); !errors.Is(err, errDuplicate) {
+		t.Errorf("Combine of the same token twice: %v, want errDuplicate", err)
 	}
 	none, err := Combine()
 	if err != nil || none.Len() != 0 {

@@ -14,13 +14,13 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 )
 
-// maxClaimsDepth is how deep claims may be nested. More is no identity, but an attempt at something else.
+// maxClaimsDepth is how deep claims may be nested. No issuer nests them deeper.
 const maxClaimsDepth = 32
 
-// errClaims is about claims that are not what they have to be, which are not repeated.
+// errClaims is the error for malformed claims. It repeats nothing of them.
 var errClaims = errors.New("malformed claims")
 
-// checkClaims tells whether what the issuer signed is for us and for now.
+// checkClaims checks issuer, audience and times of claims whose signature is good.
 func (v *Verifier) checkClaims(payload []byte) (auth.Identity, auth.Verdict) {
 	claims, err := decodeClaims(payload)
 	if err != nil {
@@ -45,7 +45,7 @@ func (v *Verifier) checkClaims(payload []byte) (auth.Identity, auth.Verdict) {
 		return auth.Identity{}, auth.WrongAudience
 	case !now.Before(expires):
 		return auth.Identity{}, auth.Expired
-	case now.Add(Leeway).Before(notBefore):
+	case now.Add(leeway).Before(notBefore):
 		return auth.Identity{}, auth.NotYetValid
 	}
 	subject, _ := claims["sub"].(string)
@@ -65,11 +65,10 @@ func (v *Verifier) isOneAudience(claim any) bool {
 	return ok && slices.Contains(v.opts.Audiences, name)
 }
 
-// lastTime is the latest time that is told from later ones.
+// lastTime is the latest time that timeOf returns; a later one counts as this.
 const lastTime = math.MaxUint32
 
-// timeOf reads a NumericDate (RFC 7519 section 2): seconds since 1970, perhaps with a fraction, which is cut off. One
-// beyond lastTime counts as that.
+// timeOf reads a NumericDate (RFC 7519 section 2): seconds since 1970. A fraction is cut off.
 func timeOf(claim any) (time.Time, bool) {
 	number, ok := claim.(stdjson.Number)
 	if !ok {
@@ -82,8 +81,8 @@ func timeOf(claim any) (time.Time, bool) {
 	return time.Unix(int64(min(seconds, lastTime)), 0), true
 }
 
-// decodeClaims decodes a JSON object in which no name stands twice, at any depth: of two, one reader might take the first
-// and another the last.
+// decodeClaims decodes a JSON object. It refuses repeated names, at any depth: of two members with one name, one reader
+// takes the first and another the last.
 func decodeClaims(payload []byte) (map[string]any, error) {
 	if err := checkForm(payload); err != nil {
 		return nil, err
@@ -97,7 +96,7 @@ func decodeClaims(payload []byte) (map[string]any, error) {
 	return claims, nil
 }
 
-// checkForm tells whether the text is one JSON object that decodeClaims may take.
+// checkForm reports, as an error, why the text is not a JSON object that decodeClaims accepts.
 func checkForm(text []byte) error {
 	d := jsontext.NewDecoder(bytes.NewReader(text)) // refuses repeated names, and what is not UTF-8
 	if d.PeekKind() != '{' {

@@ -23,12 +23,12 @@ const (
 // keySet is the keys of an issuer as they were at one time. It is immutable.
 type keySet struct {
 	keys    []jose.JSONWebKey
-	skipped int // that can't be used
+	skipped int // keys of the set that can't be used
 	fetched time.Time
 }
 
-// parseKeys reads a JSON Web Key Set (RFC 7517 section 5). Keys that can't be used are passed over, as the standard asks
-// for: those of unknown kinds, for other purposes, private, shared, or too short. A set without any is an error.
+// parseKeys reads a JSON Web Key Set (RFC 7517 section 5). It skips keys that can't be used, as the standard requires:
+// those of unknown kinds, for other purposes, private, shared, or too short. A set without a usable key is an error.
 func parseKeys(text []byte, now time.Time) (*keySet, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`

@@ -35,7 +35,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// TestSpacing: a key that is not known is asked for, but not again before its time; who asks meanwhile is told to come again.
+// TestSpacing: an unknown key causes a fetch, but not again before its time. Tokens in between are told to try again.
 
 func TestSpacing(t *testing.T) {
 	t.Parallel()
@@ -186,7 +186,7 @@ func TestIssuerAway(t *testing.T) {
 	expect(t, v, "unknown key while it is away", unknown, auth.KeysUnavailable)
 	eventually.True(t, "more attempts", func() bool { return v.Stats().Failed > failed+2 })
 	expect(t, v, "known key while it is away", token, auth.Verified)
-	for _, want := range []string{"answered 502 Bad Gateway", "are told to try again", "those known are used", "age=", "can be fetched again"} {
+	for _, want := range []string{"answered 502 Bad Gateway", "are told to try again", "the last known ones stay in use", "age=", "can be fetched again"} {
 		if want == "can be fetched again" {
 			i.Answer(nil)
 			eventually.True(t, "recovery", func() bool { return strings.Contains(log.String(), want) || v.Stats().Fetches > 1 })
@@ -350,7 +350,7 @@ func TestCloseEndsAFetch(t *testing.T) {
 	}()
 	v.Close()
 	if verdict := <-waited; verdict != auth.KeysUnavailable {
-		t.Errorf("who waits when it is closed: %v", verdict)
+		t.Errorf("a token that waits when it is closed: %v", verdict)
 	}
 	expect(t, v, "after", i.Token("a", nil), auth.KeysUnavailable)
 }

@@ -1,7 +1,7 @@
 // Package oidc verifies tokens that an OpenID Connect issuer signed: JWTs (RFC 7519), such as the projected token of a
 // Kubernetes ServiceAccount, or those of any other provider.
 //
-// A [Verifier] holds the issuer's public keys in memory and verifies against them without asking anybody. It checks, in
+// A [Verifier] holds the issuer's public keys in memory and verifies against them without a request. It checks, in
 // this order, the algorithm (RS, PS and ES with SHA-2, EdDSA; never none, never one with a shared secret), the signature,
 // the issuer, the audience and the times.
 //
@@ -11,11 +11,11 @@
 // names a key that is not among them or has a signature that its key did not make (an issuer may replace a key without
 // another name). For tokens it does so at most once in five seconds, so that forged ones don't become requests to the
 // issuer.
-// While the issuer is away the keys known last are used, however old they grow; their age is in [Verifier.Stats] and in
-// the log. Until the issuer has answered for the first time there are none, and no token can be verified. Keys from a
-// file are read again when it changed.
+// While the issuer is down the last known keys stay in use, however old they are; their age is in [Verifier.Stats] and in
+// the log. Until the first successful fetch there are none, and no token can be verified. A file with keys is read again
+// when it changes.
 //
-// What the issuer answers is bounded in size and time, and in how often it sends elsewhere.
+// Answers of the issuer are bounded in size, in time and in the number of redirects.
 //
 // # Concurrency
 //
@@ -41,22 +41,22 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 )
 
-// Leeway is how far the clock of the issuer may be ahead: a token is taken so long before its claim nbf. Its claim exp is
-// taken as it is, since whoever shows it later has missed to renew it.
-const Leeway = time.Minute
+// leeway is how far the clock of the issuer may be ahead: a token is accepted so long before its claim nbf. The claim exp
+// has no leeway, since a client renews its token well before.
+const leeway = time.Minute
 
 // Options say whose tokens are verified.
 type Options struct {
 	// Issuer is the claim iss of the tokens. Unless Keys is set it is also the address, without a slash and what follows,
 	// of /.well-known/openid-configuration, where the issuer says where its keys are (OpenID Connect Discovery 1.0).
 	Issuer string
-	// Audiences are those whom tokens may be for: one of them must be in the claim aud. At least one.
+	// Audiences are those that tokens may be for: one of them must be in the claim aud. At least one.
 	Audiences []string
 	// Keys is where the issuer's keys are, as a JSON Web Key Set (RFC 7517): an address or the path of a file. Empty: the
 	// issuer says where.
 	Keys string
-	// CAFile is the path of a file with certificates, in PEM, of those who may vouch for the issuer's TLS certificate; empty
-	// for those of the system. It is read for each fetch.
+	// CAFile is the path of a PEM file with the authorities for the issuer's TLS certificate; empty for those of the
+	// system. It is read for each fetch.
 	CAFile string
 	// BearerFile is the path of a file with a token to fetch the keys with; empty for none. It is read for each fetch. The
 	// token is sent to the address of the issuer, of Keys, or of what the issuer says, and to no other host that they
@@ -71,7 +71,7 @@ type Verifier struct {
 	times  times
 	config gooidc.Config
 	source source
-	slots  chan struct{} // of those who are busy with signatures
+	slots  chan struct{} // holds a value for each signature that is being checked
 
 	keys   atomic.Pointer[keySet] // nil before the first fetch succeeded
 	failed atomic.Uint64
@@ -91,7 +91,7 @@ type Verifier struct {
 	closed   bool      // there will be no more
 }
 
-// times are the intervals of a Verifier; tests have shorter ones.
+// times are the intervals of a Verifier. Tests have shorter ones.
 type times struct {
 	now      func() time.Time
 	refresh  time.Duration // between fetches
@@ -109,8 +109,8 @@ func usualTimes() times {
 	}
 }
 
-// New begins to fetch the keys and returns without waiting for them. The error is about the options; that keys can't be
-// had is logged, and tried again.
+// New begins to fetch the keys and returns without waiting for them. The error is about the options. A failed fetch is
+// logged and tried again.
 func New(o Options) (*Verifier, error) { return start(o, usualTimes()) }
 
 func start(o Options, t times) (*Verifier, error) {
@@ -126,7 +126,7 @@ func start(o Options, t times) (*Verifier, error) {
 		v.config.SupportedSigningAlgs = append(v.config.SupportedSigningAlgs, string(a))
 	}
 	if len(o.Audiences) == 0 {
-		return nil, errors.New("verify tokens: no audience: tokens for anybody else would be taken")
+		return nil, errors.New("verify tokens: no audience: tokens for every other service would be accepted")
 	}
 	if err := CheckSource(o.Issuer, o.Keys); err != nil {
 		return nil, fmt.Errorf("verify tokens: %w", err)
@@ -170,8 +170,8 @@ func CheckSource(issuer, keys string) error {
 // isAddress tells addresses from paths.
 func isAddress(s string) bool { return strings.Contains(s, "://") }
 
-// checkAddress tells what is wrong with an address to fetch from. Who answers instead of the issuer could let anybody in,
-// so it must be one of TLS, or of this machine.
+// checkAddress tells what is wrong with an address to fetch from. It must be one with TLS, or of this machine: a server that
+// answers in place of the issuer could let any client in.
 func checkAddress(what, address string) error {
 	u, err := url.Parse(address)
 	switch {
@@ -182,7 +182,7 @@ func checkAddress(what, address string) error {
 	case u.Scheme == "https", u.Scheme == "http" && isLocal(u.Hostname()):
 		return nil
 	case u.Scheme == "http":
-		return fmt.Errorf("%s must begin with https: whoever can answer over http can let anybody in", what)
+		return fmt.Errorf("%s must begin with https: over http, an attacker on the network could answer with keys of its own", what)
 	}
 	return fmt.Errorf("%s must begin with https", what)
 }

@@ -10,7 +10,7 @@ import (
 // Bounds of the tokens that wait for a fetch. Others are judged by the keys that are known.
 const (
 	maxWaiting  = 64 // with an unknown key
-	maxDoubting = 8  // with a wrong signature by a known key, which anybody can make
+	maxDoubting = 8  // with a wrong signature by a known key, which every attacker can make
 )
 
 // fetch is one attempt to fetch the keys. keys and err are set before done is closed, and not changed after.
@@ -243,18 +243,18 @@ func (v *Verifier) take(keys *keySet, failures int) {
 	v.good.Add(1)
 	switch {
 	case before == nil:
-		v.opts.Log.Info("keys of the issuer of tokens fetched", "issuer", v.opts.Issuer, "keys", len(keys.keys), "passed_over", keys.skipped)
+		v.opts.Log.Info("keys of the issuer of tokens fetched", "issuer", v.opts.Issuer, "keys", len(keys.keys), "skipped", keys.skipped)
 	case failures > 0:
 		v.opts.Log.Info("keys of the issuer of tokens can be fetched again", "issuer", v.opts.Issuer, "keys", len(keys.keys))
 	case !before.same(keys):
-		v.opts.Log.Info("keys of the issuer of tokens changed", "issuer", v.opts.Issuer, "keys", len(keys.keys), "passed_over", keys.skipped)
+		v.opts.Log.Info("keys of the issuer of tokens changed", "issuer", v.opts.Issuer, "keys", len(keys.keys), "skipped", keys.skipped)
 	}
 }
 
 // logFailure says that the keys could not be fetched, and what that means.
 func (v *Verifier) logFailure(err error, failures int) {
 	if k := v.keys.Load(); k != nil {
-		v.opts.Log.Warn("keys of the issuer of tokens can't be fetched: those known are used", "issuer", v.opts.Issuer,
+		v.opts.Log.Warn("keys of the issuer of tokens can't be fetched: the last known ones stay in use", "issuer", v.opts.Issuer,
 			"error", err, "failures", failures+1, "age", v.times.now().Sub(k.fetched).Round(time.Second))
 		return
 	}

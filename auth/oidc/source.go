@@ -31,11 +31,11 @@ const (
 type source interface {
 	// read returns a JSON Web Key Set.
 	read(ctx context.Context) ([]byte, error)
-	// changed reports whether read would return something else for certain.
+	// changed reports whether read would certainly return something else.
 	changed() bool
 }
 
-// newSource returns the source that the options name. They have been checked.
+// newSource returns the source that the options name. The options have been checked.
 func newSource(o *Options) source {
 	if o.Keys != "" && !isAddress(o.Keys) {
 		return &fileSource{path: o.Keys}
@@ -57,7 +57,7 @@ func (s *fileSource) read(context.Context) (b []byte, err error) {
 	return s.last, nil
 }
 
-// changed reads the file: it is small, and its time tells less where a symbolic link is turned.
+// changed reads the file. It is small, and the time of a symbolic link's target says nothing about a changed link.
 func (s *fileSource) changed() bool {
 	now, err := readFile(s.path, maxAnswerBytes)
 	return err == nil && !bytes.Equal(now, s.last)
@@ -212,12 +212,12 @@ func (s *webSource) client() (*http.Client, error) {
 	return &http.Client{Transport: t, CheckRedirect: s.checkRedirect}, nil
 }
 
-// checkRedirect bounds where an answer may send to.
+// checkRedirect bounds the redirects of an answer.
 func (s *webSource) checkRedirect(next *http.Request, before []*http.Request) error {
 	if len(before) > maxRedirects {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
-	if err := checkAddress("where it redirects to", next.URL.String()); err != nil {
+	if err := checkAddress("the address of a redirect", next.URL.String()); err != nil {
 		return err
 	}
 	if s.opts.BearerFile != "" && !sameHost(next.URL, before[0].URL) {

@@ -19,7 +19,7 @@ var algorithms = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }
 
-// maxTries bounds the keys that a token is tried with that does not say which one it is.
+// maxTries bounds the keys that are tried for a token that names none.
 const maxTries = 8
 
 // Verify tells whether the issuer signed the token, for one of the audiences, and for now. The Identity is that of the
@@ -64,13 +64,13 @@ func (v *Verifier) verifyWith(ctx context.Context, token string, keys *keySet) (
 		return auth.Identity{}, refusedForm(token)
 	case a.verdict != auth.Verified:
 		return auth.Identity{}, a.verdict
-	case err != nil: // a second opinion, on what has been found good
+	case err != nil: // go-oidc checks again
 		return auth.Identity{}, auth.Malformed
 	}
 	return a.identity, auth.Verified
 }
 
-// takeSlot waits until fewer are busy with signatures than may be. It returns false if ctx ends before.
+// takeSlot waits until another signature may be checked. It returns false if ctx ends before.
 func (v *Verifier) takeSlot(ctx context.Context) bool {
 	select {
 	case v.slots <- struct{}{}:
@@ -85,7 +85,7 @@ func (v *Verifier) takeSlot(ctx context.Context) bool {
 	}
 }
 
-// refusedForm tells why a token was refused before its signature was looked at.
+// refusedForm returns why a token was refused before its signature was checked.
 func refusedForm(token string) auth.Verdict {
 	encoded, _, _ := strings.Cut(token, ".")
 	header, err := base64.RawURLEncoding.DecodeString(encoded)
@@ -102,7 +102,7 @@ func refusedForm(token string) auth.Verdict {
 }
 
 // attempt is one token tried with one set of keys. It implements the KeySet of go-oidc, which asks it for the signature:
-// nothing of what a token says is looked at before that is found good.
+// the claims are read only after the signature is found good.
 type attempt struct {
 	v        *Verifier
 	keys     *keySet
@@ -111,7 +111,7 @@ type attempt struct {
 	identity auth.Identity
 }
 
-// errRefused stands for a verdict that attempt keeps, as go-oidc passes on the text of errors alone.
+// errRefused stands for the verdict in an attempt: go-oidc passes on only the text of errors.
 var errRefused = errors.New("refused")
 
 // VerifySignature implements oidc.KeySet.

@@ -7,10 +7,10 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 )
 
-// CheckFile tells whether the file at path is a right one for --config or, where it has the key tokens, for
-// --tokens-file. Of the former it also checks the files with tokens that it names; flags and the environment have no
-// part in it. The error is an [InvalidError] that tells everything wrong; warnings are about what is not wrong, such as a
-// certificate that is about to expire.
+// CheckFile checks a file for --config or, where it has the key tokens, for --tokens-file. Of the former it also checks
+// the files that its settings name, by [Serve.Load]; flags and the environment have no part in it. The error is an
+// [InvalidError] with everything that is wrong. Warnings are about what is not wrong, such as a certificate that is about
+// to expire.
 func CheckFile(path string) (warnings []string, err error) {
 	var p problems
 	b, err := readFile(path, maxTokensBytes)
@@ -30,8 +30,8 @@ func CheckFile(path string) (warnings []string, err error) {
 	return warnings, err
 }
 
-// isTokensFile tells whether the YAML in b has the key tokens and no setting of the hub beside it, in which case it is a
-// file with settings whose author put the tokens into the wrong place.
+// isTokensFile reports whether the YAML in b is a tokens file: it has the key tokens and no setting of the hub. A file with
+// both is one with settings whose author put the tokens into the wrong place.
 func isTokensFile(b []byte) bool {
 	settings, tokens := settingNames(), false
 	for _, pair := range pairs(b, "", new(problems)) {

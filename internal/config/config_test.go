@@ -144,7 +144,7 @@ func TestPrecedence(t *testing.T) {
 			t.Parallel()
 			path := writeFile(t, "hub.yaml", "\n"+name+": "+c.values[0]+"\n")
 			file := []string{"--config=" + path}
-			env := []string{EnvName(name) + "=" + c.values[1], "HOME=/", "MASTERSOCKET_NODE="}
+			env := []string{envName(name) + "=" + c.values[1], "HOME=/", "MASTERSOCKET_NODE="}
 			flag := "--" + name + "=" + c.values[2]
 			for _, s := range []struct {
 				source int
@@ -153,8 +153,8 @@ func TestPrecedence(t *testing.T) {
 				flags  []string
 			}{
 				{0, path + ":2", nil, file},
-				{1, EnvName(name), env, nil},
-				{1, EnvName(name), env, file},
+				{1, envName(name), env, nil},
+				{1, envName(name), env, file},
 				{2, "--" + name, nil, []string{flag}},
 				{2, "--" + name, nil, append(file, flag)},
 				{2, "--" + name, env, []string{flag}},
@@ -169,7 +169,7 @@ func TestPrecedence(t *testing.T) {
 				}
 			}
 			// A variable that is set but empty counts as not set.
-			if v := c.get(mustParse(t, []string{EnvName(name) + "="}, file...)); v != c.want[0] {
+			if v := c.get(mustParse(t, []string{envName(name) + "="}, file...)); v != c.want[0] {
 				t.Errorf("with an empty variable: %v, want that of the file, %v", v, c.want[0])
 			}
 		})

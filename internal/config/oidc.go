@@ -17,7 +17,7 @@ func (s *Serve) oidcOptions() *oidc.Options {
 func (v *validation) oidc() {
 	s := v.s
 	if s.OIDCIssuer == "" {
-		const why = "it has no meaning without oidc-issuer; write whose tokens clients may show, or remove it"
+		const why = "it has no meaning without oidc-issuer; write the issuer of clients' tokens, or remove it"
 		v.unless(len(s.OIDCAudience) == 0, "oidc-audience", why)
 		v.unless(s.OIDCJWKS == "", "oidc-jwks", why)
 		v.unless(s.OIDCCA == "", "oidc-ca", why)
@@ -32,8 +32,8 @@ func (v *validation) oidc() {
 		v.addf(setting, "%v", err)
 	}
 	if len(s.OIDCAudience) == 0 {
-		v.addf("oidc-issuer", "oidc-audience is missing: the hub would take tokens that are for somebody else; "+
-			"write for whom clients have theirs issued, such as mastersocket")
+		v.addf("oidc-issuer", "oidc-audience is missing: the hub would accept tokens that are for other services; "+
+			"write the audience that clients have their tokens issued for, such as mastersocket")
 	}
 	for _, audience := range s.OIDCAudience {
 		if audience == "" || strings.TrimSpace(audience) != audience {

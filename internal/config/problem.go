@@ -43,8 +43,7 @@ func (p problems) err() error {
 	return &InvalidError{Problems: p}
 }
 
-// suggest returns which of the names someone who wrote name probably meant, in the form of an addition to an error, or
-// nothing.
+// suggest returns an addition to an error with the one of the names that name is probably a slip of, or nothing.
 func suggest(name string, names []string) string {
 	best, least := "", 3 // more than two slips are another word
 	for _, n := range names {

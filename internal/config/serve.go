@@ -1,9 +1,9 @@
-// Package config reads the settings of the hub: from flags, from environment variables, from a YAML file, and from the
-// defaults, each source overruling those behind it.
+// Package config reads the settings of the hub from flags, environment variables, a YAML file and defaults. Each source
+// overrides those behind it in this list.
 //
-// [Serve] has the settings as fields for kong, and reads the other sources by a hook of its own: whoever puts it into a
-// kong grammar, as a command or embedded in one, gets all of it. The file and the environment know every setting by the
-// name of its flag: --max-message-bytes is max-message-bytes in the file and MASTERSOCKET_MAX_MESSAGE_BYTES in the
+// [Serve] has the settings as fields for kong, and reads the other sources by a hook of its own. A kong grammar that has a
+// Serve, as a command or embedded in one, needs nothing else. The tags of a field say what else is to be known of it; see
+// [Setting]. The file and the environment know every setting by the name of its flag: --max-message-bytes is max-message-bytes in the file and MASTERSOCKET_MAX_MESSAGE_BYTES in the
 // environment. Lists are separated by commas, or written as lists in the file. An environment variable that is set but
 // empty counts as not set. Relative paths in the file are relative to the file's own folder.
 //
@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// Serve has the settings of the hub. Its zero value is not of use: parse it with kong.
+// Serve has the settings of the hub. Its zero value has no defaults: parse it with kong.
 type Serve struct {
-	Config string `path:"" reload:"" group:"Configuration" placeholder:"FILE" help:"YAML file with settings, one key for each flag (max-message-bytes: 32KiB). Environment variables (MASTERSOCKET_MAX_MESSAGE_BYTES=32KiB) overrule the file, and flags overrule both. Check it with: mastersocket config check FILE."`
+	Config string `path:"" reload:"" group:"Configuration" placeholder:"FILE" help:"YAML file with settings, one key for each flag (max-message-bytes: 32KiB). Environment variables (MASTERSOCKET_MAX_MESSAGE_BYTES=32KiB) override the file, and flags override both. Check it with: mastersocket config check FILE."`
 
 	Listen    Address `group:"Listeners" default:":42069" help:"Address for WebSocket clients (host:port; without a host: every interface)."`
 	TCPListen Address `name:"tcp-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for clients that speak the same JSON over plain TCP. Without it there is none."`
@@ -27,26 +27,25 @@ type Serve struct {
 	TLSListen   Address       `name:"tls-listen" group:"Listeners" placeholder:"HOST:PORT" help:"Address for WebSocket clients over TLS (wss://), beside --listen. Without it there is none; --listen off leaves it as the only one."`
 	TLSCert     string        `path:"" reload:"" name:"tls-cert" group:"Listeners" placeholder:"FILE" help:"PEM file with the certificate of the listeners with TLS, and behind it those of the authorities in between. It is read again when it changes."`
 	TLSKey      string        `path:"" reload:"" secret:"" name:"tls-key" group:"Listeners" placeholder:"FILE" help:"PEM file with the key of --tls-cert."`
-	TLSClientCA string        `path:"" reload:"" name:"tls-client-ca" group:"Listeners" placeholder:"FILE" help:"PEM file with the authorities whose certificates clients may show. One of another authority is refused; a client may show none. What a certificate allows is said in the tokens file."`
+	TLSClientCA string        `path:"" reload:"" name:"tls-client-ca" group:"Listeners" placeholder:"FILE" help:"PEM file with the authorities whose certificates clients may show. A certificate of another authority is refused; a client may show none. The tokens file says what a certificate allows."`
 	AdminTLS    bool          `name:"admin-tls" group:"Listeners" help:"Serve --admin-listen over TLS, with the same certificate."`
-	// Enable names service types; see ServiceTypes.
-	Enable []string `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, team."`
-	// TeamAnonymous lets clients of the team protocol in without a token: the original protocol has none.
-	TeamAnonymous   bool          `group:"Listeners" help:"With --enable team: let clients open /global without a token. Whoever reaches the hub then sees every team and its messages."`
+	Enable      []string      `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, team."`
+	// TeamAnonymous exists because the original team protocol has no tokens.
+	TeamAnonymous   bool          `group:"Listeners" help:"With --enable team: let clients open /global without a token. Every client that reaches the hub then sees every team and its messages."`
 	TeamHealthcheck time.Duration `group:"Listeners" default:"30s" help:"With --enable team: how often clients are asked for the state of their teams."`
 	// AllowedOrigins are the origins, beside the hub's own host, whose pages may connect.
-	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, or * for all. Clients that are no browser need none."`
+	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, or * for all. Clients other than browsers need none."`
 	// AllowedHosts are the names in the Host header that the listeners answer.
 	AllowedHosts []string `group:"Listeners" placeholder:"NAME" help:"Names under which clients and operators reach the hub: hub.example.com, *.example.com, or * for all. Requests with another Host header are refused; addresses and localhost are always answered. Default: on a loopback address no other names, elsewhere all. This stops web pages that reach a private address by DNS rebinding."`
 
-	Token      Secret `reload:"" secret:"" group:"Tokens" placeholder:"TOKEN" help:"The one token of all clients; its holders may do everything. Every user of this machine can read a flag (ps): better MASTERSOCKET_TOKEN or --token-file."`
+	Token      Secret `reload:"" secret:"" group:"Tokens" placeholder:"TOKEN" help:"The one token of all clients; its holders have all rights. Every user of this machine can read a flag (ps): better MASTERSOCKET_TOKEN or --token-file."`
 	TokenFile  string `path:"" reload:"" secret:"" group:"Tokens" placeholder:"FILE" help:"File that holds the one token of all clients in its only line."`
 	TokensFile string `path:"" reload:"" group:"Tokens" placeholder:"FILE" help:"YAML file with many tokens (as SHA-256) and what each may do. Without any token the hub makes one and prints it."`
 
-	OIDCIssuer     string   `name:"oidc-issuer" group:"Tokens" placeholder:"URL" help:"Issuer whose signed tokens (JWT) clients may show, such as a Kubernetes cluster or an identity provider. What they may do is said by entries with claims in --tokens-file."`
-	OIDCAudience   []string `name:"oidc-audience" group:"Tokens" placeholder:"NAME" help:"Audiences, one of which such a token must be for (its claim aud). Required with --oidc-issuer."`
+	OIDCIssuer     string   `name:"oidc-issuer" group:"Tokens" placeholder:"URL" help:"Issuer of signed tokens (JWT) that clients may show, such as a Kubernetes cluster or an identity provider. Entries with claims in --tokens-file say what they may do."`
+	OIDCAudience   []string `name:"oidc-audience" group:"Tokens" placeholder:"NAME" help:"Audiences: such a token must be for one of them (its claim aud). Required with --oidc-issuer."`
 	OIDCJWKS       string   `path:"" name:"oidc-jwks" group:"Tokens" placeholder:"URL|FILE" help:"Where the issuer's keys are: an address or a file, which is read again when it changes. Default: where the issuer itself says."`
-	OIDCCA         string   `path:"" name:"oidc-ca" group:"Tokens" placeholder:"FILE" help:"PEM file with the authorities that vouch for the issuer's TLS certificate. Default: those of the system."`
+	OIDCCA         string   `path:"" name:"oidc-ca" group:"Tokens" placeholder:"FILE" help:"PEM file with the authorities for the issuer's TLS certificate. Default: those of the system."`
 	OIDCBearerFile string   `path:"" secret:"" name:"oidc-bearer-file" group:"Tokens" placeholder:"FILE" help:"File with the token with which the keys are fetched, for a Kubernetes API server that asks for one."`
 
 	Redis       Secret `secret:"" group:"Cluster" placeholder:"URL" help:"Redis through which several hubs become one: redis://host:6379/0, rediss://… for TLS, redis+sentinel://… and redis+cluster://… likewise."`
@@ -58,7 +57,7 @@ type Serve struct {
 	RedisPasswordFile         string `path:"" reload:"" secret:"" group:"Cluster" placeholder:"FILE" help:"File that holds the password of Redis in one line. New connections use what it holds then, so that passwords can rotate."`
 	RedisSentinelUsername     string `reload:"" group:"Cluster" placeholder:"NAME" help:"User of the Sentinels."`
 	RedisSentinelPasswordFile string `path:"" reload:"" secret:"" group:"Cluster" placeholder:"FILE" help:"File that holds the password of the Sentinels in one line."`
-	RedisCA                   string `name:"redis-ca" path:"" reload:"" group:"Cluster" placeholder:"FILE" help:"PEM file with the authorities that vouch for the certificates of Redis. Default: those of the system."`
+	RedisCA                   string `name:"redis-ca" path:"" reload:"" group:"Cluster" placeholder:"FILE" help:"PEM file with the authorities for the certificates of Redis. Default: those of the system."`
 	RedisCert                 string `path:"" reload:"" group:"Cluster" placeholder:"FILE" help:"PEM file with a client certificate for Redis, and behind it those of the authorities in between."`
 	RedisKey                  string `path:"" reload:"" secret:"" group:"Cluster" placeholder:"FILE" help:"PEM file with the key of --redis-cert."`
 	RedisServerName           string `reload:"" group:"Cluster" placeholder:"HOST" help:"Name that the certificates of Redis must be for. Default: the host that the hub connects to."`
@@ -69,24 +68,24 @@ type Serve struct {
 
 	Loops            int           `group:"Limits" default:"0" help:"Event loops that share the connections; 0: one for each core."`
 	MaxConnections   int           `group:"Limits" default:"0" help:"Connections at the same time; 0: as many as the limit of open files allows."`
-	MaxMessageBytes  Size          `group:"Limits" default:"32768" help:"Greatest message of a client in bytes, or with a unit (32KiB)."`
+	MaxMessageBytes  Size          `group:"Limits" default:"32768" help:"Largest message of a client, in bytes or with a unit (32KiB)."`
 	SendQueueBytes   Size          `group:"Limits" default:"1048576" help:"Unsent messages that may wait for one client, in bytes or with a unit (1MiB), before it is disconnected as too slow."`
 	WriteTimeout     time.Duration `group:"Limits" default:"30s" help:"How long unsent messages may wait without any progress before the client is disconnected as too slow."`
 	IdentifyTimeout  time.Duration `group:"Limits" default:"10s" help:"How long a new client may take to identify itself."`
 	HandshakeTimeout time.Duration `group:"Limits" default:"10s" help:"How long a new connection may take to send its whole opening handshake."`
 	MessageTimeout   time.Duration `group:"Limits" default:"30s" help:"How long a client may take from the first to the last byte of a message."`
-	PingInterval     time.Duration `group:"Limits" default:"30s" help:"A client silent for so long gets a ping, and is disconnected if it is silent as long again."`
+	PingInterval     time.Duration `group:"Limits" default:"30s" help:"A client that is silent for so long gets a ping, and is disconnected after the same time again."`
 	DrainTimeout     time.Duration `reload:"" group:"Limits" default:"30s" help:"On SIGTERM, the time over which clients are told to reconnect elsewhere; 0: at once."`
-	DrainRate        int           `reload:"" group:"Limits" default:"0" help:"Clients that are told to reconnect elsewhere in any second, at most: as fast as this allows, not over all of drain-timeout, which wins if it is too short. 0: no limit but drain-timeout."`
+	DrainRate        int           `reload:"" group:"Limits" default:"0" help:"Most clients that are told to reconnect elsewhere within a second. If drain-timeout is too short for this rate, drain-timeout wins. 0: they are spread over drain-timeout."`
 
-	LogFormat string `group:"Logging" default:"text" help:"Form of the log lines on standard error: text or json."`
-	LogLevel  string `reload:"" group:"Logging" default:"info" help:"Least serious lines to log: debug, info, warn or error."`
+	LogFormat string `group:"Logging" default:"text" help:"Format of the log lines on standard error: text or json."`
+	LogLevel  string `reload:"" group:"Logging" default:"info" help:"Least severe lines to log: debug, info, warn or error."`
 
 	sources
 }
 
-// ServiceTypes are the foreign protocols that can be enabled.
-func ServiceTypes() []string { return []string{"echo", "team"} }
+// serviceTypeNames returns the foreign protocols that can be enabled.
+func serviceTypeNames() []string { return []string{"echo", "team"} }
 
 // Level is LogLevel for slog; [slog.LevelInfo] where it is not one of the four.
 func (s *Serve) Level() slog.Level {

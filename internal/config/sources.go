@@ -12,12 +12,12 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// EnvPrefix begins the name of every environment variable that the hub reads.
-const EnvPrefix = "MASTERSOCKET_"
+// envPrefix begins the name of every environment variable that the hub reads.
+const envPrefix = "MASTERSOCKET_"
 
-// EnvName returns the environment variable of a flag: MASTERSOCKET_MAX_MESSAGE_BYTES for max-message-bytes.
-func EnvName(flag string) string {
-	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+// envName returns the environment variable of a flag: MASTERSOCKET_MAX_MESSAGE_BYTES for max-message-bytes.
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // sources remembers where the settings of a Serve come from.
@@ -25,7 +25,7 @@ type sources struct {
 	origins  map[string]string // the place of each setting that isn't the default
 	problems problems          // settings in the environment and the file that could not be taken
 	unknown  []string          // warnings about variables that are no setting
-	environ  func() []string   // os.Environ, save in tests and checks
+	environ  func() []string   // os.Environ, except in tests and checks
 	// given sets the fields whose flags stand on the command line, by name. They are functions so that no print of a
 	// Serve shows a secret among them.
 	given map[string]func(field reflect.Value)
@@ -54,7 +54,7 @@ func (s *Serve) BeforeResolve(ctx *kong.Context, node *kong.Path) error {
 		})
 	}
 	for name := range env {
-		s.origins[name] = EnvName(name)
+		s.origins[name] = envName(name)
 	}
 	for name := range s.given {
 		s.origins[name] = "--" + name
@@ -81,8 +81,8 @@ func (s *Serve) flags(node *kong.Path) map[string]*kong.Flag {
 	return flags
 }
 
-// takeGiven notes which settings stand on the command line. For [Serve.Reload] they are known already: they then become
-// the fields' values here, where kong has just set the defaults.
+// takeGiven notes which settings stand on the command line. In a [Serve.Reload] they are known already, and kong has just
+// set the defaults: takeGiven then sets the fields.
 func (s *Serve) takeGiven(ctx *kong.Context, flags map[string]*kong.Flag) {
 	if s.given != nil {
 		for name, set := range s.given {
@@ -107,14 +107,14 @@ func (s *Serve) takeGiven(ctx *kong.Context, flags map[string]*kong.Flag) {
 func (s *Serve) readEnv(flags map[string]*kong.Flag) map[string]string {
 	byVariable, variables := make(map[string]string), []string{}
 	for name := range flags {
-		byVariable[EnvName(name)] = name
-		variables = append(variables, EnvName(name))
+		byVariable[envName(name)] = name
+		variables = append(variables, envName(name))
 	}
 	slices.Sort(variables)
 	env := make(map[string]string)
 	for _, pair := range s.environ() {
 		variable, text, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(variable, EnvPrefix) || text == "" {
+		if !strings.HasPrefix(variable, envPrefix) || text == "" {
 			continue
 		}
 		name, ok := byVariable[variable]
@@ -139,14 +139,15 @@ func (s *Serve) readEnv(flags map[string]*kong.Flag) map[string]string {
 // mastersocket-anything.
 var kubernetes = regexp.MustCompile(`(^|_)(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)$`)
 
-// foreign tells whether a variable with our prefix is meant for others: the client commands, or nobody.
+// foreign reports whether a variable with our prefix is not for the hub: it is for the client commands, or Kubernetes set
+// it.
 func foreign(variable string) bool {
-	name := strings.TrimPrefix(variable, EnvPrefix)
+	name := strings.TrimPrefix(variable, envPrefix)
 	return name == "URL" || kubernetes.MatchString(name)
 }
 
-// resolver answers kong with the given texts. It leaves alone what stands on the command line, which kong doesn't know
-// of in a reload.
+// resolver answers kong with the given texts. It leaves out what stands on the command line, which kong doesn't know in a
+// reload.
 func (s *Serve) resolver(flags map[string]*kong.Flag, texts map[string]string) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		text, ok := texts[flag.Name]
@@ -157,8 +158,8 @@ func (s *Serve) resolver(flags map[string]*kong.Flag, texts map[string]string) k
 	})
 }
 
-// decodable returns what is wrong with a text as the value of the flag, or nothing. It doesn't repeat secrets, which any
-// text is good for.
+// decodable returns what is wrong with a text as the value of the flag, or nothing. It repeats no secret: any text is a
+// valid one.
 func decodable(flag *kong.Flag, text string) string {
 	target := reflect.New(flag.Target.Type()).Elem()
 	scan := kong.Scan().PushTyped(text, kong.FlagValueToken)
@@ -186,7 +187,7 @@ func example(flag *kong.Flag) string {
 	return flag.FormatPlaceHolder()
 }
 
-// hostName is the name of an instance that got none.
+// hostName is the name of an instance without --node.
 func hostName() string {
 	name, err := os.Hostname()
 	if err != nil || checkName(name) != "" {

@@ -23,7 +23,7 @@ func (v *validation) tokens() {
 }
 
 // strength refuses a token that can be guessed from afar, and warns about one that could be. file, if not empty, is where
-// it stands. Tokens of a tokens file are known by their hashes, of which nothing can be told.
+// it stands. Those of a tokens file are known only by their hashes.
 func (v *validation) strength(setting, file, token string) {
 	if file != "" {
 		file += ": "

@@ -62,8 +62,8 @@ func (v *validation) serviceTypes() {
 	seen := make(map[string]bool)
 	for _, name := range v.s.Enable {
 		switch {
-		case !slices.Contains(ServiceTypes(), name):
-			v.addf("enable", "%q is no service type: want one of %s", name, strings.Join(ServiceTypes(), ", "))
+		case !slices.Contains(serviceTypeNames(), name):
+			v.addf("enable", "%q is no service type: want one of %s", name, strings.Join(serviceTypeNames(), ", "))
 		case seen[name]:
 			v.addf("enable", "%q is named twice", name)
 		}
@@ -83,7 +83,7 @@ func (s *Serve) place(setting string) (where, what string) {
 	switch {
 	case where == "":
 		where = "--" + setting
-	case where != "--"+setting && where != EnvName(setting):
+	case where != "--"+setting && where != envName(setting):
 		what = setting + ": "
 	}
 	return where, what

@@ -238,8 +238,8 @@ func TestUnknownVariables(t *testing.T) {
 	}
 	// No setting may be taken for one of Kubernetes's.
 	for _, name := range settingNames() {
-		if foreign(EnvName(name)) {
-			t.Errorf("%s looks like a variable of Kubernetes", EnvName(name))
+		if foreign(envName(name)) {
+			t.Errorf("%s looks like a variable of Kubernetes", envName(name))
 		}
 	}
 }

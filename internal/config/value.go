@@ -11,7 +11,7 @@ import (
 // hidden is what every print of a Secret shows.
 const hidden = "(hidden)"
 
-// Secret is a text that must not be seen by those who read logs: no print shows it. Reveal returns it.
+// Secret is a text that no print and no log line shows. Reveal returns it.
 type Secret string
 
 // Reveal returns the text itself.
@@ -42,7 +42,7 @@ func (s Secret) shown() string {
 // Address is where to listen, in the form host:port; empty for nowhere.
 type Address string
 
-// UnmarshalText takes the text as it is, save that off, in a place where nothing can't be written, stands for nowhere.
+// UnmarshalText takes the text as it is; off stands for nowhere, as some places can't have an empty text.
 func (a *Address) UnmarshalText(text []byte) error {
 	*a = Address(text)
 	if *a == "off" {
@@ -54,7 +54,7 @@ func (a *Address) UnmarshalText(text []byte) error {
 // Size is a number of bytes.
 type Size int64
 
-// units of a Size. Single letters are left out, since people disagree about them.
+// units of a Size. Single letters are left out, since their meaning differs between programs.
 var units = []struct {
 	name  string
 	bytes Size

@@ -24,7 +24,7 @@ func (s *Serve) Warnings() []string {
 			path = f.text(s)
 		case origin == "--"+f.Name:
 			warnings = append(warnings, origin+": every user of this machine can read the value of a flag in the list of processes; "+
-				"use "+EnvName(f.Name)+", or a file")
+				"use "+envName(f.Name)+", or a file")
 			continue
 		case !inFile:
 			continue

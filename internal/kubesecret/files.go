@@ -11,9 +11,8 @@ import (
 // fileMode of a secret: its owner and group read it.
 const fileMode = 0o440
 
-// WriteFiles does the same as [Cluster.Create] where there is no Kubernetes: it makes a file in dir for each value, and
-// leaves those alone that exist. It returns the names of those it made. A file is there with its whole content or not at
-// all.
+// WriteFiles does the same as [Cluster.Create] without Kubernetes: it makes a file in dir for each value, and leaves
+// existing ones as they are. It returns the names of those it made. A file appears whole or not at all.
 func WriteFiles(dir string, keys []string, value func() string) (made []string, err error) {
 	for _, key := range keys {
 		ok, err := writeOnce(filepath.Join(dir, key), value)
@@ -41,7 +40,7 @@ func writeOnce(path string, value func() string) (bool, error) {
 	if err = errors.Join(err, f.Chmod(fileMode), f.Sync(), f.Close()); err != nil {
 		return false, fmt.Errorf("make a secret: %w", err)
 	}
-	// A link, as a rename would put it over one that somebody else has made meanwhile.
+	// A link, since a rename would replace a file that another process has made meanwhile.
 	if err := os.Link(f.Name(), path); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return false, nil

@@ -1,8 +1,8 @@
 // Package kubesecret creates a Secret through the API server of the Kubernetes cluster that the process runs in, once:
 // one that exists is left as it is.
 //
-// It needs an account that may create Secrets, and get the one of that name, and nothing else of Kubernetes: a request or
-// two over HTTPS with the account's token. What it is given and sends is secret; no error repeats a value.
+// It needs an account that may create Secrets and get the one of that name. It sends a request or two over HTTPS with the
+// account's token. No error repeats a value.
 package kubesecret
 
 import (
@@ -42,7 +42,7 @@ type Cluster struct {
 	client    *http.Client
 }
 
-// InCluster returns the way that Kubernetes gives to every pod with an account: getenv knows KUBERNETES_SERVICE_HOST and
+// InCluster returns the way that Kubernetes gives to every pod with an account: getenv returns KUBERNETES_SERVICE_HOST and
 // KUBERNETES_SERVICE_PORT, and dir, usually [AccountDir], holds the account.
 func InCluster(getenv func(string) string, dir string) (*Cluster, error) {
 	host, port := getenv("KUBERNETES_SERVICE_HOST"), getenv("KUBERNETES_SERVICE_PORT")
@@ -67,7 +67,7 @@ func InCluster(getenv func(string) string, dir string) (*Cluster, error) {
 		token:     strings.TrimSpace(string(files[0])),
 		client: &http.Client{Timeout: requestTimeout, Transport: &http.Transport{
 			TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-			DisableKeepAlives: true, // a request or two, and nothing left behind
+			DisableKeepAlives: true, // there are one or two requests
 		}},
 	}, nil
 }
@@ -91,7 +91,7 @@ type metadata struct {
 }
 
 // Create makes a Secret of that name with the values, and returns true. Where there is one already it stays as it is and
-// Create returns false, or an error if one of the keys is missing in it: whoever waits for that key would wait forever.
+// Create returns false, or an error if one of the keys is missing in it: a pod that needs that key would wait forever.
 func (c *Cluster) Create(ctx context.Context, name string, labels map[string]string, values map[string][]byte) (bool, error) {
 	body, err := json.Marshal(secret{
 		APIVersion: "v1", Kind: "Secret", Type: "Opaque", Data: values,
@@ -131,7 +131,7 @@ func (c *Cluster) expectKeys(ctx context.Context, name string, values map[string
 		return nil
 	}
 	slices.Sort(missing)
-	return fmt.Errorf("secret %s in namespace %s exists, and has no value for %s: add what is missing, or delete it to have it made anew",
+	return fmt.Errorf("secret %s in namespace %s exists, and has no value for %s: add what is missing, or delete it to have it made again",
 		name, c.namespace, strings.Join(missing, ", "))
 }
 
@@ -172,7 +172,7 @@ func (c *Cluster) do(ctx context.Context, method, path string, body []byte) ([]b
 	return answer, nil
 }
 
-// refusalOf reads the Status that the API server answers with, or whatever somebody between answered.
+// refusalOf reads the Status that the API server answers with, or the answer of a proxy in between.
 func refusalOf(code int, answer []byte) *refusal {
 	var status struct{ Kind, Reason, Message string }
 	if json.Unmarshal(answer, &status) != nil || status.Kind != "Status" {

@@ -219,7 +219,7 @@ func TestAnotherAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := c.Create(t.Context(), "hub", nil, nil); err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("a server with a certificate of somebody else: %v", err)
+		t.Errorf("a server with the certificate of another authority: %v", err)
 	}
 	if len(s.requests) != 0 {
 		t.Errorf("it was asked %q", s.requests)

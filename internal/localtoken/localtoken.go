@@ -1,10 +1,9 @@
 // Package localtoken hands the token that a hub made for itself to the commands of the same user on the same machine,
 // so that a first try needs no token typed at all.
 //
-// The token lies in a file of the user's cache folder, one file per port: the hub writes it when it made its token by
-// itself, and removes it when it stops. Who can read the file could read everything else of that user, too; the file is
-// therefore 0600 in a folder that is 0700, and Read refuses a file that somebody else owns or may read. It must never
-// be used for a hub on another machine: [IsLocal] tells.
+// The token lies in a file of the user's cache folder, one file for each port. The hub writes it when it made its token by
+// itself, and removes it when it stops. The file has mode 0600 in a folder with 0700, and Read refuses a file that another
+// user owns or may read. It must never be used for a hub on another machine; see [IsLocal].
 //
 // The package keeps no state; its functions may be called from any goroutine.
 package localtoken
@@ -22,13 +21,13 @@ import (
 	"strings"
 )
 
-// maxBytes is far above the length of any token; what is longer is no token file.
+// maxBytes is far above the length of a generated token.
 const maxBytes = 4096
 
-// ErrUnsafe is what [Read] and [Write] return of a file or folder that somebody else owns or may read.
+// ErrUnsafe is the error of [Read] and [Write] for a file or folder that another user owns or may read.
 var ErrUnsafe = errors.New("not private to this user")
 
-// Path returns where the token of the hub that listens on port is kept: token-<port> in the folder mastersocket of
+// Path returns the file with the token of the hub that listens on port: token-<port> in the folder mastersocket of
 // [os.UserCacheDir]. It fails where the user has no such folder, as without $HOME.
 func Path(port int) (string, error) {
 	if port < 1 || port > 65535 {
@@ -86,7 +85,7 @@ func makeDir(dir string) error {
 	return checkDir(dir)
 }
 
-// checkDir tells whether nobody but the user can put a file into dir or read one there.
+// checkDir returns an error if another user can put a file into dir or read one there.
 func checkDir(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
@@ -98,8 +97,8 @@ func checkDir(dir string) error {
 	return nil
 }
 
-// Read returns the token of the hub that listens on port. The error is [fs.ErrNotExist] where there is none and
-// [ErrUnsafe] where the file or its folder isn't private to the user.
+// Read returns the token of the hub that listens on port. The error is [fs.ErrNotExist] where there is none. A file or folder
+// that isn't private to the user is an error, too.
 func Read(port int) (string, error) {
 	path, err := Path(port)
 	if err != nil {
@@ -108,7 +107,7 @@ func Read(port int) (string, error) {
 	if err := checkDir(filepath.Dir(path)); err != nil {
 		return "", err
 	}
-	// The folder is the user's alone, so that nobody can swap the file between this look and the opening.
+	// No other user can write to the folder, so the file is not swapped between this check and the opening.
 	if info, err := os.Lstat(path); err != nil {
 		return "", fmt.Errorf("local token: %w", err)
 	} else if !info.Mode().IsRegular() || !private(info) {
@@ -156,7 +155,7 @@ func Remove(port int, token string) error {
 	return nil
 }
 
-// IsLocal tells whether a ws or wss URL names this machine by a loopback address or as localhost, and on which port. A
+// IsLocal reports whether a ws or wss URL names this machine by a loopback address or as localhost, and on which port. A
 // token from this package must go nowhere else.
 func IsLocal(rawURL string) (port int, ok bool) {
 	u, err := url.Parse(rawURL)

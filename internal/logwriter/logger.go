@@ -14,7 +14,7 @@ func NewLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 		return slog.New(slog.NewTextHandler(w, o))
 	}
 	o.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
-		if a.Value.Kind() == slog.KindDuration { // in JSON by default a number of nanoseconds, which nothing names
+		if a.Value.Kind() == slog.KindDuration { // by default a number of nanoseconds without a unit
 			a.Value = slog.StringValue(a.Value.Duration().String())
 		}
 		return a

@@ -1,5 +1,5 @@
-// Package logwriter keeps whoever reads the log from slowing down whoever writes it: lines wait in a bounded buffer, a
-// goroutine writes them, and what doesn't fit is dropped and counted.
+// Package logwriter decouples a program from the reader of its log: lines wait in a bounded buffer, a goroutine writes
+// them, and lines that don't fit are dropped and counted. A slow or missing reader slows nothing down.
 package logwriter
 
 import (
@@ -67,7 +67,7 @@ func (w *Writer) run() {
 		taken, w.waiting = w.waiting, taken
 		closed := w.closed
 		w.mu.Unlock()
-		_, _ = w.out.Write(taken.Bytes()) // there is nobody left to tell
+		_, _ = w.out.Write(taken.Bytes()) // there is no other place to report it
 		taken.Reset()
 		if taken.Cap() > maxBytes/8 {
 			taken = bytes.Buffer{}

@@ -32,7 +32,7 @@ func TestAllLinesInOrder(t *testing.T) {
 
 func TestStuckReaderBlocksNobody(t *testing.T) {
 	t.Parallel()
-	r, pipe := io.Pipe() // nobody reads
+	r, pipe := io.Pipe() // without a reader
 	w := New(pipe)
 	line := []byte(strings.Repeat("x", 1023) + "\n")
 	const lines = 4 * maxBytes / 1024
@@ -42,10 +42,10 @@ func TestStuckReaderBlocksNobody(t *testing.T) {
 		}
 	}
 	if w.Close(time.Millisecond) {
-		t.Error("closed though nobody reads")
+		t.Error("closed though nothing reads")
 	}
 	got := make(chan int)
-	go func() { // now somebody does
+	go func() { // a reader comes
 		b, err := io.ReadAll(r)
 		if err != nil {
 			t.Error(err)

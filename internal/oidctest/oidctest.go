@@ -26,7 +26,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Audience is for whom the tokens of [Issuer.Claims] are.
+// Audience is the audience of the tokens of [Issuer.Claims].
 const Audience = "mastersocket"
 
 // Issuer is a running issuer. Its methods may be called from any goroutine.
