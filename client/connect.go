@@ -189,7 +189,7 @@ func (c *Client) runSession(wait *backoff.ExponentialBackOff) error {
 		c.stream.announce(delivery{id: &s.identity})
 	}
 	s.start()
-	s.command(startSending)
+	s.setMode(sending)
 	s = c.follow(s)
 	err = s.endErr
 	c.reconnectDelay = s.reconnectDelay(c.opts.MaxBackoff)
@@ -210,7 +210,7 @@ func (c *Client) follow(s *session) *session {
 		case <-s.done:
 			return s
 		case <-c.closing.Done():
-			s.command(closeDown)
+			s.setMode(finishing)
 			<-s.done
 			return s
 		case <-s.drain:

@@ -132,7 +132,7 @@ func (m *mover) connect() (*session, error) {
 		m.c.stream.begin(m.old, s)
 	})
 	if err != nil {
-		m.c.stream.sessionEnded(dialed)
+		m.c.stream.ended(dialed)
 		return nil, err
 	}
 	if m.notice().optional() && s.identity.Node == m.old.identity.Node {
@@ -147,7 +147,7 @@ func (m *mover) connect() (*session, error) {
 // for an ANY.
 func (m *mover) turnBack(next *session) {
 	next.start()
-	next.command(leave)
+	next.setMode(leaving)
 	timer := time.NewTimer(goodbyeTimeout)
 	defer timer.Stop()
 	select {
@@ -158,7 +158,7 @@ func (m *mover) turnBack(next *session) {
 	}
 	next.end(ErrClosed)
 	<-next.done
-	m.c.stream.sessionEnded(next)
+	m.c.stream.ended(next)
 }
 
 var errSameNode = errors.New("the new connection leads to the same instance")
@@ -189,10 +189,10 @@ func (m *mover) again(err error) bool {
 }
 
 // moved logs a successful move.
-func (m *mover) moved(next *session, waited time.Duration) {
+func (m *mover) moved(next *session) {
 	m.c.opts.Logger.Info("mastersocket: moved", "reason", m.notice().reason,
 		"id", next.identity.ID, "node", next.identity.Node, "old_id", m.old.identity.ID, "old_node", m.old.identity.Node,
-		"took", time.Since(m.began), "sends_waited", waited)
+		"took", time.Since(m.began), "sends_waited", m.c.stream.paused())
 }
 
 // lost returns why the old connection ended too early for a move without loss.

@@ -36,21 +36,19 @@ type session struct {
 
 	done chan struct{} // closed when reader and writer have ended and no call awaits an answer
 
-	commands  chan command           // from run to the writer
-	issued    atomic.Int64           // how many commands run has sent
-	stoppedAt atomic.Int64           // number of the command by which the writer stopped sending; 0 while it sends
-	pong      chan struct{}          // makes the writer answer a PING; capacity 1
-	fence     chan struct{}          // makes the writer send a FENCE to the other connection of a move; capacity 1
-	drain     chan struct{}          // wakes up run for a DRAIN; capacity 1
-	notice    atomic.Pointer[notice] // the last DRAIN
-	stalled   atomic.Int32           // goroutines that wait for handlers; silence then says nothing about the hub
+	mode    atomic.Uint32          // what the writer is to do, a mode
+	wake    chan struct{}          // wakes up the writer for a new mode; capacity 1
+	pong    chan struct{}          // makes the writer answer a PING; capacity 1
+	fence   chan struct{}          // makes the writer send a FENCE to the other connection of a move; capacity 1
+	drain   chan struct{}          // wakes up run for a DRAIN; capacity 1
+	notice  atomic.Pointer[notice] // the last DRAIN
+	stalled atomic.Int32           // goroutines that wait for handlers; silence then says nothing about the hub
 
 	// Owned by the reader.
 	buf    bytes.Buffer
 	reason string // of the hub's DISCONNECT
 
 	// Owned by the writer.
-	executed int64 // how many commands it has executed
 	liveness liveness
 }
 
@@ -73,7 +71,7 @@ func (c *Client) open(ctx context.Context, old string, dialed func(*session)) (_
 	}
 	s := &session{
 		c: c, token: token, ended: make(chan struct{}), done: make(chan struct{}),
-		commands: make(chan command, maxCommands), pong: make(chan struct{}, 1), fence: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), pong: make(chan struct{}, 1), fence: make(chan struct{}, 1),
 		drain: make(chan struct{}, 1),
 	}
 	if err := s.dial(ctx); err != nil {
@@ -243,8 +241,7 @@ func contextError(ctx context.Context, err error) error {
 	return err
 }
 
-// start starts reader and writer. They run until the session or the Client's life ends. The writer sends no message from the
-// queue before startSending.
+// start starts reader and writer. They run until the session or the Client's life ends. The first mode is waiting.
 func (s *session) start() {
 	s.link.touch()
 	stop := context.AfterFunc(s.c.life, func() { s.end(ErrClosed) })

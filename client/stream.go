@@ -1,65 +1,45 @@
 package client
 
 import (
+	"fmt"
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/client/internal/move"
+	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // ownIDs is how many of its former ids a client recognizes as its own.
 const ownIDs = 8
 
-// stream merges what a Client receives on its connections into one sequence without duplicates.
-//
-// Without a move it hands messages out as they are read. During a move there are two connections. A message to many
-// (GLOBAL, GROUP) arrives on both, a message to one client (DIRECT, ANY) on one of them. They are handed out in the order
-// of the old connection, each together with its copy on the new one. What the same sender sent earlier to the new
-// connection alone is handed out before. This keeps the order of each sender's messages, unless a sender goes back from
-// the new id to the old one.
-//
-// FENCEs bound the waiting. Each is sent on one connection to the other one. A FENCE that arrives on the new connection
-// shows that messages which the old one had received when the FENCE was sent have no copy to come. A FENCE that arrives on
-// the old connection shows that nothing can still precede what the new one had received when the FENCE was sent.
+// stream merges what a Client receives on its connections into one sequence without duplicates, and executes the actions of
+// its [move.Machine]. Without a move it hands messages out as they are read. During a move the pump hands them out.
 type stream struct {
 	c    *Client
 	seed maphash.Seed
-	news chan struct{} // wakes up run; capacity 1
 	work chan struct{} // wakes up the pump; capacity 1
 
-	mu        sync.Mutex    // never held while waiting
-	pumping   bool          // messages of a move are being handed out
-	pumped    chan struct{} // closed when all messages of the last move are handed out
-	behind    []delivery    // announcements behind these messages
-	mine      []string      // the Client's own ids; only with NoEcho
-	recording bool          // messages to many are remembered, because a move is near
-	recent    recent
-	drops     copies // copies expected on the only connection, or on the old one
-	merge            // of the current move
-}
-
-// merge is the state of one move.
-type merge struct {
-	from, to   *side  // the old and the new connection; nil without a move
-	dropsTo    copies // copies expected on the new one
-	released   int64  // messages of the new connection up to this one can be handed out
-	copied     int64  // messages of the old connection up to this one have no copy to come
-	waits      int64  // the message of the old connection that waits for its copy
-	waitsSince time.Time
-	impatient  bool       // a message has waited too long; none waits until the new connection identifies or gets a FENCE
-	atEnd      []delivery // announcements behind the last message of the old connection
-
-	ready    bool // the new connection has identified
-	joined   bool // everything that the new connection was too late for has arrived on the old one
-	stopped  bool // the old connection sends no further message
-	switched bool // everything sent on the old connection is published
-	clearing bool // requestClear was called
-	cleared  bool // everything sent to the old connection before requestClear has arrived
+	mu       sync.Mutex // never held while waiting
+	machine  move.Machine
+	sessions [2]*session      // of the current move, by move.Side
+	room     [2]chan struct{} // wakes up the reader when held messages have room; capacity 1
+	ticked   time.Time        // the machine's last tick
+	frozen   bool             // Close ends both sessions, which change no more
+	pumping  bool             // messages of a move are being handed out
+	pumped   chan struct{}    // closed when all messages of the last move are handed out
+	behind   []delivery       // announcements behind these messages
+	mine     []string         // the Client's own ids; only with NoEcho
 }
 
 func newStream(c *Client) *stream {
 	st := &stream{
-		c: c, seed: maphash.MakeSeed(), news: make(chan struct{}, 1), work: make(chan struct{}, 1), pumped: make(chan struct{}),
+		c: c, seed: maphash.MakeSeed(), work: make(chan struct{}, 1), pumped: make(chan struct{}),
+		room: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
 	}
 	close(st.pumped)
 	return st
@@ -73,8 +53,8 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// key identifies a message by its bytes, which are the same for all receivers and include op, id and sender.
-func (st *stream) key(m *Message) uint64 { return maphash.Bytes(st.seed, m.Raw) }
+// key identifies a message by its bytes, which are the same for all receivers and include op, id and sender. It is not 0.
+func (st *stream) key(m *Message) uint64 { return max(maphash.Bytes(st.seed, m.Raw), 1) }
 
 // addOwnID adds an id under which the Client sends or is about to send.
 func (st *stream) addOwnID(id string) {
@@ -94,33 +74,37 @@ func (st *stream) addOwnID(id string) {
 func (st *stream) startRecording() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.recording, st.recent = true, recent{}
+	st.machine.Record()
 }
 
 func (st *stream) stopRecording() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.recording, st.recent = false, recent{}
+	st.machine.StopRecording()
 }
 
-// note remembers a message to many that was handed out.
-func (st *stream) note(key uint64) {
-	if st.recording && key != 0 {
-		st.recent.add(key)
-	}
-}
-
-// begin starts the merge of two sessions. It must be called before the new session identifies. From then on there may be
-// messages to the new one alone, which must precede later messages of the same sender to both.
+// begin starts a move between two sessions. It must be called before the new session identifies.
 func (st *stream) begin(from, to *session) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.merge = merge{from: newSide(from), to: newSide(to)}
-	for key := range st.recent.all() {
-		st.dropsTo.add(key, 0)
-	}
+	st.sessions = [2]*session{from, to}
+	st.ticked = time.Now()
+	st.machine.Begin()
 	st.pumping, st.pumped = true, make(chan struct{})
 	go st.pump(st.pumped)
+}
+
+// newIdentified reports that the new session has identified.
+func (st *stream) newIdentified() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.tick()
+	if st.sessions[move.New].identity.has(opcodes.FeatureDrain.String()) {
+		st.machine.Identified()
+	} else {
+		st.machine.IdentifiedPlain()
+	}
+	st.perform()
 }
 
 // quiet returns a channel that is closed when all messages of the last move are handed out.
@@ -141,28 +125,194 @@ func (st *stream) announce(d delivery) {
 	}
 }
 
-// newIdentified records that the new session has identified.
-func (st *stream) newIdentified() {
+// phase returns the phase of the move.
+func (st *stream) phase() move.Phase {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.ready, st.impatient = true, false
-	st.wantFences()
+	return st.machine.Phase()
 }
 
-// sessionEnded records that a session of the move has ended. The announcements follow the messages of the old connection.
-func (st *stream) sessionEnded(s *session, end ...delivery) {
+// paused returns how long sends were paused in the last move.
+func (st *stream) paused() time.Duration {
 	st.mu.Lock()
-	if on := st.sideOf(s); on != nil {
-		on.ended, st.atEnd = true, end
-	}
-	st.mu.Unlock()
+	defer st.mu.Unlock()
+	return st.machine.Paused()
+}
+
+// freeze makes the stream change no session any more, and returns the phase of the move.
+func (st *stream) freeze() move.Phase {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.frozen = true
+	return st.machine.Phase()
+}
+
+// observe reports what run knows of the old connection, and the time.
+func (st *stream) observe(c move.Conditions) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.tick()
+	st.machine.Observe(c)
+	st.perform()
 	signal(st.work)
+}
+
+// longGap is the time between two ticks that shows that this process was paused.
+const longGap = time.Second
+
+// tick reports the time to the machine. In a move it leaves out a pause of this process, such as SIGSTOP: what arrived in the
+// meantime is still unread.
+func (st *stream) tick() {
+	now := time.Now()
+	elapsed := now.Sub(st.ticked)
+	if elapsed > longGap && st.machine.Phase() != move.Single {
+		elapsed = moveTick
+	}
+	st.ticked = now
+	st.machine.Tick(elapsed)
+}
+
+// perform executes the machine's actions.
+func (st *stream) perform() {
+	for _, a := range st.machine.Actions() {
+		s := st.sessions[a.Side]
+		switch {
+		case a.Kind == move.Doubt:
+			st.logDoubt(a)
+		case st.frozen:
+		case a.Kind == move.SendFence:
+			signal(s.fence)
+		case a.Kind == move.StopSending:
+			s.setMode(waiting)
+		case a.Kind == move.StartSending:
+			st.use(s)
+		case a.Kind == move.Leave:
+			s.setMode(leaving)
+		case a.Kind == move.End:
+			go s.end(endReason(st.machine.Phase(), a.After)) // it waits for the writer, which may wait for st.mu
+		}
+	}
+}
+
+func (st *stream) logDoubt(a move.Action) {
+	to := st.sessions[move.New].identity
+	if !to.has(opcodes.FeatureDrain.String()) {
+		st.c.opts.Logger.Warn("mastersocket: moving without a guarantee against loss: the new instance does not support FENCE",
+			"on", a.Side, "node", to.Node)
+		return
+	}
+	st.c.opts.Logger.Warn("mastersocket: moving without a guarantee against loss: no FENCE arrived in time",
+		"on", a.Side, "within", a.After)
+}
+
+// endReason returns why the machine ends the old connection.
+func endReason(p move.Phase, after time.Duration) error {
+	if p == move.Stopping {
+		return fmt.Errorf("write: still blocked %v after the command to stop sending", after.Round(time.Millisecond))
+	}
+	return fmt.Errorf("%w for %v after DISCONNECT", ErrSilent, goodbyeTimeout)
+}
+
+// use makes a session the one that sends.
+func (st *stream) use(s *session) {
+	if st.c.identity.Load() != &s.identity {
+		st.c.identity.Store(&s.identity)
+		st.c.connectHook(s)
+	}
+	s.setMode(sending)
+}
+
+// ended reports the end of a session of the move. It returns true if messages may be lost; the announcements then follow the
+// messages of the old connection.
+func (st *stream) ended(s *session, announcements ...delivery) (lost bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.end(s, announcements)
+}
+
+func (st *stream) end(s *session, announcements []delivery) (lost bool) {
+	side, ok := st.sideOf(s)
+	if !ok {
+		return false
+	}
+	if lost = st.machine.Ended(side, announcements); lost {
+		st.c.identity.Store(&st.sessions[move.New].identity) // announced behind the old messages
+	}
+	st.perform()
+	signal(st.work)
+	return lost
+}
+
+// newEnded is ended for the new session, unless the old one has been left. Then it returns false.
+func (st *stream) newEnded() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.machine.Phase() == move.Leaving {
+		return false
+	}
+	st.end(st.sessions[move.New], nil)
+	return true
+}
+
+// stopped reports that a session sends nothing more.
+func (st *stream) stopped(s *session) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if side, ok := st.sideOf(s); ok && side == move.Old {
+		st.machine.Stopped()
+		st.perform()
+	}
+}
+
+// fencePrefix begins the ids of FENCEs, so that an ERROR about a FENCE can be recognized.
+const fencePrefix = "fence:"
+
+// nextFence returns the id and the receiver of a FENCE that the session is about to write. Both are empty if there is no use for
+// one.
+func (st *stream) nextFence(s *session) (id, to string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	side, ok := st.sideOf(s)
+	id = fencePrefix + uuid.NewString()
+	if !ok || !st.machine.FenceSent(side, id) {
+		return "", ""
+	}
+	return id, st.sessions[1-side].identity.ID
+}
+
+// fenceArrived handles a FENCE from the hub.
+func (st *stream) fenceArrived(s *session, sender string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	side, ok := st.sideOf(s)
+	// Any client may send a FENCE to this one. The new session has no id before Joining.
+	if !ok || st.machine.Phase() < move.Joining || sender != st.sessions[1-side].identity.ID {
+		return
+	}
+	st.tick()
+	st.machine.FenceArrived(side)
+	st.perform()
+	signal(st.work)
+}
+
+// fenceRefused reports whether an ERROR is about a FENCE, which is then sent again.
+func (st *stream) fenceRefused(s *session, id string) bool {
+	if !strings.HasPrefix(id, fencePrefix) {
+		return false
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if side, ok := st.sideOf(s); ok {
+		st.machine.FenceRefused(side, id)
+		st.perform()
+	}
+	return true
 }
 
 // receive handles a message that the session has read.
 func (st *stream) receive(s *session, m *Message) {
 	st.mu.Lock()
-	on, wait := st.whatFor(s)
+	wait := st.whatFor(s)
 	for wait != nil && !s.hasEnded() && st.c.quitting.Err() == nil {
 		st.mu.Unlock()
 		s.stall(func() {
@@ -173,10 +323,11 @@ func (st *stream) receive(s *session, m *Message) {
 			}
 		})
 		st.mu.Lock()
-		on, wait = st.whatFor(s)
+		wait = st.whatFor(s)
 	}
-	early := on == nil && wait != nil // its connection ended while it waited
-	direct := !early && st.c.quitting.Err() == nil && st.admit(on, m)
+	side, moving := st.sideOf(s)
+	early := !moving && wait != nil // its connection ended while it waited
+	direct := !early && st.c.quitting.Err() == nil && st.admit(side, m)
 	st.mu.Unlock()
 	if direct {
 		s.deliver(m)
@@ -185,61 +336,108 @@ func (st *stream) receive(s *session, m *Message) {
 	}
 }
 
-// whatFor returns the session's side of the move, nil without a move, and what its next message must wait for: room on that
-// side, or, on a connection opened after the move, the end of the move's messages.
-func (st *stream) whatFor(s *session) (on *side, wait <-chan struct{}) {
-	switch on = st.sideOf(s); {
-	case on != nil && on.full():
-		return on, on.room
-	case on == nil && st.pumping:
-		return nil, st.pumped
-	}
-	return on, nil
-}
-
-// admit drops, holds or admits a message that arrived on one side of a move or on the only connection. It returns true if
-// the message is to be handed out at once.
-func (st *stream) admit(on *side, m *Message) bool {
-	many := m.Intent.toMany()
-	if many && slices.Contains(st.mine, m.Sender) {
-		return false // an echo from another connection of this client
-	}
-	var key uint64
-	if many && (on != nil || st.recording || !st.drops.empty()) {
-		key = st.key(m)
-	}
-	drops := &st.drops
-	if on != nil && on == st.to {
-		drops = &st.dropsTo
-	}
-	if key != 0 && drops.consume(key) {
-		return false
-	}
-	if on == nil {
-		st.note(key)
-		return true
-	}
-	on.arrived++
-	on.push(held{m: m, key: key, n: on.arrived, at: time.Now()})
-	st.wantFences()
-	return false
-}
-
-// sideOf returns the session's side of the move; nil if it has none.
-func (st *stream) sideOf(s *session) *side {
+// whatFor returns what the session's next message must wait for: room among the held messages or, on a connection opened
+// after the move, the end of the move's messages. It returns nil for nothing.
+func (st *stream) whatFor(s *session) <-chan struct{} {
+	side, moving := st.sideOf(s)
 	switch {
-	case st.from != nil && st.from.session == s:
-		return st.from
-	case st.to != nil && st.to.session == s:
-		return st.to
+	case moving && st.machine.Full(side):
+		return st.room[side]
+	case !moving && st.pumping:
+		return st.pumped
 	}
 	return nil
 }
 
-// other returns the other side of a move.
-func (st *stream) other(on *side) *side {
-	if on == st.to {
-		return st.from
+// admit hands a message to the machine. It returns true if the message is to be handed out at once.
+func (st *stream) admit(side move.Side, m *Message) bool {
+	many := m.Intent.toMany()
+	if many && slices.Contains(st.mine, m.Sender) {
+		return false // an echo from another connection of this client
 	}
-	return st.to
+	msg := move.Message{Sender: m.Sender, ToMany: many, Size: len(m.Raw), Value: m}
+	if st.machine.NeedsKey() {
+		st.tick()
+		if many {
+			msg.Key = st.key(m)
+		}
+	}
+	verdict := st.machine.Receive(side, msg)
+	st.perform()
+	return verdict == move.Deliver
+}
+
+// sideOf returns the session's side of the move. It returns false if the session has none.
+func (st *stream) sideOf(s *session) (move.Side, bool) {
+	if st.machine.Phase() == move.Single || s == nil {
+		return move.Old, false
+	}
+	switch s {
+	case st.sessions[move.Old]:
+		return move.Old, true
+	case st.sessions[move.New]:
+		return move.New, true
+	}
+	return move.Old, false
+}
+
+// pumpTick is how often the pump checks the timeouts of held messages.
+const pumpTick = 100 * time.Millisecond
+
+// pump hands out the messages of a move until one of its connections has ended and all messages are handed out.
+func (st *stream) pump(pumped chan struct{}) {
+	defer close(pumped)
+	defer st.finish()
+	tick := time.NewTicker(pumpTick)
+	defer tick.Stop()
+	enqueue := func(d delivery) { st.c.enqueue(d, nil) }
+	for {
+		next, over := st.next()
+		switch v := next.(type) {
+		case []delivery:
+			st.c.inbox.announce(v...)
+			continue
+		case *Message:
+			st.c.give(v, enqueue)
+			continue
+		}
+		if over {
+			return
+		}
+		select {
+		case <-st.work:
+		case <-tick.C:
+		case <-st.c.quitting.Done():
+			return
+		}
+	}
+}
+
+// next returns the next message or announcements to hand out; nil if there are none now. over reports that the move has ended.
+func (st *stream) next() (next any, over bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.c.quitting.Err() != nil {
+		return nil, true
+	}
+	st.tick()
+	m, ok := st.machine.Next()
+	st.perform()
+	signal(st.room[move.Old])
+	signal(st.room[move.New])
+	if !ok {
+		return nil, st.machine.Phase() == move.Single
+	}
+	return m.Value, false
+}
+
+// finish ends the pump and hands out the announcements behind its messages.
+func (st *stream) finish() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.pumping = false; st.machine.Phase() == move.Single {
+		st.sessions = [2]*session{}
+	}
+	st.c.inbox.announce(st.behind...)
+	st.behind = nil
 }

@@ -20,31 +20,22 @@ var (
 	goodbyeFrame = []byte(`{"op":2}`)
 )
 
-// command tells the writer of a session what to do. Only run sends commands.
-type command uint8
+// mode is what the writer of a session is to do. Only the last one set counts, so that a writer that was blocked does nothing
+// that has been revoked.
+type mode uint32
 
 const (
-	startSending command = iota // send from the queue; no other session does
-	stopSending                 // stop sending, and write a last FENCE to the other connection
-	leave                       // write DISCONNECT and nothing more; the reader goes on to the end
-	closeDown                   // write the queue if this session sends, then DISCONNECT, and close
+	waiting   mode = iota // send nothing from the queue: another session may
+	sending               // send from the queue; no other session does
+	leaving               // write DISCONNECT and nothing more; the reader goes on to the end
+	closing               // write DISCONNECT and close
+	finishing             // as closing, but write the queue before
 )
 
-// maxCommands is more than run sends before the writer reads one.
-const maxCommands = 8
-
-// command sends a command to the writer, unless the session has ended.
-func (s *session) command(c command) {
-	s.issued.Add(1)
-	select {
-	case s.commands <- c:
-	case <-s.ended:
-	}
+func (s *session) setMode(m mode) {
+	s.mode.Store(uint32(m))
+	signal(s.wake)
 }
-
-// hasStopped reports whether the writer has stopped sending by run's last command. An earlier command may have been
-// revoked since.
-func (s *session) hasStopped() bool { return s.stoppedAt.Load() == s.issued.Load() }
 
 // writeLoop writes queued messages until the session ends. A message that it took from the queue but did not begin to write
 // stays in Client.carry for the next session.
@@ -61,8 +52,8 @@ func (s *session) writeLoop() {
 		select {
 		case <-s.ended:
 			return
-		case c := <-s.commands:
-			queue, ok = s.execute(c, queue)
+		case <-s.wake:
+			queue, ok = s.enterMode()
 		case <-s.pong:
 			ok = s.writeControl(pongFrame)
 		case <-s.fence:
@@ -75,20 +66,22 @@ func (s *session) writeLoop() {
 	}
 }
 
-// execute executes a command. It returns the queue to send from, nil for none, and false if the writer must end.
-func (s *session) execute(c command, queue <-chan *call) (<-chan *call, bool) {
-	s.executed++
-	switch c {
-	case startSending:
-		s.stoppedAt.Store(0)
+// enterMode returns the queue to send from, nil for none, and false if the writer must end.
+func (s *session) enterMode() (queue <-chan *call, ok bool) {
+	switch mode(s.mode.Load()) {
+	case waiting:
+		s.c.stream.stopped(s)
+		return nil, true
+	case sending:
 		return s.c.queue, s.writeCarried()
-	case stopSending:
-		s.stoppedAt.Store(s.executed)
-		return nil, s.writeLastFence()
-	case leave:
+	case leaving:
 		s.writeControl(goodbyeFrame)
-	case closeDown:
-		s.goodbye(queue)
+	case closing:
+		s.goodbye(nil)
+	case finishing:
+		if s.writeCarried() {
+			s.goodbye(s.c.queue)
+		}
 	}
 	return nil, false
 }
@@ -100,12 +93,6 @@ func (s *session) writeCarried() bool { return s.c.carry == nil || s.writeBatch(
 func (s *session) writeFence() bool {
 	id, to := s.c.stream.nextFence(s)
 	return id == "" || s.writeControl(appendFence(id, to))
-}
-
-// writeLastFence is writeFence for a session that sends no message after it.
-func (s *session) writeLastFence() bool {
-	s.c.stream.sendingStopped(s)
-	return s.writeFence()
 }
 
 // appendFence returns a FENCE to the client with the given id.

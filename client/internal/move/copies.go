@@ -1,4 +1,4 @@
-package client
+package move
 
 import (
 	"iter"
@@ -43,7 +43,7 @@ func (r *recent) all() iter.Seq[uint64] {
 type copies struct {
 	byKey map[uint64][]int64 // the numbers of the messages, ascending
 	order []copied           // oldest first; includes consumed ones
-	until time.Time          // when they expire; zero means never
+	until time.Duration      // when they expire; 0 means never
 }
 
 type copied struct {
@@ -63,11 +63,11 @@ func (c *copies) add(key uint64, n int64) {
 }
 
 // consume reports whether a copy of the message is expected, and removes it.
-func (c *copies) consume(key uint64) bool {
+func (c *copies) consume(key uint64, now time.Duration) bool {
 	if c.empty() {
 		return false
 	}
-	if !c.until.IsZero() && time.Now().After(c.until) {
+	if c.until != 0 && now > c.until {
 		*c = copies{}
 		return false
 	}
@@ -104,7 +104,7 @@ func (c *copies) removeFirst(key uint64) {
 }
 
 // leftover returns the remaining copies at the end of a move. They expire at until, or with the next move's first FENCE.
-func (c *copies) leftover(until time.Time) copies {
+func (c *copies) leftover(until time.Duration) copies {
 	left := copies{until: until}
 	for _, one := range c.order {
 		if all := c.byKey[one.key]; len(all) > 0 && all[0] == one.n {
