@@ -39,7 +39,7 @@ type stream struct {
 func newStream(c *Client) *stream {
 	st := &stream{
 		c: c, seed: maphash.MakeSeed(), work: make(chan struct{}, 1), pumped: make(chan struct{}),
-		room: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)},
+		room: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}, ticked: time.Now(),
 	}
 	close(st.pumped)
 	return st
@@ -87,8 +87,8 @@ func (st *stream) stopRecording() {
 func (st *stream) begin(from, to *session) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.tick()
 	st.sessions = [2]*session{from, to}
-	st.ticked = time.Now()
 	st.machine.Begin()
 	st.pumping, st.pumped = true, make(chan struct{})
 	go st.pump(st.pumped)

@@ -85,19 +85,19 @@ func wrongHeaders() []frameCase {
 }
 
 func wrongSequences() []frameCase {
-	first := rc.Fragment(rc.OpText, true, `{"op"`)
+	first := rc.Fragment(rc.OpText, `{"op"`)
 	many := func(n int, part string) []byte {
-		b := rc.Fragment(rc.OpText, true, `{"op":3`).Bytes()
+		b := rc.Fragment(rc.OpText, `{"op":3`).Bytes()
 		for range n - 2 {
-			b = append(b, rc.Fragment(rc.OpContinuation, true, part).Bytes()...)
+			b = append(b, rc.Fragment(rc.OpContinuation, part).Bytes()...)
 		}
-		return append(b, rc.Fragment(rc.OpContinuation, false, `}`).Bytes()...)
+		return append(b, rc.LastFragment(`}`).Bytes()...)
 	}
 	return []frameCase{
-		{"continuation of nothing", rc.Fragment(rc.OpContinuation, false, `{"op":3}`).Bytes(), protocolError},
-		{"unfinished continuation of nothing", rc.Fragment(rc.OpContinuation, true, `{"op"`).Bytes(), protocolError},
-		{"continuation behind a whole message", rc.Frames(rc.Fragment(rc.OpText, true, `{"op"`), rc.Fragment(rc.OpContinuation, false, `:4}`),
-			rc.Fragment(rc.OpContinuation, false, "x")), protocolError},
+		{"continuation of nothing", rc.LastFragment(`{"op":3}`).Bytes(), protocolError},
+		{"unfinished continuation of nothing", rc.Fragment(rc.OpContinuation, `{"op"`).Bytes(), protocolError},
+		{"continuation behind a whole message", rc.Frames(rc.Fragment(rc.OpText, `{"op"`), rc.LastFragment(`:4}`),
+			rc.LastFragment("x")), protocolError},
 		{"text within fragments", rc.Frames(first, rc.Text(`{"op":3}`)), protocolError},
 		{"first fragment within fragments", rc.Frames(first, first), protocolError},
 		{"binary within fragments", rc.Frames(first, rc.Control(rc.OpBinary, "x")), protocolError},
@@ -108,10 +108,10 @@ func wrongSequences() []frameCase {
 		{"3000 fragments", many(3000, " "), policy},
 		{"binary", rc.Control(rc.OpBinary, `{"op":3}`).Bytes(), invalidPayload},
 		{"empty binary", rc.Control(rc.OpBinary, "").Bytes(), invalidPayload},
-		{"binary fragments", rc.Frames(rc.Fragment(rc.OpBinary, true, `{"op"`), rc.Fragment(rc.OpContinuation, false, `:3}`)), invalidPayload},
+		{"binary fragments", rc.Frames(rc.Fragment(rc.OpBinary, `{"op"`), rc.LastFragment(`:3}`)), invalidPayload},
 		{"binary that is not UTF-8", rc.Control(rc.OpBinary, "\xff").Bytes(), invalidPayload},
 		{"empty text", rc.Text("").Bytes(), invalidPayload},
-		{"empty fragments", rc.Frames(rc.Fragment(rc.OpText, true, ""), rc.Fragment(rc.OpContinuation, false, "")), invalidPayload},
+		{"empty fragments", rc.Frames(rc.Fragment(rc.OpText, ""), rc.LastFragment("")), invalidPayload},
 	}
 }
 
@@ -140,8 +140,8 @@ func wrongText() []frameCase {
 		cases = append(cases,
 			frameCase{name, rc.Text(text).Bytes(), badUTF8},
 			frameCase{name + " at the end", rc.Text(bad).Bytes(), badUTF8},
-			frameCase{name + " in fragments", rc.Frames(rc.Fragment(rc.OpText, true, text[:i]), rc.Control(rc.OpPong, ""),
-				rc.Fragment(rc.OpContinuation, true, ""), rc.Fragment(rc.OpContinuation, false, text[i:])), badUTF8})
+			frameCase{name + " in fragments", rc.Frames(rc.Fragment(rc.OpText, text[:i]), rc.Control(rc.OpPong, ""),
+				rc.Fragment(rc.OpContinuation, ""), rc.LastFragment(text[i:])), badUTF8})
 	}
 	return cases
 }
@@ -149,7 +149,7 @@ func wrongText() []frameCase {
 // sizes sends messages that are too big: the hub must act on the declared length, before the bytes arrive.
 func (a *arena) sizes(t *testing.T) {
 	declared := func(n uint64) []byte { return rc.Frame{Op: rc.OpText, Declared: n}.Header() }
-	half := rc.Fragment(rc.OpText, true, strings.Repeat(" ", limit/2))
+	half := rc.Fragment(rc.OpText, strings.Repeat(" ", limit/2))
 	rest := func(n uint64) rc.Frame { return rc.Frame{Op: rc.OpContinuation, More: true, Declared: n} }
 	cases := []frameCase{
 		{"one byte too many, declared", declared(limit + 1), tooBig},
@@ -161,7 +161,7 @@ func (a *arena) sizes(t *testing.T) {
 		{"a first fragment, declared", rc.Frame{Op: rc.OpText, More: true, Declared: limit + 1}.Header(), tooBig},
 		{"a second fragment, declared", append(half.Bytes(), rest(limit/2+1).Header()...), tooBig},
 		{"a second fragment of 2^63-1, declared", append(half.Bytes(), rest(1<<63-1).Header()...), tooBig},
-		{"a third fragment, declared", append(rc.Frames(half, rc.Fragment(rc.OpContinuation, true, strings.Repeat(" ", limit/2))), rest(1).Header()...), tooBig},
+		{"a third fragment, declared", append(rc.Frames(half, rc.Fragment(rc.OpContinuation, strings.Repeat(" ", limit/2))), rest(1).Header()...), tooBig},
 		{"a control frame between", append(rc.Frames(half, rc.Control(rc.OpPong, "hey")), rest(limit/2+1).Header()...), tooBig},
 	}
 	for _, c := range cases {
@@ -185,7 +185,7 @@ func (a *arena) exactLimit(t *testing.T, s state) {
 	text := `{"op":3}` + strings.Repeat(" ", limit-8)
 	for _, b := range [][]byte{
 		rc.Text(text).Bytes(),
-		rc.Frames(rc.Fragment(rc.OpText, true, text[:100]), rc.Control(rc.OpPong, strings.Repeat("x", 125)), rc.Fragment(rc.OpContinuation, false, text[100:])),
+		rc.Frames(rc.Fragment(rc.OpText, text[:100]), rc.Control(rc.OpPong, strings.Repeat("x", 125)), rc.LastFragment(text[100:])),
 	} {
 		send(t, c, b)
 		if e, err := c.Receive(); err != nil || !e.Is(rc.OpPONG) {

@@ -95,7 +95,7 @@ func (a *arena) slowRequests(t *testing.T, check slowCheck) {
 
 func (a *arena) slowMessages(t *testing.T, check slowCheck) {
 	long := rc.Text(`{"op":3}` + strings.Repeat(" ", 20000)).Bytes()
-	half := rc.Fragment(rc.OpText, true, `{"op"`).Bytes()
+	half := rc.Fragment(rc.OpText, `{"op"`).Bytes()
 	overdue := func(end rc.End) bool { return end.Code == policy.code && len(end.Before) == 0 }
 	for _, s := range states {
 		for name, begin := range map[string][]byte{
@@ -110,7 +110,7 @@ func (a *arena) slowMessages(t *testing.T, check slowCheck) {
 		check("dripping payload, "+string(s), messageDeadline, func() (rc.End, error) { return drip(t, c, long, 20*time.Millisecond) }, overdue)
 		d := a.open(t, s)
 		send(t, d, half)
-		fragments := []byte(strings.Repeat(string(rc.Fragment(rc.OpContinuation, true, " ").Bytes()), 700))
+		fragments := []byte(strings.Repeat(string(rc.Fragment(rc.OpContinuation, " ").Bytes()), 700))
 		check("dripping fragments, "+string(s), messageDeadline, func() (rc.End, error) { return drip(t, d, fragments, 20*time.Millisecond) }, overdue)
 
 		e := a.openTCP(t, s)

@@ -45,23 +45,23 @@ func expectControl(t *testing.T, c *rc.Conn, op byte, payload string) {
 func (a *arena) goodFragments(t *testing.T, s state) {
 	c := a.open(t, s)
 	for i := range len(ping) + 1 {
-		send(t, c, rc.Frames(rc.Fragment(rc.OpText, true, ping[:i]), rc.Fragment(rc.OpContinuation, false, ping[i:])))
+		send(t, c, rc.Frames(rc.Fragment(rc.OpText, ping[:i]), rc.LastFragment(ping[i:])))
 		expectPong(t, c, fmt.Sprintf("cut at %d", i))
 	}
-	send(t, c, rc.Frames(rc.Fragment(rc.OpText, true, ""), rc.Fragment(rc.OpContinuation, true, ping), rc.Fragment(rc.OpContinuation, false, "")))
+	send(t, c, rc.Frames(rc.Fragment(rc.OpText, ""), rc.Fragment(rc.OpContinuation, ping), rc.LastFragment("")))
 	expectPong(t, c, "empty fragments")
 
-	send(t, c, rc.Frames(rc.Fragment(rc.OpText, true, ping[:3]), rc.Control(rc.OpPing, "one"), rc.Fragment(rc.OpContinuation, true, ping[3:5]),
-		rc.Control(rc.OpPong, "unasked"), rc.Control(rc.OpPing, ""), rc.Fragment(rc.OpContinuation, false, ping[5:])))
+	send(t, c, rc.Frames(rc.Fragment(rc.OpText, ping[:3]), rc.Control(rc.OpPing, "one"), rc.Fragment(rc.OpContinuation, ping[3:5]),
+		rc.Control(rc.OpPong, "unasked"), rc.Control(rc.OpPing, ""), rc.LastFragment(ping[5:])))
 	expectControl(t, c, rc.OpPong, "one")
 	expectControl(t, c, rc.OpPong, "")
 	expectPong(t, c, "pings between fragments")
 
-	b := rc.Fragment(rc.OpText, true, ping).Bytes()
+	b := rc.Fragment(rc.OpText, ping).Bytes()
 	for range 1022 {
-		b = append(b, rc.Fragment(rc.OpContinuation, true, " ").Bytes()...)
+		b = append(b, rc.Fragment(rc.OpContinuation, " ").Bytes()...)
 	}
-	send(t, c, append(b, rc.Fragment(rc.OpContinuation, false, " ").Bytes()...))
+	send(t, c, append(b, rc.LastFragment(" ").Bytes()...))
 	expectPong(t, c, "1024 fragments")
 	if err := c.Quiet(); err != nil {
 		t.Error(err)
@@ -71,8 +71,8 @@ func (a *arena) goodFragments(t *testing.T, s state) {
 // splitFrames splits a stream of frames of every kind at each byte, and sends it byte by byte.
 func (a *arena) splitFrames(t *testing.T, s state) {
 	long := ping + strings.Repeat(" ", 200)
-	b := rc.Frames(rc.Text(ping), rc.Control(rc.OpPing, "p"), rc.Fragment(rc.OpText, true, ping[:4]), rc.Control(rc.OpPing, "q"),
-		rc.Fragment(rc.OpContinuation, false, ping[4:]), rc.Text(long))
+	b := rc.Frames(rc.Text(ping), rc.Control(rc.OpPing, "p"), rc.Fragment(rc.OpText, ping[:4]), rc.Control(rc.OpPing, "q"),
+		rc.LastFragment(ping[4:]), rc.Text(long))
 	c := a.open(t, s)
 	expect := func(what string) {
 		t.Helper()
@@ -166,7 +166,7 @@ func (a *arena) closes(t *testing.T, s state) {
 		t.Errorf("close without a code: got %v, %v", end, err)
 	}
 	c = a.open(t, s)
-	if err := c.WriteClosing(rc.Frames(rc.Fragment(rc.OpText, true, ping[:3]), rc.Closing(1001, ""))); err != nil {
+	if err := c.WriteClosing(rc.Frames(rc.Fragment(rc.OpText, ping[:3]), rc.Closing(1001, ""))); err != nil {
 		t.Fatal(err)
 	}
 	if end, err := c.End(); err != nil || end.Code != 1001 {
@@ -189,7 +189,7 @@ func (a *arena) splitCharacters(t *testing.T) {
 	}
 	text := `{"op":0,"event":"ä€😀","data":"ä€😀","intent":{"target":"DIRECT","identifier":"` + id + `"}}`
 	for i := range len(text) {
-		send(t, c, rc.Frames(rc.Fragment(rc.OpText, true, text[:i]), rc.Control(rc.OpPong, ""), rc.Fragment(rc.OpContinuation, false, text[i:])))
+		send(t, c, rc.Frames(rc.Fragment(rc.OpText, text[:i]), rc.Control(rc.OpPong, ""), rc.LastFragment(text[i:])))
 		e, err := c.Receive()
 		if err != nil || e.Event != "ä€😀" || string(e.Data) != `"ä€😀"` {
 			t.Fatalf("cut at %d: got %v, %v", i, e, err)
@@ -197,7 +197,7 @@ func (a *arena) splitCharacters(t *testing.T) {
 	}
 	for i := range 3 { // each byte of the emoji in its own fragment
 		at := strings.Index(text, "😀") + i + 1
-		send(t, c, rc.Frames(rc.Fragment(rc.OpText, true, text[:at]), rc.Fragment(rc.OpContinuation, true, text[at:at+1]), rc.Fragment(rc.OpContinuation, false, text[at+1:])))
+		send(t, c, rc.Frames(rc.Fragment(rc.OpText, text[:at]), rc.Fragment(rc.OpContinuation, text[at:at+1]), rc.LastFragment(text[at+1:])))
 		if e, err := c.Receive(); err != nil || e.Event != "ä€😀" {
 			t.Fatalf("cut at %d and behind: got %v, %v", at, e, err)
 		}

@@ -47,11 +47,14 @@ func Control(op byte, payload string) Frame {
 	return Frame{Op: op, Mask: mask, Payload: []byte(payload)}
 }
 
-// Fragment returns one frame of a fragmented message. The first has the message's opcode, further ones OpContinuation. The
-// last has more false.
-func Fragment(op byte, more bool, payload string) Frame {
-	return Frame{Op: op, More: more, Mask: mask, Payload: []byte(payload)}
+// Fragment returns a frame of a fragmented message that is not its last. The first has the message's opcode, further ones
+// OpContinuation.
+func Fragment(op byte, payload string) Frame {
+	return Frame{Op: op, More: true, Mask: mask, Payload: []byte(payload)}
 }
+
+// LastFragment returns the last frame of a fragmented message.
+func LastFragment(payload string) Frame { return Control(OpContinuation, payload) }
 
 // Closing returns a close frame.
 func Closing(code int, reason string) Frame {

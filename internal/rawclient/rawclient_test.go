@@ -124,7 +124,7 @@ func TestEcho(t *testing.T) {
 		}
 		expect(t, c, OpText, want)
 	}
-	fragments := Frames(Fragment(OpText, true, "a"), Control(OpPing, "hey"), Fragment(OpContinuation, true, ""), Fragment(OpContinuation, false, "b"))
+	fragments := Frames(Fragment(OpText, "a"), Control(OpPing, "hey"), Fragment(OpContinuation, ""), LastFragment("b"))
 	for i := range fragments {
 		if err := c.WriteSplit(fragments, i); err != nil {
 			t.Fatal(err)

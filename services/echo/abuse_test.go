@@ -298,8 +298,8 @@ func TestFragmentedMessage(t *testing.T) {
 	t.Parallel()
 	n := alone(t, DefaultLimits())
 	c := n.raw()
-	if err := c.Write(rawclient.Frames(rawclient.Fragment(rawclient.OpText, true, "mess"), rawclient.Control(rawclient.OpPing, "p"),
-		rawclient.Fragment(rawclient.OpContinuation, true, "age fr"), rawclient.Fragment(rawclient.OpContinuation, false, "agments"))); err != nil {
+	if err := c.Write(rawclient.Frames(rawclient.Fragment(rawclient.OpText, "mess"), rawclient.Control(rawclient.OpPing, "p"),
+		rawclient.Fragment(rawclient.OpContinuation, "age fr"), rawclient.LastFragment("agments"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"p", "message fragments"} {
