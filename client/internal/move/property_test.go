@@ -215,7 +215,7 @@ func (w *world) begin() {
 // Random moves without faults lose, duplicate and reorder nothing, and send on one connection at a time.
 func TestMovesAreLossless(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(2000) {
+	for seed := range uint64(300) {
 		w := newWorld(t, seed)
 		w.move(func() bool { return false })
 		if w.m.Phase() != Single || !w.gone[Old] || !w.sending[New] || w.lost {
@@ -278,7 +278,7 @@ func TestMovesWithBrokenConnections(t *testing.T) {
 	t.Parallel()
 	var phases [2]map[Phase]int
 	phases[Old], phases[New] = map[Phase]int{}, map[Phase]int{}
-	for seed := range uint64(4000) {
+	for seed := range uint64(600) {
 		w := newWorld(t, seed)
 		side := Side(seed % 2)
 		at := w.random.IntN(1500)
