@@ -320,6 +320,23 @@ func TestMove(t *testing.T) {
 	})
 }
 
+// Messages that arrive just before the new connection is dialed, and again on it, are handed out once.
+func TestMoveRecordsMessages(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		c, a := r.client(r.options(&l))
+		defer closeClient(t, c)
+		a.drain(`"after_ms":0,"deadline_ms":30000,"reason":"restart"`)
+		time.Sleep(100 * time.Millisecond) // of the 250 ms that are recorded
+		a.deliver("%s", event(sender, "1", "e1", "GLOBAL"))
+		b := <-r.opened
+		b.deliver("%s", event(sender, "1", "e1", "GLOBAL"))
+		time.Sleep(2 * time.Second)
+		wantLog(t, "the handlers", l.String(), "+1 e1 +2")
+		wantLog(t, "over the old connection", a.heard(), "BYE")
+	})
+}
+
 // Messages on both connections are handed out once and in each sender's order. Messages on one connection are not lost.
 func TestMoveMergesBothConnections(t *testing.T) {
 	both := func(a, b *line, e string) { a.deliver("%s", e); b.deliver("%s", e) }
