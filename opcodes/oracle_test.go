@@ -27,8 +27,8 @@ type envelope struct {
 }
 
 var (
-	oracleInvalid   = errors.New("invalid")
-	oracleUnknownOp = errors.New("unknown op")
+	errOracleInvalid   = errors.New("invalid")
+	errOracleUnknownOp = errors.New("unknown op")
 
 	integer = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 )
@@ -43,15 +43,15 @@ func oracle(msg []byte) (*envelope, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(msg), jsontext.AllowDuplicateNames(true))
 	raw, err := dec.ReadValue()
 	if err != nil || raw.Kind() != '{' {
-		return nil, oracleInvalid
+		return nil, errOracleInvalid
 	}
 	raw = raw.Clone()
 	if _, err := dec.ReadToken(); err != io.EOF || depth(raw) > 64 {
-		return nil, oracleInvalid
+		return nil, errOracleInvalid
 	}
 	fields, ok := object(raw)
 	if !ok || hasVariant(fields, "op", "id", "event", "data", "intent", "sender") {
-		return nil, oracleInvalid
+		return nil, errOracleInvalid
 	}
 	e := &envelope{Raw: raw}
 	var op string
@@ -82,23 +82,23 @@ func oracle(msg []byte) (*envelope, error) {
 		}
 		notOfFence = notOfFence || f.name != "op" && f.name != "id" && f.name != "intent"
 		if !ok {
-			return nil, oracleInvalid
+			return nil, errOracleInvalid
 		}
 	}
 	switch op {
 	case "":
-		return nil, oracleInvalid
+		return nil, errOracleInvalid
 	case "0", "5":
 		if op == "5" && e.ID == nil || in == nil || !e.resolve(in) {
-			return nil, oracleInvalid
+			return nil, errOracleInvalid
 		}
 	case "13":
 		if notOfFence || in == nil || !e.resolve(in) || e.Target != intent.Direct {
-			return nil, oracleInvalid
+			return nil, errOracleInvalid
 		}
 	case "1", "2", "3", "4":
 	default:
-		return nil, oracleUnknownOp
+		return nil, errOracleUnknownOp
 	}
 	number, err := strconv.Atoi(op)
 	e.Op = Op(number)

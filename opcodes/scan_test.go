@@ -33,8 +33,8 @@ func disagreement(msg []byte, e *Envelope, err error) string {
 	switch {
 	case err == nil && wantErr == nil:
 		return cmp.Diff(want, fields(e))
-	case errors.As(err, &refused) && refused.Reason == InvalidPayload && wantErr == oracleInvalid:
-	case errors.As(err, &refused) && refused.Reason == UnknownOp && wantErr == oracleUnknownOp:
+	case errors.As(err, &refused) && refused.Reason == InvalidPayload && wantErr == errOracleInvalid:
+	case errors.As(err, &refused) && refused.Reason == UnknownOp && wantErr == errOracleUnknownOp:
 	default:
 		return fmt.Sprintf("Scan says %v, the oracle %v", err, wantErr)
 	}

@@ -274,7 +274,7 @@ func TestPython(t *testing.T) {
 
 	s = restart(t, s, "")
 	p.await("it answers after the hub's end", works)
-	s = restart(t, s, "another-token-that-is-long-enough")
+	restart(t, s, "another-token-that-is-long-enough")
 	p.await("its token is refused", func() bool { return p.count("IDENTIFY_FAILED") > 0 })
 	select {
 	case <-p.ended:
