@@ -135,12 +135,21 @@ func (m *mover) connect() (*session, error) {
 		m.c.stream.ended(dialed)
 		return nil, err
 	}
-	if m.notice().optional() && s.identity.Node == m.old.identity.Node {
+	if m.notice().optional() && sameInstance(s.identity.ID, m.old.identity.ID) {
 		m.same++
 		m.turnBack(s)
 		return nil, errSameNode
 	}
 	return s, nil
+}
+
+// instanceDigits is how many digits of a client's id name its instance. The instance's name does not: several on one host
+// have the same by default.
+const instanceDigits = 8
+
+// sameInstance reports whether two clients' ids are of one instance.
+func sameInstance(a, b string) bool {
+	return len(a) >= instanceDigits && len(b) >= instanceDigits && a[:instanceDigits] == b[:instanceDigits]
 }
 
 // turnBack leaves an unwanted new connection. It reads the connection to its end, because the hub may already have drawn it

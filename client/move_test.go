@@ -18,7 +18,7 @@ import (
 type rig struct {
 	*fakeHub
 	features string                                        // the features granted; default: all
-	node     func(n int) string                            // the instance of the nth connection; default: n<n>
+	node     func(n int) (name string, id uint32)          // the instance of the nth connection; default: n<n> and n
 	refuse   func(n int) string                            // the reason to refuse IDENTIFY; empty: none
 	delay    func(n int) time.Duration                     // of each message to the nth connection; default: none
 	hear     func(l *line, f frame)                        // called with each EVENT or REPLY of a client
@@ -45,7 +45,12 @@ type line struct {
 	got   []frame // EVENTs, REPLYs and DISCONNECTs
 }
 
-func lineID(n int) string { return fmt.Sprintf("0191d7a4-0000-8000-8000-%012d", n) }
+func lineID(n int) string { return lineIDOn(uint32(n), n) }
+
+// lineIDOn is the id of the nth connection on an instance, whose id it begins with.
+func lineIDOn(instance uint32, n int) string {
+	return fmt.Sprintf("%08x-0000-8000-8000-%012d", instance, n)
+}
 
 // inRig runs a test with a rig in a bubble of testing/synctest. A Sleep there takes no real time: it returns once all
 // goroutines are blocked until that time of the bubble's clock.
@@ -72,7 +77,9 @@ func (r *rig) serveLine(n int, p *peer) {
 	}
 	node := fmt.Sprint("n", n)
 	if r.node != nil {
-		node = r.node(n)
+		var instance uint32
+		node, instance = r.node(n)
+		l.id = lineIDOn(instance, n)
 	}
 	l.got = append(l.got, f)
 	r.mu.Lock()
@@ -100,7 +107,7 @@ func (l *line) handle(f frame) {
 	switch f.Op {
 	case 13:
 		var to int
-		if _, err := fmt.Sscanf(f.Intent.Identifier, "0191d7a4-0000-8000-8000-%d", &to); err != nil {
+		if _, err := fmt.Sscanf(f.Intent.Identifier[min(8, len(f.Intent.Identifier)):], "-0000-8000-8000-%d", &to); err != nil {
 			l.t.Errorf("FENCE %s", f.raw)
 			return
 		}

@@ -17,7 +17,7 @@ import (
 func TestMoveRebalanceStays(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
-		r.node = func(int) string { return "same" }
+		r.node = func(int) (string, uint32) { return "same", 7 }
 		c, a := r.client(r.options(&l))
 		defer closeClient(t, c)
 		a.drain(`"after_ms":0,"reason":"rebalance"`)
@@ -43,7 +43,7 @@ func TestMoveRebalanceStays(t *testing.T) {
 func TestMoveRebalanceStaysMissesNothing(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
-		r.node = func(int) string { return "same" }
+		r.node = func(int) (string, uint32) { return "same", 7 }
 		r.delay = func(int) time.Duration { return 10 * time.Millisecond }
 		c, a := r.client(r.options(&l))
 		defer closeClient(t, c)
@@ -60,11 +60,27 @@ func TestMoveRebalanceStaysMissesNothing(t *testing.T) {
 	})
 }
 
+// In a rebalance, a client moves to another instance that has the same name, as several on one host have by default.
+func TestMoveRebalanceBetweenInstancesOfOneName(t *testing.T) {
+	inRig(t, func(t *testing.T, r *rig) {
+		var l journal
+		r.node = func(n int) (string, uint32) { return "same", uint32(n) }
+		c, a := r.client(r.options(&l))
+		defer closeClient(t, c)
+		a.drain(`"after_ms":0,"reason":"rebalance"`)
+		time.Sleep(time.Minute)
+		if n := r.dials.Load(); n != 2 {
+			t.Errorf("%d connections, want 2", n)
+		}
+		wantLog(t, "the handlers", l.String(), "+1 +2")
+	})
+}
+
 // Before its token expires, a client moves with a different token, also to the same instance.
 func TestMoveExpiry(t *testing.T) {
 	inRig(t, func(t *testing.T, r *rig) {
 		var l journal
-		r.node = func(int) string { return "same" }
+		r.node = func(int) (string, uint32) { return "same", 7 }
 		var token atomic.Value
 		token.Store("old")
 		o := r.options(&l)

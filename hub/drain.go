@@ -66,7 +66,7 @@ func (h *Hub) startDrain(ctx context.Context, over time.Duration, now time.Time)
 	rate := h.drainSettings.Load().Rate
 	interval, enough := pace.Interval(clients, window, rate)
 	d.interval = interval
-	if !enough {
+	if !enough && !d.nowhere {
 		h.warnPace(clients, rate, over, over-window)
 	}
 	return d, d.assignAll(ctx, everyClient, now)

@@ -144,7 +144,7 @@ func TestDrainRate(t *testing.T) {
 func TestDrainTimeoutWins(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) {
+	h, url := startWithAnother(t, func(o *Options) {
 		o.Drain.Rate = 2
 		o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	})

@@ -81,8 +81,12 @@ func (h *Hub) Node() broker.Node { return h.node }
 // Loops returns the number of the hub's loops.
 func (h *Hub) Loops() int { return len(h.shards) }
 
-// alone reports whether clients may identify though other instances can't be reached.
-func (h *Hub) alone() bool { return h.opts.WithoutBroker && !h.broker.State().Available }
+// Alone reports whether this is the only instance, so that its clients can't go to another. While the broker is away that
+// is unknown, and Alone returns false.
+func (h *Hub) Alone() bool { return h.broker.State().Available && len(h.broker.Nodes()) <= 1 }
+
+// isolated reports whether clients may identify though other instances can't be reached.
+func (h *Hub) isolated() bool { return h.opts.WithoutBroker && !h.broker.State().Available }
 
 // shardOf returns the shard of the loop that a client id names, or nil if there is no such loop here.
 func (h *Hub) shardOf(id *uuid.UUID) *shard {

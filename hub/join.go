@@ -40,7 +40,7 @@ func (s *session) join(names []string) {
 		ready = ready && g.ready()
 	}
 	s.phase = phaseJoining
-	if ready || s.shard.hub.alone() {
+	if ready || s.shard.hub.isolated() {
 		s.joined(groups)
 		return
 	}

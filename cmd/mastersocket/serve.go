@@ -52,6 +52,13 @@ Without a token the hub makes one, prints it, and leaves it where the commands o
 // closeTimeout is how long the hub's parts may take to end.
 const closeTimeout = 5 * time.Second
 
+// An instance without others ends fast: its clients have no other place to go to, and wait for its next start. A time between
+// them does not spread the load, since each waits for a random time of its own.
+const (
+	aloneDrain = 500 * time.Millisecond // its drain time at most
+	aloneClose = time.Second            // how long its connections may take to end after that
+)
+
 // Run runs the hub.
 func (c *serveCmd) Run(out streams) error {
 	known := lookAt(c.Files())
@@ -184,15 +191,21 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 	}
 
 	s := wait()
+	over, closing := r.drainTimeout(), closeTimeout
+	if h.Alone() {
+		over, closing = min(over, aloneDrain), aloneClose
+	}
 	log.Info("draining: clients are told to reconnect elsewhere; a second signal ends at once",
-		"signal", s.String(), "clients", h.Stats().Clients, "over", r.drainTimeout())
-	drain(ctx, h, r.drainTimeout(), stops, log)
+		"signal", s.String(), "clients", h.Stats().Clients, "over", over)
+	ctx, cancel := context.WithTimeout(ctx, over+closing)
+	defer cancel()
+	drain(ctx, h, over, stops, log)
 	return nil
 }
 
-// drain moves the clients to other instances, until all have gone, the time is over, or a second signal comes.
+// drain moves the clients to other instances, until all have gone, ctx ends, or a second signal comes.
 func drain(ctx context.Context, h *hub.Hub, over time.Duration, stops <-chan os.Signal, log *slog.Logger) {
-	ctx, cancel := context.WithTimeout(ctx, over+closeTimeout)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- h.Drain(ctx, over) }()
