@@ -1,14 +1,10 @@
 package client
 
 import (
-	"fmt"
 	"hash/maphash"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/client/internal/move"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -172,143 +168,6 @@ func (st *stream) tick() {
 	st.machine.Tick(elapsed)
 }
 
-// perform executes the machine's actions.
-func (st *stream) perform() {
-	for _, a := range st.machine.Actions() {
-		s := st.sessions[a.Side]
-		switch {
-		case a.Kind == move.Doubt:
-			st.logDoubt(a)
-		case st.frozen:
-		case a.Kind == move.SendFence:
-			signal(s.fence)
-		case a.Kind == move.StopSending:
-			s.setMode(waiting)
-		case a.Kind == move.StartSending:
-			st.use(s)
-		case a.Kind == move.Leave:
-			s.setMode(leaving)
-		case a.Kind == move.End:
-			go s.end(endReason(st.machine.Phase(), a.After)) // it waits for the writer, which may wait for st.mu
-		}
-	}
-}
-
-func (st *stream) logDoubt(a move.Action) {
-	to := st.sessions[move.New].identity
-	if !to.has(opcodes.FeatureDrain.String()) {
-		st.c.opts.Logger.Warn("mastersocket: moving without a guarantee against loss: the new instance does not support FENCE",
-			"on", a.Side, "node", to.Node)
-		return
-	}
-	st.c.opts.Logger.Warn("mastersocket: moving without a guarantee against loss: no FENCE arrived in time",
-		"on", a.Side, "within", a.After)
-}
-
-// endReason returns why the machine ends the old connection.
-func endReason(p move.Phase, after time.Duration) error {
-	if p == move.Stopping {
-		return fmt.Errorf("write: still blocked %v after the command to stop sending", after.Round(time.Millisecond))
-	}
-	return fmt.Errorf("%w for %v after DISCONNECT", ErrSilent, goodbyeTimeout)
-}
-
-// use makes a session the one that sends.
-func (st *stream) use(s *session) {
-	if st.c.identity.Load() != &s.identity {
-		st.c.identity.Store(&s.identity)
-		st.c.connectHook(s)
-	}
-	s.setMode(sending)
-}
-
-// ended reports the end of a session of the move. It returns true if messages may be lost; the announcements then follow the
-// messages of the old connection.
-func (st *stream) ended(s *session, announcements ...delivery) (lost bool) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.end(s, announcements)
-}
-
-func (st *stream) end(s *session, announcements []delivery) (lost bool) {
-	side, ok := st.sideOf(s)
-	if !ok {
-		return false
-	}
-	if lost = st.machine.Ended(side, announcements); lost {
-		st.c.identity.Store(&st.sessions[move.New].identity) // announced behind the old messages
-	}
-	st.perform()
-	signal(st.work)
-	return lost
-}
-
-// newEnded is ended for the new session, unless the old one has been left. Then it returns false.
-func (st *stream) newEnded() bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.machine.Phase() == move.Leaving {
-		return false
-	}
-	st.end(st.sessions[move.New], nil)
-	return true
-}
-
-// stopped reports that a session sends nothing more.
-func (st *stream) stopped(s *session) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if side, ok := st.sideOf(s); ok && side == move.Old {
-		st.machine.Stopped()
-		st.perform()
-	}
-}
-
-// fencePrefix begins the ids of FENCEs, so that an ERROR about a FENCE can be recognized.
-const fencePrefix = "fence:"
-
-// nextFence returns the id and the receiver of a FENCE that the session is about to write. Both are empty if there is no use for
-// one.
-func (st *stream) nextFence(s *session) (id, to string) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	side, ok := st.sideOf(s)
-	id = fencePrefix + uuid.NewString()
-	if !ok || !st.machine.FenceSent(side, id) {
-		return "", ""
-	}
-	return id, st.sessions[1-side].identity.ID
-}
-
-// fenceArrived handles a FENCE from the hub.
-func (st *stream) fenceArrived(s *session, sender string) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	side, ok := st.sideOf(s)
-	// Any client may send a FENCE to this one. The new session has no id before Joining.
-	if !ok || st.machine.Phase() < move.Joining || sender != st.sessions[1-side].identity.ID {
-		return
-	}
-	st.tick()
-	st.machine.FenceArrived(side)
-	st.perform()
-	signal(st.work)
-}
-
-// fenceRefused reports whether an ERROR is about a FENCE, which is then sent again.
-func (st *stream) fenceRefused(s *session, id string) bool {
-	if !strings.HasPrefix(id, fencePrefix) {
-		return false
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if side, ok := st.sideOf(s); ok {
-		st.machine.FenceRefused(side, id)
-		st.perform()
-	}
-	return true
-}
-
 // receive handles a message that the session has read.
 func (st *stream) receive(s *session, m *Message) {
 	st.mu.Lock()
@@ -379,65 +238,4 @@ func (st *stream) sideOf(s *session) (move.Side, bool) {
 		return move.New, true
 	}
 	return move.Old, false
-}
-
-// pumpTick is how often the pump checks the timeouts of held messages.
-const pumpTick = 100 * time.Millisecond
-
-// pump hands out the messages of a move until one of its connections has ended and all messages are handed out.
-func (st *stream) pump(pumped chan struct{}) {
-	defer close(pumped)
-	defer st.finish()
-	tick := time.NewTicker(pumpTick)
-	defer tick.Stop()
-	enqueue := func(d delivery) { st.c.enqueue(d, nil) }
-	for {
-		next, over := st.next()
-		switch v := next.(type) {
-		case []delivery:
-			st.c.inbox.announce(v...)
-			continue
-		case *Message:
-			st.c.give(v, enqueue)
-			continue
-		}
-		if over {
-			return
-		}
-		select {
-		case <-st.work:
-		case <-tick.C:
-		case <-st.c.quitting.Done():
-			return
-		}
-	}
-}
-
-// next returns the next message or announcements to hand out; nil if there are none now. over reports that the move has ended.
-func (st *stream) next() (next any, over bool) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.c.quitting.Err() != nil {
-		return nil, true
-	}
-	st.tick()
-	m, ok := st.machine.Next()
-	st.perform()
-	signal(st.room[move.Old])
-	signal(st.room[move.New])
-	if !ok {
-		return nil, st.machine.Phase() == move.Single
-	}
-	return m.Value, false
-}
-
-// finish ends the pump and hands out the announcements behind its messages.
-func (st *stream) finish() {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.pumping = false; st.machine.Phase() == move.Single {
-		st.sessions = [2]*session{}
-	}
-	st.c.inbox.announce(st.behind...)
-	st.behind = nil
 }
