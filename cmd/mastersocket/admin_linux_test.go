@@ -96,17 +96,12 @@ func TestOperateACluster(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	var ends []chan error
+	var ends []<-chan error
 	for i, s := range hubs {
-		ended := make(chan error, 1)
+		onEnd, ended := firstEnd()
 		c, err := client.Connect(ctx, client.Options{
 			URL: s.URL(), Token: s.Token, Group: "a/b", Name: fmt.Sprint("svc-", i),
-			OnDisconnect: func(reason error) { // the first alone counts: it connects again
-				select {
-				case ended <- reason:
-				default:
-				}
-			},
+			OnDisconnect: onEnd,
 		})
 		if err != nil {
 			t.Fatal(err)

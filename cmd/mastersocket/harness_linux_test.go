@@ -158,6 +158,17 @@ func (x tools) sub(args ...string) *command {
 	return c
 }
 
+// firstEnd returns a hook for OnDisconnect, and a channel that gets the first reason. A client connects again after it.
+func firstEnd() (hook func(error), first <-chan error) {
+	ended := make(chan error, 1)
+	return func(reason error) {
+		select {
+		case ended <- reason:
+		default:
+		}
+	}, ended
+}
+
 // dialHub connects a client of the SDK.
 func dialHub(t *testing.T, x tools, o client.Options) *client.Client {
 	t.Helper()

@@ -98,13 +98,8 @@ func TestReload(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ended := make(chan error, 1)
-	b, err := client.Connect(ctx, client.Options{URL: s.URL(), Token: "b-token", Group: "g", OnDisconnect: func(reason error) {
-		select {
-		case ended <- reason:
-		default:
-		}
-	}})
+	onEnd, ended := firstEnd()
+	b, err := client.Connect(ctx, client.Options{URL: s.URL(), Token: "b-token", Group: "g", OnDisconnect: onEnd})
 	if err != nil {
 		t.Fatal(err)
 	}

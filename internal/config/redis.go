@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mastersocket/mastersocket/internal/redisurl"
@@ -13,7 +14,7 @@ import (
 // Bounds of what concerns Redis.
 const (
 	maxSecretBytes = 64 << 10 // of a file with a user, a password or secrets
-	// maxClusterMessageBytes is the largest message that the broker keeps, to send it again to an instance that missed it.
+	// maxClusterMessageBytes is how much the broker keeps of its messages, for instances that missed some.
 	maxClusterMessageBytes = 8 << 20
 	minClusterSecretBytes  = 32 // 128 bits in hexadecimal digits
 	maxClusterSecretBytes  = 1024
@@ -85,7 +86,7 @@ func (v *validation) redis() {
 	v.unless(s.RedisKey == "" || s.RedisCert != "", "redis-key", "redis-cert is needed as well: the PEM file of the certificate's chain")
 	v.unless(hostSyntax.MatchString(s.RedisServerName), "redis-server-name", fmt.Sprintf("%q is not a host name", s.RedisServerName))
 	if s.MaxMessageBytes > maxClusterMessageBytes {
-		v.addf("max-message-bytes", "%v is too much with redis: a message of more than %v can't be sent again to an instance that missed it; write %v or less",
+		v.addf("max-message-bytes", "%v is too much with redis: an instance keeps %v of its messages for others that missed some; write %v or less",
 			s.MaxMessageBytes, Size(maxClusterMessageBytes), Size(maxClusterMessageBytes))
 	}
 }
@@ -114,10 +115,21 @@ func (v *validation) loadRedis(l *Loaded) {
 	}
 	if s.ClusterSecretFile != "" {
 		l.Redis.ClusterSecrets = v.clusterSecrets()
+	} else if !u.TLS && !onThisMachine(&u) {
+		v.warnings = append(v.warnings, s.Place("redis")+": a program that can write to this Redis, or to the network before it, can forge "+
+			"messages and disconnect clients; use a rediss:// URL, and let only the hub's user write to its channels")
 	}
 	if u.TLS {
 		l.Redis.TLS = v.redisTLS()
 	}
+}
+
+// onThisMachine reports whether the URL leads to no other machine.
+func onThisMachine(u *redisurl.URL) bool {
+	if u.Network == "unix" {
+		return true
+	}
+	return !slices.ContainsFunc(u.Addrs, func(addr string) bool { return !isLoopback(addr) })
 }
 
 // secretLine reads a file with one line, of any characters.

@@ -77,6 +77,22 @@ func TestRedisTLS(t *testing.T) {
 	}
 }
 
+// TestUnprotectedRedis: a Redis on another machine, without TLS, is warned about.
+func TestUnprotectedRedis(t *testing.T) {
+	t.Parallel()
+	for url, warn := range map[string]bool{
+		"redis://redis": true, "redis://10.0.0.1": true, "redis+cluster://127.0.0.1,redis": true, "redis+sentinel://a/m": true,
+		"redis://": false, "redis://localhost": false, "redis://127.0.0.1:7000": false, "redis://[::1]": false, "unix:///s": false,
+		"rediss://redis": false, "redis+cluster://127.0.0.1:1,localhost:2": false,
+	} {
+		v := validation{s: mustParse(t, nil, "--redis="+url)}
+		v.loadRedis(new(Loaded))
+		if got := len(v.warnings) == 1 && strings.HasPrefix(v.warnings[0], "--redis: a program that can write"); got != warn || len(v.warnings) > 1 {
+			t.Errorf("%s: warnings %q", url, v.warnings)
+		}
+	}
+}
+
 func TestClusterSecrets(t *testing.T) {
 	t.Parallel()
 	a, b := strings.Repeat("a", 32), strings.Repeat("b", 43)

@@ -147,16 +147,18 @@ func checkAddress(address string) string {
 // onLoopback reports whether no other machine can reach a listener that takes tokens.
 func (s *Serve) onLoopback() bool {
 	for _, address := range []Address{s.Listen, s.TCPListen, s.TLSListen, s.AdminListen} {
-		if address == "" {
-			continue
-		}
-		host, _, _ := net.SplitHostPort(string(address))
-		ip, err := netip.ParseAddr(host)
-		if host != "localhost" && (err != nil || !ip.Unmap().IsLoopback()) {
+		if address != "" && !isLoopback(string(address)) {
 			return false
 		}
 	}
 	return true
+}
+
+// isLoopback reports whether host:port is an address of this machine that no other machine can reach.
+func isLoopback(hostport string) bool {
+	host, _, _ := net.SplitHostPort(hostport)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // overlap tells whether two addresses can't both be listened at.
