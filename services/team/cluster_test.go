@@ -30,6 +30,18 @@ func elsewhere(t testing.TB, address string, i *instance) string {
 	return u.String()
 }
 
+// twoWithTeam starts two instances that know team 1, with a service at the first.
+func twoWithTeam(t testing.TB) (a, b *instance, s *service) {
+	t.Helper()
+	bus := memory.NewBus()
+	a, b = start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
+	s = a.service()
+	s.join(1)
+	a.knows("1", true)
+	b.knows("1", true)
+	return a, b, s
+}
+
 // clusters are the ways to connect instances.
 var clusters = map[string]func(t testing.TB) func() broker.Broker{
 	"memory": func(testing.TB) func() broker.Broker {
@@ -210,12 +222,7 @@ func TestTicketOfAnInstanceThatDoesNotAnswer(t *testing.T) {
 // A team that leaves while a ticket of it is redeemed ends the new connection.
 func TestTeamLeavesWhileItsTicketIsLookedAt(t *testing.T) {
 	t.Parallel()
-	bus := memory.NewBus()
-	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
-	s := a.service()
-	s.join(1)
-	a.knows("1", true)
-	b.knows("1", true)
+	a, b, s := twoWithTeam(t)
 	address := elsewhere(t, a.global().Ask("1"), b)
 	b.store.observe(rtm.IntID(1), false) // b has heard of it, a has not
 	c := teamtest.Dial(t, address, nil)
@@ -313,12 +320,7 @@ func (i *instance) rankOf(text string) uint64 {
 // Of connections opened at the same time on both instances one remains.
 func TestOneConnectionRemains(t *testing.T) {
 	t.Parallel()
-	bus := memory.NewBus()
-	a, b := start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
-	s := a.service()
-	s.join(1)
-	a.knows("1", true)
-	b.knows("1", true)
+	a, b, _ := twoWithTeam(t)
 	var addresses []string
 	for _, i := range []*instance{a, b} {
 		g := i.global()

@@ -133,6 +133,18 @@ func (i *instance) service() *service {
 	return s
 }
 
+// startWithTeam starts an instance with team 1, a service, and a Global connection that has been sent the team.
+func startWithTeam(t testing.TB) (*instance, *service, *teamtest.Conn) {
+	t.Helper()
+	i := start(t, settings{})
+	s := i.service()
+	s.join(1)
+	i.knows("1", true)
+	g := i.global()
+	g.Expect(`{"type":"team.join","team_id":1}`)
+	return i, s, g
+}
+
 type data = map[string]any
 
 // publish sends an event and waits for its ACK.

@@ -18,12 +18,7 @@ import (
 
 func TestConnectSequence(t *testing.T) {
 	t.Parallel()
-	i := start(t, settings{})
-	s := i.service()
-	s.join(1)
-	i.knows("1", true)
-	g := i.global()
-	g.Expect(`{"type":"team.join","team_id":1}`)
+	_, s, g := startWithTeam(t)
 	s.join("zwei")
 	g.Expect(`{"type":"team.join","team_id":"zwei"}`)
 	s.join(1) // repeated joins are not announced
@@ -238,10 +233,7 @@ var badFrames = []string{
 
 func TestBadFrames(t *testing.T) {
 	t.Parallel()
-	i := start(t, settings{})
-	i.service().join(1)
-	i.knows("1", true)
-	g := i.global()
+	i, _, g := startWithTeam(t)
 	c := g.Team("1")
 	for kind, conn := range map[string]*teamtest.Conn{"global": g, "team": c} {
 		for _, text := range badFrames {
@@ -268,12 +260,7 @@ func TestBadFrames(t *testing.T) {
 
 func TestBinaryAndHugeMessagesEndTheConnection(t *testing.T) {
 	t.Parallel()
-	i := start(t, settings{})
-	s := i.service()
-	s.join(1)
-	i.knows("1", true)
-	bystander := i.global()
-	bystander.Expect(`{"type":"team.join","team_id":1}`)
+	i, s, bystander := startWithTeam(t)
 	for _, kind := range []string{"global", "team"} {
 		open := func() *teamtest.Conn {
 			if kind == "global" {
@@ -305,11 +292,7 @@ func TestBinaryAndHugeMessagesEndTheConnection(t *testing.T) {
 
 func TestSecondConnectionReplacesTheFirst(t *testing.T) {
 	t.Parallel()
-	i := start(t, settings{})
-	s := i.service()
-	s.join(1)
-	i.knows("1", true)
-	g := i.global()
+	i, s, g := startWithTeam(t)
 	before := g.Team("1")
 	for range 20 {
 		after := g.Team("1")
@@ -329,10 +312,7 @@ func TestSecondConnectionReplacesTheFirst(t *testing.T) {
 
 func TestDrainSaysGoodbye(t *testing.T) {
 	t.Parallel()
-	i := start(t, settings{})
-	i.service().join(1)
-	i.knows("1", true)
-	g := i.global()
+	i, _, g := startWithTeam(t)
 	c := g.Team("1")
 	done := make(chan error, 1)
 	go func() { done <- i.hub.Drain(t.Context(), 0) }()
@@ -348,12 +328,7 @@ func TestDrainSaysGoodbye(t *testing.T) {
 
 func TestBadEventsAreCounted(t *testing.T) {
 	t.Parallel()
-	i := start(t, settings{})
-	s := i.service()
-	s.join(1)
-	i.knows("1", true)
-	g := i.global()
-	g.Expect(`{"type":"team.join","team_id":1}`)
+	i, s, g := startWithTeam(t)
 	c := g.Team("1")
 	events := []any{
 		nil, 1, "x", []int{1}, data{}, data{"team_id": nil}, data{"team_id": 1.5}, data{"team_id": ""}, data{"team_id": "a\nb"},
