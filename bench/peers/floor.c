@@ -1,5 +1,5 @@
-// The least that a fan-out server in C could do: one thread, one epoll loop, one write of a prebuilt frame for each
-// subscriber. The twin of cmd/floor-go, which says more.
+// A minimal fan-out server in C: one thread, one epoll loop, one write of a prebuilt frame per subscriber. See
+// cmd/floor-go, which is the same in Go.
 //
 //	floor-c ADDRESS PORT each|coalesce
 #define _GNU_SOURCE
@@ -133,7 +133,7 @@ static void message(int fd, const unsigned char *mask, const unsigned char *payl
 	}
 }
 
-// Returns how much of b was used up.
+// Returns the number of bytes of b that were consumed.
 static int handle(int fd, struct client *c, const char *b, int n)
 {
 	int used = 0;

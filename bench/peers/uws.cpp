@@ -25,7 +25,7 @@ int main(int argc, char **argv)
 		std::fprintf(stderr, "usage: uws ADDRESS PORT\n");
 		return 2;
 	}
-	std::vector<Socket *> clients; // by number; null where one has left
+	std::vector<Socket *> clients; // by number; null if the client has left
 	uWS::App app;
 	uWS::App::WebSocketBehavior<User> behavior;
 	behavior.compression = uWS::DISABLED;

@@ -8,7 +8,7 @@
 const [folder, host, port] = process.argv.slice(2);
 const uws = require(folder);
 
-const clients = []; // by number; undefined where one has left
+const clients = []; // by number; undefined if the client has left
 const S = 'S'.charCodeAt(0), P = 'P'.charCodeAt(0), D = 'D'.charCodeAt(0);
 const topic = 'bench';
 

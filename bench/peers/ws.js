@@ -9,7 +9,7 @@
 const { WebSocketServer } = require('ws');
 
 const [host, port] = process.argv.slice(2);
-const clients = []; // by number; undefined where one has left
+const clients = []; // by number; undefined if the client has left
 const binary = { binary: true };
 const S = 'S'.charCodeAt(0), P = 'P'.charCodeAt(0), D = 'D'.charCodeAt(0);
 
