@@ -108,23 +108,39 @@ func (sums groupSums) add(found groupsFound) {
 // groupsHere lists the groups with members on this instance, in the order of their names.
 func (h *Hub) groupsHere(_ context.Context, q groupsAsked) (groupsFound, error) {
 	limit := min(max(q.Limit, 0), MaxPage)
-	var all []Group
-	for i := range h.groups.shards {
-		s := &h.groups.shards[i]
-		s.RLock()
-		for name, g := range s.groups {
-			if n := g.total(); n > 0 && name > q.After && strings.HasPrefix(name, q.Prefix) {
-				all = append(all, Group{Name: name, Members: n})
+	var found []Group
+	after := q.After
+	if after < q.Prefix { // the first that begin so come behind it, or are it
+		if g := h.groups.find([]byte(q.Prefix)); g != nil {
+			found = appendGroup(found, g, h.node.Name)
+		}
+		after = q.Prefix
+	}
+	for next := make([]*group, 0, limit); len(found) < limit; {
+		next = h.groups.ordered.After(after, next[:0])
+		for _, g := range next {
+			if !strings.HasPrefix(g.name, q.Prefix) {
+				return groupsFound{found}, nil
+			}
+			if found = appendGroup(found, g, h.node.Name); len(found) == limit {
+				break
 			}
 		}
-		s.RUnlock()
+		if len(next) < cap(next) {
+			break
+		}
+		after = next[len(next)-1].name
 	}
-	slices.SortFunc(all, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
-	all = all[:min(limit, len(all))]
-	for i := range all {
-		all[i].Nodes = map[string]int{h.node.Name: all[i].Members}
+	return groupsFound{found}, nil
+}
+
+// appendGroup appends what operators see of a group on the instance node, if it has members there.
+func appendGroup(all []Group, g *group, node string) []Group {
+	n := g.total()
+	if n == 0 {
+		return all
 	}
-	return groupsFound{all}, nil
+	return append(all, Group{Name: g.name, Members: n, Nodes: map[string]int{node: n}})
 }
 
 // groupHere looks for one group on this instance.
@@ -133,9 +149,5 @@ func (h *Hub) groupHere(_ context.Context, q groupAsked) (groupsFound, error) {
 	if g == nil {
 		return groupsFound{}, nil
 	}
-	n := g.total()
-	if n == 0 {
-		return groupsFound{}, nil
-	}
-	return groupsFound{[]Group{{Name: q.Name, Members: n, Nodes: map[string]int{h.node.Name: n}}}}, nil
+	return groupsFound{appendGroup(nil, g, h.node.Name)}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/hub/internal/ordered"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
@@ -18,6 +19,7 @@ type registry struct {
 		sync.RWMutex
 		groups map[string]*group
 	}
+	ordered *ordered.Set[*group] // the same groups in the order of their names
 	// everyone are all identified clients of the hub's own protocol, and foreign those of service types. They are not in
 	// the map and never go away.
 	everyone, foreign *group
@@ -36,6 +38,7 @@ func newRegistry(b broker.Broker, loops int) *registry {
 	for i := range r.shards {
 		r.shards[i].groups = make(map[string]*group)
 	}
+	r.ordered = ordered.New(func(g *group) string { return g.name })
 	r.everyone = newGroup("", loops)
 	r.foreign = newGroup("", loops)
 	r.foreign.private = true
@@ -118,6 +121,7 @@ func (r *registry) use(name string, watching int) *group {
 	if g == nil {
 		g = newGroup(name, len(r.everyone.counts))
 		s.groups[name] = g
+		r.ordered.Add(g)
 	}
 	g.users++
 	g.watching += watching
@@ -137,6 +141,7 @@ func (r *registry) unuse(g *group, watching int) {
 		return
 	}
 	delete(s.groups, g.name)
+	r.ordered.Remove(g.name)
 	r.broker.SetMembers(g.name, 0) // also where the client did not join after all
 	r.broker.Unsubscribe(g.name)   // within the lock, so that a new group's Subscribe comes after it
 }
@@ -149,6 +154,7 @@ func (r *registry) observe(name string, loop int, f func(*opcodes.Envelope)) {
 		g = newGroup(name, len(r.everyone.counts))
 		g.users, g.watching, g.observed = 1, 1, true // it never goes away
 		s.groups[name] = g
+		r.ordered.Add(g)
 		r.observed = append(r.observed, g)
 	}
 	g.watch(loop, func(w *watchers) { w.observers = append(w.observers, f) })
