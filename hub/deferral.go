@@ -10,10 +10,15 @@ type deferral struct {
 	spreading  bool // the message has yet to leave for other loops and instances
 	running    bool // what was put off is being done
 	put        []func()
+
+	deliveries uint64 // so far
 }
 
 // beginDelivery and endDelivery enclose the delivery of one message to service types on the loop.
-func (d *deferral) beginDelivery() { d.delivering = true }
+func (d *deferral) beginDelivery() {
+	d.delivering = true
+	d.deliveries++
+}
 
 func (d *deferral) endDelivery() {
 	d.delivering = false

@@ -31,6 +31,7 @@ type Hub struct {
 	server    *transport.Server
 	endpoint  func(path []byte) transport.Endpoint // that serves a path; nil for none
 	typeNames []string                             // of the service types, the hub's own first
+	universal []bool                               // by the same index: GLOBAL is for its clients
 	shards    []*shard
 	counters  []counters
 	groups    *registry

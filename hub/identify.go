@@ -7,13 +7,13 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-// identify handles an IDENTIFY.
-func (s *session) identify(e *opcodes.Envelope) {
+// identify handles an IDENTIFY with those data, of whatever protocol.
+func (s *session) identify(data []byte) {
 	if s.phase != phaseStranger {
 		s.disconnect(opcodes.AlreadyIdentified)
 		return
 	}
-	id, err := opcodes.ParseIdentify(e.Data)
+	id, err := opcodes.ParseIdentify(data)
 	if errors.Is(err, opcodes.ErrIdentifyPayload) {
 		s.disconnect(opcodes.InvalidPayload)
 		return

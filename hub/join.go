@@ -96,10 +96,12 @@ func (j *joining) cancel() {
 // certificate, empty where it is unknown.
 func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject string) {
 	s.grant = grant
-	s.features = id.Features
+	if s.kind == 0 {
+		s.features = id.Features
+	}
 	s.noEcho = !id.Echo
-	if id.Name != "" || id.Version != "" || len(id.Meta) > 0 || subject != "" {
-		s.about = &about{name: id.Name, version: id.Version, meta: id.Meta, subject: subject}
+	if id.Name != "" || id.Version != "" || len(id.Meta) > 0 || subject != "" || s.about != nil {
+		s.about = &about{name: id.Name, version: id.Version, meta: id.Meta, subject: subject, foreign: s.foreign(), native: true}
 	}
 	s.join(id.Groups)
 }

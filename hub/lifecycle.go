@@ -127,7 +127,7 @@ func endpoints(own transport.Endpoint, services []*serviceEndpoint) func(path []
 		}
 		for _, s := range services {
 			if s.serves(path) {
-				return s
+				return s.served
 			}
 		}
 		return nil

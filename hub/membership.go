@@ -48,7 +48,7 @@ func (s *session) exit(p place) {
 func (s *session) enterAll(groups []*group) {
 	r := s.shard.hub.groups
 	s.shard.removeStranger(s)
-	if s.kind == 0 {
+	if s.shard.hub.universal[s.kind] {
 		s.everyone = s.enter(r.everyone)
 	} else {
 		s.everyone = s.enter(r.foreign)

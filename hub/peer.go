@@ -150,7 +150,7 @@ func (sh *shard) publishAs(from *sender, of *session, m *opcodes.Message, h hear
 		return
 	}
 	kept := *m
-	kept.Data, kept.Group = slices.Clone(m.Data), slices.Clone(m.Group)
+	kept.Data, kept.Members, kept.Group = slices.Clone(m.Data), slices.Clone(m.Members), slices.Clone(m.Group)
 	sh.deferral.do(func() {
 		if of == nil || of.phase == phaseIdentified {
 			sh.publishNow(from, of, &kept, h)

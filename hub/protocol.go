@@ -57,7 +57,7 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	case opcodes.Fence:
 		s.fence(e)
 	case opcodes.Identify:
-		s.identify(e)
+		s.identify(e.Data)
 	case opcodes.Disconnect:
 		s.disconnect(opcodes.NoReason)
 	case opcodes.Ping:
@@ -129,12 +129,14 @@ func (s *session) checkSilence(idle, interval time.Duration) {
 }
 
 // ping asks the client whether it is there: with a PING, or, where that is unknown, with one of RFC 6455 section 5.5.2.
+// A connection without a socket has no such frames; its service type asks.
 func (s *session) ping() {
-	if s.kind == 0 {
+	switch {
+	case s.kind == 0:
 		s.conn.Send(s.shard.hub.fixed.ping)
-		return
+	case !s.conn.Detached():
+		s.conn.Send(s.shard.hub.fixed.frame)
 	}
-	s.conn.Send(s.shard.hub.fixed.frame)
 }
 
 // Closed implements transport.Session.

@@ -14,7 +14,7 @@ import (
 // A ServiceType is a foreign protocol: it has paths and frames of its own, and its connections take part in the hub as
 // clients. They are members of the groups that the service type names, get DIRECT by id, and send like any other. GLOBAL,
 // and ANY without a group, are not for them: a message that only a client of the hub's own protocol can understand would
-// be lost on them.
+// be lost on them, unless the type is [Universal].
 type ServiceType interface {
 	// Name is the type's name in metrics and lists: a short word, unique among the types.
 	Name() string
@@ -48,6 +48,10 @@ type (
 	Meter interface {
 		Metrics() []Metric
 	}
+	// Universal has connections that understand any message of the hub: GLOBAL, and ANY without a group, are for them too.
+	Universal interface {
+		Universal()
+	}
 )
 
 // Metric is a count, or a gauge, of a service type. Its name is published as mastersocket_<type>_<name>.
@@ -61,8 +65,9 @@ type Metric struct {
 // ServiceLoop is what a service type uses of the hub on one loop. Its methods, save Hub, Index and Post, may be called on
 // the loop's goroutine only.
 type ServiceLoop struct {
-	shard *shard
-	agent *sender // of what the service type sends itself, on this loop
+	shard    *shard
+	agent    *sender // of what the service type sends itself, on this loop
+	endpoint *serviceEndpoint
 }
 
 // Hub returns the hub.
@@ -107,34 +112,25 @@ func (l *ServiceLoop) PublishAndHear(m *opcodes.Message, f func(instances int, c
 // Post runs f on the loop's goroutine, soon. It returns false if the hub is closed. Any goroutine may call it.
 func (l *ServiceLoop) Post(f func()) bool { return l.shard.loop.Post(task(f)) }
 
-// posted hears what became of a message, and calls f with it on a loop.
-type posted struct {
-	loop *transport.Loop
-	f    func(instances int, code opcodes.ErrorCode)
-}
-
-// hear implements hearer.
-func (p *posted) hear(f *feedback) {
-	instances, code := f.acked, f.code
-	p.loop.Post(task(func() { p.f(instances, code) }))
-}
-
 // attachServices makes the service types' parts on each loop, and returns the endpoints of their connections. Nothing runs
 // yet.
 func (h *Hub) attachServices(types []ServiceType) ([]*serviceEndpoint, error) {
 	if len(types) >= maxTypes {
 		return nil, fmt.Errorf("%d service types: want less than %d", len(types), maxTypes)
 	}
-	h.typeNames = []string{ownType}
+	h.typeNames, h.universal = []string{ownType}, []bool{true}
 	var endpoints []*serviceEndpoint
 	for i, t := range types {
 		e := &serviceEndpoint{hub: h, kind: uint8(i + 1), serves: t.Serves}
+		e.requests, _ = t.(RequestService)
 		for _, sh := range h.shards {
 			agent := &sender{kind: e.kind}
 			sh.agents = append(sh.agents, agent)
-			e.loops = append(e.loops, t.Attach(&ServiceLoop{sh, agent}))
+			e.loops = append(e.loops, t.Attach(&ServiceLoop{sh, agent, e}))
 		}
-		h.typeNames = append(h.typeNames, t.Name())
+		_, universal := t.(Universal)
+		h.typeNames, h.universal = append(h.typeNames, t.Name()), append(h.universal, universal)
+		e.served = e.asEndpoint()
 		endpoints = append(endpoints, e)
 	}
 	return endpoints, nil
@@ -146,6 +142,9 @@ type serviceEndpoint struct {
 	kind   uint8
 	serves func(path []byte) bool
 	loops  []LoopService
+
+	requests RequestService     // nil where the type takes upgrades alone
+	served   transport.Endpoint // what the transport asks for a connection
 }
 
 // Open implements transport.Endpoint.
@@ -172,6 +171,33 @@ func (e *serviceEndpoint) Open(c *transport.Conn, r *transport.Request) (transpo
 	}
 	p.opened(handler)
 	return s, nil
+}
+
+// OpenDetached opens a connection without a socket for the client that sent x: LoopService.Open is asked for its handler. The
+// carrier brings to the client what is queued for it.
+func (l *ServiceLoop) OpenDetached(x *transport.Exchange, carrier transport.Carrier) (*Peer, *transport.Rejection) {
+	sh := l.shard
+	c, rejection := sh.loop.OpenDetached(x, l.endpoint, carrier)
+	if rejection != nil {
+		return nil, rejection
+	}
+	s, _ := c.Session().(*session)
+	p, _ := s.foreign().(*Peer)
+	return p, nil
+}
+
+// asEndpoint returns what the transport asks for a connection.
+func (e *serviceEndpoint) asEndpoint() transport.Endpoint {
+	if e.requests == nil {
+		return e
+	}
+	r := &requestEndpoint{Endpoint: e, loopFor: e.requests.LoopFor}
+	for _, l := range e.loops {
+		if rl, ok := l.(RequestLoop); ok {
+			r.loops = append(r.loops, rl)
+		}
+	}
+	return r
 }
 
 // serviceAsked is what a service type asks itself on another instance.

@@ -274,7 +274,7 @@ func TestServiceTypeHearsWhatBecomesOfItsMessage(t *testing.T) {
 	})
 	_, there := startHub(t, bus.Broker(), nil)
 	for _, sh := range h.shards {
-		loops = append(loops, &ServiceLoop{sh, sh.agents[0]})
+		loops = append(loops, &ServiceLoop{sh, sh.agents[0], nil})
 	}
 	identify(t, url, "here", nil)
 	identify(t, there, "there", nil)

@@ -70,7 +70,8 @@ type about struct {
 	meta          map[string]string
 	subject       string  // of its signed token or certificate; empty for other tokens
 	foreign       foreign // nil for a client of the hub's own protocol
-	right         string  // of a foreign client: the group that its token must allow to join; empty for none
+	native        bool    // of a foreign client: it identified as those of the hub's own protocol do
+	right         string  // of another foreign client: the group that its token must allow to join; empty for none
 }
 
 // foreign is a service type's end of one connection.

@@ -45,7 +45,7 @@ func (s *session) review() {
 
 // mayStay reports whether the client may be what it is with the rights of g.
 func (s *session) mayStay(g *auth.Grant) bool {
-	if s.kind == 0 {
+	if s.kind == 0 || s.about.native {
 		return mayJoinAll(g, s.groupNames())
 	}
 	return s.about.right == "" || g.MayJoin(s.about.right)

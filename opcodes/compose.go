@@ -15,6 +15,7 @@ type Message struct {
 	ID       string // 1 to MaxIDBytes bytes; empty means a new UUID
 	Event    string // at most 128 bytes; omitted if empty
 	Data     []byte // one JSON value; omitted if empty
+	Members  []byte // further members of the envelope, each with a comma before it; their names are not the protocol's
 	Target   intent.Target
 	Group    []byte    // for Group and Any; nil for Any among all clients
 	Receiver uuid.UUID // for Direct
@@ -23,7 +24,7 @@ type Message struct {
 // MessageSize returns the most that [AppendMessage] appends, in bytes.
 func MessageSize(m *Message) int {
 	const members = len(`{"op":0,"id":"","event":"","data":,"intent":{"target":"GLOBAL","identifier":""},"sender":""}`)
-	return members + 6*(len(m.ID)+len(m.Event)+len(m.Group)) + len(m.Data) + 3*uuidBytes
+	return members + 6*(len(m.ID)+len(m.Event)+len(m.Group)) + len(m.Data) + len(m.Members) + 3*uuidBytes
 }
 
 // AppendMessage appends m as its receivers get it.
@@ -46,6 +47,7 @@ func AppendMessage(dst []byte, m *Message, sender uuid.UUID) []byte {
 		dst = append(dst, `,"data":`...)
 		dst = append(dst, m.Data...)
 	}
+	dst = append(dst, m.Members...)
 	dst = append(dst, `,"intent":{"target":"`...)
 	dst = append(dst, m.Target.String()...)
 	dst = append(dst, '"')

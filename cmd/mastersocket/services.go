@@ -7,6 +7,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/services/echo"
+	"github.com/mastersocket/mastersocket/services/socketio"
 	"github.com/mastersocket/mastersocket/services/team"
 )
 
@@ -17,6 +18,8 @@ func (c *serveCmd) services() ([]hub.ServiceType, error) {
 		switch name {
 		case "echo":
 			all = append(all, echo.New(echo.DefaultLimits()))
+		case "socketio":
+			all = append(all, socketio.New(socketio.Options{}))
 		case "team":
 			c.teams = team.New(team.Options{Anonymous: c.TeamAnonymous, Healthcheck: c.TeamHealthcheck})
 			all = append(all, c.teams)

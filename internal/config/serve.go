@@ -29,7 +29,7 @@ type Serve struct {
 	TLSKey      string        `path:"" reload:"" secret:"" name:"tls-key" group:"Listeners" placeholder:"FILE" help:"PEM file with the key of --tls-cert."`
 	TLSClientCA string        `path:"" reload:"" name:"tls-client-ca" group:"Listeners" placeholder:"FILE" help:"PEM file with the authorities whose certificates clients may show. A certificate of another authority is refused; a client may show none. The tokens file says what a certificate allows."`
 	AdminTLS    bool          `name:"admin-tls" group:"Listeners" help:"Serve --admin-listen over TLS, with the same certificate."`
-	Enable      []string      `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, team."`
+	Enable      []string      `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, socketio, team."`
 	// TeamAnonymous exists because the original team protocol has no tokens.
 	TeamAnonymous   bool          `group:"Listeners" help:"With --enable team: let clients open /global without a token. Every client that reaches the hub then sees every team and its messages."`
 	TeamHealthcheck time.Duration `group:"Listeners" default:"30s" help:"With --enable team: how often clients are asked for the state of their teams."`
@@ -85,7 +85,7 @@ type Serve struct {
 }
 
 // serviceTypeNames returns the foreign protocols that can be enabled.
-func serviceTypeNames() []string { return []string{"echo", "team"} }
+func serviceTypeNames() []string { return []string{"echo", "socketio", "team"} }
 
 // Level is LogLevel for slog; [slog.LevelInfo] where it is not one of the four.
 func (s *Serve) Level() slog.Level {

@@ -32,7 +32,7 @@ var rules = map[string]struct {
 	"broker/memory":         {[]string{"broker", "broker/internal/"}, "one implementation knows nothing of the other"},
 	"broker/redis":          {[]string{"broker", "broker/internal/", "broker/redis/resp", "internal/redisurl"}, "one implementation knows nothing of the other"},
 	"broker/redis/resp":     {nil, "the protocol of Redis knows no messages"},
-	"hub":                   {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub/internal/"}, "the hub joins the parts, and knows no operator"},
+	"hub":                   {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub/internal/", "internal/handshake"}, "the hub joins the parts, and knows no operator"},
 	"hub/internal/":         {[]string{"broker", "transport"}, "parts of the hub that know neither its clients nor its groups"},
 	"admin/console":         {nil, "pages for a browser are files; what they show comes from the API"},
 	"admin":                 {[]string{"intent", "opcodes", "auth", "transport", "broker", "hub", "admin/console"}, "operators look at the hub, the hub not at them"},

@@ -58,27 +58,40 @@ const (
 	binaryPrefix = 'b'  // of a binary message in a payload: base64 follows
 )
 
-// Next returns the first packet of a payload and what follows it; rest is nil behind the last one. It decodes the base64
-// of a binary message in place, overwriting payload.
-func Next(payload []byte) (p Packet, rest []byte, err error) {
+// NextFrame returns the first packet of a payload as the frame that it would be over WebSocket, and what follows it; rest is
+// nil behind the last one. It decodes the base64 of a binary message in place, overwriting payload. The frame of a text packet
+// is not checked: see ParseText.
+func NextFrame(payload []byte) (frame []byte, binary bool, rest []byte, err error) {
 	first := payload
 	if i := bytes.IndexByte(payload, separator); i >= 0 {
 		first, rest = payload[:i], payload[i+1:]
 	}
 	if len(first) == 0 || first[0] != binaryPrefix {
-		p, err = ParseText(first)
-		return p, rest, err
+		return first, false, rest, nil
 	}
 	if bytes.ContainsAny(first, "\r\n") { // the decoder skips these
-		return Packet{}, nil, ErrPacket
+		return nil, false, nil, ErrPacket
 	}
 	// The destination begins one byte before the source, and each four characters become at most three bytes: what is
 	// written never reaches what is yet to be read.
 	n, err := base64.StdEncoding.Strict().Decode(first[:len(first)-1], first[1:])
 	if err != nil {
-		return Packet{}, nil, ErrPacket
+		return nil, false, nil, ErrPacket
 	}
-	return Packet{Type: Message, Binary: true, Data: first[:n]}, rest, nil
+	return first[:n], true, rest, nil
+}
+
+// Next is NextFrame with the packet taken apart.
+func Next(payload []byte) (p Packet, rest []byte, err error) {
+	frame, binary, rest, err := NextFrame(payload)
+	switch {
+	case err != nil:
+		return Packet{}, nil, err
+	case binary:
+		return Packet{Type: Message, Binary: true, Data: frame}, rest, nil
+	}
+	p, err = ParseText(frame)
+	return p, rest, err
 }
 
 // AppendPolled appends the packet to a payload of HTTP long polling. The payload is empty before its first packet.

@@ -1,0 +1,100 @@
+package hub
+
+import (
+	"github.com/mastersocket/mastersocket/intent"
+	"github.com/mastersocket/mastersocket/internal/handshake"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// RequestService is a ServiceType whose paths also take HTTP requests that ask for no upgrade. Its LoopServices implement
+// [RequestLoop].
+type RequestService interface {
+	// LoopFor returns the index of the loop that a request belongs to, an upgrade or not; -1 if any loop may handle it. Any
+	// loop may call it. r is valid during the call only.
+	LoopFor(r *transport.Request) int
+}
+
+// RequestLoop is the share of one loop of a RequestService.
+type RequestLoop interface {
+	// Serve handles a request: x.Respond answers it, in the call or later.
+	Serve(x *transport.Exchange)
+}
+
+// requestEndpoint is the endpoint of a service type that takes requests.
+type requestEndpoint struct {
+	transport.Endpoint
+	loops   []RequestLoop
+	loopFor func(r *transport.Request) int
+}
+
+// LoopFor implements transport.HTTPEndpoint.
+func (e *requestEndpoint) LoopFor(r *transport.Request) int { return e.loopFor(r) }
+
+// Serve implements transport.HTTPEndpoint.
+func (e *requestEndpoint) Serve(x *transport.Exchange) { e.loops[x.Loop().Index()].Serve(x) }
+
+// Handler returns what LoopService.Open returned for the connection; nil if it was turned away before.
+func (p *Peer) Handler() PeerHandler { return p.handler }
+
+// IsDetached reports whether the connection has no socket: see [transport.Conn.Detached].
+func (p *Peer) IsDetached() bool { return p.session.conn.Detached() }
+
+// Slot returns the connection's slot in the table of its loop.
+func (p *Peer) Slot() uint32 { return p.session.conn.Slot() }
+
+// Fetch hands what is queued for a detached connection to f: see [transport.Conn.Take].
+func (p *Peer) Fetch(limit int, f func(b *transport.Buffer)) int {
+	return p.session.conn.Take(limit, f)
+}
+
+// Bring hands a detached connection a message that its client brought by a request: see [transport.Conn.Receive].
+func (p *Peer) Bring(binary bool, b []byte) bool { return p.session.conn.Receive(binary, b) }
+
+// TakeOver gives a detached connection the socket of another one of its loop: see [transport.Conn.TakeOver].
+func (p *Peer) TakeOver(from *Peer) {
+	if p.IsOpen() && from.IsOpen() {
+		p.session.conn.TakeOver(from.session.conn)
+	}
+}
+
+// IdentifyAs makes the connection a client of the hub as an IDENTIFY with those data does: the token decides, also about
+// what is sent (MaySend), and the client is in the groups that it names. PeerHandler.Identified follows. A refusal ends the
+// connection, with PeerHandler.Farewell.
+func (p *Peer) IdentifyAs(data []byte) { p.session.identify(data) }
+
+// MaySend reports whether the client's token allows it to send to that target, for Group and Any with the group's name.
+func (p *Peer) MaySend(t intent.Target, group []byte) bool {
+	s := p.session
+	return s.phase == phaseIdentified && s.grant != nil && s.grant.MaySend(t, group)
+}
+
+// PublishAndHear is Publish, and calls f as [ServiceLoop.PublishAndHear] does.
+func (p *Peer) PublishAndHear(m *opcodes.Message, f func(instances int, code opcodes.ErrorCode)) {
+	s := p.session
+	if s.phase == phaseIdentified {
+		s.shard.publishAs(&s.sender, s, m, &posted{s.shard.loop, f})
+	}
+}
+
+// posted hears what became of a message, and calls f with it on a loop.
+type posted struct {
+	loop *transport.Loop
+	f    func(instances int, code opcodes.ErrorCode)
+}
+
+// hear implements hearer.
+func (p *posted) hear(f *feedback) {
+	instances, code := f.acked, f.code
+	p.loop.Post(task(func() { p.f(instances, code) }))
+}
+
+// Delivery returns a number that is the same for all calls of PeerHandler.Deliver on the loop that are for one message, and
+// another one for the next message: what is made of a message can be kept for its other receivers.
+func (l *ServiceLoop) Delivery() uint64 { return l.shard.deferral.deliveries }
+
+// Origins returns which web pages may connect.
+func (h *Hub) Origins() *handshake.OriginPolicy { return h.opts.Transport.Origins }
+
+// MaxMessageBytes returns the size of the largest message that a client may send, in bytes.
+func (h *Hub) MaxMessageBytes() int { return h.opts.Transport.MaxMessageBytes }

@@ -1,0 +1,186 @@
+package socketio
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/services/socketio/engineio"
+	"github.com/mastersocket/mastersocket/transport"
+)
+
+// loop is the service type's share of one loop.
+type loop struct {
+	all    *Type
+	on     *hub.ServiceLoop
+	count  *counters
+	polled map[uint32]*polling // sessions by requests, and those that have moved on from it, by slot
+
+	payload  []byte          // scratch: of a GET
+	scratch  []byte          // scratch: of a message
+	message  opcodes.Message // scratch
+	encoded  encoded
+	incoming int // bytes of attachments that wait for the rest of their packets
+}
+
+// Open implements hub.LoopService: a WebSocket, or the client of a first request.
+func (l *loop) Open(p *hub.Peer, r *transport.Request) (hub.PeerHandler, *transport.Rejection) {
+	q, err := engineio.ParseQuery(r.Query)
+	switch {
+	case err != nil:
+		l.count.refusedRequests.Add(1)
+		return nil, rejectionOf(err)
+	case q.Transport == engineio.Polling && !p.IsDetached():
+		l.count.refusedRequests.Add(1)
+		return nil, rejectionOf(engineio.ErrBadRequest)
+	case len(q.SID) > 0:
+		return l.openProbe(p, q.SID)
+	}
+	s := &session{loop: l, peer: p, beat: l.on.Clock()}
+	s.protocol = l.all.protocol(s)
+	if p.IsDetached() {
+		return s, nil
+	}
+	l.count.opened.Add(1)
+	slot := p.Slot()
+	b := transport.NewMessage(s.handshake(newSID(l.all.node(), l.on.Index(), slot), false))
+	p.Send(b)
+	b.Release()
+	return s, nil
+}
+
+// openProbe opens a WebSocket for a session by requests. One that the session can't use is closed at once.
+func (l *loop) openProbe(p *hub.Peer, text []byte) (hub.PeerHandler, *transport.Rejection) {
+	of := l.find(text)
+	if of == nil {
+		l.count.refusedRequests.Add(1)
+		return nil, rejectionOf(engineio.ErrSession)
+	}
+	pr := &probe{peer: p}
+	if of.s.polling != of || of.probe != nil || of.leaveAt != 0 {
+		l.on.Post(func() { p.Close(goingAway, "", nil) })
+		return pr, nil
+	}
+	pr.of, of.probe = of, pr
+	return pr, nil
+}
+
+// Serve implements hub.RequestLoop.
+func (l *loop) Serve(x *transport.Exchange) {
+	r := &x.Request
+	if !l.all.hub.Origins().Allows(r) {
+		l.fail(x, engineio.ErrForbidden)
+		return
+	}
+	if string(r.Method) == http.MethodOptions {
+		x.Respond(http.StatusNoContent, "", l.all.fieldsFor(x)+preflightFields(r), nil)
+		return
+	}
+	q, err := engineio.ParseQuery(r.Query)
+	switch {
+	case err != nil:
+	case q.Transport != engineio.Polling:
+		err = engineio.ErrBadRequest
+	case len(q.SID) == 0 && string(r.Method) == http.MethodGet:
+		l.open(x)
+		return
+	case len(q.SID) == 0:
+		err = engineio.ErrMethod
+	}
+	if err != nil {
+		l.count.refusedRequests.Add(1)
+		l.fail(x, err)
+		return
+	}
+	p := l.find(q.SID)
+	switch {
+	case p == nil:
+		l.count.refusedRequests.Add(1)
+		l.fail(x, engineio.ErrSession)
+	case p.s.polling != p: // it has moved to a WebSocket
+		l.count.refusedRequests.Add(1)
+		l.fail(x, engineio.ErrBadRequest)
+	case string(r.Method) == http.MethodGet:
+		if p.isLate() {
+			p.s.end()
+		}
+		if p.s.checkBeat(); p.s.void {
+			l.fail(x, engineio.ErrSession)
+			return
+		}
+		p.serveGet(x)
+	case string(r.Method) == http.MethodPost:
+		if p.s.checkBeat(); p.s.over {
+			l.fail(x, engineio.ErrSession)
+			return
+		}
+		p.servePost(x)
+	default:
+		l.count.refusedRequests.Add(1)
+		l.fail(x, engineio.ErrBadRequest)
+	}
+}
+
+// open opens a session by requests.
+func (l *loop) open(x *transport.Exchange) {
+	p := &polling{}
+	peer, rejection := l.on.OpenDetached(x, p)
+	if rejection != nil {
+		x.Respond(rejection.Status, text, l.all.fieldsFor(x), []byte(rejection.Line))
+		return
+	}
+	s, ok := peer.Handler().(*session)
+	if !ok { // the hub turned it away: there are too many connections, or it is about to end
+		x.Respond(http.StatusServiceUnavailable, text, l.all.fieldsFor(x)+"Retry-After: 5\r\n", nil)
+		return
+	}
+	l.count.opened.Add(1)
+	l.count.openedPolling.Add(1)
+	slot := peer.Slot()
+	p.s, p.id = s, newSID(l.all.node(), l.on.Index(), slot)
+	s.polling = p
+	l.polled[slot] = p
+	p.answer(x, s.handshake(p.id, true))
+}
+
+// find returns the session of a sid on this loop, or nil.
+func (l *loop) find(text []byte) *polling {
+	id, ok := parseSID(text)
+	if !ok {
+		return nil
+	}
+	_, _, slot := id.place()
+	p := l.polled[slot]
+	if p == nil || !p.id.equals(&id) || p.s.void {
+		return nil
+	}
+	return p
+}
+
+// forget takes the session out of those that requests may name, unless it has moved to a WebSocket: then requests are
+// told so.
+func (l *loop) forget(p *polling) {
+	if _, _, slot := p.id.place(); p.s.over && l.polled[slot] == p {
+		delete(l.polled, slot)
+	}
+}
+
+// fail answers a request with an error.
+func (l *loop) fail(x *transport.Exchange, err *engineio.Error) {
+	fields := ""
+	if err != engineio.ErrForbidden {
+		fields = l.all.fieldsFor(x)
+	}
+	x.Respond(err.Status, "application/json", fields, err.AppendBody(nil))
+}
+
+// rejectionOf returns the error as the answer to a handshake.
+func rejectionOf(err *engineio.Error) *transport.Rejection {
+	return &transport.Rejection{Cause: "socketio", Status: err.Status, Line: string(err.AppendBody(nil))}
+}
+
+// after runs f on the loop when d has passed, if the hub still runs then.
+func (l *loop) after(d time.Duration, f func()) {
+	time.AfterFunc(d, func() { l.on.Post(f) })
+}
