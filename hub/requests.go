@@ -89,10 +89,6 @@ func (p *posted) hear(f *feedback) {
 	p.loop.Post(task(func() { p.f(instances, code) }))
 }
 
-// Delivery returns a number that is the same for all calls of PeerHandler.Deliver on the loop that are for one message, and
-// another one for the next message: what is made of a message can be kept for its other receivers.
-func (l *ServiceLoop) Delivery() uint64 { return l.shard.deferral.deliveries }
-
 // Origins returns which web pages may connect.
 func (h *Hub) Origins() *handshake.OriginPolicy { return h.opts.Transport.Origins }
 

@@ -109,6 +109,10 @@ func (l *ServiceLoop) PublishAndHear(m *opcodes.Message, f func(instances int, c
 	l.shard.publishAs(l.agent, nil, m, &posted{l.shard.loop, f})
 }
 
+// Delivery returns a number that is the same for all calls of PeerHandler.Deliver on the loop that are for one message, and
+// another one for the next message: what is made of a message can be kept for its other receivers.
+func (l *ServiceLoop) Delivery() uint64 { return l.shard.deferral.deliveries }
+
 // Post runs f on the loop's goroutine, soon. It returns false if the hub is closed. Any goroutine may call it.
 func (l *ServiceLoop) Post(f func()) bool { return l.shard.loop.Post(task(f)) }
 

@@ -136,7 +136,7 @@ func TestBadFlags(t *testing.T) {
 		{"--listen=:0 --tcp-listen=:0 --admin-listen=:0", nil},
 		{"--listen=:80 --tcp-listen=1.2.3.4:80", []string{`--tcp-listen: "1.2.3.4:80" is taken by listen (":80")`}},
 		{"--listen=:42070", []string{`--admin-listen: "127.0.0.1:42070" is taken by listen`}},
-		{"--enable=chat", []string{`--enable: "chat" is no service type: want one of echo, team`}},
+		{"--enable=chat", []string{`--enable: "chat" is no service type: want one of echo, socketio, team`}},
 		{"--enable=echo,echo", []string{`--enable: "echo" is named twice`}},
 		{"--enable=echo,team", nil},
 		{"--allowed-origins=app.example.com", []string{`--allowed-origins: "app.example.com": write scheme://host`}},

@@ -90,7 +90,7 @@ func (s *session) checkBeat() {
 		s.end()
 	case !s.pinged && since >= o.PingInterval:
 		s.beat, s.pinged = s.beat+uint32(o.PingInterval/time.Millisecond), true // when it was due: a late sweep must not add up
-		if now-s.beat >= uint32(o.PingTimeout/time.Millisecond) { // this process was away
+		if now-s.beat >= uint32(o.PingTimeout/time.Millisecond) {               // this process was away
 			s.beat = now
 		}
 		s.sendPacket(engineio.Ping)
