@@ -113,8 +113,19 @@ func readiness(h *hubtest.Server) (ready bool, text string) {
 	return status == http.StatusOK, strings.TrimSpace(string(body))
 }
 
-// awaitReady waits until the readiness of all hubs is ready, and returns the time that took.
-func awaitReady(t *testing.T, ready bool, hubs ...*hubtest.Server) time.Duration {
+// awaitReady waits until all hubs are ready, and returns the time that took.
+func awaitReady(t *testing.T, hubs ...*hubtest.Server) time.Duration {
+	t.Helper()
+	return awaitReadiness(t, true, hubs)
+}
+
+// awaitNotReady waits until no hub is ready, and returns the time that took.
+func awaitNotReady(t *testing.T, hubs ...*hubtest.Server) time.Duration {
+	t.Helper()
+	return awaitReadiness(t, false, hubs)
+}
+
+func awaitReadiness(t *testing.T, ready bool, hubs []*hubtest.Server) time.Duration {
 	t.Helper()
 	begin := time.Now()
 	for _, h := range hubs {

@@ -131,7 +131,7 @@ func TestInstancePaused(t *testing.T) {
 	l.runFor(6*time.Second - gone)
 	paused.Signal(syscall.SIGCONT)
 	begin = time.Now()
-	awaitReady(t, true, c.hubs...)
+	awaitReady(t, c.hubs...)
 	c.awaitNodes(patience, 3)
 	nodes := time.Since(begin)
 	l.awaitDelivery()

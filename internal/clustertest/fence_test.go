@@ -43,7 +43,7 @@ func TestFenceAcrossCuts(t *testing.T) {
 	moves := 0
 	for ; moves < size(12, 200); moves++ {
 		m.move(c.hubs[(moves+1)%2], proxies[moves%2])
-		awaitReady(t, true, c.hubs...)
+		awaitReady(t, c.hubs...)
 	}
 	recovered, missed := c.sum("mastersocket_broker_recovered_total"), c.sum("mastersocket_broker_missed_total")
 	figure(t, "%d moves, in each of which the old instance's connection to Redis was cut: %d messages missed by the client, "+

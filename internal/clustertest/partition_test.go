@@ -26,7 +26,7 @@ func TestSilentPartition(t *testing.T) {
 		l.runFor(time.Second)
 		proxy.Set(faultproxy.SwallowReplies)
 		begin := time.Now()
-		red := awaitReady(t, false, c.hubs[1])
+		red := awaitNotReady(t, c.hubs[1])
 		l.runFor(span(4*time.Second, 10*time.Second) - time.Since(begin))
 		if ready, text := readiness(c.hubs[0]); !ready {
 			t.Errorf("an unaffected instance is not ready: %s", text)
@@ -36,7 +36,7 @@ func TestSilentPartition(t *testing.T) {
 		begin = time.Now()
 		l.awaitDelivery()
 		delivery := time.Since(begin)
-		awaitReady(t, true, c.hubs[1])
+		awaitReady(t, c.hubs[1])
 		green := time.Since(begin)
 		figure(t, "replies swallowed: readiness red after %v (%q); delivery back %v and readiness green %v after healing",
 			ms(red), why, ms(delivery), ms(green))

@@ -24,7 +24,7 @@ func TestBrokerAway(t *testing.T) {
 	here := connectTo(t, c, 0, hubtest.ClientOptions{Name: "here", Groups: []string{"known"}, Reports: true, History: h})
 	there := connectTo(t, c, 1, hubtest.ClientOptions{Name: "there", Groups: []string{"known"}, History: h})
 	c.redis.Kill()
-	awaitReady(t, false, c.hubs...)
+	awaitNotReady(t, c.hubs...)
 	if _, text := readiness(c.hubs[0]); !strings.HasPrefix(text, "broker unavailable since ") {
 		t.Errorf("readiness: %q", text)
 	}
@@ -47,7 +47,7 @@ func TestBrokerAway(t *testing.T) {
 	figure(t, "Redis away: a client of an unknown group got TRY_AGAIN_LATER after %v", ms(time.Since(begin)))
 
 	c.redis.Restart()
-	awaitReady(t, true, c.hubs...)
+	awaitReady(t, c.hubs...)
 	if err := there.WaitArrival(ctx, here.Record().Index(), n); err != nil {
 		t.Errorf("what was sent meanwhile: %v", err)
 	}
@@ -143,7 +143,7 @@ func TestBufferBound(t *testing.T) {
 	})
 	to := connectTo(t, c, 1, hubtest.ClientOptions{Name: "to", Groups: []string{"receivers"}, History: h})
 	c.redis.Kill()
-	awaitReady(t, false, c.hubs...)
+	awaitNotReady(t, c.hubs...)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	const messages, pad = 800, 30_000
@@ -157,7 +157,7 @@ func TestBufferBound(t *testing.T) {
 	}
 	waiting := c.hubs[0].Metrics()
 	c.redis.Restart()
-	awaitReady(t, true, c.hubs...)
+	awaitReady(t, c.hubs...)
 	n, err := from.Send(ctx, history.To{Target: history.Direct, Name: to.ID()}, 0)
 	if err == nil {
 		err = to.WaitArrival(ctx, from.Record().Index(), n)

@@ -15,11 +15,11 @@ func TestRedisKilled(t *testing.T) {
 	l.runFor(time.Second)
 	for range size(2, 5) {
 		c.redis.Kill()
-		red := awaitReady(t, false, c.hubs...)
+		red := awaitNotReady(t, c.hubs...)
 		l.runFor(2 * time.Second)
 		c.redis.Restart()
 		begin := time.Now()
-		green := awaitReady(t, true, c.hubs...)
+		green := awaitReady(t, c.hubs...)
 		l.awaitDelivery()
 		figure(t, "Redis killed: readiness red on all three after %v; green %v and delivery back %v after it was started empty",
 			ms(red), ms(green), ms(time.Since(begin)))
@@ -38,14 +38,14 @@ func TestRedisPaused(t *testing.T) {
 	pause := span(4*time.Second, 10*time.Second)
 	c.redis.Pause()
 	begin := time.Now()
-	red := awaitReady(t, false, c.hubs...)
+	red := awaitNotReady(t, c.hubs...)
 	if red > 3*time.Second {
 		t.Errorf("readiness turned red after %v", red)
 	}
 	l.runFor(pause - time.Since(begin))
 	c.redis.Resume()
 	begin = time.Now()
-	green := awaitReady(t, true, c.hubs...)
+	green := awaitReady(t, c.hubs...)
 	l.awaitDelivery()
 	figure(t, "Redis paused for %v: readiness red on all three after %v; green %v and delivery back %v after it continued",
 		pause, ms(red), ms(green), ms(time.Since(begin)))

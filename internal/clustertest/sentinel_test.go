@@ -38,8 +38,8 @@ func TestSentinel(t *testing.T) {
 	l.runFor(500 * time.Millisecond)
 	master.Kill()
 	begin := time.Now()
-	awaitReady(t, false, c.hubs...)
-	awaitReady(t, true, c.hubs...)
+	awaitNotReady(t, c.hubs...)
+	awaitReady(t, c.hubs...)
 	back := time.Since(begin)
 	l.awaitDelivery()
 	figure(t, "redis+sentinel://, the master killed: readiness green %v and delivery back %v after the kill "+

@@ -37,8 +37,8 @@ func twoWithTeam(t testing.TB) (a, b *instance, s *service) {
 	a, b = start(t, settings{broker: bus.Broker()}), start(t, settings{broker: bus.Broker()})
 	s = a.service()
 	s.join(1)
-	a.knows("1", true)
-	b.knows("1", true)
+	a.knows("1")
+	b.knows("1")
 	return a, b, s
 }
 
@@ -94,8 +94,8 @@ func TestTeamsOfAllInstances(t *testing.T) {
 			g.Expect(`{"type":"team.join","team_id":"x"}`)
 		}
 		c := another() // learns the teams from the others
-		c.knows("1", true)
-		c.knows("x", true)
+		c.knows("1")
+		c.knows("x")
 		one := c.global().Team("1")
 		if d := sa.event(eventConnected); d["team_id"] != 1.0 {
 			t.Errorf("team.connected %v", d)
@@ -122,8 +122,8 @@ func TestTicketOfAnotherInstance(t *testing.T) {
 		s := a.service()
 		s.join("a b/c")
 		s.join("gone")
-		a.knows("gone", true)
-		b.knows("gone", true)
+		a.knows("gone")
+		b.knows("gone")
 		g := a.global()
 		address := elsewhere(t, g.Ask(`"a b/c"`), b)
 		c := teamtest.Dial(t, address, nil)
@@ -139,7 +139,7 @@ func TestTicketOfAnotherInstance(t *testing.T) {
 		fresh := elsewhere(t, g.Ask(`"a b/c"`), b)
 		left := elsewhere(t, g.Ask(`"gone"`), b)
 		s.leave("gone")
-		a.knows("gone", false)
+		a.knowsNot("gone")
 		for what, address := range map[string]string{
 			"used": address, "other secret": fresh[:len(fresh)-4] + "AAAA", "other team": strings.Replace(fresh, "/a%20b%2Fc?", "/x?", 1), "left": left,
 		} {
@@ -155,7 +155,7 @@ func TestTicketOfAnotherInstance(t *testing.T) {
 func TestTicketOfAnInstanceThatIsGone(t *testing.T) {
 	inClusters(t, Options{}, func(t *testing.T, a, b *instance, _ func() *instance) {
 		a.service().join(1)
-		b.knows("1", true)
+		b.knows("1")
 		address := elsewhere(t, a.global().Ask("1"), b)
 		box, _, _ := parseTicket([]byte(address[len(address)-ticketText:]))
 		unknown := newInbox()
@@ -205,7 +205,7 @@ func TestTicketOfAnInstanceThatDoesNotAnswer(t *testing.T) {
 		}
 	})
 	a.service().join(1)
-	a.knows("1", true)
+	a.knows("1")
 	address := withInbox(a.global().Ask("1"), box)
 	last, code, reason := teamtest.Dial(t, address, nil).Ended()
 	if code != 1001 || reason == "" || !strings.HasPrefix(last, `{"type":"error","message":"`) {
@@ -224,7 +224,7 @@ func TestTeamLeavesWhileItsTicketIsLookedAt(t *testing.T) {
 	t.Parallel()
 	a, b, s := twoWithTeam(t)
 	address := elsewhere(t, a.global().Ask("1"), b)
-	b.store.observe(rtm.IntID(1), false) // b has heard of it, a has not
+	b.store.leave(rtm.IntID(1)) // b has heard of it, a has not
 	c := teamtest.Dial(t, address, nil)
 	c.Expect(`{"type":"hello"}`)
 	if last, code, _ := c.Ended(); last != `{"type":"team.left","team_id":1}` || code != 1000 {
@@ -253,8 +253,8 @@ func TestRevokedTokenEndsItsTeams(t *testing.T) {
 	b := start(t, settings{broker: bus.Broker(), tokens: tokens("rtm")})
 	a.service().join(1)
 	a.service().join(2)
-	b.knows("1", true)
-	b.knows("2", true)
+	b.knows("1")
+	b.knows("2")
 	g := teamtest.Global(t, a.base, "rtm")
 	here := g.Team("1")
 	there := teamtest.Dial(t, elsewhere(t, g.Ask("2"), b), nil)
@@ -278,8 +278,8 @@ func TestReplacementAcrossInstances(t *testing.T) {
 	inClusters(t, Options{}, func(t *testing.T, a, b *instance, _ func() *instance) {
 		s := a.service()
 		s.join(1)
-		a.knows("1", true)
-		b.knows("1", true)
+		a.knows("1")
+		b.knows("1")
 		b.store.mu.Lock()
 		b.store.now = func() int64 { return time.Now().Add(-time.Hour).UnixMilli() } // its clock is an hour behind
 		b.store.mu.Unlock()
@@ -349,7 +349,7 @@ func TestRedisIsAwayForAWhile(t *testing.T) {
 	sa, sb := a.service(), b.service()
 	sa.join("stays")
 	sa.join("leaves")
-	b.knows("leaves", true)
+	b.knows("leaves")
 	server.Kill()
 	eventually.True(t, "both miss Redis", func() bool { return !a.hub.Stats().Broker.Available && !b.hub.Stats().Broker.Available })
 	// Messages sent while Redis is away reach only the sender's instance.
@@ -360,15 +360,15 @@ func TestRedisIsAwayForAWhile(t *testing.T) {
 			}
 		}
 	}
-	a.knows("of a", true)
-	a.knows("leaves", false)
-	b.knows("of b", true)
+	a.knows("of a")
+	a.knowsNot("leaves")
+	b.knows("of b")
 	server.Restart()
 	for _, i := range []*instance{a, b} {
-		i.knows("of a", true)
-		i.knows("of b", true)
-		i.knows("leaves", false)
-		i.knows("stays", true)
+		i.knows("of a")
+		i.knows("of b")
+		i.knowsNot("leaves")
+		i.knows("stays")
 	}
 }
 
@@ -381,19 +381,19 @@ func TestSynchronizeBothWays(t *testing.T) {
 		return a.metric("synchronized_total") > 0 && b.metric("synchronized_total") > 0
 	})
 	for k := range int64(2500) { // known to one instance only: several pages
-		a.store.observe(rtm.IntID(k), true)
-		b.store.observe(rtm.StringID(fmt.Sprint("b", k)), true)
+		a.store.join(rtm.IntID(k))
+		b.store.join(rtm.StringID(fmt.Sprint("b", k)))
 	}
-	b.store.observe(rtm.IntID(1), true)
-	b.store.observe(rtm.IntID(1), false)
-	a.store.observe(rtm.StringID("b1"), true)
-	a.store.observe(rtm.StringID("b1"), false)
+	b.store.join(rtm.IntID(1))
+	b.store.leave(rtm.IntID(1))
+	a.store.join(rtm.StringID("b1"))
+	a.store.leave(rtm.StringID("b1"))
 	g := b.global()
 	a.Synchronize(t.Context())
 	for _, i := range []*instance{a, b} {
 		eventually.True(t, "the lists agree", func() bool { return i.metric("teams") == 4998 })
-		i.knows("1", false)
-		i.knows("b1", false)
+		i.knowsNot("1")
+		i.knowsNot("b1")
 	}
 	there := make(map[rtm.ID]bool)
 	for len(there) < 4998 || there[rtm.IntID(1)] || there[rtm.StringID("b1")] {

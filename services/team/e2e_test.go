@@ -133,8 +133,8 @@ func TestServerBridgeHubClient(t *testing.T) {
 				page.Teams[0].Claims[0].MessageCount == 2*page.Teams[0].MessageCount
 		})
 
-		server.Leave(ids[0], true)
-		server.Leave(ids[1], false)
+		server.LeaveOnTeam(ids[0])
+		server.Leave(ids[1])
 		eventually.True(t, "two teams have left", func() bool { return c.Connected() == len(ids)-2 })
 		server.DropAll() // the bridge reconnects; the client notices nothing
 		if err := server.AwaitConnected(t.Context(), len(ids)-2); err != nil {

@@ -61,7 +61,10 @@ func (s *store) adopt(f fact, epoch uint64, now int64) (change, bool) {
 		return change{}, false
 	}
 	e.changed = f.Changed
-	return s.set(e, f.ID, f.Present, f.Since)
+	if f.Present {
+		return s.setPresent(e, f.ID, f.Since)
+	}
+	return s.setAbsent(e)
 }
 
 // notifyJoined reports several joins at once. mu must be held.

@@ -20,7 +20,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte(`{"type":"ping","unique_id":1}`))
 	f.Add([]byte(`{"type":"healthcheck","stats":[{"id":1,"connected":true,"message_count":100,"props_count":10}]}`))
 	i := start(f, settings{})
-	i.store.observe(rtm.IntID(1), true)
+	i.store.join(rtm.IntID(1))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > 16<<10 || !utf8.Valid(text) {
 			return // the transport refuses it

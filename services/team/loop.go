@@ -162,7 +162,11 @@ func (l *loop) onTeamsEvent(m *opcodes.Envelope) {
 	case ok && !join:
 		l.endTeam(id)
 	}
-	if ok && first && !l.s.store.observe(id, join) {
+	switch {
+	case !ok || !first:
+	case !join:
+		l.s.store.leave(id)
+	case !l.s.store.join(id):
 		l.on.Warn("a team was refused: there are too many", "max")
 	}
 }

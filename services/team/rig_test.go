@@ -139,7 +139,7 @@ func startWithTeam(t testing.TB) (*instance, *service, *teamtest.Conn) {
 	i := start(t, settings{})
 	s := i.service()
 	s.join(1)
-	i.knows("1", true)
+	i.knows("1")
 	g := i.global()
 	g.Expect(`{"type":"team.join","team_id":1}`)
 	return i, s, g
@@ -184,8 +184,14 @@ func (s *service) event(name string) data {
 	}
 }
 
-// knows waits until the instance has the team, or has it no more.
-func (i *instance) knows(id string, there bool) {
+// knows waits until the instance has the team.
+func (i *instance) knows(id string) {
 	i.t.Helper()
-	eventually.True(i.t, "team "+id, func() bool { return i.store.has(id) == there })
+	eventually.True(i.t, "team "+id, func() bool { return i.store.has(id) })
+}
+
+// knowsNot waits until the instance does not have the team.
+func (i *instance) knowsNot(id string) {
+	i.t.Helper()
+	eventually.True(i.t, "the end of team "+id, func() bool { return !i.store.has(id) })
 }

@@ -25,7 +25,7 @@ func TestATicketIsWorthWhatItsTokenIs(t *testing.T) {
 	t.Parallel()
 	i := start(t, settings{tokens: rtmMayJoin(t, "[teams]")})
 	i.service().join("a")
-	i.knows("a", true)
+	i.knows("a")
 	g := teamtest.Global(t, i.base, "rtm")
 	for _, tokens := range []*auth.Tokens{rtmMayJoin(t, "[others]"), auth.SharedToken(token)} {
 		ticket := g.Ask(`"a"`)
@@ -41,7 +41,7 @@ func TestRightsThatAreTakenAway(t *testing.T) {
 	t.Parallel()
 	i := start(t, settings{tokens: rtmMayJoin(t, "[teams]")})
 	i.service().join("a")
-	i.knows("a", true)
+	i.knows("a")
 	g := teamtest.Global(t, i.base, "rtm")
 	c := g.Team(`"a"`)
 	i.tokens.Replace(rtmMayJoin(t, "[teams, others]"))

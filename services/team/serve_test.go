@@ -106,9 +106,9 @@ func TestDoubtIsResolved(t *testing.T) {
 	g := i.global()
 	left, back := g.Team("0"), g.Team("1")
 	for id := range int64(2) {
-		i.store.observe(rtm.IntID(id), false) // changes the store only: no loop hears the event
+		i.store.leave(rtm.IntID(id)) // changes the store only: no loop hears the event
 	}
-	i.store.observe(rtm.IntID(1), true)
+	i.store.join(rtm.IntID(1))
 	if last, code, _ := left.Ended(); last != `{"type":"team.left","team_id":0}` || code != 1000 {
 		t.Errorf("ended with %s, %d", last, code)
 	}
@@ -158,7 +158,7 @@ func TestAddresses(t *testing.T) {
 	s := i.service()
 	for id, path := range map[string]string{"1": "1", "a/b c?d=é%": "a%2Fb%20c%3Fd=%C3%A9%25", "..": ".."} {
 		s.join(id)
-		i.knows(id, true)
+		i.knows(id)
 		u, err := url.Parse(i.global().Ask(fmt.Sprintf("%q", id)))
 		if err != nil || u.Scheme != "ws" || "ws://"+u.Host != i.base || u.EscapedPath() != "/connect/team/"+path || len(u.Query().Get("ticket")) != 32 {
 			t.Errorf("%q: %v, %v", id, u, err)
@@ -183,14 +183,14 @@ func TestTickets(t *testing.T) {
 	s := i.service()
 	for _, id := range []string{"a", "b", "gone"} {
 		s.join(id)
-		i.knows(id, true)
+		i.knows(id)
 	}
 	g := i.global()
 	used := g.Ask(`"a"`)
 	teamtest.Dial(t, used, nil).Expect(`{"type":"hello"}`)
 	left := g.Ask(`"gone"`)
 	s.leave("gone")
-	i.knows("gone", false)
+	i.knowsNot("gone")
 	closed := i.global()
 	orphan := closed.Ask(`"a"`)
 	closed.Close()

@@ -86,25 +86,44 @@ func newStore(limit int, notify func(change)) *store {
 	}
 }
 
-// observe notes a join or left that this instance heard. It returns false for a join beyond max.
-func (s *store) observe(id rtm.ID, join bool) bool {
+// join notes a join that this instance heard. It returns false if there are too many teams.
+func (s *store) join(id rtm.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	e := s.entryOf(id)
 	defer s.retire(e, now)
-	if join && !e.present && s.present >= s.max {
+	if !e.present && s.present >= s.max {
 		s.refused.Add(1)
 		return false
 	}
-	s.seq++
-	e.observed = s.seq
-	e.changed = max(now, e.changed+1)
-	if c, ok := s.set(e, id, join, e.changed); ok {
+	s.observe(e, now)
+	if c, ok := s.setPresent(e, id, e.changed); ok {
 		c.heard = true
 		s.notify(c)
 	}
 	return true
+}
+
+// leave notes a left that this instance heard.
+func (s *store) leave(id rtm.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	e := s.entryOf(id)
+	defer s.retire(e, now)
+	s.observe(e, now)
+	if c, ok := s.setAbsent(e); ok {
+		c.heard = true
+		s.notify(c)
+	}
+}
+
+// observe notes that this instance heard of the team now. mu must be held.
+func (s *store) observe(e *entry, now int64) {
+	s.seq++
+	e.observed = s.seq
+	e.changed = max(now, e.changed+1)
 }
 
 // entryOf returns the team's entry, and creates it if needed. retire must follow. mu must be held.
@@ -117,19 +136,26 @@ func (s *store) entryOf(id rtm.ID) *entry {
 	return e
 }
 
-// set makes the team present or absent, and returns the change, if any. mu must be held.
-func (s *store) set(e *entry, id rtm.ID, join bool, since int64) (change, bool) {
-	if e.present == join {
+// setPresent makes the team present since a time in Unix milliseconds, and returns the change, if any. mu must be held.
+func (s *store) setPresent(e *entry, id rtm.ID, since int64) (change, bool) {
+	if e.present {
 		return change{}, false
 	}
 	s.seq++
-	e.present = join
-	if join {
-		e.id, e.seq, e.since = id, s.seq, since
-		s.present++
-		s.order = append(s.order, place{s.seq, e})
-		return change{seq: s.seq, id: id}, true
+	e.present = true
+	e.id, e.seq, e.since = id, s.seq, since
+	s.present++
+	s.order = append(s.order, place{s.seq, e})
+	return change{seq: s.seq, id: id}, true
+}
+
+// setAbsent makes the team absent, and returns the change, if any. mu must be held.
+func (s *store) setAbsent(e *entry) (change, bool) {
+	if !e.present {
+		return change{}, false
 	}
+	s.seq++
+	e.present = false
 	s.present--
 	s.order[s.search(e.seq)].entry = nil
 	if len(s.order) > 64 && s.present < len(s.order)/2 {

@@ -45,6 +45,15 @@ func (f *follower) told(c change) {
 	}
 }
 
+// hear has the store hear of a join or left. It returns false for a join that the store refused.
+func hear(s *store, id rtm.ID, join bool) bool {
+	if join {
+		return s.join(id)
+	}
+	s.leave(id)
+	return true
+}
+
 // check compares the store with the expected teams.
 func (f *follower) check(want map[rtm.ID]bool) {
 	f.t.Helper()
@@ -74,7 +83,7 @@ func TestStoreAgreesWithAModel(t *testing.T) {
 		id := rtm.IntID(random.Int64N(80))
 		now += random.Int64N(60_000)
 		join := random.IntN(2) == 0
-		taken := f.store.observe(id, join)
+		taken := hear(f.store, id, join)
 		switch full := len(model) == 50 && !model[id]; {
 		case join && full == taken:
 			t.Fatalf("step %d: %d teams, taken: %v", step, len(model), taken)
@@ -93,7 +102,7 @@ func TestStoreAgreesWithAModel(t *testing.T) {
 	f.check(model)
 	now += 2 * rememberLeft
 	for range 100 {
-		f.store.observe(rtm.StringID("x"), true)
+		f.store.join(rtm.StringID("x"))
 	}
 	if _, remembered := f.store.size(); remembered != 0 {
 		t.Errorf("%d teams are remembered", remembered)
@@ -104,12 +113,12 @@ func TestStoreKeepsTheFirstForm(t *testing.T) {
 	t.Parallel()
 	now := int64(1e12)
 	f := newFollower(t, 10, &now)
-	f.store.observe(rtm.IntID(1), true)
-	f.store.observe(rtm.StringID("1"), true)
+	f.store.join(rtm.IntID(1))
+	f.store.join(rtm.StringID("1"))
 	f.check(map[rtm.ID]bool{rtm.IntID(1): true})
-	f.store.observe(rtm.StringID("1"), false)
+	f.store.leave(rtm.StringID("1"))
 	f.check(map[rtm.ID]bool{})
-	f.store.observe(rtm.StringID("1"), true)
+	f.store.join(rtm.StringID("1"))
 	f.check(map[rtm.ID]bool{rtm.StringID("1"): true})
 }
 
@@ -128,13 +137,13 @@ func TestMerge(t *testing.T) {
 		"unknown, left":               {func(*store) uint64 { return 0 }, at(now-5, false), false},
 		"left long ago":               {func(*store) uint64 { return 0 }, at(now-2*rememberLeft, false), false},
 		"there since long ago":        {func(*store) uint64 { return 0 }, at(now-2*rememberLeft, true), true},
-		"left, heard since it asked":  {func(s *store) uint64 { s.observe(rtm.IntID(1), false); return 0 }, at(now+9, true), false},
-		"there, heard since it asked": {func(s *store) uint64 { s.observe(rtm.IntID(1), true); return 0 }, at(now+9, false), true},
-		"left later elsewhere":        {func(s *store) uint64 { s.observe(rtm.IntID(1), true); return s.epoch() }, at(now+9, false), false},
-		"left earlier elsewhere":      {func(s *store) uint64 { s.observe(rtm.IntID(1), true); return s.epoch() }, at(now-9, false), true},
-		"at the same time":            {func(s *store) uint64 { s.observe(rtm.IntID(1), true); return s.epoch() }, at(now, false), true},
-		"joined later elsewhere":      {func(s *store) uint64 { s.observe(rtm.IntID(1), false); return s.epoch() }, at(now+9, true), true},
-		"told, not asked":             {func(s *store) uint64 { s.observe(rtm.IntID(1), true); return noEpoch }, at(now+9, false), false},
+		"left, heard since it asked":  {func(s *store) uint64 { s.leave(rtm.IntID(1)); return 0 }, at(now+9, true), false},
+		"there, heard since it asked": {func(s *store) uint64 { s.join(rtm.IntID(1)); return 0 }, at(now+9, false), true},
+		"left later elsewhere":        {func(s *store) uint64 { s.join(rtm.IntID(1)); return s.epoch() }, at(now+9, false), false},
+		"left earlier elsewhere":      {func(s *store) uint64 { s.join(rtm.IntID(1)); return s.epoch() }, at(now-9, false), true},
+		"at the same time":            {func(s *store) uint64 { s.join(rtm.IntID(1)); return s.epoch() }, at(now, false), true},
+		"joined later elsewhere":      {func(s *store) uint64 { s.leave(rtm.IntID(1)); return s.epoch() }, at(now+9, true), true},
+		"told, not asked":             {func(s *store) uint64 { s.join(rtm.IntID(1)); return noEpoch }, at(now+9, false), false},
 	} {
 		clock := now
 		f := newFollower(t, 10, &clock)
@@ -161,7 +170,7 @@ func TestMergeBoundsTheFuture(t *testing.T) {
 		t.Errorf("changed %d ms from now", e.changed-now)
 	}
 	f.store.merge([]fact{{ID: rtm.IntID(1), Changed: now + 2*maxFuture}}, 0) // equal: nothing changes
-	f.store.observe(rtm.IntID(1), false)
+	f.store.leave(rtm.IntID(1))
 	f.check(map[rtm.ID]bool{})
 }
 
@@ -178,10 +187,10 @@ func TestTwoStoresConverge(t *testing.T) {
 			id, join := rtm.IntID(random.Int64N(40)), random.IntN(2) == 0
 			heard := random.IntN(3)
 			if heard != 0 {
-				a.store.observe(id, join)
+				hear(a.store, id, join)
 			}
 			if heard != 1 {
-				b.store.observe(id, join)
+				hear(b.store, id, join)
 			}
 			if delete(want, id); join {
 				want[id] = true
@@ -204,9 +213,9 @@ func TestNewsForOthers(t *testing.T) {
 	now := int64(1e12)
 	f := newFollower(t, 1000, &now)
 	for _, id := range []string{"a", "b", "c", "d", "z"} {
-		f.store.observe(rtm.StringID(id), true)
+		f.store.join(rtm.StringID(id))
 	}
-	f.store.observe(rtm.StringID("d"), false)
+	f.store.leave(rtm.StringID("d"))
 	r := round{answers: 2, more: true, end: "d", facts: []fact{
 		{ID: rtm.StringID("a"), Present: true, Changed: now}, {ID: rtm.StringID("a"), Present: true, Changed: now},
 		{ID: rtm.StringID("b"), Present: true, Changed: now},                                                      // unknown to one instance
@@ -258,8 +267,8 @@ func TestRanks(t *testing.T) {
 		t.Errorf("%d entries", remembered)
 	}
 	now += 2 * rememberLeft
-	s.observe(rtm.IntID(3), true)
-	s.observe(rtm.IntID(3), true)
+	s.join(rtm.IntID(3))
+	s.join(rtm.IntID(3))
 	if _, remembered := s.size(); remembered != 0 {
 		t.Errorf("%d entries are never forgotten", remembered)
 	}

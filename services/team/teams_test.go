@@ -77,8 +77,8 @@ func TestHealthcheck(t *testing.T) {
 	s := a.service()
 	s.join(1)
 	s.join("2")
-	a.knows("2", true)
-	b.knows("2", true)
+	a.knows("2")
+	b.knows("2")
 	g := a.global()
 	g.Expect(`{"type":"team.join","team_id":1}`)
 	g.Expect(`{"type":"team.join","team_id":"2"}`)
@@ -136,12 +136,12 @@ func TestHealthcheckNamesOnlyAnnouncedTeams(t *testing.T) {
 	s := i.service()
 	s.join("here")
 	s.join("left")
-	i.knows("left", true)
+	i.knows("left")
 	g := teamtest.Global(t, i.base, "")
 	g.Expect(`{"type":"team.join","team_id":"here"}`)
 	g.Expect(`{"type":"team.join","team_id":"left"}`)
 	s.leave("left")
-	i.knows("left", false)
+	i.knowsNot("left")
 	for f := g.Read(); f.Type != rtm.Healthcheck; f = g.Read() {
 	}
 	var entries []string
@@ -203,8 +203,8 @@ func TestListOfTeamsInPages(t *testing.T) {
 	s := a.service()
 	s.joinMany(n, a, b)
 	s.leave(7)
-	a.knows("7", false)
-	b.knows("7", false)
+	a.knowsNot("7")
+	b.knowsNot("7")
 	for _, limit := range []int{1, 100, 1000, 0} {
 		seen, before, pages := 0, "", 0
 		for cursor := ""; ; {
@@ -262,7 +262,7 @@ func TestTicketsAreBounded(t *testing.T) {
 	i.tickets.limit, i.tickets.each = 4, 3
 	i.tickets.mu.Unlock()
 	i.service().join(1)
-	i.knows("1", true)
+	i.knows("1")
 	g, other := i.global(), i.global()
 	first := g.Ask("1")
 	g.Ask("1")
@@ -303,7 +303,7 @@ func TestTeamsWithoutBroker(t *testing.T) {
 	b := start(t, settings{name: "b", broker: newRedis(t, server)})
 	eventually.True(t, "they see each other", func() bool { return len(a.hub.Nodes()) == 2 })
 	a.service().join(1)
-	a.knows("1", true)
+	a.knows("1")
 	server.Kill()
 	eventually.True(t, "the loss is known", func() bool { return !a.hub.Stats().Broker.Available })
 	page, err := a.Teams(t.Context(), "", 10)

@@ -272,7 +272,7 @@ func TestFloodOfJoins(t *testing.T) {
 		r.rtm.Join(ids(40)[2:]...)
 		r.until("a bound", func(s bridge.Status) bool { return s.Ignored["too_many"] == 30 && s.Teams.Seen == 10 })
 		r.connected(10)
-		r.rtm.Leave(rtm.IntID(3), false)
+		r.rtm.Leave(rtm.IntID(3))
 		r.until("a team less", func(s bridge.Status) bool { return s.Teams.Present == 9 })
 		r.rtm.Join(rtm.IntID(50))
 		r.connected(10)

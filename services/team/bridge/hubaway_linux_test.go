@@ -42,7 +42,7 @@ func TestHubRestart(t *testing.T) {
 	for n := range 100 {
 		r.send(rtm.IntID(2), fmt.Sprint(n+1))
 	}
-	r.rtm.Leave(rtm.IntID(3), false)
+	r.rtm.Leave(rtm.IntID(3))
 	r.connected(2)
 	hub := hubtest.Start(t, hubtest.Options{Addr: addr})
 	r.until("all handed over", func(s bridge.Status) bool {
@@ -63,7 +63,7 @@ func TestAnnouncedAgain(t *testing.T) {
 	r := start(t, fast(), rtmtest.Options{})
 	defer r.finish() // before the hub that it has then
 	r.join(ids(20)...)
-	r.rtm.Leave(rtm.IntID(20), false)
+	r.rtm.Leave(rtm.IntID(20))
 	r.connected(19)
 	r.sink.event(`team.left {"team_id":20}`)
 	hubtest.Start(t, hubtest.Options{Addr: r.endHub()})

@@ -40,7 +40,7 @@ func TestMissedLeft(t *testing.T) {
 			closed.Store(true)
 			r.rtm.DropGlobal()
 			r.until("Global is away", func(s bridge.Status) bool { return !s.Global.Connected })
-			r.rtm.Leave(rtm.IntID(2), false) // announced nowhere
+			r.rtm.Leave(rtm.IntID(2)) // announced nowhere
 			r.rtm.Drop(rtm.IntID(1))
 			r.rtm.Drop(rtm.IntID(2))
 			r.until("two teams wait", func(s bridge.Status) bool { return s.Teams.Waiting == 2 })

@@ -23,10 +23,10 @@ func TestSequence(t *testing.T) {
 	r.sink.messages(4)
 	r.counted(one, other)
 
-	r.rtm.Leave(one, true)
+	r.rtm.LeaveOnTeam(one)
 	r.sink.event(`team.left {"team_id":1}`)
 	r.connected(1)
-	r.rtm.Leave(other, false)
+	r.rtm.Leave(other)
 	r.sink.event(`team.left {"team_id":"ä \"1\""}`)
 	r.connected(0)
 	r.counted(one, other) // includes teams that have left
@@ -69,7 +69,7 @@ func TestJoinsAndLefts(t *testing.T) {
 		r.rtm.Join(rtm.IntID(1))
 	}
 	for range 20 {
-		r.rtm.Leave(rtm.IntID(2), false)
+		r.rtm.Leave(rtm.IntID(2))
 		r.rtm.Join(rtm.IntID(2))
 	}
 	r.until("50 repeated joins", func(s bridge.Status) bool { return s.Ignored["repeated_join"] == 50 })
@@ -79,9 +79,9 @@ func TestJoinsAndLefts(t *testing.T) {
 	if n := r.rtm.Sockets(rtm.IntID(1)); n != 1 {
 		t.Errorf("team 1 was connected %d times", n)
 	}
-	r.rtm.Leave(rtm.IntID(2), false)
+	r.rtm.Leave(rtm.IntID(2))
 	r.connected(1)
-	r.rtm.Leave(rtm.IntID(3000), false)
+	r.rtm.Leave(rtm.IntID(3000))
 	r.until("an unknown team", func(s bridge.Status) bool { return s.Ignored["unknown_team"] == 1 })
 }
 
@@ -95,8 +95,8 @@ func TestTemplate(t *testing.T) {
 	r.send(rtm.IntID(1), "a")
 	r.send(rtm.StringID("x"), "b")
 	r.send(rtm.IntID(2), "without a receiver")
-	r.rtm.Leave(rtm.IntID(1), false)
-	r.rtm.Leave(rtm.IntID(2), false)
+	r.rtm.Leave(rtm.IntID(1))
+	r.rtm.Leave(rtm.IntID(2))
 	r.sink.event(`team.left {"team_id":2}`)
 	r.sink.messages(2)
 	r.until("a message without receiver", func(s bridge.Status) bool { return s.Messages.Outcomes["no_receiver"] == 1 })

@@ -33,7 +33,7 @@ func TestStatus(t *testing.T) {
 	r.send(rtm.IntID(1), "props")
 	r.send(rtm.IntID(1), "none")
 	r.sink.messages(2)
-	r.rtm.Leave(rtm.IntID(2), true)
+	r.rtm.LeaveOnTeam(rtm.IntID(2))
 	r.connected(3)
 	r.until("2 acknowledged", func(s bridge.Status) bool { return s.Messages.Outcomes["published"] == 2 })
 	h := r.bridge.Handler()

@@ -30,22 +30,38 @@ func (s *Server) Join(ids ...rtm.ID) {
 	}
 }
 
-// Leave lets a team leave, announced on its own connection or on Global. There need not be such a team.
-func (s *Server) Leave(id rtm.ID, own bool) {
+// Leave makes a team leave and announces that on Global. The team need not exist.
+func (s *Server) Leave(id rtm.ID) {
 	s.mu.Lock()
+	c := s.global
+	s.remove(id)
+	s.mu.Unlock()
+	if c != nil {
+		c.write(string((&rtm.Frame{Type: rtm.TeamLeft, TeamID: id}).Append(nil)))
+	}
+}
+
+// LeaveOnTeam makes a team leave and announces that on its own connection, if there is one.
+func (s *Server) LeaveOnTeam(id rtm.ID) {
+	s.mu.Lock()
+	var c *conn
+	if t := s.remove(id); t != nil {
+		c = t.sock
+	}
+	s.mu.Unlock()
+	if c != nil {
+		c.write(string((&rtm.Frame{Type: rtm.TeamLeft}).Append(nil)))
+	}
+}
+
+// remove marks a team as gone and returns it, if it exists. mu must be held.
+func (s *Server) remove(id rtm.ID) *team {
 	t := s.teams[id]
 	if t != nil {
 		t.present = false
 	}
-	c, f := s.global, rtm.Frame{Type: rtm.TeamLeft, TeamID: id}
-	if own && t != nil {
-		c, f = t.sock, rtm.Frame{Type: rtm.TeamLeft}
-	}
 	s.notify()
-	s.mu.Unlock()
-	if c != nil {
-		c.write(string(f.Append(nil)))
-	}
+	return t
 }
 
 // Message sends a message to a team and counts it. It reports whether the team's connection was open.
