@@ -44,6 +44,7 @@ type Options struct {
 
 // Server is the admin listener.
 type Server struct {
+	hub    *hub.Hub
 	http   *http.Server
 	addr   net.Addr
 	served chan error
@@ -69,7 +70,7 @@ func Listen(ctx context.Context, addr string, o Options) (*Server, error) {
 		return nil, fmt.Errorf("admin: listen on %s: %w", addr, err)
 	}
 	s := &Server{
-		addr: l.Addr(), served: make(chan error, 1), ended: make(chan struct{}), drain: newDrainer(o.Hub, o.DrainTimeout),
+		hub: o.Hub, addr: l.Addr(), served: make(chan error, 1), ended: make(chan struct{}), drain: newDrainer(o.Hub, o.DrainTimeout),
 	}
 	registry := metrics.NewRegistry(collector{o.Hub, o.Reload, o.CertificateEnd}.collect)
 	policy, err := hosts.NewPolicy(l.Addr(), o.AllowedHosts)
@@ -106,6 +107,7 @@ func (s *Server) Addr() net.Addr { return s.addr }
 // Close stops listening and waits for requests in progress until ctx ends.
 func (s *Server) Close(ctx context.Context) error {
 	s.ending.Do(func() { close(s.ended) })
+	s.hub.SetOperator(nil)
 	s.drain.close()
 	err := s.http.Shutdown(ctx)
 	if err != nil {

@@ -63,6 +63,7 @@ func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Re
 	if a.document, err = json.Marshal(h.OpenAPI()); err != nil {
 		return nil, fmt.Errorf("admin: write the OpenAPI document: %w", err)
 	}
+	o.Hub.SetOperator(a.serveCall)
 	return newGuard(a, mux), nil
 }
 

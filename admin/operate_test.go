@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,76 @@ func TestReloadOverHTTP(t *testing.T) {
 		if !strings.Contains(log, line) {
 			t.Errorf("the log has no %q", line)
 		}
+	}
+}
+
+// TestOperationsOfOtherInstances drains and reloads an instance by way of another one.
+func TestOperationsOfOtherInstances(t *testing.T) {
+	t.Parallel()
+	reloads := []*reloader{{result: ReloadResult{Changed: []string{"here"}}}, {result: ReloadResult{Changed: []string{"there"}}}, nil}
+	c := startCluster(t, 3, func(i int, o *hub.Options, a *Options) {
+		if reloads[i] != nil {
+			a.Reload = reloads[i]
+		}
+	})
+	id := c.hubs[1].Node().ID.String()
+	for path, want := range map[string]string{
+		"/v1/reload": "here", "/v1/reload?node=node-0": "here", "/v1/reload?node=node-1": "there", "/v1/reload?node=" + id: "there",
+	} {
+		var got ReloadResult
+		if r := c.call(0, "POST", path, ""); r.status != 200 || json.Unmarshal(r.body, &got) != nil || !slices.Equal(got.Changed, []string{want}) {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+	reloads[1].err = &InvalidConfig{Problems: []ConfigProblem{{"tokens.yaml:7", "no such thing"}}}
+	for _, tc := range []struct {
+		path, body string
+		status     int
+		part       string
+	}{
+		{"/v1/reload?node=node-1", "", 422, `"location":"tokens.yaml:7"`}, {"/v1/reload?node=node-2", "", 404, "no configuration to reload"},
+		{"/v1/reload?node=node-9", "", 404, `no live instance has the name or id`}, {"/v1/drain?node=node-1", `{"over":"never"}`, 422, `"location":"body.over"`},
+		{"/v1/drain?node=" + strings.Repeat("x", 129), "", 422, ""},
+	} {
+		if r := c.call(0, "POST", tc.path, tc.body); r.status != tc.status || !strings.Contains(string(r.body), tc.part) {
+			t.Errorf("%s: %d %s, want %d and %s", tc.path, r.status, r.body, tc.status, tc.part)
+		}
+	}
+	p := c.connect(1, "g", nil)
+	var drained Drain
+	if r := c.call(0, "POST", "/v1/drain?node=node-1", `{"over":"0s"}`); r.status != 202 || json.Unmarshal(r.body, &drained) != nil || drained.Node != "node-1" || !drained.Began {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+	p.wantEnd("SERVER_RESTART", 1001)
+	if err := c.hubs[1].Ready(); err == nil {
+		t.Error("the instance is still ready")
+	}
+	for _, i := range []int{0, 2} {
+		if err := c.hubs[i].Ready(); err != nil {
+			t.Errorf("instance %d: %v", i, err)
+		}
+	}
+	log := c.log.String()
+	for _, line := range []string{
+		"operation=drain path=/v1/drain token=root from=127.0.0.1:", "status=202 node=node-1 over=0s", "operation=drain token=root from=node-0 result=done",
+	} {
+		if !strings.Contains(log, line) {
+			t.Errorf("the log has no %q: %s", line, log)
+		}
+	}
+}
+
+// TestOperationsWithoutAnOperator: an instance without an admin API says that it can't.
+func TestOperationsWithoutAnOperator(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2, nil)
+	c.hubs[1].SetOperator(nil)
+	if r := c.call(0, "POST", "/v1/drain?node=node-1", ""); r.status != 501 {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+	silent := startCluster(t, 1, func(_ int, o *hub.Options, _ *Options) { o.Broker = awayFor{o.Broker} })
+	if r := silent.call(0, "POST", "/v1/drain?node=far", ""); r.status != 504 {
+		t.Errorf("got %d %s", r.status, r.body)
 	}
 }
 

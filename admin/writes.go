@@ -25,11 +25,17 @@ type eventInput struct {
 }
 
 type drainInput struct {
+	NodeQuery
 	Body *drainBody `required:"false"`
 }
 
 type drainBody struct {
 	Over string `json:"over,omitempty" maxLength:"32" example:"30s" doc:"The time over which clients are told to move, such as 30s or 2m; at most 1h; 0s tells all at once. Default: the setting drain-timeout."`
+}
+
+// operateErrors are the statuses of operations on other instances.
+var operateErrors = []int{
+	http.StatusNotFound, http.StatusConflict, http.StatusNotImplemented, http.StatusBadGateway, http.StatusGatewayTimeout,
 }
 
 func (a *api) registerWrites(h huma.API) {
@@ -48,13 +54,13 @@ func (a *api) registerWrites(h huma.API) {
 	events.Required = true
 	events.Content["application/json"].Schema = h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Event](), true, "Event")
 	huma.Register(h, a.operation("reload", http.MethodPost, "/v1/reload", "Reload the configuration",
-		"Reloads the files of this instance, as SIGHUP does. Tokens, permissions, certificates and the log level take effect; if "+
-			"any file is invalid nothing does, and the response is 422 with the problems.", http.StatusNotFound), a.reloadConfig)
-	drain := a.operation("drain", http.MethodPost, "/v1/drain", "Take this instance out of service",
-		"This instance accepts no more connections, reports not ready, and tells its clients to move, one after the other: as "+
+		"Reloads the files of an instance, as SIGHUP does. Tokens, permissions, certificates and the log level take effect; if "+
+			"any file is invalid nothing does, and the response is 422 with the problems.", operateErrors...), a.reloadConfig)
+	drain := a.operation("drain", http.MethodPost, "/v1/drain", "Take an instance out of service",
+		"The instance accepts no more connections, reports not ready, and tells its clients to move, one after the other: as "+
 			"fast as the setting drain-rate allows or, without it, spread over the given time, which wins if it is too short. "+
 			"Clients that asked for DRAIN move without a gap; the others, and all that remain when the time is over, get "+
-			"SERVER_RESTART. The instance runs until SIGTERM.")
+			"SERVER_RESTART. The instance runs until SIGTERM.", operateErrors...)
 	drain.DefaultStatus = http.StatusAccepted
 	huma.Register(h, drain, a.startDrain)
 	a.registerRebalance(h)
@@ -152,50 +158,65 @@ func publishProblem(err error) error {
 	return hubProblem(err)
 }
 
-func (a *api) reloadConfig(ctx context.Context, _ *struct{}) (*body[ReloadResult], error) {
+func (a *api) reloadConfig(ctx context.Context, q *NodeQuery) (*body[ReloadResult], error) {
+	r, err := operate(ctx, a, *q, "reload", nil, a.reloadHere)
+	if err != nil {
+		return nil, err
+	}
+	callerOf(ctx).note("changed", strings.Join(r.Body.Changed, " "))
+	callerOf(ctx).note("revoked", strings.Join(r.Body.TokensRevoked, " "))
+	return r, nil
+}
+
+// reloadHere reloads the configuration of this instance.
+func (a *api) reloadHere(ctx context.Context) (ReloadResult, error) {
 	if a.reload == nil {
-		return nil, problem(http.StatusNotFound, "this instance has no configuration to reload")
+		return ReloadResult{}, problem(http.StatusNotFound, "this instance has no configuration to reload")
 	}
 	result, err := a.reload.Reload(ctx, "api")
 	if err != nil {
 		var invalid *InvalidConfig
 		if !errors.As(err, &invalid) {
-			return nil, problem(http.StatusServiceUnavailable, err.Error())
+			return ReloadResult{}, problem(http.StatusServiceUnavailable, err.Error())
 		}
 		details := make([]error, 0, len(invalid.Problems))
 		for _, p := range invalid.Problems {
 			details = append(details, &huma.ErrorDetail{Message: p.What, Location: p.Where})
 		}
-		return nil, problem(http.StatusUnprocessableEntity, "the configuration is not valid; nothing has changed", details...)
+		return ReloadResult{}, problem(http.StatusUnprocessableEntity, "the configuration is not valid; nothing has changed", details...)
 	}
-	callerOf(ctx).note("changed", strings.Join(result.Changed, " "))
-	callerOf(ctx).note("revoked", strings.Join(result.TokensRevoked, " "))
 	for _, list := range []*[]string{
 		&result.Changed, &result.TokensAdded, &result.TokensChanged, &result.TokensRevoked, &result.NeedRestart,
 	} {
-		*list = slices.Clone(*list)
-		if *list == nil {
-			*list = []string{}
-		}
+		*list = orEmpty(slices.Clone(*list))
 	}
-	return &body[ReloadResult]{result}, nil
+	return result, nil
 }
 
 // maxDrain bounds the time of a drain.
 const maxDrain = time.Hour
 
 func (a *api) startDrain(ctx context.Context, in *drainInput) (*body[Drain], error) {
+	d, err := operate(ctx, a, in.NodeQuery, "drain", in.Body, func(context.Context) (Drain, error) { return a.drainHere(in.Body) })
+	if err != nil {
+		return nil, err
+	}
+	callerOf(ctx).note("over", (time.Duration(d.Body.OverSeconds * float64(time.Second))).String())
+	return d, nil
+}
+
+// drainHere begins a drain of this instance.
+func (a *api) drainHere(in *drainBody) (Drain, error) {
 	over := a.drain.over()
-	if in.Body != nil && in.Body.Over != "" {
-		d, err := time.ParseDuration(in.Body.Over)
+	if in != nil && in.Over != "" {
+		d, err := time.ParseDuration(in.Over)
 		if err != nil || d < 0 || d > maxDrain {
-			return nil, problem(http.StatusUnprocessableEntity, "over must be a duration from 0s to 1h",
-				&huma.ErrorDetail{Message: "not a duration such as 30s or 2m", Location: "body.over", Value: in.Body.Over})
+			return Drain{}, problem(http.StatusUnprocessableEntity, "over must be a duration from 0s to 1h",
+				&huma.ErrorDetail{Message: "not a duration such as 30s or 2m", Location: "body.over", Value: in.Over})
 		}
 		over = d
 	}
 	over, began := a.drain.start(over)
-	callerOf(ctx).note("over", over.String())
 	s := a.hub.Stats()
-	return &body[Drain]{Drain{a.hub.Node().Name, s.Transport.Connections(), over.Seconds(), began}}, nil
+	return Drain{a.hub.Node().Name, s.Transport.Connections(), over.Seconds(), began}, nil
 }

@@ -46,6 +46,7 @@ type Hub struct {
 	attempts      *attempts.Limiter // of failed ones to authenticate, at all doors
 	verifications verifications
 
+	operator      atomic.Pointer[Operator]
 	drainSettings atomic.Pointer[DrainSettings]
 	drains        atomic.Int64 // calls of Drain
 	rebalancing   sync.Mutex   // held by Rebalance

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -38,3 +39,7 @@ type DrainSettings struct {
 	// and not over the whole time. If the time is too short for that, the time wins.
 	Rate int
 }
+
+// Operator carries out an operation that the admin API of another instance asks for, and returns its result. Several
+// goroutines may call it at once.
+type Operator func(ctx context.Context, operation string, input []byte) []byte

@@ -175,7 +175,7 @@ func (r remote) StateChanged(s broker.State) {
 // questions are what other instances may ask.
 var questions = []answerer{
 	clientsQuestion, clientQuestion, kickQuestion, groupsQuestion, groupQuestion, nodeQuestion, receiptQuestion,
-	loadQuestion, shedQuestion, serviceQuestion,
+	loadQuestion, shedQuestion, serviceQuestion, operateQuestion,
 }
 
 // Answer implements broker.Handler.

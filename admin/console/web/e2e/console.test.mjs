@@ -338,7 +338,7 @@ test("nothing moves on the page by itself", async (t) => {
   await until("500 messages", async () => (await call(hub, "/v1/nodes")).nodes[0].messages_received >= before + 500);
   await page.locator(".stat", { hasText: "Clients" }).getByText("1", { exact: true }).waitFor();
   await to(page, "Operate");
-  await page.getByRole("button", { name: "Reload" }).waitFor();
+  await page.getByRole("button", { name: /^Reload/ }).waitFor();
   await until("the figures come again", async () => (await page.evaluate(() => performance.getEntriesByType("resource").filter((e) => e.name.endsWith("/v1/nodes")).length)) > 5);
   const shifts = await page.evaluate(() => window.shifts);
   console.log(`cumulative layout shift: ${shifts.toFixed(4)}`);

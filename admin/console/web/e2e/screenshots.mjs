@@ -122,7 +122,7 @@ async function main() {
   for (let i = 0; i < 12; i++) await connect(t, hubs[2], { name: "thumbnails", group: "thumbnails", version: "1.1.0" });
   await call(hubs[2], "/v1/drain", { method: "POST", body: '{"over":"20s"}' });
   await page.locator("tbody tr", { hasText: /have left/ }).filter({ hasText: /[5-9] of/ }).waitFor();
-  await page.getByRole("button", { name: "Reload" }).click();
+  await page.getByRole("button", { name: /^Reload/ }).click();
   await page.getByText("Nothing has changed.").waitFor();
   await page.mouse.move(5, 500);
   await shot("operate", 640);

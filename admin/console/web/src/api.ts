@@ -115,9 +115,10 @@ export const api = {
   group: (name: string, call?: Call) => read<Group>(`/v1/groups/${segment(name)}`, call),
   /** A numeric id of a team is returned as a string, which keeps all its digits. */
   teams: (page: Page, call?: Call) => read<TeamPage>(`/v1/teams${query(page)}`, call, (text) => JSON.parse(quoted(text, "id"))),
-  drain: (over: string) => read<Drain>("/v1/drain", { method: "POST", body: JSON.stringify(over ? { over } : {}) }),
+  /** drain and reload take the id of an instance. */
+  drain: (node: string, over: string) => read<Drain>(`/v1/drain${query({ node })}`, { method: "POST", body: JSON.stringify(over ? { over } : {}) }),
   rebalance: (over: string, atMost: number) =>
     read<Rebalance>("/v1/rebalance", { method: "POST", body: JSON.stringify({ ...(over && { over }), ...(atMost && { at_most: atMost }) }) }),
-  reload: () => read<Reload>("/v1/reload", { method: "POST" }),
+  reload: (node: string) => read<Reload>(`/v1/reload${query({ node })}`, { method: "POST" }),
   publish: (body: string) => read<Receipt>("/v1/events", { method: "POST", body }),
 };

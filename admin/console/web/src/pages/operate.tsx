@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useAction } from "../action";
 import { api } from "../api";
-import { clock, count, duration, plural, sum } from "../format";
+import { clock, count, duration, none, plural, sum } from "../format";
 import { cluster, connectionsOf } from "../history";
 import { Scroll } from "../scroll";
 import type { Node, Reload } from "../types";
@@ -11,18 +11,20 @@ import { RebalancePanel } from "./rebalance";
 export function Operate() {
   const { latest, failure } = cluster.value;
   const self = latest?.nodes.find((n) => n.self);
+  const [chosen, choose] = useState("");
+  const node = latest?.nodes.find((n) => n.id === chosen) ?? self;
   return (
     <>
       <Head title="Operate" sub="Every action is in the hub's log, with the token's name." />
       {failure && <Failed failure={failure} />}
-      {latest && self ? (
+      {latest && self && node ? (
         <>
           <Missing names={latest.missing} what="clients" />
-          <Instances nodes={latest.nodes} />
+          <Instances nodes={latest.nodes} chosen={node} choose={choose} />
           <div class="columns">
+            <DrainPanel key={`drain ${node.id}`} node={node} others={latest.nodes.length - 1} />
+            <ReloadPanel key={`reload ${node.id}`} node={node} />
             <RebalancePanel self={self} nodes={latest.nodes} />
-            <DrainPanel key={self.id} self={self} others={latest.nodes.length - 1} />
-            <ReloadPanel self={self} />
           </div>
         </>
       ) : (
@@ -32,8 +34,14 @@ export function Operate() {
   );
 }
 
+interface InstancesProps {
+  nodes: Node[];
+  chosen: Node; // for drain and reload
+  choose: (id: string) => void;
+}
+
 /** Instances shows how the clients are spread, and the progress of drains. */
-function Instances({ nodes }: { nodes: Node[] }) {
+function Instances({ nodes, chosen, choose }: InstancesProps) {
   const most = Math.max(1, ...nodes.map((n) => sum(n.connections)));
   return (
     <section class="panel">
@@ -43,6 +51,7 @@ function Instances({ nodes }: { nodes: Node[] }) {
           <thead>
             <tr>
               <th scope="col">Instance</th>
+              <th scope="col">Operate</th>
               <th scope="col">State</th>
               <th scope="col" class="r">
                 Clients
@@ -62,12 +71,17 @@ function Instances({ nodes }: { nodes: Node[] }) {
                   </a>
                   {n.self && <small class="dim"> this one</small>}
                 </th>
+                <td>
+                  <label class="check">
+                    <input type="radio" name="instance" checked={n.id === chosen.id} onChange={() => choose(n.id)} aria-label={`Operate ${n.name}`} />
+                  </label>
+                </td>
                 <td>{n.draining ? <Badge tone="warn">draining</Badge> : <Badge tone="good">serving</Badge>}</td>
                 <td class="r num">{count(sum(n.connections))}</td>
                 <td class="share">
                   <meter min={0} max={most} value={sum(n.connections)} aria-hidden="true" />
                 </td>
-                <td class="wide">{n.draining ? <Leaving node={n} /> : <span class="dim">{n.self ? "below" : "from its own console"}</span>}</td>
+                <td class="wide">{n.draining ? <Leaving node={n} /> : <span class="dim">{none}</span>}</td>
               </tr>
             ))}
           </tbody>
@@ -98,13 +112,13 @@ function useFocusOn<T extends HTMLElement>(on: boolean) {
   return ref;
 }
 
-function DrainPanel({ self, others }: { self: Node; others: number }) {
+function DrainPanel({ node, others }: { node: Node; others: number }) {
   const [over, setOver] = useState("");
   const [asking, setAsking] = useState(false);
-  const drain = useAction(() => api.drain(over.trim()));
+  const drain = useAction(() => api.drain(node.id, over.trim()));
   const heading = useFocusOn<HTMLHeadingElement>(drain.result !== undefined && !asking);
-  const name = <bdi>{self.name}</bdi>;
-  const clients = connectionsOf(self);
+  const name = <bdi>{node.name}</bdi>;
+  const clients = connectionsOf(node);
   const yes = async () => {
     await drain.act();
     setAsking(false);
@@ -114,9 +128,9 @@ function DrainPanel({ self, others }: { self: Node; others: number }) {
       <h2 id="drain-title" tabIndex={-1} ref={heading}>
         Drain {name}
       </h2>
-      {self.draining || drain.result ? (
+      {node.draining || drain.result ? (
         <div class="form">
-          <Leaving node={self} />
+          <Leaving node={node} />
           <p class="hint" role="status">
             {drain.result && (drain.result.began ? `Its connections are told to move over ${duration(1000 * drain.result.over_seconds)}. ` : "A drain had begun before. ")}
             {clients === 0 ? "All connections have ended. " : ""}
@@ -133,27 +147,27 @@ function DrainPanel({ self, others }: { self: Node; others: number }) {
           }}
         >
           <p class="hint">
-            Takes {name}, the instance that this page talks to, out of service, as before a restart. To drain another one, open the console of that one.
+            Takes {name} out of service, as before a restart. Select another instance above.
           </p>
           <Field label="Over" hint="Such as 30s or 2m. Empty: the setting drain-timeout.">
             <input type="text" value={over} onInput={(e) => setOver(e.currentTarget.value)} placeholder="drain-timeout" maxLength={32} autocomplete="off" spellcheck={false} />
           </Field>
           <div class="buttons">
             <button type="submit" class="danger" disabled={drain.busy}>
-              {`Drain ${self.name}…`}
+              {`Drain ${node.name}…`}
             </button>
           </div>
           {drain.failure && <Failed failure={drain.failure} once />}
         </form>
       )}
-      <Confirm open={asking} title={`Drain ${self.name}?`} action={`Drain ${self.name}`} busy={drain.busy} onYes={yes} onNo={() => setAsking(false)}>
+      <Confirm open={asking} title={`Drain ${node.name}?`} action={`Drain ${node.name}`} busy={drain.busy} onYes={yes} onNo={() => setAsking(false)}>
         <p>
-          {name} accepts nothing more, is no longer ready, and tells its {plural(clients, "connection")} to go elsewhere{over.trim() && `, over ${over.trim()}`}. This can't be taken back: it serves
-          again after a restart. Other instances are not concerned.
+          {name} accepts no more connections, is no longer ready, and tells its {plural(clients, "connection")} to move{over.trim() && `, over ${over.trim()}`}. This can't be undone: it serves again after
+          a restart. Other instances are not affected.
         </p>
         {others === 0 && (
           <p>
-            <strong>There is no other instance</strong>: its clients have nowhere to go.
+            <strong>There is no other instance</strong> for its clients to move to.
           </p>
         )}
       </Confirm>
@@ -161,18 +175,20 @@ function DrainPanel({ self, others }: { self: Node; others: number }) {
   );
 }
 
-function ReloadPanel({ self }: { self: Node }) {
-  const reload = useAction(api.reload);
+function ReloadPanel({ node }: { node: Node }) {
+  const reload = useAction(() => api.reload(node.id));
   return (
     <section class="panel" aria-labelledby="reload-title">
-      <h2 id="reload-title">Reload the configuration</h2>
+      <h2 id="reload-title">
+        Reload <bdi>{node.name}</bdi>
+      </h2>
       <div class="form">
         <p class="hint">
-          Makes <bdi>{self.name}</bdi>, the instance that this page talks to, read its files again, as SIGHUP does: all or nothing. Who holds a token that is gone is disconnected.
+          Makes <bdi>{node.name}</bdi> reload its configuration files, as SIGHUP does: all changes or none. Clients with a revoked token are disconnected.
         </p>
         <div class="buttons">
           <button type="button" onClick={reload.act} aria-disabled={reload.busy}>
-            {reload.busy ? "Reading…" : "Reload"}
+            {reload.busy ? "Reloading…" : `Reload ${node.name}`}
           </button>
         </div>
         <div aria-live="polite">{reload.result && <Reloaded result={reload.result} />}</div>
