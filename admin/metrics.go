@@ -37,6 +37,8 @@ var (
 	descBytesOut    = desc("sent_bytes_total", "Bytes written to clients.", "loop")
 	descWrites      = desc("writes_total", "System calls that wrote to clients.", "loop")
 	descQueue       = desc("queue_bytes", "Unsent backlog of all clients.", "loop")
+	descQueueMemory = desc("queue_memory_bytes", "Memory of the unsent backlogs: a message for many receivers counts once. Its sum is bounded by send-queue-total.", "loop")
+	descQueueLimit  = desc("queue_memory_limit_bytes", "Bound of the memory of all unsent backlogs (send-queue-total).")
 	descInbox       = desc("inbox_bytes", "Work of other goroutines that waits for a loop.", "loop")
 	descTurns       = desc("loop_turn_seconds", "Duration of the loops' turns, an upper bound of the latency that a loop adds.", "loop")
 	descGated       = desc("gated", "1 while nothing is read from clients because a loop or the broker can't keep up.")
@@ -105,6 +107,7 @@ func (c collector) collect(w metrics.Writer) {
 	}
 	w.Counter(descAccepted, s.Transport.Accepted)
 	w.Gauge(descLimit, float64(s.Transport.Limit))
+	w.Gauge(descQueueLimit, float64(s.Transport.QueueLimit))
 	if c.end != nil {
 		c.collectTLS(&s.Transport.TLS, w)
 	}
@@ -132,6 +135,7 @@ func (c collector) collect(w metrics.Writer) {
 		w.Counter(descBytesOut, l.BytesOut, loop)
 		w.Counter(descWrites, l.Writes, loop)
 		w.Gauge(descQueue, float64(l.QueueBytes), loop)
+		w.Gauge(descQueueMemory, float64(l.QueueMemory), loop)
 		w.Gauge(descInbox, float64(l.InboxBytes), loop)
 		w <- turns(&l, loop)
 	}

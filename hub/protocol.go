@@ -79,7 +79,7 @@ func (s *session) Violation(_ *transport.Conn, v transport.Violation) {
 	switch v {
 	case transport.TooBig:
 		s.disconnect(opcodes.MessageTooBig)
-	case transport.SlowConsumer:
+	case transport.SlowConsumer, transport.QueuesFull:
 		s.disconnect(opcodes.SlowConsumer)
 	case transport.NoMemory:
 		s.disconnect(opcodes.TryAgainLater)

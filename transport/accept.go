@@ -130,6 +130,13 @@ func (a *acceptor) acceptAll() bool {
 		if excess {
 			s.count(causeLimit, slog.Int("limit", s.opts.MaxConnections))
 		}
+		switch s.admit(int32(fd)) {
+		case refused:
+			s.closeFD(int32(fd))
+			continue
+		case surplus:
+			excess = true
+		}
 		l := s.leastLoaded()
 		l.conns.Add(1)
 		if !l.postAccepted(accepted{fd: int32(fd), excess: excess, lis: a.lis}) {

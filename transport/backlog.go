@@ -126,6 +126,7 @@ func (l *Loop) newHold(b *Buffer) *hold {
 		r = new(hold)
 	}
 	l.out.holdSeq++
+	l.out.kept += len(b.mem) + holdBytes
 	*r = hold{buf: b, seq: l.out.holdSeq}
 	l.out.held = r
 	return r
@@ -139,6 +140,7 @@ func (l *Loop) dropHold(r *hold) {
 	if l.out.held == r {
 		l.out.held = nil
 	}
+	l.out.kept -= len(r.buf.mem) + holdBytes
 	r.buf.Release()
 	r.buf = nil
 	if len(l.out.freeHolds) < maxFree {

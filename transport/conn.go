@@ -39,7 +39,7 @@ const (
 	flagWantWrite                     // EPOLLOUT is on
 	flagPeerClosed                    // the peer closed: destroy as soon as all has left
 	flagTrusted                       // its buffers don't count against Options.UntrustedBytes
-	flagExcess                        // beyond Options.MaxConnections
+	flagExcess                        // beyond Options.MaxConnections or Options.AddressConnections
 	flagEndedHere                     // this side closed before the peer did
 	flagTold                          // Session.Closed was called
 	flagTLS                           // TLS lies between the socket and all else: see secureConn
@@ -78,7 +78,8 @@ func (c *Conn) Slot() uint32 { return c.slot }
 // Session returns what Endpoint.Open returned for the connection.
 func (c *Conn) Session() Session { return c.session }
 
-// Excess reports whether the connection is beyond Options.MaxConnections, so that it should be told to try later.
+// Excess reports whether the connection is beyond Options.MaxConnections or Options.AddressConnections, so that it should
+// be told to try later.
 func (c *Conn) Excess() bool { return c.flags&flagExcess != 0 }
 
 // IsOpen reports whether messages still flow.

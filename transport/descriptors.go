@@ -18,6 +18,9 @@ func DescriptorLimit() int {
 
 // closeFD closes a connection's descriptor.
 func (s *Server) closeFD(fd int32) {
+	if s.opts.AddressConnections > 0 {
+		s.addresses.remove(fd) // before the descriptor can be another connection's
+	}
 	_ = unix.Close(int(fd))
 	s.open.Add(-1)
 }

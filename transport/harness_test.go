@@ -57,7 +57,7 @@ func checkEmpty(t testing.TB, s *Server) {
 		if n := l.conns.Load(); n != 0 {
 			t.Errorf("loop %d: %d connections are counted", l.index, n)
 		}
-		if l.out.queued != 0 || l.in.untrusted != 0 || l.out.held != nil {
+		if l.out.queued != 0 || l.out.kept != 0 || l.in.untrusted != 0 || l.out.held != nil {
 			t.Errorf("loop %d: queued %d, untrusted %d, hold %v", l.index, l.out.queued, l.in.untrusted, l.out.held)
 		}
 		if free := len(l.table.free); free != len(l.table.slabs)*slabConns {
@@ -216,7 +216,7 @@ func (s taped) Violation(c *Conn, v Violation) {
 	}
 }
 
-var violationNames = [...]string{TooBig: "too big", SlowConsumer: "slow consumer", NotJSON: "not JSON", Unfinished: "unfinished", NoMemory: "no memory"}
+var violationNames = [...]string{TooBig: "too big", SlowConsumer: "slow consumer", NotJSON: "not JSON", Unfinished: "unfinished", NoMemory: "no memory", QueuesFull: "queues full"}
 
 func (s taped) Sweep(c *Conn) {
 	if s.e.sweep != nil {

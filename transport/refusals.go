@@ -20,15 +20,17 @@ const (
 	causeHandshakeTimeout cause = "handshake timeout"
 	causeDescriptors      cause = "out of file descriptors"
 	causeLimit            cause = "connection limit"
+	causeAddress          cause = "connection limit of an address"
 	causeService          cause = "refused by service type"
 	causeRecord           cause = "invalid TLS record"
+	causeQueues           cause = "send queues full"
 	causeChunk            cause = "message too big for a tcp client"
 	causePipelined        cause = "requests sent before an answer"
 )
 
 var causes = [...]cause{
-	causeFrame, causeClose, causeUTF8, causeFragments, causeUnfinished, causeHandshakeTimeout, causeDescriptors, causeLimit,
-	causeService, causeRecord, causeChunk, causePipelined,
+	causeFrame, causeClose, causeUTF8, causeFragments, causeUnfinished, causeHandshakeTimeout, causeDescriptors, causeLimit, causeAddress,
+	causeService, causeRecord, causeQueues, causeChunk, causePipelined,
 }
 
 // count notes one refusal of a connection.

@@ -13,16 +13,17 @@ import (
 
 // Server accepts connections and runs the loops that serve them. Its methods may be called from any goroutine.
 type Server struct {
-	opts     Options
-	gate     Gate
-	loops    []*Loop
-	started  time.Time
-	accepted atomic.Uint64
-	open     atomic.Int64 // descriptors of connections
-	maxFDs   int64        // connections that may be open so that the rest of the process has descriptors left
-	refusals [len(causes)]atomic.Uint64
-	rejected []atomic.Uint64
-	tls      tlsCounts
+	opts      Options
+	gate      Gate
+	loops     []*Loop
+	started   time.Time
+	accepted  atomic.Uint64
+	open      atomic.Int64 // descriptors of connections
+	addresses addressCounter
+	maxFDs    int64 // connections that may be open so that the rest of the process has descriptors left
+	refusals  [len(causes)]atomic.Uint64
+	rejected  []atomic.Uint64
+	tls       tlsCounts
 
 	mu        sync.Mutex
 	acceptors []*acceptor

@@ -46,6 +46,8 @@ const (
 	NotJSON
 	// Unfinished: a message of a TCP stream was not complete after Options.MessageTimeout.
 	Unfinished
+	// QueuesFull: the unsent backlogs of all connections passed Options.SendQueueTotal, and this is one of the largest.
+	QueuesFull
 	// NoMemory: the buffers of all connections that are not trusted are at Options.UntrustedBytes.
 	NoMemory
 )

@@ -19,7 +19,7 @@ type turnStats struct {
 // publicStats is what others may read of a loop's counts.
 type publicStats struct {
 	bytesIn, bytesOut, writes atomic.Uint64
-	queued                    atomic.Int64
+	queued, kept              atomic.Int64
 	turns                     [len(TurnBuckets) + 1]atomic.Uint64
 	turnNanos                 atomic.Uint64
 }
@@ -31,6 +31,7 @@ func (l *Loop) publish(d time.Duration) {
 	p.bytesOut.Store(s.bytesOut)
 	p.writes.Store(s.writes)
 	p.queued.Store(int64(l.out.queued))
+	p.kept.Store(int64(l.out.kept))
 	i, secs := 0, d.Seconds()
 	for i < len(TurnBuckets) && secs > TurnBuckets[i] {
 		i++
@@ -62,6 +63,7 @@ type LoopStats struct {
 	BytesOut    uint64 // written to sockets
 	Writes      uint64 // system calls that wrote
 	QueueBytes  int64  // unsent backlog of all connections, at the end of the last turn
+	QueueMemory int64  // what it takes of Options.SendQueueTotal: messages for many receivers count once
 	InboxBytes  int    // mail that waits
 	// Turns counts turns by how long they took: how long anything else on the loop had to wait. Turns[i] is not
 	// cumulative; the last element counts those longer than the last bound of TurnBuckets.
@@ -71,12 +73,13 @@ type LoopStats struct {
 
 // Stats are the counts of a server since it started.
 type Stats struct {
-	Loops    []LoopStats
-	Accepted uint64            // connections taken from the listeners
-	Refusals map[string]uint64 // handshakes, frames and connections refused by the transport, by cause
-	Gated    bool              // nothing is read from clients at the moment
-	Limit    int               // connections that may be open at the same time
-	TLS      TLSStats
+	Loops      []LoopStats
+	Accepted   uint64            // connections taken from the listeners
+	Refusals   map[string]uint64 // handshakes, frames and connections refused by the transport, by cause
+	Gated      bool              // nothing is read from clients at the moment
+	Limit      int               // connections that may be open at the same time
+	QueueLimit int               // Options.SendQueueTotal
+	TLS        TLSStats
 }
 
 // Connections returns the number of connections, those still shaking hands or closing included.
@@ -92,7 +95,7 @@ func (s *Stats) Connections() int {
 func (s *Server) Stats() Stats {
 	st := Stats{
 		Accepted: s.accepted.Load(), Refusals: make(map[string]uint64), Gated: s.gate.Closed(),
-		Limit: min(s.opts.MaxConnections, int(s.maxFDs)), TLS: s.tls.snapshot(),
+		Limit: min(s.opts.MaxConnections, int(s.maxFDs)), TLS: s.tls.snapshot(), QueueLimit: s.opts.SendQueueTotal,
 	}
 	for i, c := range causes {
 		st.Refusals[strings.ReplaceAll(string(c), " ", "_")] = s.refusals[i].Load()
@@ -114,6 +117,7 @@ func (l *Loop) snapshot() LoopStats {
 		BytesOut:    p.bytesOut.Load(),
 		Writes:      p.writes.Load(),
 		QueueBytes:  p.queued.Load(),
+		QueueMemory: p.kept.Load(),
 		InboxBytes:  l.inbox.backlog(),
 		TurnTotal:   time.Duration(p.turnNanos.Load()),
 	}

@@ -9,6 +9,7 @@ type outbound struct {
 	dirty   []*Conn // connections that the next flush looks at
 	pending int     // frames queued since the last flush; a standing backlog must not count, it would end all gathering
 	queued  int     // unsent bytes of all connections
+	kept    int     // memory of what is unsent, which several connections share
 
 	gathered     gathered
 	held         *hold  // of the buffer that was queued last
@@ -20,7 +21,15 @@ type outbound struct {
 
 // flush writes every connection that has something unsent, once, and does what was put off until now.
 func (l *Loop) flush() {
-	l.sendMail()                            // first, so that the other loops work on it meanwhile
+	l.sendMail() // first, so that the other loops work on it meanwhile
+	l.flushDirty()
+	if l.boundQueues() {
+		l.flushDirty()
+	}
+	l.out.pending = 0
+}
+
+func (l *Loop) flushDirty() {
 	for i := 0; i < len(l.out.dirty); i++ { // grows while sessions react
 		c := l.out.dirty[i]
 		if c.flags&flagDirty == 0 { // the slot was freed, and perhaps taken again, since
@@ -31,7 +40,6 @@ func (l *Loop) flush() {
 	}
 	clear(l.out.dirty)
 	l.out.dirty = l.out.dirty[:0]
-	l.out.pending = 0
 }
 
 func (l *Loop) flushConn(c *Conn) {

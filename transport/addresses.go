@@ -1,0 +1,89 @@
+package transport
+
+import (
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// addressCounter counts connections by the address of their other end, for Options.AddressConnections. Addresses of IPv6
+// count by their first 64 bits, which one client may choose the others of.
+type addressCounter struct {
+	mu    sync.Mutex
+	of    map[int32]netip.Prefix // by descriptor
+	count map[netip.Prefix]int
+}
+
+// admission is what becomes of a connection that was accepted.
+type admission uint8
+
+const (
+	admitted admission = iota
+	surplus            // it is told to try later
+	refused            // it is closed at once: those that were told have not gone
+)
+
+// admit counts the connection of a descriptor.
+func (s *Server) admit(fd int32) admission {
+	limit := s.opts.AddressConnections
+	if limit <= 0 {
+		return admitted
+	}
+	sa, err := unix.Getpeername(int(fd))
+	if err != nil {
+		return admitted // broken already
+	}
+	addr := addrPort(sa).Addr()
+	for _, proxy := range s.opts.Proxies {
+		if proxy.Contains(addr) {
+			return admitted
+		}
+	}
+	n := s.addresses.add(fd, addressKey(addr))
+	if n <= limit {
+		return admitted
+	}
+	s.count(causeAddress, slog.String("from", addr.String()), slog.Int("limit", limit))
+	if n <= 2*limit {
+		return surplus
+	}
+	return refused
+}
+
+// addressKey returns what an address counts as.
+func addressKey(addr netip.Addr) netip.Prefix {
+	bits := 32
+	if addr.Is6() {
+		bits = 64
+	}
+	p, _ := addr.WithZone("").Prefix(bits)
+	return p
+}
+
+// add counts a connection and returns how many its address has.
+func (a *addressCounter) add(fd int32, key netip.Prefix) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.count == nil {
+		a.of, a.count = make(map[int32]netip.Prefix), make(map[netip.Prefix]int)
+	}
+	a.of[fd] = key
+	a.count[key]++
+	return a.count[key]
+}
+
+// remove takes the connection of a descriptor, which is about to be closed, from the count.
+func (a *addressCounter) remove(fd int32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key, ok := a.of[fd]
+	if !ok {
+		return
+	}
+	delete(a.of, fd)
+	if a.count[key]--; a.count[key] == 0 {
+		delete(a.count, key)
+	}
+}
