@@ -24,6 +24,7 @@ import (
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/config"
 	"github.com/mastersocket/mastersocket/internal/logwriter"
+	"github.com/mastersocket/mastersocket/internal/memlimit"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/services/team"
 	"github.com/mastersocket/mastersocket/transport"
@@ -184,7 +185,7 @@ func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated s
 			return explainListen(c.Place("listen"), c.Listen, err)
 		}
 		log.Info("listening", "listener", "hub", "addr", addr.String(), "node", h.Node().Name,
-			"connections_limit", h.Stats().Transport.Limit)
+			"connections_limit", h.Stats().Transport.Limit, "send_queue_total", h.Stats().Transport.QueueLimit)
 	}
 	if generated != "" {
 		defer announceToken(generated, addr, log, stderr)()
@@ -247,6 +248,9 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 	t.MaxConnections = c.maxConnections()
 	t.MaxMessageBytes = int(c.MaxMessageBytes)
 	t.SendQueueBytes = int(c.SendQueueBytes)
+	t.SendQueueTotal = c.sendQueueTotal()
+	t.AddressConnections = c.MaxConnectionsPerAddress
+	t.Proxies = loaded.Proxies
 	t.TCPGap = c.TCPGap
 	t.WriteTimeout = c.WriteTimeout
 	t.HandshakeTimeout = c.HandshakeTimeout
@@ -267,6 +271,21 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 		Drain:           drainSettings(&c.Serve),
 		Log:             log,
 	}, nil
+}
+
+// memoryShare is the part of the process's memory that unsent messages may take, unless --send-queue-total says otherwise.
+const memoryShare = 4
+
+// sendQueueTotal returns --send-queue-total or its default.
+func (c *serveCmd) sendQueueTotal() int {
+	if c.SendQueueTotal > 0 {
+		return int(c.SendQueueTotal)
+	}
+	limit := memlimit.Bytes()
+	if limit == 0 {
+		return transport.DefaultOptions(1).SendQueueTotal
+	}
+	return max(int(limit/memoryShare), int(c.SendQueueBytes))
 }
 
 // broker returns what connects this instance with others: Redis, or nothing but memory.

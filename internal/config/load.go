@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/mastersocket/mastersocket/auth"
@@ -16,7 +17,8 @@ type Loaded struct {
 	TLS       *TLS          // nil without --tls-cert
 	OIDC      *oidc.Options // nil without --oidc-issuer; the caller sets Log
 	Origins   *handshake.OriginPolicy
-	Redis     *Redis // nil without --redis
+	Proxies   []netip.Prefix // of --trusted-proxies
+	Redis     *Redis         // nil without --redis
 	// Warnings are not errors but worth a line in the log. They repeat no secret.
 	Warnings []string
 }
@@ -28,6 +30,7 @@ func (s *Serve) Load() (*Loaded, error) {
 	v.settings()
 	l := &Loaded{Warnings: s.Warnings()}
 	v.loadOrigins(l)
+	v.loadProxies(l)
 	v.loadTokens(l)
 	v.loadTLS(l)
 	v.loadRedis(l)

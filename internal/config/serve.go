@@ -66,17 +66,21 @@ type Serve struct {
 	Node               string `group:"Cluster" placeholder:"NAME" help:"Name of this instance, for operators (default: the host's name)."`
 	ReadyWithoutBroker bool   `group:"Cluster" help:"Stay ready (/readyz) while Redis is away: clients of this instance still reach each other, but those of other instances don't."`
 
-	Loops            int           `group:"Limits" default:"0" help:"Event loops that share the connections; 0: one for each core."`
-	MaxConnections   int           `group:"Limits" default:"0" help:"Connections at the same time; 0: as many as the limit of open files allows."`
-	MaxMessageBytes  Size          `group:"Limits" default:"32768" help:"Largest message of a client, in bytes or with a unit (32KiB)."`
-	SendQueueBytes   Size          `group:"Limits" default:"1048576" help:"Unsent messages that may wait for one client, in bytes or with a unit (1MiB), before it is disconnected as too slow."`
-	WriteTimeout     time.Duration `group:"Limits" default:"30s" help:"How long unsent messages may wait without any progress before the client is disconnected as too slow."`
-	IdentifyTimeout  time.Duration `group:"Limits" default:"10s" help:"How long a new client may take to identify itself."`
-	HandshakeTimeout time.Duration `group:"Limits" default:"10s" help:"How long a new connection may take to send its whole opening handshake."`
-	MessageTimeout   time.Duration `group:"Limits" default:"30s" help:"How long a client may take from the first to the last byte of a message."`
-	PingInterval     time.Duration `group:"Limits" default:"30s" help:"A client that is silent for so long gets a ping, and is disconnected after the same time again."`
-	DrainTimeout     time.Duration `reload:"" group:"Limits" default:"30s" help:"On SIGTERM, the time over which clients are told to reconnect elsewhere; 0: at once."`
-	DrainRate        int           `reload:"" group:"Limits" default:"0" help:"Most clients that are told to reconnect elsewhere within a second. If drain-timeout is too short for this rate, drain-timeout wins. 0: they are spread over drain-timeout."`
+	Loops           int  `group:"Limits" default:"0" help:"Event loops that share the connections; 0: one for each core."`
+	MaxConnections  int  `group:"Limits" default:"0" help:"Connections at the same time; 0: as many as the limit of open files allows."`
+	MaxMessageBytes Size `group:"Limits" default:"32768" help:"Largest message of a client, in bytes or with a unit (32KiB)."`
+	// MaxConnectionsPerAddress protects against one machine that takes all connections.
+	MaxConnectionsPerAddress int           `group:"Limits" default:"0" help:"Connections of one address (of IPv6: of one /64) at the same time; 0: no limit. Further ones get TRY_AGAIN_LATER. Behind a load balancer that hides addresses, name it in --trusted-proxies."`
+	TrustedProxies           []string      `group:"Limits" placeholder:"ADDRESS" help:"Addresses, or networks such as 10.0.0.0/8, of proxies and load balancers. --max-connections-per-address does not count their connections."`
+	SendQueueBytes           Size          `group:"Limits" default:"1048576" help:"Unsent messages that may wait for one client, in bytes or with a unit (1MiB), before it is disconnected as too slow."`
+	SendQueueTotal           Size          `group:"Limits" default:"0" help:"Memory that the unsent messages of all clients may take, in bytes or with a unit (256MiB). Beyond it the clients for which most waits are disconnected as too slow. 0: a quarter of GOMEMLIMIT, of the cgroup's limit or of the machine's memory, whichever is least."`
+	WriteTimeout             time.Duration `group:"Limits" default:"30s" help:"How long unsent messages may wait without any progress before the client is disconnected as too slow."`
+	IdentifyTimeout          time.Duration `group:"Limits" default:"10s" help:"How long a new client may take to identify itself."`
+	HandshakeTimeout         time.Duration `group:"Limits" default:"10s" help:"How long a new connection may take to send its whole opening handshake."`
+	MessageTimeout           time.Duration `group:"Limits" default:"30s" help:"How long a client may take from the first to the last byte of a message."`
+	PingInterval             time.Duration `group:"Limits" default:"30s" help:"A client that is silent for so long gets a ping, and is disconnected after the same time again."`
+	DrainTimeout             time.Duration `reload:"" group:"Limits" default:"30s" help:"On SIGTERM, the time over which clients are told to reconnect elsewhere; 0: at once."`
+	DrainRate                int           `reload:"" group:"Limits" default:"0" help:"Most clients that are told to reconnect elsewhere within a second. If drain-timeout is too short for this rate, drain-timeout wins. 0: they are spread over drain-timeout."`
 
 	LogFormat string `group:"Logging" default:"text" help:"Format of the log lines on standard error: text or json."`
 	LogLevel  string `reload:"" group:"Logging" default:"info" help:"Least severe lines to log: debug, info, warn or error."`

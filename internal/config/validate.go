@@ -21,6 +21,7 @@ const (
 	minMessageBytes = 256 // less has no room for an IDENTIFY
 	maxMessageBytes = 64 << 20
 	maxQueueBytes   = 1 << 30
+	maxQueueTotal   = 1 << 40
 	// envelopeBytes is more than the hub ever adds to a message: an id, the sender, and the frame's header.
 	envelopeBytes  = 1 << 10
 	maxLoops       = 256
@@ -168,6 +169,21 @@ func overlap(a, b string) bool {
 	return errA == nil && errB == nil && portA == portB && portA != "0" && (hostA == hostB || hostA == "" || hostB == "")
 }
 
+// loadProxies reads the addresses of proxies.
+func (v *validation) loadProxies(l *Loaded) {
+	for _, entry := range v.s.TrustedProxies {
+		p, err := netip.ParsePrefix(entry)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(entry)
+			if p, err = addr.Prefix(addr.BitLen()); addrErr != nil {
+				v.addf("trusted-proxies", "%q is neither an address nor a network; write 10.1.2.3 or 10.0.0.0/8", entry)
+				continue
+			}
+		}
+		l.Proxies = append(l.Proxies, p.Masked())
+	}
+}
+
 // loadOrigins reads which pages may connect.
 func (v *validation) loadOrigins(l *Loaded) {
 	for _, origin := range v.s.AllowedOrigins {
@@ -210,6 +226,10 @@ func (v *validation) limits() {
 	v.between("loops", int64(v.s.Loops), 0, maxLoops)
 	v.between("max-connections", int64(v.s.MaxConnections), 0, maxConnections)
 	v.size("max-message-bytes", v.s.MaxMessageBytes, minMessageBytes, maxMessageBytes)
+	v.between("max-connections-per-address", int64(v.s.MaxConnectionsPerAddress), 0, maxConnections)
+	if v.s.SendQueueTotal != 0 {
+		v.size("send-queue-total", v.s.SendQueueTotal, v.s.SendQueueBytes, maxQueueTotal)
+	}
 	v.size("send-queue-bytes", v.s.SendQueueBytes, minMessageBytes+envelopeBytes, maxQueueBytes)
 	if least := v.s.MaxMessageBytes + envelopeBytes; v.s.SendQueueBytes < least && v.s.MaxMessageBytes <= maxMessageBytes {
 		v.addf("send-queue-bytes", "%v has no room for one message of max-message-bytes (%v); write %v or more",
