@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -9,6 +8,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/broker/brokertest"
 	"github.com/mastersocket/mastersocket/internal/faultproxy"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -17,7 +17,7 @@ import (
 func TestGoRedisNoticesNothing(t *testing.T) {
 	t.Parallel()
 	watch := 8 * time.Second // two of its health checks, of 3 s each
-	if os.Getenv("MASTERSOCKET_SCALE") == "full" {
+	if figure.Full() {
 		watch = 24 * time.Second
 	}
 	s := redistest.Start(t)
@@ -51,7 +51,7 @@ func TestGoRedisNoticesNothing(t *testing.T) {
 	if n := theirs.Accepted() - connections; n != 0 {
 		t.Errorf("go-redis's subscriber made %d new connections in %v: it notices now, and our own receive loop may have had its day", n, watch)
 	}
-	t.Logf("figure: replies swallowed: noticed after %v; go-redis's subscriber noticed nothing in %v", noticed.Round(time.Millisecond), watch)
+	figure.Printf(t, "replies swallowed: noticed after %v; go-redis's subscriber noticed nothing in %v", noticed.Round(time.Millisecond), watch)
 	if noticed > 3*time.Second {
 		t.Errorf("noticed after %v", noticed)
 	}

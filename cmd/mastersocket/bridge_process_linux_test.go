@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
@@ -56,7 +57,7 @@ func TestMemoryPerIdleTeam(t *testing.T) {
 			before := grow(0, warm)
 			after := grow(warm, warm+teams)
 			per := (after - before) / teams
-			t.Logf("figure: %.1f KiB of resident memory for each idle team, %d of them", per/1024, teams)
+			figure.Printf(t, "%.1f KiB of resident memory for each idle team, %d of them", per/1024, teams)
 			if per > tc.most {
 				t.Errorf("%.0f bytes for each idle team, want at most %.0f", per, tc.most)
 			}
@@ -96,7 +97,7 @@ func TestBridgeTeamStalls(t *testing.T) {
 	}
 	m := c.metrics(c.statusAddr())
 	total, most := server.AskRate(began, time.Second)
-	t.Logf("figure: %d attempts, at most %d within a second as the server saw it", total, most)
+	figure.Printf(t, "%d attempts, at most %d within a second as the server saw it", total, most)
 	for _, name := range []string{"mastersocket_bridge_attempts_peak", "mastersocket_bridge_dials_peak"} {
 		if n := m[name]; n < 1 || n > rate {
 			t.Errorf("%s is %v, want at most %d", name, n, rate)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
@@ -72,7 +73,7 @@ func TestDirectCost(t *testing.T) {
 					seen++
 				}
 			}
-			figure(t, "%d instances: %d DIRECT messages cost %d PUBLISH beyond the %d of an idle time as long: %.3f each; "+
+			figure.Printf(t, "%d instances: %d DIRECT messages cost %d PUBLISH beyond the %d of an idle time as long: %.3f each; "+
 				"%d instance received them, %d messages", n, messages, busy-idle, idle, per, seen, after[1]-before[1])
 			calls = c.redis.Calls("publish")
 			neighbour := connectTo(t, c, 0, hubtest.ClientOptions{Name: "neighbour", Groups: []string{"f"}, History: h})
@@ -81,7 +82,7 @@ func TestDirectCost(t *testing.T) {
 			send()
 			<-time.After(window - time.Since(begin))
 			local := c.redis.Calls("publish") - calls
-			figure(t, "%d instances: %d DIRECT messages within one instance: %d PUBLISH, those of an idle time included", n, messages, local)
+			figure.Printf(t, "%d instances: %d DIRECT messages within one instance: %d PUBLISH, those of an idle time included", n, messages, local)
 			if local > idle+n+10 {
 				t.Errorf("%d PUBLISH for messages within one instance, %d in an idle time as long", local, idle)
 			}
@@ -126,8 +127,8 @@ func TestKnownGroupCost(t *testing.T) {
 		<-time.After(2*time.Second - time.Since(begin))
 	})
 	took := time.Since(begin)
-	figure(t, "%d IDENTIFY into a group that the instance knows, in %v: %d SUBSCRIBE; %d commands in all, %d in 2s without",
-		clients, ms(took), subscribes, busy, idle)
+	figure.Printf(t, "%d IDENTIFY into a group that the instance knows, in %v: %d SUBSCRIBE; %d commands in all, %d in 2s without",
+		clients, figure.MS(took), subscribes, busy, idle)
 	if subscribes != 0 {
 		t.Errorf("%d SUBSCRIBE, want none", subscribes)
 	}
@@ -148,7 +149,7 @@ func TestKnownGroupCost(t *testing.T) {
 	took = time.Since(begin)
 	ready, _ := readiness(c.hubs[0])
 	c.redis.Resume()
-	figure(t, "Redis paused: 50 clients connected and identified in %v, the slowest in %v", ms(took), ms(worst))
+	figure.Printf(t, "Redis paused: 50 clients connected and identified in %v, the slowest in %v", figure.MS(took), figure.MS(worst))
 	if took > 1500*time.Millisecond || !ready {
 		t.Errorf("clients were connected in %v, ready: %v", took, ready)
 	}
@@ -160,7 +161,7 @@ func TestKnownGroupCost(t *testing.T) {
 	defer resume.Stop()
 	connectTo(t, c, 0, unknown)
 	took = time.Since(begin)
-	figure(t, "Redis paused for 1s: the first member of a group was answered after %v", ms(took))
+	figure.Printf(t, "Redis paused for 1s: the first member of a group was answered after %v", figure.MS(took))
 	if took < 900*time.Millisecond {
 		t.Errorf("the first member of a group was answered after %v, before Redis can have confirmed", took)
 	}

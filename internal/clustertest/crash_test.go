@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
@@ -35,8 +36,8 @@ func TestInstanceKilled(t *testing.T) {
 	mark := history.Now()
 	l.runFor(2 * time.Second)
 	r := l.finish(c)
-	figure(t, "instance killed: ANY and GROUP for its only group are refused after %v, mastersocket_nodes is 2 on both others after %v; "+
-		"answers to senders on the others: %v", ms(gone), ms(nodes), r.Refused)
+	figure.Printf(t, "instance killed: ANY and GROUP for its only group are refused after %v, mastersocket_nodes is 2 on both others after %v; "+
+		"answers to senders on the others: %v", figure.MS(gone), figure.MS(nodes), r.Refused)
 	if late := l.history.RefusedSince(mark); len(late) > 0 {
 		t.Errorf("refused after the counts were right: %v", late)
 	}
@@ -135,8 +136,8 @@ func TestInstancePaused(t *testing.T) {
 	c.awaitNodes(patience, 3)
 	nodes := time.Since(begin)
 	l.awaitDelivery()
-	figure(t, "instance paused for 6s: gone from the others after %v; counted again %v and delivery back %v after it continued",
-		ms(gone), ms(nodes), ms(time.Since(begin)))
+	figure.Printf(t, "instance paused for 6s: gone from the others after %v; counted again %v and delivery back %v after it continued",
+		figure.MS(gone), figure.MS(nodes), figure.MS(time.Since(begin)))
 	l.runFor(time.Second)
 	r := l.finish(c)
 	if r.Counted > 0 || len(r.Disconnects) > 0 || r.CutOff > 0 {

@@ -3,9 +3,6 @@
 //
 // The package has only tests. Each starts its own Redis and hubs on free ports, prints measurements in lines that begin
 // with "figure:", and fails if a measurement misses its bound. scripts/faults runs them all and collects these lines.
-// With [EnvScale] set to full, sizes and durations are those of docs/faults.md; otherwise they are smaller, so that the
+// With MASTERSOCKET_SCALE=full, sizes and durations are those of docs/faults.md; otherwise they are smaller, so that the
 // tests take a few minutes on two cores.
 package clustertest
-
-// EnvScale is the environment variable that chooses between quick tests (the default) and full ones ("full").
-const EnvScale = "MASTERSOCKET_SCALE"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/faultproxy"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	rc "github.com/mastersocket/mastersocket/internal/rawclient"
 	"github.com/mastersocket/mastersocket/internal/redistest"
@@ -46,7 +47,7 @@ func TestFenceAcrossCuts(t *testing.T) {
 		awaitReady(t, c.hubs...)
 	}
 	recovered, missed := c.sum("mastersocket_broker_recovered_total"), c.sum("mastersocket_broker_missed_total")
-	figure(t, "%d moves, in each of which the old instance's connection to Redis was cut: %d messages missed by the client, "+
+	figure.Printf(t, "%d moves, in each of which the old instance's connection to Redis was cut: %d messages missed by the client, "+
 		"%d by instances; %d had again", moves, m.gaps, missed, recovered)
 	if m.gaps > missed {
 		t.Errorf("%d gaps, and the instances counted %d messages as missed", m.gaps, missed)

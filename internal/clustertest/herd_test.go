@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
@@ -32,8 +33,8 @@ func TestReconnectStorm(t *testing.T) {
 	if err := h.connect(t.Context(), c.hubs[2].HubAddr); err != nil {
 		t.Fatal(err)
 	}
-	figure(t, "one instance: %d clients identified in %v; resident memory %.1f MiB, %.1f MiB without them; descriptors %d, %d without them",
-		len(h.conns), ms(time.Since(begin)), mib(c.hubs[2].RSS()), mib(empty), c.hubs[2].Descriptors(), fds)
+	figure.Printf(t, "one instance: %d clients identified in %v; resident memory %.1f MiB, %.1f MiB without them; descriptors %d, %d without them",
+		len(h.conns), figure.MS(time.Since(begin)), mib(c.hubs[2].RSS()), mib(empty), c.hubs[2].Descriptors(), fds)
 	// ANY of all clients and GLOBAL would reach the storm's clients, too.
 	l := startLoad(t, c.urls()[:2], loadOptions{senders: 6, receivers: 6, noAnyone: true})
 	l.runFor(time.Second)
@@ -56,9 +57,9 @@ func TestReconnectStorm(t *testing.T) {
 	}
 	c.awaitNodes(patience, 2)
 	r := l.finish(c)
-	figure(t, "%d clients of a killed instance connected again at once: all identified %v after the kill; %v to %v each; "+
+	figure.Printf(t, "%d clients of a killed instance connected again at once: all identified %v after the kill; %v to %v each; "+
 		"a PING of the clients there before took %v at most (%v before the storm)",
-		len(h.conns), ms(took), ms(h.quantile(0)), ms(h.quantile(1)), ms(during), ms(before))
+		len(h.conns), figure.MS(took), figure.MS(h.quantile(0)), figure.MS(h.quantile(1)), figure.MS(during), figure.MS(before))
 	wantAll(t, r)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
@@ -22,12 +23,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// full reports whether to use the sizes and durations of the published figures.
-func full() bool { return os.Getenv(EnvScale) == "full" }
-
 // size returns the full number or the quick one.
 func size(quick, whole int) int {
-	if full() {
+	if figure.Full() {
 		return whole
 	}
 	if raceEnabled {
@@ -35,23 +33,6 @@ func size(quick, whole int) int {
 	}
 	return quick
 }
-
-// span returns the full duration or the quick one.
-func span(quick, whole time.Duration) time.Duration {
-	if full() {
-		return whole
-	}
-	return quick
-}
-
-// figure prints a measurement.
-func figure(t *testing.T, format string, args ...any) {
-	t.Helper()
-	t.Logf("figure: "+format, args...)
-}
-
-// ms rounds a duration for output.
-func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 
 // patience bounds waits; only a failing test waits that long.
 const patience = 30 * time.Second

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
@@ -39,10 +40,10 @@ func TestMixedLoad(t *testing.T) {
 	if n, text := c.losses(); n > 0 {
 		t.Errorf("the instances counted losses:%s", text)
 	}
-	figure(t, "three instances, 20 senders, 12 receivers: %d messages, %d deliveries in %v: %d lost, %d duplicated, "+
-		"%d reordered, %d misrouted", r.Messages, r.Arrivals, ms(took), r.Counts[history.Lost],
+	figure.Printf(t, "three instances, 20 senders, 12 receivers: %d messages, %d deliveries in %v: %d lost, %d duplicated, "+
+		"%d reordered, %d misrouted", r.Messages, r.Arrivals, figure.MS(took), r.Counts[history.Lost],
 		r.Counts[history.Duplicated], r.Counts[history.Reordered], r.Counts[history.Misrouted])
-	figure(t, "processor time: Redis %v for each message sent, the three instances together %v for each delivery",
+	figure.Printf(t, "processor time: Redis %v for each message sent, the three instances together %v for each delivery",
 		(redis / time.Duration(r.Messages)).Round(10*time.Nanosecond), (hubs / time.Duration(r.Arrivals)).Round(10*time.Nanosecond))
 }
 

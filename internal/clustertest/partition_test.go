@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/internal/faultproxy"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -27,7 +28,7 @@ func TestSilentPartition(t *testing.T) {
 		proxy.Set(faultproxy.SwallowReplies)
 		begin := time.Now()
 		red := awaitNotReady(t, c.hubs[1])
-		l.runFor(span(4*time.Second, 10*time.Second) - time.Since(begin))
+		l.runFor(figure.Choose(4*time.Second, 10*time.Second) - time.Since(begin))
 		if ready, text := readiness(c.hubs[0]); !ready {
 			t.Errorf("an unaffected instance is not ready: %s", text)
 		}
@@ -38,8 +39,8 @@ func TestSilentPartition(t *testing.T) {
 		delivery := time.Since(begin)
 		awaitReady(t, c.hubs[1])
 		green := time.Since(begin)
-		figure(t, "replies swallowed: readiness red after %v (%q); delivery back %v and readiness green %v after healing",
-			ms(red), why, ms(delivery), ms(green))
+		figure.Printf(t, "replies swallowed: readiness red after %v (%q); delivery back %v and readiness green %v after healing",
+			figure.MS(red), why, figure.MS(delivery), figure.MS(green))
 		if red > 3*time.Second {
 			t.Errorf("readiness turned red after %v, want 3s at most", red)
 		}
@@ -49,6 +50,6 @@ func TestSilentPartition(t *testing.T) {
 		c.awaitNodes(5*time.Second, 3)
 	}
 	r := l.finish(c)
-	figure(t, "replies swallowed for longer than a lease: senders on the other instances were refused %v, rightly", r.Refused)
+	figure.Printf(t, "replies swallowed for longer than a lease: senders on the other instances were refused %v, rightly", r.Refused)
 	wantHonest(t, r)
 }

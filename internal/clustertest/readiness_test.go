@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
@@ -44,7 +45,7 @@ func TestBrokerAway(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "TRY_AGAIN_LATER") {
 		t.Errorf("a client of an unknown group: %v, want TRY_AGAIN_LATER", err)
 	}
-	figure(t, "Redis away: a client of an unknown group got TRY_AGAIN_LATER after %v", ms(time.Since(begin)))
+	figure.Printf(t, "Redis away: a client of an unknown group got TRY_AGAIN_LATER after %v", figure.MS(time.Since(begin)))
 
 	c.redis.Restart()
 	awaitReady(t, c.hubs...)
@@ -82,7 +83,7 @@ func TestReadyWithoutBroker(t *testing.T) {
 		o.Name = "client"
 		clients[i] = connectTo(t, c, i%2, o)
 	}
-	figure(t, "--ready-without-broker, Redis away: four clients of a new group identified in %v", ms(time.Since(begin)))
+	figure.Printf(t, "--ready-without-broker, Redis away: four clients of a new group identified in %v", figure.MS(time.Since(begin)))
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -118,7 +119,7 @@ func TestReadyWithoutBroker(t *testing.T) {
 	if err := waiting.Wait(); err != nil {
 		t.Errorf("delivery to the other instance, after it is back: %v", err)
 	}
-	figure(t, "--ready-without-broker: those clients reach the other instance %v after Redis was started", ms(time.Since(begin)))
+	figure.Printf(t, "--ready-without-broker: those clients reach the other instance %v after Redis was started", figure.MS(time.Since(begin)))
 	for _, s := range clients {
 		if err := s.Settled(ctx); err != nil {
 			t.Error(err)
@@ -172,7 +173,7 @@ func TestBufferBound(t *testing.T) {
 	m := c.hubs[0].Metrics()
 	refused := int(m.Sum("mastersocket_broker_refused_total", `cause="buffer_full"`))
 	dropped := int(m.Sum("mastersocket_drops_total", `reason="broker_unavailable"`))
-	figure(t, "Redis away, %d messages of %d bytes: %.1f MiB waited, %d arrived in order later, %d were refused with BROKER_UNAVAILABLE",
+	figure.Printf(t, "Redis away, %d messages of %d bytes: %.1f MiB waited, %d arrived in order later, %d were refused with BROKER_UNAVAILABLE",
 		messages, pad, waiting.Sum("mastersocket_broker_buffer_bytes")/(1<<20), r.Arrivals-1, r.Refused["BROKER_UNAVAILABLE"])
 	if r.Err() != nil || r.Refused["BROKER_UNAVAILABLE"] == 0 || r.Reported != r.Refused["BROKER_UNAVAILABLE"] ||
 		refused != r.Reported || dropped != r.Reported || r.Arrivals+r.Reported != messages+1 {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -30,7 +31,7 @@ func TestRedisCluster(t *testing.T) {
 	if used != 1 {
 		t.Errorf("%d of the Redis nodes carry channels, want 1", used)
 	}
-	figure(t, "redis+cluster://: %d of %d Redis nodes carries all channels of the hub", used, len(nodes))
+	figure.Printf(t, "redis+cluster://: %d of %d Redis nodes carries all channels of the hub", used, len(nodes))
 }
 
 // startRedisCluster runs three masters that share the slots. It returns their addresses, joined by commas.

@@ -5,6 +5,8 @@ package clustertest
 import (
 	"testing"
 	"time"
+
+	"github.com/mastersocket/mastersocket/internal/figure"
 )
 
 // TestRedisKilled kills Redis and starts it again, empty.
@@ -21,8 +23,8 @@ func TestRedisKilled(t *testing.T) {
 		begin := time.Now()
 		green := awaitReady(t, c.hubs...)
 		l.awaitDelivery()
-		figure(t, "Redis killed: readiness red on all three after %v; green %v and delivery back %v after it was started empty",
-			ms(red), ms(green), ms(time.Since(begin)))
+		figure.Printf(t, "Redis killed: readiness red on all three after %v; green %v and delivery back %v after it was started empty",
+			figure.MS(red), figure.MS(green), figure.MS(time.Since(begin)))
 		c.awaitNodes(5*time.Second, 3)
 		l.runFor(time.Second)
 	}
@@ -35,7 +37,7 @@ func TestRedisPaused(t *testing.T) {
 	c := startCluster(t, 3, clusterOptions{})
 	l := startLoad(t, c.urls(), loadOptions{})
 	l.runFor(time.Second)
-	pause := span(4*time.Second, 10*time.Second)
+	pause := figure.Choose(4*time.Second, 10*time.Second)
 	c.redis.Pause()
 	begin := time.Now()
 	red := awaitNotReady(t, c.hubs...)
@@ -47,8 +49,8 @@ func TestRedisPaused(t *testing.T) {
 	begin = time.Now()
 	green := awaitReady(t, c.hubs...)
 	l.awaitDelivery()
-	figure(t, "Redis paused for %v: readiness red on all three after %v; green %v and delivery back %v after it continued",
-		pause, ms(red), ms(green), ms(time.Since(begin)))
+	figure.Printf(t, "Redis paused for %v: readiness red on all three after %v; green %v and delivery back %v after it continued",
+		pause, figure.MS(red), figure.MS(green), figure.MS(time.Since(begin)))
 	l.runFor(time.Second)
 	wantAll(t, l.finish(c))
 }
@@ -70,8 +72,8 @@ func clientsKilled(t *testing.T, kind string) {
 		l.runFor(200 * time.Millisecond)
 	}
 	back := l.awaitDelivery()
-	figure(t, "CLIENT KILL TYPE %s, %d times in %v: delivery back %v after the last; %d reconnects, %d messages had again, "+
-		"%d duplicates ignored", kind, kills, time.Duration(kills)*200*time.Millisecond, ms(back),
+	figure.Printf(t, "CLIENT KILL TYPE %s, %d times in %v: delivery back %v after the last; %d reconnects, %d messages had again, "+
+		"%d duplicates ignored", kind, kills, time.Duration(kills)*200*time.Millisecond, figure.MS(back),
 		c.sum("mastersocket_broker_reconnects_total"), c.sum("mastersocket_broker_recovered_total"),
 		c.sum("mastersocket_broker_duplicates_total"))
 	if c.sum("mastersocket_broker_lost_nodes_total") > 0 {

@@ -5,6 +5,8 @@ package clustertest
 import (
 	"testing"
 	"time"
+
+	"github.com/mastersocket/mastersocket/internal/figure"
 )
 
 // TestRollingRestart restarts three instances one after the other under load, each on its old port: SIGTERM, drain,
@@ -26,7 +28,7 @@ func TestRestartOverTLS(t *testing.T) {
 // rollingRestart restarts the first n of three instances and judges the history.
 func rollingRestart(t *testing.T, n int, o clusterOptions) *cluster {
 	t.Helper()
-	drain := span(time.Second, 5*time.Second)
+	drain := figure.Choose(time.Second, 5*time.Second)
 	o.flags = []string{"--drain-timeout", drain.String()}
 	c := startCluster(t, 3, o)
 	l := startLoad(t, c.urls(), loadOptions{roam: true, trust: c.trust})
@@ -39,8 +41,8 @@ func rollingRestart(t *testing.T, n int, o clusterOptions) *cluster {
 		known := time.Since(begin) - ended
 		c.restart(i)
 		c.awaitNodes(patience, 3)
-		figure(t, "instance %d restarted: drained and ended %v after SIGTERM, gone from the others %v later, three again after %v in all",
-			i, ms(ended), ms(known), ms(time.Since(begin)))
+		figure.Printf(t, "instance %d restarted: drained and ended %v after SIGTERM, gone from the others %v later, three again after %v in all",
+			i, figure.MS(ended), figure.MS(known), figure.MS(time.Since(begin)))
 	}
 	l.runFor(time.Second)
 	r := l.finish(c)
@@ -48,7 +50,7 @@ func rollingRestart(t *testing.T, n int, o clusterOptions) *cluster {
 	for _, m := range l.members {
 		joins += m.joins - 1
 	}
-	figure(t, "rolling restart with a drain timeout of %v: %d clients connected again %d times; disconnects %v, %d cut off; refused %v",
+	figure.Printf(t, "rolling restart with a drain timeout of %v: %d clients connected again %d times; disconnects %v, %d cut off; refused %v",
 		drain, len(l.members), joins, r.Disconnects, r.CutOff, r.Refused)
 	if r.Counted > 0 || r.CutOff > 0 || len(r.Disconnects) != 1 || r.Disconnects["SERVER_RESTART"] == 0 {
 		t.Errorf("want nothing lost, and SERVER_RESTART for every disconnect: %v", r)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -42,8 +43,8 @@ func TestSentinel(t *testing.T) {
 	awaitReady(t, c.hubs...)
 	back := time.Since(begin)
 	l.awaitDelivery()
-	figure(t, "redis+sentinel://, the master killed: readiness green %v and delivery back %v after the kill "+
-		"(the Sentinel waits 1s before it acts)", ms(back), ms(time.Since(begin)))
+	figure.Printf(t, "redis+sentinel://, the master killed: readiness green %v and delivery back %v after the kill "+
+		"(the Sentinel waits 1s before it acts)", figure.MS(back), figure.MS(time.Since(begin)))
 	l.runFor(500 * time.Millisecond)
 	if role := replica.Do("ROLE"); !strings.HasPrefix(role, "master") {
 		t.Errorf("the replica is a %q", role)

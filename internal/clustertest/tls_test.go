@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
@@ -94,5 +95,5 @@ func exchange(t *testing.T, c *cluster, how string) {
 	l.awaitDelivery()
 	r := l.finish(c)
 	wantAll(t, r)
-	figure(t, "%s: %d deliveries", how, r.Arrivals)
+	figure.Printf(t, "%s: %d deliveries", how, r.Arrivals)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
@@ -18,7 +19,7 @@ const previous = "0cf5ad3120785efab53c16e83366aba42e53562c"
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	old := hubtest.BinaryOf(t, previous)
-	drain := span(time.Second, 5*time.Second)
+	drain := figure.Choose(time.Second, 5*time.Second)
 	c := startCluster(t, 3, clusterOptions{flags: []string{"--drain-timeout", drain.String()}, binary: old})
 	l := startLoad(t, c.urls(), loadOptions{roam: true})
 	replace := func(i int, binary string) {
@@ -41,7 +42,7 @@ func TestUpgrade(t *testing.T) {
 	if r.Counted > 0 || r.CutOff > 0 || len(r.Disconnects) != 1 || r.Disconnects["SERVER_RESTART"] == 0 {
 		t.Errorf("want nothing lost, and SERVER_RESTART for every disconnect: %v", r)
 	}
-	figure(t, "upgrade from %.7s and back: %d messages, %d deliveries; refused %v", previous, r.Messages, r.Arrivals, r.Refused)
+	figure.Printf(t, "upgrade from %.7s and back: %d messages, %d deliveries; refused %v", previous, r.Messages, r.Arrivals, r.Refused)
 }
 
 // understood expects that every running instance understood what came from the others.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
@@ -40,7 +41,7 @@ func (l *load) finish(c *cluster) *history.Report {
 	if r.Err() != nil {
 		l.t.Error("the protocol's guarantees do not hold")
 	}
-	figure(l.t, "%d messages, %d deliveries: %d lost without a word, %d lost and counted, %d lost and reported to the sender, "+
+	figure.Printf(l.t, "%d messages, %d deliveries: %d lost without a word, %d lost and counted, %d lost and reported to the sender, "+
 		"%d duplicated, %d reordered, %d misrouted", r.Messages, r.Arrivals, r.Counts[history.Lost], r.Counted, r.Reported,
 		r.Counts[history.Duplicated], r.Counts[history.Reordered], r.Counts[history.Misrouted])
 	return r

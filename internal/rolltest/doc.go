@@ -17,9 +17,5 @@
 // them.
 package rolltest
 
-const (
-	// EnvScale is the environment variable that chooses between quick tests (the default) and full ones ("full").
-	EnvScale = "MASTERSOCKET_SCALE"
-	// EnvWithout is the environment variable that, if not empty, leaves out all tests that need network namespaces.
-	EnvWithout = "MASTERSOCKET_TEST_NO_NAMESPACES"
-)
+// EnvWithout is the environment variable that, if not empty, leaves out all tests that need network namespaces.
+const EnvWithout = "MASTERSOCKET_TEST_NO_NAMESPACES"

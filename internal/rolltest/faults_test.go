@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
 // faultLoad is the load of tests about faults during a restart.
 func faultLoad() loadOptions {
-	return loadOptions{clients: choose(150, 1500), processes: 1, rate: choose(150.0, 500.0), globalRate: 0.5}
+	return loadOptions{clients: figure.Choose(150, 1500), processes: 1, rate: figure.Choose(150.0, 500.0), globalRate: 0.5}
 }
 
 // TestKilledInstance kills an instance: its clients may miss messages on their way, and nothing else.
@@ -31,13 +32,13 @@ func TestKilledInstance(t *testing.T) {
 	begin := time.Now()
 	r.hubs[0].Kill()
 	r.awaitConnections(l.clients)
-	back := ms(time.Since(begin))
+	back := figure.MS(time.Since(begin))
 	r.awaitNodes(2)
 	pass(time.Second)
 	drops := r.drops()
 	res := l.finish(history.Options{Fault: true, CountedDrops: drops, InFlight: 2 * time.Second})
 	res.figures(t)
-	figure(t, "an instance with %d clients killed: all connected again after %v; %d deliveries missed by disconnected clients, "+
+	figure.Printf(t, "an instance with %d clients killed: all connected again after %v; %d deliveries missed by disconnected clients, "+
 		"%d reported to the sender, %d messages counted by the instances", lost, back, res.Missed, res.Reported, res.Counted)
 	if err := res.Err(); err != nil {
 		t.Error("more messages are lost than were on their way")
@@ -60,7 +61,7 @@ func TestRedisRestartInRoll(t *testing.T) {
 	r.awaitDraining(0)
 	r.redis.Restart()
 	r.finishRestart(0)
-	figure(t, "an instance restarted, and Redis meanwhile: %v", since(begin, history.Now()))
+	figure.Printf(t, "an instance restarted, and Redis meanwhile: %v", since(begin, history.Now()))
 	pass(time.Second)
 	drops := r.drops()
 	res := l.finish(history.Options{Fault: true, CountedDrops: drops})
@@ -109,7 +110,7 @@ func TestRebalance(t *testing.T) {
 	if err != nil {
 		t.Errorf("clients of the instances: %v, want about %d each: %v", r.spread(), share, err)
 	}
-	figure(t, "a fourth instance for %d clients: %v after %v", l.clients, r.spread(), since(begin, history.Now()))
+	figure.Printf(t, "a fourth instance for %d clients: %v after %v", l.clients, r.spread(), since(begin, history.Now()))
 	pass(time.Second)
 	res := l.finish(history.Options{})
 	res.figures(t)

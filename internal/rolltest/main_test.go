@@ -102,25 +102,5 @@ func needNamespaces(t *testing.T) {
 	}
 }
 
-// full reports whether to use the sizes and durations of the published figures.
-func full() bool { return os.Getenv(EnvScale) == "full" }
-
-// choose returns the quick value or the full one.
-func choose[T any](quick, whole T) T {
-	if full() {
-		return whole
-	}
-	return quick
-}
-
-// figure prints a measurement.
-func figure(t *testing.T, format string, args ...any) {
-	t.Helper()
-	t.Logf("figure: "+format, args...)
-}
-
-// ms rounds a duration for output.
-func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
-
 // patience bounds waits; only a failing test waits that long.
 const patience = 60 * time.Second

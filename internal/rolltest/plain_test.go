@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/rawclient"
@@ -164,5 +165,5 @@ func (p *plainClients) check(steps []restarted) {
 	if slices.Contains(told, 0) {
 		p.t.Errorf("clients without drain that got SERVER_RESTART in each restart: %v, want some in each", told)
 	}
-	figure(p.t, "clients without drain: got SERVER_RESTART in the restarts: %s times", strings.Trim(fmt.Sprint(told), "[]"))
+	figure.Printf(p.t, "clients without drain: got SERVER_RESTART in the restarts: %s times", strings.Trim(fmt.Sprint(told), "[]"))
 }

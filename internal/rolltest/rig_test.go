@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
@@ -157,4 +158,4 @@ func tlsConfig(trust []byte) *tls.Config {
 }
 
 // since returns the time between two times of the history, for output.
-func since(from, to int64) time.Duration { return ms(time.Duration(to - from)) }
+func since(from, to int64) time.Duration { return figure.MS(time.Duration(to - from)) }

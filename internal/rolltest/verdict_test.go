@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/history"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
@@ -35,12 +36,12 @@ func (r *result) wantUnnoticed(t *testing.T) {
 // figures prints the figures of every load.
 func (r *result) figures(t *testing.T) {
 	t.Helper()
-	figure(t, "%d messages in %v (%.0f a second), %d deliveries: %d lost, %d duplicated, %d reordered, %d misrouted; "+
+	figure.Printf(t, "%d messages in %v (%.0f a second), %d deliveries: %d lost, %d duplicated, %d reordered, %d misrouted; "+
 		"%d refused, of them %d for an id that its client had left; %d crossed; %d questions, %d answered",
-		r.Messages, ms(r.took), float64(r.Messages)/r.took.Seconds(), r.Arrivals, r.Counts[history.Lost],
+		r.Messages, figure.MS(r.took), float64(r.Messages)/r.took.Seconds(), r.Arrivals, r.Counts[history.Lost],
 		r.Counts[history.Duplicated], r.Counts[history.Reordered], r.Counts[history.Misrouted],
 		sumOf(r.Report.Refused), r.Outdated, r.Crossed, r.Asked, r.Answers)
-	figure(t, "the clients' processes used %.0f %% of a processor", 100*r.spent.Seconds()/r.took.Seconds())
+	figure.Printf(t, "the clients' processes used %.0f %% of a processor", 100*r.spent.Seconds()/r.took.Seconds())
 }
 
 // usage is the servers' use of CPU and memory.
@@ -77,9 +78,9 @@ func (u usage) figures(t *testing.T, before usage) {
 	t.Helper()
 	span := time.Duration(u.at - before.at).Seconds()
 	for i := range u.cpu {
-		figure(t, "hub %d, steady: %.1f %% of a processor, %.1f MiB resident", i+1,
+		figure.Printf(t, "hub %d, steady: %.1f %% of a processor, %.1f MiB resident", i+1,
 			100*(u.cpu[i]-before.cpu[i]).Seconds()/span, float64(u.rss[i])/(1<<20))
 	}
-	figure(t, "steady: haproxy %.1f %% of a processor, Redis %.1f %%", 100*(u.balancer-before.balancer).Seconds()/span,
+	figure.Printf(t, "steady: haproxy %.1f %% of a processor, Redis %.1f %%", 100*(u.balancer-before.balancer).Seconds()/span,
 		100*(u.redis-before.redis)/span)
 }

@@ -2,12 +2,12 @@ package team
 
 import (
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/teamtest"
 )
@@ -17,7 +17,7 @@ import (
 func TestScale(t *testing.T) {
 	t.Parallel()
 	n, each := 300, 5
-	if os.Getenv("MASTERSOCKET_SCALE") == "full" {
+	if figure.Full() {
 		n, each = 5000, 10
 	}
 	i := start(t, settings{Options: Options{Healthcheck: 250 * time.Millisecond}, message: 1 << 20, queue: 4 << 20})

@@ -2,12 +2,12 @@ package bridge_test
 
 import (
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/services/team/bridge"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 	"github.com/mastersocket/mastersocket/services/team/rtmtest"
@@ -17,7 +17,7 @@ import (
 // all teams are back in time without a storm; both ends count the same. MASTERSOCKET_SCALE=full uses the numbers of the
 // documentation.
 func TestScale(t *testing.T) {
-	teams, each, full := 150, 20, os.Getenv("MASTERSOCKET_SCALE") == "full"
+	teams, each, full := 150, 20, figure.Full()
 	if full {
 		teams = 5000
 	} else {
@@ -34,7 +34,7 @@ func TestScale(t *testing.T) {
 	began := time.Now()
 	r.rtm.Join(all...)
 	r.connected(teams)
-	t.Logf("figure: %d teams connected in %v", teams, time.Since(began).Round(time.Millisecond))
+	figure.Printf(t, "%d teams connected in %v", teams, time.Since(began).Round(time.Millisecond))
 
 	talk := &talk{r: r, teams: all, next: make([]int, teams)}
 	talk.speak(each)
@@ -52,14 +52,14 @@ func TestScale(t *testing.T) {
 	r.until("all teams back", func(s bridge.Status) bool { return s.Teams.Connected == teams && back() })
 	took := time.Since(began)
 	total, most := r.rtm.AskRate(began, time.Second)
-	t.Logf("figure: %d teams back in %v with %d attempts, at most %d seen by the server within a second", teams, took.Round(time.Millisecond), total, most)
+	figure.Printf(t, "%d teams back in %v with %d attempts, at most %d seen by the server within a second", teams, took.Round(time.Millisecond), total, most)
 	if full && took > 15*time.Second {
 		t.Errorf("the teams took %v to come back", took)
 	}
 	// The server may see requests bunched, as it had no processor: its figure is for information only. A team may ask
 	// once on a Global connection that is already lost.
 	c := r.bridge.Status().Connections
-	t.Logf("figure: at most %d attempts and %d dials within any second by the bridge's own clock, of %d and %d", c.Peak, c.DialsPeak, c.Attempts, c.Dials)
+	figure.Printf(t, "at most %d attempts and %d dials within any second by the bridge's own clock, of %d and %d", c.Peak, c.DialsPeak, c.Attempts, c.Dials)
 	if most := int(o.ConnectRate); c.Peak > most || c.DialsPeak > most || total > 2*teams {
 		t.Errorf("%d attempts and %d dials within a second, %d attempts in all", c.Peak, c.DialsPeak, total)
 	}
@@ -67,7 +67,7 @@ func TestScale(t *testing.T) {
 	sent := talk.sent
 	began = time.Now()
 	r.sink.messages(sent)
-	t.Logf("figure: %d messages in the hub %v later, each once and in order", sent, time.Since(began).Round(time.Millisecond))
+	figure.Printf(t, "%d messages in the hub %v later, each once and in order", sent, time.Since(began).Round(time.Millisecond))
 	if len(r.sink.losses) > 0 {
 		t.Errorf("the hub disconnected the test's client, so that messages may be missing: %q", r.sink.losses)
 	}
@@ -104,7 +104,7 @@ func (k *talk) speak(each int) {
 			k.r.sink.await(fmt.Sprintf("%d messages but %d", k.sent, ahead/2), func() bool { return k.r.sink.total > k.sent-ahead/2 })
 		}
 	}
-	k.r.t.Logf("figure: %d messages sent in %v", k.sent-before, time.Since(began).Round(time.Millisecond))
+	figure.Printf(k.r.t, "%d messages sent in %v", k.sent-before, time.Since(began).Round(time.Millisecond))
 }
 
 // send sends one message to each of some teams.

@@ -1,0 +1,32 @@
+// Package figure prints measurements of tests, and chooses between quick sizes and those of published figures.
+package figure
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+// EnvScale is the environment variable that chooses between quick tests (the default) and those with the sizes and
+// durations of published figures ("full").
+const EnvScale = "MASTERSOCKET_SCALE"
+
+// Full reports whether to use the sizes and durations of published figures.
+func Full() bool { return os.Getenv(EnvScale) == "full" }
+
+// Choose returns the full value if [Full] is true, otherwise the quick one.
+func Choose[T any](quick, full T) T {
+	if Full() {
+		return full
+	}
+	return quick
+}
+
+// Printf prints a measurement, in a line of the test's log that begins with "figure:".
+func Printf(tb testing.TB, format string, args ...any) {
+	tb.Helper()
+	tb.Logf("figure: "+format, args...)
+}
+
+// MS rounds a duration to milliseconds for output.
+func MS(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
