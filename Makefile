@@ -4,6 +4,7 @@
 # make lint   formatting, vet and staticcheck alone
 # make console       builds the pages of the console: admin/console/dist, from admin/console/web
 # make console-test  checks that they are what their sources build, and tests them in a real browser
+# make socketio-test  tests the client libraries of Socket.IO against a hub
 # make deploy-test   tests the image, the compose file, the Helm chart, the Kustomize overlays and the monitoring,
 #                   without cluster and registry
 # make release    the files of a release, in dist: binaries, SBOMs, the file system of the image, checksums
@@ -17,7 +18,7 @@ GO       ?= go
 FUZZTIME ?= 60s
 COUNT    ?= 1
 
-.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test deploy-test deps clean
+.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test socketio-test deploy-test deps clean
 
 run: build
 	bin/mastersocket serve
@@ -42,6 +43,7 @@ test: deps lint
 	$(GO) test -count=1 -run 'Alloc|MemoryPerIdle' -v $(BUDGETED)
 	cd bench && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
 	$(MAKE) deploy-test
+	$(MAKE) socketio-test
 	$(MAKE) console-test
 
 lint:
@@ -61,6 +63,15 @@ console: $(MODULES)
 
 console-test: deps build $(MODULES)
 	cd $(WEB) && npm run check && npm run e2e
+
+SOCKETIO = services/socketio/clients
+
+$(SOCKETIO)/node_modules/.package-lock.json: $(SOCKETIO)/package-lock.json
+	cd $(SOCKETIO) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+socketio-test: deps $(SOCKETIO)/node_modules/.package-lock.json
+	MASTERSOCKET_SOCKETIO_CLIENTS=1 $(GO) test -race -count=$(COUNT) -v -run ClientLibraries ./services/socketio
 
 deploy-test: deps
 	cd deploy/test && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
