@@ -41,9 +41,13 @@ var built struct {
 }
 
 // Binary returns the path of the mastersocket binary, built on the first call of a test program. A test program that
-// calls it, or Start, should call [Cleanup] at the end of its TestMain.
+// calls it, or Start, should call [Cleanup] at the end of its TestMain. With -short it skips the test: make check is for
+// what runs within the test program.
 func Binary(tb testing.TB) string {
 	tb.Helper()
+	if testing.Short() {
+		tb.Skip("starts the binary, which -short leaves out; make test runs this test")
+	}
 	built.once.Do(build)
 	if built.err != nil {
 		tb.Fatalf("hubtest: %v", built.err)
