@@ -35,7 +35,7 @@ type detached struct {
 const noSocket = -1
 
 // OpenDetached opens a connection without a socket for the client that sent the request of x, on x's loop, and asks e for
-// its session.
+// its session. It must be called within HTTPEndpoint.Serve.
 func (l *Loop) OpenDetached(x *Exchange, e Endpoint, carrier Carrier) (*Conn, *Rejection) {
 	s := l.srv
 	d := &detached{carrier: carrier, address: x.conn.RemoteAddr(), certificate: x.conn.PeerCertificate()}
@@ -47,7 +47,7 @@ func (l *Loop) OpenDetached(x *Exchange, e Endpoint, carrier Carrier) (*Conn, *R
 	if s.open.Add(1) > int64(s.opts.MaxConnections) {
 		c.flags |= flagExcess
 	}
-	session, reject := e.Open(c, &x.Request)
+	session, reject := e.Open(c, x.Request)
 	if reject != nil {
 		l.free(c)
 		return nil, reject

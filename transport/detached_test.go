@@ -52,26 +52,26 @@ func (p *polled) handle(x *Exchange) {
 		c := &carried{p: p}
 		conn, reject := x.Conn().Loop().OpenDetached(x, p, c)
 		if reject != nil {
-			x.Respond(reject.Status, "", "", nil)
+			x.Respond(reject.Status, "", nil)
 			return
 		}
 		c.conn = conn
 		p.carriers[conn.Slot()] = c
-		x.Respond(200, "", "", strconv.AppendUint(nil, uint64(conn.Slot()), 10))
+		x.Respond(200, "", strconv.AppendUint(nil, uint64(conn.Slot()), 10))
 		return
 	}
 	slot, _ := strconv.Atoi(string(x.Request.Path[1:]))
 	c := p.carriers[uint32(slot)]
 	switch {
 	case c == nil:
-		x.Respond(400, "", "", nil)
+		x.Respond(400, "", nil)
 	case string(x.Request.Method) == "GET":
 		c.waits = x
 		c.Queued(c.conn)
 	case !c.conn.Receive(false, x.Body):
 		c.held = x
 	default:
-		x.Respond(200, "", "", []byte("ok"))
+		x.Respond(200, "", []byte("ok"))
 	}
 }
 
@@ -81,14 +81,14 @@ func (c *carried) Queued(conn *Conn) {
 	}
 	var body []byte
 	if conn.Take(1000, func(b *Buffer) { body = append(append(body, b.Payload()...), '\n') }) > 0 {
-		c.waits.Respond(200, "", "", body)
+		c.waits.Respond(200, "", body)
 		c.waits = nil
 	}
 }
 
 func (c *carried) Resumed(conn *Conn) {
 	if c.held != nil && conn.Receive(false, c.held.Body) {
-		c.held.Respond(200, "", "", []byte("ok"))
+		c.held.Respond(200, "", []byte("ok"))
 		c.held = nil
 	}
 }
@@ -97,7 +97,7 @@ func (c *carried) Released() {
 	delete(c.p.carriers, c.conn.Slot())
 	for _, x := range []*Exchange{c.waits, c.held} {
 		if x != nil {
-			x.Respond(410, "", "", nil)
+			x.Respond(410, "", nil)
 		}
 	}
 }

@@ -25,21 +25,25 @@ type HTTPEndpoint interface {
 // Exchange is one HTTP request and its answer. It belongs to the loop of its connection. It implements Session for the
 // time in which the request is read and answered.
 type Exchange struct {
-	// Request is the head of the request. Its slices are valid until Respond.
-	Request Request
+	// Request is the head of the request. It is valid during HTTPEndpoint.Serve, and nil after.
+	Request *Request
 	// Body is the content, at most Options.MaxMessageBytes. It is valid until Respond, and the endpoint may overwrite it.
 	Body []byte
+	// Fields are further header lines of the answer, each with its CRLF. The endpoint sets them, if it likes.
+	Fields string
 
 	loop     *Loop
 	conn     *Conn
 	lis      *listener
 	endpoint HTTPEndpoint
-	head     []byte // what Request points into
+	head     []byte // of the request; nil once it was served
 	length   int64  // of the content, if it is not chunked
 	chunks   chunked.Decoder
 	chunked  bool
 	complete bool
 	answered bool
+	noBody   bool // the answer has none: the method is HEAD
+	closes   bool // the connection ends with the answer
 	gone     func()
 }
 
@@ -75,14 +79,14 @@ func (l *Loop) beginExchange(c *Conn, e HTTPEndpoint, r *Request, p []byte, n in
 		return nil, handshake.RejectBodyTooLarge
 	}
 	lis, _ := c.session.(*listener)
-	x := &Exchange{loop: l, conn: c, lis: lis, endpoint: e, head: bytes.Clone(p[:n]), length: length, chunked: chunks}
-	if _, err := handshake.Parse(x.head, 0, &x.Request); err != nil { // it was parsed before
-		return nil, handshake.RejectOverload
+	x := &Exchange{
+		loop: l, conn: c, lis: lis, endpoint: e, head: bytes.Clone(p[:n]), length: length, chunked: chunks,
+		noBody: string(r.Method) == http.MethodHead, closes: r.ConnectionClose,
 	}
 	c.session = x
 	c.state = stateRequest
 	c.since = l.clock.now
-	if x.Request.ExpectContinue && r.HasBody && len(p) == n {
+	if r.ExpectContinue && r.HasBody && len(p) == n {
 		b := AllocBuffer(len(continueLine))
 		b.sealRaw(append(b.Room(), continueLine...))
 		c.enqueue(b)
@@ -110,14 +114,25 @@ func (l *Loop) feedBody(c *Conn, p []byte) []byte {
 		return nil
 	}
 	if reject := l.collect(c, x, &p); reject != nil {
-		l.refuseHandshake(c, reject, &x.Request)
+		l.refuseHandshake(c, reject, &Request{})
 		l.notifyClosed(c, EndLocal)
 		return nil
 	}
 	if c.state == stateRequest && x.complete {
-		x.endpoint.Serve(x)
+		l.serve(x)
 	}
 	return p
+}
+
+// serve hands a complete request to its endpoint. The head, which no answer needs, does not wait with it.
+func (l *Loop) serve(x *Exchange) {
+	x.Request = &l.in.served
+	if _, err := handshake.Parse(x.head, 0, x.Request); err != nil { // it was parsed before
+		x.Respond(http.StatusBadRequest, "", nil)
+		return
+	}
+	x.endpoint.Serve(x)
+	x.Request, x.head = nil, nil
 }
 
 // collect moves content from p to the body until it is complete or p is empty.
@@ -168,16 +183,15 @@ func (x *Exchange) release() {
 	x.Body = nil
 }
 
-// Respond answers the request, once. fields are further header lines, each with its CRLF; body may be used again after the
-// call. The connection is then kept for the client's next request, unless it asked for the contrary.
-func (x *Exchange) Respond(status int, contentType, fields string, body []byte) {
+// Respond answers the request, once. body may be used again after the call. The connection is then kept for the client's next request, unless it asked for the contrary.
+func (x *Exchange) Respond(status int, contentType string, body []byte) {
 	if x.answered {
 		return
 	}
 	x.answered = true
 	c, l := x.conn, x.loop
-	closing := x.Request.ConnectionClose || !x.complete
-	b := AllocBuffer(256 + len(contentType) + len(fields) + len(body))
+	closing := x.closes || !x.complete
+	b := AllocBuffer(256 + len(contentType) + len(x.Fields) + len(body))
 	p := append(b.Room(), "HTTP/1.1 "...)
 	p = strconv.AppendInt(p, int64(status), 10)
 	p = append(append(p, ' '), http.StatusText(status)...)
@@ -194,9 +208,9 @@ func (x *Exchange) Respond(status int, contentType, fields string, body []byte) 
 	if closing {
 		p = append(p, "\r\nConnection: close"...)
 	}
-	p = append(append(p, "\r\n"...), fields...)
+	p = append(append(p, "\r\n"...), x.Fields...)
 	p = append(p, "\r\n"...)
-	if string(x.Request.Method) != http.MethodHead && status != http.StatusNoContent {
+	if !x.noBody && status != http.StatusNoContent {
 		p = append(p, body...)
 	}
 	b.sealRaw(p)
@@ -224,7 +238,7 @@ func (x *Exchange) Message(*Conn, bool, []byte) {}
 
 // Violation implements Session: there is no memory for the content.
 func (x *Exchange) Violation(c *Conn, _ Violation) {
-	c.loop.refuseHandshake(c, handshake.RejectOverload, &x.Request)
+	c.loop.refuseHandshake(c, handshake.RejectOverload, &Request{})
 }
 
 // Sweep implements Session: the content must arrive in time.

@@ -29,7 +29,7 @@ func (s *service) Serve(x *Exchange) { s.serve(x) }
 
 // repeat answers with what was asked.
 func repeat(x *Exchange) {
-	x.Respond(200, "text/plain", "", fmt.Appendf(nil, "loop %d: %s %s?%s %q", x.Loop().Index(), x.Request.Method, x.Request.Path, x.Request.Query, x.Body))
+	x.Respond(200, "text/plain", fmt.Appendf(nil, "loop %d: %s %s?%s %q", x.Loop().Index(), x.Request.Method, x.Request.Path, x.Request.Query, x.Body))
 }
 
 // answer reads one response, which must have the status, and returns its body.
@@ -179,14 +179,15 @@ func TestAnswersThatComeLater(t *testing.T) {
 	c.write([]byte(get("/1") + get("/2"))) // the second waits for its turn
 	x := <-k.exchanges
 	onLoop(t, x.Loop(), func() {
-		x.Respond(200, "", "X-A: b\r\n", []byte("first"))
-		x.Respond(200, "", "", []byte("twice"))
+		x.Fields = "X-A: b\r\n"
+		x.Respond(200, "", []byte("first"))
+		x.Respond(200, "", []byte("twice"))
 	})
 	if got := c.answer(200); got != "first" {
 		t.Error(got)
 	}
 	x = <-k.exchanges
-	onLoop(t, x.Loop(), func() { x.Respond(204, "", "", nil) })
+	onLoop(t, x.Loop(), func() { x.Respond(204, "", nil) })
 	c.answer(204)
 	if len(k.gone) > 0 {
 		t.Error("the endpoint was told that the client is gone")
@@ -215,7 +216,7 @@ func TestClientsThatGoBeforeTheAnswer(t *testing.T) {
 			case <-time.After(patience):
 				t.Fatal("the endpoint never learned")
 			}
-			onLoop(t, l, func() { x.Respond(200, "", "", []byte("too late")) })
+			onLoop(t, l, func() { x.Respond(200, "", []byte("too late")) })
 		})
 	}
 }

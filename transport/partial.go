@@ -26,6 +26,7 @@ type partial struct {
 type inbound struct {
 	buf       []byte     // one read
 	request   Request    // the opening handshake that is being read
+	served    Request    // the request that is being served
 	free      []*partial // for later
 	untrusted int        // bytes buffered for connections that are not trusted
 	cursor    uint32     // the slot that was looked at last for a connection that gives way

@@ -42,14 +42,14 @@ func (c *socket) emit(p *packet.Packet, args []byte) {
 			c.refuse()
 			return
 		}
-		to, event = t, string(name)
+		to, event = &t, string(name)
 		values.Args, values.Count = rest, values.Count-1
 	}
 	switch {
 	case event == "subscribe" || event == "unsubscribe":
 		c.reject(p.ID, "UNSUPPORTED", "groups are those of CONNECT's payload")
 		return
-	case to.to == intent.None:
+	case to == nil:
 		c.reject(p.ID, "INVALID_PAYLOAD", "the event names no target, such as GROUP:orders, and CONNECT's payload has no to")
 		return
 	case len(event) > 128:

@@ -68,13 +68,15 @@ func (l *loop) openProbe(p *hub.Peer, text []byte) (hub.PeerHandler, *transport.
 
 // Serve implements hub.RequestLoop.
 func (l *loop) Serve(x *transport.Exchange) {
-	r := &x.Request
+	r := x.Request
 	if !l.all.hub.Origins().Allows(r) {
 		l.fail(x, engineio.ErrForbidden)
 		return
 	}
+	x.Fields = fieldsFor(r)
 	if string(r.Method) == http.MethodOptions {
-		x.Respond(http.StatusNoContent, "", l.all.fieldsFor(x)+preflightFields(r), nil)
+		x.Fields += preflightFields(r)
+		x.Respond(http.StatusNoContent, "", nil)
 		return
 	}
 	q, err := engineio.ParseQuery(r.Query)
@@ -127,12 +129,13 @@ func (l *loop) open(x *transport.Exchange) {
 	p := &polling{}
 	peer, rejection := l.on.OpenDetached(x, p)
 	if rejection != nil {
-		x.Respond(rejection.Status, text, l.all.fieldsFor(x), []byte(rejection.Line))
+		x.Respond(rejection.Status, text, []byte(rejection.Line))
 		return
 	}
 	s, ok := peer.Handler().(*session)
 	if !ok { // the hub turned it away: there are too many connections, or it is about to end
-		x.Respond(http.StatusServiceUnavailable, text, l.all.fieldsFor(x)+"Retry-After: 5\r\n", nil)
+		x.Fields += "Retry-After: 5\r\n"
+		x.Respond(http.StatusServiceUnavailable, text, nil)
 		return
 	}
 	l.count.opened.Add(1)
@@ -168,11 +171,7 @@ func (l *loop) forget(p *polling) {
 
 // fail answers a request with an error.
 func (l *loop) fail(x *transport.Exchange, err *engineio.Error) {
-	fields := ""
-	if err != engineio.ErrForbidden {
-		fields = l.all.fieldsFor(x)
-	}
-	x.Respond(err.Status, "application/json", fields, err.AppendBody(nil))
+	x.Respond(err.Status, "application/json", err.AppendBody(nil))
 }
 
 // rejectionOf returns the error as the answer to a handshake.

@@ -105,7 +105,7 @@ func packetOf(b *transport.Buffer) engineio.Packet {
 }
 
 func (p *polling) answer(x *transport.Exchange, payload []byte) {
-	x.Respond(http.StatusOK, text, p.s.loop.all.fieldsFor(x), payload)
+	x.Respond(http.StatusOK, text, payload)
 }
 
 // servePost handles the packets that a POST brings.
@@ -159,7 +159,7 @@ func (p *polling) goOn() {
 	}
 	if x := p.post; x != nil {
 		p.post, p.rest = nil, nil
-		x.Respond(http.StatusOK, text, p.s.loop.all.fieldsFor(x), []byte("ok"))
+		x.Respond(http.StatusOK, text, []byte("ok"))
 	}
 }
 

@@ -26,10 +26,10 @@ const (
 // socket is a client of Socket.IO: the one namespace that it opened. It implements protocol.
 type socket struct {
 	s         *session
-	namespace string // "" before CONNECT
-	envelope  bool   // deliveries end with an object that has the message's id and sender
-	to        target // of events that name none; to.to is None where there is none
-	open      bool   // CONNECT was answered
+	namespace string  // "" before CONNECT
+	envelope  bool    // deliveries end with an object that has the message's id and sender
+	to        *target // of events that name none; nil for none
+	open      bool    // CONNECT was answered
 	requests  *requests
 	partial   *partial // a packet that waits for its attachments; nil for none
 }
@@ -136,7 +136,9 @@ func (c *socket) connect(p *packet.Packet) {
 		c.sendText(c.appendError(nil, string(p.Namespace), "one namespace for each connection"))
 		return
 	}
-	c.namespace = string(p.Namespace)
+	if c.namespace = packet.MainNamespace; string(p.Namespace) != c.namespace {
+		c.namespace = string(p.Namespace)
+	}
 	data := p.Data
 	if len(data) == 0 {
 		data = []byte("{}")
@@ -153,10 +155,12 @@ func (c *socket) readOptions(data []byte) {
 	}
 	if readMembers(data, &o.Envelope, &o.To) {
 		c.envelope = o.Envelope
-		c.to, _ = parseTarget(o.To)
+		if t, ok := parseTarget(o.To); ok {
+			c.to = &t
+		}
 	}
-	if name := c.namespace[1:]; c.to.to == intent.None && name != "" && intent.CheckGroup(name) == nil {
-		c.to = target{to: intent.Any, group: []byte(name)}
+	if name := c.namespace[1:]; c.to == nil && name != "" && intent.CheckGroup(name) == nil {
+		c.to = &target{to: intent.Any, group: []byte(name)}
 	}
 }
 

@@ -111,11 +111,11 @@ func (t *Type) Attach(on *hub.ServiceLoop) hub.LoopService {
 }
 
 // fieldsFor returns the header lines that let a page of an allowed origin read the answer.
-func (*Type) fieldsFor(x *transport.Exchange) string {
-	if x.Request.Origin == nil {
+func fieldsFor(r *transport.Request) string {
+	if r.Origin == nil {
 		return ""
 	}
-	return "Access-Control-Allow-Origin: " + string(x.Request.Origin) + "\r\nAccess-Control-Allow-Credentials: true\r\nVary: Origin\r\n"
+	return "Access-Control-Allow-Origin: " + string(r.Origin) + "\r\nAccess-Control-Allow-Credentials: true\r\nVary: Origin\r\n"
 }
 
 // preflightFields returns the header lines that answer what a browser asks before it sends a request.
