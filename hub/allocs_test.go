@@ -45,7 +45,7 @@ func newRawPeerOf(t testing.TB, url, group, extra string) *rawPeer {
 	}
 	t.Cleanup(func() { _ = file.Close() })
 	p := &rawPeer{t: t, fd: fd}
-	p.write([]byte("GET / HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	p.write([]byte("GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"))
 	for head := ""; !strings.HasSuffix(head, "\r\n\r\n"); {
 		p.readFull(p.buf[:1])

@@ -25,6 +25,7 @@ func upgradeRequest(fields string) string {
 func testOptions() Options {
 	o := DefaultOptions(2)
 	o.Log = quiet{}
+	o.AllowedHosts = []string{"*"}
 	o.SweepInterval = 20 * time.Millisecond
 	o.CloseFrameTimeout = 50 * time.Millisecond
 	return o

@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/mastersocket/mastersocket/internal/handshake"
+	"github.com/mastersocket/mastersocket/internal/hosts"
 )
 
 // listener is what the connections of one listening socket have in common. While a connection has no session yet, the
@@ -13,6 +14,7 @@ import (
 type listener struct {
 	protocol protocol
 	route    func(path []byte) Endpoint
+	hosts    *hosts.Policy
 	tls      *tlsListener // nil without TLS
 }
 
@@ -35,6 +37,10 @@ func (s *Server) ListenTCP(ctx context.Context, addr string, e Endpoint) (net.Ad
 func (s *Server) listen(ctx context.Context, addr string, lis *listener) (net.Addr, error) {
 	a, bound, err := newAcceptor(ctx, s, addr, lis)
 	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	if lis.hosts, err = hosts.NewPolicy(bound, s.opts.AllowedHosts); err != nil {
+		a.release()
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	s.mu.Lock()

@@ -29,6 +29,7 @@ type Options struct {
 	CloseFrameTimeout  time.Duration           // for the client to answer a close frame
 	SweepInterval      time.Duration           // how often each connection's deadlines are looked at
 	Origins            *handshake.OriginPolicy // which web pages may connect
+	AllowedHosts       []string                // Host headers that are answered: see hosts.NewPolicy
 	Log                Logger                  // told of refusals
 }
 

@@ -53,15 +53,29 @@ func (s *Server) countAs(msg string, why cause, attrs ...slog.Attr) {
 
 // countRejection notes one refused handshake. Those that an Endpoint refused are counted as one cause: it counts them by
 // causes of its own.
-func (s *Server) countRejection(r *Rejection, from netip.AddrPort) {
+func (s *Server) countRejection(why *Rejection, r *Request, from netip.AddrPort) {
 	for i, known := range handshake.Rejections() {
-		if known == r {
+		if known == why {
 			s.rejected[i].Add(1)
-			s.opts.Log.Warn("handshake refused", r.Cause, fromAttr(from)...)
+			s.opts.Log.Warn("handshake refused", why.Cause, append(fromAttr(from), remedy(why, r)...)...)
 			return
 		}
 	}
 	s.count(causeService)
+}
+
+// maxLogged is how much of a header field a log line repeats, in bytes.
+const maxLogged = 256
+
+// remedy is what an operator needs to allow what was refused, for the log.
+func remedy(why *Rejection, r *Request) []slog.Attr {
+	switch why {
+	case handshake.RejectOrigin:
+		return []slog.Attr{slog.String("origin", string(r.Origin[:min(len(r.Origin), maxLogged)])), slog.String("flag", "--allowed-origins")}
+	case handshake.RejectMisdirected:
+		return []slog.Attr{slog.String("host", string(r.Host[:min(len(r.Host), maxLogged)])), slog.String("flag", "--allowed-hosts")}
+	}
+	return nil
 }
 
 // fromAttr is the address of a refused client, for the log; nothing if the connection had broken already.

@@ -34,7 +34,7 @@ func (l *Loop) afford(c *Conn, n int) bool {
 // dropStranger ends a connection for lack of memory.
 func (l *Loop) dropStranger(c *Conn) {
 	if c.flags&flagTLS != 0 && l.secureOf(c) == nil { // it can't be told
-		l.srv.countRejection(handshake.RejectOverload, c.RemoteAddr())
+		l.srv.countRejection(handshake.RejectOverload, &Request{}, c.RemoteAddr())
 		l.destroy(c, EndLocal)
 		return
 	}

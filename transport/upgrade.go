@@ -42,7 +42,11 @@ func (l *Loop) answer(c *Conn, r *Request, err error, p []byte, n int) (rest []b
 	if errors.As(err, &reject) {
 		return nil, reject
 	}
-	e := c.session.(*listener).route(r.Path)
+	lis := c.session.(*listener)
+	if !lis.hosts.AllowsAll() && !lis.hosts.Allows(string(r.Host)) {
+		return nil, handshake.RejectMisdirected
+	}
+	e := lis.route(r.Path)
 	if e == nil {
 		return nil, handshake.RejectNotFound
 	}
@@ -93,7 +97,7 @@ func (l *Loop) openSession(c *Conn, e Endpoint, r *Request) *Rejection {
 
 // refuseHandshake answers an opening handshake with an error and closes.
 func (l *Loop) refuseHandshake(c *Conn, why *Rejection, r *Request) {
-	l.srv.countRejection(why, c.RemoteAddr())
+	l.srv.countRejection(why, r, c.RemoteAddr())
 	if c.protocol == protocolWebSocket && (c.flags&flagTLS == 0 || l.secureOf(c) != nil) {
 		b := AllocBuffer(handshake.ResponseBytes(why))
 		b.sealRaw(handshake.AppendResponse(b.Room(), why, r, time.Now()))

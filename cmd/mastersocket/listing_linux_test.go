@@ -86,7 +86,7 @@ func turnsOf(o operator) (sum turns) {
 }
 
 // upgrade asks for a WebSocket.
-const upgrade = "GET / HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+const upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 
 // connectMany connects clients that do nothing more. Each costs the test a descriptor, and no goroutine.

@@ -257,6 +257,7 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 	t.MessageTimeout = c.MessageTimeout
 	t.SweepInterval = sweepInterval(c.WriteTimeout, c.HandshakeTimeout, c.MessageTimeout, c.IdentifyTimeout, c.PingInterval)
 	t.Origins = loaded.Origins
+	t.AllowedHosts = c.AllowedHosts
 	t.Log = ratelog.New(log)
 	return hub.Options{
 		Transport:       t,

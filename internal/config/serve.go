@@ -34,7 +34,7 @@ type Serve struct {
 	TeamAnonymous   bool          `group:"Listeners" help:"With --enable team: let clients open /global without a token. Every client that reaches the hub then sees every team and its messages."`
 	TeamHealthcheck time.Duration `group:"Listeners" default:"30s" help:"With --enable team: how often clients are asked for the state of their teams."`
 	// AllowedOrigins are the origins, beside the hub's own host, whose pages may connect.
-	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, or * for all. Clients other than browsers need none."`
+	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, http://localhost:* for any port, file:// or null for local files, or * for all. Clients other than browsers need none."`
 	// AllowedHosts are the names in the Host header that the listeners answer.
 	AllowedHosts []string `group:"Listeners" placeholder:"NAME" help:"Names under which clients and operators reach the hub: hub.example.com, *.example.com, or * for all. Requests with another Host header are refused; addresses and localhost are always answered. Default: on a loopback address no other names, elsewhere all. This stops web pages that reach a private address by DNS rebinding."`
 

@@ -2,6 +2,7 @@
 // nothing here reads, writes or waits. A listener gathers bytes and asks, in this order,
 //
 //	Parse          is a whole, well-formed request there?  ErrIncomplete: gather on; *Rejection: 400, 431 or 505
+//	its hosts      is the listener addressed as r.Host?    RejectMisdirected: 421
 //	its routes     is there something at r.Path?           RejectNotFound: 404
 //	CheckUpgrade   may it become a WebSocket?              *Rejection: 405, 400, 426 or 403
 //	AppendAccept   the 101

@@ -181,9 +181,9 @@ var handshakes = []struct {
 	{"24 bytes that are no key", edited("dGhlIHNhbXBsZSBub25jZQ==", "!!!!!!!!!!!!!!!!!!!!!!=="), rejectKey},
 	{"two authorizations", handshake("/", "Authorization: a\r\nAuthorization: a\r\n"), rejectDuplicate},
 	{"two origins", handshake("/", "Origin: null\r\nOrigin: null\r\n"), rejectDuplicate},
-	{"foreign origin", handshake("/", "Origin: https://evil.example\r\n"), rejectOrigin},
-	{"opaque origin", handshake("/", "Origin: null\r\n"), rejectOrigin},
-	{"empty origin", handshake("/", "Origin:\r\n"), rejectOrigin},
+	{"foreign origin", handshake("/", "Origin: https://evil.example\r\n"), RejectOrigin},
+	{"opaque origin", handshake("/", "Origin: null\r\n"), RejectOrigin},
+	{"empty origin", handshake("/", "Origin:\r\n"), RejectOrigin},
 
 	{"token", handshake("/?token=abc", ""), RejectTokenInURL},
 	{"token without a value", handshake("/?a=1&TOKEN", ""), RejectTokenInURL},
@@ -210,8 +210,8 @@ func TestHandshakeStatus(t *testing.T) {
 	t.Parallel()
 	want := map[*Rejection]int{
 		rejectHTTPVersion: 505, rejectHeadTooLarge: 431, RejectNotFound: 404, rejectMethod: 405,
-		rejectNoUpgrade: 426, rejectVersion: 426, rejectOrigin: 403, RejectOverload: 503,
-		rejectTransferCoding: 501, RejectBodyTooLarge: 413,
+		rejectNoUpgrade: 426, rejectVersion: 426, RejectOrigin: 403, RejectOverload: 503,
+		rejectTransferCoding: 501, RejectBodyTooLarge: 413, RejectMisdirected: 421,
 	}
 	seen := map[string]bool{}
 	for _, rej := range rejections {

@@ -12,14 +12,14 @@ import (
 // OriginPolicy says which pages may connect from a browser besides those of the hub's own host. It is immutable. A nil
 // OriginPolicy allows none.
 type OriginPolicy struct {
-	all, null bool
-	rules     []originRule
+	all, null, file bool
+	rules           []originRule
 }
 
 // originRule allows one origin, or those of all hosts below a domain.
 type originRule struct {
 	scheme, host string // lower case; with wildcard, host begins with a dot
-	port         int
+	port         int    // or anyPort
 	wildcard     bool
 }
 
@@ -27,7 +27,9 @@ type originRule struct {
 //
 //	https://app.example.com[:port]  that origin
 //	https://*.example.com[:port]    the hosts below example.com, at any depth; not example.com itself
+//	http://localhost:*              that host on any port, where a port can be written
 //	null                            the opaque origin, which sandboxed frames and local files have
+//	file://                         local files, as Electron, Cordova and some libraries send them
 //	*                               every origin
 //
 // Its error quotes the first entry that is none of these and says what to write instead; the caller adds which setting it is
@@ -41,6 +43,9 @@ func ParseOrigins(list []string) (*OriginPolicy, error) {
 			continue
 		case "null":
 			p.null = true
+			continue
+		case "file://":
+			p.file = true
 			continue
 		}
 		rule, hint := parseOriginRule(entry)
@@ -56,7 +61,7 @@ func ParseOrigins(list []string) (*OriginPolicy, error) {
 func parseOriginRule(entry string) (rule originRule, hint string) {
 	scheme, authority, ok := strings.Cut(strings.ToLower(entry), "://")
 	if !ok {
-		return rule, "write scheme://host, such as https://app.example.com, or null or *"
+		return rule, "write scheme://host, such as https://app.example.com, or null, file:// or *"
 	}
 	if strings.ContainsAny(authority, "/?#") {
 		return rule, "an origin ends with its host and port: leave out the slash and what follows it"
@@ -64,13 +69,17 @@ func parseOriginRule(entry string) (rule originRule, hint string) {
 	if scheme == "ws" || scheme == "wss" {
 		return rule, "an origin is that of a page: write http or https"
 	}
+	authority, everyPort := strings.CutSuffix(authority, ":*")
 	wildcard := strings.HasPrefix(authority, "*.")
 	if wildcard {
 		authority = authority[1:]
 	}
 	o, ok := parseOrigin([]byte(scheme + "://" + strings.TrimPrefix(authority, ".")))
-	if !ok || wildcard && (o.host[0] == '[' || strings.HasPrefix(authority, "..")) || !wildcard && authority[0] == '.' {
+	if !ok || everyPort && strings.LastIndexByte(authority, ':') > strings.LastIndexByte(authority, ']') || wildcard && (o.host[0] == '[' || strings.HasPrefix(authority, "..")) || !wildcard && authority[0] == '.' {
 		return rule, "write scheme://host[:port] with a host name (in ASCII), an address, or a name behind *."
+	}
+	if everyPort {
+		o.port = anyPort
 	}
 	rule = originRule{scheme: string(o.scheme), host: string(o.host), port: o.port, wildcard: wildcard}
 	if wildcard {
@@ -84,8 +93,11 @@ func (p *OriginPolicy) allows(header, host []byte) bool {
 	if header == nil || p != nil && p.all {
 		return true
 	}
-	if string(header) == "null" {
+	switch string(header) {
+	case "null":
 		return p != nil && p.null
+	case "file://":
+		return p != nil && p.file
 	}
 	o, ok := parseOrigin(header)
 	if !ok {
@@ -125,7 +137,7 @@ func (o origin) isHost(hostport []byte) bool {
 
 // matches reports whether rule allows o.
 func (o origin) matches(rule originRule) bool {
-	if o.port != rule.port || !equalFold(o.scheme, rule.scheme) {
+	if rule.port != anyPort && o.port != rule.port || !equalFold(o.scheme, rule.scheme) {
 		return false
 	}
 	if below := len(o.host) - len(rule.host); rule.wildcard {
@@ -134,7 +146,11 @@ func (o origin) matches(rule originRule) bool {
 	return equalFold(o.host, rule.host)
 }
 
-const noPort = -1
+// What stands in the place of a port.
+const (
+	noPort  = -1
+	anyPort = -2 // of a rule
+)
 
 // defaultPort returns the port of a URL that names none, or noPort.
 func defaultPort(scheme []byte) int {

@@ -13,6 +13,8 @@ func TestOriginPolicy(t *testing.T) {
 		"all":   {"*"},
 		"null":  {"null"},
 		"exact": {"https://app.example", "HTTP://Dev.Example:8080", "https://[::1]:8443", "chrome-extension://abcdef"},
+		"file":  {"file://"},
+		"ports": {"http://localhost:*", "http://[::1]:*", "https://*.app.example:*"},
 		"wild":  {"https://*.app.example", "http://*.app.example:8080"},
 	}
 	for _, tc := range []struct {
@@ -72,6 +74,18 @@ func TestOriginPolicy(t *testing.T) {
 		{"wild", "https://a.app.example.evil.example", "hub.example", false},
 		{"wild", "http://a.app.example", "hub.example", false},
 		{"wild", "https://a.app.example:8080", "hub.example", false},
+		{"file", "file://", "hub.example", true},
+		{"file", "file:///", "hub.example", false},
+		{"file", "file://evil.example", "hub.example", false},
+		{"file", "null", "hub.example", false},
+		{"exact", "file://", "hub.example", false},
+		{"ports", "http://localhost", "hub.example", true},
+		{"ports", "http://localhost:5173", "hub.example", true},
+		{"ports", "http://[::1]:5173", "hub.example", true},
+		{"ports", "https://a.app.example:8443", "hub.example", true},
+		{"ports", "https://localhost:5173", "hub.example", false},
+		{"ports", "http://localhost.evil.example:5173", "hub.example", false},
+		{"ports", "https://app.example:8443", "hub.example", false},
 	} {
 		p, err := ParseOrigins(policies[tc.policy])
 		if err != nil {
@@ -93,7 +107,8 @@ func TestParseOriginsErrors(t *testing.T) {
 		"https://app.example?x", "https://app.example:x", "https://app.example:65536", "https://u@app.example",
 		"https://*", "https://*.", "https://*..example", "https://a.*.example", "https://*a.example", "https://.example",
 		"https://*.*.example", "*://app.example", "https://*.[::1]", "https://äpp.example", "https://a.example,https://b.example",
-		"ws://app.example", "://app.example", "**", "Null", "https://app.example ", "file://",
+		"ws://app.example", "://app.example", "**", "Null", "https://app.example ", "file:///", "FILE://",
+		"http://localhost:80:*", "http://*:*", "https://:*", "http://localhost:*/", "http://localhost:8*",
 	} {
 		if _, err := ParseOrigins([]string{"*", entry}); err == nil || !strings.Contains(err.Error(), strconv.Quote(entry)) {
 			t.Errorf("ParseOrigins(%q): error %v, want one that names the entry", entry, err)

@@ -37,19 +37,22 @@ var (
 	rejectFraming      = &Rejection{Cause: "framing", Status: 400, Line: "the request says contradictory things about its length"}
 	rejectHeadTooLarge = &Rejection{Cause: "head_too_large", Status: 431, Line: "the request line and header fields are larger than 16 KiB"}
 	// RejectNotFound: no endpoint has the path.
-	RejectNotFound       = &Rejection{Cause: "not_found", Status: 404, Line: "nothing is served at this path"}
-	rejectMethod         = &Rejection{Cause: "method", Status: 405, Line: "a WebSocket handshake is a GET request", fields: "Allow: GET\r\n"}
-	rejectBody           = &Rejection{Cause: "body", Status: 400, Line: "a WebSocket handshake has no body"}
-	rejectNoUpgrade      = &Rejection{Cause: "no_upgrade", Status: 426, Line: whatThisIs, fields: upgradeFields}
-	rejectVersion        = &Rejection{Cause: "websocket_version", Status: 426, Line: whatThisIs + " (Sec-WebSocket-Version must be 13)", fields: upgradeFields}
-	rejectKey            = &Rejection{Cause: "websocket_key", Status: 400, Line: "Sec-WebSocket-Key is not the base64 form of 16 bytes"}
-	RejectTokenInURL     = &Rejection{Cause: "token_in_url", Status: 400, Line: "a URL is no place for a token: connect without it and send it in IDENTIFY"}
-	rejectOrigin         = &Rejection{Cause: "origin", Status: 403, Line: "pages of this origin may not connect; an operator can allow it with --allowed-origins"}
+	RejectNotFound   = &Rejection{Cause: "not_found", Status: 404, Line: "nothing is served at this path"}
+	rejectMethod     = &Rejection{Cause: "method", Status: 405, Line: "a WebSocket handshake is a GET request", fields: "Allow: GET\r\n"}
+	rejectBody       = &Rejection{Cause: "body", Status: 400, Line: "a WebSocket handshake has no body"}
+	rejectNoUpgrade  = &Rejection{Cause: "no_upgrade", Status: 426, Line: whatThisIs, fields: upgradeFields}
+	rejectVersion    = &Rejection{Cause: "websocket_version", Status: 426, Line: whatThisIs + " (Sec-WebSocket-Version must be 13)", fields: upgradeFields}
+	rejectKey        = &Rejection{Cause: "websocket_key", Status: 400, Line: "Sec-WebSocket-Key is not the base64 form of 16 bytes"}
+	RejectTokenInURL = &Rejection{Cause: "token_in_url", Status: 400, Line: "a URL is no place for a token: connect without it and send it in IDENTIFY"}
+	// RejectOrigin answers a page that may not connect.
+	RejectOrigin         = &Rejection{Cause: "origin", Status: 403, Line: "pages of this origin may not connect; an operator can allow it with --allowed-origins"}
 	rejectTransferCoding = &Rejection{Cause: "transfer_coding", Status: 501, Line: "chunked is the only transfer coding that is known here"}
 	// RejectBodyTooLarge answers a request with more content than a message may have.
 	RejectBodyTooLarge = &Rejection{Cause: "body_too_large", Status: 413, Line: "the content of the request is larger than a message may be"}
 	// RejectChunk answers a request whose content is not in chunks though it says so.
 	RejectChunk = &Rejection{Cause: "chunk", Status: 400, Line: "the content of the request is not in chunks as RFC 9112 has them"}
+	// RejectMisdirected answers a request for a host that the listener does not answer.
+	RejectMisdirected = &Rejection{Cause: "misdirected", Status: 421, Line: "this listener does not answer that Host; an operator can allow it with --allowed-hosts"}
 	// RejectNotTLS answers a request in plain text on a listener of TLS.
 	RejectNotTLS = &Rejection{Cause: "not_tls", Status: 400, Line: "TLS is spoken here: connect with wss:// or https://"}
 	// RejectOverload answers a handshake for which there is no memory.
@@ -62,7 +65,7 @@ func Rejections() []*Rejection { return rejections }
 var rejections = []*Rejection{
 	rejectRequestLine, rejectHTTPVersion, rejectLineEnd, rejectTarget, rejectField, rejectDuplicate, rejectHost,
 	rejectFraming, rejectHeadTooLarge, RejectNotFound, rejectMethod, rejectBody, rejectNoUpgrade, rejectVersion,
-	rejectKey, RejectTokenInURL, rejectOrigin, rejectTransferCoding, RejectBodyTooLarge, RejectChunk, RejectNotTLS, RejectOverload,
+	rejectKey, RejectTokenInURL, RejectOrigin, rejectTransferCoding, RejectBodyTooLarge, RejectChunk, RejectMisdirected, RejectNotTLS, RejectOverload,
 }
 
 // ResponseBytes is the most that AppendResponse appends for rej.

@@ -25,7 +25,7 @@ func CheckUpgrade(r *Request, origins *OriginPolicy) *Rejection {
 	case !validKey(r.Key):
 		return rejectKey
 	case !origins.allows(r.Origin, r.Host):
-		return rejectOrigin
+		return RejectOrigin
 	}
 	return nil
 }
