@@ -14,17 +14,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Error is one thing wrong with a file.
-type Error struct {
+// Mistake is one thing wrong with a file.
+type Mistake struct {
 	Line    int    // counted from 1
 	Problem string // what is wrong and what to do
 }
 
-// Error is "line N: " and the problem.
-func (e *Error) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Problem) }
-
 // Root returns the root of the one YAML document in b; nil where b holds nothing but comments.
-func Root(b []byte) (*yaml.Node, *Error) {
+func Root(b []byte) (*yaml.Node, *Mistake) {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	var doc, next yaml.Node
 	switch err := d.Decode(&doc); {
@@ -35,7 +32,7 @@ func Root(b []byte) (*yaml.Node, *Error) {
 	}
 	switch err := d.Decode(&next); {
 	case err == nil:
-		return nil, &Error{Line(&next), "a second YAML document begins here; put everything into one"}
+		return nil, &Mistake{Line(&next), "a second YAML document begins here; put everything into one"}
 	case !errors.Is(err, io.EOF):
 		return nil, syntaxError(b, err)
 	}
@@ -45,8 +42,8 @@ func Root(b []byte) (*yaml.Node, *Error) {
 	return nil, nil
 }
 
-// syntaxError turns an error of the YAML parser about the file b into an Error.
-func syntaxError(b []byte, err error) *Error {
+// syntaxError turns an error of the YAML parser about the file b into a Mistake.
+func syntaxError(b []byte, err error) *Mistake {
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
 	if n, serr := fmt.Sscanf(text, "line %d: ", &line); serr == nil && n == 1 {
 		_, text, _ = strings.Cut(text, ": ")
@@ -63,7 +60,7 @@ func syntaxError(b []byte, err error) *Error {
 			line = 1 + bytes.Count(b[:at], []byte("\n"))
 		}
 	}
-	return &Error{max(line, 1), "not valid YAML: " + text}
+	return &Mistake{max(line, 1), "not valid YAML: " + text}
 }
 
 // Line returns the line on which n begins, counted from 1.

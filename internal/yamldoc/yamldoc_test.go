@@ -14,7 +14,7 @@ func read(t *testing.T, text string) (pairs, problems []string) {
 	t.Helper()
 	root, err := Root([]byte(text))
 	if err != nil {
-		return nil, []string{err.Error()}
+		return nil, []string{fmt.Sprintf("line %d: %s", err.Line, err.Problem)}
 	}
 	if root == nil {
 		return nil, nil

@@ -38,9 +38,6 @@ func (s *Sum) Add(share int, r Report) {
 	}
 }
 
-// Done reports whether all shares have ended.
-func (s *Sum) Done() bool { return s.done == len(s.latest) }
-
 // Counts returns the counts of all shares so far.
 func (s *Sum) Counts() Counts {
 	var c Counts
