@@ -81,19 +81,6 @@ func NextFrame(payload []byte) (frame []byte, binary bool, rest []byte, err erro
 	return first[:n], true, rest, nil
 }
 
-// Next is NextFrame with the packet taken apart.
-func Next(payload []byte) (p Packet, rest []byte, err error) {
-	frame, binary, rest, err := NextFrame(payload)
-	switch {
-	case err != nil:
-		return Packet{}, nil, err
-	case binary:
-		return Packet{Type: Message, Binary: true, Data: frame}, rest, nil
-	}
-	p, err = ParseText(frame)
-	return p, rest, err
-}
-
 // AppendPolled appends the packet to a payload of HTTP long polling. The payload is empty before its first packet.
 func AppendPolled(payload []byte, p Packet) []byte {
 	if len(payload) > 0 {
@@ -104,14 +91,6 @@ func AppendPolled(payload []byte, p Packet) []byte {
 		return base64.StdEncoding.AppendEncode(payload, p.Data)
 	}
 	return append(append(payload, byte(p.Type)), p.Data...)
-}
-
-// PolledSize returns how many bytes AppendPolled appends at most.
-func PolledSize(p Packet) int {
-	if p.Binary {
-		return 2 + base64.StdEncoding.EncodedLen(len(p.Data))
-	}
-	return 2 + len(p.Data)
 }
 
 // Handshake is the data of the Open packet.
