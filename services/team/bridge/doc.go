@@ -1,6 +1,6 @@
 // Package bridge connects a server of the team protocol (see package rtm) to a hub, of which it is an ordinary client.
 //
-//	RTM server ──Global──▶ Bridge.Run ─┐ teams come and go; who may connect, and when
+//	RTM server ──Global──▶ Bridge.Run ─┐ joins and lefts; pacing of connections
 //	           ──Team────▶ team.run  ──┤ one goroutine per team that is there, one more to ping while it is connected
 //	                                   ▼
 //	                                outbox: bounded, a share for each team

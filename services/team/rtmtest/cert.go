@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Certificate makes a certificate for 127.0.0.1 that an authority made for the occasion has signed. It returns what a
-// server serves with, and the authority's certificate in PEM. Both are good for an hour.
+// Certificate makes a CA and a certificate for 127.0.0.1 signed by it. It returns the server's TLS settings and the
+// CA's certificate in PEM. Both are valid for an hour.
 func Certificate(tb testing.TB) (server *tls.Config, authority []byte) {
 	tb.Helper()
 	ca := &x509.Certificate{

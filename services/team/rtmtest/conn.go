@@ -11,7 +11,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// writeTimeout bounds a write to a client that does not read, drainTimeout how long a client may take to close.
+// writeTimeout bounds a write to a client that does not read, drainTimeout the wait for a client's close.
 const (
 	writeTimeout = 30 * time.Second
 	drainTimeout = 10 * time.Second
@@ -24,7 +24,7 @@ type conn struct {
 	r *bufio.Reader
 
 	mu   sync.Mutex  // held while writing
-	open atomic.Bool // nothing is written any more once it is false
+	open atomic.Bool // false: no more writes
 }
 
 // write writes one text message. It reports whether the connection was open.
@@ -49,18 +49,18 @@ func (c *conn) writeLocked(f ws.Frame) bool {
 	return err == nil
 }
 
-// drop ends the stream without a close frame. What was written before still arrives.
+// drop ends the stream without a Close frame. Data written before still arrives.
 func (c *conn) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open.Store(false)
-	_ = c.SetReadDeadline(time.Now().Add(drainTimeout)) // the reader goes on until the client has closed
+	_ = c.SetReadDeadline(time.Now().Add(drainTimeout)) // the reader continues until the client has closed
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 }
 
-// bye writes a close frame and lets the client close.
+// bye writes a Close frame and waits for the client's close.
 func (c *conn) bye(code ws.StatusCode) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// Join lets teams join. One that is there already is announced again.
+// Join makes teams join. Present teams are announced again.
 func (s *Server) Join(ids ...rtm.ID) {
 	for _, id := range ids {
 		s.mu.Lock()
@@ -81,7 +81,7 @@ func (s *Server) Message(id rtm.ID, text string) bool {
 	return true
 }
 
-// SendTeam sends a frame on the team's connection as it stands, and counts nothing.
+// SendTeam sends a raw frame on the team's connection, without counting it.
 func (s *Server) SendTeam(id rtm.ID, frame string) bool {
 	s.mu.Lock()
 	c := s.teams[id].sock
@@ -89,7 +89,7 @@ func (s *Server) SendTeam(id rtm.ID, frame string) bool {
 	return c != nil && c.write(frame)
 }
 
-// SendGlobal sends a frame on the Global connection as it stands.
+// SendGlobal sends a raw frame on the Global connection.
 func (s *Server) SendGlobal(frame string) bool {
 	s.mu.Lock()
 	c := s.global
@@ -97,14 +97,14 @@ func (s *Server) SendGlobal(frame string) bool {
 	return c != nil && c.write(frame)
 }
 
-// SendRaw writes bytes to the team's connection, frame headers and all, and ends it.
+// SendRaw writes raw bytes, frame headers included, to the team's connection and ends it.
 func (s *Server) SendRaw(id rtm.ID, raw []byte) {
 	if c := s.sendPart(id, raw); c != nil {
 		c.drop()
 	}
 }
 
-// SendPart writes bytes to the team's connection, frame headers and all, and then nothing more.
+// SendPart writes raw bytes, frame headers included, to the team's connection, and nothing afterwards.
 func (s *Server) SendPart(id rtm.ID, raw []byte) { s.sendPart(id, raw) }
 
 func (s *Server) sendPart(id rtm.ID, raw []byte) *conn {
@@ -131,7 +131,7 @@ func (s *Server) Goodbye() {
 	}
 }
 
-// Drop ends the team's connection without a word, as a broken network does. What was sent before still arrives.
+// Drop ends the team's connection without a Close frame, as a broken network does. Data sent before still arrives.
 func (s *Server) Drop(id rtm.ID) {
 	s.mu.Lock()
 	c := s.teams[id].sock
@@ -141,7 +141,7 @@ func (s *Server) Drop(id rtm.ID) {
 	}
 }
 
-// DropGlobal ends the Global connection alone.
+// DropGlobal ends only the Global connection.
 func (s *Server) DropGlobal() {
 	s.mu.Lock()
 	c := s.global
@@ -165,7 +165,7 @@ func (s *Server) DropAll() {
 	}
 }
 
-// Healthcheck asks for the state of all teams and returns the answer.
+// Healthcheck sends a healthcheck and returns the answer.
 func (s *Server) Healthcheck(ctx context.Context) ([]rtm.Stat, error) {
 	s.mu.Lock()
 	n := len(s.answers)
@@ -181,14 +181,14 @@ func (s *Server) Healthcheck(ctx context.Context) ([]rtm.Stat, error) {
 	return s.answers[n], nil
 }
 
-// Answers is how often a healthcheck was answered.
+// Answers returns the number of healthcheck answers.
 func (s *Server) Answers() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.answers)
 }
 
-// Connected is how many teams have an open connection.
+// Connected returns the number of teams with an open connection.
 func (s *Server) Connected() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,34 +209,34 @@ func (s *Server) AwaitConnected(ctx context.Context, n int) error {
 	return nil
 }
 
-// Changes is how often anything has changed that the server knows of.
+// Changes returns the number of changes of the server's state.
 func (s *Server) Changes() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changes
 }
 
-// Globals is how many Global connections were asked for so far.
+// Globals returns the number of Global connections so far.
 func (s *Server) Globals() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.globals
 }
 
-// GlobalOpen tells whether there is a Global connection.
+// GlobalOpen reports whether there is a Global connection.
 func (s *Server) GlobalOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.global != nil && s.global.open.Load()
 }
 
-// Asks is how often the team's connection was asked for, Sockets how often it was opened with a good ticket, and
-// Replaced how often that happened while the one before was open.
+// Asks returns the number of requests for the team's connection, Sockets the number opened with a valid ticket, and
+// Replaced the number of those opened while another was open.
 func (s *Server) Asks(id rtm.ID) int     { return s.team(id).asks }
 func (s *Server) Sockets(id rtm.ID) int  { return s.team(id).sockets }
 func (s *Server) Replaced(id rtm.ID) int { return s.team(id).replaced }
 
-// Sent is what a healthcheck should say of the team, by the server's own count.
+// Sent returns the entry of the team that a healthcheck answer should have, by the server's own count.
 func (s *Server) Sent(id rtm.ID) rtm.Stat {
 	t := s.team(id)
 	return rtm.Stat{ID: id, Connected: t.sock != nil, MessageCount: t.sent, PropsCount: t.props}
@@ -251,7 +251,8 @@ func (s *Server) team(id rtm.ID) team {
 	return team{}
 }
 
-// AskRate returns how many connections were asked for since a time, and the most within any window of the given length.
+// AskRate returns the number of requests for connections since a time, and the greatest number within any window of the
+// given length.
 func (s *Server) AskRate(since time.Time, window time.Duration) (total, most int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

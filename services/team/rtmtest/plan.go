@@ -11,33 +11,32 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// Plan is what the server does wrong. Its functions are called from several goroutines at once. nil stands for a server
-// without fault.
+// Plan plans the server's faults. Its functions are called from several goroutines at once. nil means no faults.
 type Plan struct {
-	// Ask decides how the n-th team.connect of a team, from 1, is answered.
+	// Ask returns the answer to the n-th team.connect of a team, from 1.
 	Ask func(id rtm.ID, n int) Answer
-	// Socket decides what happens to the n-th WebSocket of a team that was opened with a good ticket, from 1.
+	// Socket returns the fate of the n-th WebSocket of a team that is opened with a valid ticket, from 1.
 	Socket func(id rtm.ID, n int) Socket
-	// Global decides whether the n-th Global connection is refused with an HTTP status; 0 is not.
+	// Global returns the HTTP status that refuses the n-th Global connection; 0: accepted.
 	Global func(n int) (status int)
-	// Forgetful has a new Global connection not learn of the teams that are there.
+	// Forgetful makes the server not announce present teams on a new Global connection.
 	Forgetful bool
 }
 
-// Answer is how a team.connect is answered. The zero Answer is the right one.
+// Answer is the answer to a team.connect. The zero Answer is the correct one.
 type Answer struct {
-	After time.Duration // how long the answer takes
-	// Frames returns what is sent in place of the right answer, given the right URL. nil means that answer.
+	After time.Duration // delay of the answer
+	// Frames, if not nil, returns the frames instead of the correct answer, given the correct URL.
 	Frames func(url string) []string
 }
 
 // Silent never answers.
 func Silent() Answer { return Answer{Frames: func(string) []string { return nil }} }
 
-// Instead answers with the frames.
+// Instead answers with these frames.
 func Instead(frames ...string) Answer { return Answer{Frames: func(string) []string { return frames }} }
 
-// Refusal answers with an error, as the server does for a team that has left.
+// Refusal answers with an error, as for a team that has left.
 func Refusal(id rtm.ID) Answer {
 	return Instead(fmt.Sprintf(`{"type":"error","message":"no such team","team_id":%s}`, id.Append(nil)))
 }
@@ -50,7 +49,7 @@ func Twice(id rtm.ID) Answer {
 	}}
 }
 
-// WithURL answers with another URL, made of the right one.
+// WithURL answers with another URL, made from the correct one.
 func WithURL(id rtm.ID, change func(url string) string) Answer {
 	return Answer{Frames: func(url string) []string {
 		f := rtm.Frame{Type: rtm.TeamConnect, TeamID: id, WSURL: change(url)}
@@ -58,11 +57,11 @@ func WithURL(id rtm.ID, change func(url string) string) Answer {
 	}}
 }
 
-// Socket is what happens to a team's WebSocket. The zero Socket is a good one.
+// Socket is the fate of a team's WebSocket. The zero Socket works.
 type Socket struct {
 	Status   int           // refuse with this HTTP status
 	Location string        // of a refusal that is a redirect
-	After    time.Duration // how long the handshake takes
+	After    time.Duration // delay of the handshake
 	NoHello  bool
 	// Deaf opens the WebSocket, says hello and then neither reads nor answers: a half-open connection.
 	Deaf bool
@@ -72,8 +71,8 @@ type Socket struct {
 	Takeover func(conn net.Conn)
 }
 
-// Chaos returns a plan that lets about one in four of the first three attempts for each team fail, each time in another
-// way, the same for the same seed. Later attempts succeed.
+// Chaos returns a plan in which about one in four of the first three attempts for each team fails, in varying ways that
+// depend on the seed. Later attempts succeed.
 func Chaos(seed uint64) *Plan {
 	var mu sync.Mutex
 	rng := rand.New(rand.NewPCG(seed, 1))

@@ -19,7 +19,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
-// Options say how the server behaves.
+// Options configures a Server.
 type Options struct {
 	Plan   *Plan
 	Token  string      // if not empty, /global demands Authorization: Bearer with it
@@ -36,7 +36,7 @@ type Server struct {
 	mu       sync.Mutex
 	listener net.Listener // nil while the server is stopped
 	http     *http.Server
-	serving  sync.WaitGroup // connections, and what answers late
+	serving  sync.WaitGroup // connections and delayed answers
 	global   *conn
 	globals  int // Global connections so far
 	teams    map[rtm.ID]*team
@@ -44,13 +44,13 @@ type Server struct {
 	lastTick int
 	asks     []time.Time
 	answers  [][]rtm.Stat  // to healthchecks
-	changed  chan struct{} // closed and replaced whenever something of the above has changed
+	changed  chan struct{} // closed and replaced at each change of the fields above
 	changes  int           // how often
-	bad      []string      // what a client did wrong
+	bad      []string      // faults of clients
 	down     chan struct{} // closed when the server stops
 }
 
-// team is what the server knows of one team; guarded by Server.mu.
+// team is the server's state of one team; guarded by Server.mu.
 type team struct {
 	present       bool
 	sock          *conn
@@ -85,7 +85,7 @@ func Start(tb testing.TB, o Options) *Server {
 	return s
 }
 
-// URL is that of the Global connection.
+// URL returns the URL of the Global connection.
 func (s *Server) URL() string {
 	if s.opts.TLS != nil {
 		return "wss://" + s.addr + "/global"
@@ -93,10 +93,10 @@ func (s *Server) URL() string {
 	return "ws://" + s.addr + "/global"
 }
 
-// Addr is the host and port that the server listens on.
+// Addr returns the host and port of the listener.
 func (s *Server) Addr() string { return s.addr }
 
-// Restart lets a stopped server listen again, on the same port.
+// Restart makes a stopped server listen again on the same port.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	l, err := net.Listen("tcp", s.addr)
@@ -133,14 +133,14 @@ func (s *Server) Stop() {
 	s.serving.Wait()
 }
 
-// notify tells all who wait that something has changed. The caller holds mu.
+// notify wakes all waiting goroutines after a change. mu must be held.
 func (s *Server) notify() {
 	s.changes++
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-// Await waits until cond, which is called with the lock held by nobody, is true. It is asked after each change.
+// Await waits until cond is true. It calls cond after each change, without holding the lock.
 func (s *Server) Await(ctx context.Context, cond func() bool) error {
 	for {
 		s.mu.Lock()
@@ -203,7 +203,7 @@ func (s *Server) serveGlobal(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 }
 
-// openGlobal says hello and, unless the server is forgetful, which teams there are.
+// openGlobal sends hello and, unless the plan is Forgetful, the present teams.
 func (s *Server) openGlobal(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -303,7 +303,7 @@ func (s *Server) serveTeam(w http.ResponseWriter, r *http.Request) {
 	ticket := r.PathValue("ticket")
 	s.mu.Lock()
 	id, ok := s.tickets[ticket]
-	delete(s.tickets, ticket) // good for one use
+	delete(s.tickets, ticket) // valid once
 	t := s.teams[id]
 	if !ok {
 		s.mu.Unlock()
@@ -381,7 +381,7 @@ func (s *Server) runTeam(c *conn, t *team, plan Socket, down <-chan struct{}) {
 	s.mu.Unlock()
 }
 
-// countProps tells whether a message counts for props_count.
+// countProps reports whether a message counts for props_count.
 func countProps(text string) uint64 {
 	if strings.Contains(text, "props") {
 		return 1

@@ -29,7 +29,7 @@ type Client struct {
 	teams   map[rtm.ID]*clientTeam
 	lie     func(*rtm.Stat)
 	goodbye bool
-	bad     []string // what the server did wrong
+	bad     []string // faults of the server
 }
 
 // clientTeam is a Client's state of a team; guarded by Client.mu.
