@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -260,6 +259,9 @@ config:
   ready-without-broker: true
   loops: 8
   max-connections: 50000
+  max-connections-per-address: 100
+  trusted-proxies: [10.0.0.0/8, "2001:db8::1"]
+  send-queue-total: 128MiB
   max-message-bytes: 65536
   send-queue-bytes: 4MiB
   write-timeout: 1m30s
@@ -640,11 +642,7 @@ func TestKEDAExample(t *testing.T) {
 // TestVersionsAgree: the image and the chart have the version that scripts/version prints.
 func TestVersionsAgree(t *testing.T) {
 	t.Parallel()
-	out, err := exec.Command("../../scripts/version").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := strings.TrimSpace(string(out))
+	want := releaseVersion(t)
 	if m := loadChart(t).Metadata; m.Version != want || m.AppVersion != want {
 		t.Errorf("Chart.yaml has version %s and appVersion %s, want %s", m.Version, m.AppVersion, want)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -52,6 +53,16 @@ func rootfs(t *testing.T) string {
 		t.Fatalf("deploy/image/rootfs: %v\n%s", built.err, built.out)
 	}
 	return filepath.Join(built.dir, "root")
+}
+
+// releaseVersion returns what scripts/version prints.
+func releaseVersion(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("../../scripts/version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // buildRoot runs the script with further variables in its environment.
