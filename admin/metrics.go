@@ -172,6 +172,7 @@ func (c collector) collectBroker(s *broker.Stats, w metrics.Writer) {
 	w.Counter(descIgnored, s.Foreign, "foreign")
 	w.Counter(descIgnored, s.OtherVersion, "other_version")
 	w.Counter(descIgnored, s.Corrupt, "corrupt")
+	w.Counter(descIgnored, s.Forged, "forged")
 	w.Counter(descRefused, s.RefusedFull, "buffer_full")
 	w.Counter(descRefused, s.RefusedExpired, "expired")
 	w.Counter(descRefused, s.RefusedUnknown, "outcome_unknown")

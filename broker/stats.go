@@ -15,6 +15,7 @@ type Stats struct {
 	Foreign      uint64 // not a message of this hub
 	OtherVersion uint64 // another major version, or a kind that a later release added
 	Corrupt      uint64 // a wrong checksum or length
+	Forged       uint64 // without the signature of the cluster
 
 	// Published messages that were refused or lost, by cause.
 	RefusedFull    uint64 // no room in the bounded buffer (ErrUnavailable)

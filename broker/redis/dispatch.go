@@ -3,6 +3,7 @@ package redis
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"net"
 
 	"github.com/mastersocket/mastersocket/broker"
@@ -46,14 +47,32 @@ func (r *Broker) isOwn(b []byte) bool {
 func (r *Broker) dispatchOwn(b []byte, f *frame) {
 	switch broker.Kind(b[3]) {
 	case kindProbe:
-		if parseFrame(b, f) == nil && len(f.Payload) == 8 {
+		if r.parse(b, f) == nil && len(f.Payload) == 8 {
 			r.probeReturned(binary.BigEndian.Uint64(f.Payload))
 		}
 	case kindDelta:
-		if parseFrame(b, f) == nil && len(f.Payload) >= deltaFixed {
+		if r.parse(b, f) == nil && len(f.Payload) >= deltaFixed {
 			r.counts.cameBack(binary.BigEndian.Uint64(f.Payload))
 		}
 	}
+}
+
+// parse reads b into f and checks its signature, where the cluster has secrets.
+func (r *Broker) parse(b []byte, f *frame) error {
+	if err := parseFrame(b, f); err != nil {
+		return err
+	}
+	if !r.names.signer.genuine(b) {
+		r.stats.forged.Add(1)
+		r.warnOfForgery("a message without the cluster's signature is ignored", f.From)
+		return errForged
+	}
+	return nil
+}
+
+// warnOfForgery logs a message in the name of an instance that another program seems to have sent.
+func (r *Broker) warnOfForgery(what string, from broker.NodeID) {
+	r.refusals.Warn("another program may publish on the hub's channels", what, slog.String("instance", nodeHex(from)))
 }
 
 // probeReturned takes the nonce of a probe of this instance.
@@ -71,8 +90,10 @@ func (r *Broker) probeReturned(nonce uint64) {
 
 // dispatchForeign takes a message of another instance, and counts bytes that are none.
 func (r *Broker) dispatchForeign(b []byte, f *frame, now int64) {
-	switch err := parseFrame(b, f); err {
+	switch err := r.parse(b, f); err {
 	case nil:
+	case errForged:
+		return
 	case errVersion:
 		r.stats.otherVersion.Add(1)
 		return
@@ -133,7 +154,7 @@ func (r *Broker) dispatchControl(f *frame) {
 	case kindProbe: // only its sender gets a probe
 		err = errCorrupt
 	}
-	if err != nil {
+	if err != nil && err != errForged { // which is counted already
 		r.stats.corrupt.Add(1)
 	}
 }
@@ -149,7 +170,7 @@ func (r *Broker) dispatchResent(f *frame) error {
 		return r.recv.recoveryEnded(from, request, raw)
 	}
 	var inner frame
-	if err := parseFrame(raw, &inner); err != nil {
+	if err := r.parse(raw, &inner); err != nil {
 		return err
 	}
 	if inner.From != f.From || inner.run != f.run || !isData(inner.Kind) {

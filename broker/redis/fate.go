@@ -188,8 +188,8 @@ func (p *publisher) passed(q *resumeQuestion, now int64) (outcomes []outcome) {
 	return outcomes
 }
 
-// appendMessage appends e's wire form, or that of the blank in its place.
-func (e *entry) appendMessage(dst []byte) []byte {
+// appendMessage appends e's wire form, or that of the blank in its place, signed by s.
+func (e *entry) appendMessage(dst []byte, s *signer) []byte {
 	if !e.struck {
 		return append(dst, e.message()...)
 	}
@@ -198,7 +198,7 @@ func (e *entry) appendMessage(dst []byte) []byte {
 		return dst // not reached: it was encoded here
 	}
 	f.Flags, f.Payload = f.Flags|flagStruck, nil
-	blank, err := appendFrame(dst, &f)
+	blank, err := appendFrame(dst, &f, s)
 	if err != nil {
 		return dst // not reached: its name was as long before
 	}

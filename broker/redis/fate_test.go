@@ -183,7 +183,7 @@ func TestCountsOutdated(t *testing.T) {
 		}
 	}
 	r := &Broker{peers: p, weights: w, self: broker.Node{ID: 1}}
-	buf, err := appendFrame(nil, &frame{Message: broker.Message{Kind: broker.KindGroup, Group: []byte("g")}})
+	buf, err := appendFrame(nil, &frame{Message: broker.Message{Kind: broker.KindGroup, Group: []byte("g")}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

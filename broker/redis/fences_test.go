@@ -83,7 +83,7 @@ func TestFenceWaitsForOthers(t *testing.T) {
 
 // wire returns the wire form of f.
 func wire(t *testing.T, f *frame) []byte {
-	b, err := appendFrame(nil, f)
+	b, err := appendFrame(nil, f, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ import (
 //	68  receiver  16
 //	84  group      n
 //	    …          what later minors add, skipped by size
+//	size-16  tag 16  where the cluster has secrets; see signer
 //
 // Two releases that share the major version understand each other: a later minor only adds fields behind the group
 // and kinds, and an earlier one skips the former and counts the latter. A different major is counted and ignored.
@@ -46,6 +47,7 @@ var (
 	errForeign = errors.New("not a message of this hub")
 	errVersion = errors.New("message of another major version")
 	errCorrupt = errors.New("corrupt message")
+	errForged  = errors.New("message without the cluster's signature")
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -58,8 +60,8 @@ type frame struct {
 	chanSeq uint64 // counts From's messages on this channel, from 1; zero: not counted
 }
 
-// appendFrame appends f's wire form to dst. It fails only where the group's name is longer than 255 bytes.
-func appendFrame(dst []byte, f *frame) ([]byte, error) {
+// appendFrame appends f's wire form to dst, signed by s. It fails only where the group's name is longer than 255 bytes.
+func appendFrame(dst []byte, f *frame, s *signer) ([]byte, error) {
 	if len(f.Group) > maxGroupLen {
 		return dst, fmt.Errorf("broker: encode message: group name of %d bytes, at most %d", len(f.Group), maxGroupLen)
 	}
@@ -67,7 +69,7 @@ func appendFrame(dst []byte, f *frame) ([]byte, error) {
 	be := binary.BigEndian
 	dst = be.AppendUint16(dst, headerMagic)
 	dst = append(dst, headerVersion, byte(f.Kind))
-	dst = be.AppendUint16(dst, uint16(headerFixed+len(f.Group)))
+	dst = be.AppendUint16(dst, uint16(headerFixed+len(f.Group)+s.room()))
 	dst = append(dst, byte(f.Flags), byte(len(f.Group)), 0, 0, 0, 0)
 	dst = be.AppendUint32(dst, uint32(f.From))
 	dst = be.AppendUint32(dst, uint32(f.To))
@@ -78,13 +80,19 @@ func appendFrame(dst []byte, f *frame) ([]byte, error) {
 	dst = append(dst, f.Sender[:]...)
 	dst = append(dst, f.Receiver[:]...)
 	dst = append(dst, f.Group...)
+	if s != nil {
+		dst = append(dst, zeroTag[:]...)
+	}
 	dst = append(dst, f.Payload...)
-	be.PutUint32(dst[start+8:], frameChecksum(dst[start:]))
+	s.sign(dst[start:])
 	return dst, nil
 }
 
-// frameLen is the length of f's wire form.
-func frameLen(f *frame) int { return headerFixed + len(f.Group) + len(f.Payload) }
+// zeroTag keeps the place of a tag.
+var zeroTag [tagLen]byte
+
+// frameLen is the length of f's wire form, signed by s.
+func frameLen(f *frame, s *signer) int { return headerFixed + len(f.Group) + s.room() + len(f.Payload) }
 
 // parseFrame reads b into f, whose Group and Payload then point into b. Its error is one of errForeign, errVersion
 // and errCorrupt; f is then in an undefined state.

@@ -24,7 +24,7 @@ func sampleFrame() *frame {
 
 func mustAppend(tb testing.TB, dst []byte, f *frame) []byte {
 	tb.Helper()
-	b, err := appendFrame(dst, f)
+	b, err := appendFrame(dst, f, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -43,8 +43,8 @@ func TestFrameRoundTrip(t *testing.T) {
 	long.Group, long.Payload = bytes.Repeat([]byte("g"), 255), make([]byte, 1<<20)
 	for name, f := range map[string]*frame{"usual": sampleFrame(), "zero": {Message: broker.Message{Group: []byte{}, Payload: []byte{}}}, "long": long} {
 		b := mustAppend(t, []byte("before"), f)
-		if len(b) != len("before")+frameLen(f) {
-			t.Errorf("%s: length %d, frameLen says %d", name, len(b)-len("before"), frameLen(f))
+		if len(b) != len("before")+frameLen(f, nil) {
+			t.Errorf("%s: length %d, frameLen says %d", name, len(b)-len("before"), frameLen(f, nil))
 		}
 		var got frame
 		if err := parseFrame(b[len("before"):], &got); err != nil {
@@ -56,7 +56,7 @@ func TestFrameRoundTrip(t *testing.T) {
 	}
 	tooLong := sampleFrame()
 	tooLong.Group = make([]byte, 256)
-	if _, err := appendFrame(nil, tooLong); err == nil {
+	if _, err := appendFrame(nil, tooLong, nil); err == nil {
 		t.Error("a group name of 256 bytes was accepted")
 	}
 }
@@ -119,7 +119,7 @@ func TestFrameAllocations(t *testing.T) {
 	f, buf := sampleFrame(), make([]byte, 0, 1024)
 	var got frame
 	if n := testing.AllocsPerRun(100, func() {
-		b, _ := appendFrame(buf, f)
+		b, _ := appendFrame(buf, f, nil)
 		if parseFrame(b, &got) != nil {
 			t.Error("refused")
 		}
@@ -158,7 +158,7 @@ func BenchmarkFrame(b *testing.B) {
 	var got frame
 	b.ReportAllocs()
 	for b.Loop() {
-		w, _ := appendFrame(buf, f)
+		w, _ := appendFrame(buf, f, nil)
 		_ = parseFrame(w, &got)
 	}
 }

@@ -298,7 +298,7 @@ func (r *Broker) announce(ctx context.Context, c *connection) error {
 	}
 	b, err := appendFrame(nil, &frame{
 		Message: broker.Message{Kind: kindHello, From: r.self.ID, Payload: []byte(value)}, run: r.run,
-	})
+	}, r.names.signer)
 	if err != nil {
 		return err
 	}

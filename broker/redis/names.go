@@ -17,6 +17,8 @@ type names struct {
 
 	publish, subscribe, unsubscribe string
 	subscribers                     string // the PUBSUB subcommand that counts subscribers
+
+	signer *signer // of what is published; nil for none
 }
 
 // newNames makes the names of the hub with prefix. Channels know no databases, so that of another than the first is
@@ -83,7 +85,7 @@ func (n *names) appendChannel(dst []byte, f *frame) []byte {
 
 // commandLen bounds the length of f's publishing command.
 func (n *names) commandLen(f *frame) int {
-	return len("*3\r\n$10\r\nSPUBLISH\r\n$1000\r\n\r\n$1000000000\r\n\r\n") + n.channelLen(f) + frameLen(f)
+	return len("*3\r\n$10\r\nSPUBLISH\r\n$1000\r\n\r\n$1000000000\r\n\r\n") + n.channelLen(f) + frameLen(f, n.signer)
 }
 
 // appendCommand appends the command that publishes f, and says where in it f's wire form begins.
@@ -91,9 +93,9 @@ func (n *names) appendCommand(dst []byte, f *frame) (command []byte, at int, err
 	dst = resp.AppendBulkHeader(append(dst, "*3\r\n"...), len(n.publish))
 	dst = append(append(dst, n.publish...), "\r\n"...)
 	dst = n.appendChannel(resp.AppendBulkHeader(dst, n.channelLen(f)), f)
-	dst = resp.AppendBulkHeader(append(dst, "\r\n"...), frameLen(f))
+	dst = resp.AppendBulkHeader(append(dst, "\r\n"...), frameLen(f, n.signer))
 	at = len(dst)
-	if dst, err = appendFrame(dst, f); err != nil {
+	if dst, err = appendFrame(dst, f, n.signer); err != nil {
 		return nil, 0, err
 	}
 	return append(dst, "\r\n"...), at, nil

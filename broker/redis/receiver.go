@@ -29,6 +29,7 @@ type receiver struct {
 	stats   *counters
 	alive   func(broker.NodeID) bool              // whether the instance is live
 	ask     func(o *origin, request, last uint64) // sends a kindResume
+	warn    func(what string, from broker.NodeID) // logs it; nil: nothing is logged
 	limits  receiverLimits
 
 	mu       sync.Mutex // held during Deliver: only the reader and its link wait for it
@@ -92,6 +93,10 @@ func (r *receiver) data(f *frame, raw []byte, now int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o := r.origin(f, now)
+	if !r.plausible(o, f, now) {
+		return
+	}
+	o.lastAt = now
 	switch {
 	case f.pubSeq <= o.last:
 		r.stats.duplicates.Add(1)
@@ -115,7 +120,6 @@ func (r *receiver) origin(f *frame, now int64) *origin {
 			r.askFor(o)
 		}
 	}
-	o.lastAt = now
 	return o
 }
 
@@ -238,6 +242,7 @@ func (r *receiver) recovered(from originKey, request uint64, inner *frame, raw [
 	now := r.now()
 	o.recovery.deadline, o.recovery.nextAsk = now+int64(r.limits.keep), now+int64(r.limits.retry)
 	switch {
+	case !r.plausible(o, inner, now):
 	case inner.pubSeq <= o.last:
 		r.stats.duplicates.Add(1)
 	case len(o.recovery.held) > 0 && inner.pubSeq > o.recovery.first:

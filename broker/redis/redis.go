@@ -103,11 +103,13 @@ func New(o Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	if o.Secrets != nil {
-		return nil, errors.New("broker: this build can't authenticate what instances send each other")
+	names := newNames(o.Prefix, u)
+	var ok bool
+	if names.signer, ok = newSigner(o.Secrets, names.channels); !ok {
+		return nil, errors.New("broker: no secret to authenticate messages with")
 	}
 	r := &Broker{
-		opt: o, url: u, names: newNames(o.Prefix, u), log: o.Logger, refusals: ratelog.New(o.Logger), begun: time.Now(),
+		opt: o, url: u, names: names, log: o.Logger, refusals: ratelog.New(o.Logger), begun: time.Now(),
 		stats: &counters{}, state: newStateKeeper(), counts: newOwnCounts(), holding: newHolding(o.LeaseTTL),
 	}
 	r.weights = weights.NewRemembering(r.now, o.unheardLimit()+o.writeTimeout())
@@ -184,7 +186,7 @@ func (r *Broker) assemble() {
 	r.peers = newPeers(r.weights, r.now, o.ProbeInterval/2, r.askCounts)
 	r.recv = &receiver{
 		self: r.self.ID, now: r.now, handler: r.handler, subs: r.subs, stats: r.stats,
-		alive: r.peers.alive, ask: r.askResume, origins: make(map[originKey]*origin),
+		alive: r.peers.alive, ask: r.askResume, warn: r.warnOfForgery, origins: make(map[originKey]*origin),
 		limits: receiverLimits{
 			keep: o.BufferAge, fences: max(5*o.ProbeInterval, 5*time.Second), retry: o.ProbeInterval / 2,
 			forget: 2*o.BufferAge + time.Minute,

@@ -157,7 +157,7 @@ func (p *publisher) queueResend(q *resumeQuestion, e *entry, now int64) bool {
 		return false // no instance counts it
 	}
 	p.scratch = binary.BigEndian.AppendUint64(p.scratch[:0], q.request)
-	p.scratch = e.appendMessage(p.scratch)
+	p.scratch = e.appendMessage(p.scratch, p.names.signer)
 	e.had = p.queueControl(&frame{Message: broker.Message{Kind: kindResent, To: q.from, Payload: p.scratch}}, nil) || e.had
 	return e.had
 }

@@ -10,7 +10,7 @@ import (
 // counters are the parts of Stats that any goroutine may count.
 type counters struct {
 	published, received, duplicates, recovered, missed, unresumed             atomic.Uint64
-	foreign, otherVersion, corrupt                                            atomic.Uint64
+	foreign, otherVersion, corrupt, forged                                    atomic.Uint64
 	refusedFull, refusedExpired, refusedUnknown, refusedBroker, refusedClosed atomic.Uint64
 	reconnects, lostNodes, gatherMissing                                      atomic.Uint64
 	probeRTT                                                                  atomic.Int64
@@ -31,7 +31,7 @@ func (c *counters) snapshot() broker.Stats {
 	return broker.Stats{
 		Published: c.published.Load(), Received: c.received.Load(), Duplicates: c.duplicates.Load(),
 		Recovered: c.recovered.Load(), Missed: c.missed.Load(), Unresumed: c.unresumed.Load(),
-		Foreign: c.foreign.Load(), OtherVersion: c.otherVersion.Load(), Corrupt: c.corrupt.Load(),
+		Foreign: c.foreign.Load(), OtherVersion: c.otherVersion.Load(), Corrupt: c.corrupt.Load(), Forged: c.forged.Load(),
 		RefusedFull: c.refusedFull.Load(), RefusedExpired: c.refusedExpired.Load(),
 		RefusedUnknown: c.refusedUnknown.Load(), RefusedBroker: c.refusedBroker.Load(),
 		RefusedClosed: c.refusedClosed.Load(), Reconnects: c.reconnects.Load(),

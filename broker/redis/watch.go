@@ -123,6 +123,7 @@ func (r *Broker) watch(ctx context.Context) {
 		if r.state.isLinked() {
 			r.counts.flush()
 		}
+		r.names.signer.refresh()
 		r.subs.tick()
 		r.recv.tick()
 		r.pub.expire()

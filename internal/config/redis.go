@@ -117,7 +117,7 @@ func (v *validation) loadRedis(l *Loaded) {
 		l.Redis.ClusterSecrets = v.clusterSecrets()
 	} else if !u.TLS && !onThisMachine(&u) {
 		v.warnings = append(v.warnings, s.Place("redis")+": a program that can write to this Redis, or to the network before it, can forge "+
-			"messages and disconnect clients; use a rediss:// URL, and let only the hub's user write to its channels")
+			"messages and disconnect clients; use a rediss:// URL, or set cluster-secret-file")
 	}
 	if u.TLS {
 		l.Redis.TLS = v.redisTLS()
