@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
+	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
 // TestRedisPasswordRotates changes the password in Redis and in its file, and breaks all connections. The hub must come
@@ -35,5 +37,38 @@ func TestRedisPasswordRotates(t *testing.T) {
 		if strings.Contains(line, "p@ss") {
 			t.Errorf("the log has the password: %s", line)
 		}
+	}
+}
+
+// TestRedisCertificates: a Redis with a certificate of a private authority, for a name that is not its address, asks for a
+// client certificate. All of them come from files, and the client certificate is replaced while the hub runs.
+func TestRedisCertificates(t *testing.T) {
+	t.Parallel()
+	authority, stranger := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
+	folder, serverFolder := t.TempDir(), t.TempDir()
+	ca := tlstest.WriteFile(t, folder, "ca.pem", authority.PEM())
+	serverCert, serverKey := tlstest.Write(t, serverFolder, authority.Issue(t, tlstest.Template{Name: "redis.test"}))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_, port, _ := net.SplitHostPort(addr)
+	l.Close()
+	server := redistest.Start(t, "--tls-port", port, "--tls-cert-file", serverCert, "--tls-key-file", serverKey, "--tls-ca-cert-file", ca)
+	server.Do("ACL", "SETUSER", "hub", "on", ">pw", "~*", "&*", "+@all") // to tell its connections from those of the test
+
+	cert, key := tlstest.Write(t, folder, stranger.Issue(t, tlstest.Template{Name: "hub"}))
+	s := hubtest.Start(t, hubtest.Options{Flags: []string{
+		"--redis", "rediss://hub:pw@" + addr, "--redis-ca", ca, "--redis-cert", cert, "--redis-key", key, "--redis-server-name", "redis.test",
+	}})
+	connected := func() bool { return strings.Contains(server.Do("CLIENT", "LIST"), "user=hub") }
+	if connected() {
+		t.Error("a client certificate of another authority is accepted: the test shows nothing")
+	}
+	tlstest.Write(t, folder, authority.Issue(t, tlstest.Template{Name: "hub"}))
+	eventually.True(t, "the hub to sign in with the new certificate", connected)
+	if strings.Contains(strings.Join(s.Log(), "\n"), "PRIVATE KEY") {
+		t.Error("the log has a key")
 	}
 }
