@@ -75,7 +75,7 @@ func lets(t *testing.T, s *hubtest.Server, service string) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	c, err := client.Connect(ctx, client.Options{URL: s.URL(), Token: service + "-token", Group: "g"})
+	c, err := client.Connect(ctx, client.Options{URL: s.URL(), Token: service + "-token", Group: "g", FailFast: true})
 	if err == nil {
 		_ = c.Close(ctx)
 	}
