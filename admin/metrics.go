@@ -29,6 +29,7 @@ var (
 	descDisconnects = desc("disconnects_total", "Sessions that ended.", "reason")
 	descNotices     = desc("drain_notices_total", "DRAIN notices sent to clients, which ask them to connect again.", "reason")
 	descFences      = desc("fences_total", "FENCE messages queued for clients of this instance.")
+	descHeld        = desc("senders_held_total", "Times that nothing was read from a client until one of its receivers had caught up.")
 	descRefusals    = desc("refusals_total", "Refused connections, handshakes and frames.", "cause")
 	descTLSDone     = desc("tls_handshakes_total", "TLS handshakes of the hub's listener, by result: done, resumed, or the cause of the failure.", "result")
 	descTLSEnd      = desc("tls_certificate_expiry_timestamp_seconds", "End of the certificate in force, in Unix time.")
@@ -99,6 +100,7 @@ func (c collector) collect(w metrics.Writer) {
 		w.Counter(descDisconnects, n, r.String())
 	}
 	w.Counter(descFences, s.Fences)
+	w.Counter(descHeld, s.Held)
 	for r, n := range s.Notices {
 		w.Counter(descNotices, n, string(r))
 	}

@@ -73,7 +73,7 @@ func (sh *shard) drawHere(g *group, draws uint8, o *outbound) {
 	case loop < 0:
 		sh.reject(o.feedback, opcodes.CodeNoReceiver)
 		return
-	case loop == sh.index && sh.giveOne(g, o.buf):
+	case loop == sh.index && sh.giveOne(g, &o.from.id, o.buf):
 		o.feedback.ack(1)
 		return
 	case loop == sh.index: // all members here are being disconnected, or have no use for it
@@ -83,6 +83,9 @@ func (sh *shard) drawHere(g *group, draws uint8, o *outbound) {
 	default:
 		m = sh.hub.shards[loop].newMail(anyMail, o.buf)
 		m.group = g
+		if o.client != nil {
+			o.client.sentAcross(len(o.buf.Payload()))
+		}
 	}
 	m.sender, m.seq, m.draws, m.feedback = o.from.id, uint64(o.from.sent), draws, o.feedback
 	sh.hurry(m)
@@ -91,7 +94,7 @@ func (sh *shard) drawHere(g *group, draws uint8, o *outbound) {
 // anyMail delivers to one member, or to one that is about to join, or sends the message back to be drawn again.
 func anyMail(sh *shard, m *mail) {
 	switch {
-	case sh.giveOne(m.group, m.buf):
+	case sh.giveOne(m.group, &m.sender, m.buf):
 		m.tally.Add(1, 0)
 		m.feedback.ack(1)
 	case m.remote && sh.hold(m):
@@ -149,7 +152,7 @@ func (sh *shard) giveHeld(s *session) {
 	delete(sh.held.of, s)
 	for _, m := range all {
 		sh.held.bytes -= m.Size()
-		if s.phase == phaseIdentified && sh.give(s, m.buf) {
+		if s.phase == phaseIdentified && sh.give(s, &m.sender, m.buf) {
 			m.tally.Add(1, 0)
 		} else {
 			m.tally.Add(0, 0)

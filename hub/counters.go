@@ -67,6 +67,7 @@ type counters struct {
 	reasons   [opcodes.NumReasons]atomic.Uint64
 	notices   [numDrainReasons]atomic.Uint64 // DRAINs sent
 	fences    atomic.Uint64                  // FENCEs delivered
+	held      atomic.Uint64                  // times that a client waited for one of its receivers
 	published [numTargets]atomic.Uint64      // EVENT and REPLY of senders without a connection, by target
 	movable   atomic.Int64                   // clients that asked for DRAIN
 	strangers atomic.Int64                   // connections that have not identified

@@ -9,9 +9,11 @@ import (
 )
 
 // deliver queues the message for each of the group's members on the loop but one, and shows it to the watchers. It adds
-// what became of the message to t, and returns the number of receivers, observers included.
-func (sh *shard) deliver(g *group, except *session, b *transport.Buffer, t *tally.Count) int {
+// what became of the message to t, and returns the number of receivers, observers included. from is the sender's id.
+func (sh *shard) deliver(g *group, from *uuid.UUID, except *session, b *transport.Buffer, t *tally.Count) int {
 	receivers, own, foreign, closing := 0, 0, 0, 0
+	var slowest *session // of those that are behind
+	most := sh.hub.opts.Transport.SendQueueBytes / 2
 	sh.beginDelivery()
 	for _, s := range g.local[sh.index].list {
 		if s == except {
@@ -31,6 +33,12 @@ func (sh *shard) deliver(g *group, except *session, b *transport.Buffer, t *tall
 		default:
 			closing++
 		}
+		if load := s.conn.QueueLoad(); load > most && !s.spent {
+			slowest, most = s, load
+		}
+	}
+	if slowest != nil {
+		sh.press(from, slowest)
 	}
 	receivers += sh.observed(g, b)
 	sh.endDelivery()
@@ -42,8 +50,11 @@ func (sh *shard) deliver(g *group, except *session, b *transport.Buffer, t *tall
 	return receivers
 }
 
-// give queues the message for one session. It returns false if the session is being disconnected, or can't use it.
-func (sh *shard) give(s *session, b *transport.Buffer) bool {
+// give queues the message, of the sender from, for one session. It returns false if the session is being disconnected, or can't use it.
+func (sh *shard) give(s *session, from *uuid.UUID, b *transport.Buffer) bool {
+	if s.isBehind() {
+		sh.press(from, s)
+	}
 	if s.kind != 0 {
 		sh.beginDelivery()
 		o := sh.hand(s, b)
@@ -58,26 +69,26 @@ func (sh *shard) give(s *session, b *transport.Buffer) bool {
 }
 
 // giveTo is give for the client of that id. It returns false also if there is none on the loop.
-func (sh *shard) giveTo(id *uuid.UUID, b *transport.Buffer) bool {
+func (sh *shard) giveTo(id, from *uuid.UUID, b *transport.Buffer) bool {
 	s := sh.client(id)
-	return s != nil && sh.give(s, b)
+	return s != nil && sh.give(s, from, b)
 }
 
 // giveOne is give for one member of the group on the loop, drawn among those that are not about to leave where there are
 // such. It returns false if there is none.
-func (sh *shard) giveOne(g *group, b *transport.Buffer) bool {
-	return sh.giveOneOf(g, false, b) || g.departing[sh.index].Load() > 0 && sh.giveOneOf(g, true, b)
+func (sh *shard) giveOne(g *group, from *uuid.UUID, b *transport.Buffer) bool {
+	return sh.giveOneOf(g, false, from, b) || g.departing[sh.index].Load() > 0 && sh.giveOneOf(g, true, from, b)
 }
 
 // giveOneOf is giveOne among those members that are, or are not, about to leave.
-func (sh *shard) giveOneOf(g *group, departing bool, b *transport.Buffer) bool {
+func (sh *shard) giveOneOf(g *group, departing bool, from *uuid.UUID, b *transport.Buffer) bool {
 	list := g.local[sh.index].list
 	if len(list) == 0 {
 		return false
 	}
 	first := sh.random.IntN(len(list))
 	for i := range list { // more than one only where the first are being disconnected
-		if s := list[(first+i)%len(list)]; s.departing == departing && sh.give(s, b) {
+		if s := list[(first+i)%len(list)]; s.departing == departing && sh.give(s, from, b) {
 			return true
 		}
 		if list = g.local[sh.index].list; len(list) == 0 { // a service type may have ended connections meanwhile

@@ -33,7 +33,8 @@
 //	session, group, registry,         the state: a client, a group, all groups, a loop's share, the instance
 //	shard, hub
 //	mail, tour, membership,           a message's way: to a loop, to its members, to other instances, to one of many
-//	delivery, relay, any, routing
+//	pressure, delivery, relay, any,
+//	routing
 //	ending, notice, expiry,           a client's life
 //	authenticate, join, verify,
 //	identify, tokens

@@ -49,6 +49,7 @@ func (s *session) end(r opcodes.Reason) {
 		s.exitAll()
 	}
 	s.phase = phaseOver
+	s.shard.release(s)
 	s.shard.giveHeld(s) // back: once the loop has ended it could not
 	if p := s.foreign(); p != nil {
 		p.closed()

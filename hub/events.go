@@ -17,10 +17,7 @@ func (s *session) route(e *opcodes.Envelope) {
 	if e.ID == nil {
 		id = uuid.New()
 	}
-	o := outbound{from: &s.sender, buf: transport.AllocBuffer(opcodes.DeliverySize(e)), feedback: s.feedbackOf(e, id)}
-	if s.noEcho {
-		o.except = s
-	}
+	o := outbound{from: &s.sender, client: s, buf: transport.AllocBuffer(opcodes.DeliverySize(e)), feedback: s.feedbackOf(e, id)}
 	o.buf.Seal(opcodes.AppendDelivery(o.buf.Room(), e, id, s.id))
 	s.shard.count.types[s.kind].received[e.Target].Add(1)
 	s.shard.dispatch(e, &o)

@@ -25,7 +25,7 @@ var files = []string{
 	// State.
 	"session.go", "group.go", "registry.go", "shard.go", "hub.go",
 	// A message's way.
-	"mail.go", "tour.go", "membership.go", "delivery.go", "relay.go", "any.go", "routing.go",
+	"mail.go", "tour.go", "membership.go", "pressure.go", "delivery.go", "relay.go", "any.go", "routing.go",
 	// A client's life.
 	"ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
 	// What clients, service types and operators do.

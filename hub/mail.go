@@ -13,10 +13,18 @@ import (
 // outbound is a message on its way from its sender's loop.
 type outbound struct {
 	from     *sender
-	except   *session // a member that it is not for; nil for none
+	client   *session // the sender's; nil for a sender without a connection
 	buf      *transport.Buffer
 	feedback *feedback    // nil for a sender that asks for none
 	tally    *tally.Count // what this instance does with a message to many; nil for a sender that does not wait for a receipt
+}
+
+// except returns the member that the message is not for, nil for none.
+func (o *outbound) except() *session {
+	if o.from.noEcho {
+		return o.client
+	}
+	return nil
 }
 
 // mail takes a message to a loop. It comes from a pool and goes back once it is delivered.

@@ -160,12 +160,9 @@ func (sh *shard) publishAs(from *sender, of *session, m *opcodes.Message, h hear
 
 // publishNow is publishAs while no message is being delivered.
 func (sh *shard) publishNow(from *sender, of *session, m *opcodes.Message, h hearer) {
-	o := outbound{from: from, buf: transport.AllocBuffer(opcodes.MessageSize(m))}
+	o := outbound{from: from, client: of, buf: transport.AllocBuffer(opcodes.MessageSize(m))}
 	if h != nil {
 		o.feedback = newFeedback(h)
-	}
-	if of != nil && of.noEcho {
-		o.except = of
 	}
 	o.buf.Seal(opcodes.AppendMessage(o.buf.Room(), m, from.id))
 	sh.count.types[from.kind].received[m.Target].Add(1)

@@ -103,6 +103,7 @@ func (s *session) Sweep(c *transport.Conn) {
 		}
 	case phaseIdentified:
 		s.stay()
+		s.checkHold()
 		if s.checkSilence(c.Idle(), h.opts.PingInterval); s.expires != 0 && s.phase == phaseIdentified {
 			s.checkExpiry(time.Now())
 		}

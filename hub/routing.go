@@ -40,21 +40,25 @@ func (sh *shard) spread(g *group, kind broker.Kind, name []byte, o *outbound) {
 // spreadHere delivers to the group's members on this instance and returns how many there are.
 func (sh *shard) spreadHere(g *group, o *outbound) int {
 	o.tally.Expect()
-	n := sh.deliver(g, o.except, o.buf, o.tally)
+	n, across := sh.deliver(g, &o.from.id, o.except(), o.buf, o.tally), false
 	for i, other := range sh.hub.shards {
 		if receivers, ok := g.reaches(i); ok && i != sh.index {
 			o.tally.Expect()
 			m := other.newMail(deliverMail, o.buf)
-			m.group, m.tally = g, o.tally
+			m.group, m.tally, m.sender = g, o.tally, o.from.id
 			sh.loop.Forward(other.loop, m)
 			n += receivers
+			across = true
 		}
+	}
+	if across && o.client != nil {
+		o.client.sentAcross(len(o.buf.Payload()))
 	}
 	return n
 }
 
 // deliverMail delivers a message to the group's members on the loop.
-func deliverMail(sh *shard, m *mail) { sh.deliver(m.group, nil, m.buf, m.tally) }
+func deliverMail(sh *shard, m *mail) { sh.deliver(m.group, &m.sender, nil, m.buf, m.tally) }
 
 // direct delivers to the client of that id, wherever it is.
 func (sh *shard) direct(to uuid.UUID, o *outbound) {
@@ -68,9 +72,12 @@ func (sh *shard) direct(to uuid.UUID, o *outbound) {
 		sh.reject(o.feedback, opcodes.CodeNoReceiver)
 	case at.Loop != sh.index:
 		m := sh.hub.shards[at.Loop].newMail(directMail, o.buf)
-		m.receiver, m.feedback = to, o.feedback
+		m.sender, m.receiver, m.feedback = o.from.id, to, o.feedback
 		sh.hurry(m)
-	case sh.giveTo(&to, o.buf):
+		if o.client != nil {
+			o.client.sentAcross(len(o.buf.Payload()))
+		}
+	case sh.giveTo(&to, &o.from.id, o.buf):
 		o.feedback.ack(1)
 	default:
 		sh.reject(o.feedback, opcodes.CodeNoReceiver)
@@ -80,7 +87,7 @@ func (sh *shard) direct(to uuid.UUID, o *outbound) {
 // directMail delivers to one client, or tells its sender that it is gone.
 func directMail(sh *shard, m *mail) {
 	switch {
-	case sh.giveTo(&m.receiver, m.buf):
+	case sh.giveTo(&m.receiver, &m.sender, m.buf):
 		m.tally.Add(1, 0)
 		m.feedback.ack(1)
 	case m.remote:

@@ -51,17 +51,26 @@ type session struct {
 	first    place    // in its group
 	more     *[]place // in its further groups; nil for none
 
-	expires  uint32 // Unix time at which its token or certificate ends; 0 for never
-	since    uint32 // Unix time of IDENTIFY
-	pingedAt uint32 // loop clock at the last PING
-	features opcodes.Feature
-	pinged   bool // a PING is out and nothing arrived since
-
-	told       bool   // a DRAIN was sent
-	departing  bool   // it is about to leave: see depart
-	fenced     uint8  // FENCEs that it has sent in that second
-	fencedIn   uint8  // the second of its last FENCE: see mayFence
+	expires    uint32 // Unix time at which its token or certificate ends; 0 for never
+	since      uint32 // Unix time of IDENTIFY
+	pingedAt   uint32 // loop clock at the last PING
 	departedAt uint32 // loop clock at its last FENCE over the new connection
+
+	// See pressure.go.
+	ahead  uint16 // what it has sent to other loops since its last mark, in units of markUnit bytes
+	waits  uint16 // reasons why nothing is read from it
+	heldAt uint16 // loop clock, shifted by holdUnit, when senders began to wait
+	marks  bool   // a mark is on its way
+	full   bool   // it waits for the mark
+	holds  bool   // senders wait for its backlog to become short
+	spent  bool   // they waited long enough: until it is short, none does
+
+	features  opcodes.Feature
+	pinged    bool  // a PING is out and nothing arrived since
+	told      bool  // a DRAIN was sent
+	departing bool  // it is about to leave: see depart
+	fenced    uint8 // FENCEs that it has sent in that second
+	fencedIn  uint8 // the second of its last FENCE: see mayFence
 }
 
 // about is what operators see of a client, and what a service type knows of its own.

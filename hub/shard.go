@@ -31,7 +31,8 @@ type shard struct {
 	agents  []*sender             // of service types: what no client sends
 	awaited map[uuid.UUID]awaited // senders whose callers wait for a receipt
 
-	strangers []*session // connections that have not identified
+	waiting   map[uuid.UUID]*session // senders of this instance that wait for a client of this loop
+	strangers []*session             // connections that have not identified
 	held      heldAnys
 	goodbyes  []goodbye // clients that are disconnected in their slots, in the order of these
 }

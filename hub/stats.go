@@ -22,6 +22,7 @@ type Stats struct {
 	Disconnects map[opcodes.Reason]uint64
 	Notices     map[opcodes.DrainReason]uint64 // DRAINs sent
 	Fences      uint64                         // FENCEs delivered
+	Held        uint64                         // times that a client waited for one of its receivers
 	Transport   transport.Stats
 	Broker      broker.State
 	BrokerStats broker.Stats
@@ -70,6 +71,7 @@ func (h *Hub) Stats() Stats {
 	}
 	for i := range h.counters {
 		s.Fences += h.counters[i].fences.Load()
+		s.Held += h.counters[i].held.Load()
 		for n, r := range drainReasons {
 			s.Notices[r] += h.counters[i].notices[n].Load()
 		}

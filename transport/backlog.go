@@ -14,6 +14,7 @@ type backlog struct {
 	head     int    // the first unsent one
 	offset   int    // how much of it is sent
 	bytes    int    // unsent in all
+	relief   int    // the load below which the session is told, once; 0 for none
 	progress uint32 // loop clock when bytes last left, or the queue was empty
 }
 
@@ -90,12 +91,15 @@ func (t *backlog) advance(c *Conn, n int) {
 		left := len(r.buf.wire(c.protocol)) - t.offset
 		if n < left {
 			t.offset += n
-			return
+			break
 		}
 		n -= left
 		t.offset = 0
 		t.head++
 		l.dropHold(r)
+	}
+	if t.relief > 0 {
+		t.relieved(c)
 	}
 }
 
@@ -166,6 +170,9 @@ func (l *Loop) dropBacklog(c *Conn) {
 		return
 	}
 	c.tx = nil
+	if t.relief > 0 {
+		l.out.relieved = append(l.out.relieved, c.Ref())
+	}
 	for _, r := range t.frames[t.head:] {
 		l.dropHold(r)
 	}

@@ -12,6 +12,7 @@ type outbound struct {
 	kept    int     // memory of what is unsent, which several connections share
 
 	gathered     gathered
+	relieved     []Ref  // connections whose backlogs have become short
 	held         *hold  // of the buffer that was queued last
 	holdSeq      uint64 // how many holds there were
 	freeHolds    []*hold
@@ -40,6 +41,9 @@ func (l *Loop) flushDirty() {
 	}
 	clear(l.out.dirty)
 	l.out.dirty = l.out.dirty[:0]
+	if len(l.out.relieved) > 0 {
+		l.tellRelieved()
+	}
 }
 
 func (l *Loop) flushConn(c *Conn) {
