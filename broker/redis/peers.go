@@ -194,8 +194,8 @@ func (p *peers) part(id broker.NodeID, run uint64) bool {
 	return true
 }
 
-// expire forgets an instance without a lease that was not heard in the time since, and returns whether it did.
-func (p *peers) expire(id broker.NodeID, since int64) bool {
+// dropUnheard forgets an instance without a lease that was not heard in the time since, and returns whether it did.
+func (p *peers) dropUnheard(id broker.NodeID, since int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := p.nodes[id]; n == nil || n.heardAt > since {

@@ -215,15 +215,15 @@ func (p *publisher) countOnChannel(f *frame) *channelSeq {
 	if x := p.expected(f.Kind, f.To, f.Group, now); x.none() && x.complete {
 		return nil
 	}
-	ch := p.channelOf(f)
+	ch := p.countOf(f)
 	ch.n++
 	ch.used = now
 	f.chanSeq = ch.n
 	return ch
 }
 
-// channelOf returns the count of the channel that f goes to.
-func (p *publisher) channelOf(f *frame) *channelSeq {
+// countOf returns the count of the channel that f goes to.
+func (p *publisher) countOf(f *frame) *channelSeq {
 	switch f.Kind {
 	case broker.KindGlobal:
 		return p.global

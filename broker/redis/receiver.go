@@ -155,7 +155,7 @@ func (r *receiver) countMissed(o *origin, f *frame, sub *subscription, gen uint3
 	if f.chanSeq == 0 {
 		return
 	}
-	sub.begin(gen)
+	sub.startSeen(gen)
 	if last, ok := sub.seen[o]; ok && f.chanSeq > last+1 {
 		r.stats.missed.Add(f.chanSeq - last - 1)
 	}
@@ -263,7 +263,7 @@ func (r *receiver) recoveryEnded(from originKey, request uint64, positions []byt
 		return nil
 	}
 	r.finish(o)
-	return r.compare(o, positions)
+	return r.countLost(o, positions)
 }
 
 // finish delivers the messages that were held, in order. Gaps are counted as they are taken.
