@@ -170,7 +170,7 @@ func (r *receiver) hold(o *origin, pubSeq uint64, raw []byte) {
 	}
 	rec.held = append(rec.held, heldMessage{pubSeq, bytes.Clone(raw)})
 	rec.bytes += len(raw)
-	if rec.bytes > maxHeldBytes {
+	if rec.bytes > maxHeldBytes && len(rec.held) > 1 { // one message of any size may wait
 		r.stats.unresumed.Add(1)
 		r.finish(o)
 	}
