@@ -37,7 +37,7 @@ func TestResubscribeSlowly(t *testing.T) {
 	const groups = 40_000
 	s := redistest.Start(t)
 	o := quick(s.URL())
-	o.ProbeInterval, o.DialTimeout = time.Second, 500*time.Millisecond
+	o.ProbeInterval, o.DialTimeout, o.SubscribeTimeout = time.Second, 500*time.Millisecond, time.Minute
 	in := redisCluster(t, 2, o)
 	for i := range groups {
 		in[0].SetMembers("group-"+strconv.Itoa(i), 1)

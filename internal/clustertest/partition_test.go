@@ -68,11 +68,11 @@ func TestRollingPartition(t *testing.T) {
 	l.runFor(time.Second)
 	for i, p := range proxies {
 		p.Set(faultproxy.Stall)
-		awaitReady(t, false, c.hubs[i])
+		awaitNotReady(t, c.hubs[i])
 		l.runFor(3 * time.Second)
 		p.Set(faultproxy.None)
 	}
-	awaitReady(t, true, c.hubs...)
+	awaitReady(t, c.hubs...)
 	c.awaitNodes(patience, 4)
 	l.awaitDelivery()
 	r := l.finish(c)
