@@ -76,7 +76,7 @@ func TestRollingPartition(t *testing.T) {
 	c.awaitNodes(patience, 4)
 	l.awaitDelivery()
 	r := l.finish(c)
-	figure(t, "four instances cut off in turn, 5 s each: refused %v", r.Refused)
+	figure.Printf(t, "four instances cut off in turn, 5 s each: refused %v", r.Refused)
 	if r.Counted > 0 || len(r.Disconnects) > 0 || r.CutOff > 0 {
 		t.Errorf("want no acknowledged message lost and no client disconnected: %v", r)
 	}
