@@ -31,9 +31,7 @@ func TestSessionEndsAtOnce(t *testing.T) {
 			test.end(c)
 			e.expect(t, test.want)
 			c.reset()
-			for r.Loop().srv.Connections() > 0 {
-				onLoop(t, r.Loop(), func() {})
-			}
+			eventually(t, r.Loop().srv, func() bool { return r.Loop().srv.Connections() == 0 })
 			e.nothing(t)
 		})
 	}

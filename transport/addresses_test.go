@@ -46,9 +46,7 @@ func TestAddressConnections(t *testing.T) {
 	e.expect(t, "open", "text other")
 	open[0].reset()
 	e.expect(t, "closed by an error")
-	for s.Connections() > 8 { // two, five and one are there
-		onLoop(t, s.Loops()[0], func() {})
-	}
+	eventually(t, s, func() bool { return s.Connections() <= 8 }) // two, five and one are there
 	dialFrom(t, addr, "127.0.0.1").write(text("room"))
 	e.expect(t, "open", "text room")
 }

@@ -203,9 +203,7 @@ func TestSlowConsumerIsReset(t *testing.T) {
 		}
 	})
 	e.expect(t, "slow consumer", "closed by us")
-	for s.Connections() > 0 {
-		onLoop(t, r.Loop(), func() {})
-	}
+	eventually(t, s, func() bool { return s.Connections() == 0 })
 	for {
 		if _, err := c.tcp.Read(make([]byte, 64<<10)); err != nil {
 			if !errors.Is(err, syscall.ECONNRESET) {

@@ -72,6 +72,17 @@ func checkEmpty(t testing.TB, s *Server) {
 	}
 }
 
+// eventually waits until cond holds. Between two looks the first loop takes a turn.
+func eventually(t testing.TB, s *Server, cond func() bool) {
+	t.Helper()
+	for late := time.Now().Add(patience); !cond(); {
+		if time.Now().After(late) {
+			t.Fatal("what was waited for did not happen")
+		}
+		onLoop(t, s.Loops()[0], func() {})
+	}
+}
+
 // listen opens a WebSocket listener all of whose paths lead to e.
 func listen(t testing.TB, s *Server, e Endpoint) net.Addr {
 	t.Helper()

@@ -123,9 +123,7 @@ func TestExcess(t *testing.T) {
 	}
 	first.reset()
 	e.expect(t, "closed by an error")
-	for s.Connections() > 2 {
-		onLoop(t, s.Loops()[0], func() {})
-	}
+	eventually(t, s, func() bool { return s.Connections() <= 2 })
 	connect(t, addr)
 	e.expect(t, "open")
 }

@@ -187,9 +187,7 @@ func TestReset(t *testing.T) {
 		c.write([]byte(stream))
 		c.reset()
 	}
-	for s.Connections() > 0 {
-		onLoop(t, s.Loops()[0], func() {})
-	}
+	eventually(t, s, func() bool { return s.Connections() == 0 })
 }
 
 // TestServerEndsFirst: a client that answers a close frame and leaves the rest to the server is not kept.

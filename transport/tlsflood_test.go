@@ -128,9 +128,7 @@ func TestTLSFlood(t *testing.T) {
 			}
 			b.end()
 			_ = early.Close() // where it counts as done
-			for s.Connections() > 0 {
-				onLoop(t, s.Loops()[0], func() {})
-			}
+			eventually(t, s, func() bool { return s.Connections() == 0 })
 			st, opened := s.Stats().TLS, uint64(b.opened.Load())
 			t.Logf("%d connections did not go on; a client took %v at most; failed %v", opened, time.Duration(longest.Load()), st.Failed)
 			if failed := st.Failed["timeout"] + st.Failed["client_left"]; st.Done != 11 || len(tt.said) == len(first) && failed != opened {
