@@ -75,7 +75,7 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// TestKick disconnects clients by way of an instance that they are not on.
+// TestKick disconnects clients through another instance than theirs.
 func TestKick(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, nil)
@@ -84,7 +84,7 @@ func TestKick(t *testing.T) {
 		if r := c.call((i+1)%3, "DELETE", "/v1/clients/"+p.id, ""); r.status != 204 || len(r.body) > 0 {
 			t.Fatalf("got %d %s", r.status, r.body)
 		}
-		// It is gone when the answer is there.
+		// It is disconnected when the response arrives.
 		if r := c.call((i+2)%3, "GET", "/v1/clients/"+p.id, ""); r.status != 404 {
 			t.Errorf("a client that was kicked: %d", r.status)
 		}
@@ -104,7 +104,7 @@ func TestKick(t *testing.T) {
 	}
 }
 
-// TestPagesSurviveChanges walks through the clients while others come and go: who is there all the time is on one page.
+// TestPagesSurviveChanges reads all pages while clients connect and disconnect: a client that stays is on exactly one.
 func TestPagesSurviveChanges(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, nil)
@@ -166,7 +166,7 @@ func (b awayFor) Gather(ctx context.Context, _ []broker.NodeID, _ []byte, _ func
 	return []broker.NodeID{7}, nil
 }
 
-// TestSilentInstancesAreNamed has an instance that doesn't answer.
+// TestSilentInstancesAreNamed has an instance that does not answer.
 func TestSilentInstancesAreNamed(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, func(_ int, o *hub.Options, a *Options) {
@@ -200,7 +200,7 @@ func TestSilentInstancesAreNamed(t *testing.T) {
 	}
 }
 
-// TestPublish sends events of every target and looks at the receipts and at who got them.
+// TestPublish sends events of every target and checks the receipts and the receivers.
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, nil)
@@ -250,7 +250,7 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// TestPublishUnknownOutcome publishes while other instances can't be asked what they did.
+// TestPublishUnknownOutcome publishes while the other instances don't confirm anything.
 func TestPublishUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, func(_ int, o *hub.Options, a *Options) {
@@ -264,7 +264,7 @@ func TestPublishUnknownOutcome(t *testing.T) {
 	}
 }
 
-// silent is a broker that never says what became of a message, and gathers nothing.
+// silent is a broker that never reports the outcome of a message and gathers no answers.
 type silent struct{ broker.Broker }
 
 func (silent) Publish(*broker.Message, broker.Completion) {}

@@ -24,10 +24,10 @@ func header(name, value string) func(*http.Request) {
 	}
 }
 
-// host makes a request one for a name in the Host header.
+// host replaces the Host header of a request.
 func host(name string) func(*http.Request) { return func(r *http.Request) { r.Host = name } }
 
-// TestBadInput sends what must be refused, to every operation where it makes sense.
+// TestBadInput sends requests that must be refused to all operations.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, nil)
@@ -40,7 +40,7 @@ func TestBadInput(t *testing.T) {
 		change             func(*http.Request)
 		status             int
 	}{
-		// Who asks.
+		// Credentials.
 		{"GET", "/v1/nodes", "", header("Authorization", ""), 401},
 		{"GET", "/v1/nodes", "", bearer(""), 401},
 		{"GET", "/v1/nodes", "", bearer("wrong"), 401},
@@ -57,7 +57,7 @@ func TestBadInput(t *testing.T) {
 		{"DELETE", "/v1/clients/" + p.id, "", bearer(plainToken), 403},
 		{"GET", "/v1/tail?group=g", "", bearer(plainToken), 403},
 		{"POST", "/v1/events", good, bearer(watchToken), 403},
-		// From where.
+		// Origins and hosts.
 		{"POST", "/v1/drain", "", header("Sec-Fetch-Site", "cross-site"), 403},
 		{"POST", "/v1/drain", "", header("Origin", "https://evil.example"), 403},
 		{"POST", "/v1/events", good, header("Sec-Fetch-Site", "same-site"), 403},
@@ -67,7 +67,7 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/v1/nodes", "", header("Sec-Fetch-Site", "none"), 200}, {"GET", "/v1/nodes", "", header("Sec-Fetch-Site", "same-origin"), 200},
 		{"GET", "/v1/nodes", "", host("evil.example"), 421}, {"POST", "/v1/events", good, host("evil.example:42070"), 421},
 		{"GET", "/v1/nodes", "", host("localhost:1"), 200}, {"GET", "/v1/nodes", "", host("[::1]"), 200},
-		// What.
+		// Paths and methods.
 		{"GET", "/v1", "", nil, 404}, {"GET", "/v1/", "", nil, 404}, {"GET", "/v1/nothing", "", nil, 404},
 		{"GET", "/v1/nodes/", "", nil, 404}, {"GET", "/v1/clients/a/b", "", nil, 404}, {"GET", "/v1/groups/", "", nil, 404},
 		{"GET", "/v1/%2e%2e/metrics", "", nil, 404}, {"GET", "/v1/..%2fmetrics", "", nil, 404}, {"GET", "/v1/./nodes", "", nil, 404},
@@ -75,7 +75,7 @@ func TestBadInput(t *testing.T) {
 		{"POST", "/v1/nodes", "", nil, 405}, {"DELETE", "/v1/clients", "", nil, 405}, {"PUT", "/v1/clients/" + p.id, "", nil, 405},
 		{"GET", "/v1/events", "", nil, 405}, {"OPTIONS", "/v1/nodes", "", nil, 405}, {"GET", "/v1/drain", "", nil, 405},
 		{"TRACE", "/v1/nodes", "", nil, 405}, {"BREW", "/v1/nodes", "", nil, 405},
-		// In what form.
+		// Media types.
 		{"GET", "/v1/nodes", "", header("Accept", "text/html"), 406}, {"GET", "/v1/nodes", "", header("Accept", "application/json;q=0"), 406},
 		{"GET", "/v1/tail?group=g", "", header("Accept", "application/json"), 406}, {"GET", "/v1/nodes", "", header("Accept", "*/*;q=0.0"), 406},
 		{"POST", "/v1/events", good, header("Content-Type", "application/x-www-form-urlencoded"), 415},
@@ -83,7 +83,7 @@ func TestBadInput(t *testing.T) {
 		{"POST", "/v1/events", good, header("Content-Type", "application/json, text/plain"), 415},
 		{"POST", "/v1/events", good, header("Content-Type", "application/problem+json"), 415},
 		{"POST", "/v1/drain", "", header("Content-Type", "multipart/form-data; boundary=x"), 415},
-		// How much.
+		// Bounds.
 		{"POST", "/v1/events", `{"intent":{"target":"GLOBAL"},"data":"` + strings.Repeat("x", 70000) + `"}`, nil, 413},
 		{"POST", "/v1/events", `{"intent":{"target":"GLOBAL"},"data":"` + strings.Repeat("x", 40000) + `"}`, nil, 413}, // max_message_bytes
 		{"GET", "/v1/clients?limit=0", "", nil, 422}, {"GET", "/v1/clients?limit=501", "", nil, 422}, {"GET", "/v1/clients?limit=-1", "", nil, 422},
@@ -101,7 +101,7 @@ func TestBadInput(t *testing.T) {
 		{"POST", "/v1/rebalance", `{"over":"never"}`, nil, 422}, {"POST", "/v1/rebalance", `{"over":"0s"}`, nil, 422}, {"POST", "/v1/rebalance", `{"over":"2h"}`, nil, 422},
 		{"POST", "/v1/rebalance", `{"at_most":0}`, nil, 422}, {"POST", "/v1/rebalance", `{"at_most":1.5}`, nil, 422}, {"POST", "/v1/rebalance", `{"atmost":1}`, nil, 422},
 		{"POST", "/v1/rebalance", "", bearer(plainToken), 403}, {"GET", "/v1/rebalance", "", nil, 405},
-		// Events, under the rules that hold for clients.
+		// Events, under the rules for clients.
 		{"POST", "/v1/events", "", nil, 400}, {"POST", "/v1/events", `{`, nil, 400}, {"POST", "/v1/events", good + good, nil, 400},
 		{"POST", "/v1/events", `[]`, nil, 422}, {"POST", "/v1/events", `null`, nil, 422}, {"POST", "/v1/events", `{}`, nil, 422}, {"POST", "/v1/events", ` { } `, nil, 422},
 		{"POST", "/v1/events", `{"op":0,"intent":{"target":"GLOBAL"}}`, nil, 422}, {"POST", "/v1/events", `{"\u006fp":1,"intent":{"target":"GLOBAL"}}`, nil, 422},
@@ -161,7 +161,7 @@ func boundedLabels(t *testing.T, c *cluster) {
 	}
 }
 
-// raw sends bytes to the admin listener and returns the answer's head, once one is there.
+// raw sends bytes to the admin listener and returns the head of the response.
 func (c *cluster) raw(request string) (*http.Response, error) {
 	c.t.Helper()
 	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(c.urls[0], "http://"), 10*time.Second)
@@ -176,7 +176,7 @@ func (c *cluster) raw(request string) (*http.Response, error) {
 	return http.ReadResponse(bufio.NewReader(conn), nil)
 }
 
-// TestLargeBodiesAreNotRead announces bodies and sends nothing of them, or more than is taken.
+// TestLargeBodiesAreNotRead announces bodies without sending them, or sends more than the bound.
 func TestLargeBodiesAreNotRead(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, nil)
@@ -215,7 +215,7 @@ func TestAccepts(t *testing.T) {
 	}
 }
 
-// TestDocumentNamesEveryRoute compares the document with what is registered.
+// TestDocumentNamesEveryRoute compares the document with the operations.
 func TestDocumentNamesEveryRoute(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, nil)

@@ -30,7 +30,7 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// Tokens of a cluster: one that may do everything, one that may not administer, and one that may do nothing else.
+// Tokens of a cluster: with all rights, with all but admin, with admin only.
 const (
 	rootToken  = "root-token"
 	plainToken = "plain-token"
@@ -55,7 +55,7 @@ func parseTokens(t testing.TB, file string) *auth.Tokens {
 	return tokens
 }
 
-// cluster is some hubs on one bus, each with its admin listener.
+// cluster is a number of hubs on one bus, each with its admin listener.
 type cluster struct {
 	t     testing.TB
 	hubs  []*hub.Hub
@@ -140,14 +140,14 @@ func (c *cluster) add(i int, b broker.Broker, change func(i int, h *hub.Options,
 	c.hubs, c.ws, c.urls = append(c.hubs, h), append(c.ws, "ws://"+addr.String()), append(c.urls, url)
 }
 
-// showing makes the client one that shows these certificates.
+// showing replaces the HTTP client by one that shows these certificates.
 func (c *cluster) showing(certificates ...tls.Certificate) {
 	config := &tls.Config{RootCAs: c.roots, Certificates: certificates}
 	c.http = &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 	c.t.Cleanup(c.http.CloseIdleConnections)
 }
 
-// loadDocument reads the description that the first instance serves, and checks it.
+// loadDocument reads and validates the OpenAPI document of the first instance.
 func (c *cluster) loadDocument() {
 	c.t.Helper()
 	r := c.do(0, http.MethodGet, "/v1/openapi.json", "", nil)
@@ -174,7 +174,7 @@ func (c *cluster) call(i int, method, path, body string) reply {
 	return c.do(i, method, path, body, nil)
 }
 
-// do is call with a chance to change the request.
+// do is call with a change of the request.
 func (c *cluster) do(i int, method, path, body string, change func(*http.Request)) reply {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -206,7 +206,7 @@ func (c *cluster) do(i int, method, path, body string, change func(*http.Request
 	return r
 }
 
-// check holds an answer against the document. What no operation of it answers must be a problem document.
+// check validates a response against the document. A response of no operation must be a problem document.
 func (c *cluster) check(req *http.Request, r reply) {
 	c.t.Helper()
 	if r.status >= 400 {
@@ -244,7 +244,7 @@ func (c *cluster) checkProblem(req *http.Request, r reply) {
 	}
 }
 
-// route finds the operation of the document that a request is for; nil for none.
+// route returns the document's operation for a request; nil for none.
 func (c *cluster) route(req *http.Request) *routers.Route {
 	if c.doc == nil {
 		return nil
@@ -269,7 +269,7 @@ func matches(want, have []string) bool {
 	return true
 }
 
-// get reads what a path of instance i answers into v.
+// get decodes the response of instance i into v.
 func (c *cluster) get(i int, path string, v any) {
 	c.t.Helper()
 	r := c.call(i, http.MethodGet, path, "")

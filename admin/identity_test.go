@@ -15,7 +15,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/oidctest"
 )
 
-// signedTokens are the entries for holders of signed tokens, and of a certificate, behind those of usualTokens.
+// signedTokens has the entries for signed tokens and a certificate; they follow those of usualTokens.
 const signedTokens = `
   - {name: operators, claims: {groups: hub-admins}, groups: ["*"], send: ["*"], admin: true}
   - {name: watchers, claims: {groups: watchers}, groups: [], send: [], admin: true}
@@ -23,7 +23,7 @@ const signedTokens = `
   - {name: certified, certificate: {cn: "root.test"}, send: ["*"], admin: true}
 `
 
-// verifyTokens has the first instance verify the issuer's tokens, and the cluster know their holders.
+// verifyTokens makes the first instance verify the issuer's tokens and adds their entries to the cluster's tokens.
 func verifyTokens(t testing.TB, i *oidctest.Issuer) func(int, *hub.Options, *Options) {
 	t.Helper()
 	v, err := oidc.New(oidc.Options{
@@ -40,14 +40,14 @@ func verifyTokens(t testing.TB, i *oidctest.Issuer) func(int, *hub.Options, *Opt
 	}
 }
 
-// inGroup are the claims of whom the issuer says that they are in the group.
+// inGroup returns the claims of a member of the group.
 func inGroup(group string) obj { return obj{"groups": []string{"staff", group}} }
 
-// as has a request sent with another token.
+// as replaces the token of a request.
 func as(token string) func(*http.Request) { return header("Authorization", "Bearer "+token) }
 
-// TestSignedTokensOfOperators tries every operation with signed tokens of every kind. Where an operation would change
-// more than it should here, its body or its parameters are wrong: whoever is told so was let in.
+// TestSignedTokensOfOperators tries every operation with signed tokens of every kind. Body or parameters of an operation
+// that would change too much are invalid: that answer proves that the token was accepted.
 func TestSignedTokensOfOperators(t *testing.T) {
 	t.Parallel()
 	i, stranger := oidctest.Start(t), oidctest.Start(t)
@@ -77,15 +77,15 @@ func TestSignedTokensOfOperators(t *testing.T) {
 		other       int // what all others answer; 0: as to an operator
 	}{
 		{"an operator", i.Token("alice", inGroup("hub-admins")), 200, 0},
-		{"one who may send nothing", i.Token("bob", inGroup("watchers")), 403, 0},
+		{"a token without send permissions", i.Token("bob", inGroup("watchers")), 403, 0},
 		{"a service", i.Token("service:billing", nil), 403, 403},
-		{"one who may be both", i.Token("service:billing", inGroup("hub-admins")), 200, 0},
-		{"one for whom there is no entry", i.Token("carol", inGroup("interns")), 401, 401},
-		{"an operator once", i.Token("alice", obj{"groups": "hub-admins", "exp": now.Unix() - 1, "iat": now.Unix() - 60, "nbf": now.Unix() - 60}), 401, 401},
-		{"an operator some day", i.Token("alice", obj{"groups": "hub-admins", "nbf": now.Unix() + 3600}), 401, 401},
-		{"an operator of something else", i.Token("alice", obj{"groups": "hub-admins", "aud": "other"}), 401, 401},
+		{"a token that matches two entries", i.Token("service:billing", inGroup("hub-admins")), 200, 0},
+		{"a token without an entry", i.Token("carol", inGroup("interns")), 401, 401},
+		{"an expired token", i.Token("alice", obj{"groups": "hub-admins", "exp": now.Unix() - 1, "iat": now.Unix() - 60, "nbf": now.Unix() - 60}), 401, 401},
+		{"a token that is not yet valid", i.Token("alice", obj{"groups": "hub-admins", "nbf": now.Unix() + 3600}), 401, 401},
+		{"a token for another audience", i.Token("alice", obj{"groups": "hub-admins", "aud": "other"}), 401, 401},
 		{"an operator by another issuer's word", stranger.Token("alice", obj{"groups": "hub-admins", "iss": i.URL}), 401, 401},
-		{"an operator without an end", i.Token("alice", obj{"groups": "hub-admins", "exp": nil}), 401, 401},
+		{"a token without an expiry", i.Token("alice", obj{"groups": "hub-admins", "exp": nil}), 401, 401},
 	} {
 		for _, o := range operations {
 			want := o.in
@@ -115,7 +115,7 @@ func TestSignedTokensOfOperators(t *testing.T) {
 	}
 }
 
-// TestSubjects: whom a token is about stands where operators look for it, however it is made.
+// TestSubjects: the subject of a token is in lists and in the audit log, whatever characters it has.
 func TestSubjects(t *testing.T) {
 	t.Parallel()
 	i := oidctest.Start(t)
@@ -143,7 +143,7 @@ func TestSubjects(t *testing.T) {
 	}
 	c.do(0, "DELETE", "/v1/clients/"+p.id, "", as(i.Token("bob", inGroup("watchers"))))
 	if r := c.do(0, "POST", "/v1/events", `{"intent":{"target":"GLOBAL"}}`, as(i.Token("bob", inGroup("watchers")))); r.status != 403 {
-		t.Errorf("one who may send nothing: %d", r.status)
+		t.Errorf("a token without send permissions: %d", r.status)
 	}
 	if r := c.do(0, "GET", "/v1/nodes", "", as(i.Token("service:billing", nil))); r.status != 403 {
 		t.Errorf("a service: %d", r.status)
@@ -163,7 +163,7 @@ func TestSubjects(t *testing.T) {
 	}
 	if want := `cause="not an admin token" from=127.0.0.1`; !strings.Contains(c.log.String(), want) ||
 		!strings.Contains(c.log.String(), "token=services subject=service:billing") {
-		t.Errorf("the log does not say who was refused: %s", c.log.String())
+		t.Errorf("the log lacks the refused subject: %s", c.log.String())
 	}
 	for range 2 {
 		p.read() // an event
@@ -171,7 +171,7 @@ func TestSubjects(t *testing.T) {
 	p.wantEnd("KICKED", 4010)
 }
 
-// auditLines are the lines of the audit log, without their ends and ports.
+// auditLines returns the lines of the audit log without their ends and ports.
 func auditLines(log string) (lines []string) {
 	for line := range strings.Lines(log) {
 		if _, rest, ok := strings.Cut(line, " msg=admin "); ok {
@@ -183,7 +183,7 @@ func auditLines(log string) (lines []string) {
 	return lines
 }
 
-// TestIssuerAway: while the issuer can't be asked, holders of its tokens are told to come again, and others are served.
+// TestIssuerAway: while the issuer can't be reached, its tokens get 503 with Retry-After, and other tokens are served.
 func TestIssuerAway(t *testing.T) {
 	t.Parallel()
 	i := oidctest.Start(t)
@@ -220,7 +220,7 @@ func TestIssuerAway(t *testing.T) {
 		t.Errorf("a service: %d", r.status)
 	}
 
-	// Known keys serve while the issuer is away again; who shows another one is told to come again.
+	// Known keys serve while the issuer is away again; a token with an unknown key gets 503.
 	i.Answer(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "away", http.StatusBadGateway) })
 	if r := c.do(0, "GET", "/v1/nodes", "", as(i.Token("dave", inGroup("watchers")))); r.status != 200 {
 		t.Errorf("a new token with a known key: %d", r.status)
@@ -237,12 +237,11 @@ func TestIssuerAway(t *testing.T) {
 		stats = s.Keys
 	}
 	if stats.Keys != 1 || stats.Failed == 0 {
-		t.Errorf("known of the keys: %+v", stats)
+		t.Errorf("counts of the keys: %+v", stats)
 	}
 }
 
-// TestIssuerSilent: who waits for an issuer that says nothing is told to come again within verifyTimeout, and does not
-// keep others from being served.
+// TestIssuerSilent: requests that wait for a silent issuer get 503 within verifyTimeout and do not delay others.
 func TestIssuerSilent(t *testing.T) {
 	t.Parallel()
 	i := oidctest.Start(t)
@@ -272,9 +271,9 @@ func TestIssuerSilent(t *testing.T) {
 		}
 	}
 	if took := time.Since(begin); took < verifyTimeout/2 {
-		t.Errorf("they were told after %v: nobody waited", took)
+		t.Errorf("answered after %v, without waiting for the issuer", took)
 	}
 	if n := c.hubs[0].Stats().Verifier.Running; n != 0 {
-		t.Errorf("%d tokens are still under way", n)
+		t.Errorf("%d verifications are still in progress", n)
 	}
 }

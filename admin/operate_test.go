@@ -166,8 +166,8 @@ func TestTeams(t *testing.T) {
 	}
 }
 
-// TestRequestsAtTheSameTime holds as many requests as may be in progress, and sends one more.
-func TestRequestsAtTheSameTime(t *testing.T) {
+// TestConcurrentRequests holds as many requests as may be in progress, and sends one more.
+func TestConcurrentRequests(t *testing.T) {
 	t.Parallel()
 	held := &heldReload{entered: make(chan struct{}, maxInFlight), release: make(chan struct{})}
 	busy := startCluster(t, 1, func(_ int, _ *hub.Options, a *Options) { a.Reload = held })

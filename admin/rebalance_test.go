@@ -58,7 +58,7 @@ func TestRebalance(t *testing.T) {
 	}
 }
 
-// TestRebalanceMissing has an instance that answers nobody: nothing is done about what it may have.
+// TestRebalanceMissing has an instance that does not answer: it is named, and its clients are not counted.
 func TestRebalanceMissing(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2, func(i int, o *hub.Options, a *Options) {
@@ -79,7 +79,7 @@ func TestRebalanceMissing(t *testing.T) {
 	}
 }
 
-// alone is a broker that nobody answers.
+// alone is a broker whose other instances do not answer.
 type alone struct{ broker.Broker }
 
 func (a alone) Gather(ctx context.Context, _ []broker.NodeID, _ []byte, _ func(broker.NodeID, []byte)) (missing []broker.NodeID, err error) {

@@ -23,7 +23,7 @@ type tail struct {
 	cancel context.CancelFunc
 }
 
-// openTail opens a tail on instance i, without a token for an empty one, and reads its first event.
+// openTail opens a tail on instance i and reads its first event. An empty token means none.
 func (c *cluster) openTail(i int, query, token string) *tail {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -91,7 +91,7 @@ func (s *tail) message() obj {
 	}
 }
 
-// counts reads until the counts are as wanted, or the stream ends.
+// counts reads until cond holds for the counts, or the stream ends.
 func (s *tail) counts(want func(TailCounts) bool) {
 	s.t.Helper()
 	var counts TailCounts
@@ -152,7 +152,7 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// TestTailIsNoReceiver sends to a group that is only watched: the sender is told that nobody got it.
+// TestTailIsNoReceiver sends to a group with a tail but without members: the sender gets NO_RECEIVER.
 func TestTailIsNoReceiver(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, nil)
@@ -171,7 +171,7 @@ func TestTailIsNoReceiver(t *testing.T) {
 	}
 }
 
-// TestTailIsBounded sends more than is to be shown, to a reader that reads nothing until all is sent.
+// TestTailIsBounded sends more than per_second to a reader that reads only after all is sent.
 func TestTailIsBounded(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, nil)
@@ -201,7 +201,7 @@ func TestTailIsBounded(t *testing.T) {
 	}
 }
 
-// TestTailEndsWithItsToken revokes the token of a reader, and lets readers go.
+// TestTailEndsWithItsToken revokes the token of a reader, and disconnects readers.
 func TestTailEndsWithItsToken(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, nil)
@@ -214,7 +214,7 @@ func TestTailEndsWithItsToken(t *testing.T) {
 	stays.cancel()
 }
 
-// TestTooManyTails opens as many tails as there may be, and one more.
+// TestTooManyTails opens one tail more than the bound.
 func TestTooManyTails(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, nil)
@@ -228,7 +228,7 @@ func TestTooManyTails(t *testing.T) {
 	for _, s := range all {
 		s.cancel()
 	}
-	for !c.tryTail("group=again") { // those who went make room
+	for !c.tryTail("group=again") { // disconnected readers make room
 	}
 }
 

@@ -47,7 +47,7 @@ func (r *reader) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// tailEnd is what may end a tail.
+// tailEnd has what can end a tail.
 type tailEnd struct {
 	cluster *cluster
 	reader  *reader
@@ -55,7 +55,7 @@ type tailEnd struct {
 	cancel  func()        // as if the reader went
 }
 
-// TestTailEnds follows tails, in virtual time, to the moment when they end.
+// TestTailEnds follows tails in virtual time to their end.
 func TestTailEnds(t *testing.T) {
 	t.Parallel()
 	const latest = tailBeat // how much later a tail may end than it should
@@ -121,7 +121,7 @@ func (r *reader) breaks() {
 	r.broken = true
 }
 
-// watchers has the entry of watchToken say something else; there is none for nothing.
+// watchers replaces the rights of watchToken's entry; empty rights remove the entry.
 func (c *cluster) watchers(rights string) {
 	file, _, _ := strings.Cut(usualTokens(), "  - {name: watch")
 	if rights != "" {
@@ -130,8 +130,8 @@ func (c *cluster) watchers(rights string) {
 	c.store.Replace(parseTokens(c.t, file))
 }
 
-// TestTailEndsWithTheCredential opens tails with a token and a certificate that end soon. They end then, and not before,
-// and there are no others to be had.
+// TestTailEndsWithTheCredential opens tails with a token and a certificate that expire soon. The tails end then and not
+// before, and no new ones can be opened.
 func TestTailEndsWithTheCredential(t *testing.T) {
 	t.Parallel()
 	i, ca := oidctest.Start(t), tlstest.NewAuthority(t)
@@ -172,7 +172,7 @@ func TestTailEndsWithTheCredential(t *testing.T) {
 	if r := c.do(0, "GET", "/v1/nodes", "", as(token)); r.status != 401 {
 		t.Errorf("a token that has ended: %d", r.status)
 	}
-	// On the connection that was opened while the certificate was good.
+	// On the connection that was opened while the certificate was valid.
 	if r := certified.do(0, "GET", "/v1/nodes", "", header("Authorization", "")); r.status != 401 {
 		t.Errorf("a certificate that has ended: %d", r.status)
 	}

@@ -13,8 +13,7 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// TestHandshakesEnd: connections that stop at any point of the TLS handshake, or behind it, are dropped in time, and make
-// room; others are served meanwhile.
+// TestHandshakesEnd: connections that stop during or after the TLS handshake are closed in time; others are served.
 func TestHandshakesEnd(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t)

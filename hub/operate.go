@@ -42,21 +42,16 @@ func (h *Hub) SetOperator(o Operator) {
 // Operate has the operator of another instance carry out an operation, and returns its result. It waits for the instance
 // until ctx ends.
 func (h *Hub) Operate(ctx context.Context, node broker.NodeID, operation string, input []byte) ([]byte, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var found *operateFound
-	_, err := operateQuestion.askOthers(ctx, h, operateAsked{node, operation, input}, func(from broker.NodeID, a operateFound) {
-		if from == node {
-			found = &a
-			cancel() // no other answer matters
-		}
+	_, err := operateQuestion.gather(ctx, h, []broker.NodeID{node}, operateAsked{node, operation, input}, func(_ broker.NodeID, a operateFound) {
+		found = &a
 	})
 	switch {
 	case found != nil && found.Done:
 		return found.Result, nil
 	case found != nil:
 		return nil, ErrNoOperator
-	case err != nil && !errors.Is(err, context.Canceled):
+	case err != nil:
 		return nil, err
 	}
 	return nil, ErrNoAnswer

@@ -67,7 +67,7 @@ func TestPathsOfPages(t *testing.T) {
 			t.Errorf("GET %s: %d with %d bytes, want 200 with the page", target, r.StatusCode, len(got))
 		}
 		if got := r.Header.Get("Cache-Control"); got != "no-cache" {
-			t.Errorf("GET %s: Cache-Control %q: a new release would not be seen", target, got)
+			t.Errorf("GET %s: Cache-Control %q: browsers would not load a new release", target, got)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestHeaders: every answer, whatever it says, tells the browser to trust nothing but the console's own files.
+// TestHeaders: every response restricts the browser to the console's own files.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{"/", "/clients/x", "/licenses.txt", "/nowhere"} {
@@ -174,7 +174,7 @@ func TestAcceptsGzip(t *testing.T) {
 	}
 }
 
-// TestPageIsSelfContained: the page has no script or style of its own, and nothing comes from elsewhere.
+// TestPageIsSelfContained: the page has no inline script or style and loads nothing from other hosts.
 func TestPageIsSelfContained(t *testing.T) {
 	t.Parallel()
 	all := files(t)
@@ -203,7 +203,7 @@ func TestPageIsSelfContained(t *testing.T) {
 	}
 }
 
-// budget is how many bytes a browser loads, compressed, before it can show anything.
+// budget bounds the compressed bytes of all files.
 const budget = 120_000
 
 func TestSizeStaysSmall(t *testing.T) {

@@ -66,7 +66,7 @@ async function main() {
     await page.setViewportSize({ width: 1280, height });
     for (const theme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme: theme });
-      await pause(150); // the charts are drawn anew
+      await pause(150); // the charts render
       if (!process.argv[2] && !chosen.includes(`${name}-${theme}`)) continue;
       const path = `${out}/${name}-${theme}.png`;
       await page.screenshot({ path });
