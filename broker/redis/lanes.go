@@ -1,8 +1,6 @@
 package redis
 
 import (
-	"time"
-
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/internal/deque"
 )
@@ -125,10 +123,8 @@ func (p *publisher) expire() {
 	outcomes = p.dropWaiting(&p.control, oldest, outcomes, broker.ErrUnavailable)
 	outcomes = p.dropWaiting(&p.data, oldest, outcomes, broker.ErrUnavailable)
 	outcomes = p.settleOpen(p.now()-int64(p.limits.unheard), outcomes)
-	if now := p.now(); now >= p.nextSweep {
-		p.nextSweep = now + int64(time.Minute)
-		forgetIdle(p.groups, now)
-		forgetIdle(p.nodes, now)
+	if len(p.groups) > maxGroupCounts/2 {
+		p.sweepGroupCounts()
 	}
 	p.mu.Unlock()
 	report(outcomes)

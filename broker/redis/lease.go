@@ -98,7 +98,7 @@ func (r *Broker) refreshLease(ctx context.Context, c *connection) (ids []broker.
 		return nil, false, err
 	}
 	sent := r.now()
-	reply, err := refreshScript.Run(ctx, c.client, []string{r.names.leaseKey(r.self.ID), r.names.nodesKey()},
+	reply, err := refreshScript.Run(ctx, c.client, []string{r.names.lease(r.self.ID), r.names.nodes()},
 		formatRun(r.run), value, r.opt.LeaseTTL.Milliseconds(), nodeHex(r.self.ID)).StringSlice()
 	switch {
 	case refusesWrites(err):
@@ -117,7 +117,7 @@ func (r *Broker) refreshLease(ctx context.Context, c *connection) (ids []broker.
 
 // listInstances returns the ids of all instances that may hold a lease, where Redis refuses to write.
 func (r *Broker) listInstances(ctx context.Context, c *connection) ([]broker.NodeID, error) {
-	hex, err := c.client.SMembers(ctx, r.names.nodesKey()).Result()
+	hex, err := c.client.SMembers(ctx, r.names.nodes()).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list instances: %w", err)
 	}
@@ -171,7 +171,7 @@ func (r *Broker) readLeases(ctx context.Context, c *connection, ids, before []br
 	if len(ids) > 0 {
 		keys := make([]string, len(ids))
 		for i, id := range ids {
-			keys[i] = r.names.leaseKey(id)
+			keys[i] = r.names.lease(id)
 		}
 		var err error
 		if values, err = c.client.MGet(ctx, keys...).Result(); err != nil {
@@ -202,7 +202,7 @@ func (r *Broker) readLeases(ctx context.Context, c *connection, ids, before []br
 func (r *Broker) dropUnheld(before []broker.NodeID, held map[broker.NodeID]bool, caught int64) {
 	for _, id := range before {
 		name := r.peers.name(id)
-		if !held[id] && r.peers.dropUnheard(id, caught-int64(r.opt.LeaseTTL)) {
+		if !held[id] && r.peers.expire(id, caught-int64(r.opt.LeaseTTL)) {
 			r.stats.lostNodes.Add(1)
 			r.gathers.gone(id)
 			r.log.Warn("an instance is gone: its lease ended", "node", name, "id", nodeHex(id))
@@ -219,7 +219,7 @@ func (r *Broker) prune(ctx context.Context, c *connection, listed []broker.NodeI
 		if held[id] {
 			continue
 		}
-		err := pruneScript.Run(ctx, c.client, []string{r.names.leaseKey(id), r.names.nodesKey()}, nodeHex(id)).Err()
+		err := pruneScript.Run(ctx, c.client, []string{r.names.lease(id), r.names.nodes()}, nodeHex(id)).Err()
 		if err != nil && !refusesWrites(err) {
 			return fmt.Errorf("prune instances: %w", err)
 		}
@@ -312,7 +312,7 @@ func (r *Broker) announce(ctx context.Context, c *connection) error {
 func (r *Broker) releaseLease(ctx context.Context, c *connection) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opt.DialTimeout)
 	defer cancel()
-	keys := []string{r.names.leaseKey(r.self.ID), r.names.nodesKey()}
+	keys := []string{r.names.lease(r.self.ID), r.names.nodes()}
 	err := releaseScript.Run(ctx, c.client, keys, formatRun(r.run), nodeHex(r.self.ID)).Err()
 	if err != nil && !errors.Is(err, goredis.Nil) && !refusesWrites(err) {
 		return fmt.Errorf("release lease: %w", err)

@@ -160,7 +160,7 @@ func (r *Broker) runLink(ctx context.Context, up func()) error {
 // connect brings l up: lease, subscriptions, knowledge of the other instances, publisher, in this order, as each needs
 // the former.
 func (r *Broker) connect(l *link, up func()) error {
-	addr, err := r.dial.resolve(l.ctx, r.names.nodesKey())
+	addr, err := r.dial.resolve(l.ctx, r.names.nodes())
 	if err != nil {
 		return err
 	}

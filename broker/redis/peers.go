@@ -179,13 +179,7 @@ func (p *peers) takeCounts(id broker.NodeID, run uint64, b []byte) error {
 func (p *peers) part(id broker.NodeID, run uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.now()
-	for run, at := range p.parted {
-		if now-at > rememberGone {
-			delete(p.parted, run)
-		}
-	}
-	p.parted[run] = now
+	p.parted[run] = p.now()
 	n := p.nodes[id]
 	if n == nil || n.run != run {
 		return false
@@ -194,8 +188,8 @@ func (p *peers) part(id broker.NodeID, run uint64) bool {
 	return true
 }
 
-// dropUnheard forgets an instance without a lease that was not heard in the time since, and returns whether it did.
-func (p *peers) dropUnheard(id broker.NodeID, since int64) bool {
+// expire forgets an instance without a lease that was not heard in the time since, and returns whether it did.
+func (p *peers) expire(id broker.NodeID, since int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := p.nodes[id]; n == nil || n.heardAt > since {
@@ -215,6 +209,11 @@ func (p *peers) remove(id broker.NodeID) {
 		}
 	}
 	p.gone.Store(&gone)
+	for run, at := range p.parted {
+		if now-at > rememberGone {
+			delete(p.parted, run)
+		}
+	}
 	delete(p.nodes, id)
 	p.weights.Drop(id)
 	p.changed()

@@ -289,7 +289,7 @@ func TestPublishRefusesLongGroup(t *testing.T) {
 // TestPublishAllocations: a message costs no garbage on its way to Redis, nor on its way from there to the Handler.
 func TestPublishAllocations(t *testing.T) {
 	s := redistest.Start(t)
-	in := redisCluster(t, 2, Options{URL: s.URL(), ProbeInterval: time.Hour, LeaseTTL: time.Hour})
+	in := redisCluster(t, 2, Options{URL: s.URL()})
 	b := make(chan int, 1)
 	in[0].SubscribeWait(t, "g")
 	m := &broker.Message{Kind: broker.KindGroup, Group: []byte("g"), Payload: make([]byte, 250)}

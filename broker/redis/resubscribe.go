@@ -81,8 +81,8 @@ func (s *subscriptions) takeOps() []subscriptionOp {
 	return ops
 }
 
-// countAnswer counts one command that was answered. It needs mu.
-func (s *subscriptions) countAnswer() {
+// answered counts one command that was answered. It needs mu.
+func (s *subscriptions) answered() {
 	s.unanswered--
 	if len(s.ops) > 0 && s.unanswered <= maxUnanswered/2 {
 		s.signal()

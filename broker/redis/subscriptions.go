@@ -175,7 +175,7 @@ func (s *subscriptions) commandAnswered(kind resp.PushKind, channel []byte) erro
 		return fmt.Errorf("the server gave up or moved channel %q", channel)
 	}
 	c.outstanding--
-	s.countAnswer()
+	s.answered()
 	var ready []waiter
 	switch {
 	case c.outstanding > 0:

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// Neither settings nor a hub of the user who runs the tests may take part in them.
-	for _, name := range []string{"URL", "TOKEN", "TOKEN_FILE"} {
+	for _, name := range []string{"URL", "ADMIN_URL", "TOKEN", "TOKEN_FILE"} {
 		_ = os.Unsetenv("MASTERSOCKET_" + name)
 	}
 	home, err := os.MkdirTemp("", "mastersocket-home-")

@@ -27,6 +27,17 @@ type cli struct {
 	Request requestCmd `cmd:"" help:"Send an event and print the replies to it."`
 	Bridge  bridgeCmd  `cmd:"" help:"Connect a server of another protocol to the hub."`
 	Echo    echoCmd    `cmd:"" help:"Test a hub that serves the echo protocol."`
+
+	Clients   clientsCmd   `cmd:"" help:"List the clients of all instances, or show one."`
+	Groups    groupsCmd    `cmd:"" help:"List the groups."`
+	Nodes     nodesCmd     `cmd:"" help:"List the instances."`
+	Tail      tailCmd      `cmd:"" help:"Print a sample of the events to a group without joining it."`
+	Publish   publishCmd   `cmd:"" help:"Publish an event by the admin API, with a receipt."`
+	Kick      kickCmd      `cmd:"" help:"Disconnect clients."`
+	Drain     drainCmd     `cmd:"" help:"Take an instance out of service."`
+	Rebalance rebalanceCmd `cmd:"" help:"Spread the clients over the instances."`
+	Reload    reloadCmd    `cmd:"" help:"Reload the configuration of an instance."`
+
 	Health  healthCmd  `cmd:"" help:"Ask a hub whether it is ready, for health checks of containers."`
 	Token   tokenCmd   `cmd:"" help:"Make tokens, and hash them for a tokens file."`
 	Config  configCmd  `cmd:"" help:"Check configuration files."`
