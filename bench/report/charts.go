@@ -48,8 +48,8 @@ const (
 	chartMargin = 4 * vg.Millimeter
 )
 
-// Charts writes all charts that the summary has figures for into a folder and returns their names.
-func Charts(s Summary, dir string) ([]string, error) {
+// renderCharts writes all charts that the summary has figures for into a folder and returns their names.
+func renderCharts(s Summary, dir string) ([]string, error) {
 	var files []string
 	for _, c := range charts {
 		p, bars, err := c.draw(s)

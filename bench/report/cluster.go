@@ -14,8 +14,8 @@ var clusterColumns = []Column{
 	{"p50/p99 ms at 50/s", measure.Cluster, []string{measure.P50, measure.P99}, precise},
 }
 
-// ClusterTable returns the table of clusters. The first row is what the others' added latency is counted from.
-func ClusterTable(s Summary) Grid {
+// clusterTable returns the table of clusters. The first row is what the others' added latency is counted from.
+func clusterTable(s Summary) Grid {
 	g := Grid{Head: []string{"1,000 subscribers"}}
 	for _, c := range clusterColumns {
 		g.Head = append(g.Head, c.Title)

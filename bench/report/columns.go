@@ -17,8 +17,8 @@ type Column struct {
 	Format func(float64) string
 }
 
-// Columns are those of the table of all servers.
-var Columns = []Column{
+// allColumns are the columns of the table of all servers.
+var allColumns = []Column{
 	{"idle B/client", measure.Idle, []string{measure.Bytes}, whole},
 	{"setup conn/s", measure.Setup, []string{measure.PerSecond}, thousands},
 	{"setup µs", measure.Setup, []string{measure.CPU}, whole},

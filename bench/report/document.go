@@ -70,16 +70,16 @@ type section struct {
 func (d *Document) sections() []section {
 	var all []section
 	if len(d.Runs) > 0 {
-		s := Summarize(d.Runs)
-		all = append(all, section{"All servers", Table(s, d.Skipped)})
+		s := summarize(d.Runs)
+		all = append(all, section{"All servers", serverTable(s, d.Skipped)})
 		for _, subject := range d.Subjects {
 			if slices.Contains(s.Servers, subject) {
-				all = append(all, section{"Targets: " + subject, TargetTable(s, subject)})
+				all = append(all, section{"Targets: " + subject, targetTable(s, subject)})
 			}
 		}
 	}
 	if len(d.Cluster) > 0 {
-		all = append(all, section{"Several instances", ClusterTable(Summarize(d.Cluster))})
+		all = append(all, section{"Several instances", clusterTable(summarize(d.Cluster))})
 	}
 	return all
 }

@@ -31,7 +31,7 @@ func (d *Document) Publish(docs string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	files, err := Charts(Summarize(d.Runs), dir)
+	files, err := renderCharts(summarize(d.Runs), dir)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (d *Document) markdown(w io.Writer, charts []string) {
 		fmt.Fprintln(w)
 	}
 	if len(charts) > 0 {
-		fmt.Fprint(w, "### Charts\n\n")
+		fmt.Fprint(w, "### renderCharts\n\n")
 	}
 	for _, file := range charts {
 		fmt.Fprintf(w, "![%s](benchmarks/%s)\n\n", strings.TrimSuffix(file, ".svg"), file)

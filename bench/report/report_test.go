@@ -25,7 +25,7 @@ func TestMedian(t *testing.T) {
 		{[]float64{9, 1, 2}, 2},
 		{[]float64{4, 1, 100, 2}, 3},
 	} {
-		if got := Median(test.values); got != test.want {
+		if got := median(test.values); got != test.want {
 			t.Errorf("Median(%v) = %v, want %v", test.values, got, test.want)
 		}
 	}
@@ -75,7 +75,7 @@ func sample() *Document {
 
 func TestSummarizeGivesNoFigureWhereARoundFailed(t *testing.T) {
 	t.Parallel()
-	s := Summarize(sample().Runs)
+	s := summarize(sample().Runs)
 	if c, ok := s.Get("gws", measure.Idle, measure.Bytes); ok || !s.Failed("gws", measure.Idle) {
 		t.Errorf("a failed measure has the figure %v", c)
 	}
@@ -88,7 +88,7 @@ func TestSummarizeGivesNoFigureWhereARoundFailed(t *testing.T) {
 func TestTable(t *testing.T) {
 	t.Parallel()
 	d := sample()
-	g := Table(Summarize(d.Runs), d.Skipped)
+	g := serverTable(summarize(d.Runs), d.Skipped)
 	want := Grid{
 		Head: []string{"server", "idle B/client", "1k sat. 8", "DIRECT/s"},
 		Rows: [][]string{
@@ -105,7 +105,7 @@ func TestTable(t *testing.T) {
 
 func TestTargets(t *testing.T) {
 	t.Parallel()
-	g := TargetTable(Summarize(sample().Runs), "mastersocket")
+	g := targetTable(summarize(sample().Runs), "mastersocket")
 	verdicts := map[string][]string{}
 	for _, row := range g.Rows {
 		verdicts[row[0]] = row[1:]
@@ -129,7 +129,7 @@ func TestTargets(t *testing.T) {
 
 func TestTargetsNameExistingMeasures(t *testing.T) {
 	t.Parallel()
-	for _, target := range Targets {
+	for _, target := range targetList {
 		if _, err := measure.Select([]string{target.Measure}); err != nil {
 			t.Errorf("%s: %v", target.Title, err)
 		}
@@ -187,7 +187,7 @@ func TestPublish(t *testing.T) {
 
 func TestCharts(t *testing.T) {
 	t.Parallel()
-	files, err := Charts(Summarize(nil), t.TempDir())
+	files, err := renderCharts(summarize(nil), t.TempDir())
 	if err != nil || len(files) != 0 {
 		t.Errorf("charts of nothing: %q, %v", files, err)
 	}

@@ -27,9 +27,9 @@ type Summary struct {
 
 type key struct{ server, measure, metric string }
 
-// Summarize takes the medians. If any round of a measure failed, the measure has no figure for that server: a server
+// summarize takes the medians. If any round of a measure failed, the measure has no figure for that server: a server
 // that loses deliveries now and then isn't given the average of the rest.
-func Summarize(runs []measure.Run) Summary {
+func summarize(runs []measure.Run) Summary {
 	s := Summary{cells: map[key]Cell{}, failed: map[key]string{}}
 	values := map[key][]float64{}
 	for _, r := range runs {
@@ -47,7 +47,7 @@ func Summarize(runs []measure.Run) Summary {
 	}
 	for k, v := range values {
 		if _, failed := s.failed[key{k.server, k.measure, ""}]; !failed {
-			s.cells[k] = Cell{Median: Median(v), Min: slices.Min(v), Max: slices.Max(v), Rounds: len(v)}
+			s.cells[k] = Cell{Median: median(v), Min: slices.Min(v), Max: slices.Max(v), Rounds: len(v)}
 		}
 	}
 	return s
@@ -65,8 +65,8 @@ func (s Summary) Failed(server, measure string) bool {
 	return failed
 }
 
-// Median returns the middle of the values, or the mean of the two middle ones. It panics if there are none.
-func Median(values []float64) float64 {
+// median returns the middle of the values, or the mean of the two middle ones. It panics if there are none.
+func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2

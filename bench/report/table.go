@@ -15,11 +15,11 @@ type Grid struct {
 	Rows [][]string
 }
 
-// Table returns the table of all servers, without the columns that no server has a figure for.
-func Table(s Summary, skipped map[string]string) Grid {
+// serverTable returns the table of all servers, without the columns that no server has a figure for.
+func serverTable(s Summary, skipped map[string]string) Grid {
 	g := Grid{Head: []string{"server"}}
 	var used []Column
-	for _, c := range Columns {
+	for _, c := range allColumns {
 		for _, server := range s.Servers {
 			if c.text(s, server) != "–" {
 				used = append(used, c)

@@ -36,8 +36,8 @@ func most(factor float64, against string) Bound {
 // messages in flight, when the target was set.
 const uwsOverFloor = 919.0 / 164
 
-// Targets are those of the project.
-var Targets = []Target{
+// targetList has the project's targets.
+var targetList = []Target{
 	{
 		"resident bytes per idle identified client, 10,000", measure.Idle, measure.Bytes, whole,
 		[]Bound{most(600, "")}, []Bound{most(458, "")},
@@ -75,10 +75,10 @@ var Targets = []Target{
 // noAllocations is what counts as none: the figure contains what the server does once a second, and the looks at it.
 const noAllocations = 0.005
 
-// TargetTable compares a server, by its name in the summary, with the targets.
-func TargetTable(s Summary, server string) Grid {
+// targetTable compares a server, by its name in the summary, with the targets.
+func targetTable(s Summary, server string) Grid {
 	g := Grid{Head: []string{"measure", server, "at least", "", "aim", ""}}
-	for _, t := range Targets {
+	for _, t := range targetList {
 		cell, ok := s.Get(server, t.Measure, t.Metric)
 		if !ok {
 			value := "–"

@@ -21,9 +21,6 @@ func StartRedis() (*Process, error) {
 	return p, nil
 }
 
-// RedisVersion returns the version of the redis-server that is installed.
-func RedisVersion() (string, error) { return output(exec.Command("redis-server", "--version")) }
-
 // WithRedis returns the build as one instance of several that a Redis makes one hub.
 func (m Mastersocket) WithRedis(redis *Process, instance int) Mastersocket {
 	m.Label = fmt.Sprintf("%s instance %d", m.Label, instance)

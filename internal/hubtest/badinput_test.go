@@ -164,7 +164,7 @@ func (a *arena) checkLog(t *testing.T) {
 				t.Errorf("log line with %q: %q", secret, text)
 			}
 		}
-		line := ParseLine(text)
+		line := parseLine(text)
 		causes[line["msg"]+" "+line["cause"]+line["listener"]]++
 	}
 	most := int(time.Since(a.began)/time.Second) + 2

@@ -30,7 +30,7 @@ func TestParseLine(t *testing.T) {
 		`{"msg":`:                                             {},
 		``:                                                    {},
 	} {
-		if diff := cmp.Diff(want, ParseLine(text)); diff != "" {
+		if diff := cmp.Diff(want, parseLine(text)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", text, diff)
 		}
 	}

@@ -66,7 +66,7 @@ func (l *logBook) wait(ctx context.Context, first int, match func(Line) bool) (L
 	for {
 		lines, next, ended, change := l.from(first)
 		for _, text := range lines {
-			if line := ParseLine(text); match(line) {
+			if line := parseLine(text); match(line) {
 				return line, nil
 			}
 		}
@@ -85,8 +85,8 @@ func (l *logBook) wait(ctx context.Context, first int, match func(Line) bool) (L
 // Line is a structured log line: its attributes by key, among them msg and level. An unstructured line is empty.
 type Line map[string]string
 
-// ParseLine reads a line as log/slog's text or JSON handler writes it.
-func ParseLine(text string) Line {
+// parseLine reads a line as log/slog's text or JSON handler writes it.
+func parseLine(text string) Line {
 	line := make(Line)
 	if strings.HasPrefix(text, "{") {
 		var values map[string]any
