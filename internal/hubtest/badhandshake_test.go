@@ -133,6 +133,7 @@ func (a *arena) wrongRequests() []handshakeCase {
 		many = many.Add("X-Attacker: 1")
 	}
 	return []handshakeCase{
+		{"a name that a page could rebind", get.Set("Host", "hub.example").Bytes(), status(421)},
 		{"garbage", []byte("attacker\r\n\r\n"), status(400)},
 		{"empty lines", []byte("\r\n\r\n\r\n\r\n"), status(400)},
 		{"TLS", []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03attacker\r\n\r\n"), status(400)},
@@ -225,20 +226,20 @@ func expectPipelined(t *testing.T, c *rawclient.Conn) {
 func (a *arena) rightUpgrades(t *testing.T) {
 	get := rawclient.NewRequest(a.HubAddr, "/")
 	for name, r := range map[string]rawclient.Request{
-		"/socket":             rawclient.NewRequest(a.HubAddr, "/socket"),
-		"query":               rawclient.NewRequest(a.HubAddr, "/?EIO=4"),
-		"lists":               get.Set("Connection", "keep-alive, Upgrade").Set("Upgrade", "h2c, WebSocket"),
-		"capitals":            get.Drop("Connection").Drop("Upgrade").Add("CONNECTION: UPGRADE", "uPGRADE: WEBSOCKET"),
-		"no space":            get.Drop("Host").Add("Host:" + a.HubAddr),
-		"extension":           get.Add("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
-		"unknown extension":   get.Add("Sec-WebSocket-Extensions: x-attacker"),
-		"bad extension":       get.Add("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99"),
-		"subprotocol":         get.Add("Sec-WebSocket-Protocol: attacker"),
-		"15 KiB of headers":   get.Add("X-A: " + strings.Repeat("a", 15<<10)),
-		"empty header":        get.Add("X-A:"),
-		"absolute target":     get.Line("GET http://" + a.HubAddr + "/ HTTP/1.1"),
-		"text beyond ASCII":   get.Add("X-A: \xc3\xa4"),
-		"another host's name": get.Set("Host", "hub.example"),
+		"/socket":           rawclient.NewRequest(a.HubAddr, "/socket"),
+		"query":             rawclient.NewRequest(a.HubAddr, "/?EIO=4"),
+		"lists":             get.Set("Connection", "keep-alive, Upgrade").Set("Upgrade", "h2c, WebSocket"),
+		"capitals":          get.Drop("Connection").Drop("Upgrade").Add("CONNECTION: UPGRADE", "uPGRADE: WEBSOCKET"),
+		"no space":          get.Drop("Host").Add("Host:" + a.HubAddr),
+		"extension":         get.Add("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
+		"unknown extension": get.Add("Sec-WebSocket-Extensions: x-attacker"),
+		"bad extension":     get.Add("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99"),
+		"subprotocol":       get.Add("Sec-WebSocket-Protocol: attacker"),
+		"15 KiB of headers": get.Add("X-A: " + strings.Repeat("a", 15<<10)),
+		"empty header":      get.Add("X-A:"),
+		"absolute target":   get.Line("GET http://" + a.HubAddr + "/ HTTP/1.1"),
+		"text beyond ASCII": get.Add("X-A: \xc3\xa4"),
+		"localhost":         get.Set("Host", "localhost:1"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := a.dial(t)
