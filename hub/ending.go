@@ -48,7 +48,9 @@ func (s *session) end(r opcodes.Reason) {
 	case phaseIdentified:
 		s.exitAll()
 	}
-	s.phase = phaseOver
+	if s.phase = phaseOver; s.limit != nil {
+		s.shard.hub.holders.exit(s.limit)
+	}
 	s.shard.release(s)
 	s.shard.giveHeld(s) // back: once the loop has ended it could not
 	if p := s.foreign(); p != nil {

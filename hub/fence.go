@@ -45,8 +45,8 @@ func (s *session) fence(e *opcodes.Envelope) {
 		return
 	}
 	sh, h := s.shard, s.shard.hub
-	if !s.mayFence(sh.loop.Clock()) {
-		if s.allowed() { // by its token, as any other message
+	if !s.mayFence(sh.loop.Clock()) || !s.limit.allowsFence(len(e.Raw)) {
+		if s.allowed(len(e.Raw)) { // by its token, as any other message
 			sh.reject(s.errorsOf(e.ID), opcodes.CodeOverloaded)
 		}
 		return
