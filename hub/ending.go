@@ -49,9 +49,9 @@ func (s *session) end(r opcodes.Reason) {
 		s.exitAll()
 	}
 	if s.phase = phaseOver; s.limit != nil {
-		s.shard.hub.holders.exit(s.limit)
+		s.shard.hub.holders.remove(s.limit)
 	}
-	s.shard.release(s)
+	s.shard.resumeSenders(s)
 	s.shard.giveHeld(s) // back: once the loop has ended it could not
 	if p := s.foreign(); p != nil {
 		p.closed()

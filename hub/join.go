@@ -35,7 +35,7 @@ func (s *session) join(names []string) {
 		if s.about != nil {
 			subject = s.about.subject
 		}
-		if s.limit = h.holders.enter(s.grant, subject, h.opts.Transport.MaxMessageBytes); s.limit == nil {
+		if s.limit = h.holders.add(s.grant, subject, h.opts.Transport.MaxMessageBytes); s.limit == nil {
 			s.disconnect(opcodes.TryAgainLater)
 			return
 		}

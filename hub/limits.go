@@ -39,9 +39,9 @@ type holders struct {
 	all map[string]*holder
 }
 
-// enter counts one more connection of a holder, whose subject is empty for other than signed tokens and certificates. It
+// add counts one more connection of a holder, whose subject is empty for other than signed tokens and certificates. It
 // returns nil if the grant allows no more.
-func (a *holders) enter(g *auth.Grant, subject string, maxMessage int) *limits {
+func (a *holders) add(g *auth.Grant, subject string, maxMessage int) *limits {
 	key := g.Name + "\x00" + subject
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -63,8 +63,8 @@ func (a *holders) enter(g *auth.Grant, subject string, maxMessage int) *limits {
 	return o.limits(g)
 }
 
-// exit undoes enter.
-func (a *holders) exit(l *limits) {
+// remove undoes add.
+func (a *holders) remove(l *limits) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o := l.total
