@@ -40,7 +40,8 @@ extraObjects:
             threshold: "20000"
       advanced:
         horizontalPodAutoscalerConfig:
-          behavior: {scaleDown: {stabilizationWindowSeconds: 900, policies: [{type: Pods, value: 1, periodSeconds: 300}]}}
+          behavior:
+            scaleDown: {stabilizationWindowSeconds: 900, policies: [{type: Pods, value: 1, periodSeconds: 300}]}
 `
 
 // chartCases are valid sets of values, each with objects that must and must not exist then.
