@@ -40,8 +40,7 @@ func (s *session) review() {
 		return
 	}
 	s.grant = grant
-	h := s.shard.hub
-	s.limit = h.holders.change(s.limit, grant, h.opts.Transport.MaxMessageBytes)
+	s.limit = newLimiter(grant)
 }
 
 // mayStay reports whether the client may be what it is with the rights of g.

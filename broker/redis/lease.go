@@ -101,7 +101,7 @@ func (r *Broker) refreshLease(ctx context.Context, c *connection) (ids []broker.
 	reply, err := refreshScript.Run(ctx, c.client, []string{r.names.lease(r.self.ID), r.names.nodes()},
 		formatRun(r.run), value, r.opt.LeaseTTL.Milliseconds(), nodeHex(r.self.ID)).StringSlice()
 	switch {
-	case refusesWrites(err), isMigrating(err):
+	case refusesWrites(err):
 		r.writesRefused(err)
 		ids, err = r.listInstances(ctx, c)
 		return ids, true, err
@@ -115,11 +115,10 @@ func (r *Broker) refreshLease(ctx context.Context, c *connection) (ids []broker.
 	return r.otherIDs(reply[1:]), reply[0] == "held", nil
 }
 
-// listInstances returns the ids of all instances that may hold a lease, where Redis refuses to write; none where the list is
-// elsewhere.
+// listInstances returns the ids of all instances that may hold a lease, where Redis refuses to write.
 func (r *Broker) listInstances(ctx context.Context, c *connection) ([]broker.NodeID, error) {
 	hex, err := c.client.SMembers(ctx, r.names.nodes()).Result()
-	if err != nil && !isMigrating(err) {
+	if err != nil {
 		return nil, fmt.Errorf("list instances: %w", err)
 	}
 	return r.otherIDs(hex), nil
@@ -149,12 +148,6 @@ func refusesWrites(err error) bool {
 	return false
 }
 
-// isMigrating says whether err is that the slot of the hub's keys is on its way to another node of a cluster. The keys may
-// be in either place; channels stay on this node until the slot has moved.
-func isMigrating(err error) bool {
-	return err != nil && (strings.HasPrefix(err.Error(), "ASK ") || strings.HasPrefix(err.Error(), "TRYAGAIN "))
-}
-
 func (r *Broker) writesRefused(err error) {
 	if !r.noWrites {
 		r.noWrites = true
@@ -181,7 +174,7 @@ func (r *Broker) readLeases(ctx context.Context, c *connection, ids, before []br
 			keys[i] = r.names.lease(id)
 		}
 		var err error
-		if values, err = c.client.MGet(ctx, keys...).Result(); err != nil && !isMigrating(err) {
+		if values, err = c.client.MGet(ctx, keys...).Result(); err != nil {
 			return fmt.Errorf("read leases: %w", err)
 		}
 	}
@@ -227,7 +220,7 @@ func (r *Broker) prune(ctx context.Context, c *connection, listed []broker.NodeI
 			continue
 		}
 		err := pruneScript.Run(ctx, c.client, []string{r.names.lease(id), r.names.nodes()}, nodeHex(id)).Err()
-		if err != nil && !refusesWrites(err) && !isMigrating(err) {
+		if err != nil && !refusesWrites(err) {
 			return fmt.Errorf("prune instances: %w", err)
 		}
 	}
@@ -321,7 +314,7 @@ func (r *Broker) releaseLease(ctx context.Context, c *connection) error {
 	defer cancel()
 	keys := []string{r.names.lease(r.self.ID), r.names.nodes()}
 	err := releaseScript.Run(ctx, c.client, keys, formatRun(r.run), nodeHex(r.self.ID)).Err()
-	if err != nil && !errors.Is(err, goredis.Nil) && !refusesWrites(err) && !isMigrating(err) {
+	if err != nil && !errors.Is(err, goredis.Nil) && !refusesWrites(err) {
 		return fmt.Errorf("release lease: %w", err)
 	}
 	return nil

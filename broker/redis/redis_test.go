@@ -222,6 +222,25 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// TestLeastPrivilege runs as a user that may do only what the documentation of RedisOptions says.
+func TestLeastPrivilege(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	s.Do("ACL", "SETUSER", "hub", "on", ">pw", "~hub*", "&hub*", "+ping", "+publish", "+subscribe", "+unsubscribe", "+get",
+		"+set", "+mget", "+del", "+exists", "+sadd", "+srem", "+smembers", "+pexpire", "+eval", "+evalsha", "+pubsub|numsub")
+	o := Options{URL: "redis://hub:pw@" + s.Addr(), Prefix: "hub"}
+	brokertest.Conform(t, func(testing.TB) func(testing.TB) broker.Broker {
+		o := o
+		o.Prefix = "hub-" + uuid.NewString()
+		return func(t testing.TB) broker.Broker { return newTestRedis(t, o) }
+	})
+	o.Prefix = "other"
+	b := newTestRedis(t, o)
+	if err := b.Start(t.Context(), broker.Node{ID: 1}, brokertest.NewRecorder()); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+		t.Errorf("another prefix: %v", err)
+	}
+}
+
 // TestDatabases: two hubs in two databases of one Redis don't hear each other.
 func TestDatabases(t *testing.T) {
 	t.Parallel()

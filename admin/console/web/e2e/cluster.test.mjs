@@ -32,7 +32,7 @@ test("the one slow client of three instances is found, understood, and disconnec
   await until("a backlog", async () => {
     for (let i = 0; i < 50; i++) await sender.send({ op: 0, event: "report", data: blob, intent: { target: "GROUP", identifier: "reports" } });
     const { clients } = await call(a, "/v1/clients?limit=500&name=laggard");
-    return clients[0].queue_bytes > 1 << 20;
+    return clients[0].queue_bytes > 6 << 20; // the kernel takes less than 4 MiB, sooner or later
   });
 
   // The overview shows that there is a backlog, and leads to the client.

@@ -53,7 +53,7 @@ async function main() {
   const redis = await startRedis(t);
   const hubs = [];
   for (const name of ["hub-0", "hub-1", "hub-2"]) {
-    hubs.push(await startHub(t, "--redis", redis, "--node", name, "--send-queue-bytes", "4MiB", "--write-timeout", "10m", "--ping-interval", "10m"));
+    hubs.push(await startHub(t, "--redis", redis, "--node", name, "--send-queue-bytes", "32MiB", "--write-timeout", "10m", "--ping-interval", "10m"));
   }
   await until("three instances", async () => (await call(hubs[0], "/v1/nodes")).nodes.length === 3);
   const clients = await population(hubs);
@@ -78,7 +78,7 @@ async function main() {
   const blob = "x".repeat(25_000);
   await until("a slow client", async () => {
     for (let i = 0; i < 20; i++) await clients[0].send({ op: 0, event: "report.page", data: blob, intent: { target: "GROUP", identifier: "reports" } });
-    return (await call(hubs[0], "/v1/clients?name=reports")).clients[0].queue_bytes > 900_000;
+    return (await call(hubs[0], "/v1/clients?name=reports")).clients[0].queue_bytes > 2_000_000; // more than the kernel takes while it adapts its buffers
   });
   await pause(seconds * 1000);
   await shot("overview", 960);

@@ -72,9 +72,7 @@ function Instances({ nodes, chosen, choose }: InstancesProps) {
                   {n.self && <small class="dim"> this one</small>}
                 </th>
                 <td>
-                  <label class="check">
-                    <input type="radio" name="instance" checked={n.id === chosen.id} onChange={() => choose(n.id)} aria-label={`Operate ${n.name}`} />
-                  </label>
+                  <input type="radio" name="instance" checked={n.id === chosen.id} onChange={() => choose(n.id)} aria-label={`Operate ${n.name}`} />
                 </td>
                 <td>{n.draining ? <Badge tone="warn">draining</Badge> : <Badge tone="good">serving</Badge>}</td>
                 <td class="r num">{count(sum(n.connections))}</td>
