@@ -1,7 +1,7 @@
 # make run    the hub, with a token made for this run; no Redis needed
-# make check  before each commit: formatting, vet, staticcheck and unit tests; no root and no services
+# make check  before each commit: lint and unit tests; no root and no services
 # make test   everything that CI runs: formatting, vet, staticcheck, unit and end-to-end tests, with a real Redis
-# make lint   formatting, vet and staticcheck alone
+# make lint   formatting, vet, staticcheck and dead code alone
 # make console       builds the pages of the console: admin/console/dist, from admin/console/web
 # make console-test  checks that they are what their sources build, and tests them in a real browser
 # make socketio-test  tests the client libraries of Socket.IO against a hub
@@ -50,6 +50,7 @@ lint:
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	scripts/deadcode
 
 WEB     = admin/console/web
 MODULES = $(WEB)/node_modules/.package-lock.json

@@ -51,11 +51,20 @@ type Grant struct {
 	// Burst is how many messages such a connection may send at once after a silence. It is at least 1 where Rate is not
 	// 0, and 0 otherwise.
 	Burst int
+	// Total bounds all connections of a holder on one instance together.
+	Total Total
 
 	// token says whose grant it is: the token's hash, or for a rule that of its name and condition. Store.Current compares
 	// it. No output shows it.
 	token hash
 	rule  rule // nil for the grant of a token
+}
+
+// Total bounds what all connections of a holder do together on one instance. 0 means unlimited.
+type Total struct {
+	Connections int
+	Rate        float64 // messages per second, FENCEs included
+	Bytes       float64 // bytes of messages per second
 }
 
 // MayJoin tells whether the holder may join the group. It does not allocate.
@@ -81,6 +90,6 @@ func (g Grant) LogValue() slog.Value {
 
 // same tells whether both grants give the same rights under the same name.
 func (g *Grant) same(o *Grant) bool {
-	return g.Name == o.Name && g.Admin == o.Admin && g.Rate == o.Rate && g.Burst == o.Burst &&
+	return g.Name == o.Name && g.Admin == o.Admin && g.Rate == o.Rate && g.Burst == o.Burst && g.Total == o.Total &&
 		slices.Equal(g.Groups, o.Groups) && slices.Equal(g.Send, o.Send)
 }

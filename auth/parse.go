@@ -21,6 +21,8 @@ const (
 	maxNameBytes = 128
 	// maxRate is far beyond what a connection can carry; more is a slip.
 	maxRate = 1e9
+	// maxTotal is the same for all connections of a holder, in messages or bytes.
+	maxTotal = 1e12
 )
 
 // ParseTokens reads a tokens file:
@@ -35,6 +37,9 @@ const (
 //	    admin: false           # may use the admin API
 //	    rate: 100              # messages per second for each connection; omitted or 0: unlimited
 //	    burst: 200             # how many of them at once after a silence; omitted: as many as rate
+//	    total_connections: 50  # on one instance, of one holder; as the next two: omitted or 0: unlimited
+//	    total_rate: 1000       # messages per second of all these connections together, FENCEs included
+//	    total_bytes: 1000000   # bytes of messages per second of all these connections together
 //
 // Nothing is granted that isn't written: without groups and send a token may join no group and send nothing, and ["*"]
 // grants all of them. A list of one may be written without brackets. An entry has exactly one of sha256, claims and
@@ -147,12 +152,18 @@ func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
 		e.grant.Rate = p.rate(value)
 	case "burst":
 		e.grant.Burst, e.burst = p.burst(value), value
+	case "total_connections":
+		e.grant.Total.Connections = int(p.total(value, key, "a whole number of connections", whole))
+	case "total_rate":
+		e.grant.Total.Rate = p.total(value, key, "a number of messages per second", decimal)
+	case "total_bytes":
+		e.grant.Total.Bytes = p.total(value, key, "a number of bytes per second", decimal)
 	case "token", "secret", "password":
 		p.addf(at, "the token itself does not belong into this file; "+
 			"write sha256: and what mastersocket token hash makes of it")
 	default:
 		p.addf(at, "unknown key %s; an entry has name, sha256 (or claims, or certificate), "+
-			"groups, send, admin, rate and burst", keyName(key))
+			"groups, send, admin, rate, burst, total_connections, total_rate and total_bytes", keyName(key))
 	}
 }
 
@@ -267,7 +278,10 @@ func (p *parser) admin(n *yaml.Node) bool {
 	return false
 }
 
-// decimal is a number that every reader understands in the same way: 0100 is 64 to some.
+// whole is a number that every reader understands in the same way: 0100 is 64 to some.
+var whole = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
+
+// decimal is whole, or a fraction.
 var decimal = regexp.MustCompile(`^(0|[1-9][0-9]*)([.][0-9]+)?(e[0-9]+)?$`)
 
 func (p *parser) rate(n *yaml.Node) float64 {
@@ -277,6 +291,17 @@ func (p *parser) rate(n *yaml.Node) float64 {
 		}
 	}
 	p.addf(n, "rate must be a number of messages per second in decimal, such as 100 or 0.5; 0 means unlimited")
+	return 0
+}
+
+// total parses a bound of all connections of a holder.
+func (p *parser) total(n *yaml.Node, key, what string, form *regexp.Regexp) float64 {
+	if yamldoc.IsText(n) && form.MatchString(n.Value) {
+		if v, err := strconv.ParseFloat(n.Value, 64); err == nil && v <= maxTotal {
+			return v
+		}
+	}
+	p.addf(n, "%s must be %s in decimal, such as 1000; 0 means unlimited", key, what)
 	return 0
 }
 

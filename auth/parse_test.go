@@ -89,6 +89,27 @@ tokens:
 }
 
 // TestParseTokensMergeKeys has an entry that takes over what another one says.
+func TestParseTokensTotals(t *testing.T) {
+	t.Parallel()
+	entry := func(members string) string {
+		return "tokens:\n  - {name: a, sha256: " + Hash("a") + `, groups: "*", ` + members + "}\n"
+	}
+	tokens, err := ParseTokens([]byte(entry("total_connections: 50, total_rate: 0.5, total_bytes: 1000000")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g, ok := NewStore(tokens).Authenticate("a"); !ok || g.Total != (Total{50, 0.5, 1e6}) {
+		t.Errorf("got %+v", g.Total)
+	}
+	for _, bad := range []string{
+		"total_connections: 0.5", "total_connections: -1", "total_rate: 010", "total_bytes: 1e99", `total_rate: "many"`, "total_bytes: 1MiB",
+	} {
+		if _, err := ParseTokens([]byte(entry(bad))); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+}
+
 func TestParseTokensMergeKeys(t *testing.T) {
 	t.Parallel()
 	tokens, err := ParseTokens([]byte(`tokens:

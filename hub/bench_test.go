@@ -1,8 +1,10 @@
 package hub
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/mastersocket/mastersocket/broker/memory"
@@ -35,5 +37,35 @@ func BenchmarkRoute(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkSaturated measures EVENTs that a client sends without waiting for each, to receivers that can follow.
+func BenchmarkSaturated(b *testing.B) {
+	const inFlight, members = 3000, 8
+	for _, loops := range []int{1, 2} {
+		b.Run(fmt.Sprint(loops, " loops"), func(b *testing.B) {
+			_, url := startHub(b, memory.NewBus().Broker(), func(o *Options) { o.Transport.Loops = loops })
+			var peers []*rawPeer
+			for range members {
+				peers = append(peers, newRawPeer(b, url, ""))
+			}
+			sender := newRawPeerOf(b, url, "senders", "")
+			batch := maskedText(`{"op":0,"event":"tick","data":1,"intent":{"target":"GROUP","identifier":"load"}}`)
+			batch = bytes.Repeat(batch, inFlight)
+			for b.Loop() {
+				var reading sync.WaitGroup
+				for _, p := range peers {
+					reading.Go(func() {
+						for range inFlight {
+							p.readMessage()
+						}
+					})
+				}
+				sender.write(batch)
+				reading.Wait()
+			}
+			b.ReportMetric(float64(b.N*inFlight)/b.Elapsed().Seconds(), "events/s")
+		})
 	}
 }

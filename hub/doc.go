@@ -29,7 +29,8 @@
 // by protocol.go (from its clients), remote.go (from other instances) and lifecycle.go (start and end).
 //
 //	counters, feedback, deferral,     what knows no other file of the package
-//	cursor, verifications, options
+//	cursor, verifications, limits,
+//	options
 //	session, group, registry,         the state: a client, a group, all groups, a loop's share, the instance
 //	shard, hub
 //	mail, tour, membership,           a message's way: to a loop, to its members, to other instances, to one of many

@@ -48,8 +48,10 @@ func (s *session) end(r opcodes.Reason) {
 	case phaseIdentified:
 		s.exitAll()
 	}
-	s.phase = phaseOver
-	s.shard.release(s)
+	if s.phase = phaseOver; s.limit != nil {
+		s.shard.hub.holders.remove(s.limit)
+	}
+	s.shard.resumeSenders(s)
 	s.shard.giveHeld(s) // back: once the loop has ended it could not
 	if p := s.foreign(); p != nil {
 		p.closed()

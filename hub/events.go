@@ -47,9 +47,9 @@ func (s *session) feedbackOf(e *opcodes.Envelope, assigned uuid.UUID) *feedback 
 	return f
 }
 
-// allowed counts a message of the client, which it disconnects if its token allows no more.
-func (s *session) allowed() bool {
-	if s.limit == nil || s.limit.Allow() {
+// allowed counts a message of so many bytes of the client, which it disconnects if its token allows no more.
+func (s *session) allowed(bytes int) bool {
+	if s.limit.allows(bytes) {
 		return true
 	}
 	s.disconnect(opcodes.RateLimited)

@@ -45,8 +45,8 @@ func (s *session) fence(e *opcodes.Envelope) {
 		return
 	}
 	sh, h := s.shard, s.shard.hub
-	if !s.mayFence(sh.loop.Clock()) {
-		if s.allowed() { // by its token, as any other message
+	if !s.mayFence(sh.loop.Clock()) || !s.limit.allowsFence(len(e.Raw)) {
+		if s.allowed(len(e.Raw)) { // by its token, as any other message
 			sh.reject(s.errorsOf(e.ID), opcodes.CodeOverloaded)
 		}
 		return
@@ -120,12 +120,12 @@ func (f *fence) visit(sh *shard) {
 			sh.loop.Forward(other.loop, fenceVisit{f, other}) // behind all that this loop has for it
 		}
 	}
-	f.goOn(sh)
+	f.proceed(sh)
 }
 
-// goOn goes on from the loop of sh, which is the caller's: everything that it began before is done, save what it has yet
+// proceed goes on from the loop of sh, which is the caller's: everything that it began before is done, save what it has yet
 // to send to other loops.
-func (f *fence) goOn(sh *shard) {
+func (f *fence) proceed(sh *shard) {
 	if f.to == nil || f.to == sh {
 		f.arrive(sh)
 		return
@@ -201,7 +201,7 @@ type fenceVisit struct {
 }
 
 // Deliver implements transport.Mail.
-func (v fenceVisit) Deliver(*transport.Loop) { v.fence.goOn(v.shard) }
+func (v fenceVisit) Deliver(*transport.Loop) { v.fence.proceed(v.shard) }
 
 // Size implements transport.Mail.
 func (v fenceVisit) Size() int { return 64 }

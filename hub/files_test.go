@@ -21,7 +21,7 @@ import (
 var files = []string{
 	"doc.go",
 	// What no other file defines.
-	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "options.go",
+	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "limits.go", "options.go",
 	// State.
 	"session.go", "group.go", "registry.go", "shard.go", "hub.go",
 	// A message's way.

@@ -45,6 +45,7 @@ type Hub struct {
 
 	attempts      *attempts.Limiter // of failed ones to authenticate, at all doors
 	verifications verifications
+	holders       holders // of tokens
 
 	operator      atomic.Pointer[Operator]
 	drainSettings atomic.Pointer[DrainSettings]

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/intent"
@@ -31,7 +29,18 @@ type joining struct {
 
 // join makes the client a member of the groups as soon as the broker has subscribed to them.
 func (s *session) join(names []string) {
-	r := s.shard.hub.groups
+	h := s.shard.hub
+	if s.grant != nil {
+		subject := ""
+		if s.about != nil {
+			subject = s.about.subject
+		}
+		if s.limit = h.holders.add(s.grant, subject, h.opts.Transport.MaxMessageBytes); s.limit == nil {
+			s.disconnect(opcodes.TryAgainLater)
+			return
+		}
+	}
+	r := h.groups
 	groups := make([]*group, 0, len(names))
 	ready := true
 	for _, name := range names {
@@ -40,7 +49,7 @@ func (s *session) join(names []string) {
 		ready = ready && g.ready()
 	}
 	s.phase = phaseJoining
-	if ready || s.shard.hub.isolated() {
+	if ready || h.isolated() {
 		s.joined(groups)
 		return
 	}
@@ -126,7 +135,6 @@ func (s *session) joined(groups []*group) {
 	now := time.Now()
 	s.since = uint32(now.Unix())
 	s.id = clientid.New(clientid.Location{Node: h.node.ID, Loop: s.shard.index, Slot: s.conn.Slot()})
-	s.limit = newLimiter(s.grant)
 
 	if s.features != 0 {
 		s.conn.Unpace() // it is not the original client
@@ -161,12 +169,4 @@ func (s *session) sendIdentified(now time.Time) {
 	}))
 	s.conn.Send(b)
 	b.Release()
-}
-
-// newLimiter returns the limit on the messages of one connection, or nil if the grant sets none.
-func newLimiter(g *auth.Grant) *rate.Limiter {
-	if g == nil || g.Rate <= 0 {
-		return nil
-	}
-	return rate.NewLimiter(rate.Limit(g.Rate), max(g.Burst, 1))
 }

@@ -134,6 +134,7 @@ func originalRate(t *testing.T, c *originalClient, from *peer, group string, bur
 				return float64(parsed) / float64(sent)
 			}
 			parsed++
+		case <-tick.C: // it was lost as others are
 		case err := <-c.ended:
 			t.Fatal(err)
 		}

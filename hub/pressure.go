@@ -73,7 +73,7 @@ func (sh *shard) press(from *uuid.UUID, s *session) {
 // Relieved implements transport.Relieved: the backlog is short again.
 func (s *session) Relieved(*transport.Conn) {
 	s.spent = false
-	s.shard.release(s)
+	s.shard.resumeSenders(s)
 }
 
 // checkHold releases the senders that have waited for s long enough.
@@ -81,12 +81,12 @@ func (s *session) checkHold() {
 	held := uint16(s.shard.loop.Clock()>>holdUnit) - s.heldAt
 	if s.holds && time.Duration(held)<<holdUnit*time.Millisecond >= holdTime {
 		s.spent = true
-		s.shard.release(s)
+		s.shard.resumeSenders(s)
 	}
 }
 
-// release lets the senders go on that wait for s.
-func (sh *shard) release(s *session) {
+// resumeSenders lets the senders go on that wait for s.
+func (sh *shard) resumeSenders(s *session) {
 	if !s.holds {
 		return
 	}

@@ -30,7 +30,7 @@ func (e endpoint) Open(c *transport.Conn, _ *transport.Request) (transport.Sessi
 // Message implements transport.Session.
 func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	if p := s.foreign(); p != nil {
-		if s.allowed() {
+		if s.allowed(len(b)) {
 			p.receive(binary, b)
 		}
 		return
@@ -44,7 +44,7 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 		s.disconnect(reasonOf(err))
 		return
 	}
-	if e.Op != opcodes.Fence && !s.allowed() { // a move sends as many of these as it needs: see mayFence
+	if e.Op != opcodes.Fence && !s.allowed(len(b)) { // a move sends as many of these as it needs: see mayFence
 		return
 	}
 	switch e.Op {

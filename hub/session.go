@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
-	"golang.org/x/time/rate"
 
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -44,8 +43,8 @@ type session struct {
 	shard *shard
 	conn  *transport.Conn
 	grant *auth.Grant
-	about *about        // what the client says of itself; nil for nothing
-	limit *rate.Limiter // nil for none
+	about *about  // what the client says of itself; nil for nothing
+	limit *limits // nil for a client without a token
 
 	everyone place    // in the list of all clients; of strangers, before IDENTIFY
 	first    place    // in its group

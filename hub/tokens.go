@@ -40,7 +40,8 @@ func (s *session) review() {
 		return
 	}
 	s.grant = grant
-	s.limit = newLimiter(grant)
+	h := s.shard.hub
+	s.limit = h.holders.change(s.limit, grant, h.opts.Transport.MaxMessageBytes)
 }
 
 // mayStay reports whether the client may be what it is with the rights of g.

@@ -204,7 +204,10 @@ func TestSlowDeliver(t *testing.T) {
 	for seq := range uint64(1000) {
 		a.Publish(&broker.Message{Kind: broker.KindGlobal, Seq: seq}, nil)
 	}
-	<-time.After(3 * time.Second)
+	began, renewed := time.Now(), s.Calls("evalsha")
+	eventually.True(t, "leases to be renewed for longer than silence may last", func() bool {
+		return time.Since(began) > 3*o.LeaseTTL && s.Calls("evalsha") > renewed+20
+	})
 	if st := b.Stats(); st.Reconnects > 0 || !b.State().Available || !has(a, b.self.ID) {
 		t.Errorf("stats: %+v, state: %+v, nodes: %v", st, b.State(), a.Nodes())
 	}

@@ -68,7 +68,7 @@ func newOwnCounts() *ownCounts {
 func (c *ownCounts) set(group string, n int) {
 	if n == broker.Watched {
 		n = 0
-		if c.watch(group) {
+		if c.noteWatched(group) {
 			c.onWatch()
 			c.tellFirst(group) // behind what onWatch sent, and Subscribe waits for it
 		}
@@ -78,8 +78,8 @@ func (c *ownCounts) set(group string, n int) {
 	}
 }
 
-// watch returns whether the group was not watched before.
-func (c *ownCounts) watch(group string) (news bool) {
+// noteWatched returns whether the group was not watched before.
+func (c *ownCounts) noteWatched(group string) (news bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.watched[group]; ok {
@@ -225,14 +225,14 @@ func (c *ownCounts) sendAll(to broker.NodeID) {
 		if i == len(parts)-1 {
 			c.answers++
 			c.answering[to] = c.answers
-			done = c.answered(to, c.answers)
+			done = c.answerTaken(to, c.answers)
 		}
 		c.send(&frame{Message: broker.Message{Kind: kindCounts, To: to, Payload: append(b, counts...)}}, done)
 	}
 }
 
-// answered returns what notes that Redis took the last part of an answer to the instance to.
-func (c *ownCounts) answered(to broker.NodeID, answer uint64) broker.Completion {
+// answerTaken returns what notes that Redis took the last part of an answer to the instance to.
+func (c *ownCounts) answerTaken(to broker.NodeID, answer uint64) broker.Completion {
 	return broker.CompletionFunc(func(int, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -78,7 +78,7 @@ func (r *Broker) warnOfForgery(what string, from broker.NodeID) {
 // probeReturned takes the nonce of a probe of this instance.
 func (r *Broker) probeReturned(nonce uint64) {
 	now := r.now()
-	rtt, ok := r.probes.returned(nonce, now)
+	rtt, ok := r.probes.cameBack(nonce, now)
 	if !ok {
 		return
 	}

@@ -52,8 +52,8 @@ type gatherResult struct {
 	failed bool // it is gone or its answer too large
 }
 
-// begin expects an answer of each of nodes.
-func (g *gatherTable) begin(nodes []broker.NodeID, limit int) (id uint64, q *gatherCall, err error) {
+// expect expects an answer of each of nodes.
+func (g *gatherTable) expect(nodes []broker.NodeID, limit int) (id uint64, q *gatherCall, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
@@ -162,7 +162,7 @@ func (r *Broker) Gather(
 	case !r.State().Available:
 		err = fmt.Errorf("broker: gather: %w", broker.ErrUnavailable)
 	default:
-		err = r.gather(ctx, asked, query, func(from broker.NodeID, answer []byte) {
+		err = r.askLive(ctx, asked, query, func(from broker.NodeID, answer []byte) {
 			delete(missing, from)
 			each(from, answer)
 		})
@@ -171,11 +171,11 @@ func (r *Broker) Gather(
 	return slices.Sorted(maps.Keys(missing)), err
 }
 
-// gather asks live instances.
-func (r *Broker) gather(ctx context.Context, asked []broker.NodeID, query []byte, each func(broker.NodeID, []byte)) error {
+// askLive asks live instances.
+func (r *Broker) askLive(ctx context.Context, asked []broker.NodeID, query []byte, each func(broker.NodeID, []byte)) error {
 	ctx, cancel := context.WithTimeout(ctx, broker.GatherTimeout)
 	defer cancel()
-	id, q, err := r.gathers.begin(asked, r.opt.AnswerBytes)
+	id, q, err := r.gathers.expect(asked, r.opt.AnswerBytes)
 	if err != nil {
 		return fmt.Errorf("broker: gather: %w", err)
 	}

@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"time"
+
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/internal/deque"
 )
@@ -123,8 +125,10 @@ func (p *publisher) expire() {
 	outcomes = p.dropWaiting(&p.control, oldest, outcomes, broker.ErrUnavailable)
 	outcomes = p.dropWaiting(&p.data, oldest, outcomes, broker.ErrUnavailable)
 	outcomes = p.settleOpen(p.now()-int64(p.limits.unheard), outcomes)
-	if len(p.groups) > maxGroupCounts/2 {
-		p.sweepGroupCounts()
+	if now := p.now(); now >= p.nextSweep {
+		p.nextSweep = now + int64(time.Minute)
+		forgetIdle(p.groups, now)
+		forgetIdle(p.nodes, now)
 	}
 	p.mu.Unlock()
 	report(outcomes)

@@ -98,10 +98,10 @@ func (r *Broker) refreshLease(ctx context.Context, c *connection) (ids []broker.
 		return nil, false, err
 	}
 	sent := r.now()
-	reply, err := refreshScript.Run(ctx, c.client, []string{r.names.lease(r.self.ID), r.names.nodes()},
+	reply, err := refreshScript.Run(ctx, c.client, []string{r.names.leaseKey(r.self.ID), r.names.nodesKey()},
 		formatRun(r.run), value, r.opt.LeaseTTL.Milliseconds(), nodeHex(r.self.ID)).StringSlice()
 	switch {
-	case refusesWrites(err):
+	case refusesWrites(err), isMigrating(err):
 		r.writesRefused(err)
 		ids, err = r.listInstances(ctx, c)
 		return ids, true, err
@@ -115,10 +115,11 @@ func (r *Broker) refreshLease(ctx context.Context, c *connection) (ids []broker.
 	return r.otherIDs(reply[1:]), reply[0] == "held", nil
 }
 
-// listInstances returns the ids of all instances that may hold a lease, where Redis refuses to write.
+// listInstances returns the ids of all instances that may hold a lease, where Redis refuses to write; none where the list is
+// elsewhere.
 func (r *Broker) listInstances(ctx context.Context, c *connection) ([]broker.NodeID, error) {
-	hex, err := c.client.SMembers(ctx, r.names.nodes()).Result()
-	if err != nil {
+	hex, err := c.client.SMembers(ctx, r.names.nodesKey()).Result()
+	if err != nil && !isMigrating(err) {
 		return nil, fmt.Errorf("list instances: %w", err)
 	}
 	return r.otherIDs(hex), nil
@@ -148,6 +149,12 @@ func refusesWrites(err error) bool {
 	return false
 }
 
+// isMigrating says whether err is that the slot of the hub's keys is on its way to another node of a cluster. The keys may
+// be in either place; channels stay on this node until the slot has moved.
+func isMigrating(err error) bool {
+	return err != nil && (strings.HasPrefix(err.Error(), "ASK ") || strings.HasPrefix(err.Error(), "TRYAGAIN "))
+}
+
 func (r *Broker) writesRefused(err error) {
 	if !r.noWrites {
 		r.noWrites = true
@@ -171,10 +178,10 @@ func (r *Broker) readLeases(ctx context.Context, c *connection, ids, before []br
 	if len(ids) > 0 {
 		keys := make([]string, len(ids))
 		for i, id := range ids {
-			keys[i] = r.names.lease(id)
+			keys[i] = r.names.leaseKey(id)
 		}
 		var err error
-		if values, err = c.client.MGet(ctx, keys...).Result(); err != nil {
+		if values, err = c.client.MGet(ctx, keys...).Result(); err != nil && !isMigrating(err) {
 			return fmt.Errorf("read leases: %w", err)
 		}
 	}
@@ -202,7 +209,7 @@ func (r *Broker) readLeases(ctx context.Context, c *connection, ids, before []br
 func (r *Broker) dropUnheld(before []broker.NodeID, held map[broker.NodeID]bool, caught int64) {
 	for _, id := range before {
 		name := r.peers.name(id)
-		if !held[id] && r.peers.expire(id, caught-int64(r.opt.LeaseTTL)) {
+		if !held[id] && r.peers.dropUnheard(id, caught-int64(r.opt.LeaseTTL)) {
 			r.stats.lostNodes.Add(1)
 			r.gathers.gone(id)
 			r.log.Warn("an instance is gone: its lease ended", "node", name, "id", nodeHex(id))
@@ -219,8 +226,8 @@ func (r *Broker) prune(ctx context.Context, c *connection, listed []broker.NodeI
 		if held[id] {
 			continue
 		}
-		err := pruneScript.Run(ctx, c.client, []string{r.names.lease(id), r.names.nodes()}, nodeHex(id)).Err()
-		if err != nil && !refusesWrites(err) {
+		err := pruneScript.Run(ctx, c.client, []string{r.names.leaseKey(id), r.names.nodesKey()}, nodeHex(id)).Err()
+		if err != nil && !refusesWrites(err) && !isMigrating(err) {
 			return fmt.Errorf("prune instances: %w", err)
 		}
 	}
@@ -312,9 +319,9 @@ func (r *Broker) announce(ctx context.Context, c *connection) error {
 func (r *Broker) releaseLease(ctx context.Context, c *connection) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opt.DialTimeout)
 	defer cancel()
-	keys := []string{r.names.lease(r.self.ID), r.names.nodes()}
+	keys := []string{r.names.leaseKey(r.self.ID), r.names.nodesKey()}
 	err := releaseScript.Run(ctx, c.client, keys, formatRun(r.run), nodeHex(r.self.ID)).Err()
-	if err != nil && !errors.Is(err, goredis.Nil) && !refusesWrites(err) {
+	if err != nil && !errors.Is(err, goredis.Nil) && !refusesWrites(err) && !isMigrating(err) {
 		return fmt.Errorf("release lease: %w", err)
 	}
 	return nil

@@ -160,18 +160,9 @@ func (r *Broker) runLink(ctx context.Context, up func()) error {
 // connect brings l up: lease, subscriptions, knowledge of the other instances, publisher, in this order, as each needs
 // the former.
 func (r *Broker) connect(l *link, up func()) error {
-	addr, err := r.dial.resolve(l.ctx, r.names.nodes())
+	addr, commands, err := r.openMaster(l)
 	if err != nil {
 		return err
-	}
-	commands, err := r.open(l, addr, "lease")
-	if err != nil {
-		return err
-	}
-	if r.url.Kind != redisurl.Server {
-		if err := commands.checkMaster(l.ctx); err != nil {
-			return err
-		}
 	}
 	if err := r.leaseRound(l.ctx, commands); err != nil {
 		return err
@@ -201,6 +192,33 @@ func (r *Broker) connect(l *link, up func()) error {
 	r.unlogged.Store(0)
 	r.log.Info("connected to Redis", "address", addr)
 	return nil
+}
+
+// openMaster opens the connection for commands to the server that carries the hub: the first of those found that works and
+// is no replica.
+func (r *Broker) openMaster(l *link) (addr string, c *connection, err error) {
+	found, err := r.dial.resolve(l.ctx, r.names.nodesKey())
+	if err != nil {
+		return "", nil, err
+	}
+	var errs []error
+	for _, addr := range found {
+		c, err := r.open(l, addr, "lease")
+		if err == nil && r.url.Kind != redisurl.Server {
+			err = c.checkMaster(l.ctx)
+		}
+		if err == nil {
+			return addr, c, nil
+		}
+		if c != nil {
+			c.Close()
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", addr, err))
+	}
+	if len(errs) == 1 {
+		return "", nil, errors.Unwrap(errs[0])
+	}
+	return "", nil, errors.Join(errs...)
 }
 
 func (r *Broker) open(l *link, addr, role string) (*connection, error) {

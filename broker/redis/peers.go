@@ -179,7 +179,13 @@ func (p *peers) takeCounts(id broker.NodeID, run uint64, b []byte) error {
 func (p *peers) part(id broker.NodeID, run uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.parted[run] = p.now()
+	now := p.now()
+	for run, at := range p.parted {
+		if now-at > rememberGone {
+			delete(p.parted, run)
+		}
+	}
+	p.parted[run] = now
 	n := p.nodes[id]
 	if n == nil || n.run != run {
 		return false
@@ -188,8 +194,8 @@ func (p *peers) part(id broker.NodeID, run uint64) bool {
 	return true
 }
 
-// expire forgets an instance without a lease that was not heard in the time since, and returns whether it did.
-func (p *peers) expire(id broker.NodeID, since int64) bool {
+// dropUnheard forgets an instance without a lease that was not heard in the time since, and returns whether it did.
+func (p *peers) dropUnheard(id broker.NodeID, since int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := p.nodes[id]; n == nil || n.heardAt > since {
@@ -209,11 +215,6 @@ func (p *peers) remove(id broker.NodeID) {
 		}
 	}
 	p.gone.Store(&gone)
-	for run, at := range p.parted {
-		if now-at > rememberGone {
-			delete(p.parted, run)
-		}
-	}
 	delete(p.nodes, id)
 	p.weights.Drop(id)
 	p.changed()

@@ -196,18 +196,18 @@ func (r *receiver) positions(key originKey, b []byte) error {
 	if o.recovery != nil {
 		return nil // some messages are held back, and its end brings the positions
 	}
-	return r.compare(o, b)
+	return r.countLost(o, b)
 }
 
-// compare counts messages that were lost and that no later message tells of. It needs mu.
-func (r *receiver) compare(o *origin, b []byte) error {
+// countLost counts messages that were lost and that no later message tells of. It needs mu.
+func (r *receiver) countLost(o *origin, b []byte) error {
 	now := r.now()
 	return eachPosition(b, func(pos position) {
 		sub, since, gen := r.subs.channelFor(pos)
 		if sub == nil {
 			return
 		}
-		sub.begin(gen)
+		sub.startSeen(gen)
 		last, seen := sub.seen[o]
 		subscribedFor := now - since - positionMargin
 		switch {
@@ -242,8 +242,8 @@ func (s *subscriptions) channelFor(pos position) (sub *subscription, since int64
 	return sub, sub.since, sub.gen
 }
 
-// begin forgets the numbers seen where the channel was given up since. It needs receiver.mu.
-func (c *subscription) begin(gen uint32) {
+// startSeen forgets the numbers seen where the channel was given up since. It needs receiver.mu.
+func (c *subscription) startSeen(gen uint32) {
 	if c.seen == nil || c.seenGen != gen {
 		c.seen, c.seenGen = make(map[*origin]uint64), gen
 	}

@@ -98,7 +98,7 @@ func TestCompare(t *testing.T) {
 		clock := 100 * second
 		m.recv.now = func() int64 { return clock }
 		o := m.recv.newOrigin(originKey{1, 9})
-		m.subs.own.begin(0)
+		m.subs.own.startSeen(0)
 		if c.seen > 0 {
 			m.subs.own.seen[o] = c.seen
 		}

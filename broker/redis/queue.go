@@ -56,6 +56,7 @@ type publisher struct {
 	global        *channelSeq
 	nodes         map[broker.NodeID]*channelSeq
 	groups        map[string]*channelSeq
+	nextSweep     int64
 	unannounced   []*channelSeq // with positions that wait to be told
 	idle          bool          // the writer waits for wake
 	high          bool          // above the high-water mark
@@ -133,11 +134,7 @@ func (p *publisher) publish(m *broker.Message, done broker.Completion) error {
 	}
 	p.pubSeq++
 	f.pubSeq = p.pubSeq
-	channel := p.channelOf(&f)
-	if x := p.expected(f.Kind, f.To, f.Group, p.now()); !x.none() || !x.complete {
-		channel.n++
-		f.chanSeq = channel.n
-	}
+	channel := p.countOnChannel(&f)
 	e, err := p.newEntry(&f, done)
 	if err != nil {
 		return err
@@ -204,51 +201,71 @@ func (p *publisher) free(e *entry) {
 	}
 }
 
-// The bounds of the counts of groups. One that was not used for long, or is one too many, begins again from 1, which
-// receivers recognize.
+// The bounds of the counts. One that was not used for long, or is one too many, begins again from 1, which receivers
+// recognize.
 const (
 	maxGroupCounts = 1 << 16
-	groupCountIdle = int64(10 * time.Minute)
+	maxNodeCounts  = 1 << 12
+	countIdle      = int64(10 * time.Minute)
 )
 
-// channelOf returns the count of the channel that f goes to.
-func (p *publisher) channelOf(f *frame) *channelSeq {
+// countOnChannel numbers f on its channel and returns the count, or nil where no instance is expected to get f.
+func (p *publisher) countOnChannel(f *frame) *channelSeq {
+	now := p.now()
+	if x := p.expected(f.Kind, f.To, f.Group, now); x.none() && x.complete {
+		return nil
+	}
+	ch := p.countOf(f)
+	ch.n++
+	ch.used = now
+	f.chanSeq = ch.n
+	return ch
+}
+
+// countOf returns the count of the channel that f goes to.
+func (p *publisher) countOf(f *frame) *channelSeq {
 	switch f.Kind {
 	case broker.KindGlobal:
 		return p.global
 	case broker.KindGroup:
 		ch := p.groups[string(f.Group)]
 		if ch == nil {
-			if len(p.groups) >= maxGroupCounts {
-				p.sweepGroupCounts()
-			}
+			sweepCounts(p.groups, maxGroupCounts, p.now())
 			ch = &channelSeq{kind: broker.KindGroup, group: string(f.Group)}
 			p.groups[ch.group] = ch
 		}
-		ch.used = p.now()
 		return ch
 	}
 	ch := p.nodes[f.To]
 	if ch == nil {
+		sweepCounts(p.nodes, maxNodeCounts, p.now())
 		ch = &channelSeq{kind: broker.KindDirect, to: f.To}
 		p.nodes[f.To] = ch
 	}
 	return ch
 }
 
-// sweepGroupCounts forgets the counts that were not used for long, and some others if that doesn't make room.
-func (p *publisher) sweepGroupCounts() {
-	oldest := p.now() - groupCountIdle
-	for group, ch := range p.groups {
-		if ch.used < oldest {
-			delete(p.groups, group)
-		}
+// sweepCounts makes room for one more count where there are limit: it forgets those that were not used for long, and
+// some others if that is not enough.
+func sweepCounts[K comparable](counts map[K]*channelSeq, limit int, now int64) {
+	if len(counts) < limit {
+		return
 	}
-	for group := range p.groups {
-		if len(p.groups) <= maxGroupCounts*15/16 {
+	forgetIdle(counts, now)
+	for k := range counts {
+		if len(counts) <= limit*15/16 {
 			return
 		}
-		delete(p.groups, group)
+		delete(counts, k)
+	}
+}
+
+// forgetIdle forgets the counts that were not used for long.
+func forgetIdle[K comparable](counts map[K]*channelSeq, now int64) {
+	for k, ch := range counts {
+		if now-ch.used > countIdle {
+			delete(counts, k)
+		}
 	}
 }
 

@@ -155,7 +155,7 @@ func (r *receiver) countMissed(o *origin, f *frame, sub *subscription, gen uint3
 	if f.chanSeq == 0 {
 		return
 	}
-	sub.begin(gen)
+	sub.startSeen(gen)
 	if last, ok := sub.seen[o]; ok && f.chanSeq > last+1 {
 		r.stats.missed.Add(f.chanSeq - last - 1)
 	}
@@ -170,7 +170,7 @@ func (r *receiver) hold(o *origin, pubSeq uint64, raw []byte) {
 	}
 	rec.held = append(rec.held, heldMessage{pubSeq, bytes.Clone(raw)})
 	rec.bytes += len(raw)
-	if rec.bytes > maxHeldBytes {
+	if rec.bytes > maxHeldBytes && len(rec.held) > 1 { // one message of any size may wait
 		r.stats.unresumed.Add(1)
 		r.finish(o)
 	}
@@ -263,7 +263,7 @@ func (r *receiver) recoveryEnded(from originKey, request uint64, positions []byt
 		return nil
 	}
 	r.finish(o)
-	return r.compare(o, positions)
+	return r.countLost(o, positions)
 }
 
 // finish delivers the messages that were held, in order. Gaps are counted as they are taken.

@@ -81,8 +81,8 @@ func (s *subscriptions) takeOps() []subscriptionOp {
 	return ops
 }
 
-// answered counts one command that was answered. It needs mu.
-func (s *subscriptions) answered() {
+// countAnswer counts one command that was answered. It needs mu.
+func (s *subscriptions) countAnswer() {
 	s.unanswered--
 	if len(s.ops) > 0 && s.unanswered <= maxUnanswered/2 {
 		s.signal()

@@ -175,7 +175,7 @@ func (s *subscriptions) commandAnswered(kind resp.PushKind, channel []byte) erro
 		return fmt.Errorf("the server gave up or moved channel %q", channel)
 	}
 	c.outstanding--
-	s.answered()
+	s.countAnswer()
 	var ready []waiter
 	switch {
 	case c.outstanding > 0:

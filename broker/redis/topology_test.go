@@ -27,9 +27,10 @@ import (
 )
 
 // startCluster runs a Redis Cluster of two masters and returns them, the one that has slot first.
-func startCluster(t *testing.T, slot int) []*redistest.Server {
+func startCluster(t *testing.T, slot int, args ...string) []*redistest.Server {
 	t.Helper()
-	a, b := redistest.Start(t, "--cluster-enabled", "yes"), redistest.Start(t, "--cluster-enabled", "yes")
+	args = append(args, "--cluster-enabled", "yes")
+	a, b := redistest.Start(t, args...), redistest.Start(t, args...)
 	a.Do("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
 	b.Do("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
 	a.Do("CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(b.Port()))
@@ -104,6 +105,93 @@ func TestClusterSlotMoves(t *testing.T) {
 	for _, n := range in {
 		if statsOf(n).Reconnects == 0 {
 			t.Error("no instance noticed that the slot moved")
+		}
+	}
+}
+
+// TestClusterWithUnknownEndpoints: the nodes don't say their hosts, as behind a load balancer.
+func TestClusterWithUnknownEndpoints(t *testing.T) {
+	t.Parallel()
+	servers := startCluster(t, 0, "--cluster-preferred-endpoint-type", "unknown-endpoint")
+	exchangeMessages(t, servers[0], Options{URL: "redis+cluster://" + servers[0].Addr(), Prefix: prefixIn(t, servers[0], 0)})
+}
+
+// prefixIn returns a prefix whose slot is in the half of the slots that first is in.
+func prefixIn(t *testing.T, s *redistest.Server, first int) string {
+	t.Helper()
+	for {
+		prefix := uuid.NewString()
+		if slotOf(t, s, "{"+prefix+"}")/8192 == first/8192 {
+			return prefix
+		}
+	}
+}
+
+// TestClusterSlotMigrates: for some time the hub's slot is on its way to another node, where its keys are already.
+func TestClusterSlotMigrates(t *testing.T) {
+	t.Parallel()
+	probe := redistest.Start(t, "--cluster-enabled", "yes")
+	prefix := uuid.NewString()
+	slot := slotOf(t, probe, "{"+prefix+"}")
+	servers := startCluster(t, slot)
+	from, to := servers[0], servers[1]
+	o := quick("redis+cluster://" + from.Addr())
+	o.Prefix = prefix
+	in := redisCluster(t, 2, o)
+	l := startLoad(t, in)
+	to.Do("CLUSTER", "SETSLOT", strconv.Itoa(slot), "IMPORTING", from.Do("CLUSTER", "MYID"))
+	from.Do("CLUSTER", "SETSLOT", strconv.Itoa(slot), "MIGRATING", to.Do("CLUSTER", "MYID"))
+	from.Do("FLUSHALL")
+	asked := func() int { // how often the node sent a client to the other one
+		_, rest, _ := strings.Cut(from.Do("INFO", "errorstats"), "errorstat_ASK:count=")
+		n, _ := strconv.Atoi(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0]))
+		return n
+	}
+	const rounds = 20 // of leases: longer than one lasts
+	eventually.True(t, "leases to be refused", func() bool { return asked() >= rounds })
+	for _, n := range in {
+		if s := n.State(); !s.Available || len(n.Nodes()) != 2 {
+			t.Errorf("state %+v, instances %v", s, n.Nodes())
+		}
+	}
+	for _, s := range []*redistest.Server{to, from} {
+		s.Do("CLUSTER", "SETSLOT", strconv.Itoa(slot), "NODE", to.Do("CLUSTER", "MYID"))
+	}
+	eventually.True(t, "the other node to carry the hub", func() bool { return to.Calls("spublish") > 0 })
+	awaitState(t, in, true)
+	l.end(t)
+}
+
+// TestSentinelsThatDisagree: of three Sentinels one names a server that is gone, one hangs, and one is right; and a majority
+// is believed though the first one says otherwise.
+func TestSentinelsThatDisagree(t *testing.T) {
+	t.Parallel()
+	gone, master := redistest.Start(t), redistest.Start(t)
+	stale := redistest.StartSentinel(t, gone, "hub")
+	gone.Kill()
+	right, hangs := redistest.StartSentinel(t, master, "hub"), redistest.StartSentinel(t, master, "hub")
+	for _, c := range []struct {
+		name      string
+		sentinels []*redistest.Server
+	}{
+		{"majority", []*redistest.Server{stale, right, hangs}},
+		{"one hangs", []*redistest.Server{hangs, stale, right}},
+		{"the only one that answers", []*redistest.Server{hangs, right}},
+	} {
+		if c.name == "one hangs" {
+			hangs.Pause()
+			defer hangs.Resume()
+		}
+		var addrs []string
+		for _, s := range c.sentinels {
+			addrs = append(addrs, s.Addr())
+		}
+		o := quick("redis+sentinel://" + strings.Join(addrs, ",") + "/hub")
+		o.DialTimeout = 30 * time.Second // a hub that waits for the one that hangs is too late
+		began := time.Now()
+		exchangeMessages(t, master, o)
+		if d := time.Since(began); d > o.DialTimeout/2 {
+			t.Errorf("%s: it took %v", c.name, d)
 		}
 	}
 }

@@ -48,8 +48,8 @@ func (p *probes) issue(now int64) uint64 {
 	return p.next
 }
 
-// returned forgets the nonce and those before it, and says how long it took.
-func (p *probes) returned(nonce uint64, now int64) (rtt int64, ok bool) {
+// cameBack forgets the nonce and those before it, and says how long it took.
+func (p *probes) cameBack(nonce uint64, now int64) (rtt int64, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	sent, ok := p.sent[nonce]

@@ -84,7 +84,7 @@ func TestBridgeTeamEnds(t *testing.T) {
 	x.start("", "bridge", "team", "--global", "ws://a", "--to", "GROUP:{x}").want(2, "", "team_id")
 	x.start("", "bridge", "team", "--global", "ws://a", "--allow-host", "http://b").want(2, "", "http://b")
 	x.start("", "bridge", "team", "--global", "ws://a", "--queue", "0").want(2, "", "--queue")
-	x.start("", "bridge", "team", "--global", hub.URL()+"global", "--to", "GROUP:team.{team_id}").want(2, "", "round for ever")
+	x.start("", "bridge", "team", "--global", hub.URL()+"global", "--to", "GROUP:team.{team_id}").want(2, "", "messages would loop")
 	x.start("", "bridge", "team", "--global", server.URL(), "--url", "ws://127.0.0.1:1").want(1, "", "Is the hub running there?")
 }
 

@@ -216,7 +216,7 @@ func TestInterrupt(t *testing.T) {
 	pub.want(130, "", "")
 }
 
-// A reader that goes away ends sub without a word, as it does any filter.
+// A subscriber whose reader of standard output is gone says goodbye to the hub, and ends as SIGPIPE ends other filters.
 func TestBrokenPipe(t *testing.T) {
 	t.Parallel()
 	x := newTools(t, hubtest.Start(t, hubtest.Options{}))

@@ -80,7 +80,12 @@ func main() {
 	// Go ends a process that writes to a standard stream whose reader is gone, unless it asks for SIGPIPE. A hub must
 	// outlive the reader of its log; the others decide by the error of the write.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+	code := run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
+	if code == codeNoReader { // end as any other filter: by SIGPIPE, which the next write raises where there are signals
+		signal.Reset(syscall.SIGPIPE)
+		_, _ = os.Stdout.WriteString("\n")
+	}
+	os.Exit(code)
 }
 
 // exit is the panic with which kong ends after --help.

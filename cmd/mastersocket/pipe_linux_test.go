@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -120,21 +119,5 @@ func TestSubOutlivesReaderOfStderr(t *testing.T) {
 	conn.Close()
 	if code := p.end(syscall.SIGINT); code != 0 {
 		t.Errorf("the subscriber ended with %d: %v", code, p.cmd.ProcessState)
-	}
-}
-
-// TestSubWithoutReader closes the pipe of standard output: the command ends and says nothing, as others in a pipeline do.
-func TestSubWithoutReader(t *testing.T) {
-	t.Parallel()
-	hub := hubtest.Start(t, hubtest.Options{})
-	x := newTools(t, hub)
-	p := startPiped(t, x.env, "sub", "--group", "g")
-	p.readUntil("connected to")
-	p.out.Close()
-	x.start("", "pub", "--to", "GROUP:g", "--event", "e", "1").want(0, "", "")
-	rest, err := io.ReadAll(p.stderr)
-	_ = p.cmd.Wait()
-	if code := p.cmd.ProcessState.ExitCode(); code != codeNoReader || len(rest) > 0 || err != nil {
-		t.Errorf("the subscriber ended with %d (%v) and said %q, %v", code, p.cmd.ProcessState, rest, err)
 	}
 }

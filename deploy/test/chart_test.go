@@ -40,7 +40,8 @@ extraObjects:
             threshold: "20000"
       advanced:
         horizontalPodAutoscalerConfig:
-          behavior: {scaleDown: {stabilizationWindowSeconds: 900, policies: [{type: Pods, value: 1, periodSeconds: 300}]}}
+          behavior:
+            scaleDown: {stabilizationWindowSeconds: 900, policies: [{type: Pods, value: 1, periodSeconds: 300}]}
 `
 
 // chartCases are valid sets of values, each with objects that must and must not exist then.
@@ -433,6 +434,13 @@ func TestRenderingTwiceIsTheSame(t *testing.T) {
 // TestSecretJobOfTheChart checks the Job that makes the Secret: its hook comes after those of its account and rights.
 func TestSecretJobOfTheChart(t *testing.T) {
 	t.Parallel()
+	// The Job never changes the Secret, so it makes the keys that other values may need later.
+	for _, values := range []string{"redis: {enabled: false, existingSecret: redis}", "auth: {token: correct-horse-battery-staple}"} {
+		o, _ := installed(t, values)
+		if keys := o.madeByJobs()[release+"-made"]; !slices.Equal(keys, []string{"token", "redis-password"}) {
+			t.Errorf("%s: the Job makes %q", values, keys)
+		}
+	}
 	o, _ := installed(t, "")
 	o.expectJob(release)
 	weight := func(m metav1.Object) int {

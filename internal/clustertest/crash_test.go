@@ -51,10 +51,10 @@ func TestInstanceKilled(t *testing.T) {
 	}
 }
 
-// probe is a client of the first instance that sends to a group of another instance.
+// probe is a client of the first instance that sends to the only member of a group, on another instance.
 type probe struct {
-	sender *hubtest.Client
-	group  string
+	sender, member *hubtest.Client
+	group          string
 }
 
 // startProbe joins a member of group on the instance at, and a sender on the first instance.
@@ -63,29 +63,31 @@ func startProbe(t *testing.T, c *cluster, group string, at int) *probe {
 	h := history.New(0)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for i, o := range []hubtest.ClientOptions{
-		{Name: "member", Groups: []string{group}}, {Name: "probe", Groups: []string{"probes"}, Reports: true},
-	} {
+	connect := func(at int, o hubtest.ClientOptions) *hubtest.Client {
 		o.History = h
-		s, err := hubtest.Connect(ctx, c.urls()[at*(1-i)], o)
+		s, err := hubtest.Connect(ctx, c.urls()[at], o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(s.Retire)
-		if i == 1 {
-			return &probe{s, group}
-		}
+		return s
 	}
-	return nil
+	return &probe{
+		member: connect(at, hubtest.ClientOptions{Name: "member", Groups: []string{group}}),
+		sender: connect(0, hubtest.ClientOptions{Name: "probe", Groups: []string{"probes"}, Reports: true}), group: group,
+	}
 }
 
-// ask sends an ANY and a GROUP message to the group and returns the codes of the errors, if any.
-func (p *probe) ask(t *testing.T) (codes [2]string) {
+// ask sends an ANY and a GROUP message to the group, and a DIRECT to its member. It returns the codes of the errors, if
+// any.
+func (p *probe) ask(t *testing.T) (codes [3]string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for i, target := range []history.Target{history.Any, history.Group} {
-		n, err := p.sender.Send(ctx, history.To{Target: target, Name: p.group}, 0)
+	for i, to := range []history.To{
+		{Target: history.Any, Name: p.group}, {Target: history.Group, Name: p.group}, {Target: history.Direct, Name: p.member.ID()},
+	} {
+		n, err := p.sender.Send(ctx, to, 0)
 		if err == nil {
 			err = p.sender.Settled(ctx)
 		}
@@ -99,8 +101,8 @@ func (p *probe) ask(t *testing.T) (codes [2]string) {
 
 func (p *probe) expect(t *testing.T, code string) {
 	t.Helper()
-	if got := p.ask(t); got != [2]string{code, code} {
-		t.Errorf("ANY and GROUP for %s: errors %q, want %q", p.group, got, code)
+	if got := p.ask(t); got != [3]string{code, code, code} {
+		t.Errorf("ANY and GROUP for %s, and DIRECT: errors %q, want %q", p.group, got, code)
 	}
 }
 
@@ -108,8 +110,8 @@ func (p *probe) expect(t *testing.T, code string) {
 func (p *probe) await(t *testing.T, code string) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	if err := eventually.Within(patience, func() bool { return p.ask(t) == [2]string{code, code} }); err != nil {
-		t.Fatalf("ANY and GROUP for %s: %v", p.group, err)
+	if err := eventually.Within(patience, func() bool { return p.ask(t) == [3]string{code, code, code} }); err != nil {
+		t.Fatalf("ANY and GROUP for %s, and DIRECT: %v", p.group, err)
 	}
 	return time.Since(begin)
 }
@@ -118,7 +120,9 @@ func (p *probe) await(t *testing.T, code string) time.Duration {
 func TestInstancePaused(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, clusterOptions{})
-	l := startLoad(t, c.urls(), loadOptions{})
+	l := startLoad(t, c.urls(), loadOptions{noAnyone: true})
+	probe := startProbe(t, c, "only-on-b", 1)
+	probe.expect(t, "")
 	l.runFor(time.Second)
 	paused, others := c.hubs[1], []*hubtest.Server{c.hubs[0], c.hubs[2]}
 	paused.Signal(syscall.SIGSTOP)
@@ -129,12 +133,16 @@ func TestInstancePaused(t *testing.T) {
 		}
 	}
 	gone := time.Since(begin)
-	l.runFor(6*time.Second - gone)
+	for gone := gone; gone < 6*time.Second; gone = time.Since(begin) {
+		probe.expect(t, "NO_RECEIVER") // though Redis counts its connections
+		l.runFor(100 * time.Millisecond)
+	}
 	paused.Signal(syscall.SIGCONT)
 	begin = time.Now()
 	awaitReady(t, c.hubs...)
 	c.awaitNodes(patience, 3)
 	nodes := time.Since(begin)
+	probe.await(t, "")
 	l.awaitDelivery()
 	figure.Printf(t, "instance paused for 6s: gone from the others after %v; counted again %v and delivery back %v after it continued",
 		figure.MS(gone), figure.MS(nodes), figure.MS(time.Since(begin)))

@@ -53,3 +53,31 @@ func TestSilentPartition(t *testing.T) {
 	figure.Printf(t, "replies swallowed for longer than a lease: senders on the other instances were refused %v, rightly", r.Refused)
 	wantHonest(t, r)
 }
+
+// TestRollingPartition cuts each of four instances off in turn, for longer than a lease lasts and without a pause in
+// between, as maintenance of a network does. An instance that comes back finds the next one away.
+func TestRollingPartition(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	var proxies []*faultproxy.Proxy
+	for range 4 {
+		proxies = append(proxies, faultproxy.Start(t, redis.Addr()))
+	}
+	c := startCluster(t, 4, clusterOptions{redis: redis, url: func(i int) string { return "redis://" + proxies[i].Addr() }})
+	l := startLoad(t, c.urls(), loadOptions{senders: 8, receivers: 8})
+	l.runFor(time.Second)
+	for i, p := range proxies {
+		p.Set(faultproxy.Stall)
+		awaitNotReady(t, c.hubs[i])
+		l.runFor(3 * time.Second)
+		p.Set(faultproxy.None)
+	}
+	awaitReady(t, c.hubs...)
+	c.awaitNodes(patience, 4)
+	l.awaitDelivery()
+	r := l.finish(c)
+	figure.Printf(t, "four instances cut off in turn, 5 s each: refused %v", r.Refused)
+	if r.Counted > 0 || len(r.Disconnects) > 0 || r.CutOff > 0 {
+		t.Errorf("want no acknowledged message lost and no client disconnected: %v", r)
+	}
+}

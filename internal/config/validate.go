@@ -174,11 +174,12 @@ func (v *validation) loadProxies(l *Loaded) {
 	for _, entry := range v.s.TrustedProxies {
 		p, err := netip.ParsePrefix(entry)
 		if err != nil {
-			addr, addrErr := netip.ParseAddr(entry)
-			if p, err = addr.Prefix(addr.BitLen()); addrErr != nil {
+			addr, err := netip.ParseAddr(entry)
+			if err != nil {
 				v.addf("trusted-proxies", "%q is neither an address nor a network; write 10.1.2.3 or 10.0.0.0/8", entry)
 				continue
 			}
+			p = netip.PrefixFrom(addr, addr.BitLen())
 		}
 		l.Proxies = append(l.Proxies, p.Masked())
 	}

@@ -17,6 +17,7 @@ func (a *arena) envelopes(t *testing.T) {
 	for _, c := range badEnvelopes() {
 		for _, s := range states {
 			t.Run(fmt.Sprintf("%s, %s", c.name, s), func(t *testing.T) {
+				t.Parallel()
 				conn := a.open(t, s)
 				send(t, conn, rc.Frames(rc.Text(c.text), rc.Text(everywhere)))
 				expectEnd(t, conn, c.want)

@@ -25,6 +25,7 @@ func (a *arena) frames(t *testing.T) {
 	for _, c := range slices.Concat(wrongHeaders(), wrongSequences(), wrongCloses(), wrongText()) {
 		for _, s := range states {
 			t.Run(fmt.Sprintf("%s, %s", c.name, s), func(t *testing.T) {
+				t.Parallel()
 				conn := a.open(t, s)
 				send(t, conn, c.bytes)
 				expectEnd(t, conn, c.want)
@@ -167,6 +168,7 @@ func (a *arena) sizes(t *testing.T) {
 	for _, c := range cases {
 		for _, s := range states {
 			t.Run(fmt.Sprintf("%s, %s", c.name, s), func(t *testing.T) {
+				t.Parallel()
 				conn := a.open(t, s)
 				send(t, conn, c.bytes)
 				expectEnd(t, conn, c.want)
@@ -174,8 +176,14 @@ func (a *arena) sizes(t *testing.T) {
 		}
 	}
 	for _, s := range states {
-		t.Run("exactly the limit, "+string(s), func(t *testing.T) { a.exactLimit(t, s) })
-		t.Run("a client that goes on sending, "+string(s), func(t *testing.T) { a.goesOn(t, s) })
+		t.Run("exactly the limit, "+string(s), func(t *testing.T) {
+			t.Parallel()
+			a.exactLimit(t, s)
+		})
+		t.Run("a client that goes on sending, "+string(s), func(t *testing.T) {
+			t.Parallel()
+			a.goesOn(t, s)
+		})
 	}
 }
 

@@ -230,6 +230,7 @@ const everywhere = `{"op":0,"event":"attacker","intent":{"target":"GLOBAL"}}`
 
 // TestBadInput sends a hub everything in the protocol's table of bad input.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	a := newArena(t, "--allowed-origins", "https://app.example,https://*.pages.example")
 	t.Run("handshake", a.handshakes)
 	t.Run("origin", a.origins)
@@ -245,6 +246,7 @@ func TestBadInput(t *testing.T) {
 
 // TestBadInputOverTLS sends the WebSocket part over TLS.
 func TestBadInputOverTLS(t *testing.T) {
+	t.Parallel()
 	a := newTLSArena(t, "--allowed-origins", "https://app.example,https://*.pages.example")
 	t.Run("handshake", a.handshakes)
 	t.Run("frames", a.frames)

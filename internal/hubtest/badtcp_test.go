@@ -46,6 +46,7 @@ func expectSaid(t *testing.T, c *rc.Conn, reason string) {
 func (a *arena) streams(t *testing.T) {
 	for _, s := range states {
 		t.Run(string(s), func(t *testing.T) {
+			t.Parallel()
 			t.Run("junk", func(t *testing.T) { a.tcpJunk(t, s) })
 			t.Run("envelopes", func(t *testing.T) { a.tcpEnvelopes(t, s) })
 			t.Run("sizes", func(t *testing.T) { a.tcpSizes(t, s) })

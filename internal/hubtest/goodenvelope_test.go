@@ -13,6 +13,7 @@ import (
 
 // TestGoodEnvelopes sends unusual valid messages to the sender itself: they arrive byte for byte, over both transports.
 func TestGoodEnvelopes(t *testing.T) {
+	t.Parallel()
 	a := newArena(t)
 	for name, open := range map[string]func() *rc.Conn{
 		"websocket": func() *rc.Conn { return a.open(t, stranger) },

@@ -13,6 +13,7 @@ import (
 
 // TestGoodFrames sends input that RFC 6455 allows but clients seldom send.
 func TestGoodFrames(t *testing.T) {
+	t.Parallel()
 	a := newArena(t)
 	for _, s := range states {
 		t.Run("fragments, "+string(s), func(t *testing.T) { a.goodFragments(t, s) })

@@ -17,11 +17,10 @@ type loop struct {
 	count  *counters
 	polled map[uint32]*polling // sessions by requests, and those that have moved on from it, by slot
 
-	payload  []byte          // scratch: of a GET
-	scratch  []byte          // scratch: of a message
-	message  opcodes.Message // scratch
-	encoded  encoded
-	incoming int // bytes of attachments that wait for the rest of their packets
+	payload []byte          // scratch: of a GET
+	scratch []byte          // scratch: of a message
+	message opcodes.Message // scratch
+	encoded encoded
 }
 
 // Open implements hub.LoopService: a WebSocket, or the client of a first request.

@@ -64,14 +64,12 @@ key: redis-password
 {{- end -}}
 {{- end -}}
 
-{{/* The keys that the Job makes, separated by spaces. */}}
+{{/*
+The keys that the Job makes, separated by spaces; empty: there is no Job. If one is needed it makes both, since it never
+changes the Secret and the other may be needed later.
+*/}}
 {{- define "mastersocket.madeKeys" -}}
-{{- $keys := list -}}
-{{- if and .Values.auth.sharedToken (not .Values.auth.existingSecret) (not (include "mastersocket.token" .)) -}}
-{{- $keys = append $keys "token" -}}
-{{- end -}}
-{{- if and .Values.redis.enabled (not .Values.redis.existingPasswordSecret) (not (include "mastersocket.redisPassword" .)) -}}
-{{- $keys = append $keys "redis-password" -}}
-{{- end -}}
-{{- join " " $keys -}}
+{{- $token := and .Values.auth.sharedToken (not .Values.auth.existingSecret) (not (include "mastersocket.token" .)) -}}
+{{- $password := and .Values.redis.enabled (not .Values.redis.existingPasswordSecret) (not (include "mastersocket.redisPassword" .)) -}}
+{{- if or $token $password -}}token redis-password{{- end -}}
 {{- end -}}
