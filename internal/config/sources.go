@@ -143,7 +143,7 @@ var kubernetes = regexp.MustCompile(`(^|_)(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT
 // it.
 func foreign(variable string) bool {
 	name := strings.TrimPrefix(variable, envPrefix)
-	return name == "URL" || kubernetes.MatchString(name)
+	return name == "URL" || name == "ADMIN_URL" || kubernetes.MatchString(name)
 }
 
 // resolver answers kong with the given texts. It leaves out what stands on the command line, which kong doesn't know in a
