@@ -215,6 +215,7 @@ func (r *receiver) countLost(o *origin, b []byte) error {
 			return
 		case seen:
 			r.stats.missed.Add(pos.seq - last)
+		case o.again:
 		case subscribedFor > pos.firstAge:
 			r.stats.missed.Add(pos.seq)
 		case subscribedFor > pos.lastAge:

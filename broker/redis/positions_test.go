@@ -141,3 +141,21 @@ func FuzzPositions(f *testing.F) {
 		}
 	})
 }
+
+// TestForgottenPublisher: a publisher that was forgotten, and is heard again, has no losses to be counted.
+func TestForgottenPublisher(t *testing.T) {
+	t.Parallel()
+	m := newModel(nil)
+	m.subs.own.since = 1
+	clock := 100 * int64(time.Second)
+	m.recv.now = func() int64 { return clock }
+	key := originKey{1, 9}
+	m.recv.forget(m.recv.newOrigin(key))
+	ch := &channelSeq{kind: broker.KindDirect, sent: 7, firstAt: clock - 50, lastAt: clock - 10}
+	if err := m.recv.positions(key, ch.append(nil, clock)); err != nil {
+		t.Fatal(err)
+	}
+	if n := m.recv.stats.missed.Load(); n != 0 {
+		t.Errorf("%d missed", n)
+	}
+}

@@ -38,6 +38,7 @@ type receiver struct {
 	fences   []*broker.Message // with FlagFence, set aside
 	rejoined int64             // when the last broken connection was replaced; zero: none was
 	nextTick int64
+	dropped  map[originKey]struct{} // publishers that were forgotten; at most maxOrigins
 }
 
 type receiverLimits struct {
@@ -60,6 +61,7 @@ type origin struct {
 	last     uint64 // the highest pubSeq that was taken
 	lastAt   int64
 	parted   bool      // it said that it leaves
+	again    bool      // it was forgotten before: what came of it then is not known
 	recovery *recovery // nil: nothing is missing
 }
 
@@ -128,6 +130,7 @@ func (r *receiver) newOrigin(key originKey) *origin {
 		r.forgetOldest()
 	}
 	o := &origin{key: key, lastAt: r.now()}
+	_, o.again = r.dropped[key]
 	r.origins[key] = o
 	return o
 }
@@ -366,6 +369,10 @@ func (r *receiver) forgetOldest() {
 }
 
 func (r *receiver) forget(o *origin) {
+	if r.dropped == nil || len(r.dropped) >= maxOrigins {
+		r.dropped = make(map[originKey]struct{})
+	}
+	r.dropped[o.key] = struct{}{}
 	delete(r.origins, o.key)
 	r.subs.forget(o)
 }

@@ -118,6 +118,7 @@ func TestForeignBytes(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	o := quick(s.URL())
+	o.ProbeInterval = time.Second
 	in := redisCluster(t, 2, o)
 	a := in[0]
 	other := frame{Message: broker.Message{Kind: broker.KindGlobal, From: 77, Group: []byte{}}, run: 5, pubSeq: 1, chanSeq: 1}

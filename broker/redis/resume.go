@@ -16,7 +16,8 @@ import (
 // An age is the time in nanoseconds for which the asking instance has been subscribed. Messages sent before that are not
 // resent. The age grows while the request is under way, so messages of the first moments of a subscription would be left
 // out. An instance that has seen a message of the publisher on a channel needs everything that followed, and says so with
-// the age noAge. For the other channels the request is made only when it can be sent at once.
+// the age noAge, as it does of its own channel, to which no message was sent before it subscribed. For the other channels
+// the request is made only when it can be sent at once.
 //
 // The publisher answers with a kindResent for each message (request 8, then the message whole) and one kindResumed
 // (request 8, then its positions on the channels, since minor 1).
@@ -34,7 +35,7 @@ func (s *subscriptions) resumeQuestion(o *origin, request, last uint64) []byte {
 	be := binary.BigEndian
 	b := be.AppendUint64(make([]byte, 0, resumeFixed+resumeGroup*len(s.groups)), request)
 	b = be.AppendUint64(be.AppendUint64(b, o.key.run), last)
-	b = be.AppendUint64(be.AppendUint64(b, s.age(s.global, o)), s.age(s.own, o))
+	b = be.AppendUint64(be.AppendUint64(b, s.age(s.global, o)), noAge)
 	for group, c := range s.groups {
 		if c.want && c.since != 0 {
 			b = be.AppendUint64(be.AppendUint64(b, groupHash([]byte(group))), s.age(c, o))

@@ -47,7 +47,7 @@ func TestWireForm(t *testing.T) {
 		"lease": {[]byte(value), hex.EncodeToString([]byte(`000000000000000a{"name":"a","version":"1",` +
 			`"started":"1970-01-01T00:00:00Z","clients":2,"counts":3,"minor":1,"watched":["$x"],"ask":true}`))},
 		"kindResume": {subs.resumeQuestion(&origin{key: originKey{2, 7}}, 5, 6),
-			"0000000000000005" + "0000000000000007" + "0000000000000006" + "00000000000003e7" + "00000000000003e6" +
+			"0000000000000005" + "0000000000000007" + "0000000000000006" + "00000000000003e7" + "7fffffffffffffff" +
 				hex.EncodeToString(be.AppendUint64(nil, groupHash([]byte("workers")))) + "00000000000003e5"},
 		"hash of a group": {be.AppendUint64(nil, groupHash([]byte("workers"))), "e4dede02383cb9cc"},
 		"kindPositions":   {positions, "0101050503ac0204030207776f726b657273020403"},
