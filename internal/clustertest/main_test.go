@@ -3,7 +3,10 @@
 package clustertest
 
 import (
+	"flag"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,7 +16,16 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
+// parallel is how many quick tests run at the same time, unless -parallel says otherwise: they mostly wait for timeouts.
+const parallel = 4
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given && !figure.Full() {
+		_ = flag.Set("test.parallel", strconv.Itoa(max(parallel, runtime.GOMAXPROCS(0)))) // the flag exists and takes numbers
+	}
 	code := m.Run()
 	hubtest.Cleanup()
 	if err := goleak.Find(); err != nil && code == 0 {
