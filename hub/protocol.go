@@ -104,7 +104,10 @@ func (s *session) Sweep(c *transport.Conn) {
 	case phaseIdentified:
 		s.stay()
 		s.checkHold()
-		if s.checkSilence(c.Idle(), h.opts.PingInterval); s.expires != 0 && s.phase == phaseIdentified {
+		if !c.Detached() { // else its service type asks
+			s.checkSilence(c.Idle(), h.opts.PingInterval)
+		}
+		if s.expires != 0 && s.phase == phaseIdentified {
 			s.checkExpiry(time.Now())
 		}
 	}
@@ -130,14 +133,12 @@ func (s *session) checkSilence(idle, interval time.Duration) {
 }
 
 // ping asks the client whether it is there: with a PING, or, where that is unknown, with one of RFC 6455 section 5.5.2.
-// A connection without a socket has no such frames; its service type asks.
 func (s *session) ping() {
-	switch {
-	case s.kind == 0:
+	if s.kind == 0 {
 		s.conn.Send(s.shard.hub.fixed.ping)
-	case !s.conn.Detached():
-		s.conn.Send(s.shard.hub.fixed.frame)
+		return
 	}
+	s.conn.Send(s.shard.hub.fixed.frame)
 }
 
 // Closed implements transport.Session.

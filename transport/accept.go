@@ -235,8 +235,8 @@ func (l *Loop) adopt(a accepted) {
 
 // closeAccepted closes what was accepted too late.
 func (l *Loop) closeAccepted(a accepted) {
-	if a.handed != nil && a.handed.unsent != nil {
-		a.handed.unsent.Release()
+	if a.handed != nil {
+		a.handed.release()
 	}
 	l.srv.closeFD(a.fd)
 	l.conns.Add(-1)

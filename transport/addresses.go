@@ -12,7 +12,7 @@ import (
 // count by their first 64 bits, which one client may choose the others of.
 type addressCounter struct {
 	mu    sync.Mutex
-	of    map[int32]netip.Prefix // by descriptor
+	of    map[int32]netip.Prefix // by descriptor, or Conn.detachedKey
 	count map[netip.Prefix]int
 }
 
@@ -35,13 +35,18 @@ func (s *Server) admit(fd int32) admission {
 	if err != nil {
 		return admitted // broken already
 	}
-	addr := addrPort(sa).Addr()
+	return s.admitAs(fd, addrPort(sa).Addr())
+}
+
+// admitAs counts a connection of an address under a key that no other connection has.
+func (s *Server) admitAs(key int32, addr netip.Addr) admission {
+	limit := s.opts.AddressConnections
 	for _, proxy := range s.opts.Proxies {
 		if proxy.Contains(addr) {
 			return admitted
 		}
 	}
-	n := s.addresses.add(fd, addressKey(addr))
+	n := s.addresses.add(key, addressKey(addr))
 	if n <= limit {
 		return admitted
 	}
@@ -51,6 +56,24 @@ func (s *Server) admit(fd int32) admission {
 	}
 	return refused
 }
+
+// admitDetached counts a connection without a socket, whose client is at that address.
+func (s *Server) admitDetached(c *Conn, from netip.AddrPort) admission {
+	if s.opts.AddressConnections <= 0 || !from.IsValid() {
+		return admitted
+	}
+	return s.admitAs(c.detachedKey(), from.Addr())
+}
+
+// dismissDetached takes it from the count.
+func (s *Server) dismissDetached(c *Conn) {
+	if s.opts.AddressConnections > 0 {
+		s.addresses.remove(c.detachedKey())
+	}
+}
+
+// detachedKey is the key of a connection without a socket. Those of sockets, their descriptors, are not negative.
+func (c *Conn) detachedKey() int32 { return -1 - int32(c.loop.index)<<24 - int32(c.slot) }
 
 // addressKey returns what an address counts as.
 func addressKey(addr netip.Addr) netip.Prefix {

@@ -229,6 +229,7 @@ func (l *Loop) destroy(c *Conn, end End) {
 func (l *Loop) free(c *Conn) {
 	if c.Detached() {
 		l.table.setDetached(c, nil)
+		l.srv.dismissDetached(c)
 		l.srv.open.Add(-1)
 	} else {
 		l.srv.closeFD(c.fd)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
+
+	"github.com/mastersocket/mastersocket/internal/handshake"
 )
 
 // A connection may have no socket of its own: its client fetches what is queued for it, and brings what it says, by HTTP
@@ -44,8 +46,13 @@ func (l *Loop) OpenDetached(x *Exchange, e Endpoint, carrier Carrier) (*Conn, *R
 	c.since, c.lastRead = l.clock.now, l.clock.now
 	l.table.setDetached(c, d)
 	l.conns.Add(1)
-	if s.open.Add(1) > int64(s.opts.MaxConnections) {
+	admission := s.admitDetached(c, d.address)
+	if s.open.Add(1) > int64(s.opts.MaxConnections) || admission == surplus {
 		c.flags |= flagExcess
+	}
+	if admission == refused {
+		l.free(c)
+		return nil, handshake.RejectOverload
 	}
 	session, reject := e.Open(c, x.Request)
 	if reject != nil {
@@ -153,7 +160,8 @@ func (l *Loop) takeOver(from, to *Conn) {
 		if to.tx != nil {
 			tx.frames = append(tx.frames, to.tx.frames[to.tx.head:]...)
 			tx.bytes += to.tx.bytes
-			to.tx.frames, to.tx.head, to.tx.bytes = to.tx.frames[:0], 0, 0
+			tx.relief = max(tx.relief, to.tx.relief)
+			*to.tx = backlog{frames: to.tx.frames[:0]}
 			l.out.freeBacklogs = append(l.out.freeBacklogs, to.tx)
 		}
 		to.tx = tx
@@ -162,6 +170,7 @@ func (l *Loop) takeOver(from, to *Conn) {
 	is.BytesIn += was.BytesIn
 	is.BytesOut += was.BytesOut
 	is.MessagesOut += was.MessagesOut
+	l.srv.dismissDetached(to) // the socket counts for its address already
 	l.destroy(from, EndLocal)
 	d.carrier.Released()
 	to.markDirty()

@@ -323,3 +323,57 @@ func maskedFrame(op ws.OpCode, payload string) []byte {
 	}
 	return b
 }
+
+// TestDetachedConnectionsCountByAddress: requests open no more connections than sockets may.
+func TestDetachedConnectionsCountByAddress(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.AddressConnections = 3
+	s := startServer(t, o)
+	p := newPolled()
+	c := dial(t, listen(t, s, p))
+	for i, excess := range []bool{false, false, true, true, true} { // the socket is the first
+		_, ref := openPolled(t, c, p)
+		onLoop(t, ref.Loop(), func() {
+			if got := ref.Conn().Excess(); got != excess {
+				t.Errorf("connection %d: excess %t", i, got)
+			}
+		})
+	}
+	c.write([]byte(get("/open")))
+	c.answer(503)
+}
+
+// TestTakeOverKeepsRelief: a session that waits for its queue to shrink is told after the move, too.
+func TestTakeOverKeepsRelief(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, testOptions())
+	p := newPolled()
+	addr := listen(t, s, p)
+	c, w := dial(t, addr), dial(t, addr)
+	path, ref := openPolled(t, c, p)
+	w.write([]byte(strings.Replace(upgradeRequest(""), "GET / ", "GET "+path+" ", 1)))
+	w.accepted()
+	probe := p.expect(t, "open")
+	message := strings.Repeat("x", 1000)
+	onLoop(t, ref.Loop(), func() {
+		b := NewMessage([]byte(message))
+		defer b.Release()
+		for range 10 {
+			ref.Conn().Send(b)
+		}
+		ref.Conn().NotifyBelow(2000)
+		probe.Conn().Send(b)
+		ref.Conn().TakeOver(probe.Conn())
+	})
+	for range 11 {
+		w.expect(ws.OpText, message)
+	}
+	onLoop(t, ref.Loop(), func() {
+		for _, b := range ref.Loop().out.freeBacklogs {
+			if b.relief != 0 || b.bytes != 0 || b.head != 0 {
+				t.Errorf("a pooled backlog is not empty: %+v", *b)
+			}
+		}
+	})
+}

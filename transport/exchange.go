@@ -190,7 +190,7 @@ func (x *Exchange) Respond(status int, contentType string, body []byte) {
 	}
 	x.answered = true
 	c, l := x.conn, x.loop
-	closing := x.closes || !x.complete
+	closing := x.closes || !x.complete || l.srv.stopped.Load()
 	b := AllocBuffer(256 + len(contentType) + len(x.Fields) + len(body))
 	p := append(b.Room(), "HTTP/1.1 "...)
 	p = strconv.AppendInt(p, int64(status), 10)
@@ -239,6 +239,7 @@ func (x *Exchange) Message(*Conn, bool, []byte) {}
 // Violation implements Session: there is no memory for the content.
 func (x *Exchange) Violation(c *Conn, _ Violation) {
 	c.loop.refuseHandshake(c, handshake.RejectOverload, &Request{})
+	c.loop.notifyClosed(c, EndLocal)
 }
 
 // Sweep implements Session: the content must arrive in time.

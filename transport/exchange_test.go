@@ -310,3 +310,58 @@ func TestStrangersKeepNoLoopBusyMoving(t *testing.T) {
 		t.Errorf("%d of %d requests were served", served.Load(), clients)
 	}
 }
+
+// TestRequestsThatGiveWay: a request whose content is too much is gone at once, with its account, and for its endpoint.
+func TestRequestsThatGiveWay(t *testing.T) {
+	t.Parallel()
+	o := testOptions()
+	o.Loops = 1
+	s := startServer(t, o)
+	k := newKept()
+	c := dial(t, listen(t, s, k))
+	c.write([]byte(post("/p", strings.Repeat("x", 20_000))))
+	x := <-k.exchanges
+	l := x.Loop()
+	onLoop(t, l, func() {
+		l.dropStranger(x.Conn())
+		if l.in.untrusted != 0 {
+			t.Errorf("%d bytes are still on the account", l.in.untrusted)
+		}
+		x.Respond(200, "", []byte("too late"))
+		if x.conn.state == stateHandshake {
+			t.Error("the connection takes another request")
+		}
+	})
+	select {
+	case <-k.gone:
+	default:
+		t.Error("the endpoint was not told")
+	}
+	c.answer(503)
+}
+
+// TestKeptConnectionsEnd: once the server listens no more, nothing is kept for further requests.
+func TestKeptConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, testOptions())
+	k := newKept()
+	addr := listen(t, s, k)
+	idle, busy := dial(t, addr), dial(t, addr)
+	idle.write([]byte(get("/")))
+	x := <-k.exchanges
+	onLoop(t, x.Loop(), func() { x.Respond(200, "", nil) })
+	idle.answer(200)
+	busy.write([]byte(get("/")))
+	x = <-k.exchanges
+	s.StopListening()
+	if _, err := idle.br.ReadByte(); err == nil {
+		t.Error("the idle connection goes on")
+	}
+	onLoop(t, x.Loop(), func() { x.Respond(200, "", []byte("the last")) })
+	if got := busy.answer(200); got != "the last" {
+		t.Error(got)
+	}
+	if _, err := busy.br.ReadByte(); err == nil {
+		t.Error("the busy connection goes on")
+	}
+}

@@ -17,6 +17,16 @@ type handedOver struct {
 	age     uint32 // milliseconds in its state
 }
 
+// release gives back what goes nowhere, as the other loop has ended.
+func (h *handedOver) release() {
+	if h.unsent != nil {
+		h.unsent.Release()
+	}
+	if h.secure != nil {
+		h.secure.dropLeft()
+	}
+}
+
 // leaving is a connection that is about to be handed over.
 type leaving struct {
 	conn Ref

@@ -29,6 +29,8 @@ type Server struct {
 	acceptors []*acceptor
 	running   sync.WaitGroup
 	closed    bool
+
+	stopped atomic.Bool // nothing is listened on any more: connections are not kept for further requests
 }
 
 // NewServer starts the loops of a server that accepts nothing yet. Close ends them.
@@ -87,6 +89,7 @@ func (s *Server) Gate() *Gate { return &s.gate }
 
 // StopListening closes the listeners; connections stay. The kernel refuses new ones from now on.
 func (s *Server) StopListening() {
+	s.stopped.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.acceptors {

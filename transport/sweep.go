@@ -63,7 +63,7 @@ func (l *Loop) checkRequest(c *Conn) {
 		l.destroy(c, EndLocal)
 	case c.state == stateRequest:
 		c.session.Sweep(c)
-	case c.flags&flagKept != 0 && c.rx == nil && waits <= keepAlive:
+	case c.flags&flagKept != 0 && c.rx == nil && waits <= keepAlive && !l.srv.stopped.Load():
 	case c.flags&flagKept != 0 && c.rx == nil:
 		l.destroy(c, EndLocal)
 	case waits > o.HandshakeTimeout:

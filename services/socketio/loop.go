@@ -168,6 +168,14 @@ func (l *loop) forget(p *polling) {
 	}
 }
 
+// forgetMoved is forget for a session that moved to a WebSocket, and has ended since.
+func (l *loop) forgetMoved(s *session) {
+	slot := s.peer.Slot()
+	if p := l.polled[slot]; p != nil && p.s == s {
+		delete(l.polled, slot)
+	}
+}
+
 // fail answers a request with an error.
 func (l *loop) fail(x *transport.Exchange, err *engineio.Error) {
 	x.Respond(err.Status, "application/json", err.AppendBody(nil))

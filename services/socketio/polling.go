@@ -153,7 +153,7 @@ func (p *polling) goOn() {
 			}
 			return
 		}
-		if p.s.over {
+		if p.s.over || p.leaveAt != 0 {
 			break
 		}
 	}
@@ -178,6 +178,9 @@ func (p *polling) Resumed(*transport.Conn) { p.goOn() }
 
 // Released implements transport.Carrier: the session has ended, or has moved to a WebSocket.
 func (p *polling) Released() {
+	if p.s == nil { // the hub turned its client away
+		return
+	}
 	l := p.s.loop
 	l.forget(p)
 	p.s.polling = nil
@@ -203,6 +206,9 @@ func (p *polling) left() {
 		p.get = nil
 		p.answer(x, []byte{byte(engineio.Noop)})
 		p.s.end()
+		return
+	}
+	if p.leaveAt != 0 {
 		return
 	}
 	p.leaveAt = max(p.s.loop.on.Clock()+uint32(leaveGrace/time.Millisecond), 1)

@@ -138,5 +138,8 @@ func (s *session) Farewell(r opcodes.Reason) *transport.Buffer { return s.protoc
 // Closed implements hub.PeerHandler.
 func (s *session) Closed() {
 	s.over = true
+	if s.polling == nil {
+		s.loop.forgetMoved(s)
+	}
 	s.protocol.closed()
 }

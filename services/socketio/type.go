@@ -15,11 +15,11 @@
 package socketio
 
 import (
-	"bytes"
 	"sync/atomic"
 	"time"
 
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/services/socketio/engineio"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
@@ -84,12 +84,7 @@ func (*Type) Universal() {}
 
 // LoopFor implements hub.RequestService: a request goes to the loop of its session.
 func (t *Type) LoopFor(r *transport.Request) int {
-	at := bytes.Index(r.Query, []byte("sid="))
-	if at < 0 || at > 0 && r.Query[at-1] != '&' {
-		return -1
-	}
-	value, _, _ := bytes.Cut(r.Query[at+len("sid="):], []byte{'&'})
-	id, ok := parseSID(value)
+	id, ok := parseSID(engineio.SID(r.Query))
 	if !ok {
 		return -1
 	}

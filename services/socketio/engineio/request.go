@@ -51,6 +51,18 @@ var (
 // maxSIDBytes bounds the sid of a request; longer ones are unknown.
 const maxSIDBytes = 128
 
+// SID returns the sid that a query names, empty for none. The rest of the query is not looked at.
+func SID(query []byte) []byte {
+	for len(query) > 0 {
+		pair, rest, _ := bytes.Cut(query, []byte{'&'})
+		if value, ok := bytes.CutPrefix(pair, []byte("sid=")); ok {
+			return value
+		}
+		query = rest
+	}
+	return nil
+}
+
 // ParseQuery returns what the query says, without its leading question mark. A parameter that is given twice is refused:
 // two readers could understand it differently. Values are plain: the protocol's need no percent-encoding, so that an
 // encoded one is none of them.

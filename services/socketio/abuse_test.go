@@ -1,0 +1,108 @@
+package socketio
+
+import (
+	"encoding/json"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mastersocket/mastersocket/broker/memory"
+	"github.com/mastersocket/mastersocket/hub"
+)
+
+func TestHandshakesBeyondTheLimit(t *testing.T) {
+	t.Parallel()
+	n := start(t, New(Options{}), memory.NewBus().Broker(), func(o *hub.Options) { o.Transport.MaxConnections = 2 })
+	first := n.native("g", "")
+	url := "http://" + n.addr + "/socket.io/?EIO=4&transport=polling"
+	refused := 0
+	for range 5 {
+		if status, _ := request(t, "GET", url, ""); status == http.StatusServiceUnavailable {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("no handshake was refused")
+	}
+	first.send(`{"op":3}`)
+	first.expect(`{"op":4}`)
+}
+
+func TestManyCloses(t *testing.T) {
+	t.Parallel()
+	n := alone(t)
+	base := "http://" + n.addr + "/socket.io/?EIO=4&transport=polling"
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range 20 {
+		_, open := request(t, "GET", base, "")
+		var h struct{ SID string }
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(open, "0")), &h); err != nil {
+			t.Fatal(open)
+		}
+		if status, body := request(t, "POST", base+"&sid="+h.SID, "1"+strings.Repeat("\x1e1", 16_000)); status != 200 {
+			t.Fatal(status, body)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 32<<20 {
+		t.Errorf("the heap has grown by %d bytes", grown)
+	}
+}
+
+func TestParametersOfThePage(t *testing.T) {
+	t.Parallel()
+	n := alone(t)
+	url, _ := n.poll(`{"token":"secret","group":"g"}`)
+	url = strings.Replace(url, "?", "?psid=7&", 1)
+	for range 8 { // connections come to both loops
+		if status, body := request(t, "POST", url, `42["GROUP:g","e"]`); status != 200 {
+			t.Fatal(status, body)
+		}
+	}
+}
+
+// TestSilentPollers: a client that waits with a GET is no silent one, whatever the hub's own ping interval.
+func TestSilentPollers(t *testing.T) {
+	t.Parallel()
+	n := start(t, New(Options{}), memory.NewBus().Broker(), func(o *hub.Options) { o.PingInterval = 50 * time.Millisecond })
+	url, id := n.poll(`{"token":"secret","group":"g"}`)
+	answer := make(chan string, 1)
+	go func() {
+		_, body := request(t, "GET", url, "")
+		answer <- body
+	}()
+	native := n.native("other", "")
+	for range 10 { // PINGs: the hub's interval has passed as often
+		native.expect(`{"op":3}`)
+		native.send(`{"op":4}`)
+	}
+	native.send(`{"op":0,"event":"e","intent":{"target":"DIRECT","identifier":"` + id + `"}}`)
+	if got := <-answer; got != `42["e"]` {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestSIDsOfSessionsThatMoved(t *testing.T) {
+	t.Parallel()
+	n := alone(t)
+	url, _ := n.poll(`{"token":"secret","group":"g"}`)
+	ws := dial(t, strings.Replace(strings.Replace(url, "http", "ws", 1), "polling", "websocket", 1))
+	ws.send("2probe")
+	ws.expect("3probe")
+	ws.send("5")
+	ws.send(`421["ANY:nobody","e"]`)
+	ws.next()
+	if _, body := request(t, "GET", url, ""); !strings.Contains(body, `"code":3`) {
+		t.Error(body)
+	}
+	ws.send("1")
+	ws.closed()
+	if _, body := request(t, "GET", url, ""); !strings.Contains(body, `"code":1`) {
+		t.Error(body)
+	}
+}
