@@ -32,23 +32,18 @@ func TestConnectionsOfAToken(t *testing.T) {
 	peers[1].send(m{"op": 2})
 	peers[1].wantDisconnect("a goodbye", "NO_REASON", 1000)
 	identify(t, url, "g", nil)
-	if n := len(h.holders.all); n != 1 {
-		t.Errorf("%d holders, want 1", n)
-	}
-	h.dropAllForTest(t)
-	eventually.True(t, "all connections to be given back", func() bool {
+	holders := func() int {
 		h.holders.mu.Lock()
 		defer h.holders.mu.Unlock()
-		return len(h.holders.all) == 0
-	})
-}
-
-// dropAllForTest disconnects all clients.
-func (h *Hub) dropAllForTest(t *testing.T) {
-	t.Helper()
+		return len(h.holders.all)
+	}
+	if n := holders(); n != 1 {
+		t.Errorf("%d holders, want 1", n)
+	}
 	if err := h.onLoops(t.Context(), func(sh *shard) { sh.dropAll() }); err != nil {
 		t.Fatal(err)
 	}
+	eventually.True(t, "all connections to be given back", func() bool { return holders() == 0 })
 }
 
 // TestRateOfAToken: messages of all connections of a token count together, as do their bytes.
