@@ -346,7 +346,7 @@ func TestConnectionLimit(t *testing.T) {
 		if f := p.read(); f.Op == 4 {
 			return
 		}
-		p.wantDisconnectAfter("still full", frame{Op: 2, Data: "TRY_AGAIN_LATER"}, "TRY_AGAIN_LATER", 1013)
+		p.wantDisconnectAfter("still full", frame{Op: 2, Data: "TRY_AGAIN_LATER"}, "TRY_AGAIN_LATER", 1001)
 	}
 }
 
