@@ -63,6 +63,7 @@ func start(t testing.TB, s settings) *instance {
 	}
 	o.Transport.Log = ratelog.New(log)
 	o.Transport.SweepInterval = 20 * time.Millisecond
+	o.Transport.AllowedHosts = []string{"rtm.example"} // what a proxy in front would be called
 	if s.queue > 0 {
 		o.Transport.SendQueueBytes = s.queue
 	}
