@@ -108,6 +108,9 @@ func TestSignerRefresh(t *testing.T) {
 }
 
 func TestSignatureAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates; make test counts without it too")
+	}
 	s, f, buf := mustSigner(t, "ms:", secretA), sampleFrame(), make([]byte, 0, 1024)
 	if n := testing.AllocsPerRun(100, func() {
 		if b, _ := appendFrame(buf, f, s); !s.genuine(b) {
