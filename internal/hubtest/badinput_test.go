@@ -159,12 +159,13 @@ func (a *arena) checkLog(t *testing.T) {
 				break
 			}
 		}
+		line := parseLine(text)
+		names := line["cause"] == "origin" || line["cause"] == "misdirected" // the origin or host that an operator may allow
 		for _, secret := range []string{Token, "attacker"} {
-			if strings.Contains(text, secret) {
+			if strings.Contains(text, secret) && !(names && secret == "attacker") {
 				t.Errorf("log line with %q: %q", secret, text)
 			}
 		}
-		line := parseLine(text)
 		causes[line["msg"]+" "+line["cause"]+line["listener"]]++
 	}
 	most := int(time.Since(a.began)/time.Second) + 2
