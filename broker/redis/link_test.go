@@ -24,7 +24,7 @@ func TestKilledConnectionsAreReplaced(t *testing.T) {
 	awaitState(t, in, true)
 	for range 25 {
 		s.Do("CLIENT", "KILL", "TYPE", "pubsub")
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond) // the rate of the fault: it goes on for five seconds
 	}
 	for i, n := range in {
 		if n.Within(0, func() bool {

@@ -32,7 +32,7 @@ func TestArena(t *testing.T) {
 			},
 			"release": func(t *rapid.T) {
 				if len(held) == 0 {
-					t.Skip()
+					t.Skip() // rapid takes another step instead
 				}
 				i := rapid.IntRange(0, min(3, len(held)-1)).Draw(t, "i")
 				a.Release(held[i].block)

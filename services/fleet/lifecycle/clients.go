@@ -7,8 +7,8 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// Identify handles a client's first word. A client that identifies again says that it begins anew: it is not ready, but
-// keeps the work if it had it.
+// Identify handles the identification of a client. A client that identifies again has started over: it is not ready, and it
+// stays the runner if it was.
 func (f *Fleet) Identify(id ID, version string, now time.Time) []Action {
 	c := f.clients[id]
 	if c == nil {

@@ -8,7 +8,7 @@
 //
 //	connected ──Identify──► identified ──Ready──► standby ──ask──► examined ──HealthCheck passed──► running
 //	                            │                    ▲ │                                              │
-//	                            └─ nobody runs: reserved, and running when ready                      │
+//	                            └─ no runner: reserved, and running when ready                        │
 //	                                                 └─┴────────── coma, or promoted ────────────────┘
 //
 // A client that was told to shut down, or said that it does, is retired: it is no candidate until it identifies again.
