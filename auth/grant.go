@@ -44,6 +44,10 @@ type Grant struct {
 	Groups intent.Patterns
 	// Send are the messages that the holder may send; none if empty.
 	Send intent.Permissions
+	// Watch are the groups whose members the holder may see; none if empty.
+	Watch intent.Patterns
+	// Hold are the exclusive groups that the holder may hold; none if empty.
+	Hold intent.Patterns
 	// Admin tells whether the holder may use the admin API.
 	Admin bool
 	// Rate is how many messages per second each connection that holds the token may send. 0 means unlimited.
@@ -72,6 +76,16 @@ func (g *Grant) MayJoin(group string) bool {
 	return g.Groups.Match([]byte(group))
 }
 
+// MayWatch tells whether the holder may see who is in the group. It does not allocate.
+func (g *Grant) MayWatch(group string) bool {
+	return g.Watch.Match([]byte(group))
+}
+
+// MayHold tells whether the holder may hold the exclusive group. It does not allocate.
+func (g *Grant) MayHold(group string) bool {
+	return g.Hold.Match([]byte(group))
+}
+
 // MaySend tells whether the holder may send a message to t with the given identifier: the group's name for Group and
 // Any, empty for Any among all clients, ignored for Global and Direct. It does not allocate.
 func (g *Grant) MaySend(t intent.Target, identifier []byte) bool {
@@ -91,5 +105,6 @@ func (g Grant) LogValue() slog.Value {
 // same tells whether both grants give the same rights under the same name.
 func (g *Grant) same(o *Grant) bool {
 	return g.Name == o.Name && g.Admin == o.Admin && g.Rate == o.Rate && g.Burst == o.Burst && g.Total == o.Total &&
-		slices.Equal(g.Groups, o.Groups) && slices.Equal(g.Send, o.Send)
+		slices.Equal(g.Groups, o.Groups) && slices.Equal(g.Send, o.Send) &&
+		slices.Equal(g.Watch, o.Watch) && slices.Equal(g.Hold, o.Hold)
 }

@@ -34,6 +34,8 @@ const (
 //	    certificate: {cn: a}   # or, instead of both, the names in a client certificate; see Store.ByCertificate
 //	    groups: ["billing.*"]  # see intent.ParsePattern; what is omitted may not be joined
 //	    send: ["GROUP:audit"]  # see intent.ParsePermission; what is omitted may not be sent
+//	    watch: ["billing.*"]   # groups whose members it may see; omitted: none
+//	    hold: ["scheduler"]    # exclusive groups that it may hold; omitted: none
 //	    admin: false           # may use the admin API
 //	    rate: 100              # messages per second for each connection; omitted or 0: unlimited
 //	    burst: 200             # how many of them at once after a silence; omitted: as many as rate
@@ -143,7 +145,11 @@ func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
 	case "certificate":
 		e.rule = p.certificate(value)
 	case "groups":
-		e.grant.Groups = p.groups(value)
+		e.grant.Groups = p.groups(key, value)
+	case "watch":
+		e.grant.Watch = p.groups(key, value)
+	case "hold":
+		e.grant.Hold = p.groups(key, value)
 	case "send":
 		e.grant.Send = p.send(value)
 	case "admin":
@@ -163,7 +169,7 @@ func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
 			"write sha256: and what mastersocket token hash makes of it")
 	default:
 		p.addf(at, "unknown key %s; an entry has name, sha256 (or claims, or certificate), "+
-			"groups, send, admin, rate, burst, total_connections, total_rate and total_bytes", keyName(key))
+			"groups, send, watch, hold, admin, rate, burst, total_connections, total_rate and total_bytes", keyName(key))
 	}
 }
 
@@ -242,9 +248,9 @@ func (p *parser) sha256(n *yaml.Node) []hash {
 	return hashes
 }
 
-func (p *parser) groups(n *yaml.Node) intent.Patterns {
+func (p *parser) groups(key string, n *yaml.Node) intent.Patterns {
 	var patterns intent.Patterns
-	for _, text := range p.texts("groups", n, `group names and patterns, such as "billing" and "billing.*"`) {
+	for _, text := range p.texts(key, n, `group names and patterns, such as "billing" and "billing.*"`) {
 		pattern, err := intent.ParsePattern(text.Value)
 		if err != nil {
 			p.addf(text, `%v; write a group name, a prefix with a star, such as "billing.*", or "*" for every group`, err)

@@ -89,6 +89,32 @@ tokens:
 }
 
 // TestParseTokensMergeKeys has an entry that takes over what another one says.
+func TestParseTokensWatchAndHold(t *testing.T) {
+	t.Parallel()
+	tokens, err := ParseTokens([]byte(`{tokens: [
+		{name: a, sha256: ` + hashA + `, groups: x, watch: ["workers.*", x], hold: scheduler},
+		{name: b, sha256: ` + hashB + `, groups: ["*"]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := NewStore(tokens).Authenticate("token-a")
+	b, _ := NewStore(tokens).Authenticate("token-b")
+	for _, c := range []struct {
+		group               string
+		watch, hold, joined bool
+	}{{"x", true, false, true}, {"workers.eu", true, false, false}, {"scheduler", false, true, false}, {"workers", false, false, false}} {
+		if a.MayWatch(c.group) != c.watch || a.MayHold(c.group) != c.hold || a.MayJoin(c.group) != c.joined {
+			t.Errorf("%s: watch %v, hold %v, join %v", c.group, a.MayWatch(c.group), a.MayHold(c.group), a.MayJoin(c.group))
+		}
+		if b.MayWatch(c.group) || b.MayHold(c.group) {
+			t.Errorf("%s: an entry without watch and hold grants them", c.group)
+		}
+	}
+	if a.same(b) || !a.same(a) {
+		t.Error("rights to watch and hold make no difference")
+	}
+}
+
 func TestParseTokensTotals(t *testing.T) {
 	t.Parallel()
 	entry := func(members string) string {

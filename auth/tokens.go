@@ -74,6 +74,8 @@ func SharedToken(token string) *Tokens {
 		Name:   "shared",
 		Groups: intent.Patterns{everyGroup},
 		Send:   intent.Permissions{everyTarget},
+		Watch:  intent.Patterns{everyGroup},
+		Hold:   intent.Patterns{everyGroup},
 		Admin:  true,
 		token:  sha256.Sum256([]byte(token)),
 	}})

@@ -118,7 +118,7 @@ func TestAnyIsNotDrawnAgainBehindALaterMessage(t *testing.T) {
 			s.route(&e)
 		}
 		send(`{"op":0,"id":"early","event":"silence","intent":{"target":"ANY","identifier":"any"}}`)
-		joins.more = &[]place{joins.enter(h.groups.expect("any", joins))}
+		joins.rest = &rest{more: []place{joins.enter(h.groups.expect("any", joins))}}
 		send(`{"op":0,"id":"next","intent":{"target":"GROUP","identifier":"any"}}`)
 	}))
 	if f := sender.read(); f.Op != 6 || f.ID != "early" || f.Data.(m)["code"] != "RECEIVER_GONE" {

@@ -101,12 +101,15 @@ func (j *joining) cancel() {
 	}
 }
 
+// granted are the features that this release has.
+const granted = opcodes.FeatureErrors | opcodes.FeatureAcks | opcodes.FeatureDrain
+
 // accept makes the client, which may do what grant says, a member of its groups. subject is that of its token or
 // certificate, empty where it is unknown.
 func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject string) {
 	s.grant = grant
 	if s.kind == 0 {
-		s.features = id.Features
+		s.features = id.Features & granted
 	}
 	s.noEcho = !id.Echo
 	if id.Name != "" || id.Version != "" || len(id.Meta) > 0 || subject != "" || s.about != nil {

@@ -58,10 +58,10 @@ func (s *session) enterAll(groups []*group) {
 	}
 	if len(groups) > 1 {
 		more := make([]place, 0, len(groups)-1)
-		s.more = &more
 		for _, g := range groups[1:] {
 			more = append(more, s.enter(g))
 		}
+		s.others().more = more
 	}
 	s.phase = phaseIdentified
 	s.shard.count.types[s.kind].clients.Add(1)
@@ -81,10 +81,8 @@ func (s *session) exitAll() {
 	if s.first.group != nil {
 		s.leave(s.first)
 	}
-	if s.more != nil {
-		for _, p := range *s.more {
-			s.leave(p)
-		}
+	for _, p := range s.more() {
+		s.leave(p)
 	}
 	s.shard.count.types[s.kind].clients.Add(-1)
 	if s.features.Has(opcodes.FeatureDrain) {

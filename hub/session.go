@@ -46,9 +46,9 @@ type session struct {
 	about *about  // what the client says of itself; nil for nothing
 	limit *limits // nil for a client without a token
 
-	everyone place    // in the list of all clients; of strangers, before IDENTIFY
-	first    place    // in its group
-	more     *[]place // in its further groups; nil for none
+	everyone place // in the list of all clients; of strangers, before IDENTIFY
+	first    place // in its group
+	rest     *rest // nil for a client that has none of it
 
 	expires    uint32 // Unix time at which its token or certificate ends; 0 for never
 	since      uint32 // Unix time of IDENTIFY
@@ -70,6 +70,27 @@ type session struct {
 	departing bool  // it is about to leave: see depart
 	fenced    uint8 // FENCEs that it has sent in that second
 	fencedIn  uint8 // the second of its last FENCE: see mayFence
+}
+
+// rest is what only some clients have.
+type rest struct {
+	more []place // in the groups beyond the first
+}
+
+// others returns the place for what only some clients have, for the client to keep something there.
+func (s *session) others() *rest {
+	if s.rest == nil {
+		s.rest = new(rest)
+	}
+	return s.rest
+}
+
+// more returns the client's places in its groups beyond the first.
+func (s *session) more() []place {
+	if s.rest == nil {
+		return nil
+	}
+	return s.rest.more
 }
 
 // about is what operators see of a client, and what a service type knows of its own.
@@ -124,8 +145,9 @@ func (s *session) placeIn(g *group) *place {
 	case s.first.group:
 		return &s.first
 	}
-	for i := range *s.more {
-		if p := &(*s.more)[i]; p.group == g {
+	more := s.more()
+	for i := range more {
+		if p := &more[i]; p.group == g {
 			return p
 		}
 	}
@@ -138,10 +160,8 @@ func (s *session) eachPlace(f func(place)) {
 	if s.first.group != nil {
 		f(s.first)
 	}
-	if s.more != nil {
-		for _, p := range *s.more {
-			f(p)
-		}
+	for _, p := range s.more() {
+		f(p)
 	}
 }
 
@@ -151,7 +171,7 @@ func (s *session) memberOf(name string) bool {
 		return false
 	}
 	return s.first.group.name == name ||
-		s.more != nil && slices.ContainsFunc(*s.more, func(p place) bool { return p.group.name == name })
+		slices.ContainsFunc(s.more(), func(p place) bool { return p.group.name == name })
 }
 
 // groupNames returns the names of the client's groups.
@@ -160,10 +180,8 @@ func (s *session) groupNames() []string {
 		return []string{}
 	}
 	names := []string{s.first.group.name}
-	if s.more != nil {
-		for _, p := range *s.more {
-			names = append(names, p.group.name)
-		}
+	for _, p := range s.more() {
+		names = append(names, p.group.name)
 	}
 	return names
 }

@@ -7,13 +7,17 @@ type Feature uint8
 
 // The features, to be combined with |.
 const (
-	FeatureErrors Feature = 1 << iota // "errors": ERROR for a message that was not delivered
-	FeatureAcks                       // "acks": ACK for a message that was handed over
-	FeatureDrain                      // "drain": DRAIN ahead of a disconnect, and FENCE
+	FeatureErrors    Feature = 1 << iota // "errors": ERROR for a message that was not delivered
+	FeatureAcks                          // "acks": ACK for a message that was handed over
+	FeatureDrain                         // "drain": DRAIN ahead of a disconnect, and FENCE
+	FeatureGroups                        // "groups": SUBSCRIBE and UNSUBSCRIBE
+	FeaturePresence                      // "presence": PRESENCE for the groups in the member watch
+	FeatureExclusive                     // "exclusive": the member exclusive, for groups with one holder
+	FeatureRequests                      // "requests": the member expect, SETTLED and CANCEL
 )
 
 // featureNames holds the names on the wire: featureNames[n] belongs to the feature 1<<n.
-var featureNames = [...]string{"errors", "acks", "drain"}
+var featureNames = [...]string{"errors", "acks", "drain", "groups", "presence", "exclusive", "requests"}
 
 // parseFeature reads a feature's name. It reports false for an unknown one.
 func parseFeature(name string) (Feature, bool) {

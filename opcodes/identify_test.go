@@ -56,7 +56,7 @@ func TestParseIdentify(t *testing.T) {
 		"groups before": {`{"groups":["h","i"],"group":"g","token":"t"}`, change(func(id *Identification) { id.Groups = []string{"g", "h", "i"} })},
 		"nulls":         {with(`"groups":null,"name":null,"version":null,"meta":null,"features":null,"echo":null`), plain},
 		"unknown":       {with(`"ping":true,"x":{"y":[1]},"Token":7`), plain},
-		"new feature":   {with(`"features":["presence","acks","acks"]`), change(func(id *Identification) { id.Features = FeatureAcks })},
+		"new feature":   {with(`"features":["telepathy","acks","acks"]`), change(func(id *Identification) { id.Features = FeatureAcks })},
 		"empty meta":    {with(`"meta":{}`), change(func(id *Identification) { id.Meta = map[string]string{} })},
 	} {
 		got, err := ParseIdentify([]byte(tc.data))

@@ -6,7 +6,8 @@ import (
 
 func TestOp(t *testing.T) {
 	t.Parallel()
-	for op, want := range []string{"EVENT", "IDENTIFY", "DISCONNECT", "PING", "PONG", "REPLY", "ERROR", "ACK", "8", "9", "10", "11", "DRAIN", "FENCE", "14"} {
+	for op, want := range []string{"EVENT", "IDENTIFY", "DISCONNECT", "PING", "PONG", "REPLY", "ERROR", "ACK", "SUBSCRIBE", "UNSUBSCRIBE", "PRESENCE", "11",
+		"DRAIN", "FENCE", "SETTLED", "CANCEL", "16"} {
 		if got := Op(op).String(); got != want {
 			t.Errorf("%d: %q, want %q", op, got, want)
 		}
@@ -65,7 +66,8 @@ func TestReasons(t *testing.T) {
 func TestFeatures(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]Feature{
-		"errors": FeatureErrors, "acks": FeatureAcks, "drain": FeatureDrain,
+		"errors": FeatureErrors, "acks": FeatureAcks, "drain": FeatureDrain, "groups": FeatureGroups, "presence": FeaturePresence,
+		"exclusive": FeatureExclusive, "requests": FeatureRequests,
 	} {
 		if f, ok := parseFeature(name); !ok || f != want || f.String() != name {
 			t.Errorf("%s: %v, %v", name, f, ok)
