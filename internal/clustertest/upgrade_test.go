@@ -11,8 +11,8 @@ import (
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
-// previous is the release before this one. Set it to the revision of a release once that is out.
-const previous = "0cf5ad3120785efab53c16e83366aba42e53562c"
+// previous is the state of main that was in use before the changes since. Set it once those are in use.
+const previous = "817156526a08d09cd0b3290bb5e32e1a06915410"
 
 // TestUpgrade replaces three instances of the previous release one after the other under load, and goes back with one of
 // them. In every mixture nothing is lost, and each instance understands what the others say.
