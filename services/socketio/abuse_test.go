@@ -1,7 +1,10 @@
 package socketio
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -26,8 +29,7 @@ func TestHandshakesBeyondTheLimit(t *testing.T) {
 	if refused == 0 {
 		t.Error("no handshake was refused")
 	}
-	first.send(`{"op":3}`)
-	first.expect(`{"op":4}`)
+	first.roundTrip()
 }
 
 func TestManyCloses(t *testing.T) {
@@ -84,6 +86,42 @@ func TestSilentPollers(t *testing.T) {
 	native.send(`{"op":0,"event":"e","intent":{"target":"DIRECT","identifier":"` + id + `"}}`)
 	if got := <-answer; got != `42["e"]` {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestGETsThatOvertakeTheUpgrade: a client moves when no GET of it waits. One that arrives with the Upgrade packet, on another
+// connection, is answered as if it had come after it, whichever is read first.
+func TestGETsThatOvertakeTheUpgrade(t *testing.T) {
+	t.Parallel()
+	n := start(t, New(Options{}), memory.NewBus().Broker(), func(o *hub.Options) { o.Transport.Loops = 1 })
+	native := n.native("g", "")
+	for range 10 {
+		begun := time.Now()
+		url, _ := n.poll(`{"token":"secret","group":"g"}`)
+		ws := dial(t, strings.Replace(strings.Replace(url, "http", "ws", 1), "polling", "websocket", 1))
+		ws.send("2probe")
+		ws.expect("3probe")
+		c, err := net.Dial("tcp", n.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_, _ = io.WriteString(c, "GET "+url[strings.Index(url, "/socket.io"):]+" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		native.roundTrip() // the loop has read the GET
+		ws.send("5")
+		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if late := time.Since(begun) >= upgradeGrace; !late && !strings.Contains(string(body), `"code":3`) {
+			t.Fatalf("%d %q", answer.StatusCode, body)
+		}
+		ws.send(`421["ANY:nobody","e"]`)
+		if got := ws.next(); !strings.HasPrefix(got, "431[") {
+			t.Error(got)
+		}
 	}
 }
 

@@ -102,6 +102,13 @@ func (n *node) native(group, more string) *conn {
 	return c
 }
 
+// roundTrip returns when the hub has handled what the client of its own protocol has sent.
+func (c *conn) roundTrip() {
+	c.t.Helper()
+	c.send(`{"op":3}`)
+	c.expect(`{"op":4}`)
+}
+
 // socketio connects a client of Socket.IO in a namespace, "" for the main one.
 func (n *node) socketio(namespace, payload string) *conn {
 	n.t.Helper()

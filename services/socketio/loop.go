@@ -57,7 +57,7 @@ func (l *loop) openProbe(p *hub.Peer, text []byte) (hub.PeerHandler, *transport.
 		return nil, rejectionOf(engineio.ErrSession)
 	}
 	pr := &probe{peer: p}
-	if of.s.polling != of || of.probe != nil || of.leaveAt != 0 {
+	if of.hasMoved() || of.probe != nil || of.leaveAt != 0 {
 		l.on.Post(func() { p.Close(goingAway, "", nil) })
 		return pr, nil
 	}
@@ -90,18 +90,15 @@ func (l *loop) Serve(x *transport.Exchange) {
 		err = engineio.ErrMethod
 	}
 	if err != nil {
-		l.count.refusedRequests.Add(1)
-		l.fail(x, err)
+		l.refuse(x, err)
 		return
 	}
 	p := l.find(q.SID)
 	switch {
 	case p == nil:
-		l.count.refusedRequests.Add(1)
-		l.fail(x, engineio.ErrSession)
-	case p.s.polling != p: // it has moved to a WebSocket
-		l.count.refusedRequests.Add(1)
-		l.fail(x, engineio.ErrBadRequest)
+		l.refuse(x, engineio.ErrSession)
+	case p.hasMoved():
+		l.refuse(x, engineio.ErrBadRequest)
 	case string(r.Method) == http.MethodGet:
 		if p.isLate() {
 			p.s.end()
@@ -118,8 +115,7 @@ func (l *loop) Serve(x *transport.Exchange) {
 		}
 		p.servePost(x)
 	default:
-		l.count.refusedRequests.Add(1)
-		l.fail(x, engineio.ErrBadRequest)
+		l.refuse(x, engineio.ErrBadRequest)
 	}
 }
 
@@ -174,6 +170,12 @@ func (l *loop) forgetMoved(s *session) {
 	if p := l.polled[slot]; p != nil && p.s == s {
 		delete(l.polled, slot)
 	}
+}
+
+// refuse answers a request that the protocol doesn't allow.
+func (l *loop) refuse(x *transport.Exchange, err *engineio.Error) {
+	l.count.refusedRequests.Add(1)
+	l.fail(x, err)
 }
 
 // fail answers a request with an error.

@@ -21,6 +21,7 @@ type polling struct {
 	probe   *probe // tries a WebSocket; nil for none
 	getAt   uint32 // loop clock when get began to wait
 	leaveAt uint32 // loop clock when the session ends, since the client said so; 0 for not
+	moving  bool   // gets the socket of a WebSocket at the end of the loop's turn
 }
 
 const (
@@ -29,6 +30,9 @@ const (
 	// leaveGrace is how long a session is kept whose client said that it ends, for the GET that is on its way.
 	leaveGrace = 500 * time.Millisecond
 )
+
+// hasMoved reports whether the client has said that it goes on over a WebSocket. Its requests are refused from then on.
+func (p *polling) hasMoved() bool { return p.moving || p.s.polling != p }
 
 // text is the content type of payloads.
 const text = "text/plain; charset=UTF-8"
@@ -51,8 +55,7 @@ func (p *polling) serveGet(x *transport.Exchange) {
 		first := p.get
 		p.get = nil
 		p.answer(first, []byte{byte(engineio.Close)})
-		p.s.loop.fail(x, engineio.ErrBadRequest)
-		p.s.loop.count.refusedRequests.Add(1)
+		p.s.loop.refuse(x, engineio.ErrBadRequest)
 		p.s.end()
 	default:
 		p.get, p.getAt = x, p.s.loop.on.Clock()
@@ -111,8 +114,7 @@ func (p *polling) answer(x *transport.Exchange, payload []byte) {
 // servePost handles the packets that a POST brings.
 func (p *polling) servePost(x *transport.Exchange) {
 	if p.post != nil || p.leaveAt != 0 {
-		p.s.loop.fail(x, engineio.ErrBadRequest)
-		p.s.loop.count.refusedRequests.Add(1)
+		p.s.loop.refuse(x, engineio.ErrBadRequest)
 		p.s.end()
 		return
 	}
@@ -185,9 +187,15 @@ func (p *polling) Released() {
 	l.forget(p)
 	p.s.polling = nil
 	if x := p.get; x != nil {
-		if p.get = nil; p.s.void {
+		p.get = nil
+		switch {
+		case p.s.void:
 			l.fail(x, engineio.ErrSession)
-		} else {
+		case p.moving:
+			// A client moves when its last GET was answered, so that this GET was sent behind the Upgrade packet, on another
+			// connection, and overtook it. It gets the answer that it would have got without that.
+			l.refuse(x, engineio.ErrBadRequest)
+		default:
 			p.answer(x, []byte{byte(engineio.Noop)})
 		}
 	}

@@ -13,6 +13,7 @@ type probe struct {
 	peer     *hub.Peer
 	of       *polling // nil once it is of no more use
 	answered bool     // the client knows that the WebSocket works
+	moves    *session // gets the socket at the end of the loop's turn; nil for none
 }
 
 // Receive implements hub.PeerHandler.
@@ -56,6 +57,7 @@ func (p *probe) detach() {
 
 // moveTo gives the session the WebSocket of the probe.
 func (s *session) moveTo(p *probe) {
+	p.of.moving, p.moves = true, s
 	p.detach()
 	s.loop.count.upgrades.Add(1)
 	s.peer.TakeOver(p.peer)
@@ -74,4 +76,9 @@ func (p *probe) Sweep() {}
 func (p *probe) Farewell(opcodes.Reason) *transport.Buffer { return nil }
 
 // Closed implements hub.PeerHandler.
-func (p *probe) Closed() { p.detach() }
+func (p *probe) Closed() {
+	p.detach()
+	if s := p.moves; s != nil && !s.over && s.peer.IsDetached() { // the WebSocket broke before the session got it
+		s.end()
+	}
+}
