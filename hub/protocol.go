@@ -63,6 +63,8 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	case opcodes.Ping:
 		s.conn.Send(s.shard.hub.fixed.pong)
 	case opcodes.Pong: // that it arrived is all that counts
+	default:
+		s.disconnect(opcodes.UnknownOp)
 	}
 }
 

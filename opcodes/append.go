@@ -69,6 +69,8 @@ type Identified struct {
 	SessionStarted  time.Time     // on the wire in UTC and whole milliseconds
 	MaxMessageBytes int           // the largest message that the hub accepts
 	Features        Feature       // granted
+	Watch           []string      // the groups in the IDENTIFY's member watch; nil to leave it out
+	Holds           []Hold        // the groups in its member exclusive; nil to leave it out
 }
 
 // AppendIdentified appends the hub's answer to an IDENTIFY.
@@ -93,7 +95,10 @@ func AppendIdentified(dst []byte, a Identified) []byte {
 		}
 		dst = appendString(dst, name)
 	}
-	return append(dst, `]}}`...)
+	dst = append(dst, ']')
+	dst = appendNames(dst, `,"watch":[`, a.Watch)
+	dst = appendHolds(dst, a.Holds)
+	return append(dst, `}}`...)
 }
 
 // AppendDisconnect appends a DISCONNECT with its reason.

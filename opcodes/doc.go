@@ -11,5 +11,5 @@
 //
 // [Envelope.Scan] allocates nothing in steady state, also when it refuses a message: errors are predeclared and scratch
 // memory is reused. The Append functions append to the caller's slice and allocate only to grow it. [ParseIdentify]
-// allocates; it runs once per connection.
+// allocates; it runs once per connection. [ParseChange] allocates, too.
 package opcodes

@@ -72,6 +72,8 @@ func (e *Envelope) reset() {
 //   - An EVENT or REPLY has a valid intent, and a REPLY an id. A FENCE has an intent with the target DIRECT and no member
 //     but op, id and intent. For other opcodes only the types within intent are checked.
 //
+// Whether the client may send a SUBSCRIBE or UNSUBSCRIBE at all is the caller's to check, and whether it has an id.
+//
 // The error is nil or a predeclared [*ScanError]. A message that is malformed and has an unknown op is refused as
 // malformed. After an error the fields are undefined.
 //
@@ -305,7 +307,7 @@ func scanOp(b []byte, i int) (Op, int, *ScanError) {
 
 // opOf returns the opcode with the given number, or unknownOp.
 func opOf(digits []byte) Op {
-	if len(digits) == 1 && digits[0] <= '0'+byte(Ack) {
+	if len(digits) == 1 && digits[0] <= '0'+byte(Unsubscribe) {
 		return Op(digits[0] - '0')
 	}
 	switch string(digits) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -103,6 +104,11 @@ type identification struct {
 	Meta     map[string]*string `json:"meta"`
 	Features []*string          `json:"features"`
 	Echo     *bool              `json:"echo"`
+
+	Watch     jsontext.Value `json:"watch"`
+	Replaces  jsontext.Value `json:"replaces"`
+	Exclusive jsontext.Value `json:"exclusive"`
+	Weight    jsontext.Value `json:"weight"`
 }
 
 // FuzzIdentify compares ParseIdentify with a decoder that goes by reflection.
@@ -111,6 +117,8 @@ func FuzzIdentify(f *testing.F) {
 		``, `null`, `{}`, `[]`, `{"token":"t","group":"g"}`, `{"token":"t","group":"$g"}`, `{"token":"t","token":"t"}`,
 		with(`"groups":["h","g"],"name":"n","version":"1","meta":{"k":"v"},"features":["errors","acks","x"],"echo":false`),
 		with(`"groups":` + list(31)), with(`"groups":` + list(32)), with(`"meta":` + metaOf(17)), with(`"x":{"a":1,"a":1}`),
+		with(`"watch":["a","a"],"replaces":"` + client + `","exclusive":["b"],"weight":3,"features":["presence","exclusive","groups"]`),
+		with(`"watch":1,"replaces":"","exclusive":[null],"weight":101,"features":["presence","exclusive","groups"]`),
 		with(`"groups":null,"meta":{"k":null},"echo":null`), `{"t\u006fken":"` + strings.Repeat("t", 300) + `"}`,
 	} {
 		f.Add([]byte(s))
@@ -143,10 +151,8 @@ func FuzzIdentify(f *testing.F) {
 			}
 			flat.Meta[k] = *v
 		}
-		for _, name := range want.Features {
-			feature, _ := parseFeature(*name)
-			flat.Features |= feature
-		}
+		flat.Features = featuresOf(want)
+		flat.Watch, flat.Replaces, flat.Exclusive, flat.Weight, _ = optional(want)
 		if len(got.Meta) == 0 {
 			got.Meta = nil
 		}
@@ -168,10 +174,154 @@ func identify(data []byte) (id identification, malformed bool) {
 	malformed = len(groupsOf(id)) > maxGroups || len(id.Name) > maxNameBytes ||
 		len(id.Version) > maxVersionBytes || len(id.Meta) > maxMetaMembers ||
 		slices.Contains(id.Groups, nil) || slices.Contains(id.Features, nil)
+	if !malformed {
+		_, _, _, _, ok := optional(id)
+		malformed = !ok
+	}
 	for k, v := range id.Meta {
 		malformed = malformed || v == nil || len(k) > maxMetaKeyBytes || len(*v) > maxMetaValueBytes
 	}
 	return id, malformed
+}
+
+// featuresOf returns the known features asked for.
+func featuresOf(id identification) (all Feature) {
+	for _, name := range id.Features {
+		f, _ := parseFeature(*name)
+		all |= f
+	}
+	return all
+}
+
+// optional decodes the members that belong to features, as far as these were asked for.
+func optional(id identification) (watch []string, replaces uuid.UUID, exclusive []string, weight int, ok bool) {
+	f, weight := featuresOf(id), DefaultWeight
+	ok = true
+	if f.Has(FeaturePresence) {
+		watch, ok = names(id.Watch)
+		var r bool
+		replaces, r = clientIn(id.Replaces)
+		ok = ok && r
+	}
+	if f.Has(FeatureExclusive) {
+		var e bool
+		exclusive, e = names(id.Exclusive)
+		ok = ok && e
+	}
+	if f.Has(FeatureGroups) && given(id.Weight) {
+		var w bool
+		weight, w = weightIn(id.Weight)
+		ok = ok && w
+	}
+	return watch, replaces, exclusive, weight, ok
+}
+
+// given reports whether a member is there and not null.
+func given(v jsontext.Value) bool { return len(v) > 0 && v.Kind() != 'n' }
+
+// names decodes an array of names, each once.
+func names(v jsontext.Value) (all []string, ok bool) {
+	if !given(v) {
+		return nil, true
+	}
+	var list []*string
+	if json.Unmarshal(v, &list) != nil || slices.Contains(list, nil) {
+		return nil, false
+	}
+	all = []string{}
+	seen := make(map[string]bool)
+	for _, s := range list {
+		if !seen[*s] {
+			seen[*s], all = true, append(all, *s)
+		}
+	}
+	return all, true
+}
+
+// clientIn decodes a client's id.
+func clientIn(v jsontext.Value) (id uuid.UUID, ok bool) {
+	if !given(v) {
+		return id, true
+	}
+	var s string
+	if json.Unmarshal(v, &s) != nil || len(s) != 36 {
+		return id, false
+	}
+	id, err := uuid.Parse(s)
+	return id, err == nil
+}
+
+// weightIn decodes a weight.
+func weightIn(v jsontext.Value) (int, bool) {
+	n, err := strconv.Atoi(string(v))
+	return n, err == nil && n >= 0 && n <= 100 && v[0] != '-'
+}
+
+// FuzzChange compares ParseChange with a decoder that goes by reflection.
+func FuzzChange(f *testing.F) {
+	for _, s := range changes {
+		f.Add([]byte(s.data), s.op == Subscribe)
+	}
+	for _, s := range malformedChanges {
+		f.Add([]byte(s), len(s)%2 == 0)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, subscribe bool) {
+		op := Unsubscribe
+		if subscribe {
+			op = Subscribe
+		}
+		got, err := ParseChange(op, data)
+		want, ok := change(op, data)
+		if ok != (err == nil) || err != nil && !errors.Is(err, ErrChangePayload) {
+			t.Fatalf("well-formed by json: %v; ParseChange: %v", ok, err)
+		}
+		if diff := cmp.Diff(want, got); ok && diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+// change decodes the data of a SUBSCRIBE or UNSUBSCRIBE.
+func change(op Op, data []byte) (c Change, ok bool) {
+	c.Weight = KeepWeight
+	var d struct {
+		Groups    jsontext.Value `json:"groups"`
+		Watch     jsontext.Value `json:"watch"`
+		Exclusive jsontext.Value `json:"exclusive"`
+		Meta      jsontext.Value `json:"meta"`
+		Weight    jsontext.Value `json:"weight"`
+		To        jsontext.Value `json:"to"`
+	}
+	if len(data) == 0 || json.Unmarshal(data, &d) != nil || jsontext.Value(data).Kind() == 'n' {
+		return c, false
+	}
+	lists := [3]*[]string{&c.Groups, &c.Watch, &c.Exclusive}
+	for i, v := range []jsontext.Value{d.Groups, d.Watch, d.Exclusive} {
+		if *lists[i], ok = names(v); !ok {
+			return c, false
+		}
+	}
+	if op == Unsubscribe {
+		c.To, ok = clientIn(d.To)
+		return c, ok
+	}
+	if given(d.Meta) {
+		var m map[string]*string
+		if json.Unmarshal(d.Meta, &m) != nil || len(m) > maxMetaMembers {
+			return c, false
+		}
+		c.Meta = map[string]string{}
+		for k, v := range m {
+			if v == nil || len(k) > maxMetaKeyBytes || len(*v) > maxMetaValueBytes {
+				return c, false
+			}
+			c.Meta[k] = *v
+		}
+	}
+	if given(d.Weight) {
+		c.Weight, ok = weightIn(d.Weight)
+	}
+	return c, ok
 }
 
 // groupsOf lists the groups, the first one first, each once. An empty group counts as none.

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/intent"
 )
@@ -20,6 +20,12 @@ const (
 	maxMetaMembers    = 16
 	maxMetaKeyBytes   = 64
 	maxMetaValueBytes = 256
+)
+
+// The share of a member in the ANYs of its groups, in relation to the shares of the others. One with 0 gets none.
+const (
+	DefaultWeight = 1
+	MaxWeight     = 100
 )
 
 // The errors of [ParseIdentify], for errors.Is.
@@ -42,6 +48,11 @@ type Identification struct {
 	Meta     map[string]string // shown to operators; nil if absent
 	Features Feature           // the known ones of those asked for
 	Echo     bool              // deliver the client's own GLOBAL and GROUP messages to it
+
+	Watch     []string  // groups to be told about, each once; nil without FeaturePresence
+	Replaces  uuid.UUID // the client that this one takes the place of; zero for none, and without FeaturePresence
+	Exclusive []string  // groups to hold, each once; nil without FeatureExclusive
+	Weight    int       // share of the ANYs of its groups, 0 to MaxWeight; DefaultWeight without FeatureGroups
 }
 
 // ParseIdentify reads the data of an IDENTIFY, [Envelope.Data]. The result shares no memory with data.
@@ -55,6 +66,13 @@ type Identification struct {
 //	features  array of strings
 //	echo      boolean; true by default
 //
+// and, where the feature that it belongs to is asked for:
+//
+//	watch      array of strings
+//	replaces   string: a client's id
+//	exclusive  array of strings
+//	weight     integer from 0 to 100; 1 by default
+//
 // A null member counts as absent. Unknown members and features are ignored, so that newer clients can talk to older hubs.
 // Two members of the same name are refused at any level.
 //
@@ -62,11 +80,11 @@ type Identification struct {
 // With ErrIdentifyIncomplete the Identification is filled as far as possible, so that a caller can let all refusals take
 // the same time.
 func ParseIdentify(data []byte) (Identification, error) {
-	id := Identification{Echo: true}
+	id := Identification{Echo: true, Weight: DefaultWeight}
 	if len(data) == 0 || string(data) == "null" {
 		return id, fmt.Errorf("%w: no data", ErrIdentifyIncomplete)
 	}
-	p := identifyParser{dec: jsontext.NewDecoder(bytes.NewReader(data))}
+	p := identifyParser{dataParser: dataParser{jsontext.NewDecoder(bytes.NewReader(data))}}
 	if err := p.parse(&id); err != nil {
 		return Identification{}, fmt.Errorf("%w: %w", ErrIdentifyPayload, err)
 	}
@@ -84,32 +102,36 @@ func ParseIdentify(data []byte) (Identification, error) {
 	return id, nil
 }
 
-// Errors of jsontext are not returned, because they quote the data.
-var (
-	errDataNotJSON   = errors.New("not a JSON value, or two members of the same name")
-	errDataNotObject = errors.New("not an object")
-
-	errTooManyGroups = fmt.Errorf("groups: more than %d", maxGroups)
-)
+var errTooManyGroups = fmt.Errorf("groups: more than %d", maxGroups)
 
 // identifyParser reads the data of one IDENTIFY token by token.
 type identifyParser struct {
-	dec      *jsontext.Decoder
+	dataParser
 	hasToken bool
 	group    string
 	groups   []string
+	optional []optionalMember
+}
+
+// optionalMember is a member that counts only where its feature is asked for: a client that asks for none may use its name
+// for something else.
+type optionalMember struct {
+	feature Feature
+	name    string
+	value   jsontext.Value
 }
 
 func (p *identifyParser) parse(id *Identification) error {
-	if p.dec.PeekKind() != '{' {
-		return errDataNotObject
-	}
-	err := p.object(func(name string) error { return p.member(id, name) })
-	if err != nil {
+	if err := p.whole(func(name string) error { return p.member(id, name) }); err != nil {
 		return err
 	}
-	if _, err := p.dec.ReadToken(); err != io.EOF {
-		return errDataNotJSON
+	for _, m := range p.optional {
+		if !id.Features.Has(m.feature) {
+			continue
+		}
+		if err := id.readOptional(m.name, dataParser{jsontext.NewDecoder(bytes.NewReader(m.value))}); err != nil {
+			return err
+		}
 	}
 	if p.group != "" {
 		// group comes first and once.
@@ -146,8 +168,36 @@ func (p *identifyParser) member(id *Identification, name string) (err error) {
 		id.Features, err = p.features()
 	case "echo":
 		id.Echo, err = p.boolean(name)
+	case "watch", "replaces":
+		err = p.keep(FeaturePresence, name)
+	case "exclusive":
+		err = p.keep(FeatureExclusive, name)
+	case "weight":
+		err = p.keep(FeatureGroups, name)
 	default:
 		err = p.skip()
+	}
+	return err
+}
+
+// keep reads the value of a member that counts only with a feature, which may be asked for further on.
+func (p *identifyParser) keep(f Feature, name string) error {
+	v, err := p.value()
+	p.optional = append(p.optional, optionalMember{f, name, v})
+	return err
+}
+
+// readOptional reads the value of a member whose feature was asked for.
+func (id *Identification) readOptional(name string, p dataParser) (err error) {
+	switch name {
+	case "watch":
+		id.Watch, err = p.texts(name)
+	case "replaces":
+		id.Replaces, err = p.clientID(name)
+	case "exclusive":
+		id.Exclusive, err = p.texts(name)
+	case "weight":
+		id.Weight, err = p.integer(name, MaxWeight)
 	}
 	return err
 }
@@ -176,97 +226,4 @@ func (p *identifyParser) features() (all Feature, err error) {
 		return err
 	})
 	return all, err
-}
-
-func (p *identifyParser) meta() (map[string]string, error) {
-	if p.dec.PeekKind() != '{' {
-		return nil, errors.New("meta: not an object")
-	}
-	meta := map[string]string{}
-	err := p.object(func(key string) (err error) {
-		if len(meta) == maxMetaMembers {
-			return fmt.Errorf("meta: more than %d members", maxMetaMembers)
-		}
-		if len(key) > maxMetaKeyBytes {
-			return fmt.Errorf("meta: a key is longer than %d bytes", maxMetaKeyBytes)
-		}
-		meta[key], err = p.text("meta", maxMetaValueBytes)
-		return err
-	})
-	return meta, err
-}
-
-// object reads the next object; it calls value to read each member's value.
-func (p *identifyParser) object(value func(name string) error) error {
-	if _, err := p.dec.ReadToken(); err != nil {
-		return errDataNotJSON
-	}
-	for p.dec.PeekKind() != '}' {
-		name, err := p.dec.ReadToken()
-		if err != nil {
-			return errDataNotJSON
-		}
-		if err := value(name.String()); err != nil {
-			return err
-		}
-	}
-	return p.skip()
-}
-
-// array reads the next array; it calls value to read each element.
-func (p *identifyParser) array(member string, value func() error) error {
-	if p.dec.PeekKind() != '[' {
-		return fmt.Errorf("%s: not an array", member)
-	}
-	if _, err := p.dec.ReadToken(); err != nil {
-		return errDataNotJSON
-	}
-	for p.dec.PeekKind() != ']' {
-		if err := value(); err != nil {
-			return err
-		}
-	}
-	return p.skip()
-}
-
-// text reads the next string. A negative maxBytes means no limit.
-func (p *identifyParser) text(member string, maxBytes int) (string, error) {
-	token, err := p.dec.ReadToken()
-	switch {
-	case err != nil:
-		return "", errDataNotJSON
-	case token.Kind() != '"':
-		return "", fmt.Errorf("%s: not a string", member)
-	}
-	s := token.String()
-	if maxBytes >= 0 && len(s) > maxBytes {
-		return "", fmt.Errorf("%s: longer than %d bytes", member, maxBytes)
-	}
-	return s, nil
-}
-
-func (p *identifyParser) boolean(member string) (bool, error) {
-	token, err := p.dec.ReadToken()
-	switch {
-	case err != nil:
-		return false, errDataNotJSON
-	case token.Kind() != 't' && token.Kind() != 'f':
-		return false, fmt.Errorf("%s: not a boolean", member)
-	}
-	return token.Bool(), nil
-}
-
-// skip reads the next value or closing bracket.
-func (p *identifyParser) skip() error {
-	var err error
-	switch p.dec.PeekKind() {
-	case '}', ']':
-		_, err = p.dec.ReadToken()
-	default:
-		err = p.dec.SkipValue()
-	}
-	if err != nil {
-		return errDataNotJSON
-	}
-	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/intent"
 )
@@ -34,7 +35,7 @@ func metaOf(n int) string {
 
 func TestParseIdentify(t *testing.T) {
 	t.Parallel()
-	plain := Identification{Token: "t", Groups: []string{"g"}, Echo: true}
+	plain := Identification{Token: "t", Groups: []string{"g"}, Echo: true, Weight: 1}
 	change := func(f func(*Identification)) Identification {
 		id := plain
 		f(&id)
@@ -48,7 +49,7 @@ func TestParseIdentify(t *testing.T) {
 		"everything": {with(`"groups":["h"],"name":"n","version":"1","meta":{"k":"v"},"features":["errors","acks"],"echo":false`),
 			Identification{
 				Token: "t", Groups: []string{"g", "h"}, Name: "n", Version: "1", Meta: map[string]string{"k": "v"},
-				Features: FeatureErrors | FeatureAcks,
+				Features: FeatureErrors | FeatureAcks, Weight: 1,
 			}},
 		"escapes":       {`{"t\u006fken":"\u0074","group":"g\ud83d\ude00"}`, change(func(id *Identification) { id.Groups = []string{"g😀"} })},
 		"empty token":   {`{"token":"","group":"g"}`, change(func(id *Identification) { id.Token = "" })},
@@ -57,7 +58,19 @@ func TestParseIdentify(t *testing.T) {
 		"nulls":         {with(`"groups":null,"name":null,"version":null,"meta":null,"features":null,"echo":null`), plain},
 		"unknown":       {with(`"ping":true,"x":{"y":[1]},"Token":7`), plain},
 		"new feature":   {with(`"features":["telepathy","acks","acks"]`), change(func(id *Identification) { id.Features = FeatureAcks })},
-		"empty meta":    {with(`"meta":{}`), change(func(id *Identification) { id.Meta = map[string]string{} })},
+		"watch": {with(`"watch":["a","b","a"],"replaces":"` + client + `","features":["presence"]`), change(func(id *Identification) {
+			id.Features, id.Watch, id.Replaces = FeaturePresence, []string{"a", "b"}, uuid.MustParse(client)
+		})},
+		"features last, none of them": {with(`"watch":["a"],"replaces":"` + client + `","exclusive":["a"],"weight":7,"features":["errors"]`),
+			change(func(id *Identification) { id.Features = FeatureErrors })},
+		"members of features not asked for": {with(`"watch":{},"replaces":[1],"exclusive":5,"weight":"heavy"`), plain},
+		"exclusive": {with(`"features":["exclusive"],"exclusive":["a","$b",""]`), change(func(id *Identification) {
+			id.Features, id.Exclusive = FeatureExclusive, []string{"a", "$b", ""}
+		})},
+		"weight":      {with(`"weight":100,"features":["groups"]`), change(func(id *Identification) { id.Features, id.Weight = FeatureGroups, 100 })},
+		"weight 0":    {with(`"weight":0,"features":["groups"]`), change(func(id *Identification) { id.Features, id.Weight = FeatureGroups, 0 })},
+		"null weight": {with(`"weight":null,"features":["groups"]`), change(func(id *Identification) { id.Features = FeatureGroups })},
+		"empty meta":  {with(`"meta":{}`), change(func(id *Identification) { id.Meta = map[string]string{} })},
 	} {
 		got, err := ParseIdentify([]byte(tc.data))
 		if err != nil {
@@ -88,6 +101,11 @@ func TestParseIdentifyMalformed(t *testing.T) {
 		with(`"meta":[]`), with(`"meta":"x"`), with(`"meta":{"k":1}`), with(`"meta":{"k":null}`), with(`"meta":{"k":"v","k":"v"}`),
 		with(`"meta":` + metaOf(17)), with(`"meta":{` + long(65) + `:"v"}`), with(`"meta":{"k":` + long(257) + `}`),
 		with(`"features":"errors"`), with(`"features":[1]`), with(`"features":{"errors":true}`), with(`"echo":"false"`), with(`"echo":0`),
+		with(`"watch":"a","features":["presence"]`), with(`"features":["presence"],"watch":[1]`), with(`"replaces":"x","features":["presence"]`),
+		with(`"replaces":["` + client + `"],"features":["presence"]`), with(`"exclusive":{"a":1},"features":["exclusive"]`),
+		with(`"weight":101,"features":["groups"]`), with(`"weight":-1,"features":["groups"]`), with(`"weight":1.0,"features":["groups"]`),
+		with(`"weight":1e1,"features":["groups"]`), with(`"weight":"1","features":["groups"]`), with(`"weight":-0,"features":["groups"]`),
+		with(`"watch":[`), with(`"watch":{"a":1,"a":2}`), with(`"watch":["a"],"watch":["a"]`),
 		`{"groups":["a",}`, `{"groups":["a"`, `{"meta":{"a"`, `{"meta":`,
 	} {
 		id, err := ParseIdentify([]byte(data))

@@ -96,7 +96,7 @@ func oracle(msg []byte) (*envelope, error) {
 		if notOfFence || in == nil || !e.resolve(in) || e.Target != intent.Direct {
 			return nil, errOracleInvalid
 		}
-	case "1", "2", "3", "4":
+	case "1", "2", "3", "4", "8", "9":
 	default:
 		return nil, errOracleUnknownOp
 	}

@@ -276,7 +276,7 @@ var refused = []struct {
 	{`{"op":6,"data":{"code":"NO_RECEIVER","message":""}}`, errOpNotAllowed},
 	{`{"op":7}`, errOpNotAllowed},
 	{`{"op":12,"data":{"after_ms":0,"reason":"restart"}}`, errOpNotAllowed},
-	{`{"op":8}`, errUnknownOp},
+	{`{"op":10}`, errUnknownOp},
 	{`{"op":11}`, errUnknownOp},
 	{`{"op":14}`, errUnknownOp},
 	{`{"op":-13}`, errUnknownOp},

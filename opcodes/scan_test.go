@@ -54,6 +54,10 @@ var accepted = []struct {
 	{"pong with white space", " \t\r\n{ \"op\" : 4 }\n", envelope{Op: Pong}},
 	{"identify", `{"op":1,"data":{"token":"t","group":"g"}}`,
 		envelope{Op: Identify, Data: []byte(`{"token":"t","group":"g"}`)}},
+	{"subscribe", `{"op":8,"id":"s","data":{"groups":["g"]}}`,
+		envelope{Op: Subscribe, ID: []byte("s"), Data: []byte(`{"groups":["g"]}`)}},
+	{"unsubscribe", `{"data":{"groups":["g"]},"id":"u","op":9}`,
+		envelope{Op: Unsubscribe, ID: []byte("u"), Data: []byte(`{"groups":["g"]}`)}},
 	{"disconnect", `{"op":2,"data":"NO_REASON"}`, envelope{Op: Disconnect, Data: []byte(`"NO_REASON"`)}},
 	{"all members", `{"id":"i","op":0,"event":"E","data":{"a":[1,{}]},"intent":{"target":"GROUP","identifier":"g"}}`,
 		envelope{Event, nil, []byte("i"), []byte("E"), []byte(`{"a":[1,{}]}`), intent.Group, []byte("g"), uuid.Nil}},
@@ -211,7 +215,7 @@ func TestScanManyNames(t *testing.T) {
 func TestScanErrorSaysWhy(t *testing.T) {
 	t.Parallel()
 	var e Envelope
-	err := e.Scan([]byte(`{"op":8}`))
+	err := e.Scan([]byte(`{"op":99}`))
 	if got, want := err.Error(), "UNKNOWN_OP: op is unknown"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
