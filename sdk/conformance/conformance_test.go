@@ -1,0 +1,72 @@
+package conformance
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// adapter is an SDK's adapter.
+type adapter struct {
+	name string
+	// start returns the command line, or why the adapter can't be started here.
+	start func(t *testing.T) (command []string, missing string)
+	dir   string
+	can   []string // capabilities that scenarios may need
+}
+
+// The capabilities. Browsers, and platforms with their WebSocket, have neither.
+const (
+	canStatus = "status" // the platform tells the HTTP status of a refused handshake
+	canPause  = "pause"  // the platform lets a client stop reading
+)
+
+// adapters are the SDKs. Another SDK is a further line.
+var adapters = []adapter{
+	{name: "go", start: buildGo, can: []string{canStatus, canPause}},
+}
+
+func buildGo(t *testing.T) (command []string, missing string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "goadapter")
+	if out, err := exec.Command("go", "build", "-o", file, "./goadapter").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return []string{file}, ""
+}
+
+// TestScenarios plays each scenario against each adapter. MASTERSOCKET_SDK names the only adapter to be tested; it is then an
+// error if that one can't be started.
+func TestScenarios(t *testing.T) {
+	t.Parallel()
+	all := scenarios(t)
+	for _, a := range adapters {
+		t.Run(a.name, func(t *testing.T) {
+			t.Parallel()
+			only := os.Getenv("MASTERSOCKET_SDK")
+			if only != "" && only != a.name {
+				t.Skip("MASTERSOCKET_SDK is " + only)
+			}
+			command, missing := a.start(t)
+			if missing != "" && only != "" {
+				t.Fatal(missing)
+			}
+			if missing != "" {
+				t.Skip(missing)
+			}
+			for _, s := range all {
+				t.Run(s.name, func(t *testing.T) {
+					for _, need := range s.Needs {
+						if !slices.Contains(a.can, need) {
+							t.Skip("the adapter can't " + need)
+						}
+					}
+					t.Parallel()
+					play(t, s, command, a.dir)
+				})
+			}
+		})
+	}
+}

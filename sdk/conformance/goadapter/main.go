@@ -1,0 +1,323 @@
+// Command goadapter connects the Go SDK to the conformance suite. It reads commands from standard input and writes answers
+// and events to standard output, one JSON object a line. The suite's README.md describes them.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mastersocket/mastersocket/client"
+)
+
+// command is a line of standard input.
+type command struct {
+	N         int             `json:"n"`
+	Cmd       string          `json:"cmd"`
+	Options   options         `json:"options"`
+	To        string          `json:"to"`
+	Event     string          `json:"event"`
+	Data      json.RawMessage `json:"data"`
+	ID        string          `json:"id"`
+	TimeoutMS int             `json:"timeout_ms"`
+	Replies   int             `json:"replies"`
+	Handler   string          `json:"handler"`
+}
+
+// timeout is how long the command may take. A scenario takes less than an hour.
+func (c command) timeout() time.Duration {
+	if c.TimeoutMS == 0 {
+		return time.Hour
+	}
+	return time.Duration(c.TimeoutMS) * time.Millisecond
+}
+
+type options struct {
+	URL              string            `json:"url"`
+	Token            string            `json:"token"`
+	Tokens           []string          `json:"tokens"`
+	Group            string            `json:"group"`
+	Groups           []string          `json:"groups"`
+	Name             string            `json:"name"`
+	Version          string            `json:"version"`
+	Meta             map[string]string `json:"meta"`
+	Echo             *bool             `json:"echo"`
+	Acks             *bool             `json:"acks"`
+	Drain            *bool             `json:"drain"`
+	StopOnAuthError  bool              `json:"stop_on_auth_error"`
+	FailFast         bool              `json:"fail_fast"`
+	ConnectTimeoutMS int               `json:"connect_timeout_ms"`
+	MinBackoffMS     int               `json:"min_backoff_ms"`
+	MaxBackoffMS     int               `json:"max_backoff_ms"`
+	SendQueue        int               `json:"send_queue"`
+	ReceiveQueue     int               `json:"receive_queue"`
+	Handlers         map[string]string `json:"handlers"`
+	OnMessage        bool              `json:"on_message"`
+}
+
+// adapter runs the commands of one scenario.
+type adapter struct {
+	c       *client.Client
+	release chan struct{}
+
+	mu     sync.Mutex // guards the fields below and orders lines
+	out    *json.Encoder
+	counts map[string]int
+	remove map[string]func()
+}
+
+func main() {
+	a := &adapter{
+		release: make(chan struct{}), out: json.NewEncoder(os.Stdout), counts: map[string]int{}, remove: map[string]func(){},
+	}
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var cmd command
+		if err := json.Unmarshal(lines.Bytes(), &cmd); err != nil {
+			fmt.Fprintln(os.Stderr, "goadapter:", err)
+			os.Exit(1)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), cmd.timeout())
+		end := a.begin(ctx, cmd)
+		go func() {
+			defer cancel()
+			a.answer(cmd.N, end)
+		}()
+	}
+}
+
+func (a *adapter) print(line map[string]any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_ = a.out.Encode(line) // a suite that is gone has closed standard input, too
+}
+
+func (a *adapter) answer(n int, end func() (any, error)) {
+	ok, err := end()
+	if err != nil {
+		a.print(map[string]any{"n": n, "error": describe(err)})
+		return
+	}
+	if ok == nil {
+		ok = map[string]any{}
+	}
+	a.print(map[string]any{"n": n, "ok": ok})
+}
+
+// begin begins a command and returns what waits for its outcome. Sends get their place in the queue in the order of commands.
+func (a *adapter) begin(ctx context.Context, cmd command) (end func() (any, error)) {
+	to, err := client.ParseIntent(cmd.To)
+	if err != nil && cmd.To != "" {
+		return func() (any, error) { return nil, err }
+	}
+	var opts []client.SendOption
+	if cmd.ID != "" {
+		opts = append(opts, client.WithID(cmd.ID))
+	}
+	var data any
+	if cmd.Data != nil {
+		data = cmd.Data
+	}
+	switch cmd.Cmd {
+	case "connect":
+		return func() (any, error) { return a.connect(ctx, cmd.Options) }
+	case "send":
+		return func() (any, error) { return nil, a.c.Send(ctx, to, cmd.Event, data, opts...) }
+	case "send_acked":
+		receipt, err := a.c.Queue(ctx, to, cmd.Event, data, opts...)
+		return func() (any, error) {
+			if err != nil {
+				return nil, err
+			}
+			n, err := receipt.Wait(ctx)
+			return map[string]any{"instances": n}, err
+		}
+	case "request":
+		return func() (any, error) {
+			if cmd.Replies == 1 {
+				m, err := a.c.Request(ctx, to, cmd.Event, data, opts...)
+				if err != nil {
+					return nil, err
+				}
+				return map[string]any{"replies": []any{m.Data}}, nil
+			}
+			replies := []any{}
+			for m, err := range a.c.RequestMany(ctx, to, cmd.Event, data, cmd.Replies, opts...) {
+				if err != nil {
+					return nil, err
+				}
+				replies = append(replies, m.Data)
+			}
+			return map[string]any{"replies": replies}, nil
+		}
+	case "on":
+		remove := a.c.On(cmd.Event, a.handler(cmd.Handler))
+		a.mu.Lock()
+		a.remove[cmd.Event] = remove
+		a.mu.Unlock()
+	case "off":
+		a.mu.Lock()
+		a.remove[cmd.Event]()
+		a.mu.Unlock()
+	case "release":
+		close(a.release)
+	case "close":
+		return func() (any, error) { return nil, a.c.Close(ctx) }
+	case "identity":
+		return func() (any, error) { return identity(a.c.Identity()), nil }
+	case "count":
+		return func() (any, error) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return map[string]any{"count": a.counts[cmd.Event]}, nil
+		}
+	default:
+		return func() (any, error) { return nil, fmt.Errorf("unknown command %q", cmd.Cmd) }
+	}
+	return func() (any, error) { return nil, nil }
+}
+
+func (a *adapter) connect(ctx context.Context, o options) (any, error) {
+	millis := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	opts := client.Options{
+		URL: o.URL, Token: o.Token, Group: o.Group, Groups: o.Groups, Name: o.Name, Version: o.Version, Meta: o.Meta,
+		NoEcho: isFalse(o.Echo), NoAcks: isFalse(o.Acks), NoDrain: isFalse(o.Drain),
+		StopOnAuthError: o.StopOnAuthError, FailFast: o.FailFast, ConnectTimeout: millis(o.ConnectTimeoutMS),
+		MinBackoff: millis(o.MinBackoffMS), MaxBackoff: millis(o.MaxBackoffMS), SendQueue: o.SendQueue, ReceiveQueue: o.ReceiveQueue,
+		On:     map[string]client.Handler{},
+		Logger: slog.New(logHandler{a}),
+		OnConnect: func(id client.Identity) {
+			a.print(map[string]any{"event": "connected", "id": id.ID})
+		},
+		OnDisconnect: func(reason error) {
+			a.print(map[string]any{"event": "disconnected", "error": describe(reason)})
+		},
+		OnError: func(err *client.HubError) {
+			a.print(map[string]any{"event": "error", "error": describe(err), "id": err.ID, "name": err.Event, "to": err.Intent.String()})
+		},
+	}
+	if next := 0; o.Tokens != nil {
+		opts.TokenSource = func(context.Context) (string, error) {
+			token := o.Tokens[min(next, len(o.Tokens)-1)]
+			next++
+			return token, nil
+		}
+	}
+	for event, does := range o.Handlers {
+		opts.On[event] = a.handler(does)
+	}
+	if o.OnMessage {
+		opts.OnMessage = a.handler("record")
+	}
+	c, err := client.Connect(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	a.c = c
+	go func() {
+		<-c.Done()
+		a.print(map[string]any{"event": "ended", "error": describe(c.Err())})
+	}()
+	return identity(c.Identity()), nil
+}
+
+func isFalse(b *bool) bool { return b != nil && !*b }
+
+func identity(id client.Identity) map[string]any {
+	return map[string]any{
+		"id": id.ID, "node": id.Node, "ping": id.Ping.Milliseconds(), "max_message_bytes": id.MaxMessageBytes, "features": id.Features,
+		"session_started": id.SessionStarted.UnixMilli(),
+	}
+}
+
+// handler returns a handler by the name of what it does.
+func (a *adapter) handler(does string) client.Handler {
+	return func(ctx context.Context, m *client.Message) {
+		a.mu.Lock()
+		a.counts[m.Event]++
+		a.mu.Unlock()
+		switch does {
+		case "record", "wait":
+			a.print(map[string]any{
+				"event": "message", "op": m.Op, "id": m.ID, "name": m.Event, "data": m.Data, "sender": m.Sender, "to": m.Intent.String(),
+			})
+		case "reply":
+			if err := m.Reply(ctx, m.Data); err != nil {
+				a.print(map[string]any{"event": "reply_failed", "error": describe(err)})
+			}
+		case "throw":
+			panic("the handler failed")
+		}
+		if does == "wait" {
+			select {
+			case <-a.release:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// kinds names the errors that can be told apart. Of two that match the first counts.
+var kinds = []struct {
+	err  error
+	kind string
+}{
+	{client.ErrNoReceiver, "no_receiver"},
+	{client.ErrReceiverGone, "receiver_gone"},
+	{client.ErrForbidden, "forbidden"},
+	{client.ErrBrokerUnavailable, "broker_unavailable"},
+	{client.ErrOverloaded, "overloaded"},
+	{client.ErrOutcomeUnknown, "outcome_unknown"},
+	{client.ErrTooBig, "too_big"},
+	{client.ErrDuplicateID, "duplicate_id"},
+	{client.ErrNoAcks, "no_acks"},
+	{client.ErrTooManyReplies, "too_many_replies"},
+	{client.ErrOptions, "options"},
+	{client.ErrSilent, "silent"},
+	{client.ErrClosed, "closed"},
+	{context.DeadlineExceeded, "timeout"},
+	{context.Canceled, "cancelled"},
+}
+
+func describe(err error) map[string]any {
+	d := map[string]any{"kind": "other", "text": err.Error()}
+	var shake *client.HandshakeError
+	var end *client.DisconnectError
+	var hub *client.HubError
+	switch {
+	case errors.As(err, &shake):
+		d["kind"], d["status"] = "handshake", shake.Status
+	case errors.As(err, &end):
+		d["reason"], d["code"] = end.Reason, end.Code
+		d["kind"] = "disconnected"
+	case errors.As(err, &hub):
+		d["kind"], d["code"] = "hub", string(hub.Code)
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.err) {
+			d["kind"] = k.kind
+			break
+		}
+	}
+	return d
+}
+
+// logHandler reports what the SDK logs as warnings and errors.
+type logHandler struct{ a *adapter }
+
+func (h logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (h logHandler) WithAttrs([]slog.Attr) slog.Handler           { return h }
+func (h logHandler) WithGroup(string) slog.Handler                { return h }
+
+func (h logHandler) Handle(_ context.Context, r slog.Record) error {
+	h.a.print(map[string]any{"event": "log", "level": strings.ToLower(r.Level.String()), "text": r.Message})
+	return nil
+}
