@@ -34,6 +34,14 @@ type Envelope struct {
 
 	Sender uuid.UUID // set by ScanDelivery; else zero
 
+	// The members of tracked requests. They mean something only where the client has FeatureRequests, or the message answers
+	// a request: for any other client they are members like any other. See Expectation.
+	Expect  []byte // expect, one JSON value as it was sent; nil if absent
+	Failure []byte // error, likewise
+	More    bool   // more is true
+	attempt bool   // there is a member attempt, which only the hub may add to a request
+	variant bool   // the name of a member differs from one of these only in case
+
 	delivered bool // ScanDelivery: sender and reserved groups are allowed
 	idNull    int  // index in Raw of the null of "id":null; 0 for none
 
@@ -58,6 +66,7 @@ func (e *Envelope) reset() {
 	e.scratch = e.scratch[:0]
 	e.Op, e.Raw, e.ID, e.Event, e.Data = 0, nil, nil, nil, nil
 	e.Target, e.Identifier, e.Receiver, e.Sender = intent.None, nil, uuid.Nil, uuid.Nil
+	e.Expect, e.Failure, e.More, e.attempt, e.variant = nil, nil, false, false, false
 	e.delivered, e.idNull = false, 0
 }
 
@@ -72,7 +81,8 @@ func (e *Envelope) reset() {
 //   - An EVENT or REPLY has a valid intent, and a REPLY an id. A FENCE has an intent with the target DIRECT and no member
 //     but op, id and intent. For other opcodes only the types within intent are checked.
 //
-// Whether the client may send a SUBSCRIBE or UNSUBSCRIBE at all is the caller's to check, and whether it has an id.
+// Whether the client may send a SUBSCRIBE, UNSUBSCRIBE, SETTLED or CANCEL at all is the caller's to check, and whether it has
+// an id. The Target of a SETTLED is Direct, or None where its intent is anything else.
 //
 // The error is nil or a predeclared [*ScanError]. A message that is malformed and has an unknown op is refused as
 // malformed. After an error the fields are undefined.
@@ -225,7 +235,11 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 			return i, errDuplicate
 		}
 		*seen |= hasOther
-		return scanValue(msg, i, 1)
+		end, err := scanValue(msg, i, 1)
+		if err == nil {
+			e.noteMember(name, msg[i:end])
+		}
+		return end, err
 	}
 	if *seen&field != 0 {
 		return i, errDuplicate
@@ -315,6 +329,10 @@ func opOf(digits []byte) Op {
 		return Drain
 	case "13":
 		return Fence
+	case "14":
+		return Settled
+	case "15":
+		return Cancel
 	}
 	return unknownOp
 }
@@ -371,6 +389,10 @@ func (e *Envelope) checkMessage(seen members, in *rawIntent) *ScanError {
 			return errFenceTarget
 		}
 		return e.resolve(in)
+	case Settled:
+		if e.resolve(in) != nil || e.Target != intent.Direct {
+			e.Target, e.Identifier = intent.None, nil
+		}
 	case Error, Ack, Drain:
 		return errOpNotAllowed
 	case unknownOp:

@@ -13,6 +13,10 @@ const (
 	CodeOutcomeUnknown    ErrorCode = "OUTCOME_UNKNOWN"    // the broker failed on the way; other instances may have it
 	CodeOverloaded        ErrorCode = "OVERLOADED"         // a bounded buffer of the hub is full
 
+	// The codes of requests that are refused.
+	CodeDuplicateID     ErrorCode = "DUPLICATE_ID"      // the client has an open request with the same id
+	CodeTooManyRequests ErrorCode = "TOO_MANY_REQUESTS" // the client, or the hub, has too many open, or this one too many receivers
+
 	// The codes of answers to SUBSCRIBE and UNSUBSCRIBE alone.
 	CodeTooManyGroups ErrorCode = "TOO_MANY_GROUPS" // the client would be in more groups than it may
 	CodePrimaryGroup  ErrorCode = "PRIMARY_GROUP"   // the member group of IDENTIFY is for the whole connection

@@ -66,6 +66,18 @@ var (
 	errIdentifierUUID     = invalid("intent.identifier is not a UUID of 36 characters: no client id")
 )
 
+// The message is a request that can't be tracked as it asks for.
+var (
+	errExpectID      = invalid("an EVENT with expect has no id")
+	errExpectType    = invalid("expect is not an object")
+	errExpectTimeout = invalid("expect.timeout_ms is not an integer from 1 to 3600000")
+	errExpectRetry   = invalid("expect.retry is not a boolean")
+	errExpectKey     = invalid("expect.key is not a string of 1 to 128 bytes")
+	errExpectName    = invalid("two members of expect have the same name, or one that differs from the protocol's only in case")
+	errExpectTarget  = invalid("expect has retry or key, and the intent.target is not ANY")
+	errForgedAttempt = invalid("attempt is set by the hub, not by clients")
+)
+
 // The message is an envelope whose op clients must not send.
 var (
 	errUnknownOp    = &ScanError{UnknownOp, "op is unknown"}

@@ -96,7 +96,11 @@ func oracle(msg []byte) (*envelope, error) {
 		if notOfFence || in == nil || !e.resolve(in) || e.Target != intent.Direct {
 			return nil, errOracleInvalid
 		}
-	case "1", "2", "3", "4", "8", "9":
+	case "14":
+		if in == nil || !e.resolve(in) || e.Target != intent.Direct {
+			e.Target, e.Identifier, e.Receiver = intent.None, nil, uuid.Nil
+		}
+	case "1", "2", "3", "4", "8", "9", "15":
 	default:
 		return nil, errOracleUnknownOp
 	}
