@@ -46,7 +46,13 @@ const (
 	// KindReturned is a KindAny or a KindDirect that found no receiver, on its way back to To, the instance of its sender.
 	// Receiver is set in a returned KindDirect, and zero in a returned KindAny.
 	KindReturned
+	// KindPresence is for instance To itself: who is in a group that is watched. Group is set where the receiver needs it. An
+	// instance that doesn't know this kind gets none: see Node.LastKind.
+	KindPresence
 )
+
+// LastKind is the last of the kinds that this release knows.
+const LastKind = KindPresence
 
 // Flags are properties of a message. Bit 1 belongs to the Broker, bits 4 to 7 to the hub; bits 0 and 3 are free.
 type Flags uint8
@@ -60,11 +66,11 @@ type Message struct {
 	Kind     Kind
 	Flags    Flags
 	From     NodeID    // the publisher; set by the Broker
-	To       NodeID    // KindDirect, KindAny, KindReturned: the instance addressed
+	To       NodeID    // all but KindGlobal and KindGroup: the instance addressed
 	Sender   uuid.UUID // the client that sent it
 	Receiver uuid.UUID // KindDirect, and KindReturned of one
 	Seq      uint64    // the sender's own count of its messages; carried for the hub, not interpreted
-	Group    []byte    // KindGroup, KindAny, and KindReturned of one; at most 255 bytes
+	Group    []byte    // KindGroup, KindAny, KindReturned of one, and KindPresence; at most 255 bytes
 	Payload  []byte    // the envelope in the form that its receivers read
 }
 
@@ -134,6 +140,9 @@ type Node struct {
 	Version string
 	Started time.Time
 	Clients int // identified clients, at its last report
+	// LastKind is the last kind of message that the instance knows: an older release may count others as missed. Start sets
+	// it for this instance.
+	LastKind Kind
 }
 
 // These stand in the place of a number of members.

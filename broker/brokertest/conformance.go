@@ -80,6 +80,7 @@ func conformKinds(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 		{broker.Message{Kind: broker.KindAny, To: b.ID, Group: []byte("g")}, 1},
 		{broker.Message{Kind: broker.KindReturned, To: b.ID, Group: []byte("g"), Flags: 0x80}, 1},
 		{broker.Message{Kind: broker.KindDirect, To: c.ID, Payload: make([]byte, 1<<20)}, 1},
+		{broker.Message{Kind: broker.KindPresence, To: c.ID, Group: []byte("g")}, 1},
 	} {
 		msg := m.m
 		msg.Sender, msg.Seq = sender, uint64(i)
@@ -92,7 +93,7 @@ func conformKinds(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	}
 	big := Delivery{broker.KindDirect, 0, a.ID, sender, 8, "", string(make([]byte, 1<<20))}
 	b.Await(t, "the last message at b", func() bool { return len(b.Got) >= 6 })
-	c.Await(t, "the last message at c", func() bool { return len(c.Got) >= 2 })
+	c.Await(t, "the last message at c", func() bool { return len(c.Got) >= 3 })
 	wantB := []Delivery{
 		d(broker.KindGlobal, 0x10, 0, ""), d(broker.KindGroup, 0, 1, "g"), d(broker.KindGroup, 0, 3, "watched"),
 		d(broker.KindDirect, 0, 4, ""), d(broker.KindAny, 0, 6, "g"), d(broker.KindReturned, 0x80, 7, "g"),
@@ -100,7 +101,7 @@ func conformKinds(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	if diff := gocmp.Diff(wantB, b.Deliveries()); diff != "" {
 		t.Errorf("b: %s", diff)
 	}
-	wantC := []Delivery{d(broker.KindGlobal, 0x10, 0, ""), big}
+	wantC := []Delivery{d(broker.KindGlobal, 0x10, 0, ""), big, d(broker.KindPresence, 0, 9, "g")}
 	if diff := gocmp.Diff(wantC, c.Deliveries()); diff != "" {
 		t.Errorf("c: %s", diff)
 	}
@@ -161,7 +162,10 @@ func conformStart(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	if err := a.Start(t.Context(), broker.Node{ID: 1}, NewRecorder()); err == nil {
 		t.Error("a second Start was accepted")
 	}
-	want := []broker.Node{{ID: a.ID, Name: fmt.Sprintf("node-%d", a.ID), Version: "1.2.3"}, {ID: in[1].ID, Name: fmt.Sprintf("node-%d", in[1].ID), Version: "1.2.3"}}
+	node := func(in *Instance) broker.Node {
+		return broker.Node{ID: in.ID, Name: fmt.Sprintf("node-%d", in.ID), Version: "1.2.3", LastKind: broker.LastKind}
+	}
+	want := []broker.Node{node(a), node(in[1])}
 	slices.SortFunc(want, func(a, b broker.Node) int { return cmp.Compare(a.ID, b.ID) })
 	got := a.Nodes()
 	for i := range got {

@@ -80,6 +80,7 @@ func (m *Broker) Start(_ context.Context, self broker.Node, h broker.Handler) er
 	if self.Started.IsZero() {
 		self.Started = time.Now()
 	}
+	self.LastKind = broker.LastKind
 	m.self, m.handler = self, h
 	m.inbox, m.queries = newInbox(b), make(chan inquiry, broker.MaxPendingQueries)
 	b.nodes[self.ID] = m

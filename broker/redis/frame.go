@@ -31,6 +31,8 @@ import (
 //	    …          what later minors add, skipped by size
 //	size-16  tag 16  where the cluster has secrets; see signer
 //
+// A lease says which kinds of the Handler's messages its instance knows: it gets no others, which it would count as missed.
+//
 // Two releases that share the major version understand each other: a later minor only adds fields behind the group
 // and kinds, and an earlier one skips the former and counts the latter. A different major is counted and ignored.
 const (

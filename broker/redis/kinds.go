@@ -24,7 +24,7 @@ const (
 )
 
 // isData says whether k is delivered to the Handler.
-func isData(k broker.Kind) bool { return k >= broker.KindGlobal && k <= broker.KindReturned }
+func isData(k broker.Kind) bool { return k >= broker.KindGlobal && k <= broker.LastKind }
 
 // isKnown says whether this release has a meaning for k.
 func isKnown(k broker.Kind) bool { return isData(k) || k >= kindProbe && k < kindEnd }

@@ -28,6 +28,7 @@ type lease struct {
 	Counts  uint64    `json:"counts"`            // version of the member counts
 	Minor   int       `json:"minor,omitempty"`   // minor version of the wire form; 0 in releases that didn't say it
 	Watched []string  `json:"watched,omitempty"` // groups whose messages it needs without having members
+	Kinds   int       `json:"kinds,omitempty"`   // the last kind of the Handler's messages that it knows; 0 for KindReturned
 	Ask     bool      `json:"ask,omitempty"`     // in a kindHello: every instance answers with a kindHere
 }
 
@@ -36,7 +37,7 @@ func (r *Broker) lease() lease {
 	version, clients, watched := r.counts.current()
 	return lease{
 		Name: r.self.Name, Version: r.self.Version, Started: r.self.Started, Clients: clients, Counts: version,
-		Minor: headerMinor, Watched: watched,
+		Minor: headerMinor, Watched: watched, Kinds: int(broker.LastKind),
 	}
 }
 

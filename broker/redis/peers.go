@@ -102,6 +102,7 @@ func (p *peers) note(id broker.NodeID, value []byte) (n *peer, added bool, err e
 		p.weights.Drop(id)
 	}
 	n.Node = broker.Node{ID: id, Name: l.Name, Version: l.Version, Started: l.Started, Clients: l.Clients}
+	n.LastKind = max(broker.KindReturned, broker.Kind(min(l.Kinds, int(broker.LastKind))))
 	n.minor = l.Minor
 	if !slices.Equal(n.watched, l.Watched) || added {
 		n.watched = l.Watched

@@ -212,7 +212,9 @@ func TestPausedInstanceWasRefused(t *testing.T) {
 		}
 		return m
 	}
-	kinds := []broker.Kind{broker.KindGlobal, broker.KindGroup, broker.KindDirect, broker.KindAny, broker.KindReturned}
+	kinds := []broker.Kind{
+		broker.KindGlobal, broker.KindGroup, broker.KindDirect, broker.KindAny, broker.KindReturned, broker.KindPresence,
+	}
 	for _, kind := range kinds {
 		if n, err := in.Outcome(t, message(kind, "before")); n != 1 || err != nil {
 			t.Errorf("kind %d before: %d instances, %v", kind, n, err)

@@ -239,6 +239,7 @@ func (r *Broker) Draw(group []byte, own int, random uint64) (broker.NodeID, bool
 // Nodes implements Broker. The instances are sorted by id.
 func (r *Broker) Nodes() []broker.Node {
 	self := r.self
+	self.LastKind = broker.LastKind
 	_, self.Clients, _ = r.counts.current()
 	nodes := []broker.Node{self}
 	if r.peers != nil {

@@ -25,7 +25,7 @@ func TestWireForm(t *testing.T) {
 	}
 	counts := appendCount(appendCount(appendCount(nil, "", 300), "workers", 1), "soon", broker.Expected)
 	value, err := encodeLease(10, lease{
-		Name: "a", Version: "1", Started: time.Unix(0, 0).UTC(), Clients: 2, Counts: 3, Minor: 1, Watched: []string{"$x"}, Ask: true,
+		Name: "a", Version: "1", Started: time.Unix(0, 0).UTC(), Clients: 2, Counts: 3, Minor: 1, Watched: []string{"$x"}, Ask: true, Kinds: 6,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestWireForm(t *testing.T) {
 			"0776f726b6572737b7d"},
 		"counts of a kindDelta and a kindCounts": {counts, "00d80407776f726b6572730204736f6f6e01"},
 		"lease": {[]byte(value), hex.EncodeToString([]byte(`000000000000000a{"name":"a","version":"1",` +
-			`"started":"1970-01-01T00:00:00Z","clients":2,"counts":3,"minor":1,"watched":["$x"],"ask":true}`))},
+			`"started":"1970-01-01T00:00:00Z","clients":2,"counts":3,"minor":1,"watched":["$x"],"kinds":6,"ask":true}`))},
 		"kindResume": {subs.resumeQuestion(&origin{key: originKey{2, 7}}, 5, 6),
 			"0000000000000005" + "0000000000000007" + "0000000000000006" + "00000000000003e7" + "7fffffffffffffff" +
 				hex.EncodeToString(be.AppendUint64(nil, groupHash([]byte("workers")))) + "00000000000003e5"},
