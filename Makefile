@@ -18,7 +18,7 @@ GO       ?= go
 FUZZTIME ?= 60s
 COUNT    ?= 1
 
-.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test socketio-test deploy-test deps clean
+.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test socketio-test python-test deploy-test deps clean
 
 run: build
 	bin/mastersocket serve
@@ -44,6 +44,7 @@ test: deps lint
 	cd bench && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
 	$(MAKE) deploy-test
 	$(MAKE) socketio-test
+	$(MAKE) python-test
 	$(MAKE) console-test
 
 lint:
@@ -73,6 +74,12 @@ $(SOCKETIO)/node_modules/.package-lock.json: $(SOCKETIO)/package-lock.json
 
 socketio-test: deps $(SOCKETIO)/node_modules/.package-lock.json
 	MASTERSOCKET_SOCKETIO_CLIENTS=1 $(GO) test -race -count=$(COUNT) -v -run ClientLibraries ./services/socketio
+
+# Debian's Python, which has the packages that scripts/deps installs.
+PYTHON = /usr/bin/python3
+
+python-test: deps
+	cd sdk/python && $(PYTHON) -m mypy --strict mastersocket tests && $(PYTHON) -m unittest
 
 deploy-test: deps
 	cd deploy/test && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...

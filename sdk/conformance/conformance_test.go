@@ -26,6 +26,7 @@ const (
 // adapters are the SDKs. Another SDK is a further line.
 var adapters = []adapter{
 	{name: "go", start: buildGo, can: []string{canStatus, canPause}},
+	{name: "python", start: findPython, dir: "../python", can: []string{canStatus, canPause}},
 }
 
 func buildGo(t *testing.T) (command []string, missing string) {
@@ -35,6 +36,15 @@ func buildGo(t *testing.T) (command []string, missing string) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return []string{file}, ""
+}
+
+// findPython returns the adapter of the Python SDK, where Python has its packages.
+func findPython(*testing.T) (command []string, missing string) {
+	const python = "/usr/bin/python3" // with Debian's packages
+	if err := exec.Command(python, "-c", "import websockets").Run(); err != nil {
+		return nil, python + " has no package websockets"
+	}
+	return []string{python, "-m", "tests.adapter"}, ""
 }
 
 // TestScenarios plays each scenario against each adapter. MASTERSOCKET_SDK names the only adapter to be tested; it is then an

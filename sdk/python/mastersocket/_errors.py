@@ -1,0 +1,146 @@
+"""The errors of this package."""
+
+from __future__ import annotations
+
+from typing import Dict, Optional, Type
+
+from ._intent import Intent
+
+
+class Error(Exception):
+    """The base of all errors of this package but :class:`OptionsError`, which is a ValueError too."""
+
+
+class OptionsError(Error, ValueError):
+    """An option is invalid."""
+
+
+class MessageError(Error, ValueError):
+    """The message breaks a rule of the protocol. It was not sent."""
+
+
+class TooBigError(MessageError):
+    """The message is larger than the hub accepts. It was not sent."""
+
+
+class DuplicateIDError(MessageError):
+    """Another message with the same id awaits its outcome. The message was not sent."""
+
+
+class ClosedError(Error):
+    """The client was closed or has ended by itself; then ``__cause__`` says why."""
+
+
+class OutcomeUnknownError(Error):
+    """A connection broke with the message on its way. Receivers may have got the message."""
+
+
+class NoAcksError(Error):
+    """The hub grants no acks, or they were not asked for. The message was not sent."""
+
+
+class NotGrantedError(Error):
+    """The hub does not grant the feature that the call needs."""
+
+
+class SilentError(Error):
+    """The hub was silent for too long and did not answer PINGs. The connection was ended."""
+
+
+class TooManyRepliesError(Error):
+    """More than ``receive_queue`` replies to a request were unread."""
+
+
+class HubError(Error):
+    """The hub's answer to a message that it did not deliver. An unknown code has this class."""
+
+    def __init__(self, message_id: str, code: str, explanation: str, event: str = "", intent: Optional[Intent] = None) -> None:
+        self.id = message_id
+        self.code = code
+        self.explanation = explanation  # for people
+        self.event = event
+        self.intent = intent
+        what = f"event {event[:80]!r} to {intent}" if intent is not None else f"message {message_id[:80]!r}"
+        super().__init__(f"{what}: refused by the hub: {code}" + (f": {explanation}" if explanation else ""))
+
+
+class NoReceiverError(HubError):
+    """No client matches the intent."""
+
+
+class ReceiverGoneError(HubError):
+    """The receiver disconnected before delivery."""
+
+
+class ForbiddenError(HubError):
+    """The token may not send this intent."""
+
+
+class BrokerUnavailableError(HubError):
+    """Other instances did not get the message."""
+
+
+class OverloadedError(HubError):
+    """A bounded buffer of the hub is full."""
+
+
+class OutcomeUnknownHubError(HubError, OutcomeUnknownError):
+    """A connection between the hub's instances broke. Other instances may have the message."""
+
+
+_BY_CODE: Dict[str, Type[HubError]] = {
+    "NO_RECEIVER": NoReceiverError,
+    "RECEIVER_GONE": ReceiverGoneError,
+    "FORBIDDEN": ForbiddenError,
+    "BROKER_UNAVAILABLE": BrokerUnavailableError,
+    "OUTCOME_UNKNOWN": OutcomeUnknownHubError,
+    "OVERLOADED": OverloadedError,
+}
+
+
+def hub_error(message_id: str, code: str, explanation: str, event: str = "", intent: Optional[Intent] = None) -> HubError:
+    """Return the error for a code."""
+    return _BY_CODE.get(code, HubError)(message_id, code, explanation, event, intent)
+
+
+class DisconnectError(Error):
+    """The hub's reason for ending a connection, such as SERVER_RESTART."""
+
+    def __init__(self, reason: str, code: int = 0) -> None:
+        self.reason = reason  # empty if there was none
+        self.code = code  # of the WebSocket close frame; 0 if there was none
+        text = f": {reason}" if reason else ""
+        super().__init__(f"disconnected by the hub{text}" + (f" ({code})" if code else ""))
+
+
+class HandshakeError(Error):
+    """An HTTP answer other than 101 to the handshake, or other than 2xx to CONNECT."""
+
+    def __init__(self, status: int, server: str, body: str, proxy: str = "") -> None:
+        self.status = status
+        self.server = server  # the header Server, which shows what has answered
+        self.body = body  # the first bytes of the answer's body
+        self.proxy = proxy  # the host of the forward proxy that refused CONNECT; empty for an answer to the handshake
+        text = "refused" + (f" by the proxy {proxy}" if proxy else "") + f" with HTTP status {status}"
+        text += f" by {server[:80]!r}" if server else ""
+        text += f": {body!r}" if body else ""
+        cause = self._cause()
+        super().__init__(text + (f"; {cause}" if cause else ""))
+
+    def _cause(self) -> str:
+        if self.status == 407:
+            return "the proxy requires credentials in its URL"
+        if self.proxy:
+            return "the proxy may not allow CONNECT to this host and port"
+        if self.status == 426:
+            return "a proxy on the way may have removed the upgrade to WebSocket"
+        if self.status // 100 == 2:
+            return "this is an HTTP server without WebSocket, such as a proxy's login page"
+        if self.status // 100 == 3:
+            return "redirects are not followed"
+        return ""
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the answer shows a wrong URL, so that another attempt would most likely get the same answer."""
+        return not self.proxy and (self.status in (400, 401, 403, 404, 405, 410) or self.status // 100 == 3)

@@ -1,0 +1,595 @@
+"""The move from one connection to another as a state machine without a clock, a task or a socket.
+
+The machine is the one that docs/sdk.md describes. Its owner reports inputs (a message, a FENCE, the end of a connection,
+the time) and executes the actions that :meth:`Machine.actions` returns. Times are seconds; the machine counts only those
+that :meth:`Machine.tick` reports.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Deque, Dict, List, NamedTuple, Optional
+
+
+class Side(enum.IntEnum):
+    """One of the two connections. Without a move there is only the old one."""
+
+    OLD = 0
+    NEW = 1
+
+
+class Phase(enum.IntEnum):
+    """The progress of a move."""
+
+    SINGLE = 0  # there is one connection, which sends
+    OPENING = 1  # the new connection has not identified yet
+    JOINING = 2  # waits until everything that the new connection is too late for has arrived on the old one
+    STOPPING = 3  # waits until the old connection has stopped sending
+    SWITCHING = 4  # nothing is sent until everything sent on the old connection is published
+    LINGERING = 5  # the new connection sends; the old one stays for the answers that are due on it
+    CLEARING = 6  # waits until everything on its way to the old connection has arrived
+    LEAVING = 7  # the old connection is read to its end
+    MERGING = 8  # one of the connections has ended; the held messages are handed out
+
+
+class Kind(enum.IntEnum):
+    """What the owner must do."""
+
+    SEND_FENCE = 0  # write a FENCE to the other connection; see Machine.fence_sent
+    STOP_SENDING = 1  # send nothing more on this connection, then call Machine.stopped
+    START_SENDING = 2  # send on this connection, and on no other
+    LEAVE = 3  # write DISCONNECT on this connection and nothing more
+    END = 4  # cut this connection, which does not do what it should
+    DOUBT = 5  # log that no FENCE arrived on this connection: messages may be lost or out of order
+
+
+class Action(NamedTuple):
+    kind: Kind
+    side: Side
+    after: float  # how long the phase had lasted
+
+
+class Verdict(enum.IntEnum):
+    """What becomes of a message that arrived."""
+
+    DELIVER = 0  # hand it out at once
+    HOLD = 1  # Machine.next returns it
+    DROP = 2  # a copy was handed out
+
+
+class Incoming(NamedTuple):
+    """A message as the machine sees it."""
+
+    key: Optional[bytes]  # of a message to many: the same for all its copies; None where needs_key is false
+    sender: str
+    to_many: bool  # it arrives on both connections
+    size: int  # in bytes
+    value: Any  # the owner's
+
+
+@dataclass
+class Conditions:
+    """What the owner knows of the old connection."""
+
+    due: bool = False  # answers are due on it
+    hurry: bool = False  # it should have been left
+    silent: bool = False  # it was silent for LEAVE_TIMEOUT
+
+
+FENCE_TIMEOUT = 10.0  # how long a move waits for a FENCE before it goes on without
+HURRY_TIME = 0.2  # replaces FENCE_TIMEOUT once the old connection should have been left
+SETTLE_TIME = 0.5  # how long the old connection lingers at least
+CLEAR_TIMEOUT = 1.0  # how long a move waits for the FENCE that nothing is on its way to the old connection
+LEAVE_TIMEOUT = 5.0  # how long the hub may take to end the old connection after DISCONNECT
+
+# How long a message of the old connection waits for its copy on the new one without a FENCE.
+_HOLD_TIME = 3.0
+_IDENTIFY_HOLD = 1.0  # while no FENCE can be sent
+_FULL_HOLD = 0.2  # while the new side is full, so that its copy can't be read
+
+# The rate of a connection's FENCEs: the first ones at once, the following ones well below the hub's limit of 100 a second.
+_FENCE_BURST = 8
+_FENCE_INTERVAL = 0.025
+_FENCE_RENEWAL = 3.0  # the longest time between two FENCEs to the old connection
+_FENCE_PATIENCE = 1.0  # how long a FENCE may be on its way before another one is sent
+
+# The bounds of what a move holds back of each connection. Beyond them the owner must not read the connection.
+_HELD_MESSAGES = 4096
+_HELD_BYTES = 8 << 20
+
+_MAX_COPIES = 1 << 16  # the most messages that are remembered to recognize their copies
+_LATE_TIME = 60.0  # how long they are remembered after a move
+
+
+class _Copies:
+    """Messages whose copies are expected on a connection and dropped there, each as often as it was handed out."""
+
+    def __init__(self, until: Optional[float] = None) -> None:
+        self.by_key: Dict[bytes, Deque[int]] = {}  # the numbers of the messages, ascending
+        self.order: Deque[tuple[bytes, int]] = deque()  # oldest first; includes consumed ones
+        self.until = until  # when they expire; None for never
+
+    def add(self, key: bytes, n: int) -> None:
+        self.by_key.setdefault(key, deque()).append(n)
+        self.order.append((key, n))
+        if len(self.order) > _MAX_COPIES:
+            self._drop_first()
+
+    def consume(self, key: bytes, now: float) -> bool:
+        """Report whether a copy of the message is expected, and remove it."""
+        if self.until is not None and now > self.until:
+            self.by_key, self.order, self.until = {}, deque(), None
+        if key not in self.by_key:
+            return False
+        self._remove_first(key)
+        return True
+
+    def forget(self, n: int) -> None:
+        """Remove the messages up to number n, whose copies can't arrive any more."""
+        while self.order and self.order[0][1] <= n:
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        key, n = self.order.popleft()
+        numbers = self.by_key.get(key)
+        if numbers and numbers[0] == n:
+            self._remove_first(key)
+
+    def _remove_first(self, key: bytes) -> None:
+        numbers = self.by_key[key]
+        numbers.popleft()
+        if not numbers:
+            del self.by_key[key]
+
+    def leftover(self, until: float) -> _Copies:
+        """Return the remaining copies at the end of a move; they expire at until, or with the next move's first FENCE."""
+        left = _Copies(until)
+        for key, n in self.order:
+            numbers = self.by_key.get(key)
+            if numbers and numbers[0] == n:
+                self._remove_first(key)
+                left.add(key, 0)
+        return left
+
+
+@dataclass
+class _Fence:
+    id: str
+    reach: int  # how many messages had arrived when it was sent
+    at: float
+    last: bool  # no message follows it on this connection
+    clear: bool  # it was sent in the phase CLEARING
+
+
+class _Fences:
+    """The FENCEs that one connection has sent in a move. They arrive in the order in which they were sent."""
+
+    def __init__(self) -> None:
+        self.on_way: Deque[_Fence] = deque()
+        self.count = 0
+        self.last = float("-inf")  # when the last one was sent
+        self.next = float("-inf")  # not before this
+
+    def add(self, one: _Fence) -> None:
+        self.last = one.at
+        self.on_way.append(one)
+        self.count += 1
+        if self.count > _FENCE_BURST:
+            self.next = one.at + _FENCE_INTERVAL
+
+    def refused(self, fence_id: str, now: float) -> None:
+        self.on_way = deque(one for one in self.on_way if one.id != fence_id)
+        self.next = now + _FENCE_INTERVAL
+
+    def due(self, now: float) -> bool:
+        """Report whether another FENCE may be sent. Only one is on its way at a time, unless one is lost."""
+        if self.on_way and now - self.on_way[-1].at < _FENCE_PATIENCE:
+            return False
+        return now >= self.next
+
+
+@dataclass
+class _Held:
+    """A message that waits to be handed out. The queue of the old connection may also have FENCEs and a mark."""
+
+    message: Incoming
+    n: int  # the message's number on its connection; of a FENCE: its reach on the other connection
+    at: float = 0.0
+    fence: bool = False
+    mark: bool = False
+
+    @property
+    def to_one(self) -> bool:
+        """Whether the message arrives on one connection alone."""
+        return not self.fence and not self.mark and not self.message.to_many
+
+
+_NOTHING = Incoming(None, "", False, 0, None)
+
+
+class _Queue:
+    """One of the two connections of a move."""
+
+    def __init__(self) -> None:
+        self.held: Deque[_Held] = deque()
+        self.bytes = 0
+        self.alone = 0  # held messages that arrive on this connection alone
+        self.arrived = 0  # how many messages have arrived
+        self.ended = False  # no further message arrives
+        self.fences = _Fences()
+
+    def full(self) -> bool:
+        return len(self.held) >= _HELD_MESSAGES or self.bytes >= _HELD_BYTES
+
+    def push(self, h: _Held) -> None:
+        self.held.append(h)
+        self.bytes += h.message.size
+        self.alone += h.to_one
+
+    def remove_at(self, i: int) -> Incoming:
+        h = self.held[i]
+        del self.held[i]
+        self.bytes -= h.message.size
+        self.alone -= h.to_one
+        return h.message
+
+    def copy_of(self, key: Optional[bytes]) -> int:
+        """Return the index of the copy of a message to many; -1 for none."""
+        for i, h in enumerate(self.held):
+            if h.message.to_many and h.message.key == key:
+                return i
+        return -1
+
+    def alone_before(self, at: int, sender: str) -> int:
+        """Return the index of the sender's first message before at that arrived on this connection alone; -1 for none."""
+        if self.alone == 0:
+            return -1
+        for i, h in enumerate(self.held):
+            if i >= at:
+                break
+            if h.to_one and h.message.sender == sender:
+                return i
+        return -1
+
+
+@dataclass
+class _Merge:
+    """What one move holds."""
+
+    old: _Queue = field(default_factory=_Queue)
+    new: _Queue = field(default_factory=_Queue)
+    drops_new: _Copies = field(default_factory=_Copies)  # expected on the new connection
+    released: int = 0  # messages of the new connection up to this one can be handed out
+    copied: int = 0  # messages of the old connection up to this one have no copy to come
+    waits: int = 0  # the message of the old connection that waits for its copy
+    waits_since: float = 0.0  # when its wait began
+    fenced: bool = False  # all further messages of the old connection have a copy
+    impatient: bool = False  # a message has waited too long; none waits until the new connection identifies or a FENCE comes
+
+    def side(self, side: Side) -> _Queue:
+        return self.new if side == Side.NEW else self.old
+
+
+class Machine:
+    """The state of what a client receives, and of its move."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.SINGLE
+        self.paused = 0.0  # how long nothing was sent in the last move
+        self._now = 0.0  # the sum of all ticks
+        self._since = 0.0  # when the phase began; SWITCHING keeps that of STOPPING
+        self._conditions = Conditions()
+        self._actions: List[Action] = []
+        self._plain = False  # the new instance does not support FENCE
+        self._joined = False  # everything that the new connection is too late for has arrived on the old one
+        self._switched = False  # everything sent on the old connection is published
+        self._cut = False  # the owner was told to end the old connection
+        self._recording = False  # messages to many are remembered, because a move is near
+        self._recent: Deque[bytes] = deque(maxlen=_MAX_COPIES)
+        self._drops = _Copies()  # expected on the only connection, or on the old one
+        self._merge = _Merge()
+
+    def actions(self) -> List[Action]:
+        """Return the actions since the last call, in their order."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def _act(self, kind: Kind, side: Side) -> None:
+        self._actions.append(Action(kind, side, self._now - self._since))
+
+    def record(self) -> None:
+        """Remember messages that are handed out, so that their copies on a new connection are recognized."""
+        self._recording = True
+        self._recent.clear()
+
+    def stop_recording(self) -> None:
+        self._recording = False
+        self._recent.clear()
+
+    def begin(self) -> None:
+        """Begin a move. The owner calls it before the new connection identifies."""
+        self._merge = _Merge()
+        for key in self._recent:
+            self._merge.drops_new.add(key, 0)
+        self._plain = self._joined = self._switched = self._cut = False
+        self.paused = 0.0
+        self._conditions = Conditions()
+        self._enter(Phase.OPENING)
+
+    def identified(self, plain: bool = False) -> None:
+        """Report that the new connection has identified. plain: its instance does not support FENCE."""
+        if self.phase != Phase.OPENING:
+            return
+        self._plain = plain
+        self._merge.impatient = self._merge.impatient and plain
+        self._enter(Phase.JOINING)
+        self._advance()
+
+    def stopped(self) -> None:
+        """Report that the old connection has stopped sending."""
+        if self.phase == Phase.STOPPING:
+            self.phase = Phase.SWITCHING
+            self._advance()
+
+    def observe(self, conditions: Conditions) -> None:
+        self._conditions = conditions
+        self._advance()
+
+    def tick(self, elapsed: float) -> None:
+        """Report that time has passed. Leave out times in which the process was paused."""
+        self._now += elapsed
+        self._advance()
+
+    def ended(self, side: Side, mark: Any = None) -> bool:
+        """Report the end of a connection. The result is true if messages may be lost: the old connection ended before
+        everything had arrived on it. Machine.next then returns mark as the value of a message behind those of the old one.
+        """
+        if self.phase == Phase.SINGLE or self._merge.side(side).ended:
+            return False
+        self._merge.side(side).ended = True
+        lost = False
+        if side == Side.NEW and Phase.STOPPING <= self.phase < Phase.LEAVING:
+            self._act(Kind.START_SENDING, Side.OLD)
+        elif side == Side.OLD and self.phase < Phase.LINGERING:
+            self._act(Kind.START_SENDING, Side.NEW)
+            lost = not self._joined
+        if lost and mark is not None:
+            self._merge.old.push(_Held(_NOTHING._replace(value=mark), 0, mark=True))
+        self.phase = Phase.MERGING
+        return lost
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase, self._since = phase, self._now
+
+    def _advance(self) -> None:
+        self._step()
+        self._want_fences()
+
+    def _step(self) -> None:
+        """Enter the next phase if its condition is met without a FENCE."""
+        here = self._now - self._since
+        hurry = self._conditions.hurry
+        if self.phase == Phase.JOINING:
+            if self._late():
+                self._act(Kind.DOUBT, Side.OLD)
+                self._stop()
+        elif self.phase == Phase.STOPPING:
+            if self._overdue() and not self._cut:
+                self._cut = True
+                self._act(Kind.END, Side.OLD)
+        elif self.phase == Phase.SWITCHING:
+            if self._late():
+                self._act(Kind.DOUBT, Side.NEW)
+                self._change_over()
+        elif self.phase == Phase.LINGERING:
+            if (not self._conditions.due and _reached(here, SETTLE_TIME)) or hurry:
+                self._enter(Phase.CLEARING)
+        elif self.phase == Phase.CLEARING:
+            if _reached(here, CLEAR_TIMEOUT) or hurry:
+                self._leave()
+        elif self.phase == Phase.LEAVING:
+            if _reached(here, LEAVE_TIMEOUT) and self._conditions.silent and not self._cut:
+                self._cut = True
+                self._act(Kind.END, Side.OLD)
+
+    def _late(self) -> bool:
+        return self._plain or self._overdue()
+
+    def _overdue(self) -> bool:
+        here = self._now - self._since
+        return _reached(here, FENCE_TIMEOUT) or (self._conditions.hurry and _reached(here, HURRY_TIME))
+
+    def _stop(self) -> None:
+        self._enter(Phase.STOPPING)
+        self._act(Kind.STOP_SENDING, Side.OLD)
+
+    def _change_over(self) -> None:
+        self.paused = self._now - self._since
+        self._enter(Phase.LINGERING)
+        self._act(Kind.START_SENDING, Side.NEW)
+
+    def _leave(self) -> None:
+        self._enter(Phase.LEAVING)
+        self._act(Kind.LEAVE, Side.OLD)
+
+    # FENCEs
+
+    def _fencing(self) -> bool:
+        return Phase.JOINING <= self.phase <= Phase.LEAVING and not self._plain
+
+    def fence_sent(self, side: Side, fence_id: str) -> bool:
+        """Report that a connection is about to write a FENCE. If the result is false, the FENCE must not be written."""
+        if not self._fencing():
+            return False
+        on = self._merge.side(side)
+        last = side == Side.OLD and self.phase >= Phase.SWITCHING
+        clear = side == Side.NEW and self.phase == Phase.CLEARING
+        on.fences.add(_Fence(fence_id, on.arrived, self._now, last, clear))
+        return True
+
+    def fence_arrived(self, side: Side) -> None:
+        """Report that a FENCE of the other connection has arrived on a connection."""
+        if not self._fencing():
+            return
+        sent_by = self._merge.new if side == Side.OLD else self._merge.old
+        # If an earlier one was lost, the reach of the earlier one is smaller and therefore safe.
+        f = sent_by.fences.on_way.popleft() if sent_by.fences.on_way else None
+        if f is not None and side == Side.NEW:
+            self._merge.copied, self._merge.impatient = f.reach, False
+            self._merge.drops_new.forget(f.reach)
+            self._switched = self._switched or f.last
+            if f.last and self.phase == Phase.SWITCHING:
+                self._change_over()
+        elif f is not None:
+            self._joined = True
+            self._drops.forget(f.reach)
+            self._merge.old.push(_Held(_NOTHING, f.reach, fence=True))
+            if self.phase == Phase.JOINING:
+                self._stop()
+            elif self.phase == Phase.CLEARING and f.clear:
+                self._leave()
+        self._advance()
+
+    def fence_refused(self, side: Side, fence_id: str) -> None:
+        """Report that the hub has refused a FENCE of a connection. It is sent again."""
+        self._merge.side(side).fences.refused(fence_id, self._now)
+        self._advance()
+
+    def _want_fences(self) -> None:
+        """Ask for FENCEs if messages or the phase wait for them."""
+        if not self._fencing():
+            return
+        m, old, new = self._merge, self._merge.old, self._merge.new
+        # The old connection sends FENCEs only behind its last message.
+        waits = bool(old.held) and old.held[0].n == m.waits and m.waits > m.copied
+        if self.phase >= Phase.SWITCHING and (waits or not self._switched) and old.fences.due(self._now):
+            self._act(Kind.SEND_FENCE, Side.OLD)
+        waits = (
+            new.alone > 0
+            or (bool(new.held) and self._now - new.held[0].at > _FENCE_INTERVAL)
+            or self._now - new.fences.last > _FENCE_RENEWAL
+        )
+        if (waits or not self._joined or self.phase == Phase.CLEARING) and new.fences.due(self._now):
+            self._act(Kind.SEND_FENCE, Side.NEW)
+
+    # Messages
+
+    def full(self, side: Side) -> bool:
+        """Report whether a connection must not be read, because too many of its messages are held."""
+        return self.phase != Phase.SINGLE and self._merge.side(side).full()
+
+    def needs_key(self) -> bool:
+        """Report whether messages to many need their key. Computing it may be expensive."""
+        return self.phase != Phase.SINGLE or self._recording or bool(self._drops.by_key)
+
+    def receive(self, side: Side, message: Incoming) -> Verdict:
+        """Report a message that arrived on a connection; without a move, on the old one."""
+        drops = self._merge.drops_new if side == Side.NEW else self._drops
+        if message.key is not None and drops.by_key and drops.consume(message.key, self._now):
+            return Verdict.DROP
+        if self.phase == Phase.SINGLE:
+            self._note(message.key)
+            return Verdict.DELIVER
+        on = self._merge.side(side)
+        on.arrived += 1
+        on.push(_Held(message, on.arrived, self._now))
+        self._want_fences()
+        return Verdict.HOLD
+
+    def _note(self, key: Optional[bytes]) -> None:
+        if self._recording and key is not None:
+            self._recent.append(key)
+
+    def next(self) -> Optional[Incoming]:
+        """Return the next message to hand out, None if there is none now. When all messages of a move with an ended
+        connection are handed out, the phase is SINGLE.
+        """
+        if self.phase == Phase.SINGLE:
+            return None
+        m = self._merge
+        while True:
+            if m.new.held and m.new.held[0].n <= m.released:
+                return self._next_of_new()
+            if not m.old.held:
+                break
+            h = m.old.held[0]
+            if h.fence:
+                m.released, m.fenced = h.n, True
+                m.old.remove_at(0)
+            elif h.mark or h.to_one:
+                return m.old.remove_at(0)
+            else:
+                return self._next_of_both(h)
+        if m.old.ended:
+            if m.new.held:
+                return self._next_of_new()
+            self._drops = m.drops_new.leftover(self._now + _LATE_TIME)
+            self._end()
+        elif m.new.ended:
+            return self._next_of_lost()
+        return None
+
+    def _end(self) -> None:
+        self._merge = _Merge()
+        self.phase = Phase.SINGLE
+
+    def _next_of_new(self) -> Incoming:
+        """Return the first message of the new connection. Nothing can precede it."""
+        h = self._merge.new.held[0]
+        key = h.message.key
+        if key is not None and not self._merge.old.ended:
+            self._drops.add(key, h.n)  # its copy is still to arrive on the old one
+        self._note(key)
+        return self._merge.new.remove_at(0)
+
+    def _next_of_both(self, h: _Held) -> Optional[Incoming]:
+        """Return the first message of the old connection, or one of the new one that precedes it; None if unknown yet."""
+        new = self._merge.new
+        at = new.copy_of(h.message.key)
+        if at >= 0:
+            before = new.alone_before(at, h.message.sender)
+            if before >= 0:
+                return new.remove_at(before)
+            new.remove_at(at)
+        elif h.n > self._merge.copied:
+            if self._awaits_copy(h):
+                return None
+            if h.message.key is not None:
+                self._merge.drops_new.add(h.message.key, h.n)
+        self._note(h.message.key)
+        return self._merge.old.remove_at(0)
+
+    def _awaits_copy(self, h: _Held) -> bool:
+        """Report whether the first message of the old connection must wait because its copy may still arrive."""
+        m = self._merge
+        most = _HOLD_TIME
+        if m.impatient or m.new.ended or (m.old.ended and not self._joined):
+            return False
+        if self.phase == Phase.OPENING or self._plain or (m.old.ended and not self._switched and not m.fenced):
+            most = _IDENTIFY_HOLD  # no FENCE can tell
+        elif m.new.full():  # neither the copy nor a FENCE can be read
+            most = _FULL_HOLD
+        if m.waits != h.n:
+            m.waits, m.waits_since = h.n, self._now
+            self._want_fences()
+        m.impatient = _reached(self._now - m.waits_since, most)
+        return not m.impatient
+
+    def _next_of_lost(self) -> Optional[Incoming]:
+        """Return the messages that only the new connection got, after it ended before the old one."""
+        new = self._merge.new
+        while new.held:
+            alone = new.held[0].to_one
+            message = new.remove_at(0)
+            if alone:
+                return message
+        self._drops.until = self._now + _LATE_TIME
+        self._end()
+        return None
+
+
+def _reached(duration: float, limit: float) -> bool:
+    """Compare two times, of which one is a sum of floating-point ticks."""
+    return duration >= limit - 1e-6

@@ -1,0 +1,229 @@
+"""Envelopes: what the messages look like on the wire."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import re
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from ._errors import MessageError
+from ._intent import Intent, check_intent
+
+EVENT, IDENTIFY, DISCONNECT, PING, PONG, REPLY, ERROR, ACK = range(8)
+SUBSCRIBE, UNSUBSCRIBE, PRESENCE, DRAIN, FENCE, SETTLED, CANCEL = 8, 9, 10, 12, 13, 14, 15
+
+PING_FRAME = b'{"op":3}'
+PONG_FRAME = b'{"op":4}'
+GOODBYE_FRAME = b'{"op":2}'
+
+_MAX_DEPTH = 63  # of data: the envelope is the first of 64 levels
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def encode_data(data: object) -> str:
+    """Return data as JSON. Raises MessageError for what is no JSON, or nested too deep for the hub."""
+    try:
+        text = _encode(data)
+    except (TypeError, ValueError, RecursionError) as e:
+        raise MessageError(f"data: {e}") from e
+    if text.count("[") + text.count("{") > _MAX_DEPTH and _depth(text) > _MAX_DEPTH:
+        raise MessageError(f"data: nested deeper than {_MAX_DEPTH} levels")
+    return text
+
+
+def _depth(text: str) -> int:
+    depth = most = 0
+    for c in _STRING.sub("", text):
+        if c in "[{":
+            depth += 1
+            most = max(most, depth)
+        elif c in "]}":
+            depth -= 1
+    return most
+
+
+def encode_text(what: str, text: object, least: int, most: int) -> str:
+    """Return a member of the envelope as JSON. Raises MessageError beyond the limits, which count bytes of UTF-8."""
+    if not isinstance(text, str):
+        raise MessageError(f"{what} must be text, not {type(text).__name__}")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as e:
+        raise MessageError(f"{what}: {e}") from e
+    if not least <= size <= most:
+        raise MessageError(f"{what} has {size} bytes; want {least} to {most}")
+    return _encode(text)
+
+
+def envelope(op: int, message_id: str, to: Intent, event: str, data: object, further: str = "") -> bytes:
+    """Return a message in its wire format. further is JSON that follows the intent, such as ',"expect":{}'.
+
+    None as data means no data. Raises MessageError for what the hub would refuse.
+    """
+    try:
+        check_intent(to)
+    except ValueError as e:
+        raise MessageError(str(e)) from e
+    parts = [
+        f'{{"op":{op},"id":', encode_text("id", message_id, 1, 64), ',"event":', encode_text("event", event, 0, 128),
+        f',"intent":{{"target":"{to.target}"',
+    ]
+    if to.identifier:
+        parts += [',"identifier":', _encode(to.identifier)]
+    parts += ["}", further]
+    if data is not None:
+        parts += [',"data":', encode_data(data)]
+    parts.append("}")
+    try:
+        return "".join(parts).encode()
+    except UnicodeEncodeError as e:
+        raise MessageError(f"data: {e}") from e
+
+
+def identify_frame(data: Dict[str, Any]) -> bytes:
+    """Return an IDENTIFY."""
+    return _encode({"op": IDENTIFY, "data": data}).encode()
+
+
+def groups_frame(op: int, message_id: str, data: Dict[str, Any]) -> bytes:
+    """Return a SUBSCRIBE or UNSUBSCRIBE."""
+    return _encode({"op": op, "id": message_id, "data": data}).encode()
+
+
+def fence_frame(fence_id: str, to: str) -> bytes:
+    """Return a FENCE to the client with the given id."""
+    return _encode({"op": FENCE, "id": fence_id, "intent": {"target": "DIRECT", "identifier": to}}).encode()
+
+
+class Wire(NamedTuple):
+    """A message from the hub."""
+
+    op: int
+    id: str
+    event: str
+    data: Any
+    sender: str
+    intent: Optional[Intent]
+    members: Dict[str, Any]  # all of them
+
+
+class MalformedError(Exception):
+    """The peer does not speak the protocol."""
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _big_int(digits: str) -> Any:
+    return int(digits) if len(digits) <= 4300 else decimal.Decimal(digits)
+
+
+def parse(text: bytes) -> Wire:
+    """Read a message from the hub. Raises MalformedError.
+
+    An integer with more digits than Python converts becomes a decimal.Decimal.
+    """
+    try:
+        try:
+            m = json.loads(text)
+        except ValueError:
+            m = json.loads(text, parse_int=_big_int)
+    except (ValueError, RecursionError) as e:
+        raise MalformedError(f"malformed message from the hub: {e}") from e
+    if not isinstance(m, dict):
+        raise MalformedError("malformed message from the hub: not an object")
+    get = m.get
+    op, message_id, event, sender, to = get("op"), get("id"), get("event"), get("sender"), get("intent")
+    if type(op) is not int or not _is_text(message_id) or not _is_text(event):
+        raise MalformedError("malformed message from the hub: a member has the wrong type")
+    intent = None
+    if to is not None:
+        if not isinstance(to, dict) or not isinstance(to.get("target"), str) or not _is_text(to.get("identifier")):
+            raise MalformedError("malformed message from the hub: the intent has the wrong type")
+        intent = Intent(to["target"], to.get("identifier") or "")
+    if not _is_text(sender):
+        raise MalformedError("malformed message from the hub: the sender has the wrong type")
+    return Wire(op, message_id or "", event or "", get("data"), sender or "", intent, m)
+
+
+NEVER = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
+
+
+class Identity(NamedTuple):
+    """The hub's answer to IDENTIFY. Each connection has its own."""
+
+    id: str  # the client's id, which others can address with direct()
+    node: str  # the name of the hub's instance
+    ping: float  # seconds: the hub sends a PING to a client that was silent for this long
+    session_started: datetime.datetime  # in UTC
+    max_message_bytes: int  # the largest message that the hub accepts; 0 if unknown
+    features: List[str]  # granted by the hub
+    groups: Dict[str, Any]  # what the answer says of groups, by member
+
+
+def parse_identity(data: Any) -> Identity:
+    """Read the data of the answer to IDENTIFY. Raises MalformedError."""
+    if not isinstance(data, dict):
+        raise MalformedError("malformed answer to IDENTIFY")
+    client_id, ping, limit, features = (data.get(k) for k in ("id", "ping", "max_message_bytes", "features"))
+    if (
+        not isinstance(client_id, str) or not client_id or type(ping) is not int or ping < 0
+        or type(limit or 0) is not int or (limit or 0) < 0
+        or not isinstance(features or [], list) or not all(isinstance(f, str) for f in features or [])
+    ):
+        raise MalformedError("malformed answer to IDENTIFY: no id, or a member with the wrong type")
+    node, text = data.get("node"), data.get("session_started")
+    try:
+        started = datetime.datetime.fromisoformat(text.replace("Z", "+00:00")) if isinstance(text, str) else NEVER
+    except ValueError as e:
+        raise MalformedError(f"malformed answer to IDENTIFY: {e}") from e
+    return Identity(
+        client_id, node if isinstance(node, str) else "", ping / 1000, started,
+        limit or 0, features or [], {k: data[k] for k in ("exclusive", "watch") if k in data},
+    )
+
+
+class Notice(NamedTuple):
+    """A DRAIN. Times are those of the event loop's clock."""
+
+    reason: str
+    arrived: float
+    due: float  # when to open the other connection
+    deadline: Optional[float]  # when the hub disconnects; None for never
+
+    @property
+    def optional(self) -> bool:
+        """Whether the client may stay, because the hub does not end the connection."""
+        return self.deadline is None
+
+    @property
+    def leave_by(self) -> Optional[float]:
+        """When the connection must be left, shortly before the hub ends it; None for never."""
+        if self.deadline is None:
+            return None
+        return self.deadline - min((self.deadline - self.arrived) / 10, 1.0)
+
+
+_MAX_NOTICE_MS = 24 * 3600 * 1000
+
+
+def parse_notice(data: Any, now: float) -> Notice:
+    """Read the data of a DRAIN. Raises MalformedError."""
+    if not isinstance(data, dict):
+        raise MalformedError("malformed DRAIN from the hub")
+    after, deadline, reason = data.get("after_ms") or 0, data.get("deadline_ms") or 0, data.get("reason") or ""
+    if type(after) is not int or type(deadline) is not int or not isinstance(reason, str):
+        raise MalformedError("malformed DRAIN from the hub: a member has the wrong type")
+
+    def at(ms: int) -> float:
+        return now + min(max(ms, 0), _MAX_NOTICE_MS) / 1000
+
+    return Notice(reason, now, at(after), at(deadline) if deadline > 0 else None)
+
+
+#: Of a client that has not identified yet.
+NOBODY = Identity("", "", 0.0, NEVER, 0, [], {})

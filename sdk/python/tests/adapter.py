@@ -1,0 +1,193 @@
+"""Connects the Python SDK to the conformance suite, whose README.md describes the lines on standard input and output."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from typing import Any, Awaitable, Dict, Optional
+
+import mastersocket as ms
+
+KINDS = [
+    (ms.NoReceiverError, "no_receiver"),
+    (ms.ReceiverGoneError, "receiver_gone"),
+    (ms.ForbiddenError, "forbidden"),
+    (ms.BrokerUnavailableError, "broker_unavailable"),
+    (ms.OverloadedError, "overloaded"),
+    (ms.OutcomeUnknownError, "outcome_unknown"),
+    (ms.TooBigError, "too_big"),
+    (ms.DuplicateIDError, "duplicate_id"),
+    (ms.NoAcksError, "no_acks"),
+    (ms.TooManyRepliesError, "too_many_replies"),
+    (ms.OptionsError, "options"),
+    (ms.SilentError, "silent"),
+    (ms.ClosedError, "closed"),
+    (asyncio.TimeoutError, "timeout"),
+    (asyncio.CancelledError, "cancelled"),
+]
+
+
+def show(line: Dict[str, Any]) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def describe(error: BaseException) -> Dict[str, Any]:
+    d: Dict[str, Any] = {"kind": "other", "text": str(error) or type(error).__name__}
+    if isinstance(error, ms.HandshakeError):
+        return {**d, "kind": "handshake", "status": error.status}
+    if isinstance(error, ms.DisconnectError):
+        return {**d, "kind": "disconnected", "reason": error.reason, "code": error.code}
+    if isinstance(error, ms.HubError):
+        d.update(kind="hub", code=error.code)
+    for kind, name in KINDS:
+        if isinstance(error, kind):
+            return {**d, "kind": name}
+    return d
+
+
+def identity(i: ms.Identity) -> Dict[str, Any]:
+    return {
+        "id": i.id, "node": i.node, "ping": round(i.ping * 1000), "max_message_bytes": i.max_message_bytes, "features": i.features,
+        "session_started": round(i.session_started.timestamp() * 1000),
+    }
+
+
+def intent(text: str) -> ms.Intent:
+    target, _, identifier = text.partition(":")
+    return ms.Intent(target, identifier)
+
+
+class LogHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else "warn"
+        show({"event": "log", "level": level, "text": record.getMessage()})
+
+
+class Adapter:
+    def __init__(self) -> None:
+        self.hub: Any = None
+        self.released = asyncio.Event()
+        self.counts: Dict[str, int] = {}
+        self.added: Dict[str, Any] = {}
+
+    def handler(self, does: str) -> Any:
+        async def handle(m: ms.Message) -> None:
+            self.counts[m.event] = self.counts.get(m.event, 0) + 1
+            if does in ("record", "wait"):
+                show({
+                    "event": "message", "op": 5 if m.reply_to else 0, "id": m.id, "name": m.event, "data": m.data, "sender": m.sender,
+                    "to": str(m.intent),
+                })
+            if does == "reply":
+                try:
+                    await m.reply(m.data)
+                except Exception as e:
+                    show({"event": "reply_failed", "error": describe(e)})
+            elif does == "throw":
+                raise RuntimeError("the handler failed")
+            elif does == "wait":
+                await self.released.wait()
+
+        return handle
+
+    async def connect(self, o: Dict[str, Any]) -> Dict[str, Any]:
+        options: Dict[str, Any] = {
+            k: o[k] for k in (
+                "url", "token", "group", "groups", "name", "version", "meta", "echo", "acks", "drain", "stop_on_auth_error",
+                "fail_fast", "send_queue", "receive_queue",
+            ) if o.get(k) is not None
+        }
+        for k in ("connect_timeout", "min_backoff", "max_backoff"):
+            if o.get(k + "_ms"):
+                options[k] = o[k + "_ms"] / 1000
+        tokens = list(o.get("tokens") or ())
+        if tokens:
+            options["token_source"] = lambda: tokens.pop(0) if len(tokens) > 1 else tokens[0]
+        options.setdefault("group", "")
+        logger = logging.getLogger("adapter")
+        logger.addHandler(LogHandler(logging.WARNING))
+        logger.propagate = False
+        self.hub = await ms.connect(
+            **options,
+            on={event: self.handler(does) for event, does in (o.get("handlers") or {}).items()},
+            on_message=self.handler("record") if o.get("on_message") else None,
+            on_connect=lambda i: show({"event": "connected", "id": i.id}),
+            on_disconnect=lambda e: show({"event": "disconnected", "error": describe(e)}),
+            on_error=lambda e: show({
+                "event": "error", "error": describe(e), "id": e.id, "name": e.event, "to": str(e.intent) if e.intent else "",
+            }),
+            logger=logger,
+        )
+        asyncio.ensure_future(self.watch_end())
+        return identity(self.hub.identity)
+
+    async def watch_end(self) -> None:
+        try:
+            await self.hub.wait_closed()
+            error: BaseException = ms.ClosedError("closed")
+        except Exception as e:
+            error = e
+        show({"event": "ended", "error": describe(error)})
+
+    async def run(self, c: Dict[str, Any]) -> Any:
+        cmd, to, event, data, message_id = c["cmd"], intent(c.get("to") or ""), c.get("event") or "", c.get("data"), c.get("id") or None
+        if cmd == "connect":
+            return await self.connect(c["options"])
+        if cmd == "send":
+            return await self.hub.send(to, event, data, id=message_id)
+        if cmd == "send_acked":
+            return {"instances": await self.hub.send_acked(to, event, data, id=message_id)}
+        if cmd == "request":
+            timeout = c["timeout_ms"] / 1000 if c.get("timeout_ms") else None
+            if c.get("replies") == 1:
+                m = await self.hub.request(to, event, data, timeout=timeout, id=message_id)
+                return {"replies": [m.data]}
+            request = self.hub.request_many(to, event, data, expect=c.get("replies") or 0, timeout=timeout, id=message_id)
+            async with request as replies:
+                return {"replies": [m.data async for m in replies]}
+        if cmd == "on":
+            self.added[event] = self.hub.on(event, self.handler(c["handler"]))
+        elif cmd == "off":
+            self.hub.off(event, self.added[event])
+        elif cmd == "release":
+            self.released.set()
+        elif cmd == "close":
+            await self.hub.close(c["timeout_ms"] / 1000 if c.get("timeout_ms") else 3600)
+        elif cmd == "identity":
+            return identity(self.hub.identity)
+        elif cmd == "count":
+            return {"count": self.counts.get(event, 0)}
+        else:
+            raise ValueError(f"unknown command {cmd!r}")
+        return None
+
+    async def answer(self, c: Dict[str, Any]) -> None:
+        run: Awaitable[Any] = self.run(c)
+        if c.get("timeout_ms") and c["cmd"] not in ("request", "close"):
+            run = asyncio.wait_for(run, c["timeout_ms"] / 1000)
+        try:
+            ok = await run
+        except (Exception, asyncio.CancelledError) as e:
+            show({"n": c["n"], "error": describe(e)})
+        else:
+            show({"n": c["n"], "ok": ok or {}})
+
+
+async def main() -> None:
+    adapter, loop = Adapter(), asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=1 << 22)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    tasks = set()
+    while True:
+        line: Optional[bytes] = await reader.readline()
+        if not line:
+            break
+        task = loop.create_task(adapter.answer(json.loads(line)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
