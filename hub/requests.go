@@ -69,6 +69,12 @@ func (p *Peer) MaySend(t intent.Target, group []byte) bool {
 	return s.phase == phaseIdentified && s.grant != nil && s.grant.MaySend(t, group)
 }
 
+// IsAdmin reports whether the client's token has admin rights.
+func (p *Peer) IsAdmin() bool {
+	s := p.session
+	return s.phase == phaseIdentified && s.grant != nil && s.grant.Admin
+}
+
 // PublishAndHear is Publish, and calls f as [ServiceLoop.PublishAndHear] does.
 func (p *Peer) PublishAndHear(m *opcodes.Message, f func(instances int, code opcodes.ErrorCode)) {
 	s := p.session

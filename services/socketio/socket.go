@@ -32,6 +32,7 @@ type socket struct {
 	open      bool    // CONNECT was answered
 	requests  *requests
 	partial   *partial // a packet that waits for its attachments; nil for none
+	client    *Client  // of the application; nil for the others
 }
 
 // requests are the requests of a client, and those to it, that have no answer yet.
@@ -123,6 +124,8 @@ func (c *socket) handle(p *packet.Packet, args []byte) {
 		// For a namespace that is not open. The library may have sent it before it knew that.
 	case p.Type == packet.Disconnect:
 		c.s.leave()
+	case p.IsEvent() && c.client != nil:
+		c.applicationEvent(p, args)
 	case p.IsEvent():
 		c.emit(p, args)
 	default:
@@ -138,6 +141,9 @@ func (c *socket) connect(p *packet.Packet) {
 	}
 	if c.namespace = packet.MainNamespace; string(p.Namespace) != c.namespace {
 		c.namespace = string(p.Namespace)
+	}
+	if c.accepted(p.Data) {
+		return
 	}
 	data := p.Data
 	if len(data) == 0 {
@@ -199,6 +205,9 @@ func (c *socket) identified() {
 	b := append(c.header(packet.Connect, 0, nil), `{"sid":"`...)
 	b = append(b, c.s.peer.ID().String()...)
 	c.sendText(append(b, `"}`...))
+	if c.client != nil {
+		c.client.handler.Connected()
+	}
 }
 
 // header begins a packet for the client in the loop's scratch memory.
@@ -240,6 +249,9 @@ func (c *socket) farewell(r opcodes.Reason) *transport.Buffer {
 
 // sweep implements protocol.
 func (c *socket) sweep() {
+	if c.client != nil {
+		c.client.handler.Sweep()
+	}
 	now := c.s.loop.on.Clock()
 	if p := c.partial; p != nil && time.Duration(now-p.at)*time.Millisecond > attachTimeout {
 		c.refuse()
@@ -267,7 +279,12 @@ func (c *socket) sweep() {
 }
 
 // closed implements protocol.
-func (c *socket) closed() { c.requests, c.partial = nil, nil }
+func (c *socket) closed() {
+	c.requests, c.partial = nil, nil
+	if c.client != nil {
+		c.client.handler.Closed()
+	}
+}
 
 // open returns the client's requests, making room for them.
 func (c *socket) openRequests() *requests {
@@ -279,6 +296,9 @@ func (c *socket) openRequests() *requests {
 
 // deliver implements protocol.
 func (c *socket) deliver(m *opcodes.Envelope) hub.Outcome {
+	if c.client != nil {
+		return hub.Ignored
+	}
 	if m.Op == opcodes.Reply {
 		return c.answer(m)
 	}

@@ -6,6 +6,7 @@
 //	packet, engineio   the wire formats, pure
 //	session, polling, probe   a session of Engine.IO over its transports, and its move from one to the other
 //	socket             a client of Socket.IO: its events are the hub's messages
+//	application        clients whose events another package handles
 //	loop, type         the service type, and its share of each loop
 //
 // # Ownership
@@ -36,6 +37,7 @@ const (
 type Options struct {
 	PingInterval time.Duration // between two pings; to the precision of the hub's sweeps
 	PingTimeout  time.Duration // for the answer to a ping
+	Application  Application   // of clients whose events are not the hub's; nil for none
 }
 
 // Type serves Socket.IO on one hub. It implements hub.ServiceType.

@@ -5,17 +5,26 @@ import (
 	"time"
 )
 
-// Done handles the outcome of the agent's task, which is over. A task that found no agent is no failure: the fleet goes on
+// Result is how a task of the agent ended.
+type Result struct {
+	Outcome  Outcome
+	Revision string // of Revision
+}
+
+// Done handles the result of the agent's task, which is over. A task that found no agent is no failure: the fleet goes on
 // without.
-func (f *Fleet) Done(task Verb, outcome Outcome, now time.Time) []Action {
+func (f *Fleet) Done(task Verb, r Result, now time.Time) []Action {
 	if f.pending != task {
 		return nil
 	}
 	f.pending = 0
+	outcome := r.Outcome
 	var actions []Action
 	switch {
 	case task == Rollback && outcome == Failed:
 		actions = f.lose(RollbackFailed)
+	case task == Revision && outcome == Succeeded && f.passed == f.deploys:
+		f.good.Revision = r.Revision
 	case task == Deploy && outcome == Succeeded:
 		actions = f.spawnNow(now)
 	case task == Spawn && outcome == Succeeded && f.runner == nil:
@@ -74,13 +83,20 @@ func (f *Fleet) enqueue(task Verb) []Action {
 
 // startNext starts the next task if none is under way.
 func (f *Fleet) startNext() []Action {
+	if f.passed != f.deploys { // too late to ask: something else is in place
+		f.queue = slices.DeleteFunc(f.queue, func(v Verb) bool { return v == Revision })
+	}
 	if f.pending != 0 || len(f.queue) == 0 {
 		return nil
 	}
 	f.pending, f.queue = f.queue[0], f.queue[1:]
 	a := Action{Verb: f.pending}
-	if a.Verb == Rollback {
-		a.Version = f.good
+	switch a.Verb {
+	case Rollback:
+		f.deploys++
+		a.Version, a.Revision = f.good.Version, f.good.Revision
+	case Deploy:
+		f.deploys++
 	}
 	return []Action{a}
 }

@@ -15,7 +15,7 @@ func (f *Fleet) Identify(id ID, version string, now time.Time) []Action {
 		c = &client{id: id}
 		f.clients[id] = c
 	}
-	*c = client{id: id, version: version, deadline: now.Add(f.config.ReadyTimeout)}
+	*c = client{id: id, version: version, deadline: now.Add(f.config.ReadyTimeout), deploys: f.deploys}
 	if f.runner == nil {
 		f.assign(c)
 	}
@@ -62,9 +62,11 @@ func (f *Fleet) HealthCheck(id ID, r Report, now time.Time) ([]Action, error) {
 		actions := append(f.retire(c, reason), f.enqueue(Rollback)...)
 		return append(actions, f.examineNext(now)...), nil
 	}
-	f.good = c.version
+	f.good, f.passed = Good{Version: c.version}, c.deploys
 	c.state, c.deadline = standby, time.Time{}
-	return append(f.replaceRunner(c, Replaced), f.examineNext(now)...), nil
+	actions := f.replaceRunner(c, Replaced)
+	actions = append(actions, f.enqueue(Revision)...)
+	return append(actions, f.examineNext(now)...), nil
 }
 
 // judge returns why a client with that report may not run. A vital cog that the report doesn't name has failed.

@@ -81,9 +81,11 @@ const (
 	HealthCheck                 // the client is to check itself
 	Coma                        // the client is to stop working, and to stand by
 	Shutdown                    // the client is to end
+	Keep                        // the client goes on working, by the word of a new leader; it is told nothing
 	Spawn                       // a process is to be started
 	Rollback                    // the program is to be set back to Action.Version
 	Deploy                      // the newest version of the program is to be fetched
+	Revision                    // the agent is to say which revision of the program is in place
 	Alarm                       // an operator is needed: Action.Reason says why
 )
 
@@ -94,6 +96,8 @@ type Action struct {
 	Process bool
 	Reason  Reason // of Coma, Shutdown and Alarm; of ProcessCommands empty
 	Version string // of Rollback: the last version that passed a check; empty where none did
+	// Revision is, of Rollback, the revision that was in place when that version passed; empty where it is unknown.
+	Revision string
 }
 
 // The reasons of an Alarm.
@@ -127,6 +131,7 @@ type client struct {
 	ready    uint64    // the order of Ready; 0 before
 	resting  bool      // it stopped working by itself: no candidate until another one has run
 	deadline time.Time // of Ready or of the health check; zero for none
+	deploys  uint64    // Fleet.deploys when it identified
 	waits    bool      // for its health check: another client is examined
 }
 
@@ -144,7 +149,10 @@ type Fleet struct {
 	runner  *client // works, or is reserved until it is ready; nil for none
 	readied uint64  // Readys so far
 	insane  bool    // nothing is spawned until TryAgain
-	good    string  // the last version that passed a health check
+	good    Good
+	deploys uint64 // Deploys and Rollbacks that were begun
+
+	passed uint64 // deploys when the client of good had identified
 
 	pending   Verb          // the agent's task under way; 0 for none
 	queue     []Verb        // tasks behind it; a Spawn is the last
@@ -177,5 +185,58 @@ func (f *Fleet) Runner() (id ID, ok bool) {
 // Sane reports whether processes are spawned when none works.
 func (f *Fleet) Sane() bool { return !f.insane }
 
-// LastGood returns the last version that passed a health check, empty for none.
-func (f *Fleet) LastGood() string { return f.good }
+// Good is what was in place when a client last passed a health check. Its zero value means that none did.
+type Good struct {
+	Version  string // the client's
+	Revision string // the agent's word; empty where there is none
+}
+
+// LastGood returns what a rollback goes to.
+func (f *Fleet) LastGood() Good { return f.good }
+
+// NextSpawn returns when the next process is spawned; zero if none is due.
+func (f *Fleet) NextSpawn() time.Time { return f.spawnAt }
+
+// State is what a client is up to.
+type State uint8
+
+// The states of a client.
+const (
+	Identified State = iota // not ready yet; perhaps reserved
+	Standby                 // ready, does not work
+	Examined                // asked for a health check
+	Running                 // it works, or is reserved to
+	Retired                 // told to shut down, or said so
+)
+
+// String is the state's name for operators.
+func (s State) String() string {
+	return [...]string{"identified", "standby", "examined", "running", "retired"}[s]
+}
+
+// Client describes a client.
+type Client struct {
+	ID      ID
+	Version string
+	State   State
+}
+
+// Clients returns the clients, by their ids.
+func (f *Fleet) Clients() []Client {
+	all := make([]Client, 0, len(f.clients))
+	for _, c := range f.sorted() {
+		s := State(0)
+		switch {
+		case c == f.runner:
+			s = Running
+		case c.state == standby:
+			s = Standby
+		case c.state == examined:
+			s = Examined
+		case c.state == retired:
+			s = Retired
+		}
+		all = append(all, Client{c.id, c.version, s})
+	}
+	return all
+}

@@ -32,7 +32,11 @@ func describe(actions []Action) string {
 		case Spawn:
 			s = "spawn"
 		case Rollback:
-			s = strings.TrimSpace("rollback " + a.Version)
+			s = strings.TrimSpace("rollback " + a.Version + " " + a.Revision)
+		case Revision:
+			s = "revision"
+		case Keep:
+			s = string(a.To) + " keep"
 		case Deploy:
 			s = "deploy"
 		case Alarm:
@@ -74,25 +78,27 @@ func input(t *testing.T, f *Fleet, line string, now *time.Time) string {
 	case "promote":
 		actions, err = f.Promote(id, *now)
 	case "spawned":
-		actions = f.Done(Spawn, Succeeded, *now)
+		actions = f.Done(Spawn, Result{}, *now)
 	case "unspawned":
-		actions = f.Done(Spawn, Failed, *now)
+		actions = f.Done(Spawn, Result{Outcome: Failed}, *now)
 	case "away":
-		actions = f.Done(Spawn, NoAgent, *now)
+		actions = f.Done(Spawn, Result{Outcome: NoAgent}, *now)
 	case "came":
 		actions = f.AgentCame(*now)
 	case "deploy":
 		actions = f.DeployNow()
 	case "deployed":
-		actions = f.Done(Deploy, Succeeded, *now)
+		actions = f.Done(Deploy, Result{}, *now)
 	case "undeployed":
-		actions = f.Done(Deploy, Failed, *now)
+		actions = f.Done(Deploy, Result{Outcome: Failed}, *now)
 	case "rollback":
 		actions = f.RollBackNow()
 	case "rolledback":
-		actions = f.Done(Rollback, Succeeded, *now)
+		actions = f.Done(Rollback, Result{}, *now)
 	case "stuck":
-		actions = f.Done(Rollback, Failed, *now)
+		actions = f.Done(Rollback, Result{Outcome: Failed}, *now)
+	case "revision":
+		actions = f.Done(Revision, Result{Revision: words[2]}, *now)
 	case "try_again":
 		actions = f.TryAgain(*now)
 	case "wait":
@@ -128,24 +134,26 @@ func TestLifecycle(t *testing.T) {
 		"a version that is none is older":          {plain, running + `b identify newest → b hello false; b ready →`},
 		"an outdated one ends":                     {retiring, running + `b identify 1.0.0 → b hello false; b ready → b shutdown outdated; b ready → error: the client has not identified`},
 		"the runner identifies again":              {plain, running + `a identify 1.0.0 → a hello true; a ready → a ok`},
-		"a newer one takes over":                   {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b healthy → a coma replaced, b process_commands; b ready → b ok`},
-		"a newer one takes over, the old one ends": {retiring, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b healthy → a shutdown replaced, b process_commands`},
-		"nearly all is well":                       {lenient, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b percent 80 → a coma replaced, b process_commands`},
+		"a newer one takes over":                   {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b healthy → a coma replaced, b process_commands, revision; b ready → b ok`},
+		"a newer one takes over, the old one ends": {retiring, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b healthy → a shutdown replaced, b process_commands, revision`},
+		"nearly all is well":                       {lenient, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b percent 80 → a coma replaced, b process_commands, revision`},
 		"too little is well":                       {lenient, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b percent 79.9 → b shutdown health_check_failure, rollback; agent rolledback →`},
 		"no percentage is well":                    {lenient, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b percent NaN → b shutdown health_check_failure, rollback`},
 		"a vital cog is missing":                   {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b missing → b shutdown vital_cog_failure, rollback; b left →`},
-		"rollback names the last good version": {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b healthy → a coma replaced, b process_commands;
-			c identify 1.2.0 → c hello false; c ready → c health_check; c missing → c shutdown vital_cog_failure, rollback 1.1.0`},
+		"rollback names the last good version": {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b healthy → a coma replaced, b process_commands, revision; agent revision 3f2a →;
+			c identify 1.2.0 → c hello false; c ready → c health_check; c missing → c shutdown vital_cog_failure, rollback 1.1.0 3f2a`},
+		"the revision of a later deploy is not the good one": {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; operator deploy → deploy; b healthy → a coma replaced, b process_commands; agent undeployed →;
+			operator rollback → rollback 1.1.0`},
 		"a failed rollback": {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b missing → b shutdown vital_cog_failure, rollback; agent stuck → alarm rollback_failed;
 			a left →; operator try_again → spawn`},
 		"a health check that was not asked for":      {plain, running + `a healthy → error: no health check was asked for; b identify 1.1.0 → b hello false; b healthy → error: no health check was asked for`},
 		"words before identify":                      {plain, `a ready → error: the client has not identified; a healthy → error: the client has not identified; a coma → error: the client has not identified; a shutdown → error: the client has not identified; a left →`},
-		"one health check at a time":                 {plain, running + `b identify 1.1.0 → b hello false; c identify 1.2.0 → c hello false; b ready → b health_check; c ready →; b healthy → a coma replaced, b process_commands, c health_check; c healthy → b coma replaced, c process_commands`},
-		"the one that waits is outdated meanwhile":   {plain, running + `b identify 1.2.0 → b hello false; c identify 1.1.0 → c hello false; b ready → b health_check; c ready →; b healthy → a coma replaced, b process_commands`},
+		"one health check at a time":                 {plain, running + `b identify 1.1.0 → b hello false; c identify 1.2.0 → c hello false; b ready → b health_check; c ready →; b healthy → a coma replaced, b process_commands, revision, c health_check; c healthy → b coma replaced, c process_commands`},
+		"the one that waits is outdated meanwhile":   {plain, running + `b identify 1.2.0 → b hello false; c identify 1.1.0 → c hello false; b ready → b health_check; c ready →; b healthy → a coma replaced, b process_commands, revision`},
 		"the examined one leaves":                    {plain, running + `b identify 1.1.0 → b hello false; c identify 1.1.0 → c hello false; b ready → b health_check; c ready →; b left → c health_check`},
 		"the runner leaves":                          {plain, running + `b identify 1.0.0 → b hello false; b ready →; c identify 0.9.0 → c hello false; c ready →; a left → b process_commands; b left → c process_commands; c left → spawn`},
 		"the runner leaves in a health check":        {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; a left → b process_commands; b healthy → error: no health check was asked for`},
-		"one that was sent into coma is ready still": {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b healthy → a coma replaced, b process_commands; a coma →; b left → a process_commands`},
+		"one that was sent into coma is ready still": {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b healthy → a coma replaced, b process_commands, revision; a coma →; b left → a process_commands`},
 		"the runner goes into coma":                  {plain, running + `b identify 1.0.0 → b hello false; b ready →; a coma → b process_commands; b left → a process_commands`},
 		"the only one goes into coma":                {plain, running + `a coma → spawn; agent spawned →; a ready → a process_commands`},
 		"the runner shuts down":                      {plain, running + `b identify 1.0.0 → b hello false; b ready →; a shutdown → b process_commands; b shutdown → spawn; a identify 1.0.0 → a hello true`},
@@ -221,7 +229,7 @@ func TestAtMostOneWorks(t *testing.T) {
 					continue
 				}
 				tasks--
-				actions = f.Done(task, Outcome(rapid.IntRange(0, 2).Draw(r, "outcome")), now)
+				actions = f.Done(task, Result{Outcome: Outcome(rapid.IntRange(0, 2).Draw(r, "outcome"))}, now)
 			case 12:
 				actions = f.TryAgain(now)
 			case 13:
@@ -235,7 +243,7 @@ func TestAtMostOneWorks(t *testing.T) {
 					works[a.To] = true
 				case Coma, Shutdown:
 					works[a.To] = false
-				case Spawn, Rollback, Deploy:
+				case Spawn, Rollback, Deploy, Revision:
 					tasks++
 				}
 				if a.To != "" && !there[a.To] {
@@ -262,4 +270,46 @@ func TestAtMostOneWorks(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestAdopt(t *testing.T) {
+	t.Parallel()
+	plain := Config{VitalCogs: []string{"vital"}}
+	for name, c := range map[string]struct {
+		found  []Found
+		memory Memory
+		want   string
+		script string
+	}{
+		"nobody": {nil, Memory{}, "", `op wait 2s →; op wait 1s → spawn`},
+		"the runner goes on": {[]Found{{ID: "a", Version: "1.0.0", Ready: true, Term: 7}, {ID: "b", Version: "1.0.0", Ready: true}}, Memory{}, "a keep",
+			`a ready → a ok; a left → b process_commands`},
+		"of two the one of the higher term": {[]Found{{ID: "a", Version: "1.0.0", Ready: true, Term: 7}, {ID: "b", Version: "0.9.0", Ready: true, Term: 8}}, Memory{},
+			"a coma replaced, b keep, a health_check", `a healthy → b coma replaced, a process_commands, revision`},
+		"the newest standby is promoted": {[]Found{{ID: "a", Version: "1.9.0", Ready: true}, {ID: "b", Version: "1.10.0", Ready: true}, {ID: "c", Version: "2.0.0", Ready: true, Retired: true}}, Memory{},
+			"b process_commands", ``},
+		"one that rests is not":             {[]Found{{ID: "a", Version: "1.9.0", Ready: true, Resting: true}}, Memory{}, "", `op wait 3s → spawn`},
+		"one that starts is awaited":        {[]Found{{ID: "a", Version: "1.9.0"}}, Memory{}, "", `op wait 59s →; a ready → a process_commands`},
+		"the reserved one never gets ready": {[]Found{{ID: "a", Version: "1.9.0", Term: 3}}, Memory{}, "a keep", `op wait 60s → a shutdown ready_timeout, spawn`},
+		"what was good":                     {[]Found{{ID: "a", Version: "1.0.0", Ready: true, Term: 1}}, Memory{Good: Good{"1.0.0", "3f2a"}}, "a keep", `operator rollback → rollback 1.0.0 3f2a`},
+		"not sane":                          {nil, Memory{Insane: true}, "", `op wait 1h →; operator try_again → spawn`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			now := start
+			f, actions := Adopt(plain, c.memory, c.found, now)
+			if got := describe(actions); got != c.want {
+				t.Fatalf("adopting: %s\nwant %s", got, c.want)
+			}
+			for line := range strings.SplitSeq(c.script, ";") {
+				in, want, _ := strings.Cut(line, "→")
+				if strings.TrimSpace(in) == "" {
+					continue
+				}
+				if got := input(t, f, in, &now); got != strings.TrimSpace(want) {
+					t.Fatalf("%s → %s\nwant %s", strings.TrimSpace(in), got, strings.TrimSpace(want))
+				}
+			}
+		})
+	}
 }

@@ -1,0 +1,67 @@
+package lifecycle
+
+import "time"
+
+// Found is what an instance knows of a client of a fleet that had another leader, or none.
+type Found struct {
+	ID      ID
+	Version string
+	Ready   bool
+	Retired bool
+	Resting bool
+	Term    uint64 // of the leader that told it to work; 0 if it does not
+}
+
+// Memory is what a leader hands on to the next one.
+type Memory struct {
+	Good   Good
+	Insane bool
+}
+
+// Memory returns what the next leader should know.
+func (f *Fleet) Memory() Memory { return Memory{f.good, f.insane} }
+
+// settleAdopted is how long a fleet with a new leader waits for clients that have lost their instance.
+const settleAdopted = 3 * time.Second
+
+// Adopt returns a fleet with the clients of one that had another leader. Of those that work, the one that was told so in the
+// highest term goes on, and the others are told to stop.
+func Adopt(c Config, m Memory, all []Found, now time.Time) (*Fleet, []Action) {
+	f := New(c, now)
+	f.good, f.insane, f.await = m.Good, m.Insane, now.Add(settleAdopted)
+	f.passed = f.deploys + 1 // unknown
+	var highest *Found
+	for i := range all {
+		k := &all[i]
+		added := &client{id: k.ID, version: k.Version, resting: k.Resting}
+		switch {
+		case k.Retired:
+			added.state = retired
+		case k.Ready:
+			f.readied++
+			added.state, added.ready = standby, f.readied
+		default:
+			added.deadline = now.Add(f.config.ReadyTimeout)
+		}
+		f.clients[k.ID] = added
+		if k.Term > 0 && !k.Retired && (highest == nil || k.Term > highest.Term || k.Term == highest.Term && k.ID < highest.ID) {
+			highest = k
+		}
+	}
+	var actions []Action
+	for i := range all {
+		if k := &all[i]; k.Term > 0 && !k.Retired && k != highest {
+			actions = append(actions, Action{Verb: Coma, To: k.ID, Reason: Replaced})
+		}
+	}
+	if highest != nil {
+		f.assign(f.clients[highest.ID])
+		actions = append(actions, Action{Verb: Keep, To: highest.ID})
+	} else {
+		actions = append(actions, f.restore(now)...)
+	}
+	for _, c := range f.sorted() {
+		c.waits = f.runner != nil && c != f.runner && c.state == standby && compare(c.version, f.runner.version) > 0
+	}
+	return f, append(actions, f.examineNext(now)...)
+}
