@@ -8,12 +8,12 @@ import (
 
 // configCmd groups the commands that handle configuration files.
 type configCmd struct {
-	Check configCheckCmd `cmd:"" help:"Check a file for serve --config or serve --tokens-file, and print everything that is wrong with it."`
+	Check configCheckCmd `cmd:"" help:"Check a file for serve --config, --tokens-file or --fleet-file, and print everything that is wrong with it."`
 }
 
 // configCheckCmd checks one file.
 type configCheckCmd struct {
-	File string `arg:"" help:"The file. One with the key tokens is a tokens file, any other is one with settings."`
+	File string `arg:"" help:"The file. One with the key tokens is a tokens file, one with the key fleets a fleet file, any other is one with settings."`
 }
 
 // Run checks the file.

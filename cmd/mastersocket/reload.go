@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/mastersocket/mastersocket/auth/oidc"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/config"
+	"github.com/mastersocket/mastersocket/services/fleet"
 )
 
 // reloader reads the configuration again, for a signal, a changed file or an operator. One reload runs at a time, and takes
@@ -28,18 +30,20 @@ type reloader struct {
 	certs    *certificates
 	login    *redisLogin
 	verifier *oidc.Verifier // nil without an issuer
+	fleets   *fleet.Service // nil where the service type is not enabled
 	log      *slog.Logger
 
 	mu        sync.Mutex
 	current   *config.Serve // as it is in force
 	generated bool          // the one token in force was made at the start
-	warnings  []string      // that the log has, of the start or the last reload
+	settings  []config.Fleet
+	warnings  []string // that the log has, of the start or the last reload
 	stats     admin.ReloadStats
 }
 
 func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates, login *redisLogin, loaded *config.Loaded, log *slog.Logger) *reloader {
 	return &reloader{
-		started: &c.Serve, level: &c.level, hub: h, store: store, certs: certs, login: login, log: log,
+		started: &c.Serve, level: &c.level, hub: h, store: store, certs: certs, login: login, log: log, fleets: c.fleets, settings: loaded.Fleets,
 		current: &c.Serve, generated: loaded.Generated != "", warnings: loaded.Warnings,
 		stats: admin.ReloadStats{LastSuccess: time.Now()},
 	}
@@ -126,6 +130,11 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 	// The login for another Redis is of no use until the next start.
 	if fresh.Redis == r.started.Redis && r.login.take(loaded.Redis) {
 		result.Changed = append(result.Changed, "redis-login")
+	}
+	if r.fleets != nil && !reflect.DeepEqual(r.settings, loaded.Fleets) {
+		r.fleets.Configure(fleetSettings(loaded.Fleets))
+		r.settings = loaded.Fleets
+		result.Changed = append(result.Changed, "fleets")
 	}
 	for _, d := range config.Differences(r.current, fresh) {
 		if d.Reload && !d.Path && !d.Secret && !strings.HasPrefix(d.Name, "redis-") { // the others are told by what they hold

@@ -26,6 +26,7 @@ import (
 	"github.com/mastersocket/mastersocket/internal/logwriter"
 	"github.com/mastersocket/mastersocket/internal/memlimit"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
+	"github.com/mastersocket/mastersocket/services/fleet"
 	"github.com/mastersocket/mastersocket/services/team"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -35,7 +36,9 @@ type serveCmd struct {
 	config.Serve `embed:""`
 
 	level slog.LevelVar
-	teams *team.Service // nil where the service type is not enabled
+	teams *team.Service // nil where the service type is not enabled, as is the next
+
+	fleets *fleet.Service
 }
 
 // Help is what mastersocket serve --help says beside the flags.
@@ -44,7 +47,7 @@ func (*serveCmd) Help() string {
 timeout. A second signal ends it at once.
 
 On SIGHUP, when one of its files changes, and on POST /v1/reload it reads its configuration again. Tokens and their rights,
-certificates, the login at Redis, the pace of a drain and the log level take effect at once; clients whose token is gone are
+fleets, certificates, the login at Redis, the pace of a drain and the log level take effect at once; clients whose token is gone are
 disconnected. A configuration with an error changes nothing, and the log says why.
 
 Without a token the hub makes one, prints it, and leaves it where the commands of the same user on this machine find it.`
@@ -236,7 +239,7 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 	if err != nil {
 		return hub.Options{}, usageError{err}
 	}
-	services, err := c.services()
+	services, err := c.services(loaded.Fleets)
 	if err != nil {
 		return hub.Options{}, err
 	}

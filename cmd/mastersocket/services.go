@@ -4,22 +4,30 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/config"
 	"github.com/mastersocket/mastersocket/services/echo"
+	"github.com/mastersocket/mastersocket/services/fleet"
+	"github.com/mastersocket/mastersocket/services/fleet/lifecycle"
 	"github.com/mastersocket/mastersocket/services/socketio"
 	"github.com/mastersocket/mastersocket/services/team"
 )
 
 // services makes the service types that the settings enable.
-func (c *serveCmd) services() ([]hub.ServiceType, error) {
+func (c *serveCmd) services(fleets []config.Fleet) ([]hub.ServiceType, error) {
 	var all []hub.ServiceType
 	for _, name := range c.Enable {
 		switch name {
 		case "echo":
 			all = append(all, echo.New(echo.DefaultLimits()))
-		case "socketio":
-			all = append(all, socketio.New(socketio.Options{}))
+		case "fleet":
+			c.fleets = fleet.New(fleet.Options{
+				CommandEvent: c.FleetCommandEvent, Anonymous: c.FleetAnonymous, Fleets: fleetSettings(fleets),
+			})
+			all = append(all, c.fleets)
+		case "socketio": // below
 		case "team":
 			c.teams = team.New(team.Options{Anonymous: c.TeamAnonymous, Healthcheck: c.TeamHealthcheck})
 			all = append(all, c.teams)
@@ -27,5 +35,25 @@ func (c *serveCmd) services() ([]hub.ServiceType, error) {
 			return nil, usageError{fmt.Errorf("--enable: %q is not part of this build", name)}
 		}
 	}
+	o := socketio.Options{ApplicationOnly: !slices.Contains(c.Enable, "socketio")}
+	if c.fleets != nil {
+		o.Application = c.fleets
+	}
+	if o.Application != nil || !o.ApplicationOnly {
+		all = append(all, socketio.New(o))
+	}
 	return all, nil
+}
+
+// fleetSettings translates the settings of fleets.
+func fleetSettings(fleets []config.Fleet) []fleet.Settings {
+	all := make([]fleet.Settings, 0, len(fleets))
+	for i := range fleets {
+		f := &fleets[i]
+		all = append(all, fleet.Settings{Name: f.Name, Token: f.Token.Reveal(), Config: lifecycle.Config{
+			VitalCogs: f.VitalCogs, HealthyPercent: f.HealthyPercentage, RetireOutdated: f.ShutDownOutdated,
+			ReadyTimeout: f.ReadyTimeout, HealthTimeout: f.HealthTimeout,
+		}})
+	}
+	return all
 }

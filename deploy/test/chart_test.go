@@ -248,11 +248,14 @@ monitoring:
 		there: []string{"ServiceMonitor hub-mastersocket", "PrometheusRule hub-mastersocket", "ConfigMap hub-mastersocket-dashboard"},
 	},
 	{
-		name: "every setting of the hub",
+		name:   "every setting of the hub",
+		others: []string{"Secret fleets"},
 		values: `
 config:
-  enable: [echo, team]
+  enable: [echo, fleet, team]
   team-anonymous: true
+  fleet-anonymous: true
+  fleet-command-event: command
   team-healthcheck: 1m
   allowed-origins: ["https://app.example.com", "https://*.example.com"]
   allowed-hosts: [hub.example.com, "*.hub.example.com"]
@@ -275,6 +278,7 @@ config:
   log-format: text
   log-level: debug
 drain: {preStopSeconds: 12, marginSeconds: 0}
+fleets: {existingSecret: fleets}
 extraEnv: [{name: GOGC, value: "80"}, {name: MASTERSOCKET_LOG_LEVEL, value: warn}]
 `,
 	},
@@ -347,7 +351,7 @@ func TestChartSettings(t *testing.T) {
 		"redis-sentinel-username": "extraEnv", "redis-sentinel-password-file": "extraEnv", "redis-ca": "redis.tls",
 		"redis-cert": "redis.tls", "redis-key": "redis.tls", "redis-server-name": "redis.tls",
 		"cluster-secret-file": "redis.clusterSecret", "tcp-gap": "extraEnv",
-		"tokens-file": "auth.tokens", "tcp-listen": "tcp",
+		"tokens-file": "auth.tokens", "tcp-listen": "tcp", "fleet-file": "fleets",
 		"tls-listen": "tls", "tls-cert": "tls", "tls-key": "tls", "tls-client-ca": "tls", "admin-tls": "tls",
 		"oidc-issuer": "oidc", "oidc-jwks": "oidc", "oidc-audience": "oidc", "oidc-ca": "oidc", "oidc-bearer-file": "oidc",
 		"help": "no setting", "version": "no setting",

@@ -7,7 +7,7 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 )
 
-// CheckFile checks a file for --config or, where it has the key tokens, for --tokens-file. Of the former it also checks
+// CheckFile checks a file for --config or, where it has the key tokens or fleets, for --tokens-file or --fleet-file. Of the first it also checks
 // the files that its settings name, by [Serve.Load]; flags and the environment have no part in it. The error is an
 // [InvalidError] with everything that is wrong. Warnings are about what is not wrong, such as a certificate that is about
 // to expire.
@@ -18,10 +18,15 @@ func CheckFile(path string) (warnings []string, err error) {
 		p.addf(path, "can't read the file: %v", err)
 		return nil, p.err()
 	}
-	if isTokensFile(b) {
+	if isFileOf("tokens", b) {
 		_, err := auth.ParseTokens(b)
 		p.addTokens(path, err)
 		return nil, p.err()
+	}
+	if isFileOf("fleets", b) {
+		v := validation{s: new(Serve)}
+		v.parseFleets(b, path)
+		return v.warnings, v.err()
 	}
 	warnings, err = checkSettings(path)
 	if len(bytes.TrimSpace(b)) == 0 {
@@ -30,17 +35,17 @@ func CheckFile(path string) (warnings []string, err error) {
 	return warnings, err
 }
 
-// isTokensFile reports whether the YAML in b is a tokens file: it has the key tokens and no setting of the hub. A file with
-// both is one with settings whose author put the tokens into the wrong place.
-func isTokensFile(b []byte) bool {
-	settings, tokens := settingNames(), false
+// isFileOf reports whether the YAML in b is the file with that key: it has the key and no setting of the hub. A file with
+// both is one with settings whose author put the others into the wrong place.
+func isFileOf(key string, b []byte) bool {
+	settings, found := settingNames(), false
 	for _, pair := range pairs(b, "", new(problems)) {
 		if slices.Contains(settings, pair.Key.Value) {
 			return false
 		}
-		tokens = tokens || pair.Key.Value == "tokens"
+		found = found || pair.Key.Value == key
 	}
-	return tokens
+	return found
 }
 
 func checkSettings(path string) (warnings []string, err error) {

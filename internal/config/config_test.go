@@ -63,7 +63,7 @@ func TestDefaults(t *testing.T) {
 		Listen: ":42069", AdminListen: "127.0.0.1:42070", RedisPrefix: "ms", MaxMessageBytes: 32768,
 		PingInterval: 30 * time.Second, IdentifyTimeout: 10 * time.Second, HandshakeTimeout: 10 * time.Second,
 		MessageTimeout: 30 * time.Second, SendQueueBytes: 1 << 20,
-		TCPGap: time.Millisecond, WriteTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, TeamHealthcheck: 30 * time.Second, LogFormat: "text", LogLevel: "info",
+		TCPGap: time.Millisecond, WriteTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, TeamHealthcheck: 30 * time.Second, FleetCommandEvent: "cmd", LogFormat: "text", LogLevel: "info",
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Serve{}, sources{})); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -88,6 +88,9 @@ var settingValues = map[string]struct {
 	"tls-client-ca":               {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.TLSClientCA }, [3]any{"/a", "/b", "/c"}},
 	"admin-tls":                   {[3]string{"true", "false", "true"}, func(s *Serve) any { return s.AdminTLS }, [3]any{true, false, true}},
 	"enable":                      {[3]string{"team", "echo", "echo,team"}, func(s *Serve) any { return strings.Join(s.Enable, " ") }, [3]any{"team", "echo", "echo team"}},
+	"fleet-file":                  {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.FleetFile }, [3]any{"/a", "/b", "/c"}},
+	"fleet-command-event":         {[3]string{"a", "b", "c"}, func(s *Serve) any { return s.FleetCommandEvent }, [3]any{"a", "b", "c"}},
+	"fleet-anonymous":             {[3]string{"true", "false", "true"}, func(s *Serve) any { return s.FleetAnonymous }, [3]any{true, false, true}},
 	"team-anonymous":              {[3]string{"true", "false", "true"}, func(s *Serve) any { return s.TeamAnonymous }, [3]any{true, false, true}},
 	"team-healthcheck":            {[3]string{"1s", "2s", "1m30s"}, func(s *Serve) any { return s.TeamHealthcheck }, [3]any{time.Second, 2 * time.Second, 90 * time.Second}},
 	"allowed-hosts":               {[3]string{"'*'", "hub.a.b,10.0.0.1", "*.a.b"}, func(s *Serve) any { return strings.Join(s.AllowedHosts, " ") }, [3]any{"*", "hub.a.b 10.0.0.1", "*.a.b"}},

@@ -19,6 +19,7 @@ type Loaded struct {
 	Origins   *handshake.OriginPolicy
 	Proxies   []netip.Prefix // of --trusted-proxies
 	Redis     *Redis         // nil without --redis
+	Fleets    []Fleet        // of --fleet-file
 	// Warnings are not errors but worth a line in the log. They repeat no secret.
 	Warnings []string
 }
@@ -34,6 +35,7 @@ func (s *Serve) Load() (*Loaded, error) {
 	v.loadTokens(l)
 	v.loadTLS(l)
 	v.loadRedis(l)
+	v.loadFleets(l)
 	if s.OIDCIssuer != "" {
 		l.OIDC = s.oidcOptions()
 	}

@@ -29,10 +29,15 @@ type Serve struct {
 	TLSKey      string        `path:"" reload:"" secret:"" name:"tls-key" group:"Listeners" placeholder:"FILE" help:"PEM file with the key of --tls-cert."`
 	TLSClientCA string        `path:"" reload:"" name:"tls-client-ca" group:"Listeners" placeholder:"FILE" help:"PEM file with the authorities whose certificates clients may show. A certificate of another authority is refused; a client may show none. The tokens file says what a certificate allows."`
 	AdminTLS    bool          `name:"admin-tls" group:"Listeners" help:"Serve --admin-listen over TLS, with the same certificate."`
-	Enable      []string      `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, socketio, team."`
+	Enable      []string      `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, fleet, socketio, team."`
 	// TeamAnonymous exists because the original team protocol has no tokens.
 	TeamAnonymous   bool          `group:"Listeners" help:"With --enable team: let clients open /global without a token. Every client that reaches the hub then sees every team and its messages."`
 	TeamHealthcheck time.Duration `group:"Listeners" default:"30s" help:"With --enable team: how often clients are asked for the state of their teams."`
+	FleetFile       string        `path:"" reload:"" group:"Listeners" placeholder:"FILE" help:"With --enable fleet: YAML file with the fleets of bot processes, and how each is managed."`
+	// FleetCommandEvent exists because the original's code and its description differ.
+	FleetCommandEvent string `group:"Listeners" default:"cmd" help:"With --enable fleet: the name of the event that carries commands to bots."`
+	// FleetAnonymous exists because the original bots have no tokens.
+	FleetAnonymous bool `group:"Listeners" help:"With --enable fleet: bots without a token may be of the fleet default from any address, not from this machine alone. Every client that reaches the hub then gets that fleet's token."`
 	// AllowedOrigins are the origins, beside the hub's own host, whose pages may connect.
 	AllowedOrigins []string `group:"Listeners" placeholder:"ORIGIN" help:"Web pages that may connect from a browser besides those of the hub's own host: https://app.example.com, https://*.example.com, http://localhost:* for any port, file:// or null for local files, or * for all. Clients other than browsers need none."`
 	// AllowedHosts are the names in the Host header that the listeners answer.
@@ -89,7 +94,7 @@ type Serve struct {
 }
 
 // serviceTypeNames returns the foreign protocols that can be enabled.
-func serviceTypeNames() []string { return []string{"echo", "socketio", "team"} }
+func serviceTypeNames() []string { return []string{"echo", "fleet", "socketio", "team"} }
 
 // Level is LogLevel for slog; [slog.LevelInfo] where it is not one of the four.
 func (s *Serve) Level() slog.Level {

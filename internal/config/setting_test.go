@@ -52,12 +52,12 @@ func TestSettingTags(t *testing.T) {
 		got, want []string
 	}{
 		{"reload", reload, []string{
-			"config", "tls-cert", "tls-key", "tls-client-ca", "token", "token-file", "tokens-file",
+			"config", "tls-cert", "tls-key", "tls-client-ca", "fleet-file", "token", "token-file", "tokens-file",
 			"redis-username", "redis-username-file", "redis-password", "redis-password-file", "redis-sentinel-username", "redis-sentinel-password-file",
 			"redis-ca", "redis-cert", "redis-key", "redis-server-name", "cluster-secret-file", "drain-timeout", "drain-rate", "log-level",
 		}},
 		{"path", path, []string{
-			"config", "tls-cert", "tls-key", "tls-client-ca", "token-file", "tokens-file", "oidc-jwks", "oidc-ca", "oidc-bearer-file",
+			"config", "tls-cert", "tls-key", "tls-client-ca", "fleet-file", "token-file", "tokens-file", "oidc-jwks", "oidc-ca", "oidc-bearer-file",
 			"redis-username-file", "redis-password-file", "redis-sentinel-password-file", "redis-ca", "redis-cert", "redis-key",
 			"cluster-secret-file",
 		}},

@@ -42,6 +42,7 @@ var (
 func (v *validation) settings() {
 	v.listeners()
 	v.serviceTypes()
+	v.fleets()
 	v.hosts()
 	v.tokens()
 	v.tls()

@@ -4,6 +4,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/services/socketio/packet"
 )
 
@@ -66,20 +67,21 @@ func (c *Client) Fail(ack []byte, code, message string) {
 // End closes the connection of a client that does what the application doesn't allow. Its library connects again.
 func (c *Client) End() { c.socket.refuse() }
 
-// accepted hands the client to the application if that wants it.
+// accepted hands the client to the application if that wants it. It returns false for a client whose events are the hub's.
 func (c *socket) accepted(payload []byte) bool {
-	a := c.s.loop.all.opts.Application
-	if a == nil || c.namespace != packet.MainNamespace {
-		return false
+	o := &c.s.loop.all.opts
+	if o.Application != nil && c.namespace == packet.MainNamespace {
+		client := &Client{socket: c}
+		if h, ok := o.Application.Accept(client, payload); ok {
+			client.handler, c.client = h, client
+			h.Identify()
+			return true
+		}
 	}
-	client := &Client{socket: c}
-	h, ok := a.Accept(client, payload)
-	if !ok {
-		return false
+	if o.ApplicationOnly {
+		c.s.peer.Disconnect(opcodes.IdentifyFailed)
 	}
-	client.handler, c.client = h, client
-	h.Identify()
-	return true
+	return o.ApplicationOnly
 }
 
 // applicationEvent hands the application an event of its client.

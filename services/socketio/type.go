@@ -38,6 +38,8 @@ type Options struct {
 	PingInterval time.Duration // between two pings; to the precision of the hub's sweeps
 	PingTimeout  time.Duration // for the answer to a ping
 	Application  Application   // of clients whose events are not the hub's; nil for none
+	// ApplicationOnly: clients that the Application does not want are refused.
+	ApplicationOnly bool
 }
 
 // Type serves Socket.IO on one hub. It implements hub.ServiceType.

@@ -195,6 +195,9 @@ token-file: {{ $dir }}/token/token
 {{- if or .Values.auth.tokens .Values.auth.existingTokensSecret }}
 tokens-file: {{ $dir }}/tokens/tokens.yaml
 {{- end }}
+{{- if .Values.fleets.existingSecret }}
+fleet-file: {{ $dir }}/fleets/fleets.yaml
+{{- end }}
 {{- if .Values.tls.enabled }}
 tls-listen: {{ printf ":%d" (int .Values.tls.port) | quote }}
 tls-cert: {{ $dir }}/tls/tls.crt
