@@ -1,9 +1,12 @@
 package hub
 
 import (
+	"github.com/google/uuid"
+
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/opcodes"
+	"github.com/mastersocket/mastersocket/transport"
 )
 
 const (
@@ -36,8 +39,8 @@ func (sh *shard) drawAny(name []byte, draws uint8, avoid broker.NodeID, o *outbo
 		own = g.offered()
 	}
 	node, ok := sh.drawNode(name, own, avoid)
-	if !ok && own == 0 && g != nil && g.total() > 0 { // those that are about to leave, as there are no others
-		node, ok = h.node.ID, true
+	if !ok && own == 0 && g != nil && (g.total() > 0 || g.expectingLoop() >= 0) {
+		node, ok = h.node.ID, true // those that are about to leave or to join, as there are no others
 	}
 	switch {
 	case !ok:
@@ -68,12 +71,15 @@ func (sh *shard) drawNode(name []byte, own int, avoid broker.NodeID) (node broke
 // drawHere delivers to a member of g on this instance, which had some a moment ago.
 func (sh *shard) drawHere(g *group, draws uint8, o *outbound) {
 	loop := g.drawLoop(sh.random)
+	if loop < 0 {
+		loop = g.expectingLoop()
+	}
 	var m *mail
 	switch {
 	case loop < 0:
 		sh.reject(o.feedback, opcodes.CodeNoReceiver)
 		return
-	case loop == sh.index && sh.giveOne(g, &o.from.id, o.buf):
+	case loop == sh.index && (sh.giveOne(g, &o.from.id, o.buf) || sh.giveExpected(g, &o.from.id, o.buf)):
 		o.feedback.ack(1)
 		return
 	case loop == sh.index: // all members here are being disconnected, or have no use for it
@@ -94,7 +100,7 @@ func (sh *shard) drawHere(g *group, draws uint8, o *outbound) {
 // anyMail delivers to one member, or to one that is about to join, or sends the message back to be drawn again.
 func anyMail(sh *shard, m *mail) {
 	switch {
-	case sh.giveOne(m.group, &m.sender, m.buf):
+	case sh.giveOne(m.group, &m.sender, m.buf), sh.giveExpected(m.group, &m.sender, m.buf):
 		m.tally.Add(1, 0)
 		m.feedback.ack(1)
 	case m.remote && sh.hold(m):
@@ -127,11 +133,26 @@ func drawAgainMail(sh *shard, m *mail) {
 	sh.drawAny(m.name, m.draws+1, m.origin, &outbound{from: from, buf: m.buf, feedback: m.feedback})
 }
 
+// expectingLoop returns the loop of a client that is about to join the group; -1 for none.
+func (g *group) expectingLoop() int {
+	if s := g.anyExpected(func(_ *session, client bool) bool { return client }); s != nil {
+		return s.shard.index
+	}
+	return -1
+}
+
+// giveExpected gives the message to a client of this loop that is about to join the group: at once, as others of the same
+// sender may follow by other ways. It returns false if there is none.
+func (sh *shard) giveExpected(g *group, from *uuid.UUID, b *transport.Buffer) bool {
+	s := g.anyExpected(func(s *session, client bool) bool { return client && s.shard == sh && s.phase == phaseIdentified })
+	return s != nil && sh.give(s, from, b)
+}
+
 // hold keeps an ANY from another instance for a client of this loop that is about to join its group. It returns false if
 // there is none.
 func (sh *shard) hold(m *mail) bool {
 	held := &sh.held
-	s := m.group.anyExpected(func(s *session) bool {
+	s := m.group.anyExpected(func(s *session, _ bool) bool {
 		return s.shard == sh && s.phase == phaseJoining && len(held.of[s]) < maxHeld
 	})
 	if s == nil || held.bytes+m.Size() > maxHeldBytes {

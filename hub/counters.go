@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/mastersocket/mastersocket/intent"
@@ -47,6 +48,15 @@ func dropOf(code opcodes.ErrorCode) Drop {
 	return DropNoReceiver
 }
 
+// changeResults are what became of changes of clients' groups, in the order in which they are counted: done, or the code of
+// the refusal. The last one stands for all others.
+var changeResults = [numChangeResults]opcodes.ErrorCode{
+	"", opcodes.CodeForbidden, opcodes.CodeTooManyGroups, opcodes.CodePrimaryGroup, opcodes.CodeConflict,
+	opcodes.CodeBrokerUnavailable, "OTHER",
+}
+
+const numChangeResults = 7
+
 // maxTypes is how many service types there can be, the hub's own included.
 const maxTypes = 8
 
@@ -65,12 +75,13 @@ type counters struct {
 	types     [maxTypes]typeCounters
 	drops     [numDrops]atomic.Uint64
 	reasons   [opcodes.NumReasons]atomic.Uint64
-	notices   [numDrainReasons]atomic.Uint64 // DRAINs sent
-	fences    atomic.Uint64                  // FENCEs delivered
-	held      atomic.Uint64                  // times that a client waited for one of its receivers
-	published [numTargets]atomic.Uint64      // EVENT and REPLY of senders without a connection, by target
-	movable   atomic.Int64                   // clients that asked for DRAIN
-	strangers atomic.Int64                   // connections that have not identified
+	notices   [numDrainReasons]atomic.Uint64     // DRAINs sent
+	fences    atomic.Uint64                      // FENCEs delivered
+	held      atomic.Uint64                      // times that a client waited for one of its receivers
+	published [numTargets]atomic.Uint64          // EVENT and REPLY of senders without a connection, by target
+	changes   [2][numChangeResults]atomic.Uint64 // SUBSCRIBEs and UNSUBSCRIBEs, by their results
+	movable   atomic.Int64                       // clients that asked for DRAIN
+	strangers atomic.Int64                       // connections that have not identified
 	_         [64]byte
 }
 
@@ -82,3 +93,12 @@ type typeCounters struct {
 }
 
 func (c *counters) drop(d Drop) { c.drops[d].Add(1) }
+
+// change counts a change of a client's groups, which was refused with a code unless that is empty.
+func (c *counters) change(op opcodes.Op, code opcodes.ErrorCode) {
+	i := slices.Index(changeResults[:], code)
+	if i < 0 {
+		i = numChangeResults - 1
+	}
+	c.changes[op-opcodes.Subscribe][i].Add(1)
+}

@@ -31,13 +31,13 @@
 //	counters, feedback, deferral,     what knows no other file of the package
 //	cursor, verifications, limits,
 //	options
-//	session, group, registry,         the state: a client, a group, all groups, a loop's share, the instance
-//	shard, hub
+//	session, group, registry,         the state: a client, a group, all groups, a change of a client's groups, a loop's
+//	change, shard, hub                share, the instance
 //	mail, tour, membership,           a message's way: to a loop, to its members, to other instances, to one of many
 //	pressure, delivery, relay, any,
 //	routing
-//	ending, notice, expiry,           a client's life
-//	authenticate, join, verify,
+//	subscribe, ending, notice,        a client's life
+//	expiry, authenticate, join, verify,
 //	identify, tokens
 //	events, fence, peer, service,     what clients and service types do
 //	questions, tap, receipts,         what operators ask and do

@@ -43,9 +43,10 @@ func (s *session) end(r opcodes.Reason) {
 	switch s.phase {
 	case phaseStranger, phaseVerifying: // the verification finds the session gone
 		s.shard.removeStranger(s)
-	case phaseJoining: // the joining gives back what it acquired when it finds the session gone
+	case phaseJoining: // the IDENTIFY gives back what it acquired when it finds the session gone
 		s.shard.removeStranger(s)
 	case phaseIdentified:
+		s.dropChanges()
 		s.exitAll()
 	}
 	if s.phase = phaseOver; s.limit != nil {

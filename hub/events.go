@@ -83,3 +83,27 @@ func (s *session) sendError(id []byte, code opcodes.ErrorCode) {
 	s.conn.Send(b)
 	b.Release()
 }
+
+// namesPerKiB is for how many names a request counts at least for each of its KiB.
+const namesPerKiB = 1
+
+// request handles a SUBSCRIBE or UNSUBSCRIBE of the client.
+func (s *session) request(e *opcodes.Envelope) {
+	if !s.features.Has(opcodes.FeatureGroups) { // also before IDENTIFY
+		s.disconnect(opcodes.UnknownOp)
+		return
+	}
+	asked, err := opcodes.ParseChange(e.Op, e.Data)
+	if err != nil || e.ID == nil {
+		s.disconnect(opcodes.InvalidPayload)
+		return
+	}
+	id := append(make([]byte, 0, len(e.ID)), e.ID...)
+	cost := max(asked.Size(), 1, len(e.Raw)>>10*namesPerKiB)
+	s.enqueue(&change{op: e.Op, id: id, asked: asked})
+	q := &s.others().changes
+	if s.phase == phaseIdentified && !q.names.take(cost, s.shard.loop.Clock()) && !q.spent {
+		q.spent = true
+		s.wait()
+	}
+}

@@ -23,11 +23,11 @@ var files = []string{
 	// What no other file defines.
 	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "limits.go", "options.go",
 	// State.
-	"session.go", "group.go", "registry.go", "shard.go", "hub.go",
+	"session.go", "group.go", "registry.go", "change.go", "shard.go", "hub.go",
 	// A message's way.
 	"mail.go", "tour.go", "membership.go", "pressure.go", "delivery.go", "relay.go", "any.go", "routing.go",
 	// A client's life.
-	"ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
+	"subscribe.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
 	// What clients, service types and operators do.
 	"events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "tap.go", "receipts.go", "clients.go", "groups.go",
 	"stats.go", "nodes.go", "operate.go", "campaign.go", "rebalance.go", "drain.go",
@@ -38,6 +38,7 @@ var files = []string{
 // upward are the references against that order that stay, with their reasons.
 var upward = map[string]string{
 	"session.go -> group.go":   "a session knows its places in groups, and a group its members",
+	"session.go -> change.go":  "a session has its changes of groups, and a change its session",
 	"session.go -> shard.go":   "a session knows its loop's shard, and a shard its sessions",
 	"shard.go -> hub.go":       "a shard knows the hub, and the hub its shards",
 	"shard.go -> mail.go":      "a shard holds ANYs for clients that are about to join",

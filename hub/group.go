@@ -28,8 +28,8 @@ type group struct {
 
 	mu       sync.Mutex
 	state    subscription
-	waiting  []waiter              // for the subscription
-	expected map[*session]struct{} // clients that are about to join; nil for none
+	waiting  []waiter          // for the subscription
+	expected map[*session]bool // sessions that are about to join, and whether they are clients already; nil for none
 }
 
 // subscription is how far the broker has come with a group.
@@ -227,12 +227,12 @@ func (g *group) forget(s *session) {
 	}
 }
 
-// anyExpected returns a client that is about to join the group and that is wanted; nil for none.
-func (g *group) anyExpected(wanted func(*session) bool) *session {
+// anyExpected returns a session that is about to join the group and that is wanted; nil for none.
+func (g *group) anyExpected(wanted func(s *session, client bool) bool) *session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for s := range g.expected {
-		if wanted(s) {
+	for s, client := range g.expected {
+		if wanted(s, client) {
 			return s
 		}
 	}

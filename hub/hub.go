@@ -35,6 +35,7 @@ type Hub struct {
 	shards    []*shard
 	counters  []counters
 	groups    *registry
+	parts     []changePart // of changes of a client's groups, in the order in which they are carried out
 	fixed     fixedMessages
 	started   time.Time
 	draining  atomic.Bool

@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/mastersocket/mastersocket/auth"
@@ -13,22 +12,15 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-// joining is a client that waits until the broker has subscribed to its groups: answered before, the client could miss what
-// is sent after the answer.
+// This file makes a connection a client. Answered before the broker has subscribed to its groups, the client could miss
+// what is sent after the answer. So it waits until then.
 //
 // Other instances know already that it is expected, if it is a group's first member here, and draw it for an ANY where no
 // group has another. The ANY waits with it: back with its sender, it could be drawn again only if that has sent nothing
 // since.
-type joining struct {
-	session *session
-	ref     transport.Ref
-	groups  []*group
-	left    atomic.Int32 // subscriptions that are not confirmed yet, and one for join itself
-	failed  atomic.Bool
-}
 
-// join makes the client a member of the groups as soon as the broker has subscribed to them.
-func (s *session) join(names []string) {
+// join makes the connection a client, with what c asks for, as soon as the broker has subscribed to its groups.
+func (s *session) join(c *change) {
 	h := s.shard.hub
 	if s.grant != nil {
 		subject := ""
@@ -40,69 +32,44 @@ func (s *session) join(names []string) {
 			return
 		}
 	}
-	r := h.groups
-	groups := make([]*group, 0, len(names))
-	ready := true
-	for _, name := range names {
-		g := r.expect(name, s)
-		groups = append(groups, g)
-		ready = ready && g.ready()
+	c.op, c.session, c.ref, c.come = opcodes.Identify, s, s.conn.Ref(), c.identified
+	if c.check() != nil {
+		s.disconnect(opcodes.IdentifyFailed)
+		return
 	}
 	s.phase = phaseJoining
-	if ready || h.isolated() {
-		s.joined(groups)
+	if c.acquire() {
+		c.identified()
 		return
 	}
 	s.conn.Pause() // what the client sends behind its IDENTIFY waits too
-	j := &joining{session: s, ref: s.conn.Ref(), groups: groups}
-	j.left.Store(int32(len(groups)) + 1)
-	for _, g := range groups {
-		g.await(j)
-	}
-	j.subscribed(nil)
+	c.paused = true
 }
 
-// subscribed implements waiter. The last call sends the joining back to its loop.
-func (j *joining) subscribed(err error) {
-	if err != nil {
-		j.failed.Store(true)
-	}
-	if j.left.Add(-1) == 0 && !j.ref.Loop().Post(j) { // the hub is closed, and what it held with it
-		j.cancel()
-	}
-}
-
-// Deliver implements transport.Mail.
-func (j *joining) Deliver(*transport.Loop) {
-	c, s := j.ref.Conn(), j.session
+// identified ends an IDENTIFY whose groups are subscribed, or can't be, or whose client has gone.
+func (c *change) identified() {
+	s := c.session
+	c.over = true
 	switch {
-	case c == nil || s.phase != phaseJoining:
-		j.cancel()
-	case j.failed.Load():
-		j.cancel()
+	case c.ref.Conn() == nil || s.phase != phaseJoining:
+		c.release()
+	case c.failed.Load():
+		c.release()
 		s.disconnect(opcodes.TryAgainLater)
+	case c.check() != nil:
+		c.release()
+		s.disconnect(opcodes.IdentifyFailed)
 	default:
-		s.joined(j.groups)
-		c.Resume()
-		s.shard.giveHeld(s)
-	}
-}
-
-// Size implements transport.Mail.
-func (j *joining) Size() int { return 64 }
-
-// cancel gives back the groups of a client that does not join them.
-func (j *joining) cancel() {
-	r := j.session.shard.hub.groups
-	for _, g := range j.groups {
-		g.forget(j.session)
-		r.announce(g) // the other members may all be about to leave, so that other instances know of this one alone
-		r.dismiss(g)
+		s.joined(c)
+		if c.paused {
+			s.conn.Resume()
+			s.shard.giveHeld(s)
+		}
 	}
 }
 
 // granted are the features that this release has.
-const granted = opcodes.FeatureErrors | opcodes.FeatureAcks | opcodes.FeatureDrain
+const granted = opcodes.FeatureErrors | opcodes.FeatureAcks | opcodes.FeatureDrain | opcodes.FeatureGroups
 
 // accept makes the client, which may do what grant says, a member of its groups. subject is that of its token or
 // certificate, empty where it is unknown.
@@ -115,7 +82,14 @@ func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject 
 	if id.Name != "" || id.Version != "" || len(id.Meta) > 0 || subject != "" || s.about != nil {
 		s.about = &about{name: id.Name, version: id.Version, meta: id.Meta, subject: subject, foreign: s.foreign(), native: true}
 	}
-	s.join(id.Groups)
+	c := &change{asked: opcodes.Change{Groups: id.Groups, Weight: opcodes.KeepWeight}}
+	if s.features.Has(opcodes.FeaturePresence) {
+		c.asked.Watch = id.Watch
+	}
+	if s.features.Has(opcodes.FeatureExclusive) {
+		c.asked.Exclusive = id.Exclusive
+	}
+	s.join(c)
 }
 
 // mayJoinAll reports whether all names are those of groups that the holder of the grant may join.
@@ -128,9 +102,9 @@ func mayJoinAll(g *auth.Grant, names []string) bool {
 	return len(names) > 0
 }
 
-// joined answers the IDENTIFY and makes the client a member of the groups, in this order: what is sent to it comes behind
-// the answer.
-func (s *session) joined(groups []*group) {
+// joined answers the IDENTIFY and makes the client what it asked for, in this order: what is sent to it comes behind the
+// answer.
+func (s *session) joined(c *change) {
 	h := s.shard.hub
 	if s.grant != nil { // a service type may ask for no token
 		s.conn.Trust()
@@ -143,9 +117,15 @@ func (s *session) joined(groups []*group) {
 		s.conn.Unpace() // it is not the original client
 	}
 	if s.kind == 0 {
-		s.sendIdentified(now)
+		var a opcodes.Changed
+		for _, p := range h.parts {
+			p.answer(c, &a)
+		}
+		s.sendIdentified(now, &a)
 	}
-	s.enterAll(groups)
+	for _, p := range h.parts {
+		p.enter(c)
+	}
 	if ctx := context.Background(); h.log.Enabled(ctx, slog.LevelDebug) {
 		h.log.LogAttrs(ctx, slog.LevelDebug, "client identified", slog.String("client", s.id.String()),
 			slog.String("token", s.tokenName()), slog.Any("groups", s.groupNames()))
@@ -158,10 +138,11 @@ func (s *session) joined(groups []*group) {
 // identifiedBytes is the room for the answer to an IDENTIFY without the instance's name.
 const identifiedBytes = 256
 
-// sendIdentified answers the client's IDENTIFY.
-func (s *session) sendIdentified(now time.Time) {
+// sendIdentified answers the client's IDENTIFY. a says what became of the members that are also those of SUBSCRIBE.
+func (s *session) sendIdentified(now time.Time, a *opcodes.Changed) {
 	h := s.shard.hub
-	b := transport.AllocBuffer(identifiedBytes + 6*len(h.node.Name))
+	a.Groups = nil // it knows them
+	b := transport.AllocBuffer(identifiedBytes + 6*len(h.node.Name) + opcodes.ChangedSize(a))
 	b.Seal(opcodes.AppendIdentified(b.Room(), opcodes.Identified{
 		ID:              s.id,
 		Ping:            h.opts.PingInterval,
@@ -169,6 +150,8 @@ func (s *session) sendIdentified(now time.Time) {
 		SessionStarted:  now,
 		MaxMessageBytes: h.opts.Transport.MaxMessageBytes,
 		Features:        s.features,
+		Watch:           a.Watch,
+		Holds:           a.Holds,
 	}))
 	s.conn.Send(b)
 	b.Release()

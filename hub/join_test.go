@@ -228,7 +228,7 @@ func (h *Hub) awaitHeld(n int) {
 func (h *Hub) expecting(group string, f func(*session)) {
 	g := h.groups.find([]byte(group))
 	err := h.onLoops(context.Background(), func(sh *shard) {
-		if s := g.anyExpected(func(s *session) bool { return s.shard == sh }); s != nil {
+		if s := g.anyExpected(func(s *session, _ bool) bool { return s.shard == sh }); s != nil {
 			f(s)
 		}
 	})

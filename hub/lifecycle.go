@@ -28,6 +28,9 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	if o.Transport.Loops < 1 || o.Transport.Loops > MaxLoops {
 		return nil, fmt.Errorf("start hub: %d loops: want 1 to %d", o.Transport.Loops, MaxLoops)
 	}
+	if o.MaxGroups == 0 {
+		o.MaxGroups = DefaultMaxGroups
+	}
 	h := &Hub{
 		opts: o, log: o.Log, tokens: o.Tokens, broker: o.Broker, started: time.Now(),
 		reached: make(chan struct{}, 1), synchronized: make(chan struct{}), answerBytes: answerBytes,
@@ -36,6 +39,7 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	h.SetDrain(o.Drain)
 	h.verifications.open(o.Verifier)
 	h.groups = newRegistry(o.Broker, o.Transport.Loops)
+	h.parts = []changePart{plainGroups{}}
 	h.counters = make([]counters, o.Transport.Loops)
 	h.fixed = newFixedMessages()
 	server, err := transport.NewServer(o.Transport)

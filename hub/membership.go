@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -20,7 +21,16 @@ func (s *session) enter(g *group) place {
 	m := g.local[s.shard.index]
 	m.list = append(m.list, s)
 	g.counts[s.shard.index].Add(1)
+	if s.departing {
+		g.departing[s.shard.index].Add(1)
+	}
 	return place{g, uint32(len(m.list) - 1)}
+}
+
+// memberOf reports whether the client is in the group of that name.
+func (s *session) memberOf(name string) bool {
+	g := s.shard.hub.groups.named(name)
+	return g != nil && s.placeOf(g) != nil
 }
 
 // exit takes the session out of the place, moving the last member there, and tells the other instances.
@@ -57,11 +67,7 @@ func (s *session) enterAll(groups []*group) {
 		s.first = s.enter(groups[0])
 	}
 	if len(groups) > 1 {
-		more := make([]place, 0, len(groups)-1)
-		for _, g := range groups[1:] {
-			more = append(more, s.enter(g))
-		}
-		s.others().more = more
+		s.enterMore(groups[1:])
 	}
 	s.phase = phaseIdentified
 	s.shard.count.types[s.kind].clients.Add(1)
@@ -73,6 +79,53 @@ func (s *session) enterAll(groups []*group) {
 		g.forget(s)
 		r.announce(g)
 	}
+}
+
+// enterMore makes the session a member of groups beyond the first.
+func (s *session) enterMore(groups []*group) {
+	old := s.more()
+	more := append(make([]place, 0, len(old)+len(groups)), old...) // exactly as large as needed
+	for _, g := range groups {
+		more = append(more, s.enter(g))
+	}
+	slices.SortFunc(more, func(a, b place) int { return comparePlace(a, b.group) })
+	s.others().more = more
+}
+
+// enterGroups makes a client a member of further groups, which expected it.
+func (s *session) enterGroups(groups []*group) {
+	if len(groups) == 0 {
+		return
+	}
+	s.enterMore(groups)
+	for _, g := range groups {
+		g.forget(s)
+		s.shard.hub.groups.announce(g)
+	}
+}
+
+// exitGroups takes the client out of those of the named groups that it is in, and returns the names of these.
+func (s *session) exitGroups(names []string) (left []string) {
+	for _, name := range names {
+		g := s.shard.hub.groups.named(name)
+		if g == nil || g == s.first.group {
+			continue
+		}
+		more := s.more()
+		i, ok := slices.BinarySearchFunc(more, g, comparePlace)
+		if !ok {
+			continue
+		}
+		left = append(left, name)
+		s.leave(more[i])
+		s.rest.more = slices.Delete(more, i, i+1)
+	}
+	if more := s.more(); len(left) > 0 && len(more) > 0 {
+		s.rest.more = append(make([]place, 0, len(more)), more...)
+	} else if s.rest != nil && len(more) == 0 {
+		s.rest.more = nil
+	}
+	return left
 }
 
 // exitAll undoes enterAll.

@@ -13,6 +13,9 @@ import (
 // ownType is the name of the service type of clients of the master socket protocol.
 const ownType = "service"
 
+// DefaultMaxGroups is how many groups a client may be in where Options do not say.
+const DefaultMaxGroups = 1024
+
 // Options configure a Hub.
 type Options struct {
 	Transport       transport.Options
@@ -23,6 +26,7 @@ type Options struct {
 	Tokens          *auth.Store
 	Verifier        Verifier // of tokens that are not in Tokens; nil for none. The caller ends it after the hub
 	Broker          broker.Broker
+	MaxGroups       int // of one client, those of IDENTIFY included; 0 for DefaultMaxGroups
 	// WithoutBroker lets clients identify while the broker is away. They reach the clients of this instance at once, and
 	// those of others when it is back. Otherwise they are told to try again later.
 	WithoutBroker bool

@@ -98,7 +98,7 @@ func (p *Peer) Identify(i Identity) {
 	}
 	s.grant = i.Grant
 	s.about.name, s.about.version, s.about.meta, s.about.right = i.Name, i.Version, i.Meta, i.Right
-	s.join(i.Groups)
+	s.join(&change{asked: opcodes.Change{Groups: i.Groups, Weight: opcodes.KeepWeight}, trusted: true})
 }
 
 // Send queues a message of the client's own protocol that is no delivery, taking a reference of its own. It reports

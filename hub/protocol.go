@@ -44,8 +44,12 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 		s.disconnect(reasonOf(err))
 		return
 	}
-	if e.Op != opcodes.Fence && !s.allowed(len(b)) { // a move sends as many of these as it needs: see mayFence
-		return
+	switch e.Op {
+	case opcodes.Fence, opcodes.Subscribe, opcodes.Unsubscribe: // a move sends as many of these as it needs: see mayFence
+	default:
+		if !s.allowed(len(b)) {
+			return
+		}
 	}
 	switch e.Op {
 	case opcodes.Event, opcodes.Reply:
@@ -63,6 +67,8 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	case opcodes.Ping:
 		s.conn.Send(s.shard.hub.fixed.pong)
 	case opcodes.Pong: // that it arrived is all that counts
+	case opcodes.Subscribe, opcodes.Unsubscribe:
+		s.request(e)
 	default:
 		s.disconnect(opcodes.UnknownOp)
 	}
@@ -106,7 +112,8 @@ func (s *session) Sweep(c *transport.Conn) {
 	case phaseIdentified:
 		s.stay()
 		s.checkHold()
-		if !c.Detached() { // else its service type asks
+		s.sweepChanges()
+		if !c.Detached() && s.waits == 0 { // else its service type asks
 			s.checkSilence(c.Idle(), h.opts.PingInterval)
 		}
 		if s.expires != 0 && s.phase == phaseIdentified {

@@ -54,6 +54,14 @@ func (r *registry) find(name []byte) *group {
 	return s.groups[string(name)]
 }
 
+// named is find for a name in a string.
+func (r *registry) named(name string) *group {
+	s := &r.shards[maphash.String(r.seed, name)%uint64(len(r.shards))]
+	s.RLock()
+	defer s.RUnlock()
+	return s.groups[name]
+}
+
 // expect returns the group of that name for a session that is about to join it, and is expected until group.forget. The
 // broker is asked to subscribe to it. One call of dismiss must follow.
 func (r *registry) expect(name string, s *session) *group {
@@ -67,9 +75,9 @@ func (r *registry) expect(name string, s *session) *group {
 		g.state = subscribing
 	}
 	if g.expected == nil {
-		g.expected = make(map[*session]struct{})
+		g.expected = make(map[*session]bool)
 	}
-	g.expected[s] = struct{}{}
+	g.expected[s] = s.phase == phaseIdentified
 	if first || subscribe {
 		r.broker.SetMembers(name, g.standing())
 	}

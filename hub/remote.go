@@ -88,7 +88,7 @@ func (h *Hub) receiveAny(m *broker.Message, b *transport.Buffer, random *rand.Ra
 	loop := -1
 	if g != nil {
 		if loop = g.drawLoop(random); loop < 0 {
-			if s := g.anyExpected(func(*session) bool { return true }); s != nil {
+			if s := g.anyExpected(func(*session, bool) bool { return true }); s != nil {
 				loop = s.shard.index
 			}
 		}

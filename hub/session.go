@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"cmp"
 	"slices"
+	"unsafe"
 
 	"github.com/google/uuid"
 
@@ -74,7 +76,8 @@ type session struct {
 
 // rest is what only some clients have.
 type rest struct {
-	more []place // in the groups beyond the first
+	more    []place // in the groups beyond the first, in the order of their addresses
+	changes changes // of its groups
 }
 
 // others returns the place for what only some clients have, for the client to keep something there.
@@ -139,6 +142,15 @@ type place struct {
 
 // placeIn returns the session's place in a group that it is a member of.
 func (s *session) placeIn(g *group) *place {
+	p := s.placeOf(g)
+	if p == nil {
+		panic("hub: session is not in the group")
+	}
+	return p
+}
+
+// placeOf returns the session's place in a group; nil if it is no member.
+func (s *session) placeOf(g *group) *place {
 	switch g {
 	case s.everyone.group:
 		return &s.everyone
@@ -146,12 +158,15 @@ func (s *session) placeIn(g *group) *place {
 		return &s.first
 	}
 	more := s.more()
-	for i := range more {
-		if p := &more[i]; p.group == g {
-			return p
-		}
+	if i, ok := slices.BinarySearchFunc(more, g, comparePlace); ok {
+		return &more[i]
 	}
-	panic("hub: session is not in the group")
+	return nil
+}
+
+// comparePlace compares the group of a place with another by their addresses, which do not change.
+func comparePlace(p place, g *group) int {
+	return cmp.Compare(uintptr(unsafe.Pointer(p.group)), uintptr(unsafe.Pointer(g)))
 }
 
 // eachPlace calls f for the client's places in all of its groups, that of all clients included.
@@ -165,23 +180,15 @@ func (s *session) eachPlace(f func(place)) {
 	}
 }
 
-// memberOf reports whether the client is in the group of that name.
-func (s *session) memberOf(name string) bool {
-	if s.first.group == nil {
-		return false
-	}
-	return s.first.group.name == name ||
-		slices.ContainsFunc(s.more(), func(p place) bool { return p.group.name == name })
-}
-
-// groupNames returns the names of the client's groups.
+// groupNames returns the names of the client's groups, that of its IDENTIFY first, the others in the order of their names.
 func (s *session) groupNames() []string {
-	if s.first.group == nil {
-		return []string{}
-	}
-	names := []string{s.first.group.name}
+	names := []string{}
 	for _, p := range s.more() {
 		names = append(names, p.group.name)
+	}
+	slices.Sort(names)
+	if s.first.group != nil {
+		names = slices.Insert(names, 0, s.first.group.name)
 	}
 	return names
 }

@@ -22,6 +22,7 @@ type Stats struct {
 	Disconnects map[opcodes.Reason]uint64
 	Notices     map[opcodes.DrainReason]uint64 // DRAINs sent
 	Fences      uint64                         // FENCEs delivered
+	Changes     map[ChangeKey]uint64           // SUBSCRIBEs and UNSUBSCRIBEs
 	Held        uint64                         // times that a client waited for one of its receivers
 	Transport   transport.Stats
 	Broker      broker.State
@@ -30,6 +31,12 @@ type Stats struct {
 	Attempts    attempts.Stats // to authenticate
 	Draining    bool
 	Started     time.Time
+}
+
+// ChangeKey says what became of a change of a client's groups.
+type ChangeKey struct {
+	Op     opcodes.Op        // Subscribe or Unsubscribe
+	Result opcodes.ErrorCode // empty for one that was carried out
 }
 
 // TypeStats are the counts of one service type.
@@ -49,6 +56,7 @@ func (h *Hub) Stats() Stats {
 		Drops:       make(map[Drop]uint64),
 		Disconnects: make(map[opcodes.Reason]uint64),
 		Notices:     make(map[opcodes.DrainReason]uint64),
+		Changes:     make(map[ChangeKey]uint64),
 		Transport:   h.server.Stats(),
 		Broker:      h.broker.State(),
 		Verifier:    h.verifications.stats(),
@@ -72,6 +80,11 @@ func (h *Hub) Stats() Stats {
 	for i := range h.counters {
 		s.Fences += h.counters[i].fences.Load()
 		s.Held += h.counters[i].held.Load()
+		for op := range h.counters[i].changes {
+			for n, code := range changeResults {
+				s.Changes[ChangeKey{opcodes.Subscribe + opcodes.Op(op), code}] += h.counters[i].changes[op][n].Load()
+			}
+		}
 		for n, r := range drainReasons {
 			s.Notices[r] += h.counters[i].notices[n].Load()
 		}
