@@ -101,6 +101,42 @@ func (p *Peer) Identify(i Identity) {
 	s.join(&change{asked: opcodes.Change{Groups: i.Groups, Weight: opcodes.KeepWeight}, trusted: true})
 }
 
+// Subscribe makes the client a member of further groups; reserved names are allowed. The service type has checked that it
+// may. done, where not nil, is called once on the loop, perhaps before Subscribe returns: with nil when nothing is missed that
+// is sent to the groups from then on, or with a *ChangeError when the client has joined none of them, because the broker
+// can't subscribe to them or the client has gone. Changes of a client are carried out one at a time, in their order.
+func (p *Peer) Subscribe(groups []string, done func(error)) {
+	p.change(opcodes.Subscribe, groups, done)
+}
+
+// Unsubscribe takes the client out of groups, also out of those that it was identified with. Nothing that is sent to them
+// arrives once done is called; see Subscribe.
+func (p *Peer) Unsubscribe(groups []string, done func(error)) {
+	p.change(opcodes.Unsubscribe, groups, done)
+}
+
+func (p *Peer) change(op opcodes.Op, groups []string, done func(error)) {
+	c := &change{op: op, asked: opcodes.Change{Groups: slices.Clone(groups), Weight: opcodes.KeepWeight}, trusted: true}
+	if done != nil {
+		c.hear = func(e *ChangeError) {
+			if e == nil {
+				done(nil)
+				return
+			}
+			done(e)
+		}
+	}
+	s := p.session
+	s.shard.deferral.do(func() {
+		switch {
+		case s.phase == phaseIdentified:
+			s.enqueue(c)
+		case done != nil:
+			done(&ChangeError{Code: opcodes.CodeNoReceiver})
+		}
+	})
+}
+
 // Send queues a message of the client's own protocol that is no delivery, taking a reference of its own. It reports
 // whether it was queued.
 func (p *Peer) Send(b *transport.Buffer) bool { return p.IsOpen() && p.session.conn.Send(b) }

@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"slices"
+
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
@@ -309,7 +311,12 @@ func (plainGroups) release(c *change) {
 }
 
 func (plainGroups) leave(c *change) {
-	c.left = c.session.exitGroups(c.asked.Groups)
+	s := c.session
+	c.left = s.exitGroups(c.asked.Groups)
+	if g := s.first.group; c.trusted && g != nil && slices.Contains(c.asked.Groups, g.name) {
+		s.leave(s.first)
+		s.first = place{}
+	}
 }
 
 func (plainGroups) answer(c *change, a *opcodes.Changed) {

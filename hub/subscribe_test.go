@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -448,5 +449,64 @@ func TestSubscribeStorm(t *testing.T) {
 	}
 	if n := h.Stats().Changes[ChangeKey{opcodes.Subscribe, ""}]; n < 1300 {
 		t.Errorf("%d are counted", n)
+	}
+}
+
+// A service type changes the groups of its clients: reserved ones too, and those that they were identified with.
+func TestPeerSubscribes(t *testing.T) {
+	t.Parallel()
+	service := newLines()
+	h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Services = []ServiceType{service} })
+	sender := identify(t, url, "boss", nil)
+	p := connect(t, url+"lines/first")
+	_, b, err := p.conn.Read(p.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.id = strings.TrimPrefix(string(b), "welcome ")
+	id := uuid.MustParse(p.id)
+	sh := h.shardOf(&id)
+	var results []error
+	done := func(err error) { results = append(results, err) }
+	onPeer := func(f func(*Peer)) {
+		if err := h.onLoops(t.Context(), func(other *shard) {
+			if other == sh {
+				f(sh.client(&id).foreign().(*Peer))
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var gone *Peer
+	onPeer(func(p *Peer) {
+		gone = p
+		p.Subscribe([]string{"$room", "second"}, done)
+		p.Unsubscribe([]string{"first", "nowhere"}, done)
+		sh.deferral.beginDelivery() // what it does during a delivery takes effect behind it
+		p.Subscribe([]string{"third"}, done)
+		if p.session.memberOf("third") {
+			t.Error("the list of receivers changed during a delivery")
+		}
+		sh.deferral.endDelivery()
+	})
+	c, err := h.Client(t.Context(), id)
+	if err != nil || !slices.Equal(c.Groups, []string{"$room", "second", "third"}) || len(results) != 3 || errors.Join(results...) != nil {
+		t.Errorf("it is in %v: %v, %v", c.Groups, results, err)
+	}
+	if h.groups.named("first") != nil {
+		t.Error("the group that it left is still there")
+	}
+	sender.send(event("e", to("GROUP", "second")))
+	p.want("e 1")
+	_ = p.conn.CloseNow()
+	<-service.closed
+	err = h.onLoops(t.Context(), func(other *shard) {
+		if other == sh {
+			gone.Subscribe([]string{"$room"}, done)
+		}
+	})
+	var refused *ChangeError
+	if err != nil || len(results) != 4 || !errors.As(results[3], &refused) || refused.Code != opcodes.CodeNoReceiver {
+		t.Errorf("after its end: %v, %v", results, err)
 	}
 }
