@@ -1,150 +1,184 @@
 package transport
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// acceptor takes connections from one listening socket and hands each to the loop that has the fewest. One goroutine
-// accepts for all loops, instead of each loop from its own socket with SO_REUSEPORT: the balance is exact, connections
-// don't wait in the queue of a busy loop, and a second hub on the same port is an error.
-type acceptor struct {
-	srv      *Server
-	lis      *listener
-	fd       int // the listening socket
-	epfd     int
-	evfd     int // wakes the goroutine to stop it
-	stopping atomic.Bool
+// Each loop accepts for itself. All loops watch the same listening socket with EPOLLEXCLUSIVE: for a connection that
+// arrives, the kernel wakes one of those that sleep, the one that watches for longest. A loop keeps what it accepts unless
+// it has more than its share; then it hands the connection to the loop with the fewest, and watches from the end of the
+// line. docs/adr/0014-loops-accept.md has the figures.
+
+const (
+	// acceptBatch is how many connections a loop takes from a socket in one turn.
+	acceptBatch = 64
+	// shareSlack is the part of the connections of the loop with the fewest that another one may have in addition: 1/16.
+	// Up to 16 connections the loops are exactly even.
+	shareSlack = 16
+	// acceptBackoff is how long connections stay in the kernel's queue when a loop can't take more.
+	acceptBackoff = 100 * time.Millisecond
+)
+
+// accepting is the listening sockets that a loop accepts from.
+type accepting struct {
+	from   []*listener // nil for those that are closed
+	paused bool        // none is watched
+	until  uint32      // loop clock when a paused loop watches again
 }
 
-// acceptBackoff is how long an acceptor leaves connections in the kernel's queue when it can't take more.
-const acceptBackoff = 100 * time.Millisecond
+// listenerEvent is the epoll data of the first listening socket; those of the others are below it.
+const listenerEvent = -2
 
-func newAcceptor(ctx context.Context, s *Server, addr string, lis *listener) (*acceptor, net.Addr, error) {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false) // the default of the net package, where TCP_NODELAY is an error before Linux 5.17
-	nl, err := lc.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = nl.Close() }() // the duplicate below stays
-	tl, ok := nl.(*net.TCPListener)
-	if !ok {
-		return nil, nil, errNotTCP
-	}
-	fd, err := duplicate(tl)
-	if err != nil {
-		return nil, nil, err
-	}
-	a := &acceptor{srv: s, lis: lis, fd: fd, epfd: -1, evfd: -1}
-	if err := a.prepare(); err != nil {
-		a.release()
-		return nil, nil, err
-	}
-	return a, nl.Addr(), nil
-}
-
-// errNotTCP: the listener that the net package made is not the one that was asked for.
-var errNotTCP = errors.New("not a TCP listener")
-
-// duplicate returns a non-blocking descriptor of a listener's socket, which the net package doesn't watch.
-func duplicate(tl *net.TCPListener) (fd int, err error) {
-	rc, err := tl.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	if cerr := rc.Control(func(p uintptr) { fd, err = unix.FcntlInt(p, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
-		return -1, cerr
-	}
-	if err != nil {
-		return -1, fmt.Errorf("dup: %w", err)
-	}
-	return fd, unix.SetNonblock(fd, true)
-}
-
-func (a *acceptor) prepare() error {
-	// Accepted sockets inherit it: messages leave at once, and it is the loop that gathers them.
-	if err := unix.SetsockoptInt(a.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return fmt.Errorf("setsockopt TCP_NODELAY: %w", err)
-	}
-	var err error
-	if a.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return fmt.Errorf("epoll_create: %w", err)
-	}
-	if a.evfd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return fmt.Errorf("eventfd: %w", err)
-	}
-	for _, fd := range []int{a.fd, a.evfd} {
-		ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
-		if err := unix.EpollCtl(a.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
-			return fmt.Errorf("epoll_ctl: %w", err)
-		}
+// watchListener adds a listening socket to what the loop waits for, or removes it. The last that was added is the last in
+// line.
+func (l *Loop) watchListener(op, i int) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLEXCLUSIVE, Fd: int32(listenerEvent - i)}
+	if err := unix.EpollCtl(l.poll.fd, op, l.accepting.from[i].fd, &ev); err != nil {
+		return fmt.Errorf("epoll_ctl: %w", err)
 	}
 	return nil
 }
 
-// run accepts until stop.
-func (a *acceptor) run() {
-	defer a.release()
-	events := make([]unix.EpollEvent, 2)
-	for !a.stopping.Load() {
-		if _, err := unix.EpollWait(a.epfd, events, -1); err != nil {
-			continue // EINTR: the runtime preempts with signals
-		}
-		if !a.acceptAll() {
-			a.srv.count(causeDescriptors, slog.Int64("open", a.srv.open.Load()), slog.Int64("limit", a.srv.maxFDs))
-			a.backOff()
+// acceptFrom is mail that makes a loop accept from a socket.
+type acceptFrom struct {
+	lis  *listener
+	done chan<- error
+}
+
+// Deliver implements Mail.
+func (a acceptFrom) Deliver(l *Loop) {
+	l.accepting.from = append(l.accepting.from, a.lis)
+	if l.accepting.paused {
+		a.done <- nil
+		return
+	}
+	a.done <- l.watchListener(unix.EPOLL_CTL_ADD, len(l.accepting.from)-1)
+}
+
+// Size implements Mail.
+func (acceptFrom) Size() int { return 0 }
+
+// leaveListener is mail that makes a loop accept no more from a socket.
+type leaveListener struct{ lis *listener }
+
+// Deliver implements Mail.
+func (m leaveListener) Deliver(l *Loop) {
+	for i, lis := range l.accepting.from {
+		if lis == m.lis {
+			_ = l.watchListener(unix.EPOLL_CTL_DEL, i) // an error means that it was not watched
+			l.accepting.from[i] = nil
+			lis.leave()
 		}
 	}
 }
 
-// acceptAll takes what waits in the kernel's queue. It returns false if there are no descriptors or memory for more.
-func (a *acceptor) acceptAll() bool {
-	s := a.srv
-	for !a.stopping.Load() {
-		open := s.open.Load()
-		if open >= s.maxFDs {
-			return false
-		}
-		fd, err := accept(a.fd)
-		switch {
-		case err == nil:
-		case errors.Is(err, unix.EAGAIN):
-			return true
-		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
-			return false
-		default: // ECONNABORTED and errors of the network that belong to that connection alone (accept(2))
-			continue
-		}
-		s.accepted.Add(1)
-		open = s.open.Add(1)
-		excess := open > int64(s.opts.MaxConnections)
-		if excess {
-			s.count(causeLimit, slog.Int("limit", s.opts.MaxConnections))
-		}
-		switch s.admit(int32(fd)) {
-		case refused:
-			s.closeFD(int32(fd))
-			continue
-		case surplus:
-			excess = true
-		}
-		l := s.leastLoaded()
-		l.conns.Add(1)
-		if !l.postAccepted(accepted{fd: int32(fd), excess: excess, lis: a.lis}) {
-			l.conns.Add(-1)
-			s.closeFD(int32(fd))
+// Size implements Mail.
+func (leaveListener) Size() int { return 0 }
+
+// leave closes the socket when the last loop has left it: until then, another socket must not have its number.
+func (lis *listener) leave() {
+	if lis.loops.Add(-1) == 0 {
+		_ = unix.Close(lis.fd)
+	}
+}
+
+// stopAccepting makes the kernel refuse connections from now on, and the loops close the socket.
+func (s *Server) stopAccepting(lis *listener) {
+	_ = unix.Shutdown(lis.fd, unix.SHUT_RD) // ends listening, also of those that wait to be accepted
+	for _, l := range s.loops {
+		if !l.Post(leaveListener{lis}) {
+			lis.leave()
 		}
 	}
-	return true
+}
+
+// acceptAll takes what waits in the queue of a listening socket, as far as this turn goes.
+func (l *Loop) acceptAll(i int) {
+	lis, s := l.accepting.from[i], l.srv
+	if lis == nil || l.stopping {
+		return
+	}
+	for range acceptBatch {
+		if s.open.Load() >= s.maxFDs {
+			l.pauseAccepting()
+			return
+		}
+		fd, err := accept(lis.fd)
+		switch {
+		case err == nil:
+			if !l.place(accepted{fd: int32(fd), lis: lis}) {
+				_ = l.watchListener(unix.EPOLL_CTL_DEL, i)
+				_ = l.watchListener(unix.EPOLL_CTL_ADD, i)
+			}
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINVAL): // no more; no longer listening
+			return
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+			l.pauseAccepting()
+			return
+		default: // ECONNABORTED and errors of the network that belong to that connection alone (accept(2))
+		}
+	}
+}
+
+// place admits an accepted connection and takes it to a loop: to this one, which it reports, if it has less than its
+// share.
+func (l *Loop) place(a accepted) (here bool) {
+	s := l.srv
+	s.accepted.Add(1)
+	if open := s.open.Add(1); open > int64(s.opts.MaxConnections) {
+		a.excess = true
+		s.count(causeLimit, slog.Int("limit", s.opts.MaxConnections))
+	}
+	switch s.admit(a.fd) {
+	case refused:
+		s.closeFD(a.fd)
+		return true
+	case surplus:
+		a.excess = true
+	}
+	to := s.leastLoaded()
+	if least := to.conns.Load(); l.conns.Load() <= least+least/shareSlack {
+		l.conns.Add(1)
+		l.adopt(a)
+		return true
+	}
+	to.conns.Add(1)
+	if !to.postAccepted(a) {
+		to.closeAccepted(a)
+	}
+	return false
+}
+
+// pauseAccepting leaves connections in the kernel's queue for a while, as there are no descriptors or no memory for them.
+func (l *Loop) pauseAccepting() {
+	s := l.srv
+	s.count(causeDescriptors, slog.Int64("open", s.open.Load()), slog.Int64("limit", s.maxFDs))
+	for i, lis := range l.accepting.from {
+		if lis != nil {
+			_ = l.watchListener(unix.EPOLL_CTL_DEL, i)
+		}
+	}
+	l.accepting.paused = true
+	l.accepting.until = l.clock.now + uint32(acceptBackoff/time.Millisecond)
+}
+
+// resumeAccepting ends the pause when it is over. What can't be watched then is tried again later.
+func (l *Loop) resumeAccepting() {
+	if !l.accepting.paused || int32(l.clock.now-l.accepting.until) < 0 {
+		return
+	}
+	l.accepting.paused = false
+	for i, lis := range l.accepting.from {
+		if lis != nil && l.watchListener(unix.EPOLL_CTL_ADD, i) != nil {
+			l.pauseAccepting()
+			return
+		}
+	}
 }
 
 // accept takes one connection from a listening socket. unix.Accept4 would allocate the client's address each time, which
@@ -155,12 +189,6 @@ func accept(fd int) (int, error) {
 		return -1, errno
 	}
 	return int(n), nil
-}
-
-// backOff waits a moment without looking at the listening socket.
-func (a *acceptor) backOff() {
-	events := []unix.PollFd{{Fd: int32(a.evfd), Events: unix.POLLIN}}
-	_, _ = unix.Poll(events, int(acceptBackoff/time.Millisecond))
 }
 
 // leastLoaded returns the loop with the fewest connections.
@@ -174,29 +202,12 @@ func (s *Server) leastLoaded() *Loop {
 	return best
 }
 
-// stop makes run return; the listening socket closes with it, but refuses connections from now on.
-func (a *acceptor) stop() {
-	_ = unix.Shutdown(a.fd, unix.SHUT_RD) // ends listening, also of those that wait to be accepted
-	var one [8]byte
-	binary.NativeEndian.PutUint64(one[:], 1)
-	_, _ = unix.Write(a.evfd, one[:])
-	a.stopping.Store(true) // last: from here on run may close evfd
-}
-
-func (a *acceptor) release() {
-	for _, fd := range []int{a.fd, a.epfd, a.evfd} {
-		if fd >= 0 {
-			_ = unix.Close(fd)
-		}
-	}
-}
-
-// accepted is a connection on its way from the acceptor to a loop.
+// accepted is a connection on its way to a loop.
 type accepted struct {
 	fd     int32
 	excess bool
 	lis    *listener
-	handed *handedOver // nil for what the acceptor took
+	handed *handedOver // nil for a connection that was just accepted
 }
 
 // adopt makes an accepted descriptor a connection of this loop.
@@ -222,15 +233,14 @@ func (l *Loop) adopt(a accepted) {
 		l.arrive(c, a.handed)
 		return
 	}
-	if c.protocol != protocolWebSocket {
-		r := &l.in.request
-		*r = Request{}
-		if reject := l.openSession(c, a.lis.route(nil), r); reject != nil {
-			l.refuseHandshake(c, reject, r)
-		}
-		return
+	if c.protocol == protocolWebSocket {
+		return // its request makes an event: it is seldom there already
 	}
-	l.read(c) // the request is often there already
+	r := &l.in.request
+	*r = Request{}
+	if reject := l.openSession(c, a.lis.route(nil), r); reject != nil {
+		l.refuseHandshake(c, reject, r)
+	}
 }
 
 // closeAccepted closes what was accepted too late.

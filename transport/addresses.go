@@ -1,9 +1,11 @@
 package transport
 
 import (
+	"encoding/binary"
 	"log/slog"
 	"net/netip"
 	"sync"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,11 +33,11 @@ func (s *Server) admit(fd int32) admission {
 	if limit <= 0 {
 		return admitted
 	}
-	sa, err := unix.Getpeername(int(fd))
-	if err != nil {
+	from := peerAddress(fd)
+	if !from.IsValid() {
 		return admitted // broken already
 	}
-	return s.admitAs(fd, addrPort(sa).Addr())
+	return s.admitAs(fd, from.Addr())
 }
 
 // admitAs counts a connection of an address under a key that no other connection has.
@@ -109,4 +111,22 @@ func (a *addressCounter) remove(fd int32) {
 	if a.count[key]--; a.count[key] == 0 {
 		delete(a.count, key)
 	}
+}
+
+// peerAddress returns the address of the other end of a socket, invalid if it is broken. unix.Getpeername would allocate,
+// and make a second system call.
+func peerAddress(fd int32) netip.AddrPort {
+	var sa unix.RawSockaddrInet6 // that of IPv4 is shorter
+	size := uint32(unix.SizeofSockaddrInet6)
+	_, _, errno := unix.RawSyscall(unix.SYS_GETPEERNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:])
+	switch {
+	case errno != 0:
+		return netip.AddrPort{}
+	case sa.Family == unix.AF_INET:
+		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr), port)
+	case sa.Family == unix.AF_INET6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), port)
+	}
+	return netip.AddrPort{}
 }

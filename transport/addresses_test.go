@@ -1,8 +1,11 @@
 package transport
 
 import (
+	"net"
 	"net/netip"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestAddressConnections: an address has so many connections and no more, others are not concerned, and those that end make
@@ -59,5 +62,54 @@ func TestAddressKey(t *testing.T) {
 		if got := addressKey(netip.MustParseAddr(addr)).String(); got != want {
 			t.Errorf("%s counts as %s, want %s", addr, got, want)
 		}
+	}
+}
+
+// TestPeerAddress: what a listener for both versions of IP sees of IPv4 is unmapped, and what has no address is invalid.
+func TestPeerAddress(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ listen, dial string }{
+		{"127.0.0.1:0", "127.0.0.1"}, {"[::1]:0", "::1"}, {"[::]:0", "127.0.0.1"},
+	} {
+		lis, err := net.Listen("tcp", tt.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lis.Close()
+		port := lis.Addr().(*net.TCPAddr).AddrPort().Port()
+		client, err := net.Dial("tcp", netip.AddrPortFrom(netip.MustParseAddr(tt.dial), port).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		served, err := lis.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer served.Close()
+		rc, err := served.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := client.LocalAddr().(*net.TCPAddr).AddrPort()
+		if err := rc.Control(func(fd uintptr) {
+			if got := peerAddress(int32(fd)); got != want {
+				t.Errorf("listening on %s: got %v, want %v", tt.listen, got, want)
+			}
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := peerAddress(noSocket); got.IsValid() {
+		t.Errorf("no socket has the address %v", got)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	if got := peerAddress(int32(pair[0])); got.IsValid() {
+		t.Errorf("a socket of the file system has the address %v", got)
 	}
 }

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"bytes"
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -126,23 +125,5 @@ func TestStats(t *testing.T) {
 	}
 	if turns == 0 || l.TurnTotal == 0 {
 		t.Errorf("%d turns of %v", turns, l.TurnTotal)
-	}
-}
-
-// TestAddrPort unmaps what a listener for both versions of IP sees of IPv4.
-func TestAddrPort(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		sa   unix.Sockaddr
-		want netip.AddrPort
-	}{
-		{&unix.SockaddrInet4{Addr: [4]byte{10, 0, 0, 1}, Port: 7}, netip.MustParseAddrPort("10.0.0.1:7")},
-		{&unix.SockaddrInet6{Addr: netip.MustParseAddr("::ffff:10.0.0.1").As16(), Port: 7}, netip.MustParseAddrPort("10.0.0.1:7")},
-		{&unix.SockaddrInet6{Addr: netip.MustParseAddr("2001:db8::1").As16(), Port: 7}, netip.MustParseAddrPort("[2001:db8::1]:7")},
-		{&unix.SockaddrUnix{}, netip.AddrPort{}},
-	} {
-		if got := addrPort(tt.sa); got != tt.want {
-			t.Errorf("%+v: %v", tt.sa, got)
-		}
 	}
 }

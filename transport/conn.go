@@ -3,8 +3,6 @@ package transport
 import (
 	"net/netip"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 type protocol uint8
@@ -123,22 +121,7 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 	if d := c.loop.table.detachedOf(c); d != nil {
 		return d.address
 	}
-	sa, err := unix.Getpeername(int(c.fd))
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return addrPort(sa)
-}
-
-// addrPort converts a socket address.
-func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
+	return peerAddress(c.fd)
 }
 
 // Send queues b, taking a reference of its own. It reports whether the message was queued. It is not if the connection

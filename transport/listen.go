@@ -2,20 +2,27 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mastersocket/mastersocket/internal/handshake"
 	"github.com/mastersocket/mastersocket/internal/hosts"
 )
 
-// listener is what the connections of one listening socket have in common. While a connection has no session yet, the
+// listener is a listening socket, and what its connections have in common. While a connection has no session yet, the
 // listener stands in for it.
 type listener struct {
 	protocol protocol
 	route    func(path []byte) Endpoint
 	hosts    *hosts.Policy
 	tls      *tlsListener // nil without TLS
+
+	fd    int
+	loops atomic.Int32 // those that accept from it; the last one closes it
 }
 
 // ListenWebSocket accepts WebSocket connections on addr ("host:port"; port 0 picks a free one). route says which
@@ -35,23 +42,76 @@ func (s *Server) ListenTCP(ctx context.Context, addr string, e Endpoint) (net.Ad
 }
 
 func (s *Server) listen(ctx context.Context, addr string, lis *listener) (net.Addr, error) {
-	a, bound, err := newAcceptor(ctx, s, addr, lis)
+	bound, err := lis.open(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
+	lis.loops.Store(int32(len(s.loops)))
 	if lis.hosts, err = hosts.NewPolicy(bound, s.opts.AllowedHosts); err != nil {
-		a.release()
+		_ = unix.Close(lis.fd)
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		a.release()
+		_ = unix.Close(lis.fd)
 		return nil, fmt.Errorf("listen on %s: %w", addr, net.ErrClosed)
 	}
-	s.acceptors = append(s.acceptors, a)
-	s.running.Go(a.run)
+	watched := make(chan error, len(s.loops))
+	for _, l := range s.loops {
+		l.Post(acceptFrom{lis, watched})
+	}
+	for range s.loops {
+		err = errors.Join(err, <-watched)
+	}
+	if err != nil {
+		s.stopAccepting(lis)
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	s.listeners = append(s.listeners, lis)
 	return bound, nil
+}
+
+// open makes the socket listen on addr.
+func (lis *listener) open(ctx context.Context, addr string) (net.Addr, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // the default of the net package, where TCP_NODELAY is an error before Linux 5.17
+	nl, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = nl.Close() }() // the duplicate below stays
+	tl, ok := nl.(*net.TCPListener)
+	if !ok {
+		return nil, errNotTCP
+	}
+	if lis.fd, err = duplicate(tl); err != nil {
+		return nil, err
+	}
+	// Accepted sockets inherit it: messages leave at once, and it is the loop that gathers them.
+	if err := unix.SetsockoptInt(lis.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		_ = unix.Close(lis.fd)
+		return nil, fmt.Errorf("setsockopt TCP_NODELAY: %w", err)
+	}
+	return nl.Addr(), nil
+}
+
+// errNotTCP: the listener that the net package made is not the one that was asked for.
+var errNotTCP = errors.New("not a TCP listener")
+
+// duplicate returns a non-blocking descriptor of a listener's socket, which the net package doesn't watch.
+func duplicate(tl *net.TCPListener) (fd int, err error) {
+	rc, err := tl.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	if cerr := rc.Control(func(p uintptr) { fd, err = unix.FcntlInt(p, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
+		return -1, cerr
+	}
+	if err != nil {
+		return -1, fmt.Errorf("dup: %w", err)
+	}
+	return fd, unix.SetNonblock(fd, true)
 }
 
 func (*listener) Message(*Conn, bool, []byte) {}

@@ -24,21 +24,22 @@ type Loop struct {
 
 	// Shared with other goroutines.
 	inbox  inbox
-	conns  atomic.Int32 // connections, so that the acceptor can balance
+	conns  atomic.Int32 // connections, so that they can be balanced
 	public publicStats
 
 	// Owned by the loop's goroutine.
-	clock    loopClock
-	table    table
-	in       inbound
-	unread   unread
-	out      outbound
-	outboxes outboxes
-	pacer    pacer
-	tls      loopTLS
-	sweeper  sweeper
-	stats    turnStats
-	stopping bool
+	clock     loopClock
+	table     table
+	in        inbound
+	unread    unread
+	accepting accepting
+	out       outbound
+	outboxes  outboxes
+	pacer     pacer
+	tls       loopTLS
+	sweeper   sweeper
+	stats     turnStats
+	stopping  bool
 }
 
 // Index returns the loop's place among the server's loops, from 0.
@@ -106,6 +107,10 @@ func (l *Loop) wait() []unix.EpollEvent {
 
 // handleEvent handles what epoll reports of one descriptor.
 func (l *Loop) handleEvent(e *unix.EpollEvent) {
+	if e.Fd <= listenerEvent {
+		l.acceptAll(int(listenerEvent - e.Fd))
+		return
+	}
 	if e.Fd < 0 {
 		l.inbox.drainEventfd()
 		return

@@ -153,7 +153,7 @@ func (o *outbox) moveTo(l *Loop) {
 	o.mail, o.bytes = o.mail[:0], 0
 }
 
-// postAccepted hands over a connection that was just accepted.
+// postAccepted hands over a connection.
 func (l *Loop) postAccepted(a accepted) bool {
 	b := &l.inbox
 	b.mu.Lock()

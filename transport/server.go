@@ -26,7 +26,7 @@ type Server struct {
 	tls       tlsCounts
 
 	mu        sync.Mutex
-	acceptors []*acceptor
+	listeners []*listener
 	running   sync.WaitGroup
 	closed    bool
 
@@ -92,10 +92,10 @@ func (s *Server) StopListening() {
 	s.stopped.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, a := range s.acceptors {
-		a.stop()
+	for _, lis := range s.listeners {
+		s.stopAccepting(lis)
 	}
-	s.acceptors = nil
+	s.listeners = nil
 }
 
 // Close stops listening, ends every connection without further words, and waits until the loops have ended.

@@ -32,6 +32,7 @@ func (l *Loop) sweep() {
 		l.sweeper.cursor++
 	}
 	l.makeRoom()
+	l.resumeAccepting()
 }
 
 // check ends a connection that is past a deadline.

@@ -3,10 +3,14 @@ package handshake
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/gobwas/ws"
 )
 
 func TestAppendResponse(t *testing.T) {
@@ -63,5 +67,28 @@ func TestAppendAccept(t *testing.T) {
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n" // RFC 6455 §1.3
 	if got := AppendAccept([]byte("x"), r); string(got) != want || len(got) != 1+AcceptBytes {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestAcceptAsTheLibrary compares the answer with that of the upgrader of gobwas/ws, for keys of all bytes.
+func TestAcceptAsTheLibrary(t *testing.T) {
+	t.Parallel()
+	for i := range 256 {
+		key := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{byte(i)}, 16))
+		head := edited("dGhlIHNhbXBsZSBub25jZQ==", key)
+		rej, r := answerTo(head, nil)
+		if rej != nil {
+			t.Fatal(rej)
+		}
+		var want bytes.Buffer
+		if _, err := (ws.Upgrader{}).Upgrade(struct {
+			io.Reader
+			io.Writer
+		}{strings.NewReader(head), &want}); err != nil {
+			t.Fatal(err)
+		}
+		if got := AppendAccept(nil, r); !bytes.Equal(got, want.Bytes()) {
+			t.Fatalf("key %s: got %q, want %q", key, got, want.Bytes())
+		}
 	}
 }

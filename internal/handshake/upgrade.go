@@ -2,11 +2,9 @@ package handshake
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"encoding/base64"
-	"io"
 	"net/http"
-
-	"github.com/gobwas/ws"
 )
 
 // CheckUpgrade says why r, whose path is known, can't become a WebSocket connection; nil if it can. RFC 6455 §4.2.1.
@@ -30,11 +28,14 @@ func CheckUpgrade(r *Request, origins *OriginPolicy) *Rejection {
 	return nil
 }
 
+// keyBytes is the length of a valid key.
+const keyBytes = 24
+
 // validKey reports whether key is the base64 form of 16 bytes. Bits behind the 128th are ignored: the example that
 // RFC 6455 §4.1 gives has one set.
 func validKey(key []byte) bool {
 	var nonce [18]byte
-	if len(key) != 24 {
+	if len(key) != keyBytes {
 		return false
 	}
 	n, err := base64.StdEncoding.Decode(nonce[:], key)
@@ -77,46 +78,22 @@ func appendPlain(dst, name []byte) []byte {
 	return dst
 }
 
-// upgrader negotiates no extension and no subprotocol, whatever is offered.
-var upgrader ws.Upgrader
-
 // AcceptBytes is the length of what AppendAccept appends, in bytes.
 const AcceptBytes = 129
 
-// AppendAccept appends the response that turns r's connection into a WebSocket (RFC 6455 §4.2.2). It
-// panics if CheckUpgrade did not pass r.
-//
-// The upgrader reads the request as far as it was found to matter, rather than the bytes that came: it would refuse
-// "Upgrade: h2c, websocket", which RFC 6455 allows. docs/adr/0002-handshake.md has the figures.
+const (
+	acceptHead = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+
+	// keySuffix is the GUID of RFC 6455 §1.3.
+	keySuffix = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+)
+
+// AppendAccept appends the response that turns r's connection into a WebSocket (RFC 6455 §4.2.2), without extension or
+// subprotocol. CheckUpgrade must have passed r.
 func AppendAccept(dst []byte, r *Request) []byte {
-	p := &headPipe{out: dst}
-	p.in = append(p.buf[:0], "GET / HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "...)
-	p.in = append(append(p.in, r.Key...), "\r\n\r\n"...)
-	if _, err := upgrader.Upgrade(p); err != nil {
-		panic("handshake: accept a request that was not checked: " + err.Error()) // nothing but the key is the client's
-	}
-	return p.out
-}
-
-// headPipe is the connection that the upgrader sees: it ends behind the head, and what is written to it is kept.
-type headPipe struct {
-	in, out []byte
-	buf     [160]byte // of in
-}
-
-// Read implements io.Reader.
-func (p *headPipe) Read(b []byte) (int, error) {
-	if len(p.in) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(b, p.in)
-	p.in = p.in[n:]
-	return n, nil
-}
-
-// Write implements io.Writer.
-func (p *headPipe) Write(b []byte) (int, error) {
-	p.out = append(p.out, b...)
-	return len(b), nil
+	var proof [keyBytes + len(keySuffix)]byte
+	copy(proof[copy(proof[:], r.Key):], keySuffix)
+	sum := sha1.Sum(proof[:]) // the protocol's choice; nothing is kept secret by it
+	dst = base64.StdEncoding.AppendEncode(append(dst, acceptHead...), sum[:])
+	return append(dst, "\r\n\r\n"...)
 }
