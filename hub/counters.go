@@ -82,7 +82,19 @@ type counters struct {
 	changes   [2][numChangeResults]atomic.Uint64 // SUBSCRIBEs and UNSUBSCRIBEs, by their results
 	movable   atomic.Int64                       // clients that asked for DRAIN
 	strangers atomic.Int64                       // connections that have not identified
+	presence  presenceCounters
 	_         [64]byte
+}
+
+// presenceCounters are what is counted of groups that are watched.
+type presenceCounters struct {
+	watched  atomic.Int64  // groups whose home is the loop
+	watchers atomic.Int64  // groups that each client watches, all in all
+	frames   atomic.Uint64 // PRESENCEs sent
+	restarts atomic.Uint64 // of watchers that did not keep up
+	sent     atomic.Uint64 // messages to other instances
+	asks     atomic.Uint64 // of them, those that ask for members
+	gaps     atomic.Uint64 // losses in what other instances sent
 }
 
 // typeCounters are what is counted for each service type.

@@ -33,9 +33,10 @@
 //	options
 //	session, group, registry,         the state: a client, a group, all groups, a change of a client's groups, a loop's
 //	change, shard, hub                share, the instance
-//	mail, tour, membership,           a message's way: to a loop, to its members, to other instances, to one of many
+//	mail, tour, report, membership,   a message's way: to a loop, to its members, to other instances, to one of many
 //	pressure, delivery, relay, any,
 //	routing
+//	presence, stream, mirror, watch   who is in the groups that are watched
 //	subscribe, ending, notice,        a client's life
 //	expiry, authenticate, join, verify,
 //	identify, tokens

@@ -47,7 +47,12 @@ func (s *session) end(r opcodes.Reason) {
 		s.shard.removeStranger(s)
 	case phaseIdentified:
 		s.dropChanges()
+		s.unwatchAll()
+		if s.shard.ending == "" {
+			s.shard.ending = r.String()
+		}
 		s.exitAll()
+		s.shard.ending = ""
 	}
 	if s.phase = phaseOver; s.limit != nil {
 		s.shard.hub.holders.remove(s.limit)

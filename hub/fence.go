@@ -51,6 +51,7 @@ func (s *session) fence(e *opcodes.Envelope) {
 		}
 		return
 	}
+	s.goesTo(e.Receiver)
 	s.sent++ // an ANY from before it must not be drawn again behind it
 	f := &fence{hub: h, sender: s.id, receiver: e.Receiver, message: fenceMessage(e.ID), feedback: s.errorsOf(e.ID)}
 	if at := clientid.Locate(&f.receiver); at.Node == h.node.ID {
@@ -157,6 +158,7 @@ func (f *fence) finish(sh *shard) {
 		b.Release()
 		if sent {
 			s.depart()
+			s.vouched(f.sender)
 			sh.count.fences.Add(1)
 			f.feedback.ack(1)
 			return

@@ -25,7 +25,9 @@ var files = []string{
 	// State.
 	"session.go", "group.go", "registry.go", "change.go", "shard.go", "hub.go",
 	// A message's way.
-	"mail.go", "tour.go", "membership.go", "pressure.go", "delivery.go", "relay.go", "any.go", "routing.go",
+	"mail.go", "tour.go", "report.go", "membership.go", "pressure.go", "delivery.go", "relay.go", "any.go", "routing.go",
+	// Who is in the groups that are watched.
+	"presence.go", "stream.go", "mirror.go", "watch.go",
 	// A client's life.
 	"subscribe.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
 	// What clients, service types and operators do.
@@ -37,12 +39,16 @@ var files = []string{
 
 // upward are the references against that order that stay, with their reasons.
 var upward = map[string]string{
-	"session.go -> group.go":   "a session knows its places in groups, and a group its members",
-	"session.go -> change.go":  "a session has its changes of groups, and a change its session",
-	"session.go -> shard.go":   "a session knows its loop's shard, and a shard its sessions",
-	"shard.go -> hub.go":       "a shard knows the hub, and the hub its shards",
-	"shard.go -> mail.go":      "a shard holds ANYs for clients that are about to join",
-	"options.go -> service.go": "service types are among a hub's options",
+	"session.go -> group.go":    "a session knows its places in groups, and a group its members",
+	"session.go -> change.go":   "a session has its changes of groups, and a change its session",
+	"session.go -> report.go":   "a session knows the connection that it came from, or goes to",
+	"session.go -> presence.go": "a session has the groups that it watches, and a group its watchers",
+	"group.go -> report.go":     "a loop knows where it reports its members to",
+	"shard.go -> presence.go":   "a shard has the watched groups whose home it is, and these their shard",
+	"session.go -> shard.go":    "a session knows its loop's shard, and a shard its sessions",
+	"shard.go -> hub.go":        "a shard knows the hub, and the hub its shards",
+	"shard.go -> mail.go":       "a shard holds ANYs for clients that are about to join",
+	"options.go -> service.go":  "service types are among a hub's options",
 }
 
 // TestFilesUseWhatIsBelow keeps the package's main direction. References are those of identifiers in one file to what

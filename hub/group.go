@@ -44,6 +44,7 @@ const (
 // members is a loop's share of a group.
 type members struct {
 	list     []*session
+	reports  *reports                 // nil while nothing is to be reported of the members
 	watchers atomic.Pointer[watchers] // nil for none; replaced under group.mu, read by every loop
 }
 

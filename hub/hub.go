@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,4 +138,13 @@ func receive[T any](ctx context.Context, from <-chan T) (v T, err error) {
 	case <-ctx.Done():
 		return v, ctx.Err()
 	}
+}
+
+// nameIn returns the name of an instance among nodes, or its id.
+func nameIn(nodes []broker.Node, id broker.NodeID) string {
+	i := slices.IndexFunc(nodes, func(n broker.Node) bool { return n.ID == id })
+	if i < 0 || nodes[i].Name == "" {
+		return id.String()
+	}
+	return nodes[i].Name
 }

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/intent"
@@ -69,7 +71,8 @@ func (c *change) identified() {
 }
 
 // granted are the features that this release has.
-const granted = opcodes.FeatureErrors | opcodes.FeatureAcks | opcodes.FeatureDrain | opcodes.FeatureGroups
+const granted = opcodes.FeatureErrors | opcodes.FeatureAcks | opcodes.FeatureDrain | opcodes.FeatureGroups |
+	opcodes.FeaturePresence
 
 // accept makes the client, which may do what grant says, a member of its groups. subject is that of its token or
 // certificate, empty where it is unknown.
@@ -85,6 +88,9 @@ func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject 
 	c := &change{asked: opcodes.Change{Groups: id.Groups, Weight: opcodes.KeepWeight}}
 	if s.features.Has(opcodes.FeaturePresence) {
 		c.asked.Watch = id.Watch
+		if id.Replaces != uuid.Nil {
+			s.replace(id.Replaces)
+		}
 	}
 	if s.features.Has(opcodes.FeatureExclusive) {
 		c.asked.Exclusive = id.Exclusive

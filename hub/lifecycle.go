@@ -31,6 +31,9 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	if o.MaxGroups == 0 {
 		o.MaxGroups = DefaultMaxGroups
 	}
+	if o.PresenceMembers == 0 {
+		o.PresenceMembers = DefaultPresenceMembers
+	}
 	h := &Hub{
 		opts: o, log: o.Log, tokens: o.Tokens, broker: o.Broker, started: time.Now(),
 		reached: make(chan struct{}, 1), synchronized: make(chan struct{}), answerBytes: answerBytes,
@@ -39,7 +42,7 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	h.SetDrain(o.Drain)
 	h.verifications.open(o.Verifier)
 	h.groups = newRegistry(o.Broker, o.Transport.Loops)
-	h.parts = []changePart{plainGroups{}}
+	h.parts = []changePart{plainGroups{}, watchedGroups{}}
 	h.counters = make([]counters, o.Transport.Loops)
 	h.fixed = newFixedMessages()
 	server, err := transport.NewServer(o.Transport)

@@ -24,6 +24,7 @@ func (s *session) enter(g *group) place {
 	if s.departing {
 		g.departing[s.shard.index].Add(1)
 	}
+	s.reportEntered(g)
 	return place{g, uint32(len(m.list) - 1)}
 }
 
@@ -51,6 +52,7 @@ func (s *session) exit(p place) {
 	if s.departing {
 		p.group.departing[s.shard.index].Add(-1)
 	}
+	s.reportExited(p.group)
 	s.shard.hub.groups.announce(p.group)
 }
 

@@ -30,10 +30,16 @@ type Options struct {
 	// WithoutBroker lets clients identify while the broker is away. They reach the clients of this instance at once, and
 	// those of others when it is back. Otherwise they are told to try again later.
 	WithoutBroker bool
-	Services      []ServiceType // foreign protocols, less than 8
-	Drain         DrainSettings // until SetDrain
-	Log           *slog.Logger
+	// PresenceMembers is how many members a group may have whose watchers are told of each. Those of larger ones are told how
+	// many there are.
+	PresenceMembers int
+	Services        []ServiceType // foreign protocols, less than 8
+	Drain           DrainSettings // until SetDrain
+	Log             *slog.Logger
 }
+
+// DefaultPresenceMembers is the default of Options.PresenceMembers.
+const DefaultPresenceMembers = 10000
 
 // DrainSettings are the pace at which clients are told to go elsewhere.
 type DrainSettings struct {

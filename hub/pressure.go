@@ -70,8 +70,8 @@ func (sh *shard) press(from *uuid.UUID, s *session) {
 	sh.onClient(to, *from, (*session).wait)
 }
 
-// Relieved implements transport.Relieved: the backlog is short again.
-func (s *session) Relieved(*transport.Conn) {
+// relieved notes that the backlog is short again.
+func (s *session) relieved() {
 	s.spent = false
 	s.shard.resumeSenders(s)
 }

@@ -3,6 +3,7 @@ package hub
 import (
 	"time"
 
+	"github.com/mastersocket/mastersocket/hub/internal/roster"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -112,6 +113,8 @@ func (s *session) Sweep(c *transport.Conn) {
 	case phaseIdentified:
 		s.stay()
 		s.checkHold()
+		s.checkHidden()
+		s.readFurther()
 		s.sweepChanges()
 		if !c.Detached() && s.waits == 0 { // else its service type asks
 			s.checkSilence(c.Idle(), h.opts.PingInterval)
@@ -151,8 +154,18 @@ func (s *session) ping() {
 }
 
 // Closed implements transport.Session.
-func (s *session) Closed(*transport.Conn, transport.End) {
+func (s *session) Closed(_ *transport.Conn, end transport.End) {
 	if s.phase != phaseOver {
+		if end == transport.EndError {
+			s.shard.ending = roster.Lost
+		}
 		s.end(opcodes.NoReason)
+		s.shard.ending = ""
 	}
+}
+
+// Relieved implements transport.Relieved: the backlog is shorter.
+func (s *session) Relieved(*transport.Conn) {
+	s.relieved()
+	s.readFurther()
 }

@@ -134,12 +134,3 @@ func (h *Hub) namesOf(ids []broker.NodeID) []string {
 	slices.Sort(names)
 	return names
 }
-
-// nameIn returns the name of an instance among nodes, or its id.
-func nameIn(nodes []broker.Node, id broker.NodeID) string {
-	i := slices.IndexFunc(nodes, func(n broker.Node) bool { return n.ID == id })
-	if i < 0 || nodes[i].Name == "" {
-		return id.String()
-	}
-	return nodes[i].Name
-}

@@ -30,7 +30,7 @@ type registry struct {
 	unconfirmed atomic.Int32
 
 	tapMu  sync.Mutex
-	tapped map[*group]int // how many taps hold a group
+	tapped map[*group]int // how many taps and others hold a group
 }
 
 func newRegistry(b broker.Broker, loops int) *registry {
@@ -94,10 +94,7 @@ func (r *registry) dismiss(g *group) { r.unuse(g, 0) }
 // keep returns the group of that name for a tap, which is no member. The broker is asked to subscribe to it. One call of
 // release must follow.
 func (r *registry) keep(name string) *group {
-	r.tapMu.Lock()
-	g := r.use(name, 1)
-	r.tapped[g]++
-	r.tapMu.Unlock()
+	g := r.reserve(name)
 	g.mu.Lock()
 	subscribe := g.state == unsubscribed
 	if subscribe {
@@ -110,7 +107,16 @@ func (r *registry) keep(name string) *group {
 	return g
 }
 
-// release gives back what keep returned.
+// reserve returns the group of that name for what needs the group, and not its messages. One call of release must follow.
+func (r *registry) reserve(name string) *group {
+	r.tapMu.Lock()
+	defer r.tapMu.Unlock()
+	g := r.use(name, 1)
+	r.tapped[g]++
+	return g
+}
+
+// release gives back what keep or reserve returned.
 func (r *registry) release(g *group) {
 	r.tapMu.Lock()
 	defer r.tapMu.Unlock()

@@ -32,6 +32,10 @@ func (r remote) Deliver(m *broker.Message) {
 		h.receiveFence(m)
 		return
 	}
+	if m.Kind == broker.KindPresence {
+		h.receivePresence(m)
+		return
+	}
 	b := transport.AllocBuffer(len(m.Payload))
 	b.Seal(append(b.Room(), m.Payload...))
 	defer b.Release()

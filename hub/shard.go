@@ -34,6 +34,8 @@ type shard struct {
 	waiting   map[uuid.UUID]*session // senders of this instance that wait for a client of this loop
 	strangers []*session             // connections that have not identified
 	held      heldAnys
+	ending    string    // why the client leaves its groups that is being ended; empty: none is
+	presence  *presence // the watched groups whose home the loop is; nil for none so far
 	goodbyes  []goodbye // clients that are disconnected in their slots, in the order of these
 }
 

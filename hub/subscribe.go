@@ -154,7 +154,9 @@ func (c *change) carryOut() {
 		}
 	}
 	if c.op == opcodes.Subscribe {
-		s.restate(&c.asked)
+		if s.restate(&c.asked) {
+			s.reportAll()
+		}
 		for _, p := range parts {
 			p.enter(c)
 		}
@@ -238,8 +240,8 @@ func (s *session) dropChanges() {
 	}
 }
 
-// restate puts what a SUBSCRIBE says of the client in the place of what it said before.
-func (s *session) restate(c *opcodes.Change) {
+// restate puts what a SUBSCRIBE says of the client in the place of what it said before, and reports whether it says something.
+func (s *session) restate(c *opcodes.Change) bool {
 	if c.Meta != nil {
 		a := s.about
 		if a == nil {
@@ -248,6 +250,7 @@ func (s *session) restate(c *opcodes.Change) {
 		}
 		a.meta = c.Meta
 	}
+	return c.Meta != nil || c.Weight != opcodes.KeepWeight
 }
 
 // plainGroups is the changePart of the groups whose members get every message.

@@ -46,6 +46,11 @@ func (s *session) review() {
 
 // mayStay reports whether the client may be what it is with the rights of g.
 func (s *session) mayStay(g *auth.Grant) bool {
+	for _, w := range s.watches() {
+		if !g.MayWatch(w.group) {
+			return false
+		}
+	}
 	if s.kind == 0 || s.about.native {
 		return mayJoinAll(g, s.groupNames())
 	}

@@ -21,7 +21,7 @@ func (t *backlog) load() int { return max(t.bytes, (len(t.frames)-t.head)*minFra
 // below load. A closed connection calls it no more.
 func (c *Conn) NotifyBelow(load int) {
 	if c.tx != nil {
-		c.tx.relief = load
+		c.tx.relief = max(c.tx.relief, load)
 	}
 }
 
