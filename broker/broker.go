@@ -147,7 +147,7 @@ type Node struct {
 
 // These stand in the place of a number of members.
 const (
-	Expected = -1 // the group has no members yet, but a client is about to join it
+	Expected = -1 // the group has no members to draw yet, but a client is about to join it, or to be drawn again
 	Watched  = -2 // the group has no members, but this instance needs its messages: it counts as a receiver
 )
 
@@ -177,8 +177,8 @@ type Broker interface {
 	// Unsubscribe declares that this instance has no members in group any more.
 	Unsubscribe(group string)
 
-	// SetMembers tells the other instances how many members of group this instance has; group "" stands for all its
-	// clients. n may be Expected or Watched, except for "". A group's first member, or Expected, that is set before
+	// SetMembers tells the other instances how many members of group this instance has, each as often as its weight says;
+	// group "" stands for all its clients. n may be Expected or Watched, except for "". A group's first member, or Expected, that is set before
 	// Subscribe is known to the other instances when that is confirmed. An instance that subscribes to a group without a
 	// member, Expected or Watched gets its messages, but no publisher counts it as a receiver.
 	SetMembers(group string, n int)

@@ -38,8 +38,11 @@ func (sh *shard) drawAny(name []byte, draws uint8, avoid broker.NodeID, o *outbo
 	if g != nil {
 		own = g.offered()
 	}
+	if own > 0 && len(name) == 0 { // others are known by their numbers alone
+		own = g.total() - g.leaving()
+	}
 	node, ok := sh.drawNode(name, own, avoid)
-	if !ok && own == 0 && g != nil && (g.total() > 0 || g.expectingLoop() >= 0) {
+	if !ok && own == 0 && g != nil && (g.leaving() > 0 || g.expectingLoop() >= 0) {
 		node, ok = h.node.ID, true // those that are about to leave or to join, as there are no others
 	}
 	switch {
@@ -144,7 +147,9 @@ func (g *group) expectingLoop() int {
 // giveExpected gives the message to a client of this loop that is about to join the group: at once, as others of the same
 // sender may follow by other ways. It returns false if there is none.
 func (sh *shard) giveExpected(g *group, from *uuid.UUID, b *transport.Buffer) bool {
-	s := g.anyExpected(func(s *session, client bool) bool { return client && s.shard == sh && s.phase == phaseIdentified })
+	s := g.anyExpected(func(s *session, client bool) bool {
+		return client && s.shard == sh && s.phase == phaseIdentified && s.weight > 0
+	})
 	return s != nil && sh.give(s, from, b)
 }
 
@@ -153,7 +158,7 @@ func (sh *shard) giveExpected(g *group, from *uuid.UUID, b *transport.Buffer) bo
 func (sh *shard) hold(m *mail) bool {
 	held := &sh.held
 	s := m.group.anyExpected(func(s *session, _ bool) bool {
-		return s.shard == sh && s.phase == phaseJoining && len(held.of[s]) < maxHeld
+		return s.shard == sh && s.phase == phaseJoining && s.weight > 0 && len(held.of[s]) < maxHeld
 	})
 	if s == nil || held.bytes+m.Size() > maxHeldBytes {
 		return false

@@ -74,8 +74,8 @@ func (sh *shard) giveTo(id, from *uuid.UUID, b *transport.Buffer) bool {
 	return s != nil && sh.give(s, from, b)
 }
 
-// giveOne is give for one member of the group on the loop, drawn among those that are not about to leave where there are
-// such. It returns false if there is none.
+// giveOne is give for one member of the group on the loop, drawn by the weights among those that are not about to leave where
+// there are such. It returns false if there is none.
 func (sh *shard) giveOne(g *group, from *uuid.UUID, b *transport.Buffer) bool {
 	return sh.giveOneOf(g, false, from, b) || g.departing[sh.index].Load() > 0 && sh.giveOneOf(g, true, from, b)
 }
@@ -86,9 +86,9 @@ func (sh *shard) giveOneOf(g *group, departing bool, from *uuid.UUID, b *transpo
 	if len(list) == 0 {
 		return false
 	}
-	first := sh.random.IntN(len(list))
+	first := sh.drawMember(g, departing)
 	for i := range list { // more than one only where the first are being disconnected
-		if s := list[(first+i)%len(list)]; s.departing == departing && sh.give(s, from, b) {
+		if s := list[(first+i)%len(list)]; s.departing == departing && s.weight > 0 && sh.give(s, from, b) {
 			return true
 		}
 		if list = g.local[sh.index].list; len(list) == 0 { // a service type may have ended connections meanwhile
@@ -96,6 +96,26 @@ func (sh *shard) giveOneOf(g *group, departing bool, from *uuid.UUID, b *transpo
 		}
 	}
 	return false
+}
+
+// drawMember draws the place of a member in the loop's list, which is not empty: by the weights of those that are not about
+// to leave where these differ, else evenly.
+func (sh *shard) drawMember(g *group, departing bool) int {
+	m := g.local[sh.index]
+	total := int(g.shares[sh.index].Load())
+	if m.uneven == 0 || departing || total <= 0 {
+		return sh.random.IntN(len(m.list))
+	}
+	at := sh.random.IntN(total)
+	for i, s := range m.list {
+		if s.departing {
+			continue
+		}
+		if at -= int(s.weight); at < 0 {
+			return i
+		}
+	}
+	return 0
 }
 
 // hand gives the message to a client of a service type.

@@ -15,9 +15,10 @@ import (
 type group struct {
 	name   string
 	counts []atomic.Int32 // members on each loop; written by that loop
-	// departing is how many of these are about to leave, and get no ANY while there are others: see session.depart.
-	departing []atomic.Int32
-	local     []*members // the members themselves; each element belongs to its loop
+	// departing is how many of these are about to leave, and get no ANY while there are others: see session.depart. shares
+	// is the sum of the weights of the others.
+	departing, shares []atomic.Int32
+	local             []*members // the members themselves; each element belongs to its loop
 
 	private  bool // other instances are not told of its members
 	observed bool // it has observers; set before the hub starts
@@ -45,6 +46,7 @@ const (
 type members struct {
 	list     []*session
 	reports  *reports                 // nil while nothing is to be reported of the members
+	uneven   int                      // how many of them have another weight than the usual one
 	watchers atomic.Pointer[watchers] // nil for none; replaced under group.mu, read by every loop
 }
 
@@ -68,8 +70,8 @@ type parser interface {
 type waiter interface{ subscribed(err error) }
 
 func newGroup(name string, loops int) *group {
-	counts := make([]atomic.Int32, 2*loops)
-	g := &group{name: name, counts: counts[:loops:loops], departing: counts[loops:], local: make([]*members, loops)}
+	n := make([]atomic.Int32, 3*loops)
+	g := &group{name: name, counts: n[:loops:loops], departing: n[loops : 2*loops : 2*loops], shares: n[2*loops:], local: make([]*members, loops)}
 	for i := range g.local {
 		g.local[i] = new(members)
 	}
@@ -77,36 +79,33 @@ func newGroup(name string, loops int) *group {
 }
 
 // total returns the number of members on this instance.
-func (g *group) total() int {
-	n := 0
-	for i := range g.counts {
-		n += int(g.counts[i].Load())
+func (g *group) total() int { return sum(g.counts) }
+
+// offered returns the sum of the weights of the members that may be drawn.
+func (g *group) offered() int { return sum(g.shares) }
+
+// leaving returns how many members are about to leave.
+func (g *group) leaving() int { return sum(g.departing) }
+
+func sum(n []atomic.Int32) int {
+	total := 0
+	for i := range n {
+		total += max(int(n[i].Load()), 0)
 	}
-	return n
+	return total
 }
 
-// offered returns how many members of the group may be drawn.
-func (g *group) offered() int {
-	n := 0
-	for i := range g.counts {
-		n += g.offeredOn(i)
-	}
-	return n
-}
-
-// offeredOn is offered for one loop.
-func (g *group) offeredOn(loop int) int {
-	return max(int(g.counts[loop].Load()-g.departing[loop].Load()), 0)
-}
-
-// standing is what other instances are told of the group: how many members may be drawn, or that one is expected which
-// may be drawn then. mu must be held.
+// standing is what other instances are told of the group: the sum of the weights of the members that may be drawn, as so
+// many members. Where that is 0, Expected stands for one that is about to join, and for members that are not drawn but get
+// all else. For all clients it is their number. mu must be held.
 func (g *group) standing() int {
-	n := g.offered()
+	n, stay := g.offered(), g.total()-g.leaving()
 	switch {
+	case g.name == "":
+		return stay
 	case n > 0:
 		return n
-	case len(g.expected) > 0:
+	case len(g.expected) > 0 || stay > 0:
 		return broker.Expected
 	}
 	return g.empty()
@@ -120,20 +119,22 @@ func (g *group) empty() int {
 	return 0
 }
 
-// drawLoop draws a loop with a probability proportional to its members of g, those that are about to leave only if there
-// are no others; -1 if no loop has any.
+// drawLoop draws a loop with a probability proportional to the weights of its members of g, and among those that are about
+// to leave only if there are no others; -1 if no loop has any that may be drawn.
 func (g *group) drawLoop(random *rand.Rand) int {
 	for {
-		total, on := g.offered(), g.offeredOn
+		among := g.shares
+		total := sum(among)
 		if total == 0 {
-			total, on = g.total(), func(loop int) int { return int(g.counts[loop].Load()) }
+			among = g.departing
+			total = sum(among)
 		}
 		if total == 0 {
 			return -1
 		}
 		at := random.IntN(total)
-		for i := range g.counts {
-			if at -= on(i); at < 0 {
+		for i := range among {
+			if at -= max(int(among[i].Load()), 0); at < 0 {
 				return i
 			}
 		}

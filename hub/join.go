@@ -81,6 +81,9 @@ func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject 
 	if s.kind == 0 {
 		s.features = id.Features & granted
 	}
+	if s.features.Has(opcodes.FeatureGroups) {
+		s.weight = uint8(id.Weight)
+	}
 	s.noEcho = !id.Echo
 	if id.Name != "" || id.Version != "" || len(id.Meta) > 0 || subject != "" || s.about != nil {
 		s.about = &about{name: id.Name, version: id.Version, meta: id.Meta, subject: subject, foreign: s.foreign(), native: true}

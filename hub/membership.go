@@ -23,6 +23,11 @@ func (s *session) enter(g *group) place {
 	g.counts[s.shard.index].Add(1)
 	if s.departing {
 		g.departing[s.shard.index].Add(1)
+	} else {
+		g.shares[s.shard.index].Add(int32(s.weight))
+	}
+	if s.weight != opcodes.DefaultWeight {
+		m.uneven++
 	}
 	s.reportEntered(g)
 	return place{g, uint32(len(m.list) - 1)}
@@ -51,6 +56,11 @@ func (s *session) exit(p place) {
 	p.group.counts[s.shard.index].Add(-1)
 	if s.departing {
 		p.group.departing[s.shard.index].Add(-1)
+	} else {
+		p.group.shares[s.shard.index].Add(-int32(s.weight))
+	}
+	if s.weight != opcodes.DefaultWeight {
+		m.uneven--
 	}
 	s.reportExited(p.group)
 	s.shard.hub.groups.announce(p.group)
@@ -158,23 +168,48 @@ func (s *session) depart() {
 	}
 	s.departedAt = s.shard.loop.Clock()
 	if !s.departing {
-		s.setDeparting(true, 1)
+		s.setDeparting(true)
 	}
 }
 
 // stay undoes depart where the client has stayed for too long.
 func (s *session) stay() {
 	if s.departing && s.shard.loop.Since(s.departedAt) > departTime {
-		s.setDeparting(false, -1)
+		s.setDeparting(false)
 	}
 }
 
-// setDeparting adds change to the departing members of the client's groups, and tells other instances.
-func (s *session) setDeparting(departing bool, change int32) {
+// setDeparting notes that the client is, or is not, about to leave, and tells other instances.
+func (s *session) setDeparting(departing bool) {
 	s.departing = departing
+	one := int32(1)
+	if !departing {
+		one = -1
+	}
 	s.eachPlace(func(p place) {
-		p.group.departing[s.shard.index].Add(change)
+		p.group.departing[s.shard.index].Add(one)
+		p.group.shares[s.shard.index].Add(-one * int32(s.weight))
 		s.shard.hub.groups.announce(p.group)
+	})
+}
+
+// setWeight changes the client's share of the ANYs of its groups, and tells other instances.
+func (s *session) setWeight(weight int) {
+	old := s.weight
+	s.weight = uint8(weight)
+	uneven := 0
+	if s.weight != opcodes.DefaultWeight {
+		uneven++
+	}
+	if old != opcodes.DefaultWeight {
+		uneven--
+	}
+	s.eachPlace(func(p place) {
+		p.group.local[s.shard.index].uneven += uneven
+		if !s.departing {
+			p.group.shares[s.shard.index].Add(int32(s.weight) - int32(old))
+			s.shard.hub.groups.announce(p.group)
+		}
 	})
 }
 

@@ -17,7 +17,7 @@ type endpoint struct{ hub *Hub }
 // Open implements transport.Endpoint.
 func (e endpoint) Open(c *transport.Conn, _ *transport.Request) (transport.Session, *transport.Rejection) {
 	sh := e.hub.shards[c.Loop().Index()]
-	s := &session{shard: sh, conn: c}
+	s := &session{shard: sh, conn: c, weight: opcodes.DefaultWeight}
 	sh.addStranger(s)
 	switch {
 	case c.Excess():

@@ -70,6 +70,7 @@ type session struct {
 	pinged    bool  // a PING is out and nothing arrived since
 	told      bool  // a DRAIN was sent
 	departing bool  // it is about to leave: see depart
+	weight    uint8 // its share of the ANYs of its groups
 	fenced    uint8 // FENCEs that it has sent in that second
 	fencedIn  uint8 // the second of its last FENCE: see mayFence
 }

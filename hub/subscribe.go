@@ -250,6 +250,9 @@ func (s *session) restate(c *opcodes.Change) bool {
 		}
 		a.meta = c.Meta
 	}
+	if c.Weight != opcodes.KeepWeight && c.Weight != int(s.weight) {
+		s.setWeight(c.Weight)
+	}
 	return c.Meta != nil || c.Weight != opcodes.KeepWeight
 }
 

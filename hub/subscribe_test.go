@@ -345,17 +345,17 @@ func TestSubscribeWhileDeparting(t *testing.T) {
 	h, url := startHub(t, memory.NewBus().Broker(), nil)
 	p := identify(t, url, "g", m{"features": []string{"groups", "drain"}})
 	other := identify(t, url, "a", nil)
-	setDeparting := func(departing bool, change int32) {
+	setDeparting := func(departing bool) {
 		if err := h.onLoops(t.Context(), func(sh *shard) {
 			for _, s := range h.groups.named("g").local[sh.index].list {
 				s.departedAt = sh.loop.Clock()
-				s.setDeparting(departing, change)
+				s.setDeparting(departing)
 			}
 		}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	setDeparting(true, 1)
+	setDeparting(true)
 	p.subscribe("a", "b")
 	if g := h.groups.named("a"); g.offered() != 1 || g.total() != 2 {
 		t.Errorf("offered %d of %d", g.offered(), g.total())
@@ -367,7 +367,7 @@ func TestSubscribeWhileDeparting(t *testing.T) {
 		}
 	}
 	p.unsubscribe("b")
-	setDeparting(false, -1)
+	setDeparting(false)
 	if g := h.groups.named("a"); g.offered() != 2 {
 		t.Errorf("offered %d", g.offered())
 	}
@@ -510,3 +510,6 @@ func TestPeerSubscribes(t *testing.T) {
 		t.Errorf("after its end: %v, %v", results, err)
 	}
 }
+
+// idOf returns the id of an identified client.
+func idOf(p *peer) uuid.UUID { return uuid.MustParse(p.id) }
