@@ -108,6 +108,8 @@ var (
 	ErrNotStarted = errors.New("broker not started")
 	// ErrClosed: the Broker was closed.
 	ErrClosed = errors.New("broker closed")
+	// ErrTooManyWaiters: MaxWaiters claims wait for the group.
+	ErrTooManyWaiters = errors.New("too many clients wait for the group")
 	// ErrNodeIDTaken: another live instance has the NodeID given to Start. Draw another and start a new Broker.
 	ErrNodeIDTaken = errors.New("node id taken by another instance")
 )
@@ -187,6 +189,14 @@ type Broker interface {
 	// some is picked; if there is none either, Draw returns false.
 	// While the broker is away, Draw picks this instance if own is not zero: the others can't be reached.
 	Draw(group []byte, own int, random uint64) (NodeID, bool)
+
+	// Claim asks for the exclusive group for a client of this instance, which has no claim to it yet. c hears what becomes of
+	// it. Where the broker gives the claim no place within its deadline, c gets ErrUnavailable.
+	Claim(group string, client uuid.UUID, c Claimant)
+	// Release gives up what the client holds, or its place among those who wait. The group goes to the first of these, or to
+	// the client to of instance at where to is not zero and that one waits. No call of the Claimant begins after Release has
+	// returned.
+	Release(group string, client, to uuid.UUID, at NodeID)
 
 	// Nodes lists the live instances, including this one, by id.
 	Nodes() []Node

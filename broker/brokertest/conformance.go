@@ -21,6 +21,8 @@ func Conform(t *testing.T, newCluster func(testing.TB) func(testing.TB) broker.B
 		"alone": conformAlone, "kinds": conformKinds, "order": conformOrder, "subscribe": conformSubscribe,
 		"resubscribe": conformResubscribe, "counts": conformCounts, "draw": conformDraw, "gather": conformGather,
 		"close": conformClose, "retire": conformRetire, "start": conformStart,
+		"exclusive": conformExclusive, "exclusive close": conformExclusiveClose, "exclusive order": conformExclusiveOrder,
+		"exclusive storm": conformExclusiveStorm,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

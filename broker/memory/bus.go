@@ -26,20 +26,29 @@ type Bus struct {
 	mu     sync.RWMutex
 	nodes  map[broker.NodeID]*Broker
 	groups map[string][]*Broker
+
+	exclusive  sync.Mutex // may be held when mu is taken, not the other way round
+	exclusives exclusives
 }
 
 // NewBus makes a Bus.
 func NewBus() *Bus {
-	return &Bus{weights: weights.New(), nodes: make(map[broker.NodeID]*Broker), groups: make(map[string][]*Broker)}
+	return &Bus{
+		weights: weights.New(), nodes: make(map[broker.NodeID]*Broker), groups: make(map[string][]*Broker),
+		exclusives: exclusives{groups: make(map[string]*exclusive)},
+	}
 }
 
 // Broker makes a Broker for one more instance, which joins with Start.
-func (b *Bus) Broker() *Broker { return &Broker{bus: b, quit: make(chan struct{})} }
+func (b *Bus) Broker() *Broker {
+	return &Broker{bus: b, quit: make(chan struct{}), lease: broker.NewConstantLease(validity)}
+}
 
 // Broker is the broker.Broker of one instance on a Bus. While it is alone there, Publish costs an atomic load.
 type Broker struct {
-	bus  *Bus
-	quit chan struct{}
+	bus   *Bus
+	quit  chan struct{}
+	lease *broker.Lease
 
 	// Set by Start.
 	self    broker.Node
@@ -251,6 +260,7 @@ func (m *Broker) Close(ctx context.Context) error {
 	if !m.leave() {
 		return nil
 	}
+	m.leaveExclusive()
 	m.inbox.close()
 	ended := make(chan struct{})
 	go func() { m.done.Wait(); close(ended) }()

@@ -25,11 +25,17 @@ type inbox struct {
 	wake chan struct{} // holds a token when there may be something to do
 
 	mu     sync.Mutex
-	items  []*broker.Message // immutable, shared with other inboxes
-	bytes  int               // of items and of what is being delivered
+	items  []item
+	bytes  int // of items and of what is being delivered
 	hot    bool
 	closed bool
 	passed chan struct{} // closed when all items that are there have been delivered; nil for none
+}
+
+// item is a message, immutable and shared with other inboxes, or a call between two of them.
+type item struct {
+	message *broker.Message
+	call    func()
 }
 
 func newInbox(b *Bus) *inbox { return &inbox{bus: b, wake: make(chan struct{}, 1)} }
@@ -42,7 +48,7 @@ func (q *inbox) push(m *broker.Message) bool {
 		q.mu.Unlock()
 		return false
 	}
-	q.items = append(q.items, m)
+	q.items = append(q.items, item{message: m})
 	q.bytes += cost
 	turned := !q.hot && q.bytes > inboxHigh
 	q.hot = q.hot || turned
@@ -54,10 +60,20 @@ func (q *inbox) push(m *broker.Message) bool {
 	return true
 }
 
+// call has f called once everything that is in the inbox now has been delivered. Where the inbox is closed it is not.
+func (q *inbox) call(f func()) {
+	q.mu.Lock()
+	if !q.closed {
+		q.items = append(q.items, item{call: f})
+	}
+	q.mu.Unlock()
+	q.signal()
+}
+
 func messageCost(m *broker.Message) int { return len(m.Group) + len(m.Payload) + messageOverhead }
 
 // take returns all items at once, which the caller owns; spare is reused for the next ones.
-func (q *inbox) take(spare []*broker.Message) []*broker.Message {
+func (q *inbox) take(spare []item) []item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	items := q.items
@@ -127,7 +143,7 @@ func (b *Bus) signalAll() {
 
 // deliverLoop is the one goroutine that calls Deliver and Pressure.
 func (m *Broker) deliverLoop() {
-	var items []*broker.Message
+	var items []item
 	var msg broker.Message
 	pressed := false
 	for {
@@ -136,11 +152,15 @@ func (m *Broker) deliverLoop() {
 			m.handler.Pressure(hot)
 		}
 		items = m.inbox.take(items)
-		for _, item := range items {
-			msg = *item
+		for _, next := range items {
+			if next.call != nil {
+				next.call()
+				continue
+			}
+			msg = *next.message
 			m.handler.Deliver(&msg)
 			m.received.Add(1)
-			m.inbox.delivered(item)
+			m.inbox.delivered(next.message)
 		}
 		if len(items) > 0 {
 			continue

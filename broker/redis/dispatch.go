@@ -151,6 +151,8 @@ func (r *Broker) dispatchControl(f *frame) {
 		err = r.recv.positions(originKey{f.From, f.run}, f.Payload)
 	case kindQuery, kindAnswer:
 		err = r.dispatchGather(f)
+	case kindGrant:
+		r.holds.signal()
 	case kindProbe: // only its sender gets a probe
 		err = errCorrupt
 	}

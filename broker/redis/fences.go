@@ -34,11 +34,28 @@ func (r *receiver) setAside(f *frame) {
 
 // releaseFences delivers the messages set aside if no message may be missing. It needs mu.
 func (r *receiver) releaseFences() {
-	if len(r.fences) == 0 || r.mayMiss() {
+	if len(r.fences) == 0 && len(r.waiting) == 0 || r.mayMiss() {
 		return
 	}
 	for _, m := range r.fences {
 		r.handler.Deliver(m)
 	}
 	r.fences = nil
+	waiting := r.waiting
+	r.waiting = nil
+	for _, f := range waiting {
+		f()
+	}
+}
+
+// behind calls f once no message that was published before may be missing, from the goroutine that delivers or while
+// that delivers nothing.
+func (r *receiver) behind(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mayMiss() {
+		r.waiting = append(r.waiting, f)
+		return
+	}
+	f()
 }

@@ -19,6 +19,7 @@ const (
 	kindAnswer                            // a part of its answer
 	kindHere                              // answers a kindHello that asks: the sender's lease; since minor 1
 	kindPositions                         // the sender's positions on channels that have fallen silent; since minor 1
+	kindGrant                             // an exclusive group was granted to a client of the receiver; since minor 1
 
 	kindEnd // the first that this release doesn't know
 )

@@ -272,6 +272,10 @@ func (r *Broker) leaseLoop(ctx context.Context, c *connection) error {
 			if err := r.keepLease(ctx, c); err != nil {
 				return err
 			}
+		case <-r.holds.wake:
+			if err := r.holdRound(ctx, c); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -289,6 +293,9 @@ func (r *Broker) keepLease(ctx context.Context, c *connection) error {
 	}
 	if !r.holding.extend(sent, r.now()) {
 		return errLapsed
+	}
+	if err := r.holdRound(ctx, c); err != nil {
+		return err
 	}
 	if r.state.isLinked() {
 		r.probe() // it shows how far this instance has caught up with what the others say

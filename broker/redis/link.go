@@ -174,6 +174,8 @@ func (r *Broker) connect(l *link, up func()) error {
 	}
 	r.holding.begin(sent)
 	r.commands.Store(commands)
+	r.noteServer(l.ctx, commands)
+	r.holds.reconnected()
 	l.goes(func() error { return r.leaseLoop(l.ctx, commands) })
 	if err := r.connectSubscriber(l, addr); err != nil {
 		return err

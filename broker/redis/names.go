@@ -48,6 +48,7 @@ const (
 func (n *names) global() string                   { return n.channels + globalSuffix }
 func (n *names) leaseKey(id broker.NodeID) string { return n.keys + "lease:" + nodeHex(id) }
 func (n *names) nodesKey() string                 { return n.keys + "nodes" }
+func (n *names) holdRoot() string                 { return n.keys + "hold:" }
 func (n *names) suffix(channel []byte) string     { return strings.TrimPrefix(string(channel), n.channels) }
 
 func nodeHex(id broker.NodeID) string { return fmt.Sprintf("%08x", uint32(id)) }

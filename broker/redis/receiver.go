@@ -36,6 +36,7 @@ type receiver struct {
 	origins  map[originKey]*origin
 	away     bool              // the connection is broken, or its successor not complete
 	fences   []*broker.Message // with FlagFence, set aside
+	waiting  []func()          // wait like these
 	rejoined int64             // when the last broken connection was replaced; zero: none was
 	nextTick int64
 	dropped  map[originKey]struct{} // publishers that were forgotten; at most maxOrigins

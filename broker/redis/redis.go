@@ -55,6 +55,7 @@ type Broker struct {
 	weights *weights.Table
 	counts  *ownCounts
 	holding *holding
+	holds   *holds
 
 	// Set by Start, before any goroutine.
 	self     broker.Node
@@ -112,6 +113,7 @@ func New(o Options) (*Broker, error) {
 		opt: o, url: u, names: names, log: o.Logger, refusals: ratelog.New(o.Logger), begun: time.Now(),
 		stats: &counters{}, state: newStateKeeper(), counts: newOwnCounts(), holding: newHolding(o.LeaseTTL),
 	}
+	r.holds = newHolds(&r.opt, r.now)
 	r.weights = weights.NewRemembering(r.now, o.unheardLimit()+o.writeTimeout())
 	return r, nil
 }
@@ -192,6 +194,8 @@ func (r *Broker) assemble() {
 			forget: 2*o.BufferAge + time.Minute,
 		},
 	}
+	r.holds.mark = r.subs.mark
+	r.subs.behind = r.recv.behind
 	r.gathers = &gatherTable{pending: make(map[uint64]*gatherCall)}
 	r.inquired = make(chan inquiry, broker.MaxPendingQueries)
 }
@@ -292,6 +296,7 @@ func (r *Broker) shutDown() {
 	r.stop()
 	r.running.Wait()
 	r.subs.close()
+	r.holds.close()
 	r.pub.giveUp()
 	r.gathers.close()
 }

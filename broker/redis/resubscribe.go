@@ -18,9 +18,13 @@ func (s *subscriptions) connected() <-chan struct{} {
 	for _, c := range []*subscription{s.global, s.own} {
 		c.outstanding, c.subscribed = 0, false
 	}
+	s.ownSent, s.ownHeard = 0, 0
 	s.push(s.global, subscribeOp(globalSuffix))
 	if s.own.want {
 		s.push(s.own, subscribeOp(s.node))
+	}
+	for i := range s.marks {
+		s.marks[i].at = s.ownSent
 	}
 	for group, c := range s.groups {
 		c.outstanding, c.subscribed = 0, false

@@ -36,6 +36,42 @@ type subscriptions struct {
 	initial    int                        // commands not answered of those that a new connection begins with
 	joined     chan struct{}              // closed when initial reaches zero
 	closed     bool
+	ownSent    int // commands for own on this connection
+	ownHeard   int // of them, those answered
+	marks      []subscriptionMark
+	behind     func(func()) // calls it once nothing older may be missing; set before the first connection
+}
+
+// subscriptionMark is called when the command for the own channel with that number has been answered, in the goroutine
+// that delivers: everything that Redis passed on before it has been delivered.
+type subscriptionMark struct {
+	at int
+	f  func()
+}
+
+// mark calls f behind everything that was published before the call and that this instance gets. Any number of
+// connections may break meanwhile. Where the own channel was given up f is not called.
+func (s *subscriptions) mark(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.own.want {
+		return
+	}
+	if s.live {
+		s.push(s.own, subscribeOp(s.node)) // again: only its answer matters
+	}
+	s.marks = append(s.marks, subscriptionMark{s.ownSent, f}) // a new connection begins with such a command
+}
+
+// takeMarks takes the marks that have been reached. It needs mu.
+func (s *subscriptions) takeMarks() []subscriptionMark {
+	n := 0
+	for n < len(s.marks) && s.marks[n].at <= s.ownHeard {
+		n++
+	}
+	reached := s.marks[:n:n]
+	s.marks = s.marks[n:]
+	return reached
 }
 
 // subscription is one channel.
@@ -125,6 +161,9 @@ func (s *subscriptions) want(group string, confirmed func(error)) (now bool, err
 func (s *subscriptions) push(c *subscription, op subscriptionOp) {
 	c.subscribed = op.subscribe
 	c.outstanding++
+	if c == s.own {
+		s.ownSent++
+	}
 	s.ops = append(s.ops, op)
 	s.signal()
 }
@@ -177,6 +216,11 @@ func (s *subscriptions) commandAnswered(kind resp.PushKind, channel []byte) erro
 	c.outstanding--
 	s.countAnswer()
 	var ready []waiter
+	var reached []subscriptionMark
+	if c == s.own {
+		s.ownHeard++
+		reached = s.takeMarks()
+	}
 	switch {
 	case c.outstanding > 0:
 	case c.subscribed:
@@ -194,6 +238,9 @@ func (s *subscriptions) commandAnswered(kind resp.PushKind, channel []byte) erro
 	}
 	s.mu.Unlock()
 	call(ready, nil)
+	for _, m := range reached {
+		s.behind(m.f)
+	}
 	return nil
 }
 

@@ -125,6 +125,7 @@ func (r *Broker) watch(ctx context.Context) {
 		}
 		r.names.signer.refresh()
 		r.subs.tick()
+		r.holds.tick()
 		r.recv.tick()
 		r.pub.expire()
 	}
@@ -194,6 +195,9 @@ func (r *Broker) leave(ctx context.Context) error {
 	c := r.commands.Load()
 	if c == nil {
 		return nil
+	}
+	if err := r.leaveHolds(ctx, c); err != nil {
+		return err
 	}
 	return r.releaseLease(ctx, c)
 }
