@@ -32,7 +32,7 @@
 //	cursor, verifications, limits,
 //	options
 //	session, group, registry,         the state: a client, a group, all groups, a change of a client's groups, a loop's
-//	change, shard, hub                share, the instance
+//	change, shard, hub, claim         share, the instance, a claim to an exclusive group
 //	mail, tour, report, membership,   a message's way: to a loop, to its members, to other instances, to one of many
 //	pressure, delivery, relay, any,
 //	routing
@@ -41,6 +41,7 @@
 //	expiry, authenticate, join, verify,
 //	identify, tokens
 //	events, fence, peer, service,     what clients and service types do
+//	hold
 //	questions, tap, receipts,         what operators ask and do
 //	clients, groups, stats, nodes,
 //	campaign, rebalance, drain

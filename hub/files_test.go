@@ -23,7 +23,7 @@ var files = []string{
 	// What no other file defines.
 	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "limits.go", "options.go",
 	// State.
-	"session.go", "group.go", "registry.go", "change.go", "shard.go", "hub.go",
+	"session.go", "group.go", "registry.go", "change.go", "shard.go", "hub.go", "claim.go",
 	// A message's way.
 	"mail.go", "tour.go", "report.go", "membership.go", "pressure.go", "delivery.go", "relay.go", "any.go", "routing.go",
 	// Who is in the groups that are watched.
@@ -31,7 +31,7 @@ var files = []string{
 	// A client's life.
 	"subscribe.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
 	// What clients, service types and operators do.
-	"events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "tap.go", "receipts.go", "clients.go", "groups.go",
+	"events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "hold.go", "tap.go", "receipts.go", "clients.go", "groups.go",
 	"stats.go", "nodes.go", "operate.go", "campaign.go", "rebalance.go", "drain.go",
 	// What calls the package, and its start and end.
 	"protocol.go", "remote.go", "lifecycle.go",

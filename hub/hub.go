@@ -40,6 +40,7 @@ type Hub struct {
 	fixed     fixedMessages
 	started   time.Time
 	draining  atomic.Bool
+	joined    atomic.Bool // the cluster: node is set, and the broker started
 	turns     turns.Window
 	receipts  tally.Book      // of messages of other instances whose senders wait for them
 	incoming  passage.Passage // of messages of other instances

@@ -91,6 +91,7 @@ func (h *Hub) joinCluster(ctx context.Context) error {
 	if err := h.broker.Start(ctx, h.node, remote{h, newRandom()}); err != nil {
 		return err
 	}
+	h.joined.Store(true)
 	h.groups.subscribeObserved()
 	return nil
 }

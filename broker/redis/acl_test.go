@@ -1,14 +1,18 @@
 package redis
 
 import (
+	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/brokertest"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -98,5 +102,25 @@ func exchangeMessages(t *testing.T, s *redistest.Server, o Options) {
 	}
 	if stats := s.Do("INFO", "errorstats"); strings.Contains(stats, "NOPERM") {
 		t.Errorf("Redis refused something: %s\n%s", stats, s.Do("ACL", "LOG"))
+	}
+}
+
+// TestUserOfTheLastRelease has a user that may not do what exclusive groups need: claims are refused in time, and the
+// connection stands.
+func TestUserOfTheLastRelease(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	user := documentedUsers(t, "pw")[0]
+	s.Do(user[:slices.Index(user, "+@hash")]...)
+	o := Options{URL: "redis://hub:pw@" + s.Addr(), Prefix: "hub", SubscribeTimeout: 500 * time.Millisecond}
+	in := brokertest.Cluster(t, 2, func(t testing.TB) broker.Broker { return newTestRedis(t, o) })
+	c := in[0].ClaimGroup("g")
+	eventually.True(t, "the claim to be refused", func() bool { return c.Err() != nil })
+	if !errors.Is(c.Err(), broker.ErrUnavailable) {
+		t.Errorf("refused: %v", c.Err())
+	}
+	b, ok := in[0].Broker.(*Broker)
+	if !ok || b.Stats().Reconnects > 0 || !in[0].State().Available {
+		t.Errorf("%d reconnects, %+v", b.Stats().Reconnects, in[0].State())
 	}
 }

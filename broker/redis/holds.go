@@ -14,6 +14,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/redis/resp"
 )
 
 //go:embed exclusive.lua
@@ -159,7 +160,7 @@ func (r *Broker) holdRound(ctx context.Context, c *connection) error {
 		sent := broker.BootTime()
 		reply, err := r.runExclusive(ctx, c, ops, epoch)
 		switch {
-		case refusesWrites(err), isMigrating(err), err != nil && isNoPermission(err), errors.Is(err, errNoRunID):
+		case isScriptRefusal(err), isMigrating(err), errors.Is(err, errNoRunID):
 			r.exclusiveRefused(err)
 			return nil
 		case err != nil:
@@ -183,6 +184,12 @@ func (r *Broker) holdRound(ctx context.Context, c *connection) error {
 			return nil
 		}
 	}
+}
+
+// isScriptRefusal says whether err is the server's answer to the script, which it may not run or not now. All else goes on.
+func isScriptRefusal(err error) bool {
+	var e goredis.Error
+	return errors.As(err, &e) && !resp.ServerError(e.Error()).Transient()
 }
 
 func (r *Broker) exclusiveRefused(err error) {
