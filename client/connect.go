@@ -44,6 +44,7 @@ type Client struct {
 	inbox   *inbox     // for dispatch
 	pending pending
 	sent    sentLog
+	groups  *memberships
 	stream  *stream // received messages on their way to inbox
 
 	ready      chan struct{} // closed after the first IDENTIFY
@@ -82,6 +83,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	c.life, c.kill = context.WithCancel(context.Background())
 	c.quitting, c.quit = context.WithCancel(c.life)
 	c.closing, c.close = context.WithCancel(c.life)
+	c.groups = newMemberships(&opts)
 	c.stream = newStream(c)
 	c.handlers.init(opts.On)
 	go c.run()
@@ -172,6 +174,11 @@ func (c *Client) nextWait(err error, wait *backoff.ExponentialBackOff) time.Dura
 // runSession opens a session, follows its moves, and returns why the last session ended.
 func (c *Client) runSession(wait *backoff.ExponentialBackOff) error {
 	c.reconnectDelay = 0
+	opened, err := c.groups.begin(c.closing)
+	defer opened()
+	if err != nil {
+		return err
+	}
 	s, err := c.open(c.closing, "", nil)
 	if err != nil {
 		if c.closing.Err() == nil { // else Close has cut the attempt off, and the previous error says more
@@ -190,6 +197,8 @@ func (c *Client) runSession(wait *backoff.ExponentialBackOff) error {
 	}
 	s.start()
 	s.setMode(sending)
+	c.groups.use(s)
+	opened()
 	s = c.follow(s)
 	err = s.endErr
 	c.reconnectDelay = s.reconnectDelay(c.opts.MaxBackoff)
@@ -291,6 +300,14 @@ func (c *Client) Identity() Identity { return *c.identity.Load() }
 
 // Done returns a channel that is closed when the Client has ended, by Close or by itself.
 func (c *Client) Done() <-chan struct{} { return c.done }
+
+// endError returns why the Client has ended, once it has: an error that is ErrClosed.
+func (c *Client) endError() error {
+	if c.err == ErrClosed {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %w", ErrClosed, c.err)
+}
 
 // Err returns why the Client has ended: [ErrClosed] after Close, nil before Done is closed.
 func (c *Client) Err() error {

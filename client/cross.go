@@ -18,6 +18,7 @@ const (
 // old one can go on.
 func (m *mover) cross(next *session) (*session, bool) {
 	c, began := m.c, time.Now()
+	defer m.begun()
 	c.stream.addOwnID(m.old.identity.ID) // again: failed attempts may have displaced it
 	c.stream.addOwnID(next.identity.ID)
 	c.stream.newIdentified()
@@ -36,6 +37,9 @@ func (m *mover) cross(next *session) (*session, bool) {
 			return next, true
 		case <-m.old.drain:
 		case <-tick.C:
+		}
+		if c.stream.phase() >= move.Lingering { // the new connection sends
+			m.begun()
 		}
 		c.stream.observe(move.Conditions{
 			Due:    c.stream.phase() == move.Lingering && c.pending.count(m.old) > 0,

@@ -26,6 +26,8 @@ var (
 	ErrDuplicateID = errors.New("id already in use")
 	// ErrNoAcks: the hub does not acknowledge messages, or [Options.NoAcks] is set. The message was not sent.
 	ErrNoAcks = errors.New("the hub grants no acks")
+	// ErrNoGroups: the hub is of a release whose clients can't change their groups.
+	ErrNoGroups = errors.New("the hub does not change groups of connected clients")
 	// ErrSilent: the hub was silent for too long and did not answer PINGs. The connection was ended.
 	ErrSilent = errors.New("the hub is silent")
 	// ErrTooManyReplies: more than [Options.ReceiveQueue] replies to a request were unread.
@@ -81,6 +83,39 @@ func (e *HubError) Unwrap() error {
 		return ErrOutcomeUnknown
 	case opcodes.CodeOverloaded:
 		return ErrOverloaded
+	}
+	return nil
+}
+
+// GroupError is the hub's refusal of [Client.Subscribe] or [Client.Unsubscribe]. It unwraps to [ErrForbidden] or
+// [ErrBrokerUnavailable] for their codes; else to nil.
+type GroupError struct {
+	Op    opcodes.Op        // Subscribe or Unsubscribe
+	Code  opcodes.ErrorCode // such as TOO_MANY_GROUPS
+	Group string            // the one at fault; empty if the hub names none
+	// Message is the hub's explanation, for people.
+	Message string
+}
+
+// Error names the group, and returns the code and the explanation.
+func (e *GroupError) Error() string {
+	text := fmt.Sprintf("%v refused by the hub: %s", e.Op, e.Code)
+	if e.Group != "" {
+		text = fmt.Sprintf("%v: group %.150q refused by the hub: %s", e.Op, e.Group, e.Code)
+	}
+	if e.Message != "" {
+		text += ": " + e.Message
+	}
+	return text
+}
+
+// Unwrap returns the error for the code.
+func (e *GroupError) Unwrap() error {
+	switch e.Code {
+	case opcodes.CodeForbidden:
+		return ErrForbidden
+	case opcodes.CodeBrokerUnavailable:
+		return ErrBrokerUnavailable
 	}
 	return nil
 }

@@ -90,6 +90,7 @@ type identify struct {
 	Name     string            `json:"name,omitempty"`
 	Version  string            `json:"version,omitempty"`
 	Meta     map[string]string `json:"meta,omitempty"`
+	Weight   *int              `json:"weight,omitempty"`
 	Features []string          `json:"features"`
 	Echo     *bool             `json:"echo,omitempty"`
 }

@@ -30,8 +30,9 @@ type mover struct {
 	old   *session
 	began time.Time // of the first attempt to connect
 	wait  *backoff.ExponentialBackOff
-	same  int // connections to the old instance
-	tries int // failures
+	begun func() // lets the groups change again, see memberships.begin
+	same  int    // connections to the old instance
+	tries int    // failures
 }
 
 // move follows a DRAIN. It returns the session to continue with, which may be the old one.
@@ -126,6 +127,10 @@ func (m *mover) connect() (*session, error) {
 	if m.notice().reason == opcodes.DrainExpiry {
 		expires = m.old.token
 	}
+	var err error
+	if m.begun, err = m.c.groups.begin(m.c.closing); err != nil {
+		return nil, err
+	}
 	var dialed *session
 	s, err := m.c.open(m.c.closing, expires, func(s *session) {
 		dialed = s
@@ -133,11 +138,13 @@ func (m *mover) connect() (*session, error) {
 	})
 	if err != nil {
 		m.c.stream.ended(dialed)
+		m.begun()
 		return nil, err
 	}
 	if m.notice().optional() && sameInstance(s.identity.ID, m.old.identity.ID) {
 		m.same++
 		m.turnBack(s)
+		m.begun()
 		return nil, errSameNode
 	}
 	return s, nil

@@ -35,7 +35,7 @@ type Options struct {
 	TokenSource func(ctx context.Context) (string, error)
 
 	Group  string   // the group to join
-	Groups []string // further groups
+	Groups []string // further groups; see also [Client.Subscribe]
 
 	Name    string            // the service's name, for operators
 	Version string            // its version, for operators
@@ -164,6 +164,7 @@ func (o Options) identifyData() identify {
 	if !o.NoDrain {
 		data.Features = append(data.Features, opcodes.FeatureDrain.String())
 	}
+	data.Features = append(data.Features, opcodes.FeatureGroups.String())
 	if o.NoEcho {
 		data.Echo = new(bool)
 	}

@@ -59,6 +59,7 @@ func (st *stream) use(s *session) {
 		st.c.connectHook(s)
 	}
 	s.setMode(sending)
+	st.c.groups.use(s)
 }
 
 // ended reports the end of a session of the move. It returns true if messages may be lost; the announcements then follow the

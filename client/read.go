@@ -53,6 +53,12 @@ func (s *session) readError(err error) error {
 
 // readLoop handles messages until the connection ends, and returns why.
 func (s *session) readLoop() error {
+	for _, raw := range s.early {
+		if err := s.handleRaw(raw); err != nil {
+			return err
+		}
+	}
+	s.early = nil
 	for {
 		raw, err := s.read(context.Background()) // end closes the connection
 		if err != nil {
@@ -85,6 +91,8 @@ func (s *session) handleRaw(raw []byte) error {
 		return s.handleError(w)
 	case opcodes.Ack:
 		return s.handleAck(w)
+	case opcodes.Subscribe, opcodes.Unsubscribe:
+		return s.handleChanged(w)
 	case opcodes.Drain:
 		return s.handleDrain(w)
 	case opcodes.Fence:

@@ -36,17 +36,24 @@ type session struct {
 
 	done chan struct{} // closed when reader and writer have ended and no call awaits an answer
 
-	mode    atomic.Uint32          // what the writer is to do, a mode
-	wake    chan struct{}          // wakes up the writer for a new mode; capacity 1
-	pong    chan struct{}          // makes the writer answer a PING; capacity 1
-	fence   chan struct{}          // makes the writer send a FENCE to the other connection of a move; capacity 1
-	drain   chan struct{}          // wakes up run for a DRAIN; capacity 1
-	notice  atomic.Pointer[notice] // the last DRAIN
-	stalled atomic.Int32           // goroutines that wait for handlers; silence then says nothing about the hub
+	stale bool // groups were subscribed to on another session of a move alone; guarded by memberships.mu
+
+	mode  atomic.Uint32 // what the writer is to do, a mode
+	wake  chan struct{} // wakes up the writer for a new mode; capacity 1
+	pong  chan struct{} // makes the writer answer a PING; capacity 1
+	fence chan struct{} // makes the writer send a FENCE to the other connection of a move; capacity 1
+	// requests are SUBSCRIBEs and UNSUBSCRIBEs for the writer.
+	requests chan []byte
+	drain    chan struct{}          // wakes up run for a DRAIN; capacity 1
+	notice   atomic.Pointer[notice] // the last DRAIN
+	stalled  atomic.Int32           // goroutines that wait for handlers; silence then says nothing about the hub
 
 	// Owned by the reader.
 	buf    bytes.Buffer
 	reason string // of the hub's DISCONNECT
+	// early is what arrived between IDENTIFY and start, and earlySize its size.
+	early     [][]byte
+	earlySize int
 
 	// Owned by the writer.
 	liveness liveness
@@ -72,7 +79,7 @@ func (c *Client) open(ctx context.Context, old string, dialed func(*session)) (_
 	s := &session{
 		c: c, token: token, ended: make(chan struct{}), done: make(chan struct{}),
 		wake: make(chan struct{}, 1), pong: make(chan struct{}, 1), fence: make(chan struct{}, 1),
-		drain: make(chan struct{}, 1),
+		drain: make(chan struct{}, 1), requests: make(chan []byte),
 	}
 	if err := s.dial(ctx); err != nil {
 		return nil, err
@@ -177,6 +184,7 @@ func dialError(ctx context.Context, resp *http.Response, err error) error {
 func (s *session) identify(ctx context.Context, token string) error {
 	data := s.c.opts.identifyData()
 	data.Token = token
+	rest := s.c.groups.complete(&data)
 	msg, err := json.Marshal(struct {
 		Op   opcodes.Op `json:"op"`
 		Data identify   `json:"data"`
@@ -200,7 +208,10 @@ func (s *session) identify(ctx context.Context, token string) error {
 		}
 		switch w.Op {
 		case opcodes.Identify:
-			return s.acceptIdentity(w.Data)
+			if err := s.acceptIdentity(w.Data); err != nil {
+				return err
+			}
+			return s.subscribeRest(ctx, rest)
 		case opcodes.Ping:
 			if err := s.conn.Write(ctx, websocket.MessageText, pongFrame); err != nil {
 				return fmt.Errorf("PONG: %w", contextError(ctx, err))

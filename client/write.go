@@ -58,6 +58,8 @@ func (s *session) writeLoop() {
 			ok = s.writeControl(pongFrame)
 		case <-s.fence:
 			ok = s.writeFence()
+		case frame := <-s.requests:
+			ok = s.writeControl(frame)
 		case <-tick:
 			ok = s.checkAlive(ping)
 		case ca := <-queue:
