@@ -23,7 +23,8 @@ type Stats struct {
 	Notices     map[opcodes.DrainReason]uint64 // DRAINs sent
 	Fences      uint64                         // FENCEs delivered
 	Changes     map[ChangeKey]uint64           // SUBSCRIBEs and UNSUBSCRIBEs
-	Held        uint64                         // times that a client waited for one of its receivers
+	Presence    PresenceStats
+	Held        uint64 // times that a client waited for one of its receivers
 	Transport   transport.Stats
 	Broker      broker.State
 	BrokerStats broker.Stats
@@ -37,6 +38,27 @@ type Stats struct {
 type ChangeKey struct {
 	Op     opcodes.Op        // Subscribe or Unsubscribe
 	Result opcodes.ErrorCode // empty for one that was carried out
+}
+
+// PresenceStats are the counts of groups that are watched.
+type PresenceStats struct {
+	Groups   int    // watched by clients of this instance or by other instances
+	Watchers int    // groups that each client watches, all in all
+	Frames   uint64 // PRESENCEs sent to clients
+	Restarts uint64 // snapshots for watchers that had not kept up
+	Sent     uint64 // messages to other instances
+	Asks     uint64 // of them, those that ask for members
+	Gaps     uint64 // losses in what other instances sent, after which they were asked again
+}
+
+func (s *PresenceStats) add(c *presenceCounters) {
+	s.Groups += int(c.watched.Load())
+	s.Watchers += int(c.watchers.Load())
+	s.Frames += c.frames.Load()
+	s.Restarts += c.restarts.Load()
+	s.Sent += c.sent.Load()
+	s.Asks += c.asks.Load()
+	s.Gaps += c.gaps.Load()
 }
 
 // TypeStats are the counts of one service type.
@@ -80,6 +102,7 @@ func (h *Hub) Stats() Stats {
 	for i := range h.counters {
 		s.Fences += h.counters[i].fences.Load()
 		s.Held += h.counters[i].held.Load()
+		s.Presence.add(&h.counters[i].presence)
 		for op := range h.counters[i].changes {
 			for n, code := range changeResults {
 				s.Changes[ChangeKey{opcodes.Subscribe + opcodes.Op(op), code}] += h.counters[i].changes[op][n].Load()
