@@ -87,6 +87,9 @@ func (g *group) offered() int { return sum(g.shares) }
 // leaving returns how many members are about to leave.
 func (g *group) leaving() int { return sum(g.departing) }
 
+// staying returns the number of members that are not about to leave.
+func (g *group) staying() int { return g.total() - g.leaving() }
+
 func sum(n []atomic.Int32) int {
 	total := 0
 	for i := range n {
@@ -99,7 +102,7 @@ func sum(n []atomic.Int32) int {
 // many members. Where that is 0, Expected stands for one that is about to join, and for members that are not drawn but get
 // all else. For all clients it is their number. mu must be held.
 func (g *group) standing() int {
-	n, stay := g.offered(), g.total()-g.leaving()
+	n, stay := g.offered(), g.staying()
 	switch {
 	case g.name == "":
 		return stay

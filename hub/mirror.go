@@ -90,7 +90,7 @@ func (w *watched) watch(now time.Time) *mirror {
 		sources: make(map[broker.NodeID]*source), watchers: make(map[*watching]struct{}),
 		live: make([][]*watching, len(h.shards)), limit: h.opts.PresenceMembers,
 	}
-	w.mirror.counting = w.group.offered() > w.mirror.limit
+	w.mirror.counting = w.group.staying() > w.mirror.limit
 	w.restart(now)
 	return w.mirror
 }
@@ -174,7 +174,7 @@ func (w *watched) total() int {
 	if !w.mirror.counting {
 		return w.mirror.roster.Len()
 	}
-	n := w.group.offered()
+	n := w.group.staying()
 	for _, s := range w.mirror.sources {
 		n += s.count
 	}

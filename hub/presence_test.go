@@ -368,15 +368,22 @@ func TestWatchersSeeWhatMembersSayOfThemselves(t *testing.T) {
 	o := newOnlooker(t, urls[0], "workers", nil)
 	a := identify(t, urls[1], "other", m{"groups": []string{"workers"}, "meta": m{"load": "1"}, "features": []string{"groups"}})
 	o.wants("the member", a.id)
-	a.send(m{"op": 8, "id": "s", "data": m{"meta": m{"load": "2"}}})
-	eventually.True(t, "the other meta", func() bool {
+	a.send(m{"op": 8, "id": "s", "data": m{"meta": m{"load": "2"}, "weight": 0}})
+	eventually.True(t, "the other meta and weight", func() bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		return o.set[a.id].Meta["load"] == "2"
+		got := o.set[a.id]
+		return got.Meta["load"] == "2" && got.Weight != nil && *got.Weight == 0
 	})
 	if f := o.lastOf(func(f *presenceFrame) bool { return len(f.Data.Updated) > 0 }); f == nil {
 		t.Errorf("the frames have %q", o.seen())
 	}
+	a.send(m{"op": 8, "id": "s", "data": m{"weight": 1}})
+	eventually.True(t, "the usual weight", func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.set[a.id].Weight == nil
+	})
 }
 
 func TestLargeGroupsAreCounted(t *testing.T) {

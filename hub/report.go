@@ -184,7 +184,7 @@ func (s *session) reportExited(g *group) {
 // shown returns what watchers see of the client.
 func (s *session) shown() []byte {
 	m := opcodes.PresenceMember{
-		ID: s.id, Node: s.shard.hub.node.Name, Since: time.Unix(int64(s.since), 0), Weight: opcodes.DefaultWeight,
+		ID: s.id, Node: s.shard.hub.node.Name, Since: time.Unix(int64(s.since), 0), Weight: int(s.weight),
 	}
 	size := 160 + len(m.Node)
 	if a := s.about; a != nil {

@@ -153,7 +153,7 @@ func (p *presence) answer(m *presenceMail, head roster.Header, now time.Time) {
 		delete(p.sent, old.streamKey)
 	}
 	s := &outgoing{watched: w, streamKey: key, full: head.Type == roster.Ask, count: -1}
-	if s.full && w.group.offered() > p.shard.hub.opts.PresenceMembers {
+	if s.full && w.group.staying() > p.shard.hub.opts.PresenceMembers {
 		s.full, s.large = false, true
 	}
 	w.streams[m.from], p.sent[key] = s, s
@@ -203,7 +203,7 @@ func (s *outgoing) goOn(now time.Time) {
 		s.sendPart()
 		return
 	}
-	n := w.group.offered()
+	n := w.group.staying()
 	if n == s.count || now.Sub(s.countAt) < countInterval {
 		return
 	}
