@@ -5,6 +5,7 @@
 # make console       builds the pages of the console: admin/console/dist, from admin/console/web
 # make console-test  checks that they are what their sources build, and tests them in a real browser
 # make socketio-test  tests the client libraries of Socket.IO against a hub
+# make sdk-test   tests the SDK in TypeScript, alone and with the conformance suite of all SDKs
 # make deploy-test   tests the image, the compose file, the Helm chart, the Kustomize overlays and the monitoring,
 #                   without cluster and registry
 # make release    the files of a release, in dist: binaries, SBOMs, the file system of the image, checksums
@@ -18,7 +19,7 @@ GO       ?= go
 FUZZTIME ?= 60s
 COUNT    ?= 1
 
-.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test socketio-test python-test deploy-test deps clean
+.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test socketio-test python-test sdk-test deploy-test deps clean
 
 run: build
 	bin/mastersocket serve
@@ -45,6 +46,7 @@ test: deps lint
 	$(MAKE) deploy-test
 	$(MAKE) socketio-test
 	$(MAKE) python-test
+	$(MAKE) sdk-test
 	$(MAKE) console-test
 
 lint:
@@ -80,6 +82,17 @@ PYTHON = /usr/bin/python3
 
 python-test: deps
 	cd sdk/python && $(PYTHON) -m mypy --strict mastersocket tests && $(PYTHON) -m unittest
+
+SDK_TS = sdk/typescript
+
+$(SDK_TS)/node_modules/.package-lock.json: $(SDK_TS)/package-lock.json
+	cd $(SDK_TS) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# Most scenarios wait, so many run at once.
+sdk-test: deps $(SDK_TS)/node_modules/.package-lock.json
+	cd $(SDK_TS) && npm run build && npm run lint && npm test
+	MASTERSOCKET_SDK=typescript,typescript-platform $(GO) test -count=$(COUNT) -parallel 8 ./sdk/conformance
 
 deploy-test: deps
 	cd deploy/test && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...

@@ -1,10 +1,12 @@
 package conformance
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -17,16 +19,43 @@ type adapter struct {
 	can   []string // capabilities that scenarios may need
 }
 
-// The capabilities. Browsers, and platforms with their WebSocket, have neither.
+// The capabilities.
 const (
-	canStatus = "status" // the platform tells the HTTP status of a refused handshake
-	canPause  = "pause"  // the platform lets a client stop reading
+	canStatus = "status"   // the platform tells the HTTP status of a refused handshake
+	canPause  = "pause"    // the platform lets a client stop reading
+	noPause   = "no-pause" // it does not, as in browsers
 )
 
 // adapters are the SDKs. Another SDK is a further line.
 var adapters = []adapter{
 	{name: "go", start: buildGo, can: []string{canStatus, canPause}},
 	{name: "python", start: findPython, dir: "../python", can: []string{canStatus, canPause}},
+	{name: "typescript", start: node(), can: []string{canStatus, canPause}},
+	{name: "typescript-platform", start: node("--experimental-websocket"), can: []string{noPause}},
+}
+
+// node returns what starts the adapter in TypeScript: with the package ws or, given flags for it, with the WebSocket of Node.js.
+func node(flags ...string) func(t *testing.T) (command []string, missing string) {
+	return func(*testing.T) (command []string, missing string) {
+		dir, err := filepath.Abs("../typescript")
+		if err != nil {
+			return nil, err.Error()
+		}
+		for _, made := range []string{"dist/index.js", "node_modules/ws"} {
+			if _, err := os.Stat(filepath.Join(dir, made)); err != nil {
+				return nil, "the SDK in TypeScript is not built; make sdk-test builds it"
+			}
+		}
+		command = append([]string{"node"}, flags...)
+		if out, err := exec.Command("node", append(flags, "--eval", "")...).CombinedOutput(); err != nil {
+			return nil, fmt.Sprintf("no Node.js that takes %v: %v %s", flags, err, out)
+		}
+		command = append(command, filepath.Join(dir, "test/adapter.mjs"))
+		if len(flags) > 0 {
+			command = append(command, "platform")
+		}
+		return command, ""
+	}
 }
 
 func buildGo(t *testing.T) (command []string, missing string) {
@@ -47,8 +76,8 @@ func findPython(*testing.T) (command []string, missing string) {
 	return []string{python, "-m", "tests.adapter"}, ""
 }
 
-// TestScenarios plays each scenario against each adapter. MASTERSOCKET_SDK names the only adapter to be tested; it is then an
-// error if that one can't be started.
+// TestScenarios plays each scenario against each adapter. MASTERSOCKET_SDK names the only adapters to be tested, separated by
+// commas; it is then an error if one of them can't be started.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	all := scenarios(t)
@@ -56,7 +85,7 @@ func TestScenarios(t *testing.T) {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
 			only := os.Getenv("MASTERSOCKET_SDK")
-			if only != "" && only != a.name {
+			if only != "" && !slices.Contains(strings.Split(only, ","), a.name) {
 				t.Skip("MASTERSOCKET_SDK is " + only)
 			}
 			command, missing := a.start(t)

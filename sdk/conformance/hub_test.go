@@ -234,6 +234,23 @@ func (h *hub) pass(from *conn, to any) {
 	}
 }
 
+// publish sends a message on all open connections. No FENCE passes before all have it.
+func (h *hub) publish(m map[string]any) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.conns {
+		select {
+		case <-c.gone:
+			continue
+		default:
+		}
+		if err := c.send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c *conn) send(m map[string]any) error { return c.sendText(text(m)) }
 
 func (c *conn) sendText(s string) error { return c.write(ws.OpText, []byte(s), len(s)) }
@@ -256,31 +273,35 @@ func (c *conn) hang() {
 	c.hung = true
 }
 
-// flood sends messages until the client has read none for a second. It returns how many it has sent completely; the rest of the
+// flood sends messages until the client has read none for a second, or has ended the connection. It returns how many it has sent completely; the rest of the
 // last one follows when the client reads again.
 func (c *conn) flood(message func(i int) map[string]any, most int) (sent int, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for size := 0; size < most; {
 		sent++
 		frame := ws.MustCompileFrame(ws.NewTextFrame([]byte(text(message(sent)))))
-		_ = c.net.SetWriteDeadline(time.Now().Add(time.Second))
-		n, err := c.net.Write(frame)
-		if size += n; err == nil {
-			continue
+		size += len(frame)
+		if more := c.tryWrite(frame, time.Second); !more {
+			return sent, nil
 		}
-		var timeout net.Error
-		if !errors.As(err, &timeout) || !timeout.Timeout() {
-			return sent, err
-		}
-		rest := frame[n:]
-		c.hub.running.Go(func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			_ = c.net.SetWriteDeadline(time.Time{})
-			_, _ = c.net.Write(rest)
-		})
-		return sent, nil
 	}
 	return sent, fmt.Errorf("the client has read %d bytes that no handler took", most)
+}
+
+// tryWrite writes a frame. It returns false if the client has ended the connection or does not read for d; the rest of the frame
+// then follows when it reads again.
+func (c *conn) tryWrite(frame []byte, d time.Duration) bool {
+	c.mu.Lock()
+	_ = c.net.SetWriteDeadline(time.Now().Add(d))
+	n, err := c.net.Write(frame)
+	var timeout net.Error
+	if err == nil || !errors.As(err, &timeout) || !timeout.Timeout() {
+		c.mu.Unlock()
+		return err == nil
+	}
+	c.hub.running.Go(func() { // it keeps the lock
+		defer c.mu.Unlock()
+		_ = c.net.SetWriteDeadline(time.Time{})
+		_, _ = c.net.Write(frame[n:])
+	})
+	return false
 }

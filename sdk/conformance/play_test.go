@@ -57,6 +57,8 @@ func (p *player) do(st step) error {
 		return p.doSDK(st, within)
 	case "accept", "identify", "refuse", "ignore":
 		return p.doListen(st, within)
+	case "publish":
+		return p.hub.publish(p.vars.value(st.Publish).(map[string]any))
 	case "quiet":
 		return p.quiet(time.Duration(st.Quiet))
 	default:
@@ -315,7 +317,11 @@ func (p *player) unexpected() string {
 	case line := <-p.sdk.events:
 		return "the SDK's event " + text(line)
 	case c := <-p.hub.accepted:
-		return "a connection from " + c.RemoteAddr().String()
+		// Node.js opens one for a handshake that was given up, and sends nothing.
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if n, _ := c.Read(make([]byte, 1)); n > 0 {
+			return "a connection from " + c.RemoteAddr().String()
+		}
 	default:
 	}
 	for name, c := range p.hub.conns {

@@ -41,6 +41,7 @@ type step struct {
 	Ignore     bool           `yaml:"ignore"`    // takes the next TCP connection and never answers
 	Expect     map[string]any `yaml:"expect"`    // the next message of the client
 	Send       map[string]any `yaml:"send"`      // sends a message
+	Publish    map[string]any `yaml:"publish"`   // sends a message on all connections, with no FENCE between
 	SendText   string         `yaml:"send_text"` // sends a text message as it stands here
 	SendBinary string         `yaml:"send_binary"`
 	SendPart   map[string]any `yaml:"send_part"`  // sends the first half of a message's frame
@@ -144,7 +145,7 @@ func (st step) verbs() (all []string) {
 	for verb, has := range map[string]bool{
 		"call": st.Call != nil, "result": st.Result != nil, "event": st.Event != nil, "events": st.Events != nil, "log": st.Log != "", "accept": st.Accept != "",
 		"identify": st.Identify != "", "refuse": st.Refuse != nil, "ignore": st.Ignore, "expect": st.Expect != nil,
-		"send": st.Send != nil, "send_text": st.SendText != "", "send_binary": st.SendBinary != "", "send_part": st.SendPart != nil,
+		"send": st.Send != nil, "publish": st.Publish != nil, "send_text": st.SendText != "", "send_binary": st.SendBinary != "", "send_part": st.SendPart != nil,
 		"send_big": st.SendBig != 0, "flood": st.Flood != nil, "hang": st.Hang != "", "disconnect": st.Disconnect != "",
 		"close": st.Close != nil, "drop": st.Drop != "", "gone": st.Gone != "", "quiet": st.Quiet != 0,
 	} {

@@ -1,0 +1,192 @@
+import type { SendOptions } from "./call.js";
+import { Core } from "./core.js";
+import { asError, ClientError, cut } from "./errors.js";
+import type { Message } from "./message.js";
+import { type Events, type Handler, type Identity, type Options, prepare } from "./options.js";
+import { op, type To } from "./wire.js";
+
+/** Options of a request. */
+export interface RequestOptions extends SendOptions {
+  /** The loop of requestMany ends after so many replies; by default when its time is over. */
+  replies?: number;
+}
+
+/** How long close waits by default, in ms. */
+const closeTimeout = 10_000;
+
+/**
+ * Connects to the hub and resolves when it has identified. Without a connection it tries on until the signal is aborted; only an
+ * answer that shows a wrong URL, or with failFast any failure, rejects at once.
+ */
+export async function connect<E extends Events = Events>(options: Options<E>, wait?: { signal?: AbortSignal }): Promise<Client<E>> {
+  const core = new Core(prepare(options));
+  const signal = wait?.signal;
+  const stop = () => {
+    core.abort();
+  };
+  if (signal?.aborted) stop();
+  signal?.addEventListener("abort", stop);
+  try {
+    await core.ready;
+  } catch (err) {
+    throw signal?.aborted ? core.notConnected(signal.reason) : asError(err);
+  } finally {
+    signal?.removeEventListener("abort", stop);
+  }
+  return new Client<E>(core);
+}
+
+/**
+ * A service's connection to the hub. It reconnects when the connection is lost and moves when the hub asks for it. Make one with
+ * connect.
+ */
+export class Client<E extends Events = Events> {
+  /** @internal */
+  constructor(private readonly core: Core) {}
+
+  /** The hub's answer to the last IDENTIFY. Its id is valid until the client reconnects or moves. */
+  get identity(): Identity {
+    if (!this.core.identity) throw new ClientError("CONNECTION", "not connected yet");
+    return this.core.identity;
+  }
+
+  /** Resolves with the reason when the client has ended, by close or by itself. */
+  get closed(): Promise<Error> {
+    return this.core.closed;
+  }
+
+  /**
+   * Sends an EVENT. It resolves when the message is written to an identified connection. Without a connection it waits for one.
+   * If the hub then refuses the message, onError is called. data is written as by JSON.stringify; undefined means no data.
+   */
+  async send<K extends keyof E & string>(to: To, event: K, data?: E[K], options?: SendOptions): Promise<void> {
+    await this.core.send(op.event, "plain", to, event, data, options).done;
+  }
+
+  /**
+   * Sends an EVENT and resolves when the hub has handed it to every instance that has a receiver, with their number. If no client
+   * matches, it rejects with NO_RECEIVER. Calls are sent in their order, so many may be under way at once.
+   */
+  async sendAcked<K extends keyof E & string>(to: To, event: K, data?: E[K], options?: SendOptions): Promise<number> {
+    return this.core.send(op.event, "acked", to, event, data, options).done;
+  }
+
+  /**
+   * Sends an EVENT and resolves with the first REPLY to it. It rejects at once if there is no receiver (NO_RECEIVER), and when the
+   * connection is lost (OUTCOME_UNKNOWN). Give it a timeout or a signal: receivers are not obliged to reply.
+   */
+  async request<R = unknown, K extends keyof E & string = string>(
+    to: To,
+    event: K,
+    data?: E[K],
+    options?: SendOptions,
+  ): Promise<Message<R>> {
+    for await (const reply of this.requestMany<R, K>(to, event, data, { ...options, replies: 1 })) return reply;
+    throw new ClientError("CLOSED", `event ${cut(event, 80)}: no reply`);
+  }
+
+  /**
+   * Sends an EVENT when the loop over its result begins, and yields the REPLYs as they arrive. The loop ends after `replies`
+   * replies or, without that number, when `timeout` is over. Any other end is an error. The loop may be left at any time.
+   */
+  async *requestMany<R = unknown, K extends keyof E & string = string>(
+    to: To,
+    event: K,
+    data?: E[K],
+    options: RequestOptions = {},
+  ): AsyncGenerator<Message<R>, void, undefined> {
+    const { core } = this;
+    const { replies } = options;
+    const unread: Message[] = [];
+    let arrived: () => void = () => undefined;
+    let end: Error | undefined;
+    const call = core.send(op.event, "request", to, event, data, options);
+    call.onReply = (m) => {
+      if (unread.length < core.settings.receiveQueue) unread.push(m);
+      else call.failWith("TOO_MANY_REPLIES", "too many replies are unread");
+      arrived();
+    };
+    call.done.catch((err: unknown) => {
+      end = asError(err);
+      arrived();
+    });
+    try {
+      for (let got = 0; ; ) {
+        for (let m = unread.shift(); m; m = unread.shift()) {
+          yield m as Message<R>;
+          if (++got === replies) return;
+        }
+        if (end) {
+          // Without a number of replies the time decides how many come.
+          if (end.name === "TimeoutError" && !replies && call.written) return;
+          throw end;
+        }
+        await new Promise<void>((resolve) => (arrived = resolve));
+      }
+    } finally {
+      core.pending.remove(call);
+      core.queue.withdraw(call);
+      call.complete(0);
+    }
+  }
+
+  /**
+   * Adds a handler for EVENTs with the name, behind existing ones, and returns a function that removes it. It does not get messages
+   * that arrived before; the option `on` is for handlers that must not miss any.
+   */
+  on<K extends keyof E & string>(event: K, handler: Handler<E[K]>): () => void {
+    return this.core.dispatcher.on(event, handler as Handler);
+  }
+
+  /**
+   * The EVENTs with the name, from the first call of next until the loop is left or the client has ended. While the loop does not ask
+   * for the next message, further ones wait, as they do for a slow handler.
+   */
+  async *messages<K extends keyof E & string>(event: K): AsyncGenerator<Message<E[K]>, void, undefined> {
+    let give: ((m: Message<E[K]> | undefined) => void) | undefined;
+    let taken: (() => void) | undefined;
+    let waiting: Message<E[K]> | undefined;
+    let ended = false;
+    const isEnded = () => ended;
+    const stop = () => {
+      ended = true;
+      taken?.();
+      give?.(undefined);
+    };
+    const remove = this.on(event, (m) => {
+      if (ended) return undefined;
+      const done = new Promise<void>((resolve) => (taken = resolve));
+      if (give) give(m);
+      else waiting = m;
+      give = undefined;
+      return done;
+    });
+    this.core.life.addEventListener("abort", stop);
+    try {
+      while (!isEnded()) {
+        const next = waiting ?? (await new Promise<Message<E[K]> | undefined>((resolve) => (give = resolve)));
+        waiting = undefined;
+        if (!next) return;
+        yield next;
+        taken?.();
+      }
+    } finally {
+      remove();
+      stop();
+      this.core.life.removeEventListener("abort", stop);
+    }
+  }
+
+  /**
+   * Ends gracefully: calls no further handler, waits for the running one, writes what was sent before, and says goodbye to the hub.
+   * After `timeout` ms (default 10 s) it cuts the connection. A handler must not wait for close, which waits for the handler.
+   */
+  async close(options?: { timeout?: number }): Promise<void> {
+    await this.core.close(options?.timeout ?? closeTimeout);
+  }
+
+  /** The same as close, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

@@ -1,0 +1,441 @@
+import type { Call } from "./call.js";
+import type { Core } from "./core.js";
+import { asError, ClientError, DisconnectError, HubError } from "./errors.js";
+import { Liveness } from "./liveness.js";
+import { Message } from "./message.js";
+import type { Identity } from "./options.js";
+import { openSocket } from "#platform";
+import type { Socket } from "./platform/socket.js";
+import { Notice } from "./notice.js";
+import { malformed, newID, number, object, op, parse, text, utf8Length, type Wire } from "./wire.js";
+
+/** How long the hub may take to close the connection after DISCONNECT, in ms. */
+export const goodbyeTimeout = 5_000;
+
+/** More than the hub adds to a client's message: id and sender. */
+const receiveMargin = 4 << 10;
+
+/** Beyond so many bytes that are not written yet, further messages wait in the queue. */
+const highWater = 256 << 10;
+
+/**
+ * The bounds of what has arrived and can't be handled yet. A platform that lets a client stop reading never gets there. Else the
+ * client ends the connection, like a hub that has a slow consumer.
+ */
+const unreadMessages = 4_096;
+const unreadLength = 8 << 20;
+
+const pingFrame = '{"op":3}';
+const pongFrame = '{"op":4}';
+const goodbyeFrame = '{"op":2}';
+
+/** Begins the ids of FENCEs, so that an ERROR about a FENCE can be recognized. */
+const fencePrefix = "fence:";
+
+/**
+ * What a session may write: nothing from the queue; the queue; DISCONNECT and nothing more, while it reads on; DISCONNECT and a
+ * close frame; the same behind the queue.
+ */
+export type Mode = "waiting" | "sending" | "leaving" | "closing" | "finishing";
+
+/** One connection, from dialing to its end. */
+export class Session {
+  identity: Identity = { id: "", node: "", ping: 0, sessionStarted: new Date(0), maxMessageBytes: 0, features: [] };
+  /** The last DRAIN, and whether the client has not acted on it yet. */
+  notice: Notice | undefined;
+  drained = false;
+  /** Why it has ended; undefined before. */
+  error: Error | undefined;
+  /** It has ended, and everything that arrived on it is handled. */
+  done = false;
+
+  private socket: Socket | undefined;
+  private mode: Mode = "waiting";
+  private reason = ""; // of the hub's DISCONNECT
+  private gotIdentity: ((w: Wire) => void) | undefined; // waits for the answer to IDENTIFY
+  private failed: ((err: Error) => void) | undefined; // waits for the end before that
+
+  private identified = false; // the answer to IDENTIFY has arrived; what follows waits for start
+  private started = false;
+  private unread: string[] = []; // arrived while the first of them has to wait
+  private unreadLength = 0;
+  private stalled = false; // handlers block reading
+
+  private readonly liveness = new Liveness();
+  private heard = 0;
+  private heardAt = 0;
+  private blockedAt: number | undefined; // when the buffer was found full
+  private ticker: ReturnType<typeof setInterval> | undefined;
+  private goodbye: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly core: Core,
+    readonly token: string,
+  ) {}
+
+  has(feature: string): boolean {
+    return this.identity.features.includes(feature);
+  }
+
+  /** How long nothing has arrived, in ms. */
+  get silence(): number {
+    this.listen();
+    return performance.now() - this.heardAt;
+  }
+
+  /** Whether handlers block reading, so that silence says nothing about the hub. */
+  get isStalled(): boolean {
+    return this.stalled;
+  }
+
+  // Opening.
+
+  /** Opens the WebSocket. */
+  async dial(signal: AbortSignal): Promise<void> {
+    const { settings } = this.core;
+    const ended = new Promise<never>((_, reject) => (this.failed = reject));
+    const opened = new Promise<void>((resolve, reject) => {
+      openSocket(
+        settings.url,
+        settings,
+        {
+          open: resolve,
+          text: (raw) => {
+            this.onText(raw);
+          },
+          drained: () => {
+            this.blockedAt = undefined;
+            this.flush();
+          },
+          end: (code, reason, error) => {
+            this.onEnd(code, reason, error);
+          },
+        },
+        settings.maxReceiveBytes,
+      ).then((socket) => {
+        if (this.error || signal.aborted) socket.terminate();
+        else this.socket = socket;
+      }, reject);
+    });
+    await unlessAborted(Promise.race([opened, ended]), signal);
+    this.heardAt = performance.now();
+  }
+
+  /** Sends IDENTIFY and waits for its answer. Before it the hub sends only PING, PONG and DISCONNECT. */
+  async identify(data: Record<string, unknown>, signal: AbortSignal): Promise<void> {
+    const answer = new Promise<Wire>((resolve, reject) => {
+      this.gotIdentity = resolve;
+      this.failed = reject;
+    });
+    this.write(JSON.stringify({ op: op.identify, data: { token: this.token || undefined, ...data } }));
+    this.identity = parseIdentity((await unlessAborted(answer, signal)).data);
+    this.socket?.limit(Math.max(this.core.settings.maxReceiveBytes, this.identity.maxMessageBytes + receiveMargin));
+  }
+
+  /** Begins to read messages and to watch the hub. The first mode is waiting. */
+  start(): void {
+    this.started = true;
+    const { ping } = this.identity;
+    if (ping > 0) this.ticker = setInterval(() => { this.checkAlive(ping); }, Math.max(ping / 4, 1));
+    this.heardAt = performance.now();
+    this.readOn(); // what arrived behind the answer to IDENTIFY
+  }
+
+  // Reading.
+
+  private onText(raw: string): void {
+    if (this.unread.length > 0 || (this.identified && !this.started)) this.keep(raw);
+    else this.read(raw, false);
+  }
+
+  /** Handles a message, or keeps it if it has to wait. */
+  private read(raw: string, force: boolean): boolean {
+    try {
+      if (this.handle(parse(raw), raw, force)) return true;
+    } catch (err) {
+      this.end(asError(err));
+      return true;
+    }
+    this.keep(raw);
+    return false;
+  }
+
+  private keep(raw: string): void {
+    this.unread.push(raw);
+    this.unreadLength += raw.length;
+    this.socket?.pause?.();
+    if (this.unread.length <= unreadMessages && this.unreadLength <= unreadLength) return;
+    const dropped = this.unread.length;
+    this.unread = [];
+    this.end(new ClientError("SLOW_CONSUMER", `handlers are too slow: ${dropped} messages that waited for them were dropped`));
+  }
+
+  /** Continues with what waits. The stream calls it when there may be room. */
+  readOn(): void {
+    if (this.unread.length === 0 || this.error) return;
+    if (this.drainUnread(false)) {
+      this.stalled = false;
+      this.heardAt = performance.now();
+      this.socket?.resume?.();
+    }
+  }
+
+  /** Handles what waits. It returns false if the first message has to wait. */
+  private drainUnread(force: boolean): boolean {
+    const all = this.unread;
+    this.unread = [];
+    this.unreadLength = 0;
+    for (let i = 0; i < all.length; i++) {
+      const raw = all[i] ?? "";
+      if (this.error && !force) break;
+      if (this.read(raw, force)) continue;
+      for (const rest of all.slice(i + 1)) this.keep(rest);
+      return false;
+    }
+    return true;
+  }
+
+  /** Handles a message. It returns false if that has to wait, unless forced. */
+  private handle(w: Wire, raw: string, force: boolean): boolean {
+    switch (w.op) {
+      case op.event:
+        if (!this.identified) return true;
+        return this.receive(new Message(w, raw, this.core), force);
+      case op.reply: {
+        if (!this.identified) return true;
+        const m = new Message(w, raw, this.core);
+        // A REPLY to many may arrive on two connections, so it goes through the stream.
+        const call = m.toMany ? undefined : this.core.pending.request(m.id);
+        if (!call) return this.receive(m, force);
+        call.onReply?.(m);
+        return true;
+      }
+      case op.identify:
+        this.identified = true;
+        this.gotIdentity?.(w);
+        return true;
+      case op.ping:
+        this.write(pongFrame);
+        return true;
+      case op.disconnect:
+        this.reason = typeof w.data === "string" && w.data ? w.data : "NO_REASON";
+        this.expectEnd();
+        return true;
+      case op.error:
+        this.handleError(w);
+        return true;
+      case op.ack:
+        this.handleAck(w);
+        return true;
+      case op.drain:
+        if (this.has("drain")) {
+          this.notice = new Notice(w.data);
+          this.drained = true;
+          this.core.wake();
+        }
+        return true;
+      case op.fence:
+        this.core.stream.fenceArrived(this, w.sender);
+        return true;
+      default: // A PONG has done its work by arriving. Unknown opcodes belong to later versions.
+        return true;
+    }
+  }
+
+  private receive(m: Message, force: boolean): boolean {
+    const handled = this.core.stream.receive(this, m, force);
+    if (!handled) this.stalled = true;
+    return handled;
+  }
+
+  private handleError(w: Wire): void {
+    const data = object(w.data, "ERROR");
+    const code = typeof data.code === "string" ? data.code : malformed("ERROR");
+    const explanation = typeof data.message === "string" ? data.message : "";
+    const call = this.core.pending.writtenBy(this, w.id);
+    if (call) {
+      this.core.pending.remove(call);
+      call.fail(new HubError(code, explanation, w.id, call.event, call.to));
+      return;
+    }
+    if (w.id.startsWith(fencePrefix)) {
+      this.core.stream.fenceRefused(this, w.id);
+      return;
+    }
+    const sent = this.core.sent.find(w.id);
+    this.core.refused(new HubError(code, explanation, w.id, sent?.event, sent?.to));
+  }
+
+  private handleAck(w: Wire): void {
+    const nodes = number(object(w.data, "ACK").nodes, "ACK");
+    const call = this.core.pending.writtenBy(this, w.id);
+    if (call?.kind !== "acked") return;
+    this.core.pending.remove(call);
+    call.complete(nodes);
+  }
+
+  // Writing.
+
+  setMode(mode: Mode): void {
+    if (this.error) return;
+    this.mode = mode;
+    if (mode === "sending" || mode === "finishing") this.core.sending = this;
+    switch (mode) {
+      case "waiting":
+        this.core.stream.stopped(this);
+        break;
+      case "leaving":
+        this.write(goodbyeFrame);
+        break;
+      case "closing":
+        this.sayGoodbye();
+        break;
+      default:
+        this.flush();
+    }
+  }
+
+  private write(frame: string): void {
+    try {
+      this.socket?.send(frame);
+    } catch (err) {
+      this.end(new ClientError("CONNECTION", "write failed", err));
+    }
+  }
+
+  /** Writes from the queue as long as it may and the socket takes it. */
+  flush(): void {
+    if (this.blockedAt !== undefined) return; // until it is drained
+    while (this.mode === "sending" || this.mode === "finishing") {
+      if (!this.socket || this.error) return;
+      if (this.socket.buffered > highWater) {
+        this.blockedAt = performance.now();
+        this.socket.awaitDrain();
+        return;
+      }
+      const call = this.core.queue.shift();
+      if (!call) break;
+      this.writeCall(call);
+    }
+    if (this.mode === "finishing" && !this.error) this.sayGoodbye();
+  }
+
+  private writeCall(call: Call): void {
+    const limit = this.identity.maxMessageBytes;
+    call.written = true;
+    if (call.kind === "acked" && !this.has("acks")) {
+      call.failWith("NO_ACKS", "the hub grants no acks");
+    } else if (limit > 0 && 3 * call.frame.length > limit && utf8Length(call.frame) > limit) {
+      call.failWith("TOO_BIG", `the message has ${utf8Length(call.frame)} bytes, the hub accepts at most ${limit}`);
+    } else if (call.kind !== "plain" && !this.core.pending.add(call, this)) {
+      call.failWith("DUPLICATE_ID", "another message with the same id awaits its outcome");
+    } else {
+      this.core.sent.add(call);
+      this.write(call.frame);
+      if (call.kind === "plain") call.complete(0);
+    }
+  }
+
+  /** Writes a FENCE to the other connection of a move. */
+  writeFence(): void {
+    const id = fencePrefix + newID();
+    const to = this.core.stream.nextFence(this, id);
+    if (to) this.write(JSON.stringify({ op: op.fence, id, intent: { target: "DIRECT", identifier: to } }));
+  }
+
+  private sayGoodbye(): void {
+    if (this.mode === "leaving") return;
+    this.mode = "leaving";
+    this.write(goodbyeFrame);
+    this.socket?.close();
+    this.expectEnd();
+  }
+
+  // The end.
+
+  /** Ends the connection if it has not ended by itself after goodbyeTimeout. */
+  private expectEnd(): void {
+    this.goodbye ??= setTimeout(() => {
+      this.end(this.reason ? new DisconnectError(this.reason, 0) : new ClientError("SILENT", "the hub did not end the connection"));
+    }, goodbyeTimeout);
+  }
+
+  private listen(): void {
+    const heard = this.socket?.heard ?? 0;
+    if (heard === this.heard) return;
+    this.heard = heard;
+    this.heardAt = performance.now();
+  }
+
+  /**
+   * Sends a PING to a hub that was silent for a ping interval, and ends the session if the hub stays silent. While handlers block
+   * reading, silence means nothing. The session then sends PONGs, so that the hub applies its rules for slow consumers and not
+   * its ping timeout.
+   */
+  private checkAlive(ping: number): void {
+    const now = performance.now();
+    if (this.blockedAt !== undefined && now - this.blockedAt > this.core.settings.writeTimeout) {
+      this.end(new ClientError("SILENT", `a write took more than ${this.core.settings.writeTimeout} ms`));
+    } else if (this.stalled) {
+      this.liveness.heard();
+      this.write(pongFrame);
+    } else {
+      const silent = this.silence;
+      const verdict = this.liveness.check(now, silent, ping);
+      if (verdict === "ask") this.write(pingFrame);
+      else if (verdict === "give up") {
+        this.end(new ClientError("SILENT", `the hub is silent for ${Math.round(silent)} ms and did not answer PINGs`));
+      }
+    }
+  }
+
+  private onEnd(code: number, reason: string, error: Error | undefined): void {
+    const said = this.reason || reason;
+    this.end(said || !error ? new DisconnectError(said, code) : error);
+  }
+
+  /** Ends the session. Only the first call has an effect. */
+  end(err: Error): void {
+    if (this.error) return;
+    this.error = err;
+    clearInterval(this.ticker);
+    clearTimeout(this.goodbye);
+    this.socket?.terminate();
+    this.failed?.(err);
+    this.stalled = false;
+    this.drainUnread(true);
+    this.core.pending.failAll(this, err);
+    this.done = true;
+    this.core.wake();
+  }
+}
+
+function parseIdentity(data: unknown): Identity {
+  const w = object(data, "answer to IDENTIFY");
+  const id = typeof w.id === "string" && w.id ? w.id : malformed("answer to IDENTIFY");
+  const ping = number(w.ping, "answer to IDENTIFY");
+  const maxMessageBytes = number(w.max_message_bytes, "answer to IDENTIFY");
+  if (ping < 0 || maxMessageBytes < 0) malformed("answer to IDENTIFY");
+  return {
+    id,
+    ping,
+    maxMessageBytes,
+    node: text(w.node, "node"),
+    sessionStarted: new Date(text(w.session_started, "session_started")),
+    features: Array.isArray(w.features) ? w.features.map(String) : [],
+  };
+}
+
+/** Rejects when the signal is aborted before the promise is settled. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      reject(asError(signal.reason));
+    };
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => {
+      signal.removeEventListener("abort", stop);
+    });
+  });
+}

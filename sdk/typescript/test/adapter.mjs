@@ -1,0 +1,90 @@
+// Connects the TypeScript SDK to the conformance suite (sdk/conformance/README.md): commands on standard input, outcomes and
+// events on standard output. With the argument "platform" it uses the platform's own WebSocket instead of the package ws.
+import { createInterface } from "node:readline";
+
+import { connect, DisconnectError, HandshakeError, HubError } from "@mastersocket/client";
+
+const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+
+const kinds = {
+  NO_RECEIVER: "no_receiver", RECEIVER_GONE: "receiver_gone", FORBIDDEN: "forbidden", BROKER_UNAVAILABLE: "broker_unavailable",
+  OVERLOADED: "overloaded", OUTCOME_UNKNOWN: "outcome_unknown", CLOSED: "closed", OPTIONS: "options", TOO_BIG: "too_big",
+  DUPLICATE_ID: "duplicate_id", NO_ACKS: "no_acks", TOO_MANY_REPLIES: "too_many_replies", SILENT: "silent", SLOW_CONSUMER: "slow",
+};
+
+function describe(err) {
+  const text = String(err?.message ?? err);
+  if (err instanceof HandshakeError) return { kind: "handshake", status: err.status, text };
+  if (err instanceof DisconnectError) return { kind: "disconnected", reason: err.reason, code: err.closeCode, text };
+  if (err?.name === "TimeoutError") return { kind: "timeout", text };
+  if (err?.name === "AbortError") return { kind: "cancelled", text };
+  if (kinds[err?.code]) return { kind: kinds[err.code], text };
+  return err instanceof HubError ? { kind: "hub", code: err.code, text } : { kind: "other", text };
+}
+
+const identity = ({ id, node, ping, maxMessageBytes, features, sessionStarted }) => ({
+  id, node, ping, max_message_bytes: maxMessageBytes, features, session_started: sessionStarted.getTime(),
+});
+
+let client;
+let release;
+const released = new Promise((resolve) => (release = resolve));
+const counts = {};
+const removers = {};
+
+const handler = (does) => async (m) => {
+  counts[m.event] = (counts[m.event] ?? 0) + 1;
+  if (does === "record" || does === "wait") {
+    print({ event: "message", op: m.isReply ? 5 : 0, id: m.id, name: m.event, data: m.data, sender: m.sender, to: m.to });
+  }
+  if (does === "reply") await m.reply(m.data).catch((err) => print({ event: "reply_failed", error: describe(err) }));
+  if (does === "throw") throw new Error("the handler failed");
+  if (does === "wait") await released;
+};
+
+const log = (level) => (text) => print({ event: "log", level, text });
+
+async function open(o, timeout) {
+  let next = 0;
+  client = await connect({
+    url: o.url, group: o.group, groups: o.groups, name: o.name, version: o.version, meta: o.meta, echo: o.echo, acks: o.acks,
+    drain: o.drain, stopOnAuthError: o.stop_on_auth_error, failFast: o.fail_fast, connectTimeout: o.connect_timeout_ms,
+    minBackoff: o.min_backoff_ms, maxBackoff: o.max_backoff_ms, receiveQueue: o.receive_queue,
+    token: o.tokens ? () => o.tokens[Math.min(next++, o.tokens.length - 1)] : o.token,
+    on: Object.fromEntries(Object.entries(o.handlers ?? {}).map(([event, does]) => [event, handler(does)])),
+    onMessage: o.on_message ? handler("record") : undefined,
+    onConnect: ({ id }) => print({ event: "connected", id }),
+    onDisconnect: (reason) => print({ event: "disconnected", error: describe(reason) }),
+    onError: (err) => print({ event: "error", error: describe(err), id: err.id, name: err.event, to: err.to }),
+    log: { warn: log("warn"), error: log("error") },
+    ...(process.argv[2] === "platform" && { ws: false }),
+  }, timeout && { signal: AbortSignal.timeout(timeout) });
+  void client.closed.then((reason) => print({ event: "ended", error: describe(reason) }));
+  return identity(client.identity);
+}
+
+async function run({ cmd, options, to, event, data, id, timeout_ms: timeout, replies, handler: does }) {
+  switch (cmd) {
+    case "connect": return open(options, timeout);
+    case "send": return client.send(to, event, data, { id, timeout });
+    case "send_acked": return { instances: await client.sendAcked(to, event, data, { id, timeout }) };
+    case "request": {
+      if (replies === 1) return { replies: [(await client.request(to, event, data, { id, timeout })).data] };
+      const all = [];
+      for await (const m of client.requestMany(to, event, data, { id, timeout, replies })) all.push(m.data);
+      return { replies: all };
+    }
+    case "on": removers[event] = client.on(event, handler(does)); return {};
+    case "off": removers[event](); return {};
+    case "release": release(); return {};
+    case "count": return { count: counts[event] ?? 0 };
+    case "identity": return identity(client.identity);
+    case "close": return client.close({ timeout });
+    default: throw new Error(`unknown command ${cmd}`);
+  }
+}
+
+createInterface({ input: process.stdin }).on("line", (line) => {
+  const command = JSON.parse(line);
+  run(command).then((ok) => print({ n: command.n, ok: ok ?? {} }), (err) => print({ n: command.n, error: describe(err) }));
+}).on("close", () => process.exit(0));
