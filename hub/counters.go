@@ -83,6 +83,7 @@ type counters struct {
 	movable   atomic.Int64                       // clients that asked for DRAIN
 	strangers atomic.Int64                       // connections that have not identified
 	presence  presenceCounters
+	exclusive exclusiveCounters
 	_         [64]byte
 }
 
@@ -95,6 +96,12 @@ type presenceCounters struct {
 	sent     atomic.Uint64 // messages to other instances
 	asks     atomic.Uint64 // of them, those that ask for members
 	gaps     atomic.Uint64 // losses in what other instances sent
+}
+
+// exclusiveCounters are what is counted of exclusive groups.
+type exclusiveCounters struct {
+	granted atomic.Uint64
+	lost    atomic.Uint64
 }
 
 // typeCounters are what is counted for each service type.

@@ -10,13 +10,15 @@ import (
 
 // deliver queues the message for each of the group's members on the loop but one, and shows it to the watchers. It adds
 // what became of the message to t, and returns the number of receivers, observers included. from is the sender's id.
-func (sh *shard) deliver(g *group, from *uuid.UUID, except *session, b *transport.Buffer, t *tally.Count) int {
+// term is that of the holder that the message is for, where the group is an exclusive one.
+func (sh *shard) deliver(g *group, term uint64, from *uuid.UUID, except *session, b *transport.Buffer, t *tally.Count) int {
 	receivers, own, foreign, closing := 0, 0, 0, 0
 	var slowest *session // of those that are behind
 	most := sh.hub.opts.Transport.SendQueueBytes / 2
+	barred := g.barred(term)
 	sh.beginDelivery()
 	for _, s := range g.local[sh.index].list {
-		if s == except {
+		if s == except || s == barred {
 			continue
 		}
 		receivers++
@@ -87,8 +89,9 @@ func (sh *shard) giveOneOf(g *group, departing bool, from *uuid.UUID, b *transpo
 		return false
 	}
 	first := sh.drawMember(g, departing)
+	barred := g.barred(g.term())
 	for i := range list { // more than one only where the first are being disconnected
-		if s := list[(first+i)%len(list)]; s.departing == departing && s.weight > 0 && sh.give(s, from, b) {
+		if s := list[(first+i)%len(list)]; s != barred && s.departing == departing && s.weight > 0 && sh.give(s, from, b) {
 			return true
 		}
 		if list = g.local[sh.index].list; len(list) == 0 { // a service type may have ended connections meanwhile

@@ -31,15 +31,15 @@
 //	counters, feedback, deferral,     what knows no other file of the package
 //	cursor, verifications, limits,
 //	options
-//	session, group, registry,         the state: a client, a group, all groups, a change of a client's groups, a loop's
-//	change, shard, hub, claim         share, the instance, a claim to an exclusive group
+//	session, group, tenure, registry, the state: a client, a group, its holder, all groups, a change of a client's groups, a
+//	change, shard, hub, claim         loop's share, the instance, a claim to an exclusive group
 //	mail, tour, report, membership,   a message's way: to a loop, to its members, to other instances, to one of many
 //	pressure, delivery, relay, any,
 //	routing
 //	presence, stream, mirror, watch   who is in the groups that are watched
-//	subscribe, ending, notice,        a client's life
-//	expiry, authenticate, join, verify,
-//	identify, tokens
+//	subscribe, holding, ending,       a client's life
+//	notice, expiry, authenticate,
+//	join, verify, identify, tokens
 //	events, fence, peer, service,     what clients and service types do
 //	hold
 //	questions, tap, receipts,         what operators ask and do

@@ -48,6 +48,7 @@ func (s *session) end(r opcodes.Reason) {
 	case phaseIdentified:
 		s.dropChanges()
 		s.unwatchAll()
+		s.dropHoldings()
 		if s.shard.ending == "" {
 			s.shard.ending = r.String()
 		}

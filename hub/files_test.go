@@ -23,13 +23,13 @@ var files = []string{
 	// What no other file defines.
 	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "limits.go", "options.go",
 	// State.
-	"session.go", "group.go", "registry.go", "change.go", "shard.go", "hub.go", "claim.go",
+	"session.go", "group.go", "tenure.go", "registry.go", "change.go", "shard.go", "hub.go", "claim.go",
 	// A message's way.
 	"mail.go", "tour.go", "report.go", "membership.go", "pressure.go", "delivery.go", "relay.go", "any.go", "routing.go",
 	// Who is in the groups that are watched.
 	"presence.go", "stream.go", "mirror.go", "watch.go",
 	// A client's life.
-	"subscribe.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
+	"subscribe.go", "holding.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
 	// What clients, service types and operators do.
 	"events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "hold.go", "tap.go", "receipts.go", "clients.go", "groups.go",
 	"stats.go", "nodes.go", "operate.go", "campaign.go", "rebalance.go", "drain.go",
@@ -39,6 +39,10 @@ var files = []string{
 
 // upward are the references against that order that stay, with their reasons.
 var upward = map[string]string{
+	"group.go -> tenure.go":     "a group knows who holds it",
+	"hub.go -> claim.go":        "the hub has the claims of its clients, and a claim its hub",
+	"session.go -> holding.go":  "a session has its holdings, and a holding its session",
+	"change.go -> holding.go":   "a change has the holdings that it makes",
 	"session.go -> group.go":    "a session knows its places in groups, and a group its members",
 	"session.go -> change.go":   "a session has its changes of groups, and a change its session",
 	"session.go -> report.go":   "a session knows the connection that it came from, or goes to",

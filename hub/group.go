@@ -20,8 +20,9 @@ type group struct {
 	departing, shares []atomic.Int32
 	local             []*members // the members themselves; each element belongs to its loop
 
-	private  bool // other instances are not told of its members
-	observed bool // it has observers; set before the hub starts
+	tenure   atomic.Pointer[tenure] // of the client here that holds it, as an exclusive group; nil for none
+	private  bool                   // other instances are not told of its members
+	observed bool                   // it has observers; set before the hub starts
 
 	// Guarded by the registry's shard.
 	users    int // members, clients that are about to join, and watchers
@@ -30,6 +31,7 @@ type group struct {
 	mu       sync.Mutex
 	state    subscription
 	waiting  []waiter          // for the subscription
+	granting int               // holders that are about to join; they are not given ANYs before
 	expected map[*session]bool // sessions that are about to join, and whether they are clients already; nil for none
 }
 
@@ -108,7 +110,7 @@ func (g *group) standing() int {
 		return stay
 	case n > 0:
 		return n
-	case len(g.expected) > 0 || stay > 0:
+	case len(g.expected)+g.granting > 0 || stay > 0:
 		return broker.Expected
 	}
 	return g.empty()
@@ -223,10 +225,14 @@ func (g *group) ready() bool {
 	return g.state == subscribed
 }
 
-// forget makes the group expect s no more: it has joined, or will not.
+// forget makes the group expect s, or a holder where s is nil, no more: it has joined, or will not.
 func (g *group) forget(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if s == nil {
+		g.granting--
+		return
+	}
 	if delete(g.expected, s); len(g.expected) == 0 {
 		g.expected = nil
 	}

@@ -20,9 +20,6 @@ type Hold struct {
 	onLost func()
 }
 
-// holdRetry is the time after which a claim that was refused is made again.
-const holdRetry = time.Second
-
 // Hold claims the exclusive group for the service type, for as long as the instance lives or until Release: of all
 // claims in the cluster, whether of clients or of service types, one at a time is granted. So a service type has one
 // leader among all instances and loops, for example:

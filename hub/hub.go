@@ -26,6 +26,7 @@ import (
 type Hub struct {
 	opts      Options
 	log       *slog.Logger
+	claims    claims // to exclusive groups
 	tokens    *auth.Store
 	broker    broker.Broker
 	node      broker.Node

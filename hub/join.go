@@ -34,6 +34,7 @@ func (s *session) join(c *change) {
 			return
 		}
 	}
+	s.id = clientid.New(clientid.Location{Node: h.node.ID, Loop: s.shard.index, Slot: s.conn.Slot()}) // claims need it
 	c.op, c.session, c.ref, c.come = opcodes.Identify, s, s.conn.Ref(), c.identified
 	if c.check() != nil {
 		s.disconnect(opcodes.IdentifyFailed)
@@ -72,7 +73,7 @@ func (c *change) identified() {
 
 // granted are the features that this release has.
 const granted = opcodes.FeatureErrors | opcodes.FeatureAcks | opcodes.FeatureDrain | opcodes.FeatureGroups |
-	opcodes.FeaturePresence
+	opcodes.FeaturePresence | opcodes.FeatureExclusive
 
 // accept makes the client, which may do what grant says, a member of its groups. subject is that of its token or
 // certificate, empty where it is unknown.
@@ -95,9 +96,7 @@ func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject 
 			s.replace(id.Replaces)
 		}
 	}
-	if s.features.Has(opcodes.FeatureExclusive) {
-		c.asked.Exclusive = id.Exclusive
-	}
+	c.asked.Exclusive = id.Exclusive
 	s.join(c)
 }
 
@@ -120,8 +119,6 @@ func (s *session) joined(c *change) {
 	}
 	now := time.Now()
 	s.since = uint32(now.Unix())
-	s.id = clientid.New(clientid.Location{Node: h.node.ID, Loop: s.shard.index, Slot: s.conn.Slot()})
-
 	if s.features != 0 {
 		s.conn.Unpace() // it is not the original client
 	}

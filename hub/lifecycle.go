@@ -42,7 +42,7 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	h.SetDrain(o.Drain)
 	h.verifications.open(o.Verifier)
 	h.groups = newRegistry(o.Broker, o.Transport.Loops)
-	h.parts = []changePart{plainGroups{}, watchedGroups{}}
+	h.parts = []changePart{plainGroups{}, watchedGroups{}, exclusiveGroups{}}
 	h.counters = make([]counters, o.Transport.Loops)
 	h.fixed = newFixedMessages()
 	server, err := transport.NewServer(o.Transport)

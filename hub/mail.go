@@ -38,7 +38,7 @@ type mail struct {
 	name     []byte // the group's name, of an ANY that found no receiver; its memory stays with the mail
 	sender   uuid.UUID
 	receiver uuid.UUID
-	seq      uint64
+	seq      uint64 // of an ANY: its sender's count; of a message to a group: the term of the holder that it is for
 	feedback *feedback
 	tally    *tally.Count  // of a message whose sender waits for a receipt; nil for others
 	origin   broker.NodeID // the sender's instance; of an ANY that came back, one that has no receiver, 0 for none

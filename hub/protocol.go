@@ -64,6 +64,9 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	case opcodes.Identify:
 		s.identify(e.Data)
 	case opcodes.Disconnect:
+		if s.rest != nil {
+			s.rest.goodbye = true
+		}
 		s.disconnect(opcodes.NoReason)
 	case opcodes.Ping:
 		s.conn.Send(s.shard.hub.fixed.pong)

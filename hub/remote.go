@@ -60,11 +60,15 @@ func (h *Hub) receiveSpread(m *broker.Message, g *group, b *transport.Buffer) {
 	if g == nil {
 		return
 	}
+	var term uint64
+	if m.Kind == broker.KindGroup && m.Flags&flagHolderHere == 0 {
+		term = g.term()
+	}
 	for i, sh := range h.shards {
 		if _, ok := g.reaches(i); ok {
 			t.Expect()
 			o := sh.newMail(deliverMail, b)
-			o.group, o.tally = g, t
+			o.group, o.seq, o.tally = g, term, t
 			o.postWait()
 		}
 	}

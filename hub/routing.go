@@ -27,25 +27,32 @@ func (sh *shard) dispatch(e *opcodes.Envelope, o *outbound) {
 // spread delivers to every member of g, nil for a group without members here, and publishes to the other instances.
 func (sh *shard) spread(g *group, kind broker.Kind, name []byte, o *outbound) {
 	sh.deferral.beginSpread()
-	local := 0
+	local, flags := 0, broker.Flags(0)
 	o.tally.Expect()
 	if g != nil {
-		local = sh.spreadHere(g, o)
+		term := g.term()
+		if term != 0 {
+			flags = flagHolderHere
+		}
+		local = sh.spreadHere(g, term, o)
 	}
 	o.tally.Add(0, 0)
-	sh.relay(broker.Message{Kind: kind, Sender: o.from.id, Group: name, Payload: o.buf.Payload()}, local, o.feedback)
+	sh.relay(broker.Message{Kind: kind, Flags: flags, Sender: o.from.id, Group: name, Payload: o.buf.Payload()}, local, o.feedback)
 	sh.deferral.endSpread()
 }
 
-// spreadHere delivers to the group's members on this instance and returns how many there are.
-func (sh *shard) spreadHere(g *group, o *outbound) int {
+// flagHolderHere is set in a message to an exclusive group whose holder is on the sender's instance: it is for no other.
+const flagHolderHere broker.Flags = 1 << 4
+
+// spreadHere delivers to the group's members on this instance and returns how many there are. term is that of the holder.
+func (sh *shard) spreadHere(g *group, term uint64, o *outbound) int {
 	o.tally.Expect()
-	n, across := sh.deliver(g, &o.from.id, o.except(), o.buf, o.tally), false
+	n, across := sh.deliver(g, term, &o.from.id, o.except(), o.buf, o.tally), false
 	for i, other := range sh.hub.shards {
 		if receivers, ok := g.reaches(i); ok && i != sh.index {
 			o.tally.Expect()
 			m := other.newMail(deliverMail, o.buf)
-			m.group, m.tally, m.sender = g, o.tally, o.from.id
+			m.group, m.seq, m.tally, m.sender = g, term, o.tally, o.from.id
 			sh.loop.Forward(other.loop, m)
 			n += receivers
 			across = true
@@ -58,7 +65,7 @@ func (sh *shard) spreadHere(g *group, o *outbound) int {
 }
 
 // deliverMail delivers a message to the group's members on the loop.
-func deliverMail(sh *shard, m *mail) { sh.deliver(m.group, &m.sender, nil, m.buf, m.tally) }
+func deliverMail(sh *shard, m *mail) { sh.deliver(m.group, m.seq, &m.sender, nil, m.buf, m.tally) }
 
 // direct delivers to the client of that id, wherever it is.
 func (sh *shard) direct(to uuid.UUID, o *outbound) {

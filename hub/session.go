@@ -77,11 +77,13 @@ type session struct {
 
 // rest is what only some clients have.
 type rest struct {
-	more    []place // in the groups beyond the first, in the order of their addresses
-	changes changes // of its groups
-	watches []*watching
-	reading []*watching // of these, those that wait for the client to read what it was sent
-	moving  *moving     // nil for a client that does not move
+	more     []place // in the groups beyond the first, in the order of their addresses
+	changes  changes // of its groups
+	watches  []*watching
+	reading  []*watching // of these, those that wait for the client to read what it was sent
+	holdings []*holding  // exclusive groups
+	goodbye  bool        // it said that it goes
+	moving   *moving     // nil for a client that does not move
 }
 
 // others returns the place for what only some clients have, for the client to keep something there.

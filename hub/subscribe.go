@@ -189,6 +189,8 @@ func changeExplanation(code opcodes.ErrorCode) string {
 		return "the group of IDENTIFY can't be left"
 	case opcodes.CodeConflict:
 		return "a group can't be plain and exclusive at the same time"
+	case opcodes.CodeOverloaded:
+		return "too many clients wait for the group"
 	case opcodes.CodeBrokerUnavailable:
 		return "other instances can't be reached at the moment; nothing was changed"
 	}

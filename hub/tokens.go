@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"slices"
+
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/opcodes"
 )
@@ -51,8 +53,14 @@ func (s *session) mayStay(g *auth.Grant) bool {
 			return false
 		}
 	}
+	for _, h := range s.holdings() {
+		if !g.MayHold(h.claim.group) {
+			return false
+		}
+	}
 	if s.kind == 0 || s.about.native {
-		return mayJoinAll(g, s.groupNames())
+		plain := slices.DeleteFunc(s.groupNames(), func(name string) bool { return s.holdingOf(name) != nil })
+		return mayJoinAll(g, plain)
 	}
 	return s.about.right == "" || g.MayJoin(s.about.right)
 }
