@@ -140,6 +140,7 @@ type Node struct {
 	ID      NodeID
 	Name    string
 	Version string
+	Address string // the URL at which other instances reach its listener; empty where it advertises none
 	Started time.Time
 	Clients int // identified clients, at its last report
 	// LastKind is the last kind of message that the instance knows: an older release may count others as missed. Start sets

@@ -82,7 +82,7 @@ func (h *Hub) startSynchronizing() {
 
 // joinCluster starts the broker under a node id of its own.
 func (h *Hub) joinCluster(ctx context.Context) error {
-	h.node = broker.Node{ID: clientid.NewNode(), Name: h.opts.NodeName, Version: h.opts.Version, Started: h.started}
+	h.node = broker.Node{ID: clientid.NewNode(), Name: h.opts.NodeName, Version: h.opts.Version, Address: h.opts.Address, Started: h.started}
 	for _, sh := range h.shards {
 		for _, a := range sh.agents {
 			a.id = clientid.New(clientid.Location{Node: h.node.ID, Loop: sh.index, Slot: clientid.AgentSlot})
@@ -169,6 +169,11 @@ func (h *Hub) Close(ctx context.Context) error {
 	h.endRebalance()
 	h.retire(ctx)
 	h.server.Close()
+	for _, t := range h.opts.Services {
+		if c, ok := t.(Closer); ok {
+			c.Close()
+		}
+	}
 	h.verifications.close()
 	if err := h.broker.Close(ctx); err != nil {
 		return fmt.Errorf("close hub: %w", err)

@@ -82,6 +82,15 @@ func (h *Hub) Nodes() []broker.Node {
 	return nodes
 }
 
+// NodeWithID returns the live instance with that id; ok is false if there is none.
+func (h *Hub) NodeWithID(id broker.NodeID) (n broker.Node, ok bool) {
+	nodes := h.broker.Nodes()
+	if i := slices.IndexFunc(nodes, func(n broker.Node) bool { return n.ID == id }); i >= 0 {
+		return nodes[i], true
+	}
+	return broker.Node{}, false
+}
+
 // nodeHere describes this instance.
 func (h *Hub) nodeHere(context.Context, struct{}) (nodeFound, error) {
 	s := h.Stats()

@@ -23,6 +23,7 @@ type Options struct {
 	IdentifyTimeout time.Duration // from the handshake to IDENTIFY
 	NodeName        string        // shown to clients and operators
 	Version         string        // of the software
+	Address         string        // the URL at which other instances reach a listener of this one; empty for none
 	Tokens          *auth.Store
 	Verifier        Verifier // of tokens that are not in Tokens; nil for none. The caller ends it after the hub
 	Broker          broker.Broker

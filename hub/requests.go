@@ -44,7 +44,7 @@ func (p *Peer) IsDetached() bool { return p.session.conn.Detached() }
 func (p *Peer) Slot() uint32 { return p.session.conn.Slot() }
 
 // Fetch hands what is queued for a detached connection to f: see [transport.Conn.Take].
-func (p *Peer) Fetch(limit int, f func(b *transport.Buffer)) int {
+func (p *Peer) Fetch(limit int, f func(b *transport.Buffer) (more bool)) int {
 	return p.session.conn.Take(limit, f)
 }
 

@@ -44,6 +44,11 @@ type (
 	Synchronizer interface {
 		Synchronize(ctx context.Context)
 	}
+	// Closer has goroutines of its own. [Hub.Close] calls Close once, when all connections and loops have ended; it returns
+	// when the goroutines have.
+	Closer interface {
+		Close()
+	}
 	// Meter has metrics of its own. Any goroutine may call it.
 	Meter interface {
 		Metrics() []Metric

@@ -66,20 +66,21 @@ func (l *Loop) OpenDetached(x *Exchange, e Endpoint, carrier Carrier) (*Conn, *R
 // Detached reports whether the connection has no socket.
 func (c *Conn) Detached() bool { return c.fd == noSocket }
 
-// Take hands frames of a detached connection's queue to f, in their order, until it is empty or their payloads would pass
-// limit bytes, and returns how many. The first is taken whatever its size. The buffers are valid during the call.
-func (c *Conn) Take(limit int, f func(b *Buffer)) int {
+// Take hands frames of a detached connection's queue to f, in their order, until it is empty, f returns false, or their
+// payloads would pass limit bytes, and returns how many. The first is taken whatever its size. The buffers are valid during
+// the call.
+func (c *Conn) Take(limit int, f func(b *Buffer) (more bool)) int {
 	t, l := c.tx, c.loop
 	if t == nil || !c.Detached() {
 		return 0
 	}
 	n, size := 0, 0
-	for t.head < len(t.frames) {
+	for more := true; more && t.head < len(t.frames); {
 		b := t.frames[t.head].buf
 		if size += len(b.Payload()); n > 0 && size > limit {
 			break
 		}
-		f(b)
+		more = f(b)
 		n++
 		k := len(b.wire(c.protocol))
 		l.stats.bytesOut += uint64(k)

@@ -80,7 +80,7 @@ func (c *carried) Queued(conn *Conn) {
 		return
 	}
 	var body []byte
-	if conn.Take(1000, func(b *Buffer) { body = append(append(body, b.Payload()...), '\n') }) > 0 {
+	if conn.Take(1000, func(b *Buffer) bool { body = append(append(body, b.Payload()...), '\n'); return true }) > 0 {
 		c.waits.Respond(200, "", body)
 		c.waits = nil
 	}

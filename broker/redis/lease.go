@@ -23,6 +23,7 @@ const runDigits = 16
 type lease struct {
 	Name    string    `json:"name,omitempty"`
 	Version string    `json:"version,omitempty"`
+	Address string    `json:"address,omitempty"` // believed only as the instance itself published it: see peers.seen
 	Started time.Time `json:"started"`
 	Clients int       `json:"clients"`
 	Counts  uint64    `json:"counts"`            // version of the member counts
@@ -36,7 +37,7 @@ type lease struct {
 func (r *Broker) lease() lease {
 	version, clients, watched := r.counts.current()
 	return lease{
-		Name: r.self.Name, Version: r.self.Version, Started: r.self.Started, Clients: clients, Counts: version,
+		Name: r.self.Name, Version: r.self.Version, Address: r.self.Address, Started: r.self.Started, Clients: clients, Counts: version,
 		Minor: headerMinor, Watched: watched, Kinds: int(broker.LastKind),
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/brokertest"
+	"github.com/mastersocket/mastersocket/broker/internal/weights"
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
@@ -75,5 +76,35 @@ func TestHolding(t *testing.T) {
 	h.begin(120)
 	if h.lapsed(130) || !h.lapsed(131) {
 		t.Error("it does not begin again")
+	}
+}
+
+// TestAddressesOfInstances: an address is believed as the instance published it, where it may be signed, and not as it is
+// read from Redis.
+func TestAddressesOfInstances(t *testing.T) {
+	t.Parallel()
+	p := newPeers(weights.New(), func() int64 { return 1 }, time.Hour, func(broker.NodeID) {})
+	for i, step := range []struct {
+		take    func(broker.NodeID, []byte) (bool, error)
+		run     uint64
+		address string
+		want    string
+	}{
+		{p.seen, 1, "http://evil", ""},
+		{p.heard, 1, "http://a", "http://a"},
+		{p.seen, 1, "http://evil", "http://a"},
+		{p.seen, 2, "http://evil", ""}, // another process has its id
+		{p.heard, 2, "http://b", "http://b"},
+	} {
+		value, err := encodeLease(step.run, lease{Name: "n", Address: step.address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := step.take(7, []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.nodes[7].Address; got != step.want {
+			t.Errorf("step %d: %q, want %q", i, got, step.want)
+		}
 	}
 }

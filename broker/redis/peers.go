@@ -55,23 +55,37 @@ func newPeers(w *weights.Table, now func() int64, retry time.Duration, sync func
 	return p
 }
 
-// seen takes a lease that was read from Redis, and returns whether the instance is new.
+// seen takes a lease that was read from Redis, and returns whether the instance is new. What is published is signed where the
+// instances share a secret, and what is read is not: an address that is read says nothing, since what belongs to clients is
+// sent there.
 func (p *peers) seen(id broker.NodeID, value []byte) (added bool, err error) {
+	run, l, err := decodeLease(value)
+	if err != nil {
+		return false, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, added, err = p.note(id, value)
-	return added, err
+	l.Address = ""
+	if n := p.nodes[id]; n != nil && n.run == run {
+		l.Address = n.Address
+	}
+	_, added = p.note(id, run, l)
+	return added, nil
 }
 
 // heard takes a lease that the instance itself published, and returns whether the instance is new.
 func (p *peers) heard(id broker.NodeID, value []byte) (added bool, err error) {
+	run, l, err := decodeLease(value)
+	if err != nil {
+		return false, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n, added, err := p.note(id, value)
+	n, added := p.note(id, run, l)
 	if n != nil {
 		n.heardAt = p.now()
 	}
-	return added, err
+	return added, nil
 }
 
 // returned is called when an instance has a new connection. A request for its counts that was sent before may be lost.
@@ -87,13 +101,9 @@ func (p *peers) returned(id broker.NodeID) {
 }
 
 // note brings the instance up to date with a lease. It returns nil for a process that said that it leaves. It needs mu.
-func (p *peers) note(id broker.NodeID, value []byte) (n *peer, added bool, err error) {
-	run, l, err := decodeLease(value)
-	if err != nil {
-		return nil, false, err
-	}
+func (p *peers) note(id broker.NodeID, run uint64, l lease) (n *peer, added bool) {
 	if _, parted := p.parted[run]; parted {
-		return nil, false, nil
+		return nil, false
 	}
 	n = p.nodes[id]
 	if added = n == nil || n.run != run; added {
@@ -101,7 +111,7 @@ func (p *peers) note(id broker.NodeID, value []byte) (n *peer, added bool, err e
 		p.nodes[id] = n
 		p.weights.Drop(id)
 	}
-	n.Node = broker.Node{ID: id, Name: l.Name, Version: l.Version, Started: l.Started, Clients: l.Clients}
+	n.Node = broker.Node{ID: id, Name: l.Name, Version: l.Version, Address: l.Address, Started: l.Started, Clients: l.Clients}
 	n.LastKind = max(broker.KindReturned, broker.Kind(min(l.Kinds, int(broker.LastKind))))
 	n.minor = l.Minor
 	if !slices.Equal(n.watched, l.Watched) || added {
@@ -109,7 +119,7 @@ func (p *peers) note(id broker.NodeID, value []byte) (n *peer, added bool, err e
 		p.changed()
 	}
 	p.compare(n, l.Counts)
-	return n, added, nil
+	return n, added
 }
 
 // compare asks n for its counts where those known are of another version than its lease says, and not only because

@@ -239,7 +239,7 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 	if err != nil {
 		return hub.Options{}, usageError{err}
 	}
-	services, err := c.services(loaded.Fleets)
+	services, err := c.services(loaded)
 	if err != nil {
 		return hub.Options{}, err
 	}
@@ -268,6 +268,7 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 		IdentifyTimeout: c.IdentifyTimeout,
 		NodeName:        c.nodeName(),
 		Version:         version(),
+		Address:         c.Advertise,
 		Tokens:          tokens,
 		Broker:          b,
 		WithoutBroker:   c.ReadyWithoutBroker,

@@ -16,7 +16,7 @@ import (
 )
 
 // services makes the service types that the settings enable.
-func (c *serveCmd) services(fleets []config.Fleet) ([]hub.ServiceType, error) {
+func (c *serveCmd) services(loaded *config.Loaded) ([]hub.ServiceType, error) {
 	var all []hub.ServiceType
 	for _, name := range c.Enable {
 		switch name {
@@ -24,7 +24,7 @@ func (c *serveCmd) services(fleets []config.Fleet) ([]hub.ServiceType, error) {
 			all = append(all, echo.New(echo.DefaultLimits()))
 		case "fleet":
 			c.fleets = fleet.New(fleet.Options{
-				CommandEvent: c.FleetCommandEvent, Anonymous: c.FleetAnonymous, Fleets: fleetSettings(fleets),
+				CommandEvent: c.FleetCommandEvent, Anonymous: c.FleetAnonymous, Fleets: fleetSettings(loaded.Fleets),
 			})
 			all = append(all, c.fleets)
 		case "socketio": // below
@@ -35,7 +35,7 @@ func (c *serveCmd) services(fleets []config.Fleet) ([]hub.ServiceType, error) {
 			return nil, usageError{fmt.Errorf("--enable: %q is not part of this build", name)}
 		}
 	}
-	o := socketio.Options{ApplicationOnly: !slices.Contains(c.Enable, "socketio")}
+	o := socketio.Options{Authorities: loaded.AdvertisedCAs, ApplicationOnly: !slices.Contains(c.Enable, "socketio")}
 	if c.fleets != nil {
 		o.Application = c.fleets
 	}

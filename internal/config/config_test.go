@@ -135,6 +135,8 @@ var settingValues = map[string]struct {
 	"redis-key":                    {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisKey }, [3]any{"/a", "/b", "/c"}},
 	"redis-server-name":            {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.RedisServerName }, [3]any{"/a", "/b", "/c"}},
 	"cluster-secret-file":          {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.ClusterSecretFile }, [3]any{"/a", "/b", "/c"}},
+	"advertise":                    {[3]string{"http://a", "https://b:1", "http://c:2"}, func(s *Serve) any { return s.Advertise }, [3]any{"http://a", "https://b:1", "http://c:2"}},
+	"advertise-ca":                 {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.AdvertiseCA }, [3]any{"/a", "/b", "/c"}},
 	"redis-password":               {[3]string{"a", "b", "c"}, func(s *Serve) any { return s.RedisPassword.Reveal() }, [3]any{"a", "b", "c"}},
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"net/netip"
 	"slices"
 
@@ -13,13 +14,14 @@ import (
 type Loaded struct {
 	Tokens *auth.Tokens
 	// Generated is the token that was made because none is configured; empty otherwise. Its holders may do everything.
-	Generated string
-	TLS       *TLS          // nil without --tls-cert
-	OIDC      *oidc.Options // nil without --oidc-issuer; the caller sets Log
-	Origins   *handshake.OriginPolicy
-	Proxies   []netip.Prefix // of --trusted-proxies
-	Redis     *Redis         // nil without --redis
-	Fleets    []Fleet        // of --fleet-file
+	Generated     string
+	TLS           *TLS          // nil without --tls-cert
+	OIDC          *oidc.Options // nil without --oidc-issuer; the caller sets Log
+	Origins       *handshake.OriginPolicy
+	Proxies       []netip.Prefix // of --trusted-proxies
+	Redis         *Redis         // nil without --redis
+	AdvertisedCAs *x509.CertPool // of --advertise-ca; nil for the system's
+	Fleets        []Fleet        // of --fleet-file
 	// Warnings are not errors but worth a line in the log. They repeat no secret.
 	Warnings []string
 }
@@ -36,6 +38,9 @@ func (s *Serve) Load() (*Loaded, error) {
 	v.loadTLS(l)
 	v.loadRedis(l)
 	v.loadFleets(l)
+	if s.AdvertiseCA != "" {
+		l.AdvertisedCAs = v.readAuthorities("advertise-ca", s.AdvertiseCA, func(*x509.Certificate) {})
+	}
 	if s.OIDCIssuer != "" {
 		l.OIDC = s.oidcOptions()
 	}

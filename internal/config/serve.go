@@ -69,6 +69,8 @@ type Serve struct {
 	ClusterSecretFile         string `path:"" reload:"" secret:"" group:"Cluster" placeholder:"FILE" help:"File that holds a secret with which instances authenticate what they send each other through Redis; two, in a line each, while it rotates: the first signs, both are accepted."`
 
 	Node               string `group:"Cluster" placeholder:"NAME" help:"Name of this instance, for operators (default: the host's name)."`
+	Advertise          string `group:"Cluster" placeholder:"URL" help:"URL at which the other instances reach a listener of this one, by its own address and not a load balancer's: http://10.1.2.3:42069, or https://… with --tls-listen. With --enable socketio they relay requests of HTTP long polling there, so that these need no sticky sessions."`
+	AdvertiseCA        string `path:"" name:"advertise-ca" group:"Cluster" placeholder:"FILE" help:"PEM file with the authorities for the certificates of the other instances at what they advertise. Default: those of the system."`
 	ReadyWithoutBroker bool   `group:"Cluster" help:"Stay ready (/readyz) while Redis is away: clients of this instance still reach each other, but those of other instances don't."`
 
 	Loops           int  `group:"Limits" default:"0" help:"Event loops that share the connections; 0: one for each core."`

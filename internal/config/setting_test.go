@@ -59,7 +59,7 @@ func TestSettingTags(t *testing.T) {
 		{"path", path, []string{
 			"config", "tls-cert", "tls-key", "tls-client-ca", "fleet-file", "token-file", "tokens-file", "oidc-jwks", "oidc-ca", "oidc-bearer-file",
 			"redis-username-file", "redis-password-file", "redis-sentinel-password-file", "redis-ca", "redis-cert", "redis-key",
-			"cluster-secret-file",
+			"cluster-secret-file", "advertise-ca",
 		}},
 		{"secret", secret, []string{
 			"tls-key", "token", "token-file", "oidc-bearer-file", "redis", "redis-password", "redis-password-file",

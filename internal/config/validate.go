@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -31,6 +32,7 @@ const (
 	maxTCPGap      = time.Second
 	maxDuration    = 24 * time.Hour
 	maxNameBytes   = 128
+	maxAdvertised  = 255 // bytes
 )
 
 var (
@@ -212,6 +214,26 @@ func (v *validation) cluster() {
 	}
 	if wrong := checkName(v.s.Node); wrong != "" {
 		v.addf("node", "%q %s", v.s.Node, wrong)
+	}
+	v.advertise()
+}
+
+// advertise checks the address that the other instances are told.
+func (v *validation) advertise() {
+	s := v.s
+	for _, f := range []struct{ setting, value string }{{"advertise", s.Advertise}, {"advertise-ca", s.AdvertiseCA}} {
+		v.unless(f.value == "" || s.Redis != "", f.setting, "it has no meaning without redis, where the other instances are; write where Redis is, or remove it")
+	}
+	if s.Advertise == "" {
+		return
+	}
+	u, err := url.Parse(s.Advertise)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.String() != u.Scheme+"://"+u.Host || len(s.Advertise) > maxAdvertised {
+		v.addf("advertise", "%q is not the URL of a listener; write http://10.1.2.3:42069 or https://hub-0.example.com:42443, without a path", s.Advertise)
+		return
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && ip.IsUnspecified() {
+		v.addf("advertise", "%q is no address that another instance can reach; write this machine's", s.Advertise)
 	}
 }
 

@@ -177,6 +177,14 @@ func TestBadFlags(t *testing.T) {
 		{"--redis=rediss://h?skip_verify=1 --redis-ca=/c", []string{"--redis-ca: it has no meaning with skip_verify"}},
 		{"--redis=rediss://h --redis-cert=/c", []string{"--redis-cert: redis-key is needed as well"}},
 		{"--redis=rediss://h --redis-key=/c", []string{"--redis-key: redis-cert is needed as well"}},
+		{"--advertise=http://a:1 --advertise-ca=/c", []string{
+			"--advertise: it has no meaning without redis", "--advertise-ca: it has no meaning without redis",
+		}},
+		{"--redis=redis://h --advertise=http://[fd00::1]:42069 --advertise-ca=/c", nil},
+		{"--redis=redis://h --advertise=10.1.2.3:42069", []string{`--advertise: "10.1.2.3:42069" is not the URL of a listener`}},
+		{"--redis=redis://h --advertise=ws://a:1", []string{`--advertise: "ws://a:1" is not the URL of a listener`}},
+		{"--redis=redis://h --advertise=http://a:1/x", []string{`--advertise: "http://a:1/x" is not the URL of a listener`}},
+		{"--redis=redis://h --advertise=http://0.0.0.0:1", []string{`--advertise: "http://0.0.0.0:1" is no address that another instance can reach`}},
 		{"--redis=rediss://h --redis-server-name=a/b", []string{`--redis-server-name: "a/b" is not a host name`}},
 		{"--redis=redis://h --redis-sentinel-username=u --redis-sentinel-password-file=/p", []string{
 			"--redis-sentinel-username: it has no meaning where redis names no Sentinels", "--redis-sentinel-password-file: it has no meaning where",

@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"testing"
@@ -24,14 +25,21 @@ const patience = 30 * time.Second
 
 // node is an instance that serves Socket.IO.
 type node struct {
-	t    testing.TB
-	hub  *hub.Hub
-	all  *Type
-	addr string // host:port
+	t      testing.TB
+	hub    *hub.Hub
+	all    *Type
+	addr   string // host:port
+	secure string // host:port of a listener with TLS; empty for none
 }
 
 // start starts an instance on a free port.
 func start(t testing.TB, all *Type, b broker.Broker, change func(*hub.Options)) *node {
+	t.Helper()
+	return startAt(t, "127.0.0.1:0", all, b, change)
+}
+
+// startAt starts an instance on an address.
+func startAt(t testing.TB, address string, all *Type, b broker.Broker, change func(*hub.Options)) *node {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	o := hub.Options{
@@ -60,12 +68,34 @@ func start(t testing.TB, all *Type, b broker.Broker, change func(*hub.Options)) 
 			t.Error(err)
 		}
 	})
-	addr, err := h.ListenWebSocket(t.Context(), "127.0.0.1:0")
+	addr, err := h.ListenWebSocket(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(addr.String())
-	return &node{t, h, all, net.JoinHostPort("127.0.0.1", port)}
+	return &node{t: t, hub: h, all: all, addr: net.JoinHostPort("127.0.0.1", port)}
+}
+
+// listenTLS has the instance listen on an address over TLS, too.
+func (n *node) listenTLS(address string, certificate tls.Certificate) {
+	n.t.Helper()
+	config := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	addr, err := n.hub.ListenWebSocketTLS(n.t.Context(), address, func() *tls.Config { return config })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.secure = addr.String()
+}
+
+// freeAddress returns an address on which nothing listens.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
 }
 
 // alone starts a single instance.
@@ -73,4 +103,15 @@ func alone(t testing.TB) *node {
 	t.Helper()
 	bus := memory.NewBus()
 	return start(t, New(Options{}), bus.Broker(), nil)
+}
+
+// hangingListener returns an address that takes connections and never answers.
+func hangingListener(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
 }

@@ -368,6 +368,32 @@ func TestPolling(t *testing.T) {
 }
 
 // TestUpgradeLosesNothing moves a session to a WebSocket while both sides send.
+// TestAnswersWithManyPackets: the library for Python takes no more than 16 packets.
+func TestAnswersWithManyPackets(t *testing.T) {
+	t.Parallel()
+	n := alone(t)
+	native := n.native("orders", "")
+	url, id := n.poll(`{"token":"secret","group":"g"}`)
+	for i := range 40 {
+		native.send(fmt.Sprintf(`{"op":0,"event":"e","data":%d,"intent":{"target":"DIRECT","identifier":"%s"}}`, i, id))
+	}
+	native.roundTrip()
+	next := 0
+	for next < 40 {
+		_, body := request(t, "GET", url, "")
+		packets := strings.Split(body, "\x1e")
+		if len(packets) > 16 {
+			t.Fatalf("%d packets", len(packets))
+		}
+		for _, p := range packets {
+			if p != fmt.Sprintf(`42["e",%d]`, next) {
+				t.Fatalf("%s in place of event %d", p, next)
+			}
+			next++
+		}
+	}
+}
+
 func TestUpgradeLosesNothing(t *testing.T) {
 	t.Parallel()
 	n := alone(t)

@@ -54,7 +54,7 @@ func (l *loop) openProbe(p *hub.Peer, text []byte) (hub.PeerHandler, *transport.
 	of := l.find(text)
 	if of == nil {
 		l.count.refusedRequests.Add(1)
-		return nil, rejectionOf(engineio.ErrSession)
+		return nil, rejectionOf(l.unknown(text))
 	}
 	pr := &probe{peer: p}
 	if of.hasMoved() || of.probe != nil || of.leaveAt != 0 {
@@ -63,6 +63,16 @@ func (l *loop) openProbe(p *hub.Peer, text []byte) (hub.PeerHandler, *transport.
 	}
 	pr.of, of.probe = of, pr
 	return pr, nil
+}
+
+// unknown returns why a WebSocket can't join the session of a sid that is not here. Its client goes on by requests.
+func (l *loop) unknown(text []byte) *engineio.Error {
+	if id, ok := parseSID(text); ok {
+		if owner, ok := l.all.ownerOf(&id); ok {
+			return unknownHere(owner.Name, "and a WebSocket is not relayed")
+		}
+	}
+	return engineio.ErrSession
 }
 
 // Serve implements hub.RequestLoop.
@@ -96,7 +106,9 @@ func (l *loop) Serve(x *transport.Exchange) {
 	p := l.find(q.SID)
 	switch {
 	case p == nil:
-		l.refuse(x, engineio.ErrSession)
+		if !l.relay(x, &q) {
+			l.refuse(x, engineio.ErrSession)
+		}
 	case p.hasMoved():
 		l.refuse(x, engineio.ErrBadRequest)
 	case string(r.Method) == http.MethodGet:

@@ -83,11 +83,13 @@ func (p *polling) fetch() {
 		return
 	}
 	l := p.s.loop
-	payload := l.payload[:0]
-	p.s.peer.Fetch(l.all.maxPayload, func(b *transport.Buffer) {
+	payload, n := l.payload[:0], 0
+	p.s.peer.Fetch(l.all.maxPayload, func(b *transport.Buffer) bool {
 		if !b.Control() { // a ping of WebSocket itself means nothing here
 			payload = engineio.AppendPolled(payload, packetOf(b))
+			n++
 		}
+		return n < maxPolled
 	})
 	if l.payload = payload; len(payload) == 0 {
 		return
@@ -99,6 +101,9 @@ func (p *polling) fetch() {
 		l.payload = nil
 	}
 }
+
+// maxPolled is how many packets a GET brings. The library for Python takes an answer with more for an error, and disconnects.
+const maxPolled = 16
 
 // maxKeptPayload bounds the scratch memory that a loop keeps for payloads, in bytes.
 const maxKeptPayload = 256 << 10

@@ -16,6 +16,7 @@
 package socketio
 
 import (
+	"crypto/x509"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,9 @@ type Options struct {
 	Application  Application   // of clients whose events are not the hub's; nil for none
 	// ApplicationOnly: clients that the Application does not want are refused.
 	ApplicationOnly bool
+	// Authorities are those of the certificates of other instances, where these advertise addresses with https. nil: those of
+	// the system.
+	Authorities *x509.CertPool
 }
 
 // Type serves Socket.IO on one hub. It implements hub.ServiceType.
@@ -49,6 +53,7 @@ type Type struct {
 	protocol   func(*session) protocol
 	hub        *hub.Hub // set by the first Attach
 	maxPayload int      // bytes of one answer to a GET, and of a POST
+	relays     *relays
 	count      counters
 }
 
@@ -57,6 +62,7 @@ type counters struct {
 	opened, openedPolling, upgrades                            atomic.Uint64
 	refusedRequests, refusedPackets, pingTimeouts, ackTimeouts atomic.Uint64
 	refusedEvents, refusedAcks                                 atomic.Uint64
+	relayed, refusedRelays, failedRelays                       atomic.Uint64
 }
 
 var _ interface {
@@ -64,6 +70,7 @@ var _ interface {
 	hub.RequestService
 	hub.Universal
 	hub.Meter
+	hub.Closer
 } = (*Type)(nil)
 
 // New returns a Type for one hub.
@@ -74,8 +81,11 @@ func New(o Options) *Type {
 	if o.PingTimeout == 0 {
 		o.PingTimeout = DefaultPingTimeout
 	}
-	return &Type{opts: o, path: Path, protocol: newSocket}
+	return &Type{opts: o, path: Path, protocol: newSocket, relays: newRelays(o.Authorities, o.PingInterval+o.PingTimeout+relayMargin)}
 }
+
+// Close implements hub.Closer.
+func (t *Type) Close() { t.relays.close() }
 
 // Name implements hub.ServiceType.
 func (*Type) Name() string { return "socketio" }
@@ -106,6 +116,7 @@ func (t *Type) node() uint32 { return uint32(t.hub.Node().ID) }
 func (t *Type) Attach(on *hub.ServiceLoop) hub.LoopService {
 	t.hub = on.Hub()
 	t.maxPayload = t.hub.MaxMessageBytes()
+	t.relays.answer = maxAnswer(t.maxPayload)
 	return &loop{all: t, on: on, count: &t.count, polled: make(map[uint32]*polling)}
 }
 
@@ -143,8 +154,11 @@ func (t *Type) Metrics() []hub.Metric {
 		{"refused_acks_total", "Acknowledgements of requests that were not open.", &c.refusedAcks},
 		{"ack_timeouts_total", "Requests of clients that were not answered in time.", &c.ackTimeouts},
 		{"ping_timeouts_total", "Sessions that ended because a ping was not answered.", &c.pingTimeouts},
+		{"relayed_requests_total", "HTTP requests that were relayed to the instance of their session.", &c.relayed},
+		{"relay_failures_total", "Relayed requests that were not answered by the instance of their session.", &c.failedRelays},
+		{"relays_refused_total", "HTTP requests that were not relayed, as too many are on their way.", &c.refusedRelays},
 	} {
 		all = append(all, hub.Metric{Name: m.name, Help: m.help, Counter: true, Value: float64(m.value.Load())})
 	}
-	return all
+	return append(all, hub.Metric{Name: "relays", Help: "Requests on their way to the instances of their sessions.", Value: float64(t.relays.open.Load())})
 }

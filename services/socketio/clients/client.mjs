@@ -1,13 +1,19 @@
-// What the official client library of Socket.IO for JavaScript does with a hub. URL and TOKEN say where it is. Each check prints
-// a line; the first that fails ends the process.
+// What the official client library of Socket.IO for JavaScript does with a hub. URL and TOKEN say where it is, CA names the file of
+// the authority of its certificate. TRANSPORTS are those of clients that are to have no others. UPGRADES says whether a
+// session that begins with polling moves to a WebSocket: always, never, or perhaps. Each check prints a line; the first that
+// fails ends the process.
+import { readFileSync } from "node:fs";
 import { io } from "socket.io-client";
 
 const url = process.env.URL;
 const token = process.env.TOKEN;
+const ca = process.env.CA && readFileSync(process.env.CA);
+const transports = process.env.TRANSPORTS?.split(",") ?? ["polling", "websocket"];
+const upgrades = process.env.UPGRADES ?? "always";
 const sockets = [];
 
 function connect(auth, options = {}) {
-  const socket = io(url, { auth: { token, ...auth }, forceNew: true, rejectUnauthorized: false, ...options });
+  const socket = io(url, { auth: { token, ...auth }, forceNew: true, ca, transports, ...options });
   sockets.push(socket);
   return socket;
 }
@@ -56,7 +62,7 @@ function collect(socket, event, n) {
 }
 
 async function run() {
-  const worker = await opened(connect({ group: "workers" }, { transports: ["websocket"] }));
+  const worker = await opened(connect({ group: "workers" }, { transports: [transports.at(-1)] }));
 
   // From polling to WebSocket, with 200 events and 200 answers on the way.
   const mover = connect({ group: "movers", echo: false });
@@ -68,7 +74,8 @@ async function run() {
     mover.io.once("open", () => {
       began = mover.io.engine.transport.name;
       mover.io.engine.once("upgrade", () => resolve(true));
-      setTimeout(() => resolve(false), 20000).unref();
+      mover.io.engine.once("upgradeError", () => resolve(false));
+      setTimeout(() => resolve(false), upgrades === "never" ? 0 : 20000).unref();
     });
   });
   await opened(mover);
@@ -82,7 +89,8 @@ async function run() {
   const numbers = Array.from({ length: 200 }, (_, i) => [i]);
   check("200 events during the upgrade, in order", equal(await got, numbers));
   check("200 answers during the upgrade, in order", equal(await back, numbers));
-  check("the session has moved to a WebSocket", await upgraded);
+  const moved = await upgraded;
+  check(`the session has ${moved ? "moved to a WebSocket" : "gone on by polling"}`, upgrades === "perhaps" || moved === (upgrades === "always"));
 
   // Requests.
   worker.on("sum", (a, b, done) => done(a + b, "checked"));

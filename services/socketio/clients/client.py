@@ -1,4 +1,5 @@
-"""What the client library of Socket.IO for Python does with a hub. URL and TOKEN say where it is."""
+"""What the client library of Socket.IO for Python does with a hub. URL and TOKEN say where it is, SSL_CERT_FILE the authority of
+its certificate. TRANSPORTS are those of clients that are to have no others."""
 
 import asyncio
 import os
@@ -7,6 +8,7 @@ import sys
 import socketio
 
 URL, TOKEN = os.environ["URL"], os.environ["TOKEN"]
+TRANSPORTS = os.environ.get("TRANSPORTS", "polling,websocket").split(",")
 
 
 def check(what, holds, *details):
@@ -15,14 +17,14 @@ def check(what, holds, *details):
     print(what, flush=True)
 
 
-async def connect(group, **options):
-    sio = socketio.AsyncClient(ssl_verify=False)
-    await sio.connect(URL, auth={"token": TOKEN, "group": group}, wait_timeout=20, **options)
+async def connect(group, transports):
+    sio = socketio.AsyncClient()
+    await sio.connect(URL, auth={"token": TOKEN, "group": group}, wait_timeout=20, transports=transports)
     return sio
 
 
 async def main():
-    worker = await connect("pyworkers", transports=["websocket"])
+    worker = await connect("pyworkers", TRANSPORTS[-1:])
 
     @worker.on("sum")
     async def add(a, b):
@@ -42,7 +44,7 @@ async def main():
     async def keep(data):
         await received.put(data)
 
-    client = await connect("pyclients")  # polling, then WebSocket
+    client = await connect("pyclients", TRANSPORTS)  # polling, then WebSocket
     for n in range(100):
         await client.emit("GROUP:pyworkers", ("n", n))
     await asyncio.wait_for(all_there.wait(), 20)

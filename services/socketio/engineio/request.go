@@ -3,6 +3,8 @@ package engineio
 import (
 	"bytes"
 	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Transport is how the packets of a session travel.
@@ -18,6 +20,7 @@ const (
 type Query struct {
 	Transport Transport
 	SID       []byte // of an open session; empty to open one
+	Relayed   bool   // another instance sends the request, for a client of it: see RelayedQuery
 }
 
 // Error is the answer to a request that the server refuses: an HTTP status and a JSON body with a code of the protocol.
@@ -33,9 +36,9 @@ func (e *Error) Error() string { return "engine.io: " + e.Message }
 func (e *Error) AppendBody(dst []byte) []byte {
 	dst = append(dst, `{"code":`...)
 	dst = strconv.AppendInt(dst, int64(e.Code), 10)
-	dst = append(dst, `,"message":"`...)
-	dst = append(dst, e.Message...)
-	return append(dst, `"}`...)
+	dst = append(dst, `,"message":`...)
+	dst, _ = jsontext.AppendQuote(dst, e.Message) // it replaces what is no UTF-8
+	return append(dst, '}')
 }
 
 // The errors of a request, with the codes that clients of the protocol know.
@@ -50,6 +53,15 @@ var (
 
 // maxSIDBytes bounds the sid of a request; longer ones are unknown.
 const maxSIDBytes = 128
+
+// relayedName is the parameter of a request that one instance relays to another. It marks the hop: such a request is not relayed
+// again.
+const relayedName = "mastersocket-relayed"
+
+// RelayedQuery returns the query of a request that is relayed to the instance of its session. sid is valid: it is not escaped.
+func RelayedQuery(sid []byte) string {
+	return "EIO=" + Revision + "&transport=polling&sid=" + string(sid) + "&" + relayedName + "=1"
+}
 
 // SID returns the sid that a query names, empty for none. The rest of the query is not looked at.
 func SID(query []byte) []byte {
@@ -86,6 +98,8 @@ func ParseQuery(raw []byte) (Query, *Error) {
 			bit, transport = 2, value
 		case "sid":
 			bit, q.SID = 4, value
+		case relayedName:
+			bit, q.Relayed = 8, true
 		}
 		if bit&seen != 0 {
 			return Query{}, ErrBadRequest
