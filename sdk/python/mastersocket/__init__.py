@@ -32,11 +32,13 @@ from ._errors import (
     DuplicateIDError,
     Error,
     ForbiddenError,
+    GroupError,
     HandshakeError,
     HubError,
     MessageError,
     NoAcksError,
     NoReceiverError,
+    NotGrantedError,
     OptionsError,
     OutcomeUnknownError,
     OverloadedError,
@@ -46,15 +48,18 @@ from ._errors import (
     TooManyRepliesError,
 )
 from ._intent import GLOBAL, Intent, any_of, direct, group
+from ._holds import Hold, LostError
 from ._message import Message
 from ._options import Handler, Options, TokenSource
+from ._presence import Change, Member, Watch
 from ._wire import Identity
 
 __all__ = [
-    "GLOBAL", "BrokerUnavailableError", "Client", "ClosedError", "DisconnectError", "DuplicateIDError", "Error",
-    "ForbiddenError", "HandshakeError", "HubError", "Identity", "Intent", "Message", "MessageError", "NoAcksError",
-    "NoReceiverError", "OptionsError", "OutcomeUnknownError", "OverloadedError", "ReceiverGoneError", "SilentError",
-    "TooBigError", "TooManyRepliesError", "any_of", "connect", "direct", "group",
+    "GLOBAL", "BrokerUnavailableError", "Change", "Client", "ClosedError", "DisconnectError", "DuplicateIDError", "Error",
+    "ForbiddenError", "GroupError", "HandshakeError", "Hold", "HubError", "Identity", "Intent", "LostError", "Member",
+    "Message", "MessageError", "NoAcksError", "NoReceiverError", "NotGrantedError", "OptionsError", "OutcomeUnknownError",
+    "OverloadedError", "ReceiverGoneError", "SilentError", "TooBigError", "TooManyRepliesError", "Watch", "any_of", "connect",
+    "direct", "group",
 ]
 
 

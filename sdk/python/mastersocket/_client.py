@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import OrderedDict, deque
 from contextlib import suppress
-from typing import Any, AsyncIterator, Callable, Coroutine, Deque, Dict, Generator, List, Optional, Set, Tuple, Union
+from typing import Any, AsyncIterator, Callable, Coroutine, Deque, Dict, Generator, List, Mapping, Optional, Set, Tuple, Union
 
 from . import _wire as wire
 from ._connection import Connection, Mode
@@ -18,10 +18,13 @@ from ._errors import (
     ClosedError, DisconnectError, DuplicateIDError, Error, HandshakeError, NoAcksError, OptionsError, OutcomeUnknownError,
     TooBigError, TooManyRepliesError, hub_error,
 )
-from ._intent import Intent
+from ._groups import Memberships
+from ._holds import Hold, Holds
+from ._intent import Intent, check_group
 from ._message import Message
 from ._mover import move
 from ._options import Handler, Options
+from ._presence import Presence, Watch
 from ._stream import Announcement, Stream
 
 _CROWDED_WAIT = 5.0  # the longest random time added to the wait if the hub is overloaded
@@ -93,7 +96,11 @@ class Client:
         self.closing: asyncio.Future[None] = self.loop.create_future()  # no further call is accepted
         self.quitting = False  # no further handler is called
         self.stream = Stream(self)
-        self._sender: Optional[Connection] = None  # sends what is queued
+        self.memberships = Memberships(self)
+        self.presence = Presence(self)
+        self.holds = Holds(self)
+        self.sender: Optional[Connection] = None  # sends what is queued
+        self._sender_changed: asyncio.Future[None] = self.loop.create_future()
         self._queue: Deque[Call] = deque()
         self._room: Deque[Tuple[Call, asyncio.Future[None]]] = deque()  # calls that wait for room in the queue
         self._pending: Dict[str, Call] = {}  # written calls that await an answer, by id
@@ -103,7 +110,7 @@ class Client:
         self._inbox: Deque[Union[Message, Announcement, Callable[[], Any]]] = deque()
         self._more = asyncio.Event()
         self._ready: asyncio.Future[None] = self.loop.create_future()
-        self._ended: asyncio.Future[None] = self.loop.create_future()
+        self.ended: asyncio.Future[None] = self.loop.create_future()
         self._error: Optional[BaseException] = None
         self._last_error: Optional[BaseException] = None
         self._refused: Tuple[str, Optional[BaseException]] = ("", None)
@@ -198,7 +205,7 @@ class Client:
         try:
             while True:
                 get: asyncio.Future[Message] = self.loop.create_task(queue.get())
-                waits: Set[asyncio.Future[Any]] = {get, self._ended}
+                waits: Set[asyncio.Future[Any]] = {get, self.ended}
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 if not get.done():
                     get.cancel()
@@ -208,6 +215,49 @@ class Client:
             self.off(event, put)
             while not queue.empty():  # a handler that waits for room goes on
                 queue.get_nowait()
+
+    @property
+    def groups(self) -> List[str]:
+        """The groups that the client is in, the one of the option ``group`` first."""
+        return [self.options.group, *self.memberships.further]
+
+    async def subscribe(self, *groups: str) -> None:
+        """Join further groups. When it returns, nothing that is sent to them from then on is missed.
+
+        It joins all of them or, with an error, none: GroupError if the hub refuses, NotGrantedError if it is of an earlier
+        release. It waits for a connection, and the groups stay after a reconnect or a move.
+        """
+        for g in groups:
+            check_group(g)
+        await self.memberships.change(wire.SUBSCRIBE, {"groups": list(groups)})
+
+    async def unsubscribe(self, *groups: str) -> None:
+        """Leave groups. The hub then sends nothing more of what is sent to them. The option ``group`` can't be left."""
+        await self.memberships.change(wire.UNSUBSCRIBE, {"groups": list(groups)})
+
+    async def set_meta(self, meta: Mapping[str, str]) -> None:
+        """Replace the option ``meta``: what the client says of itself to operators and to those who watch its groups."""
+        await self.memberships.change(wire.SUBSCRIBE, {"meta": dict(meta)})
+
+    async def set_weight(self, weight: int) -> None:
+        """Set the client's share of the ANYs to its groups: 0 to 100, 1 by default. With 0 it gets none."""
+        await self.memberships.change(wire.SUBSCRIBE, {"weight": weight})
+
+    async def watch(self, group: str) -> Watch:
+        """Watch who is in a group, which needs no membership: ``async with await hub.watch(group) as members:``.
+
+        It returns when the set is complete. The token needs the right to watch the group.
+        """
+        check_group(group)
+        return await self.presence.watch(group)
+
+    async def hold(self, group: str) -> Hold:
+        """Wait until this client alone holds an exclusive group: ``async with await hub.hold(group) as hold:``.
+
+        The others wait in the order in which they asked. The token needs the right to hold the group.
+        """
+        check_group(group)
+        return await self.holds.hold(group)
 
     async def close(self, timeout: float = 10.0) -> None:
         """Close the client.
@@ -235,11 +285,11 @@ class Client:
     @property
     def closed(self) -> bool:
         """Whether the client has ended, by close or by itself."""
-        return self._ended.done()
+        return self.ended.done()
 
     async def wait_closed(self) -> None:
         """Wait for the client's end. Raises the error if it ended by itself."""
-        await asyncio.wait({self._ended})
+        await asyncio.wait({self.ended})
         if self._error is not None and not isinstance(self._error, ClosedError):
             raise self._error
 
@@ -283,7 +333,7 @@ class Client:
                 raise
             self._check_open(call)
             return
-        sender = self._sender
+        sender = self.sender
         if not self._queue and sender is not None and not sender.congested:
             self._write(sender, call)
             self._unyielded += 1
@@ -295,8 +345,18 @@ class Client:
             call.queued = True
             self._queue.append(call)
 
+    def check_running(self) -> None:
+        """Raise ClosedError if the client has ended or is being closed."""
+        if self.ended.done() or self.closing.done():
+            raise ClosedError("the client has ended") from self._error
+
+    async def sender_changed(self) -> None:
+        """Wait until another connection sends, or the client ends."""
+        waits: Set[asyncio.Future[Any]] = {self._sender_changed, self.ended, self.closing}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+
     def _check_open(self, call: Call) -> None:
-        if self._ended.done():
+        if self.ended.done():
             raise ClosedError(f"event {call.event[:80]!r}: not sent: the client has ended") from self._error
         if self.closing.done():
             raise ClosedError(f"event {call.event[:80]!r}: not sent: the client was closed")
@@ -341,7 +401,12 @@ class Client:
         if connection.mode is not Mode.SENDING:
             self.stream.unblocked(connection)
             return
-        self._sender = connection
+        if self.sender is not connection:
+            self.sender = connection
+            changed, self._sender_changed = self._sender_changed, self.loop.create_future()
+            changed.set_result(None)
+            self.memberships.uses(connection)
+            self.presence.uses(connection)
         while self._queue and not connection.congested and not connection.ended:
             self._take(connection)
 
@@ -359,8 +424,8 @@ class Client:
 
     def stop_sending(self, connection: Connection) -> None:
         """Make the connection send nothing more from the queue."""
-        if self._sender is connection:
-            self._sender = None
+        if self.sender is connection:
+            self.sender = None
         connection.set_mode(Mode.WAITING)
 
     def start_sending(self, connection: Connection) -> None:
@@ -407,6 +472,10 @@ class Client:
                 request.reply(message)
             else:
                 self.stream.receive(connection, message)
+        elif m.op in (wire.SUBSCRIBE, wire.UNSUBSCRIBE):
+            self.memberships.received(connection, m)
+        elif m.op == wire.PRESENCE:
+            self.presence.received(connection, m.data)
         elif m.op == wire.FENCE:
             self.stream.fence_arrived(connection, m.sender)
         elif m.op == wire.ACK:
@@ -485,7 +554,7 @@ class Client:
         """Call handlers and hooks one at a time."""
         while not self.quitting:
             if not self._inbox:
-                if self._ended.done() and self.stream.idle():
+                if self.ended.done() and self.stream.idle():
                     return
                 self._more.clear()
                 await self._more.wait()
@@ -540,8 +609,10 @@ class Client:
         """Fail what waits, since no further connection follows."""
         error = self._error or ClosedError("the client has ended")
         self.stream.abandon()
-        if not self._ended.done():
-            self._ended.set_result(None)
+        self.presence.end()
+        self.holds.end()
+        if not self.ended.done():
+            self.ended.set_result(None)
         if not self._ready.done():
             self._ready.set_exception(error)
             self._ready.exception()
@@ -572,12 +643,15 @@ class Client:
     async def _run_connection(self, backoff: Backoff) -> BaseException:
         """Open a connection, follow its moves, and return why the last one ended."""
         self._reconnect_delay = 0.0
+        release = await self.memberships.begin()
         try:
             connection = await self.open()
         except Exception as e:
             if not self.closing.done():
                 self._last_error = e
             return e
+        finally:
+            release()
         self._last_error = None
         began = self.loop.time()
         self.stream.add_own_id(connection.identity.id)
@@ -609,10 +683,15 @@ class Client:
                 return connection
             connection = await move(self, connection)
 
-    async def open(self, old_token: Optional[str] = None, dialed: Optional[Callable[[Connection], None]] = None) -> Connection:
-        """Dial and identify. If old_token is given, the token must differ from it. dialed is called before IDENTIFY."""
+    async def open(
+        self, old_token: Optional[str] = None, dialed: Optional[Callable[[Connection], None]] = None, replaces: str = "",
+    ) -> Connection:
+        """Dial and identify. If old_token is given, the token must differ from it. dialed is called before IDENTIFY.
+
+        replaces is the id of the connection that moves to this one.
+        """
         connection: Optional[Connection] = None
-        opening: asyncio.Future[Connection] = self.loop.create_task(self._open(old_token, dialed))
+        opening: asyncio.Future[Connection] = self.loop.create_task(self._open(old_token, dialed, replaces))
         try:
             waits: Set[asyncio.Future[Any]] = {opening, self.closing}
             await asyncio.wait(waits, timeout=self.options.connect_timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -627,7 +706,9 @@ class Client:
                 with suppress(asyncio.CancelledError, Exception):
                     await opening
 
-    async def _open(self, old_token: Optional[str], dialed: Optional[Callable[[Connection], None]]) -> Connection:
+    async def _open(
+        self, old_token: Optional[str], dialed: Optional[Callable[[Connection], None]], replaces: str,
+    ) -> Connection:
         token = await self.options.fetch_token()
         if old_token and token == old_token:
             raise Error("the token is still the one that expires")
@@ -639,7 +720,7 @@ class Client:
             await connection.open()
             if dialed is not None:
                 dialed(connection)
-            await connection.identify()
+            await connection.identify(replaces)
         except BaseException as e:
             connection.end(e if isinstance(e, Exception) else ConnectionError("the attempt was given up"))
             if is_refusal(e):
@@ -650,8 +731,11 @@ class Client:
 
     def connection_ended(self, connection: Connection) -> None:
         """Handle the end of a connection: what awaits answers there fails."""
-        if self._sender is connection:
-            self._sender = None
+        if self.sender is connection:
+            self.sender = None
+        self.memberships.forget(connection)
+        self.presence.forget(connection)
+        self.holds.forget(connection)
         for call in [c for c in self._pending.values() if c.connection is connection]:
             del self._pending[call.id]
             error = OutcomeUnknownError(f"event {call.event[:80]!r}: outcome unknown: {connection.error}")

@@ -26,6 +26,7 @@ GOODBYE_TIMEOUT = 5.0  # how long the hub may take to close the connection after
 _SILENCE_GRACE = 5.0  # how long after twice its ping interval a silent hub is given up
 _MAX_HANDSHAKE_BYTES = 64 << 10  # of the answer to the handshake
 _SHOWN_BODY_BYTES = 200
+_MAX_EARLY_BYTES = 16 << 20  # what arrives on a new connection while its further groups are subscribed to
 _WRITE_BUFFER = 256 << 10  # bytes that wait for the network; beyond it nothing is taken from the queue
 _RECEIVE_MARGIN = 4 << 10  # more than the hub adds to a client's message
 
@@ -72,7 +73,10 @@ class Connection(asyncio.Protocol):
         self._fragments: List[bytes] = []
         self._backlog: Deque[Union[bytes, Tuple[wire.Wire, bytes], _End]] = deque()  # read, and not handled yet
         self._processing = False
-        self._early = 0  # bytes of the answer to the handshake
+        self._started = False
+        self._early: Deque[Tuple[wire.Wire, bytes]] = deque()  # messages of others that arrived before start
+        self._early_bytes = 0
+        self._answer_bytes = 0  # of the answer to the handshake
         self._reason = ""  # of the hub's DISCONNECT
         self._flushing = False
         self._timers: List[asyncio.TimerHandle] = []
@@ -107,15 +111,25 @@ class Connection(asyncio.Protocol):
         self._flush()
         await self._upgraded
 
-    async def identify(self) -> None:
-        """Send IDENTIFY and wait for its answer."""
+    async def identify(self, replaces: str = "") -> None:
+        """Send IDENTIFY and wait for its answer, and subscribe to what it has no room for.
+
+        replaces is the id of the connection that is moved here.
+        """
         data = self.client.options.identify_data()
         data["token"] = self.token
+        if replaces:
+            data["replaces"] = replaces
+        rest = self.client.memberships.identify(data)
         self.write(wire.identify_frame(data))
         await self._identified
+        await self.client.memberships.subscribe_rest(self, rest)
 
     def start(self) -> None:
         """Begin to hand messages to the client, which was not possible before the answer to IDENTIFY."""
+        self._backlog.extendleft(reversed(self._early))
+        self._early.clear()
+        self._started = True
         self.heard = self.loop.time()
         if self.identity.ping > 0:
             self._after(max(self.identity.ping / 4, 0.001), self._check_liveness)
@@ -135,8 +149,8 @@ class Connection(asyncio.Protocol):
         if self.ended:
             return
         if not self._upgraded.done():
-            self._early += len(data)
-            if self._early > _MAX_HANDSHAKE_BYTES:
+            self._answer_bytes += len(data)
+            if self._answer_bytes > _MAX_HANDSHAKE_BYTES:
                 self.end(wire.MalformedError("the answer to the handshake is too large"))
                 return
         self._ws.receive_data(data)
@@ -228,6 +242,9 @@ class Connection(asyncio.Protocol):
                     if isinstance(item, bytes):
                         self._backlog[0] = item = (wire.parse(item), item)
                     m, text = item
+                    if not self._started and m.op in (wire.EVENT, wire.REPLY, wire.FENCE):
+                        self._keep_early(m, text)
+                        continue
                     if not force and m.op in (wire.EVENT, wire.REPLY) and not self.client.ready_for(self, m):
                         self._set_stalled(True)
                         return
@@ -239,6 +256,14 @@ class Connection(asyncio.Protocol):
             self._set_stalled(False)
         finally:
             self._processing = False
+
+    def _keep_early(self, m: wire.Wire, text: bytes) -> None:
+        """Keep a message that arrived while further groups are subscribed to."""
+        self._backlog.popleft()
+        self._early.append((m, text))
+        self._early_bytes += len(text)
+        if self._early_bytes > _MAX_EARLY_BYTES:
+            self._fail(f"more than {_MAX_EARLY_BYTES} bytes arrived before the answer to a SUBSCRIBE")
 
     def _set_stalled(self, stalled: bool) -> None:
         if stalled == self.stalled:

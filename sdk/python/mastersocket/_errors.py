@@ -103,6 +103,17 @@ def hub_error(message_id: str, code: str, explanation: str, event: str = "", int
     return _BY_CODE.get(code, HubError)(message_id, code, explanation, event, intent)
 
 
+class GroupError(Error):
+    """The hub's refusal of a change of groups."""
+
+    def __init__(self, code: str, group: str, explanation: str) -> None:
+        self.code = code  # such as TOO_MANY_GROUPS
+        self.group = group  # the one at fault; empty if the hub names none
+        self.explanation = explanation  # for people
+        what = f"group {group[:150]!r}: " if group else ""
+        super().__init__(f"{what}refused by the hub: {code}" + (f": {explanation}" if explanation else ""))
+
+
 class DisconnectError(Error):
     """The hub's reason for ending a connection, such as SERVER_RESTART."""
 

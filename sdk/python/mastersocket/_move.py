@@ -262,6 +262,7 @@ class _Merge:
     new: _Queue = field(default_factory=_Queue)
     drops_new: _Copies = field(default_factory=_Copies)  # expected on the new connection
     released: int = 0  # messages of the new connection up to this one can be handed out
+    reached: int = 0  # the same, once the FENCEs that wait in the old connection's queue are handed out
     copied: int = 0  # messages of the old connection up to this one have no copy to come
     waits: int = 0  # the message of the old connection that waits for its copy
     waits_since: float = 0.0  # when its wait began
@@ -444,6 +445,7 @@ class Machine:
                 self._change_over()
         elif f is not None:
             self._joined = True
+            self._merge.reached = f.reach
             self._drops.forget(f.reach)
             self._merge.old.push(_Held(_NOTHING, f.reach, fence=True))
             if self.phase == Phase.JOINING:
@@ -466,9 +468,9 @@ class Machine:
         waits = bool(old.held) and old.held[0].n == m.waits and m.waits > m.copied
         if self.phase >= Phase.SWITCHING and (waits or not self._switched) and old.fences.due(self._now):
             self._act(Kind.SEND_FENCE, Side.OLD)
+        unreached = bool(new.held) and new.held[-1].n > m.reached
         waits = (
-            new.alone > 0
-            or (bool(new.held) and self._now - new.held[0].at > _FENCE_INTERVAL)
+            (unreached and (new.alone > 0 or self._now - new.held[0].at > _FENCE_INTERVAL))
             or self._now - new.fences.last > _FENCE_RENEWAL
         )
         if (waits or not self._joined or self.phase == Phase.CLEARING) and new.fences.due(self._now):

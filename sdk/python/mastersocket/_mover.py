@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 
 from . import _move as machine
 from ._connection import GOODBYE_TIMEOUT, Connection, Mode
@@ -43,6 +43,7 @@ class _Mover:
         self._old = old
         self._backoff = Backoff(client.options)
         self._same = self._tries = 0
+        self._release: Callable[[], None] = lambda: None
 
     @property
     def _notice(self) -> Notice:
@@ -56,15 +57,18 @@ class _Mover:
             while True:
                 began = self._loop.time()
                 error: Optional[BaseException] = None
+                # Until the new connection sends, the groups stay as they are.
+                self._release = await self._client.memberships.begin()
                 try:
                     new = await self._connect()
-                except Exception as e:
-                    error = e
-                else:
                     connection, moved = await self._cross(new, began)
                     if moved:
                         return connection
                     error = new.error
+                except Exception as e:
+                    error = e
+                finally:
+                    self._release()
                 if not await self._again(error):
                     return self._old
         finally:
@@ -119,7 +123,7 @@ class _Mover:
             self._stream.begin(self._old, connection)
 
         try:
-            new = await self._client.open(expires, begin)
+            new = await self._client.open(expires, begin, self._old.identity.id)
         except BaseException:
             for connection in dialed:
                 self._stream.ended(connection)
@@ -188,6 +192,8 @@ class _Mover:
                     hurry=self._leave_by(new, crossed) < self._loop.time(),
                     silent=old.silence() >= machine.LEAVE_TIMEOUT and not old.stalled,
                 ))
+            if stream.phase >= machine.Phase.LINGERING:
+                self._release()
 
     def _leave_by(self, new: Connection, crossed: float) -> float:
         """Return when the old connection must be left. It is earlier if the new one must be left soon, too."""

@@ -18,8 +18,6 @@ from ._wire import Identity
 Handler = Callable[[Message], Union[None, Awaitable[None]]]
 TokenSource = Callable[[], Union[str, Awaitable[str]]]
 
-_IDENTIFY_GROUPS = 32
-
 
 @dataclass(frozen=True)
 class Options:
@@ -102,19 +100,15 @@ class Options:
         wanted = ["errors"]
         wanted += ["acks"] if self.acks else []
         wanted += ["drain"] if self.drain else []
-        return wanted
+        return [*wanted, "groups", "presence", "exclusive"]
 
     def identify_data(self) -> Dict[str, Any]:
-        """Return the data of IDENTIFY, without a token."""
+        """Return the data of IDENTIFY that stay the same."""
         data: Dict[str, Any] = {"group": self.group, "features": self.features}
-        if self.groups:
-            data["groups"] = list(self.groups)
         if self.name:
             data["name"] = self.name
         if self.version:
             data["version"] = self.version
-        if self.meta:
-            data["meta"] = dict(self.meta)
         if not self.echo:
             data["echo"] = False
         return data

@@ -66,6 +66,12 @@ class Stream:
         """How long sends were paused in the last move, in seconds."""
         return self._machine.paused
 
+    def left(self) -> Optional[Connection]:
+        """Return the connection that the client is about to leave, which still receives; None for none."""
+        if self._machine.phase in (machine.Phase.LINGERING, machine.Phase.CLEARING):
+            return self._sides[machine.Side.OLD]
+        return None
+
     def idle(self) -> bool:
         """Report whether all messages of the last move are handed out."""
         return not self._pumping
@@ -178,10 +184,14 @@ class Stream:
                 actions = self._machine.actions()
                 if not actions:
                     return
+                fenced = set()
                 for action in actions:
                     connection = self._sides[action.side]
-                    if connection is not None:
-                        self._act(action, connection)
+                    if connection is None or (action.kind is machine.Kind.SEND_FENCE and action.side in fenced):
+                        continue  # one FENCE is enough for all inputs until now
+                    if action.kind is machine.Kind.SEND_FENCE:
+                        fenced.add(action.side)
+                    self._act(action, connection)
         finally:
             self._performing = False
 
@@ -198,6 +208,9 @@ class Stream:
             self._write_fence(action.side, connection)
         elif action.kind is machine.Kind.STOP_SENDING:
             client.stop_sending(connection)
+            new = self._sides[machine.Side.NEW]
+            if new is not None:
+                client.holds.hand_over(connection, new)
             self.unblocked(connection)
         elif action.kind is machine.Kind.START_SENDING:
             client.start_sending(connection)
