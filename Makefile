@@ -75,7 +75,7 @@ $(SOCKETIO)/node_modules/.package-lock.json: $(SOCKETIO)/package-lock.json
 	@touch $@
 
 socketio-test: deps $(SOCKETIO)/node_modules/.package-lock.json
-	MASTERSOCKET_SOCKETIO_CLIENTS=1 $(GO) test -race -count=$(COUNT) -v -run ClientLibraries ./services/socketio
+	MASTERSOCKET_SOCKETIO_CLIENTS=1 $(GO) test -race -count=$(COUNT) -v -run ClientLibraries ./services/socketio ./services/fleet
 
 # Debian's Python, which has the packages that scripts/deps installs.
 PYTHON = /usr/bin/python3

@@ -30,8 +30,9 @@ import (
 type Options struct {
 	Hub    *hub.Hub
 	Log    *slog.Logger
-	Reload Reloader   // nil: no configuration to reload
-	Teams  TeamLister // nil: the service type team is not enabled
+	Reload Reloader     // nil: no configuration to reload
+	Teams  TeamLister   // nil: the service type team is not enabled
+	Fleets FleetManager // nil: the service type fleet is not enabled
 	// GatherTimeout is how long a request waits for the other instances; 0 means one second.
 	GatherTimeout time.Duration
 	// TLS returns the configuration for the next connection; nil serves plain HTTP. A client certificate that it verifies

@@ -30,6 +30,7 @@ type api struct {
 	warn       *ratelog.Logger // lines that unauthenticated callers cause: at most one a second
 	reload     Reloader
 	teams      TeamLister
+	fleets     FleetManager
 	drain      *drainer
 	wait       time.Duration     // for the other instances
 	ended      <-chan struct{}   // closed when the server ends, which ends the streams
@@ -41,7 +42,7 @@ type api struct {
 // newAPI returns the API behind its guard.
 func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Registerer) (http.Handler, error) {
 	a := &api{
-		hub: o.Hub, log: o.Log, warn: ratelog.New(o.Log), reload: o.Reload, teams: o.Teams, drain: d, ended: ended,
+		hub: o.Hub, log: o.Log, warn: ratelog.New(o.Log), reload: o.Reload, teams: o.Teams, fleets: o.Fleets, drain: d, ended: ended,
 		operations: make(map[string]string), wait: o.GatherTimeout,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mastersocket_admin_requests_total",
@@ -57,6 +58,7 @@ func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Re
 	h := humago.New(mux, config)
 	a.registerReads(h)
 	a.registerWrites(h)
+	a.registerFleets(h)
 	a.registerTail(h)
 	a.registerDocument(h)
 	var err error

@@ -27,6 +27,7 @@ type cli struct {
 	Request requestCmd `cmd:"" help:"Send an event and print the replies to it."`
 	Bridge  bridgeCmd  `cmd:"" help:"Connect a server of another protocol to the hub."`
 	Echo    echoCmd    `cmd:"" help:"Test a hub that serves the echo protocol."`
+	Fleet   fleetCmd   `cmd:"" help:"Show and operate fleets of bot processes, and run the agent of one."`
 
 	Clients   clientsCmd   `cmd:"" help:"List the clients of all instances, or show one."`
 	Groups    groupsCmd    `cmd:"" help:"List the groups."`

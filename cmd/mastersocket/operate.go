@@ -223,13 +223,18 @@ func (c *publishCmd) Run(s streams) error {
 
 // post sends a request and prints the response: as it is, or as text returns it.
 func (f *adminAPI) post(s streams, c call, text func(json.RawMessage) (string, error)) error {
+	c.method = http.MethodPost
+	return f.ask(s, c, text)
+}
+
+// ask sends a request and prints its result: as it is, or as the text that text makes of it.
+func (f *adminAPI) ask(s streams, c call, text func(json.RawMessage) (string, error)) error {
 	ctx, stop := interruptible()
 	defer stop()
 	a, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
-	c.method = http.MethodPost
 	b, err := a.call(ctx, c)
 	if err != nil {
 		return interruptedOr(ctx, err)

@@ -155,7 +155,7 @@ func awaitStop(stops, hangups <-chan os.Signal, reload func()) os.Signal {
 func (c *serveCmd) run(ctx context.Context, h *hub.Hub, r *reloader, generated string, stops <-chan os.Signal, wait func() os.Signal, log *slog.Logger, stderr io.Writer) error {
 	if c.AdminListen != "" {
 		a, err := admin.Listen(ctx, string(c.AdminListen), admin.Options{
-			Hub: h, Log: log, Reload: r, AllowedHosts: c.AllowedHosts, Teams: c.teamLister(), DrainTimeout: r.drainTimeout,
+			Hub: h, Log: log, Reload: r, AllowedHosts: c.AllowedHosts, Teams: c.teamLister(), Fleets: c.fleetManager(), DrainTimeout: r.drainTimeout,
 			TLS: r.certs.adminTLS(&c.Serve), CertificateEnd: r.certs.endOrNil(),
 		})
 		if err != nil {

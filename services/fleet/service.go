@@ -52,6 +52,7 @@ type Service struct {
 
 var _ interface {
 	hub.ServiceType
+	hub.Answerer
 	hub.Meter
 	socketio.Application
 } = (*Service)(nil)
