@@ -18,11 +18,11 @@ type polling struct {
 	post *transport.Exchange // the rest of its packets waits until the session takes messages again; nil for none
 	rest []byte              // of post
 
-	probe    *probe // tries a WebSocket; nil for none
-	getAt    uint32 // loop clock when get began to wait
-	servedAt uint32 // loop clock when the last GET was answered
-	leaveAt  uint32 // loop clock when the session ends, since the client said so; 0 for not
-	moving   bool   // gets the socket of a WebSocket at the end of the loop's turn
+	probe    *probe        // tries a WebSocket; nil for none
+	servedAt time.Duration // Type.uptime when the last GET was answered: a loop's clock is behind in a long turn
+	getAt    uint32        // loop clock when get began to wait
+	leaveAt  uint32        // loop clock when the session ends, since the client said so; 0 for not
+	moving   bool          // gets the socket of a WebSocket at the end of the loop's turn
 }
 
 const (
@@ -38,16 +38,14 @@ func (p *polling) hasMoved() bool { return p.moving || p.s.polling != p }
 // text is the content type of payloads.
 const text = "text/plain; charset=UTF-8"
 
-// clockSlack is how much shorter a time may seem here than it was at the client: timers of its library fire a millisecond
-// early, and the loop's clock is that of the beginning of its turn.
-const clockSlack = 10 * time.Millisecond
+// clockSlack is how much earlier than it should a timer of a client may fire.
+const clockSlack = 2 * time.Millisecond
 
 // isLate reports whether no GET has waited for so long that a ping would have gone unanswered. A client of this transport
 // always has a GET waiting.
 func (p *polling) isLate() bool {
 	o := &p.s.loop.all.opts
-	silence := time.Duration(p.s.loop.on.Clock()-p.servedAt) * time.Millisecond
-	return p.get == nil && silence >= o.PingInterval+o.PingTimeout-clockSlack
+	return p.get == nil && p.s.loop.all.uptime()-p.servedAt >= o.PingInterval+o.PingTimeout-clockSlack
 }
 
 // serveGet has a GET wait for what is queued.
@@ -119,7 +117,7 @@ func packetOf(b *transport.Buffer) engineio.Packet {
 
 // answer answers a GET.
 func (p *polling) answer(x *transport.Exchange, payload []byte) {
-	p.servedAt = p.s.loop.on.Clock()
+	p.servedAt = p.s.loop.all.uptime()
 	x.Respond(http.StatusOK, text, payload)
 }
 

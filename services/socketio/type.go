@@ -54,6 +54,7 @@ type Type struct {
 	hub        *hub.Hub // set by the first Attach
 	maxPayload int      // bytes of one answer to a GET, and of a POST
 	relays     *relays
+	made       time.Time
 	count      counters
 }
 
@@ -81,8 +82,11 @@ func New(o Options) *Type {
 	if o.PingTimeout == 0 {
 		o.PingTimeout = DefaultPingTimeout
 	}
-	return &Type{opts: o, path: Path, protocol: newSocket, relays: newRelays(o.Authorities, o.PingInterval+o.PingTimeout+relayMargin)}
+	return &Type{opts: o, path: Path, protocol: newSocket, made: time.Now(), relays: newRelays(o.Authorities, o.PingInterval+o.PingTimeout+relayMargin)}
 }
+
+// uptime is the time since the Type was made.
+func (t *Type) uptime() time.Duration { return time.Since(t.made) }
 
 // Close implements hub.Closer.
 func (t *Type) Close() { t.relays.close() }
