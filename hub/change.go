@@ -54,6 +54,25 @@ func (e *ChangeError) Error() string {
 	return fmt.Sprintf("change groups: %s: %q", e.Code, e.Group)
 }
 
+// Explanation says in words for the client why its groups were not changed.
+func (e *ChangeError) Explanation() string {
+	switch e.Code {
+	case opcodes.CodeForbidden:
+		return "the token does not allow this group, or it is no group name"
+	case opcodes.CodeTooManyGroups:
+		return "the client would be in more groups than it may"
+	case opcodes.CodePrimaryGroup:
+		return "the group of IDENTIFY can't be left"
+	case opcodes.CodeConflict:
+		return "a group can't be plain and exclusive at the same time"
+	case opcodes.CodeOverloaded:
+		return "too many clients wait for the group"
+	case opcodes.CodeBrokerUnavailable:
+		return "other instances can't be reached at the moment; nothing was changed"
+	}
+	return "nothing was changed"
+}
+
 // changePart is what changes do with one kind of group. It is called on the client's loop.
 type changePart interface {
 	// check returns why the client may not have what the change asks for, with the rights that it has at the moment; nil

@@ -100,7 +100,13 @@ func (s *session) request(e *opcodes.Envelope) {
 	}
 	id := append(make([]byte, 0, len(e.ID)), e.ID...)
 	cost := max(asked.Size(), 1, len(e.Raw)>>10*namesPerKiB)
-	s.enqueue(&change{op: e.Op, id: id, asked: asked})
+	s.ask(&change{op: e.Op, id: id, asked: asked}, cost)
+}
+
+// ask has a change carried out that the client itself asks for. The more groups it names, the less often it may: cost is
+// their number, or more.
+func (s *session) ask(c *change, cost int) {
+	s.enqueue(c)
 	q := &s.others().changes
 	if s.phase == phaseIdentified && !q.names.take(cost, s.shard.loop.Clock()) && !q.spent {
 		q.spent = true

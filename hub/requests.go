@@ -63,6 +63,19 @@ func (p *Peer) TakeOver(from *Peer) {
 // connection, with PeerHandler.Farewell.
 func (p *Peer) IdentifyAs(data []byte) { p.session.identify(data) }
 
+// ChangeGroupsAs changes the client's groups as a SUBSCRIBE or UNSUBSCRIBE of its own does, which op says: its token decides. done
+// is called once on the loop, perhaps before ChangeGroupsAs returns: with nil when nothing is missed that is sent to the
+// groups from then on, or nothing more arrives; or with the reason why nothing was changed. The client has to be identified
+// with IdentifyAs.
+func (p *Peer) ChangeGroupsAs(op opcodes.Op, groups []string, done func(*ChangeError)) {
+	s := p.session
+	if s.phase != phaseIdentified {
+		done(&ChangeError{Code: opcodes.CodeNoReceiver})
+		return
+	}
+	s.ask(&change{op: op, asked: opcodes.Change{Groups: groups, Weight: opcodes.KeepWeight}, hear: done}, max(len(groups), 1))
+}
+
 // MaySend reports whether the client's token allows it to send to that target, for Group and Any with the group's name.
 func (p *Peer) MaySend(t intent.Target, group []byte) bool {
 	s := p.session

@@ -168,7 +168,7 @@ func (c *change) sendRefused(e *ChangeError) {
 	if c.id == nil {
 		return
 	}
-	r := opcodes.Refused{Op: c.op, ID: c.id, Code: e.Code, Message: changeExplanation(e.Code)}
+	r := opcodes.Refused{Op: c.op, ID: c.id, Code: e.Code, Message: e.Explanation()}
 	if len(e.Group) <= intent.MaxGroupBytes {
 		r.Group = e.Group
 	}
@@ -176,25 +176,6 @@ func (c *change) sendRefused(e *ChangeError) {
 	b.Seal(opcodes.AppendRefused(b.Room(), &r))
 	c.session.conn.Send(b)
 	b.Release()
-}
-
-// changeExplanation says in words why a change was refused.
-func changeExplanation(code opcodes.ErrorCode) string {
-	switch code {
-	case opcodes.CodeForbidden:
-		return "the token does not allow this group, or it is no group name"
-	case opcodes.CodeTooManyGroups:
-		return "the client would be in more groups than it may"
-	case opcodes.CodePrimaryGroup:
-		return "the group of IDENTIFY can't be left"
-	case opcodes.CodeConflict:
-		return "a group can't be plain and exclusive at the same time"
-	case opcodes.CodeOverloaded:
-		return "too many clients wait for the group"
-	case opcodes.CodeBrokerUnavailable:
-		return "other instances can't be reached at the moment; nothing was changed"
-	}
-	return "nothing was changed"
 }
 
 // dequeue takes the first change out of the queue, and lets the client be read again where no more than allowed wait.

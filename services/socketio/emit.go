@@ -47,7 +47,7 @@ func (c *socket) emit(p *packet.Packet, args []byte) {
 	}
 	switch {
 	case event == "subscribe" || event == "unsubscribe":
-		c.reject(p.ID, "UNSUPPORTED", "groups are those of CONNECT's payload")
+		c.changeGroups(event, p.ID, &values)
 		return
 	case to == nil:
 		c.reject(p.ID, "INVALID_PAYLOAD", "the event names no target, such as GROUP:orders, and CONNECT's payload has no to")
