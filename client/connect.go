@@ -45,6 +45,7 @@ type Client struct {
 	pending pending
 	sent    sentLog
 	groups  *memberships
+	watches watches
 	stream  *stream // received messages on their way to inbox
 
 	ready      chan struct{} // closed after the first IDENTIFY

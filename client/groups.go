@@ -81,6 +81,7 @@ type memberships struct {
 
 	mu      sync.Mutex
 	further []string // beyond Options.Group
+	watched []string
 	meta    map[string]string
 	weight  *int                    // nil for the default
 	current *session                // the one that sends, or did last; nil before the first
@@ -129,12 +130,21 @@ func (g *memberships) sender() (s *session, wait <-chan struct{}) {
 	return g.current, nil
 }
 
-func (g *memberships) add(groups []string) {
-	for _, name := range groups {
-		if !slices.Contains(g.further, name) {
-			g.further = append(g.further, name)
+func (g *memberships) add(groups []string) { g.further = appendNew(g.further, groups) }
+
+// appendNew appends those names that are not in the list.
+func appendNew(list, names []string) []string {
+	for _, name := range names {
+		if !slices.Contains(list, name) {
+			list = append(list, name)
 		}
 	}
+	return list
+}
+
+// without returns the list without some names.
+func without(list, names []string) []string {
+	return slices.DeleteFunc(list, func(name string) bool { return slices.Contains(names, name) })
 }
 
 // apply notes a change that the hub has carried out.
@@ -142,9 +152,10 @@ func (g *memberships) apply(primary string, op opcodes.Op, data *changeData) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if op == opcodes.Unsubscribe {
-		g.further = slices.DeleteFunc(g.further, func(name string) bool { return slices.Contains(data.Groups, name) })
+		g.further, g.watched = without(g.further, data.Groups), without(g.watched, data.Watch)
 		return
 	}
+	g.watched = appendNew(g.watched, data.Watch)
 	g.add(slices.DeleteFunc(slices.Clone(data.Groups), func(name string) bool { return name == primary }))
 	if data.Meta != nil {
 		g.meta = data.Meta
@@ -158,7 +169,7 @@ func (g *memberships) apply(primary string, op opcodes.Op, data *changeData) {
 func (g *memberships) complete(data *identify) (rest []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	data.Meta, data.Weight = g.meta, g.weight
+	data.Meta, data.Weight, data.Watch = g.meta, g.weight, slices.Clone(g.watched)
 	n := min(len(g.further), identifyGroups-1)
 	data.Groups = slices.Clone(g.further[:n])
 	return slices.Clone(g.further[n:])
@@ -167,6 +178,7 @@ func (g *memberships) complete(data *identify) (rest []string) {
 // changeData is the data of a SUBSCRIBE or UNSUBSCRIBE.
 type changeData struct {
 	Groups []string          `json:"groups,omitempty"`
+	Watch  []string          `json:"watch,omitempty"`
 	Meta   map[string]string `json:"meta,omitzero"`
 	Weight *int              `json:"weight,omitempty"`
 }
@@ -218,8 +230,11 @@ func (g *memberships) carryOut(ctx context.Context, ch *groupChange) error {
 	if s == nil {
 		return errLost
 	}
-	if !s.identity.has(opcodes.FeatureGroups.String()) {
+	switch {
+	case !s.identity.has(opcodes.FeatureGroups.String()):
 		return fmt.Errorf("%v: %w", ch, ErrNoGroups)
+	case ch.data.Watch != nil && !s.identity.has(opcodes.FeaturePresence.String()):
+		return fmt.Errorf("%v: %w", ch, ErrNoPresence)
 	}
 	old := ch.c.stream.left()
 	if ch.op == opcodes.Unsubscribe && old != nil && old != s {
@@ -247,9 +262,9 @@ func (g *memberships) catchUp(s *session) {
 		return
 	}
 	g.mu.Lock()
-	data := changeData{Groups: slices.Clone(g.further), Meta: g.meta, Weight: g.weight}
+	data := changeData{Groups: slices.Clone(g.further), Watch: slices.Clone(g.watched), Meta: g.meta, Weight: g.weight}
 	g.mu.Unlock()
-	parts := []changeData{{Meta: data.Meta, Weight: data.Weight}}
+	parts := []changeData{{Meta: data.Meta, Weight: data.Weight, Watch: data.Watch}}
 	for len(data.Groups) > 0 {
 		n, _, err := s.nextRest(data.Groups)
 		if err != nil {
@@ -309,6 +324,10 @@ func (g *memberships) ask(ctx context.Context, ch *groupChange, s *session) erro
 // String says what the change is, for errors.
 func (ch *groupChange) String() string {
 	switch {
+	case ch.data.Watch != nil && ch.op == opcodes.Unsubscribe:
+		return fmt.Sprintf("end the watch of %.150q", ch.data.Watch)
+	case ch.data.Watch != nil:
+		return fmt.Sprintf("watch %.150q", ch.data.Watch)
 	case ch.op == opcodes.Unsubscribe:
 		return fmt.Sprintf("unsubscribe from %.150q", ch.data.Groups)
 	case ch.data.Groups != nil:

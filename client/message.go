@@ -91,6 +91,8 @@ type identify struct {
 	Version  string            `json:"version,omitempty"`
 	Meta     map[string]string `json:"meta,omitempty"`
 	Weight   *int              `json:"weight,omitempty"`
+	Watch    []string          `json:"watch,omitempty"`
+	Replaces string            `json:"replaces,omitempty"`
 	Features []string          `json:"features"`
 	Echo     *bool             `json:"echo,omitempty"`
 }

@@ -133,7 +133,7 @@ func (m *mover) connect() (*session, error) {
 	}
 	var dialed *session
 	s, err := m.c.open(m.c.closing, expires, func(s *session) {
-		dialed = s
+		dialed, s.replaces = s, m.old.identity.ID
 		m.c.stream.begin(m.old, s)
 	})
 	if err != nil {

@@ -95,6 +95,8 @@ func (s *session) handleRaw(raw []byte) error {
 		return s.handleChanged(w)
 	case opcodes.Drain:
 		return s.handleDrain(w)
+	case opcodes.Presence:
+		return s.handlePresence(w)
 	case opcodes.Fence:
 		s.c.stream.fenceArrived(s, w.Sender)
 	default:

@@ -28,6 +28,7 @@ type session struct {
 	conn     *websocket.Conn
 	link     *link
 	token    string
+	replaces string // in a move: the id on the connection that is left
 	identity Identity
 
 	ended   chan struct{} // closed by end
@@ -184,6 +185,7 @@ func dialError(ctx context.Context, resp *http.Response, err error) error {
 func (s *session) identify(ctx context.Context, token string) error {
 	data := s.c.opts.identifyData()
 	data.Token = token
+	data.Replaces = s.replaces
 	rest := s.c.groups.complete(&data)
 	msg, err := json.Marshal(struct {
 		Op   opcodes.Op `json:"op"`
@@ -263,6 +265,7 @@ func (s *session) start() {
 		defer stop()
 		s.end(s.readLoop())
 		writer.Wait()
+		s.c.watches.ended(s)
 		s.c.pending.fail(s, fmt.Errorf("%w: %w", ErrOutcomeUnknown, s.endErr))
 	}()
 }
