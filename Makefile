@@ -80,7 +80,7 @@ socketio-test: deps $(SOCKETIO)/node_modules/.package-lock.json
 # Debian's Python, which has the packages that scripts/deps installs.
 PYTHON = /usr/bin/python3
 
-python-test: deps
+python-test: deps build
 	cd sdk/python && $(PYTHON) -m mypy --strict mastersocket tests && $(PYTHON) -m unittest
 
 SDK_TS = sdk/typescript

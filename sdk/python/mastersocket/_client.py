@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import OrderedDict, deque
 from contextlib import suppress
-from typing import Any, AsyncIterator, Callable, Coroutine, Deque, Dict, Generator, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, AsyncIterator, Callable, Coroutine, Deque, Dict, Generator, List, Mapping, Optional, Set, Tuple, TypeVar, Union, overload
 
 from . import _wire as wire
 from ._connection import Connection, Mode
@@ -32,6 +32,9 @@ _MIN_AUTH_WAIT, _MAX_AUTH_WAIT = 5.0, 300.0  # the bounds of the waits after a r
 _BATCH = 256  # messages written before the event loop runs again
 _SENT = 1024  # messages remembered, so that an ERROR can name event and target
 _IDENTIFY_REFUSED = "IDENTIFY_FAILED"
+
+
+_H = TypeVar("_H", bound=Handler)
 
 
 class Call:
@@ -172,7 +175,13 @@ class Client:
         """
         return _Replies(self, to, event, data, expect, timeout, id)
 
-    def on(self, event: str, handler: Optional[Handler] = None) -> Any:
+    @overload
+    def on(self, event: str, handler: _H) -> _H: ...
+
+    @overload
+    def on(self, event: str) -> Callable[[_H], _H]: ...
+
+    def on(self, event: str, handler: Any = None) -> Any:
         """Add a handler for EVENTs with the given name; also as a decorator. It returns the handler.
 
         It does not get messages that arrived before; the option ``on`` is for handlers that must not miss any. Handlers are

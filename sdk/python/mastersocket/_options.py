@@ -15,7 +15,7 @@ from ._message import Message
 from ._wire import Identity
 
 #: Handles a message. A coroutine function is awaited before the next message is handled.
-Handler = Callable[[Message], Union[None, Awaitable[None]]]
+Handler = Callable[[Message], Any]
 TokenSource = Callable[[], Union[str, Awaitable[str]]]
 
 
