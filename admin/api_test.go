@@ -104,6 +104,39 @@ func TestKick(t *testing.T) {
 	}
 }
 
+// An operator moves clients in and out of groups, on whichever instance they are. Those that asked for it are told.
+func TestRegroup(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3, nil)
+	p := c.connect(1, "g", map[string]any{"features": []string{"groups"}})
+	old := c.connect(2, "g", nil)
+	groups := func(r reply) string {
+		var client struct{ Groups []string }
+		_ = json.Unmarshal(r.body, &client)
+		return fmt.Sprintf("%d%v", r.status, client.Groups)
+	}
+	for _, tt := range []struct {
+		method, id, group, want string
+	}{
+		{"PUT", p.id, "a%2Fb", "200[g a/b]"}, {"PUT", p.id, "a%2Fb", "200[g a/b]"}, {"PUT", old.id, "h", "200[g h]"},
+		{"DELETE", p.id, "a%2Fb", "200[g]"}, {"DELETE", p.id, "nowhere", "200[g]"}, {"DELETE", p.id, "g", "409[]"},
+		{"PUT", p.id, "$teams", "409[]"}, {"PUT", uuid.NewString(), "h", "404[]"}, {"PUT", "no-id", "h", "422[]"},
+		{"DELETE", old.id, "h", "200[g]"},
+	} {
+		if got := groups(c.call(0, tt.method, "/v1/clients/"+tt.id+"/groups/"+tt.group, "")); got != tt.want {
+			t.Errorf("%s %s %s: %s, want %s", tt.method, tt.id, tt.group, got, tt.want)
+		}
+	}
+	for _, op := range []float64{8, 9} {
+		if got := fmt.Sprint(p.read()); got != fmt.Sprintf("map[data:map[by:operator groups:[a/b]] op:%v]", op) {
+			t.Errorf("the client was told %s", got)
+		}
+	}
+	if log := c.log.String(); strings.Count(log, "operation=join") != 6 || strings.Count(log, "operation=leave") != 4 {
+		t.Errorf("the audit log: %s", log)
+	}
+}
+
 // TestPagesSurviveChanges reads all pages while clients connect and disconnect: a client that stays is on exactly one.
 func TestPagesSurviveChanges(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 
@@ -30,6 +31,7 @@ var (
 	descNotices     = desc("drain_notices_total", "DRAIN notices sent to clients, which ask them to connect again.", "reason")
 	descFences      = desc("fences_total", "FENCE messages queued for clients of this instance.")
 	descHeld        = desc("senders_held_total", "Times that nothing was read from a client until one of its receivers had caught up.")
+	descChanges     = desc("group_changes_total", "SUBSCRIBE and UNSUBSCRIBE, by result: done, or the code of the refusal.", "op", "result")
 	descRefusals    = desc("refusals_total", "Refused connections, handshakes and frames.", "cause")
 	descTLSDone     = desc("tls_handshakes_total", "TLS handshakes of the hub's listener, by result: done, resumed, or the cause of the failure.", "result")
 	descTLSEnd      = desc("tls_certificate_expiry_timestamp_seconds", "End of the certificate in force, in Unix time.")
@@ -101,6 +103,9 @@ func (c collector) collect(w metrics.Writer) {
 	}
 	w.Counter(descFences, s.Fences)
 	w.Counter(descHeld, s.Held)
+	for k, n := range s.Changes {
+		w.Counter(descChanges, n, k.Op.String(), cmp.Or(string(k.Result), "done"))
+	}
 	for r, n := range s.Notices {
 		w.Counter(descNotices, n, string(r))
 	}

@@ -44,6 +44,19 @@ func (a *api) registerWrites(h huma.API) {
 			"done so. The client may connect again: revoke its token to keep it out.", http.StatusNotFound, http.StatusGatewayTimeout)
 	kick.DefaultStatus = http.StatusNoContent
 	huma.Register(h, kick, a.kick)
+	for _, op := range []struct {
+		name, method, summary, description string
+		change                             func(context.Context, uuid.UUID, string) (hub.Client, error)
+	}{
+		{"join", http.MethodPut, "Put a client into a group", "Makes a connected client a member of a group that its token may join. " +
+			"The response comes when nothing is missed any more that is sent to the group. A client that asked for the feature " +
+			"groups is told. It is a member until it leaves the group, or its connection ends.", a.hub.Join},
+		{"leave", http.MethodDelete, "Take a client out of a group", "Ends the client's membership. The group of its IDENTIFY can't " +
+			"be left. A client that asked for the feature groups is told, and may subscribe again.", a.hub.Leave},
+	} {
+		huma.Register(h, a.operation(op.name, op.method, "/v1/clients/{id}/groups/{name}", op.summary, op.description,
+			http.StatusNotFound, http.StatusConflict, http.StatusNotImplemented, http.StatusGatewayTimeout), a.regroup(op.change))
+	}
 	publish := a.operation("publish", http.MethodPost, "/v1/events", "Publish an event",
 		"Sends an EVENT for a caller without a connection. The body is an envelope without op. The rules for clients apply: the "+
 			"token's send permissions and max_message_bytes. Replies to its sender reach no client. A caller that waits for each "+
@@ -80,6 +93,54 @@ func (a *api) kick(ctx context.Context, q *clientPath) (*struct{}, error) {
 	callerOf(ctx).note("name", c.Name)
 	callerOf(ctx).note("node", c.Node)
 	return nil, nil
+}
+
+type membershipPath struct {
+	ID   string `path:"id" format:"uuid" doc:"The client's id."`
+	Name string `path:"name" minLength:"1" maxLength:"128" doc:"The group's name, percent-encoded, slashes included."`
+}
+
+// regroup returns the handler of a change of a client's groups.
+func (a *api) regroup(
+	change func(context.Context, uuid.UUID, string) (hub.Client, error),
+) func(context.Context, *membershipPath) (*body[hub.Client], error) {
+	return func(ctx context.Context, q *membershipPath) (*body[hub.Client], error) {
+		id, err := uuid.Parse(q.ID)
+		if err != nil {
+			return nil, problem(http.StatusUnprocessableEntity, "the id is not a UUID")
+		}
+		ctx, cancel := context.WithTimeout(ctx, hub.RegroupTimeout)
+		defer cancel()
+		c, err := change(ctx, id, q.Name)
+		if err != nil {
+			return nil, changeProblem(err)
+		}
+		callerOf(ctx).note("name", c.Name)
+		callerOf(ctx).note("node", c.Node)
+		return &body[hub.Client]{c}, nil
+	}
+}
+
+// changeProblem maps an error of [hub.Hub.Join] to a problem.
+func changeProblem(err error) error {
+	var refused *hub.ChangeError
+	switch {
+	case errors.Is(err, hub.ErrNoOperator):
+		return problem(http.StatusNotImplemented, "the instance that the client is on is of a release without changes of groups")
+	case !errors.As(err, &refused):
+		return hubProblem(err)
+	}
+	switch refused.Code {
+	case opcodes.CodeForbidden:
+		return problem(http.StatusConflict, "the client's token may not join the group, or its service type alone says in which groups it is")
+	case opcodes.CodePrimaryGroup:
+		return problem(http.StatusConflict, "the group of its IDENTIFY can't be left")
+	case opcodes.CodeTooManyGroups:
+		return problem(http.StatusConflict, "the client is in as many groups as it may be (max-groups)")
+	case opcodes.CodeBrokerUnavailable:
+		return retryLater(http.StatusServiceUnavailable, "other instances can't be reached; nothing was changed")
+	}
+	return problem(http.StatusConflict, err.Error())
 }
 
 func (a *api) publish(ctx context.Context, in *eventInput) (*body[hub.Receipt], error) {

@@ -44,6 +44,7 @@
 //	hold
 //	questions, tap, receipts,         what operators ask and do
 //	clients, groups, stats, nodes,
-//	campaign, rebalance, drain
+//	operate, regroup, campaign,
+//	rebalance, drain
 //	protocol, remote, lifecycle       what transport, the broker and the process call
 package hub

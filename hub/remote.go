@@ -183,7 +183,7 @@ func (r remote) StateChanged(s broker.State) {
 // questions are what other instances may ask.
 var questions = []answerer{
 	clientsQuestion, clientQuestion, kickQuestion, groupsQuestion, groupQuestion, nodeQuestion, receiptQuestion,
-	loadQuestion, shedQuestion, serviceQuestion, operateQuestion,
+	loadQuestion, shedQuestion, serviceQuestion, operateQuestion, regroupQuestion,
 }
 
 // Answer implements broker.Handler.

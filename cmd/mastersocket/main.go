@@ -34,6 +34,8 @@ type cli struct {
 	Nodes     nodesCmd     `cmd:"" help:"List the instances."`
 	Tail      tailCmd      `cmd:"" help:"Print a sample of the events to a group without joining it."`
 	Publish   publishCmd   `cmd:"" help:"Publish an event by the admin API, with a receipt."`
+	Join      joinCmd      `cmd:"" help:"Put a connected client into groups."`
+	Leave     leaveCmd     `cmd:"" help:"Take a connected client out of groups."`
 	Kick      kickCmd      `cmd:"" help:"Disconnect clients."`
 	Drain     drainCmd     `cmd:"" help:"Take an instance out of service."`
 	Rebalance rebalanceCmd `cmd:"" help:"Spread the clients over the instances."`

@@ -53,6 +53,83 @@ func (c *kickCmd) Run(s streams) error {
 	return interruptedOr(ctx, failed)
 }
 
+// joinCmd puts a client into groups.
+type joinCmd struct {
+	regroupment `embed:""`
+}
+
+// Help is the longer help.
+func (*joinCmd) Help() string {
+	return `Makes a connected client a member of groups that its token may join, until it leaves them or its connection ends. A client
+that asked for the feature groups is told.` + tokenHelp
+}
+
+// Run puts the client into the groups.
+func (c *joinCmd) Run(s streams) error { return c.run(s, http.MethodPut) }
+
+// leaveCmd takes a client out of groups.
+type leaveCmd struct {
+	regroupment `embed:""`
+}
+
+// Help is the longer help.
+func (*leaveCmd) Help() string {
+	return `Ends a connected client's membership in groups, save the group of its IDENTIFY. A client that asked for the feature groups
+is told, and may subscribe to them again.` + tokenHelp
+}
+
+// Run takes the client out of the groups.
+func (c *leaveCmd) Run(s streams) error { return c.run(s, http.MethodDelete) }
+
+// regroupment is what joinCmd and leaveCmd have in common.
+type regroupment struct {
+	adminAPI `embed:""`
+
+	ID    string   `arg:"" help:"Id of the client."`
+	Group []string `arg:"" help:"Names of the groups."`
+}
+
+// run changes one group after the other, and prints the groups that the client is in then.
+func (c *regroupment) run(s streams, method string) error {
+	ctx, stop := interruptible()
+	defer stop()
+	a, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	var last json.RawMessage
+	var failed error
+	for _, group := range c.Group {
+		path := "/v1/clients/" + url.PathEscape(c.ID) + "/groups/" + url.PathEscape(group)
+		b, err := a.call(ctx, call{method: method, path: path})
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", visible(group), err))
+			continue
+		}
+		last = b
+	}
+	if last != nil {
+		if err := c.print(s, last); err != nil {
+			return err
+		}
+	}
+	return interruptedOr(ctx, failed)
+}
+
+func (c *regroupment) print(s streams, client json.RawMessage) error {
+	if c.Output == "json" {
+		return printLine(s.out, client)
+	}
+	now, err := decode[struct {
+		Groups []string `json:"groups"`
+	}](client)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "%s is in %s\n", visible(c.ID), visible(strings.Join(now.Groups, ", ")))
+	return err
+}
+
 // drainCmd takes an instance out of service.
 type drainCmd struct {
 	adminAPI `embed:""`

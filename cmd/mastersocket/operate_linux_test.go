@@ -97,6 +97,12 @@ func TestOperateFromAShell(t *testing.T) {
 		t.Errorf("rebalance printed %s", out)
 	}
 
+	if out := x.output("join", id, "further", "others"); !strings.HasPrefix(out, id+" is in ") || !strings.HasSuffix(out, ", further, others\n") {
+		t.Errorf("join printed %q", out)
+	}
+	if out := x.output("leave", id, "others", "-o", "json"); !strings.Contains(out, `"further"`) || strings.Contains(out, `"others"`) {
+		t.Errorf("leave printed %q", out)
+	}
 	x.start("", "kick", id, uuid.NewString()).want(1, id+" disconnected\n", "(404)")
 	sub.err.waitFor(t, "connecting again")
 	if out := x.output("reload", "--node", "node-1"); out != "nothing has changed\n" {

@@ -271,6 +271,7 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 		Address:         c.Advertise,
 		Tokens:          tokens,
 		Broker:          b,
+		MaxGroups:       c.MaxGroups,
 		WithoutBroker:   c.ReadyWithoutBroker,
 		Services:        services,
 		Drain:           drainSettings(&c.Serve),

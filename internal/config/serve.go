@@ -74,6 +74,7 @@ type Serve struct {
 	ReadyWithoutBroker bool   `group:"Cluster" help:"Stay ready (/readyz) while Redis is away: clients of this instance still reach each other, but those of other instances don't."`
 
 	Loops           int  `group:"Limits" default:"0" help:"Event loops that share the connections; 0: one for each core."`
+	MaxGroups       int  `group:"Limits" default:"1024" help:"Groups of one client at the same time, those of its IDENTIFY (at most 32) included."`
 	MaxConnections  int  `group:"Limits" default:"0" help:"Connections at the same time; 0: as many as the limit of open files allows."`
 	MaxMessageBytes Size `group:"Limits" default:"32768" help:"Largest message of a client, in bytes or with a unit (32KiB)."`
 	// MaxConnectionsPerAddress protects against one machine that takes all connections.

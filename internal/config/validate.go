@@ -27,6 +27,7 @@ const (
 	envelopeBytes  = 1 << 10
 	maxLoops       = 256
 	maxConnections = 1 << 24
+	maxGroups      = 1 << 16
 	maxDrainRate   = 1e6
 	minDuration    = 10 * time.Millisecond
 	maxTCPGap      = time.Second
@@ -248,6 +249,7 @@ func checkName(name string) string {
 
 func (v *validation) limits() {
 	v.between("loops", int64(v.s.Loops), 0, maxLoops)
+	v.between("max-groups", int64(v.s.MaxGroups), 32, maxGroups)
 	v.between("max-connections", int64(v.s.MaxConnections), 0, maxConnections)
 	v.size("max-message-bytes", v.s.MaxMessageBytes, minMessageBytes, maxMessageBytes)
 	v.between("max-connections-per-address", int64(v.s.MaxConnectionsPerAddress), 0, maxConnections)

@@ -211,6 +211,7 @@ func TestBadFlags(t *testing.T) {
 		{"--trusted-proxies=10.0.0.0/8,fd00::/8,::1,127.0.0.1", nil},
 		{"--trusted-proxies=10.0.0.0/33", []string{`--trusted-proxies: "10.0.0.0/33" is neither an address nor a network`}},
 		{"--trusted-proxies=lb.example.com", []string{`--trusted-proxies: "lb.example.com" is neither an address nor a network`}},
+		{"--max-groups=31", []string{"--max-groups: 31 is out of range"}},
 		{"--max-connections-per-address=-1", []string{"--max-connections-per-address: -1 is out of range"}},
 		{"--drain-timeout=0s", nil},
 		{"--drain-rate=-1", []string{"--drain-rate: -1 is out of range; write a number from 0 to 1000000"}},
