@@ -184,7 +184,7 @@ func (l *Loop) resumeAccepting() {
 // accept takes one connection from a listening socket. unix.Accept4 would allocate the client's address each time, which
 // is seldom needed: see Conn.RemoteAddr.
 func accept(fd int) (int, error) {
-	n, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 	if errno != 0 {
 		return -1, errno
 	}

@@ -5,7 +5,7 @@
 // # Where to find what
 //
 //	server, options, listen, accept   a Server, its listeners, and the way of a connection to a loop
-//	loop, clock, poll, table, mail    a Loop: its turn, its time, its epoll instance, its connections, its inbox
+//	loop, clock, poll, hot, table, mail   a Loop: its turn, its time, its epoll instance and its waits, its connections, its inbox
 //	sweep, stats, refusals            deadlines; counts of traffic, and of what was refused
 //	conn, session, close              a Conn, the Session behind it, and how both end
 //	read                              the way in: from a socket to

@@ -83,7 +83,11 @@ func (l *Loop) run() {
 		}
 		l.flush()
 		l.sendMail()
-		l.publish(l.srv.clock() - begin)
+		end := l.srv.clock()
+		l.publish(end - begin)
+		if len(events) > 0 {
+			l.poll.heat.worked(begin, end)
+		}
 	}
 	l.shutDown()
 }
@@ -102,7 +106,7 @@ func (l *Loop) wait() []unix.EpollEvent {
 		l.tick()
 		timeout = l.pacer.untilRestEnds(l.clock.seen, max(int(int32(l.sweeper.next-l.clock.now)), 0))
 	}
-	return l.poll.wait(timeout)
+	return l.poll.wait(l.clock.seen, timeout)
 }
 
 // handleEvent handles what epoll reports of one descriptor.

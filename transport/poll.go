@@ -6,15 +6,7 @@ import "golang.org/x/sys/unix"
 type poller struct {
 	fd     int
 	events []unix.EpollEvent // room for what one wait returns
-}
-
-// wait waits up to timeout milliseconds for events.
-func (p *poller) wait(timeout int) []unix.EpollEvent {
-	n, err := unix.EpollWait(p.fd, p.events, timeout)
-	if err != nil { // EINTR: the runtime preempts with signals
-		return nil
-	}
-	return p.events[:n]
+	heat   heat
 }
 
 // watchConn tells epoll, by op, what the flags of a connection say to wait for. A connection that can't be watched is

@@ -33,6 +33,7 @@ func (l *Loop) sweep() {
 	}
 	l.makeRoom()
 	l.resumeAccepting()
+	l.poll.heat.measure()
 }
 
 // check ends a connection that is past a deadline.

@@ -127,15 +127,15 @@ func (c *serveCmd) Run(out streams) error {
 // costs next to nothing here, and saves a third of the memory of an idle client.
 const gcPercent = 40
 
-// tuneRuntime sets the pace of the garbage collector, and GOMAXPROCS to one more than there are loops, unless the
-// environment does (GOGC, GOMAXPROCS). A loop is in a system call most of the time; without a spare processor, Go's
-// scheduler would take that of a loop away in each long system call, and give it back after.
+// tuneRuntime sets the pace of the garbage collector, and GOMAXPROCS to twice the number of loops, 3 at least, unless the
+// environment does (GOGC, GOMAXPROCS). A loop that has work keeps its processor of Go's scheduler while it waits; the
+// other half is for everything else.
 func tuneRuntime(loops int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(loops + 1)
+		runtime.GOMAXPROCS(max(2*loops, 3))
 	}
 }
 
