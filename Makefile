@@ -19,7 +19,7 @@ GO       ?= go
 FUZZTIME ?= 60s
 COUNT    ?= 1
 
-.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test socketio-test python-test sdk-test deploy-test deps clean
+.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test socketio-test python-test examples-test sdk-test deploy-test deps clean
 
 run: build
 	bin/mastersocket serve
@@ -47,6 +47,7 @@ test: deps lint
 	$(MAKE) socketio-test
 	$(MAKE) python-test
 	$(MAKE) sdk-test
+	$(MAKE) examples-test
 	$(MAKE) console-test
 
 lint:
@@ -89,10 +90,23 @@ $(SDK_TS)/node_modules/.package-lock.json: $(SDK_TS)/package-lock.json
 	cd $(SDK_TS) && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
+$(SDK_TS)/dist: $(SDK_TS)/node_modules/.package-lock.json $(shell find $(SDK_TS)/src -name '*.ts')
+	cd $(SDK_TS) && npm run build
+	@touch $@
+
 # Most scenarios wait, so many run at once.
-sdk-test: deps $(SDK_TS)/node_modules/.package-lock.json
-	cd $(SDK_TS) && npm run build && npm run lint && npm test
+sdk-test: deps $(SDK_TS)/dist
+	cd $(SDK_TS) && npm run lint && npm test
 	MASTERSOCKET_SDK=typescript,typescript-platform $(GO) test -count=$(COUNT) -parallel 8 ./sdk/conformance
+
+SHOP = examples/shop
+
+$(SHOP)/node_modules/.package-lock.json: $(SHOP)/package-lock.json
+	cd $(SHOP) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+examples-test: deps build $(SDK_TS)/dist $(SHOP)/node_modules/.package-lock.json
+	cd $(SHOP) && npm test
 
 deploy-test: deps
 	cd deploy/test && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
