@@ -21,7 +21,7 @@ func TestSessionEndsAtOnce(t *testing.T) {
 	}{
 		"violation":   {func(c *client) { c.write([]byte{0x81, 0x01, 'x'}) }, "closed by us"},
 		"close frame": {func(c *client) { c.write(closing(ws.StatusNormalClosure, "")) }, "closed by the peer"},
-		"FIN":         {func(c *client) { _ = c.CloseWrite() }, "closed by the peer"},
+		"FIN":         {func(c *client) { _ = c.CloseWrite() }, "closed at the end of its stream"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -135,11 +135,15 @@ func (l *Loop) peerClosed(c *Conn) {
 		l.destroy(c, EndPeer)
 		return
 	}
-	c.flags |= flagPeerClosed
 	if c.state != stateClosing && c.state != stateAwaitClose {
 		c.startClosing()
-		l.notifyClosed(c, EndPeer)
+		end := EndPeer
+		if c.protocol == protocolWebSocket { // without a close frame, which startClosing may have found
+			end = EndOfStream
+		}
+		l.notifyClosed(c, end)
 	}
+	c.flags |= flagPeerClosed
 	c.setEvents(c.flags | flagNoRead)
 	c.markDirty()
 }

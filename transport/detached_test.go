@@ -289,7 +289,7 @@ func TestTakeOver(t *testing.T) {
 			t.Error("the probe is still there")
 		}
 		_ = w.Close()
-		if got := p.next(t); got.what != "closed by the peer" && got.what != "closed by an error" {
+		if got := p.next(t); got.what != "closed at the end of its stream" && got.what != "closed by an error" {
 			t.Errorf("%q", got.what)
 		}
 		_ = c.Close()

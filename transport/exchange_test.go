@@ -277,7 +277,7 @@ func TestRequestsGoToTheLoopTheyName(t *testing.T) {
 			t.Error("the upgrade is on the wrong loop")
 		}
 		_ = c.Close()
-		e.expect(t, "closed by the peer")
+		e.expect(t, "closed at the end of its stream")
 	}
 }
 

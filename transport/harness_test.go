@@ -237,7 +237,7 @@ func (s taped) Sweep(c *Conn) {
 }
 
 func (s taped) Closed(c *Conn, end End) {
-	s.e.add(c, "closed %s", [...]string{EndLocal: "by us", EndPeer: "by the peer", EndError: "by an error"}[end])
+	s.e.add(c, "closed %s", [...]string{EndLocal: "by us", EndPeer: "by the peer", EndOfStream: "at the end of its stream", EndError: "by an error"}[end])
 	if s.e.closed != nil {
 		s.e.closed(c, end)
 	}

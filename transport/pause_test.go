@@ -106,7 +106,7 @@ func TestPausedReadsNothing(t *testing.T) {
 		c.expect(ws.OpText, "more")
 	}
 	c.expectEOF()
-	e.expect(t, "closed by the peer")
+	e.expect(t, "closed at the end of its stream")
 }
 
 // TestPauseInOpen pauses before the first message, which is there already.

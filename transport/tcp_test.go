@@ -173,7 +173,7 @@ func TestHalfCloseSlowReader(t *testing.T) {
 		c.expect(ws.OpText, numbered(i, 1000))
 	}
 	c.expectEOF()
-	e.expect(t, "closed by the peer")
+	e.expect(t, "closed at the end of its stream")
 }
 
 // TestReset has clients that vanish with a RST in every state.

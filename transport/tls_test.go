@@ -146,10 +146,10 @@ func TestTLSEnds(t *testing.T) {
 		end  func(c *client, r Ref)
 		want string
 	}{
-		"close_notify":            {func(c *client, _ Ref) { _ = c.Conn.(*tls.Conn).CloseWrite() }, "closed by the peer"},
-		"close_notify and FIN":    {func(c *client, _ Ref) { _ = c.CloseWrite() }, "closed by the peer"},
-		"FIN without a word":      {func(c *client, _ Ref) { _ = c.tcp.CloseWrite() }, "closed by the peer"},
-		"FIN within a record":     {func(c *client, _ Ref) { _, _ = c.tcp.Write([]byte{23, 3, 3, 1}); _ = c.tcp.CloseWrite() }, "closed by the peer"},
+		"close_notify":            {func(c *client, _ Ref) { _ = c.Conn.(*tls.Conn).CloseWrite() }, "closed at the end of its stream"},
+		"close_notify and FIN":    {func(c *client, _ Ref) { _ = c.CloseWrite() }, "closed at the end of its stream"},
+		"FIN without a word":      {func(c *client, _ Ref) { _ = c.tcp.CloseWrite() }, "closed at the end of its stream"},
+		"FIN within a record":     {func(c *client, _ Ref) { _, _ = c.tcp.Write([]byte{23, 3, 3, 1}); _ = c.tcp.CloseWrite() }, "closed at the end of its stream"},
 		"close frame":             {func(c *client, _ Ref) { c.write(closing(1000, "")) }, "closed by the peer"},
 		"close frame, then a FIN": {func(c *client, _ Ref) { c.write(closing(1000, "")); _ = c.CloseWrite() }, "closed by the peer"},
 		"Close": {func(c *client, r Ref) {

@@ -249,7 +249,7 @@ func TestTLSOpenSSL(t *testing.T) {
 		c.expect(ws.OpText, "hello")
 	}
 	_ = in.Close()
-	e.expect(t, "closed by the peer")
+	e.expect(t, "closed at the end of its stream")
 	_, _ = io.Copy(io.Discard, said)
 	_, _ = io.Copy(io.Discard, out)
 	_ = cmd.Wait()
