@@ -49,12 +49,15 @@ const (
 	// KindPresence is for instance To itself: who is in a group that is watched. Group is set where the receiver needs it. An
 	// instance that doesn't know this kind gets none: see Node.LastKind.
 	KindPresence
+	// KindTracking is for instance To itself: what is known of a request that clients answer. An instance that doesn't know
+	// this kind gets none.
+	KindTracking
 )
 
 // LastKind is the last of the kinds that this release knows.
-const LastKind = KindPresence
+const LastKind = KindTracking
 
-// Flags are properties of a message. Bit 1 belongs to the Broker, bits 4 to 7 to the hub; bits 0 and 3 are free.
+// Flags are properties of a message. Bits 1 and 3 belong to the Broker, bits 4 to 7 to the hub; bit 0 is free.
 type Flags uint8
 
 // FlagFence marks a message that must be delivered behind every message that any instance had published before it, as
@@ -72,13 +75,19 @@ type Message struct {
 	Seq      uint64    // the sender's own count of its messages; carried for the hub, not interpreted
 	Group    []byte    // KindGroup, KindAny, KindReturned of one, and KindPresence; at most 255 bytes
 	Payload  []byte    // the envelope in the form that its receivers read
+	Extra    []byte    // the hub's own, for an instance that knows KindTracking; an earlier release does not see it
 }
+
+// MaxExtra bounds Message.Extra, in bytes.
+const MaxExtra = 8 << 10
 
 // Clone returns a copy of m that shares no memory with it.
 func (m *Message) Clone() *Message {
 	c := *m
-	buf := append(append(make([]byte, 0, len(m.Group)+len(m.Payload)), m.Group...), m.Payload...)
-	c.Group, c.Payload = buf[:len(m.Group):len(m.Group)], buf[len(m.Group):]
+	buf := append(append(make([]byte, 0, len(m.Group)+len(m.Payload)+len(m.Extra)), m.Group...), m.Payload...)
+	end := len(buf)
+	buf = append(buf, m.Extra...)
+	c.Group, c.Payload, c.Extra = buf[:len(m.Group):len(m.Group)], buf[len(m.Group):end:end], buf[end:]
 	return &c
 }
 
@@ -124,6 +133,9 @@ type Handler interface {
 	Pressure(on bool)
 	// StateChanged reports that the broker became available or unavailable.
 	StateChanged(s State)
+	// NodeGone reports that another instance is gone: it has left, or its lease has ended. Everything that it published and
+	// that arrives here at all has been delivered, unless it was only silent. n is what was known of it.
+	NodeGone(n Node)
 	// Answer answers another instance's Gather. The result is sent whole; nil sends an empty answer.
 	Answer(query []byte) []byte
 }
@@ -153,6 +165,12 @@ const (
 	Expected = -1 // the group has no members to draw yet, but a client is about to join it, or to be drawn again
 	Watched  = -2 // the group has no members, but this instance needs its messages: it counts as a receiver
 )
+
+// Standing is how many members of a group another instance has, as SetMembers said there.
+type Standing struct {
+	Node    NodeID
+	Members int
+}
 
 // The bounds of a Gather that every Broker keeps.
 const (
@@ -198,6 +216,10 @@ type Broker interface {
 	// the client to of instance at where to is not zero and that one waits. No call of the Claimant begins after Release has
 	// returned.
 	Release(group string, client, to uuid.UUID, at NodeID)
+	// Standings appends the other live instances that have members of group, or expect one, to dst.
+	Standings(group []byte, dst []Standing) []Standing
+	// Knows reports whether the instance knows messages of that kind, as far as is known: see Node.LastKind.
+	Knows(id NodeID, k Kind) bool
 
 	// Nodes lists the live instances, including this one, by id.
 	Nodes() []Node

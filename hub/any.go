@@ -52,9 +52,12 @@ func (sh *shard) drawAny(name []byte, draws uint8, avoid broker.NodeID, o *outbo
 		retry := sh.newMail(drawAgainMail, o.buf)
 		retry.name = append(retry.name, name...)
 		retry.sender, retry.seq, retry.draws, retry.feedback, retry.origin = o.from.id, uint64(o.from.sent), draws, o.feedback, node
+		if retry.track = o.track; o.track != nil {
+			o.track.node = node
+		}
 		sh.relayOr(retry, broker.Message{
 			Kind: broker.KindAny, Flags: drawFlags(draws), To: node, Sender: o.from.id, Seq: uint64(o.from.sent), Group: name,
-			Payload: o.buf.Payload(),
+			Payload: o.buf.Payload(), Extra: o.track.extra(h),
 		}, 0, o.feedback)
 	default:
 		sh.drawHere(g, draws, o)
@@ -77,21 +80,25 @@ func (sh *shard) drawHere(g *group, draws uint8, o *outbound) {
 	if loop < 0 {
 		loop = g.expectingLoop()
 	}
+	if o.track != nil {
+		o.track.node = sh.hub.node.ID
+	}
 	var m *mail
 	switch {
 	case loop < 0:
 		sh.reject(o.feedback, opcodes.CodeNoReceiver)
 		return
-	case loop == sh.index && (sh.giveOne(g, &o.from.id, o.buf) || sh.giveExpected(g, &o.from.id, o.buf)):
+	case loop == sh.index && (sh.giveOne(g, &o.from.id, o.buf, o.track) || sh.giveExpected(g, &o.from.id, o.buf, o.track)):
+		o.track.setHere()
 		o.feedback.ack(1)
 		return
 	case loop == sh.index: // all members here are being disconnected, or have no use for it
 		// Not before the next mail: its sender may have sent more by then, which it must not follow to a new member.
 		m = sh.newMail(drawAgainMail, o.buf)
-		m.name = append(m.name, g.name...)
+		m.name, m.track = append(m.name, g.name...), o.track
 	default:
 		m = sh.hub.shards[loop].newMail(anyMail, o.buf)
-		m.group = g
+		m.group, m.track = g, o.track.forLoop()
 		if o.client != nil {
 			o.client.sentAcross(len(o.buf.Payload()))
 		}
@@ -103,17 +110,26 @@ func (sh *shard) drawHere(g *group, draws uint8, o *outbound) {
 // anyMail delivers to one member, or to one that is about to join, or sends the message back to be drawn again.
 func anyMail(sh *shard, m *mail) {
 	switch {
-	case sh.giveOne(m.group, &m.sender, m.buf), sh.giveExpected(m.group, &m.sender, m.buf):
+	case sh.isExpired(m.track): // its sender has given it up
+		m.tally.Add(0, 0)
+		m.feedback.ack(1)
+	case sh.giveOne(m.group, &m.sender, m.buf, m.track), sh.giveExpected(m.group, &m.sender, m.buf, m.track):
 		m.tally.Add(1, 0)
 		m.feedback.ack(1)
+		if m.track != nil && sh.isOwn(m.track) {
+			m.track.here = true
+		}
+	case m.track != nil && m.track.drawing != nil && sh.nextLoop(m):
 	case m.remote && sh.hold(m):
 	case m.remote:
 		m.tally.Add(0, 0)
 		sh.hub.sendAnyBack(m)
+	case m.track != nil && m.track.drawing != nil: // the request decides
+		sh.reject(m.feedback, opcodes.CodeReceiverGone)
 	default:
 		back := sh.hub.shards[clientid.Locate(&m.sender).Loop].newMail(drawAgainMail, m.buf)
 		back.name = append(back.name, m.group.name...)
-		back.sender, back.seq, back.draws, back.feedback = m.sender, m.seq, m.draws, m.feedback
+		back.sender, back.seq, back.draws, back.feedback, back.track = m.sender, m.seq, m.draws, m.feedback, m.track
 		sh.hurry(back)
 	}
 }
@@ -122,6 +138,7 @@ func anyMail(sh *shard, m *mail) {
 func (h *Hub) sendAnyBack(m *mail) {
 	h.sendBack(&broker.Message{
 		To: m.origin, Sender: m.sender, Seq: m.seq, Flags: drawFlags(m.draws), Group: []byte(m.group.name), Payload: m.buf.Payload(),
+		Extra: m.track.extra(h),
 	})
 }
 
@@ -133,7 +150,14 @@ func drawAgainMail(sh *shard, m *mail) {
 		sh.reject(m.feedback, opcodes.CodeReceiverGone)
 		return
 	}
-	sh.drawAny(m.name, m.draws+1, m.origin, &outbound{from: from, buf: m.buf, feedback: m.feedback})
+	o := outbound{from: from, buf: m.buf, feedback: m.feedback}
+	if m.track != nil {
+		if o.track = sh.requests.lastAttempt(m.track); o.track == nil { // it is settled meanwhile
+			sh.reject(m.feedback, opcodes.CodeReceiverGone)
+			return
+		}
+	}
+	sh.drawAny(m.name, m.draws+1, m.origin, &o)
 }
 
 // expectingLoop returns the loop of a client that is about to join the group; -1 for none.
@@ -146,11 +170,11 @@ func (g *group) expectingLoop() int {
 
 // giveExpected gives the message to a client of this loop that is about to join the group: at once, as others of the same
 // sender may follow by other ways. It returns false if there is none.
-func (sh *shard) giveExpected(g *group, from *uuid.UUID, b *transport.Buffer) bool {
+func (sh *shard) giveExpected(g *group, from *uuid.UUID, b *transport.Buffer, request *tracked) bool {
 	s := g.anyExpected(func(s *session, client bool) bool {
-		return client && s.shard == sh && s.phase == phaseIdentified && s.weight > 0
+		return client && s.shard == sh && s.phase == phaseIdentified && s.weight > 0 && request.suits(s)
 	})
-	return s != nil && sh.give(s, from, b)
+	return s != nil && sh.give(s, from, b, request)
 }
 
 // hold keeps an ANY from another instance for a client of this loop that is about to join its group. It returns false if
@@ -158,7 +182,7 @@ func (sh *shard) giveExpected(g *group, from *uuid.UUID, b *transport.Buffer) bo
 func (sh *shard) hold(m *mail) bool {
 	held := &sh.held
 	s := m.group.anyExpected(func(s *session, _ bool) bool {
-		return s.shard == sh && s.phase == phaseJoining && s.weight > 0 && len(held.of[s]) < maxHeld
+		return s.shard == sh && s.phase == phaseJoining && s.weight > 0 && m.track.suits(s) && len(held.of[s]) < maxHeld
 	})
 	if s == nil || held.bytes+m.Size() > maxHeldBytes {
 		return false
@@ -178,7 +202,7 @@ func (sh *shard) giveHeld(s *session) {
 	delete(sh.held.of, s)
 	for _, m := range all {
 		sh.held.bytes -= m.Size()
-		if s.phase == phaseIdentified && sh.give(s, &m.sender, m.buf) {
+		if s.phase == phaseIdentified && sh.give(s, &m.sender, m.buf, m.track) {
 			m.tally.Add(1, 0)
 		} else {
 			m.tally.Add(0, 0)

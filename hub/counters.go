@@ -3,6 +3,7 @@ package hub
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -20,12 +21,13 @@ const (
 	DropBrokerUnavailable             // not published: the broker is away and the buffer full, or its time over
 	DropOutcomeUnknown                // published, but the broker's connection broke before the answer
 	DropOverloaded                    // a FENCE: its sender sends too many, or too many wait already
+	DropLate                          // a REPLY to a request that was over
 	numDrops              = iota
 )
 
 var dropNames = [numDrops]string{
 	"no_receiver", "receiver_gone", "forbidden", "closing", "broker_unavailable", "outcome_unknown",
-	"overloaded",
+	"overloaded", "late",
 }
 
 // String returns the reason's name in metrics.
@@ -42,7 +44,7 @@ func dropOf(code opcodes.ErrorCode) Drop {
 		return DropBrokerUnavailable
 	case opcodes.CodeOutcomeUnknown:
 		return DropOutcomeUnknown
-	case opcodes.CodeOverloaded:
+	case opcodes.CodeOverloaded, opcodes.CodeTooManyRequests, opcodes.CodeDuplicateID:
 		return DropOverloaded
 	}
 	return DropNoReceiver
@@ -80,8 +82,9 @@ type counters struct {
 	held      atomic.Uint64                      // times that a client waited for one of its receivers
 	published [numTargets]atomic.Uint64          // EVENT and REPLY of senders without a connection, by target
 	changes   [2][numChangeResults]atomic.Uint64 // SUBSCRIBEs and UNSUBSCRIBEs, by their results
-	movable   atomic.Int64                       // clients that asked for DRAIN
-	strangers atomic.Int64                       // connections that have not identified
+	requests  requestCounters
+	movable   atomic.Int64 // clients that asked for DRAIN
+	strangers atomic.Int64 // connections that have not identified
 	presence  presenceCounters
 	exclusive exclusiveCounters
 	_         [64]byte
@@ -120,4 +123,59 @@ func (c *counters) change(op opcodes.Op, code opcodes.ErrorCode) {
 		i = numChangeResults - 1
 	}
 	c.changes[op-opcodes.Subscribe][i].Add(1)
+}
+
+// RequestOutcome is how a request ended.
+type RequestOutcome uint8
+
+// The outcomes.
+const (
+	RequestAnswered       RequestOutcome = iota // every receiver answered, or the one of an ANY
+	RequestAnsweredInPart                       // some receivers did
+	RequestUnanswered                           // all receivers passed or went
+	RequestUndelivered                          // no client got it that could answer
+	RequestTimedOut                             // its time was over before
+	RequestCancelled                            // its sender wanted no answer any more
+	numRequestOutcomes    = iota
+)
+
+var requestOutcomeNames = [numRequestOutcomes]string{
+	"answered", "answered_in_part", "unanswered", "undelivered", "timed_out", "cancelled",
+}
+
+// String returns the outcome's name in metrics.
+func (o RequestOutcome) String() string { return requestOutcomeNames[o] }
+
+// settleBounds are the upper bounds of the histogram of the time that requests take.
+var settleBounds = [...]time.Duration{
+	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
+	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second,
+	2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute,
+}
+
+// requestCounters are what is counted of requests.
+type requestCounters struct {
+	open     atomic.Int64
+	times    [numRequestOutcomes]settleTimes
+	retries  atomic.Uint64 // times that an ANY was handed on to another member
+	passed   atomic.Uint64 // receivers that said that they don't answer
+	expired  atomic.Uint64 // messages that were not delivered, because their time was over
+	released atomic.Uint64 // parts that were never cancelled, and ended long after their time
+}
+
+// settleTimes are how long the requests of one outcome took.
+type settleTimes struct {
+	buckets [len(settleBounds) + 1]atomic.Uint64
+	sum     atomic.Int64 // in nanoseconds
+}
+
+// settled counts a request that took so long.
+func (c *requestCounters) settled(o RequestOutcome, took time.Duration) {
+	t := &c.times[o]
+	i := 0
+	for i < len(settleBounds) && took > settleBounds[i] {
+		i++
+	}
+	t.buckets[i].Add(1)
+	t.sum.Add(int64(took))
 }

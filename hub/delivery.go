@@ -10,8 +10,11 @@ import (
 
 // deliver queues the message for each of the group's members on the loop but one, and shows it to the watchers. It adds
 // what became of the message to t, and returns the number of receivers, observers included. from is the sender's id.
-// term is that of the holder that the message is for, where the group is an exclusive one.
-func (sh *shard) deliver(g *group, term uint64, from *uuid.UUID, except *session, b *transport.Buffer, t *tally.Count) int {
+// term is that of the holder that the message is for, where the group is an exclusive one. Of a request, which is not nil
+// then, the receivers owe an answer.
+func (sh *shard) deliver(
+	g *group, term uint64, from *uuid.UUID, except *session, b *transport.Buffer, t *tally.Count, request *tracked,
+) int {
 	receivers, own, foreign, closing := 0, 0, 0, 0
 	var slowest *session // of those that are behind
 	most := sh.hub.opts.Transport.SendQueueBytes / 2
@@ -27,11 +30,17 @@ func (sh *shard) deliver(g *group, term uint64, from *uuid.UUID, except *session
 			switch sh.hand(s, b) {
 			case Taken:
 				foreign++
+				if request != nil {
+					sh.owe(request, s)
+				}
 			case Refused:
 				closing++
 			}
 		case s.conn.Send(b):
 			own++
+			if request != nil {
+				sh.owe(request, s)
+			}
 		default:
 			closing++
 		}
@@ -52,14 +61,18 @@ func (sh *shard) deliver(g *group, term uint64, from *uuid.UUID, except *session
 	return receivers
 }
 
-// give queues the message, of the sender from, for one session. It returns false if the session is being disconnected, or can't use it.
-func (sh *shard) give(s *session, from *uuid.UUID, b *transport.Buffer) bool {
+// give queues the message, of the sender from, for one session. It returns false if the session is being disconnected, or
+// can't use it. Of a request, which is not nil then, the session owes an answer.
+func (sh *shard) give(s *session, from *uuid.UUID, b *transport.Buffer, request *tracked) bool {
 	if s.isBehind() {
 		sh.press(from, s)
 	}
 	if s.kind != 0 {
 		sh.beginDelivery()
 		o := sh.hand(s, b)
+		if o == Taken && request != nil {
+			sh.owe(request, s)
+		}
 		sh.endDelivery()
 		return o == Taken
 	}
@@ -67,31 +80,39 @@ func (sh *shard) give(s *session, from *uuid.UUID, b *transport.Buffer) bool {
 		return false
 	}
 	sh.count.types[0].deliveries.Add(1)
+	if request != nil {
+		sh.owe(request, s)
+	}
 	return true
 }
 
 // giveTo is give for the client of that id. It returns false also if there is none on the loop.
-func (sh *shard) giveTo(id, from *uuid.UUID, b *transport.Buffer) bool {
+func (sh *shard) giveTo(id, from *uuid.UUID, b *transport.Buffer, request *tracked) bool {
 	s := sh.client(id)
-	return s != nil && sh.give(s, from, b)
+	return s != nil && sh.give(s, from, b, request)
 }
 
 // giveOne is give for one member of the group on the loop, drawn by the weights among those that are not about to leave where
 // there are such. It returns false if there is none.
-func (sh *shard) giveOne(g *group, from *uuid.UUID, b *transport.Buffer) bool {
-	return sh.giveOneOf(g, false, from, b) || g.departing[sh.index].Load() > 0 && sh.giveOneOf(g, true, from, b)
+func (sh *shard) giveOne(g *group, from *uuid.UUID, b *transport.Buffer, request *tracked) bool {
+	return sh.giveOneOf(g, false, from, b, request) ||
+		g.departing[sh.index].Load() > 0 && sh.giveOneOf(g, true, from, b, request)
 }
 
 // giveOneOf is giveOne among those members that are, or are not, about to leave.
-func (sh *shard) giveOneOf(g *group, departing bool, from *uuid.UUID, b *transport.Buffer) bool {
+func (sh *shard) giveOneOf(g *group, departing bool, from *uuid.UUID, b *transport.Buffer, request *tracked) bool {
 	list := g.local[sh.index].list
 	if len(list) == 0 {
 		return false
 	}
-	first := sh.drawMember(g, departing)
 	barred := g.barred(g.term())
+	if s := request.named(list, departing); s != nil && s != barred && sh.give(s, from, b, request) {
+		return true
+	}
+	first := sh.drawMember(g, departing)
 	for i := range list { // more than one only where the first are being disconnected
-		if s := list[(first+i)%len(list)]; s != barred && s.departing == departing && s.weight > 0 && sh.give(s, from, b) {
+		if s := list[(first+i)%len(list)]; s != barred && s.departing == departing && s.weight > 0 && request.suits(s) &&
+			sh.give(s, from, b, request) {
 			return true
 		}
 		if list = g.local[sh.index].list; len(list) == 0 { // a service type may have ended connections meanwhile

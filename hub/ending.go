@@ -53,6 +53,8 @@ func (s *session) end(r opcodes.Reason) {
 			s.shard.ending = r.String()
 		}
 		s.exitAll()
+		s.dropRequests()
+		s.leaveParts(s.shard.ending)
 		s.shard.ending = ""
 	}
 	if s.phase = phaseOver; s.limit != nil {

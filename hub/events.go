@@ -3,12 +3,17 @@ package hub
 import (
 	"github.com/google/uuid"
 
+	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
 
 // route sends an EVENT or REPLY of the client to the receivers that its intent names.
 func (s *session) route(e *opcodes.Envelope) {
+	if e.Expect != nil && e.Op == opcodes.Event && s.features.Has(opcodes.FeatureRequests) {
+		s.openRequest(e)
+		return
+	}
 	if !s.grant.MaySend(e.Target, e.Identifier) {
 		s.forbid(e)
 		return
@@ -20,7 +25,9 @@ func (s *session) route(e *opcodes.Envelope) {
 	o := outbound{from: &s.sender, client: s, buf: transport.AllocBuffer(opcodes.DeliverySize(e)), feedback: s.feedbackOf(e, id)}
 	o.buf.Seal(opcodes.AppendDelivery(o.buf.Room(), e, id, s.id))
 	s.shard.count.types[s.kind].received[e.Target].Add(1)
-	s.shard.dispatch(e, &o)
+	if e.Op != opcodes.Reply || e.Target != intent.Direct || !s.shard.answer(s, e.Receiver, e.PlainID(), e.More, &o) {
+		s.shard.dispatch(e, &o)
+	}
 	o.buf.Release()
 }
 
@@ -65,23 +72,6 @@ func (s *session) hear(f *feedback) {
 	default:
 		s.sendError(f.messageID(), f.code)
 	}
-}
-
-// feedbackBytes is the room for an ERROR or ACK without the id.
-const feedbackBytes = 256
-
-func (s *session) sendAck(id []byte, instances int) {
-	b := transport.AllocBuffer(feedbackBytes + len(id))
-	b.Seal(opcodes.AppendAck(b.Room(), id, instances))
-	s.conn.Send(b)
-	b.Release()
-}
-
-func (s *session) sendError(id []byte, code opcodes.ErrorCode) {
-	b := transport.AllocBuffer(feedbackBytes + len(id))
-	b.Seal(opcodes.AppendError(b.Room(), id, code, explanation(code)))
-	s.conn.Send(b)
-	b.Release()
 }
 
 // namesPerKiB is for how many names a request counts at least for each of its KiB.

@@ -116,8 +116,20 @@ func explanation(code opcodes.ErrorCode) string {
 		return "the token may not send this intent"
 	case opcodes.CodeBrokerUnavailable:
 		return "other instances can't be reached at the moment; only clients of this instance can have got the message"
+	case opcodes.CodeDuplicateID:
+		return "the client has an open request with this id"
+	case opcodes.CodeTooManyRequests:
+		return "too many requests are open, or this one has too many receivers"
 	case opcodes.CodeOutcomeUnknown:
 		return "the connection to other instances broke; they may or may not have got the message"
 	}
 	return "the message was not delivered"
+}
+
+// reasonOf returns the reason to disconnect a client for a message that could not be scanned.
+func reasonOf(err error) opcodes.Reason {
+	if e, ok := err.(*opcodes.ScanError); ok { // Scan returns nothing else
+		return e.Reason
+	}
+	return opcodes.InvalidPayload
 }

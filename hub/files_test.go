@@ -23,15 +23,16 @@ var files = []string{
 	// What no other file defines.
 	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "limits.go", "options.go",
 	// State.
-	"session.go", "group.go", "tenure.go", "registry.go", "change.go", "shard.go", "hub.go", "claim.go",
+	"tracked.go", "session.go", "group.go", "tenure.go", "registry.go", "change.go", "shard.go", "hub.go", "claim.go",
 	// A message's way.
-	"mail.go", "tour.go", "report.go", "membership.go", "pressure.go", "delivery.go", "relay.go", "any.go", "routing.go",
+	"mail.go", "tour.go", "report.go", "membership.go", "pressure.go", "relay.go",
+	"trackednews.go", "trackedparts.go", "delivery.go", "any.go", "routing.go", "trackeddraw.go", "trackedrequest.go",
 	// Who is in the groups that are watched.
 	"presence.go", "stream.go", "mirror.go", "watch.go",
 	// A client's life.
 	"subscribe.go", "holding.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
 	// What clients, service types and operators do.
-	"events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "hold.go", "tap.go", "receipts.go", "clients.go", "groups.go",
+	"trackedask.go", "events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "hold.go", "tap.go", "receipts.go", "clients.go", "groups.go",
 	"stats.go", "nodes.go", "operate.go", "regroup.go", "campaign.go", "rebalance.go", "drain.go",
 	// What calls the package, and its start and end.
 	"protocol.go", "remote.go", "lifecycle.go",
@@ -39,20 +40,28 @@ var files = []string{
 
 // upward are the references against that order that stay, with their reasons.
 var upward = map[string]string{
-	"group.go -> tenure.go":     "a group knows who holds it",
-	"hub.go -> claim.go":        "the hub has the claims of its clients, and a claim its hub",
-	"session.go -> holding.go":  "a session has its holdings, and a holding its session",
-	"change.go -> holding.go":   "a change has the holdings that it makes",
-	"session.go -> group.go":    "a session knows its places in groups, and a group its members",
-	"session.go -> change.go":   "a session has its changes of groups, and a change its session",
-	"session.go -> report.go":   "a session knows the connection that it came from, or goes to",
-	"session.go -> presence.go": "a session has the groups that it watches, and a group its watchers",
-	"group.go -> report.go":     "a loop knows where it reports its members to",
-	"shard.go -> presence.go":   "a shard has the watched groups whose home it is, and these their shard",
-	"session.go -> shard.go":    "a session knows its loop's shard, and a shard its sessions",
-	"shard.go -> hub.go":        "a shard knows the hub, and the hub its shards",
-	"shard.go -> mail.go":       "a shard holds ANYs for clients that are about to join",
-	"options.go -> service.go":  "service types are among a hub's options",
+	"group.go -> tenure.go":               "a group knows who holds it",
+	"hub.go -> claim.go":                  "the hub has the claims of its clients, and a claim its hub",
+	"session.go -> holding.go":            "a session has its holdings, and a holding its session",
+	"change.go -> holding.go":             "a change has the holdings that it makes",
+	"session.go -> group.go":              "a session knows its places in groups, and a group its members",
+	"session.go -> change.go":             "a session has its changes of groups, and a change its session",
+	"session.go -> report.go":             "a session knows the connection that it came from, or goes to",
+	"session.go -> presence.go":           "a session has the groups that it watches, and a group its watchers",
+	"group.go -> report.go":               "a loop knows where it reports its members to",
+	"shard.go -> presence.go":             "a shard has the watched groups whose home it is, and these their shard",
+	"session.go -> shard.go":              "a session knows its loop's shard, and a shard its sessions",
+	"shard.go -> hub.go":                  "a shard knows the hub, and the hub its shards",
+	"shard.go -> mail.go":                 "a shard holds ANYs for clients that are about to join",
+	"options.go -> service.go":            "service types are among a hub's options",
+	"session.go -> trackedparts.go":       "a session knows its last parts in requests",
+	"session.go -> trackedrequest.go":     "a session knows its open requests",
+	"shard.go -> trackedparts.go":         "a shard has the parts of its clients in requests",
+	"shard.go -> trackedrequest.go":       "a shard has the requests of its clients",
+	"tracked.go -> hub.go":                "the hash of a request is the hub's own, and its clock is the hub's",
+	"trackeddraw.go -> trackedrequest.go": "a request draws its receiver, and knows what was drawn",
+	"any.go -> trackedrequest.go":         "an ANY that comes back may be a request",
+	"any.go -> trackeddraw.go":            "a request that no member of a loop is to get goes on to the next",
 }
 
 // TestFilesUseWhatIsBelow keeps the package's main direction. References are those of identifiers in one file to what

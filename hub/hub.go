@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"sync"
@@ -46,6 +47,9 @@ type Hub struct {
 	receipts  tally.Book      // of messages of other instances whose senders wait for them
 	incoming  passage.Passage // of messages of other instances
 	taps      atomic.Int32    // open ones
+
+	requestSeed   maphash.Seed
+	requestMemory atomic.Int64 // of open requests and of parts in them, in bytes
 
 	attempts      *attempts.Limiter // of failed ones to authenticate, at all doors
 	verifications verifications
@@ -94,6 +98,9 @@ func (h *Hub) Alone() bool { return h.broker.State().Available && len(h.broker.N
 
 // isolated reports whether clients may identify though other instances can't be reached.
 func (h *Hub) isolated() bool { return h.opts.WithoutBroker && !h.broker.State().Available }
+
+// now returns the time since the start in milliseconds. It wraps after 49 days.
+func (h *Hub) now() uint32 { return uint32(time.Since(h.started) / time.Millisecond) }
 
 // shardOf returns the shard of the loop that a client id names, or nil if there is no such loop here.
 func (h *Hub) shardOf(id *uuid.UUID) *shard {

@@ -73,7 +73,7 @@ func (c *change) identified() {
 
 // granted are the features that this release has.
 const granted = opcodes.FeatureErrors | opcodes.FeatureAcks | opcodes.FeatureDrain | opcodes.FeatureGroups |
-	opcodes.FeaturePresence | opcodes.FeatureExclusive
+	opcodes.FeaturePresence | opcodes.FeatureExclusive | opcodes.FeatureRequests
 
 // accept makes the client, which may do what grant says, a member of its groups. subject is that of its token or
 // certificate, empty where it is unknown.

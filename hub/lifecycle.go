@@ -5,6 +5,7 @@ import (
 	crand "crypto/rand"
 	"crypto/tls"
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"net"
 	"time"
@@ -37,7 +38,7 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	h := &Hub{
 		opts: o, log: o.Log, tokens: o.Tokens, broker: o.Broker, started: time.Now(),
 		reached: make(chan struct{}, 1), synchronized: make(chan struct{}), answerBytes: answerBytes,
-		attempts: attempts.New(),
+		attempts: attempts.New(), requestSeed: maphash.MakeSeed(),
 	}
 	h.SetDrain(o.Drain)
 	h.verifications.open(o.Verifier)

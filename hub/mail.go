@@ -17,6 +17,8 @@ type outbound struct {
 	buf      *transport.Buffer
 	feedback *feedback    // nil for a sender that asks for none
 	tally    *tally.Count // what this instance does with a message to many; nil for a sender that does not wait for a receipt
+	track    *tracked     // of a request; nil for others
+	loops    int          // other loops of this instance that a request to many was forwarded to
 }
 
 // except returns the member that the message is not for, nil for none.
@@ -41,6 +43,7 @@ type mail struct {
 	seq      uint64 // of an ANY: its sender's count; of a message to a group: the term of the holder that it is for
 	feedback *feedback
 	tally    *tally.Count  // of a message whose sender waits for a receipt; nil for others
+	track    *tracked      // of a request; nil for others
 	origin   broker.NodeID // the sender's instance; of an ANY that came back, one that has no receiver, 0 for none
 }
 

@@ -25,3 +25,20 @@ func (s *session) sendDrain(after, deadline time.Duration, reason opcodes.DrainR
 	}
 	return sent
 }
+
+// feedbackBytes is the room for an ERROR or ACK without the id.
+const feedbackBytes = 256
+
+func (s *session) sendAck(id []byte, instances int) {
+	b := transport.AllocBuffer(feedbackBytes + len(id))
+	b.Seal(opcodes.AppendAck(b.Room(), id, instances))
+	s.conn.Send(b)
+	b.Release()
+}
+
+func (s *session) sendError(id []byte, code opcodes.ErrorCode) {
+	b := transport.AllocBuffer(feedbackBytes + len(id))
+	b.Seal(opcodes.AppendError(b.Room(), id, code, explanation(code)))
+	s.conn.Send(b)
+	b.Release()
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -37,6 +38,14 @@ type PeerHandler interface {
 	Farewell(r opcodes.Reason) *transport.Buffer
 	// Closed is the last call. The client is in no group any more.
 	Closed()
+}
+
+// RequestHandler is a PeerHandler whose client can answer requests: with a REPLY, by Publish, or with Peer.Pass.
+type RequestHandler interface {
+	// AnswersRequests reports whether the client can answer the request that is being delivered.
+	AnswersRequests() bool
+	// Cancelled tells that the requester wants no answer any more to its message with that id.
+	Cancelled(requester uuid.UUID, id string)
 }
 
 // Identity is as what a Peer takes part in the hub.
@@ -202,6 +211,10 @@ func (sh *shard) publishNow(from *sender, of *session, m *opcodes.Message, h hea
 	}
 	o.buf.Seal(opcodes.AppendMessage(o.buf.Room(), m, from.id))
 	sh.count.types[from.kind].received[m.Target].Add(1)
+	if m.Op == opcodes.Reply && m.Target == intent.Direct && of != nil && sh.answer(of, m.Receiver, []byte(m.ID), false, &o) {
+		o.buf.Release()
+		return
+	}
 	sh.dispatch(&opcodes.Envelope{Target: m.Target, Identifier: m.Group, Receiver: m.Receiver}, &o)
 	o.buf.Release()
 }
@@ -237,6 +250,17 @@ func (p *Peer) farewell(r opcodes.Reason) *transport.Buffer {
 		return nil
 	}
 	return p.handler.Farewell(r)
+}
+
+func (p *Peer) answers() bool {
+	h, ok := p.handler.(RequestHandler)
+	return ok && h.AnswersRequests()
+}
+
+func (p *Peer) cancelled(requester uuid.UUID, id string) {
+	if h, ok := p.handler.(RequestHandler); ok {
+		p.session.shard.deferral.do(func() { h.Cancelled(requester, id) })
+	}
 }
 
 func (p *Peer) closed() {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/hub/internal/roster"
+	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
 )
@@ -73,17 +74,25 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	case opcodes.Pong: // that it arrived is all that counts
 	case opcodes.Subscribe, opcodes.Unsubscribe:
 		s.request(e)
+	case opcodes.Settled, opcodes.Cancel:
+		s.track(e)
 	default:
 		s.disconnect(opcodes.UnknownOp)
 	}
 }
 
-// reasonOf returns the reason to disconnect a client for a message that could not be scanned.
-func reasonOf(err error) opcodes.Reason {
-	if e, ok := err.(*opcodes.ScanError); ok { // Scan returns nothing else
-		return e.Reason
+// track handles what a client says of a request: that it does not answer it, or that it wants no answer any more.
+func (s *session) track(e *opcodes.Envelope) {
+	switch {
+	case !s.features.Has(opcodes.FeatureRequests):
+		s.disconnect(opcodes.UnknownOp)
+	case e.ID == nil || e.Op == opcodes.Settled && e.Target != intent.Direct:
+		s.disconnect(opcodes.InvalidPayload)
+	case e.Op == opcodes.Cancel:
+		s.cancelRequest(e)
+	default:
+		s.pass(e)
 	}
-	return opcodes.InvalidPayload
 }
 
 // Violation implements transport.Session.
@@ -115,6 +124,7 @@ func (s *session) Sweep(c *transport.Conn) {
 		}
 	case phaseIdentified:
 		s.stay()
+		s.shard.sweepParts()
 		s.checkHold()
 		s.checkHidden()
 		s.readFurther()
@@ -159,7 +169,7 @@ func (s *session) ping() {
 // Closed implements transport.Session.
 func (s *session) Closed(_ *transport.Conn, end transport.End) {
 	if s.phase != phaseOver {
-		if end == transport.EndError {
+		if end == transport.EndError || end == transport.EndOfStream {
 			s.shard.ending = roster.Lost
 		}
 		s.end(opcodes.NoReason)

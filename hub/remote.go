@@ -32,8 +32,16 @@ func (r remote) Deliver(m *broker.Message) {
 		h.receiveFence(m)
 		return
 	}
-	if m.Kind == broker.KindPresence {
+	switch m.Kind {
+	case broker.KindPresence:
 		h.receivePresence(m)
+		return
+	case broker.KindTracking:
+		h.receiveTracking(m)
+		return
+	}
+	request, ok := h.receiveRequest(m)
+	if !ok {
 		return
 	}
 	b := transport.AllocBuffer(len(m.Payload))
@@ -41,22 +49,29 @@ func (r remote) Deliver(m *broker.Message) {
 	defer b.Release()
 	switch m.Kind {
 	case broker.KindGlobal:
-		h.receiveSpread(m, h.groups.everyone, b)
+		h.receiveSpread(m, h.groups.everyone, b, request)
 	case broker.KindGroup:
-		h.receiveSpread(m, h.groups.find(m.Group), b)
+		h.receiveSpread(m, h.groups.find(m.Group), b, request)
 	case broker.KindDirect:
-		h.receiveDirect(m, b)
+		if len(m.Extra) == 0 || !h.receiveAnswer(m, b) {
+			h.receiveDirect(m, b, request)
+		}
 	case broker.KindAny:
-		h.receiveAny(m, b, r.random)
+		h.receiveAny(m, b, r.random, request)
 	case broker.KindReturned:
 		h.receiveReturned(m, b)
 	}
 }
 
 // receiveSpread delivers a message to the members of g, nil where the last one has left.
-func (h *Hub) receiveSpread(m *broker.Message, g *group, b *transport.Buffer) {
+func (h *Hub) receiveSpread(m *broker.Message, g *group, b *transport.Buffer, request *tracked) {
 	t := h.countOf(&m.Sender)
 	defer t.Add(0, 0)
+	if request != nil { // the last one to report is this goroutine, or a loop
+		request.reporting = new(reporting)
+		request.reporting.loops.Store(1)
+		defer h.shards[0].tellReceivers(request)
+	}
 	if g == nil {
 		return
 	}
@@ -69,33 +84,43 @@ func (h *Hub) receiveSpread(m *broker.Message, g *group, b *transport.Buffer) {
 			t.Expect()
 			o := sh.newMail(deliverMail, b)
 			o.group, o.seq, o.tally = g, term, t
+			if request != nil {
+				o.track = request.forLoop()
+				request.reporting.loops.Add(1)
+			}
 			o.postWait()
 		}
 	}
 }
 
 // receiveDirect delivers a message to one client, or sends it back.
-func (h *Hub) receiveDirect(m *broker.Message, b *transport.Buffer) {
+func (h *Hub) receiveDirect(m *broker.Message, b *transport.Buffer, request *tracked) {
 	sh := h.shardOf(&m.Receiver)
 	if sh == nil { // an id that no client has
 		h.shards[0].count.drop(DropNoReceiver)
-		h.sendBack(&broker.Message{To: m.From, Sender: m.Sender, Receiver: m.Receiver, Payload: m.Payload})
+		h.sendBack(&broker.Message{To: m.From, Sender: m.Sender, Receiver: m.Receiver, Payload: m.Payload, Extra: m.Extra})
 		return
 	}
 	o := sh.newMail(directMail, b)
+	o.track = request
 	o.sender, o.receiver, o.origin, o.tally = m.Sender, m.Receiver, m.From, h.countOf(&m.Sender)
 	o.postWait()
 }
 
 // receiveAny delivers a message to one member of a group, or sends it back.
-func (h *Hub) receiveAny(m *broker.Message, b *transport.Buffer, random *rand.Rand) {
+func (h *Hub) receiveAny(m *broker.Message, b *transport.Buffer, random *rand.Rand, request *tracked) {
 	g := h.groups.everyone
 	if len(m.Group) > 0 {
 		g = h.groups.find(m.Group)
 	}
 	loop := -1
 	if g != nil {
-		if loop = g.drawLoop(random); loop < 0 {
+		if request != nil && request.drawing != nil && request.drawing.keyed {
+			loop = g.loopOf(request.drawing.key)
+		} else {
+			loop = g.drawLoop(random)
+		}
+		if loop < 0 {
 			if s := g.anyExpected(func(*session, bool) bool { return true }); s != nil {
 				loop = s.shard.index
 			}
@@ -103,11 +128,12 @@ func (h *Hub) receiveAny(m *broker.Message, b *transport.Buffer, random *rand.Ra
 	}
 	if loop < 0 {
 		h.sendBack(&broker.Message{
-			To: m.From, Flags: m.Flags, Sender: m.Sender, Seq: m.Seq, Group: m.Group, Payload: m.Payload,
+			To: m.From, Flags: m.Flags, Sender: m.Sender, Seq: m.Seq, Group: m.Group, Payload: m.Payload, Extra: m.Extra,
 		})
 		return
 	}
 	o := h.shards[loop].newMail(anyMail, b)
+	o.track = request
 	o.group, o.sender, o.seq, o.draws, o.origin = g, m.Sender, m.Seq, drawsOf(m.Flags), m.From
 	o.tally = h.countOf(&m.Sender)
 	o.postWait()
@@ -117,6 +143,10 @@ func (h *Hub) receiveAny(m *broker.Message, b *transport.Buffer, random *rand.Ra
 func (h *Hub) receiveReturned(m *broker.Message, b *transport.Buffer) {
 	sh := h.shardOf(&m.Sender)
 	if sh == nil {
+		return
+	}
+	if request := h.readTracked(m.Sender, m.Extra); request != nil {
+		h.receiveReturnedRequest(m, request, b, sh)
 		return
 	}
 	handle := returnedAnyMail
@@ -169,6 +199,9 @@ func (r remote) Pressure(on bool) {
 		r.hub.server.Gate().Release()
 	}
 }
+
+// NodeGone implements broker.Handler.
+func (r remote) NodeGone(n broker.Node) { r.hub.nodeGone(n.ID, n.Name) }
 
 // StateChanged implements broker.Handler.
 func (r remote) StateChanged(s broker.State) {

@@ -37,7 +37,11 @@ func (sh *shard) spread(g *group, kind broker.Kind, name []byte, o *outbound) {
 		local = sh.spreadHere(g, term, o)
 	}
 	o.tally.Add(0, 0)
-	sh.relay(broker.Message{Kind: kind, Flags: flags, Sender: o.from.id, Group: name, Payload: o.buf.Payload()}, local, o.feedback)
+	m := broker.Message{Kind: kind, Flags: flags, Sender: o.from.id, Group: name, Payload: o.buf.Payload()}
+	if o.track != nil {
+		m.Extra = o.track.extra(sh.hub)
+	}
+	sh.relay(m, local, o.feedback)
 	sh.deferral.endSpread()
 }
 
@@ -47,12 +51,16 @@ const flagHolderHere broker.Flags = 1 << 4
 // spreadHere delivers to the group's members on this instance and returns how many there are. term is that of the holder.
 func (sh *shard) spreadHere(g *group, term uint64, o *outbound) int {
 	o.tally.Expect()
-	n, across := sh.deliver(g, term, &o.from.id, o.except(), o.buf, o.tally), false
+	n, across := sh.deliver(g, term, &o.from.id, o.except(), o.buf, o.tally, o.track), false
 	for i, other := range sh.hub.shards {
 		if receivers, ok := g.reaches(i); ok && i != sh.index {
 			o.tally.Expect()
 			m := other.newMail(deliverMail, o.buf)
 			m.group, m.seq, m.tally, m.sender = g, term, o.tally, o.from.id
+			if o.track != nil {
+				m.track = o.track.forLoop()
+				o.loops++
+			}
 			sh.loop.Forward(other.loop, m)
 			n += receivers
 			across = true
@@ -65,26 +73,42 @@ func (sh *shard) spreadHere(g *group, term uint64, o *outbound) int {
 }
 
 // deliverMail delivers a message to the group's members on the loop.
-func deliverMail(sh *shard, m *mail) { sh.deliver(m.group, m.seq, &m.sender, nil, m.buf, m.tally) }
+func deliverMail(sh *shard, m *mail) {
+	if m.track == nil {
+		sh.deliver(m.group, m.seq, &m.sender, nil, m.buf, m.tally, nil)
+		return
+	}
+	if sh.isExpired(m.track) {
+		m.tally.Add(0, 0)
+	} else {
+		sh.deliver(m.group, m.seq, &m.sender, nil, m.buf, m.tally, m.track)
+	}
+	sh.tellReceivers(m.track)
+}
 
 // direct delivers to the client of that id, wherever it is.
 func (sh *shard) direct(to uuid.UUID, o *outbound) {
 	at := clientid.Locate(&to)
+	if o.track != nil {
+		o.track.node = at.Node
+	}
 	switch {
 	case at.Node != sh.hub.node.ID:
 		sh.relay(broker.Message{
 			Kind: broker.KindDirect, To: at.Node, Sender: o.from.id, Receiver: to, Payload: o.buf.Payload(),
+			Extra: o.track.extra(sh.hub),
 		}, 0, o.feedback)
 	case at.Loop >= len(sh.hub.shards):
 		sh.reject(o.feedback, opcodes.CodeNoReceiver)
 	case at.Loop != sh.index:
 		m := sh.hub.shards[at.Loop].newMail(directMail, o.buf)
-		m.sender, m.receiver, m.feedback = o.from.id, to, o.feedback
+		m.sender, m.receiver, m.feedback, m.track = o.from.id, to, o.feedback, o.track.forLoop()
 		sh.hurry(m)
 		if o.client != nil {
 			o.client.sentAcross(len(o.buf.Payload()))
 		}
-	case sh.giveTo(&to, &o.from.id, o.buf):
+	case sh.giveTo(&to, &o.from.id, o.buf, o.track):
+		o.track.setHere()
 		o.feedback.ack(1)
 	default:
 		sh.reject(o.feedback, opcodes.CodeNoReceiver)
@@ -94,13 +118,21 @@ func (sh *shard) direct(to uuid.UUID, o *outbound) {
 // directMail delivers to one client, or tells its sender that it is gone.
 func directMail(sh *shard, m *mail) {
 	switch {
-	case sh.giveTo(&m.receiver, &m.sender, m.buf):
+	case sh.isExpired(m.track): // its sender has given it up
+		m.tally.Add(0, 0)
+		m.feedback.ack(1)
+	case sh.giveTo(&m.receiver, &m.sender, m.buf, m.track):
 		m.tally.Add(1, 0)
 		m.feedback.ack(1)
+		if m.track != nil && m.track.added == 0 { // it can't answer
+			sh.tellReceivers(m.track)
+		}
 	case m.remote:
 		m.tally.Add(0, 0)
 		sh.count.drop(DropNoReceiver)
-		sh.hub.sendBack(&broker.Message{To: m.origin, Sender: m.sender, Receiver: m.receiver, Payload: m.buf.Payload()})
+		sh.hub.sendBack(&broker.Message{
+			To: m.origin, Sender: m.sender, Receiver: m.receiver, Payload: m.buf.Payload(), Extra: m.track.extra(sh.hub),
+		})
 	default:
 		sh.reject(m.feedback, opcodes.CodeNoReceiver)
 	}

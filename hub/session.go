@@ -84,6 +84,9 @@ type rest struct {
 	holdings []*holding  // exclusive groups
 	goodbye  bool        // it said that it goes
 	moving   *moving     // nil for a client that does not move
+
+	requests ownRequests // open ones
+	past     past        // parts in requests that are over
 }
 
 // others returns the place for what only some clients have, for the client to keep something there.
@@ -118,6 +121,8 @@ type foreign interface {
 	handle(m *opcodes.Envelope) Outcome
 	identified() // the client is a member of its groups
 	sweep()
+	answers() bool                               // the client can answer requests
+	cancelled(requester uuid.UUID, id string)    // the answer to a request of it is not wanted any more
 	farewell(r opcodes.Reason) *transport.Buffer // nil for none; the caller takes over the reference
 	closed()
 }

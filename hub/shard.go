@@ -31,6 +31,10 @@ type shard struct {
 	agents  []*sender             // of service types: what no client sends
 	awaited map[uuid.UUID]awaited // senders whose callers wait for a receipt
 
+	owed     *owed             // the parts of clients in requests; nil for none so far
+	requests *requests         // of clients; nil for none so far
+	known    []broker.Standing // what was last asked of the broker
+
 	waiting   map[uuid.UUID]*session // senders of this instance that wait for a client of this loop
 	strangers []*session             // connections that have not identified
 	held      heldAnys

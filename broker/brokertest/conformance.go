@@ -23,6 +23,7 @@ func Conform(t *testing.T, newCluster func(testing.TB) func(testing.TB) broker.B
 		"close": conformClose, "retire": conformRetire, "start": conformStart,
 		"exclusive": conformExclusive, "exclusive close": conformExclusiveClose, "exclusive order": conformExclusiveOrder,
 		"exclusive storm": conformExclusiveStorm,
+		"standings":       conformStandings, "gone": conformGone,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -83,6 +84,8 @@ func conformKinds(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 		{broker.Message{Kind: broker.KindReturned, To: b.ID, Group: []byte("g"), Flags: 0x80}, 1},
 		{broker.Message{Kind: broker.KindDirect, To: c.ID, Payload: make([]byte, 1<<20)}, 1},
 		{broker.Message{Kind: broker.KindPresence, To: c.ID, Group: []byte("g")}, 1},
+		{broker.Message{Kind: broker.KindTracking, To: c.ID, Payload: []byte("p"), Extra: []byte("\x00extra")}, 1},
+		{broker.Message{Kind: broker.KindGroup, Group: []byte("g"), Extra: make([]byte, broker.MaxExtra)}, 1},
 	} {
 		msg := m.m
 		msg.Sender, msg.Seq = sender, uint64(i)
@@ -91,19 +94,20 @@ func conformKinds(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 		}
 	}
 	d := func(kind broker.Kind, flags broker.Flags, seq uint64, group string) Delivery {
-		return Delivery{kind, flags, a.ID, sender, seq, group, ""}
+		return Delivery{kind, flags, a.ID, sender, seq, group, "", ""}
 	}
-	big := Delivery{broker.KindDirect, 0, a.ID, sender, 8, "", string(make([]byte, 1<<20))}
-	b.Await(t, "the last message at b", func() bool { return len(b.Got) >= 6 })
-	c.Await(t, "the last message at c", func() bool { return len(c.Got) >= 3 })
+	big := Delivery{broker.KindDirect, 0, a.ID, sender, 8, "", string(make([]byte, 1<<20)), ""}
+	b.Await(t, "the last message at b", func() bool { return len(b.Got) >= 7 })
+	c.Await(t, "the last message at c", func() bool { return len(c.Got) >= 4 })
 	wantB := []Delivery{
 		d(broker.KindGlobal, 0x10, 0, ""), d(broker.KindGroup, 0, 1, "g"), d(broker.KindGroup, 0, 3, "watched"),
 		d(broker.KindDirect, 0, 4, ""), d(broker.KindAny, 0, 6, "g"), d(broker.KindReturned, 0x80, 7, "g"),
+		{broker.KindGroup, 0, a.ID, sender, 11, "g", "", string(make([]byte, broker.MaxExtra))},
 	}
 	if diff := gocmp.Diff(wantB, b.Deliveries()); diff != "" {
 		t.Errorf("b: %s", diff)
 	}
-	wantC := []Delivery{d(broker.KindGlobal, 0x10, 0, ""), big, d(broker.KindPresence, 0, 9, "g")}
+	wantC := []Delivery{d(broker.KindGlobal, 0x10, 0, ""), big, d(broker.KindPresence, 0, 9, "g"), {broker.KindTracking, 0, a.ID, sender, 10, "", "p", "\x00extra"}}
 	if diff := gocmp.Diff(wantC, c.Deliveries()); diff != "" {
 		t.Errorf("c: %s", diff)
 	}

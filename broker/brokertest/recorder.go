@@ -25,6 +25,7 @@ type Delivery struct {
 	Seq     uint64
 	Group   string
 	Payload string
+	Extra   string
 }
 
 // Recorder is a broker.Handler that keeps what it gets.
@@ -32,10 +33,11 @@ type Recorder struct {
 	OnQuery func(query []byte) []byte // answers queries; nil: with nothing. Set before the first query
 
 	mu        sync.Mutex
-	Got       []Delivery     // guarded by mu, as are States and Pressures: read them in Await and Within
-	States    []broker.State // of StateChanged
-	Pressures []bool         // of Pressure
-	change    chan struct{}  // closed and replaced with each event
+	Got       []Delivery      // guarded by mu, as are States and Pressures: read them in Await and Within
+	States    []broker.State  // of StateChanged
+	Pressures []bool          // of Pressure
+	Gone      []broker.NodeID // of NodeGone
+	change    chan struct{}   // closed and replaced with each event
 }
 
 // NewRecorder makes an empty Recorder.
@@ -51,12 +53,15 @@ func (r *Recorder) event(record func()) {
 
 // Deliver implements broker.Handler.
 func (r *Recorder) Deliver(m *broker.Message) {
-	d := Delivery{m.Kind, m.Flags, m.From, m.Sender, m.Seq, string(m.Group), string(m.Payload)}
+	d := Delivery{m.Kind, m.Flags, m.From, m.Sender, m.Seq, string(m.Group), string(m.Payload), string(m.Extra)}
 	r.event(func() { r.Got = append(r.Got, d) })
 }
 
 // Pressure implements broker.Handler.
 func (r *Recorder) Pressure(on bool) { r.event(func() { r.Pressures = append(r.Pressures, on) }) }
+
+// NodeGone implements broker.Handler.
+func (r *Recorder) NodeGone(n broker.Node) { r.event(func() { r.Gone = append(r.Gone, n.ID) }) }
 
 // StateChanged implements broker.Handler.
 func (r *Recorder) StateChanged(s broker.State) { r.event(func() { r.States = append(r.States, s) }) }

@@ -232,6 +232,17 @@ func (m *Broker) Draw(group []byte, own int, random uint64) (broker.NodeID, bool
 	return m.bus.weights.Draw(group, m.self.ID, own, random)
 }
 
+// Standings implements Broker.
+func (m *Broker) Standings(group []byte, dst []broker.Standing) []broker.Standing {
+	if m.bus.size.Load() <= 1 {
+		return dst
+	}
+	return m.bus.weights.Standings(group, m.self.ID, dst)
+}
+
+// Knows implements Broker: the instances of a bus are of one release.
+func (m *Broker) Knows(broker.NodeID, broker.Kind) bool { return true }
+
 // Nodes lists the instances of the bus by id.
 func (m *Broker) Nodes() []broker.Node {
 	b := m.bus
@@ -304,6 +315,9 @@ func (m *Broker) leave() bool {
 	}
 	b.weights.Drop(m.self.ID)
 	b.size.Add(-1)
+	for _, other := range b.nodes {
+		other.inbox.call(func() { other.handler.NodeGone(m.self) })
+	}
 	close(m.quit)
 	return true
 }

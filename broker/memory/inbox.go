@@ -70,7 +70,9 @@ func (q *inbox) call(f func()) {
 	q.signal()
 }
 
-func messageCost(m *broker.Message) int { return len(m.Group) + len(m.Payload) + messageOverhead }
+func messageCost(m *broker.Message) int {
+	return len(m.Group) + len(m.Payload) + len(m.Extra) + messageOverhead
+}
 
 // take returns all items at once, which the caller owns; spare is reused for the next ones.
 func (q *inbox) take(spare []item) []item {

@@ -131,6 +131,7 @@ func (r *Broker) dispatchControl(f *frame) {
 		if r.peers.part(f.From, f.run) {
 			r.gathers.gone(f.From)
 			r.log.Info("an instance has left", "node", name, "id", nodeHex(f.From))
+			r.handler.NodeGone(broker.Node{ID: f.From, Name: name})
 		}
 	case kindDelta:
 		err = r.peers.delta(f.From, f.run, f.Payload)

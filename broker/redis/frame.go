@@ -28,6 +28,7 @@ import (
 //	52  sender    16
 //	68  receiver  16
 //	84  group      n
+//	    extra      2  its length, then as many bytes; only where flags has flagExtra
 //	    …          what later minors add, skipped by size
 //	size-16  tag 16  where the cluster has secrets; see signer
 //
@@ -38,7 +39,7 @@ import (
 const (
 	headerMagic   = 0xE54D
 	headerMajor   = 1
-	headerMinor   = 1 // adds kindHere, and what a lease says of its instance's minor version
+	headerMinor   = 2 // 1 added kindHere, and what a lease says of its instance's minor version; 2 extra
 	headerVersion = headerMajor<<4 | headerMinor
 	headerFixed   = 84 // up to the group
 	maxGroupLen   = math.MaxUint8
@@ -67,12 +68,19 @@ func appendFrame(dst []byte, f *frame, s *signer) ([]byte, error) {
 	if len(f.Group) > maxGroupLen {
 		return dst, fmt.Errorf("broker: encode message: group name of %d bytes, at most %d", len(f.Group), maxGroupLen)
 	}
+	if len(f.Extra) > broker.MaxExtra {
+		return dst, fmt.Errorf("broker: encode message: %d bytes go along with it, at most %d", len(f.Extra), broker.MaxExtra)
+	}
 	start := len(dst)
 	be := binary.BigEndian
+	flags := byte(f.Flags)
+	if len(f.Extra) > 0 {
+		flags |= flagExtra
+	}
 	dst = be.AppendUint16(dst, headerMagic)
 	dst = append(dst, headerVersion, byte(f.Kind))
-	dst = be.AppendUint16(dst, uint16(headerFixed+len(f.Group)+s.room()))
-	dst = append(dst, byte(f.Flags), byte(len(f.Group)), 0, 0, 0, 0)
+	dst = be.AppendUint16(dst, uint16(headerFixed+len(f.Group)+extraLen(f)+s.room()))
+	dst = append(dst, flags, byte(len(f.Group)), 0, 0, 0, 0)
 	dst = be.AppendUint32(dst, uint32(f.From))
 	dst = be.AppendUint32(dst, uint32(f.To))
 	dst = be.AppendUint64(dst, f.run)
@@ -82,6 +90,9 @@ func appendFrame(dst []byte, f *frame, s *signer) ([]byte, error) {
 	dst = append(dst, f.Sender[:]...)
 	dst = append(dst, f.Receiver[:]...)
 	dst = append(dst, f.Group...)
+	if len(f.Extra) > 0 {
+		dst = append(be.AppendUint16(dst, uint16(len(f.Extra))), f.Extra...)
+	}
 	if s != nil {
 		dst = append(dst, zeroTag[:]...)
 	}
@@ -93,10 +104,23 @@ func appendFrame(dst []byte, f *frame, s *signer) ([]byte, error) {
 // zeroTag keeps the place of a tag.
 var zeroTag [tagLen]byte
 
-// frameLen is the length of f's wire form, signed by s.
-func frameLen(f *frame, s *signer) int { return headerFixed + len(f.Group) + s.room() + len(f.Payload) }
+// flagExtra marks on the wire a message with Extra.
+const flagExtra = 1 << 3
 
-// parseFrame reads b into f, whose Group and Payload then point into b. Its error is one of errForeign, errVersion
+// extraLen is how many bytes of f's wire form Extra takes.
+func extraLen(f *frame) int {
+	if len(f.Extra) == 0 {
+		return 0
+	}
+	return 2 + len(f.Extra)
+}
+
+// frameLen is the length of f's wire form, signed by s.
+func frameLen(f *frame, s *signer) int {
+	return headerFixed + len(f.Group) + extraLen(f) + s.room() + len(f.Payload)
+}
+
+// parseFrame reads b into f, whose Group, Extra and Payload then point into b. Its error is one of errForeign, errVersion
 // and errCorrupt; f is then in an undefined state.
 func parseFrame(b []byte, f *frame) error {
 	if len(b) < 3 || binary.BigEndian.Uint16(b) != headerMagic {
@@ -113,7 +137,15 @@ func parseFrame(b []byte, f *frame) error {
 	if size < headerFixed+group || size > len(b) || be.Uint32(b[8:]) != frameChecksum(b) {
 		return errCorrupt
 	}
-	f.Kind, f.Flags = broker.Kind(b[3]), broker.Flags(b[6])
+	f.Kind, f.Flags, f.Extra = broker.Kind(b[3]), broker.Flags(b[6]&^flagExtra), nil
+	if b[6]&flagExtra != 0 {
+		at := headerFixed + group + 2
+		if at > size || at+int(be.Uint16(b[at-2:])) > size {
+			return errCorrupt
+		}
+		end := at + int(be.Uint16(b[at-2:]))
+		f.Extra = b[at:end:end]
+	}
 	f.From, f.To = broker.NodeID(be.Uint32(b[12:])), broker.NodeID(be.Uint32(b[16:]))
 	f.run, f.pubSeq, f.chanSeq, f.Seq = be.Uint64(b[20:]), be.Uint64(b[28:]), be.Uint64(b[36:]), be.Uint64(b[44:])
 	copy(f.Sender[:], b[52:])

@@ -41,7 +41,9 @@ func TestFrameRoundTrip(t *testing.T) {
 	t.Parallel()
 	long := sampleFrame()
 	long.Group, long.Payload = bytes.Repeat([]byte("g"), 255), make([]byte, 1<<20)
-	for name, f := range map[string]*frame{"usual": sampleFrame(), "zero": {Message: broker.Message{Group: []byte{}, Payload: []byte{}}}, "long": long} {
+	extra := sampleFrame()
+	extra.Extra = bytes.Repeat([]byte{7}, broker.MaxExtra)
+	for name, f := range map[string]*frame{"usual": sampleFrame(), "extra": extra, "zero": {Message: broker.Message{Group: []byte{}, Payload: []byte{}}}, "long": long} {
 		b := mustAppend(t, []byte("before"), f)
 		if len(b) != len("before")+frameLen(f, nil) {
 			t.Errorf("%s: length %d, frameLen says %d", name, len(b)-len("before"), frameLen(f, nil))
@@ -58,6 +60,11 @@ func TestFrameRoundTrip(t *testing.T) {
 	tooLong.Group = make([]byte, 256)
 	if _, err := appendFrame(nil, tooLong, nil); err == nil {
 		t.Error("a group name of 256 bytes was accepted")
+	}
+	tooLong = sampleFrame()
+	tooLong.Extra = make([]byte, broker.MaxExtra+1)
+	if _, err := appendFrame(nil, tooLong, nil); err == nil {
+		t.Error("too much that goes along with a message was accepted")
 	}
 }
 

@@ -215,6 +215,7 @@ func (r *Broker) dropUnheld(before []broker.NodeID, held map[broker.NodeID]bool,
 			r.stats.lostNodes.Add(1)
 			r.gathers.gone(id)
 			r.log.Warn("an instance is gone: its lease ended", "node", name, "id", nodeHex(id))
+			r.handler.NodeGone(broker.Node{ID: id, Name: name})
 		}
 	}
 }

@@ -75,6 +75,7 @@ func newModel(t *rapid.T) *model {
 func (m *model) Deliver(msg *broker.Message) { m.got = append(m.got, msg.Seq) }
 func (m *model) Pressure(bool)               {}
 func (m *model) StateChanged(broker.State)   {}
+func (m *model) NodeGone(broker.Node)        {}
 func (m *model) Answer(query []byte) []byte  { return nil }
 
 func (m *model) expected(_ broker.Kind, _ broker.NodeID, _ []byte, sent int64) (x expectation) {

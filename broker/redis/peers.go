@@ -19,11 +19,12 @@ type peers struct {
 	sync    func(node broker.NodeID) // asks node for its counts
 
 	// Copies for readers that can't wait for mu.
-	live     atomic.Pointer[map[broker.NodeID]bool]  // the keys of nodes
-	gone     atomic.Pointer[map[broker.NodeID]int64] // when an instance went, for the last rememberGone
-	watchers atomic.Pointer[map[string]int]          // how many instances watch a group
-	older    atomic.Int32                            // instances that don't say which groups they watch
-	unsynced atomic.Bool                             // whether the counts of an instance are unknown, or may be old
+	live     atomic.Pointer[map[broker.NodeID]bool]        // the keys of nodes
+	gone     atomic.Pointer[map[broker.NodeID]int64]       // when an instance went, for the last rememberGone
+	watchers atomic.Pointer[map[string]int]                // how many instances watch a group
+	older    atomic.Int32                                  // instances that don't say which groups they watch
+	limited  atomic.Pointer[map[broker.NodeID]broker.Kind] // the last kind that instances of earlier releases know
+	unsynced atomic.Bool                                   // whether the counts of an instance are unknown, or may be old
 
 	mu     sync.Mutex
 	nodes  map[broker.NodeID]*peer
@@ -52,6 +53,7 @@ func newPeers(w *weights.Table, now func() int64, retry time.Duration, sync func
 	p.live.Store(&map[broker.NodeID]bool{})
 	p.gone.Store(&map[broker.NodeID]int64{})
 	p.watchers.Store(&map[string]int{})
+	p.limited.Store(&map[broker.NodeID]broker.Kind{})
 	return p
 }
 
@@ -235,6 +237,7 @@ func (p *peers) remove(id broker.NodeID) {
 func (p *peers) changed() {
 	live, unsynced := make(map[broker.NodeID]bool, len(p.nodes)), false
 	watchers, older := make(map[string]int), int32(0)
+	limited := make(map[broker.NodeID]broker.Kind)
 	for id, n := range p.nodes {
 		live[id] = true
 		unsynced = unsynced || !n.counts.known
@@ -244,7 +247,11 @@ func (p *peers) changed() {
 		if n.minor == 0 {
 			older++
 		}
+		if n.LastKind < broker.LastKind {
+			limited[id] = n.LastKind
+		}
 	}
+	p.limited.Store(&limited)
 	p.watchers.Store(&watchers)
 	p.older.Store(older)
 	p.unsynced.Store(unsynced)

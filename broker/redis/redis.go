@@ -240,6 +240,20 @@ func (r *Broker) Draw(group []byte, own int, random uint64) (broker.NodeID, bool
 	return r.weights.Draw(group, r.self.ID, own, random)
 }
 
+// Standings implements Broker.
+func (r *Broker) Standings(group []byte, dst []broker.Standing) []broker.Standing {
+	return r.weights.Standings(group, r.self.ID, dst)
+}
+
+// Knows implements Broker.
+func (r *Broker) Knows(id broker.NodeID, k broker.Kind) bool {
+	if r.peers == nil {
+		return true
+	}
+	last, older := (*r.peers.limited.Load())[id]
+	return !older || k <= last
+}
+
 // Nodes implements Broker. The instances are sorted by id.
 func (r *Broker) Nodes() []broker.Node {
 	self := r.self

@@ -23,6 +23,8 @@ func TestWireForm(t *testing.T) {
 		},
 		run: 10, pubSeq: 11, chanSeq: 12,
 	}
+	extra := *whole
+	extra.Extra = []byte{1, 2, 3}
 	counts := appendCount(appendCount(appendCount(nil, "", 300), "workers", 1), "soon", broker.Expected)
 	value, err := encodeLease(10, lease{
 		Name: "a", Version: "1", Started: time.Unix(0, 0).UTC(), Clients: 2, Counts: 3, Minor: 1, Watched: []string{"$x"}, Ask: true, Kinds: 6,
@@ -40,9 +42,12 @@ func TestWireForm(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		"frame": {mustAppend(t, nil, whole), "e54d1102005b0407630405b60102030405060708000000000000000a000000000000000b" +
+		"frame": {mustAppend(t, nil, whole), "e54d1202005b040777d931cf0102030405060708000000000000000a000000000000000b" +
 			"000000000000000c0000000000000009010203000000000000000000000000000405060000000000000000000000000" +
 			"0776f726b6572737b7d"},
+		"frame with extra": {mustAppend(t, nil, &extra), "e54d120200600c079bc9d53f" +
+			"0102030405060708000000000000000a000000000000000b000000000000000c000000000000000901020300000000000000000000000000040506000000000" +
+			"00000000000000000776f726b65727300030102037b7d"},
 		"counts of a kindDelta and a kindCounts": {counts, "00d80407776f726b6572730204736f6f6e01"},
 		"lease": {[]byte(value), hex.EncodeToString([]byte(`000000000000000a{"name":"a","version":"1",` +
 			`"started":"1970-01-01T00:00:00Z","clients":2,"counts":3,"minor":1,"watched":["$x"],"kinds":6,"ask":true}`))},

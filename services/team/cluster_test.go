@@ -188,6 +188,7 @@ type mute struct{}
 func (mute) Deliver(*broker.Message)   {}
 func (mute) Pressure(bool)             {}
 func (mute) StateChanged(broker.State) {}
+func (mute) NodeGone(broker.Node)      {}
 func (mute) Answer([]byte) []byte      { return nil }
 
 func TestTicketOfAnInstanceThatDoesNotAnswer(t *testing.T) {

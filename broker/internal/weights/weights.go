@@ -181,6 +181,20 @@ func (w *Table) Count(node broker.NodeID, group string) int {
 	return max(w.nodes[node][group], 0)
 }
 
+// Standings appends the instances other than self that have members of group, or expect one, to dst.
+func (w *Table) Standings(group []byte, self broker.NodeID, dst []broker.Standing) []broker.Standing {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if g := w.groups[string(group)]; g != nil {
+		for i, node := range g.nodes {
+			if node != self {
+				dst = append(dst, broker.Standing{Node: node, Members: g.counts[i]})
+			}
+		}
+	}
+	return dst
+}
+
 // Draw picks an instance with a probability proportional to its members in group, where self has own, whatever w
 // says of it, or any instance that expects some. It returns false if there is none either.
 func (w *Table) Draw(group []byte, self broker.NodeID, own int, random uint64) (broker.NodeID, bool) {

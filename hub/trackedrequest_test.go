@@ -1,0 +1,753 @@
+package hub
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/broker/memory"
+	"github.com/mastersocket/mastersocket/internal/eventually"
+)
+
+// settlement is the data of a SETTLED.
+type settlement struct {
+	Receivers, Replied, Passed int
+	Missing                    []missing
+	More                       int
+}
+
+type missing struct {
+	ID, Name, Node, Reason string
+	Count                  int
+}
+
+func settlementOf(f frame) (s settlement, err error) {
+	b, err := json.Marshal(f.Data)
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	return s, err
+}
+
+// site is where a test's clients connect: one loop, two, or two instances.
+type site struct {
+	hubs []*Hub
+	urls []string
+	next int
+}
+
+// onSites runs the test on each kind of site.
+func onSites(t *testing.T, test func(t *testing.T, s *site)) {
+	t.Helper()
+	for name, sizes := range map[string][]int{"one loop": {1}, "two loops": {2}, "two instances": {1, 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newSite(t, sizes, nil))
+		})
+	}
+}
+
+func newSite(t testing.TB, loops []int, change func(*Options)) *site {
+	t.Helper()
+	s := new(site)
+	bus := memory.NewBus()
+	for i, n := range loops {
+		h, url := startHub(t, bus.Broker(), func(o *Options) {
+			o.Transport.Loops = n
+			o.NodeName = fmt.Sprint("host-", i)
+			if change != nil {
+				change(o)
+			}
+		})
+		s.hubs, s.urls = append(s.hubs, h), append(s.urls, url)
+	}
+	return s
+}
+
+// join identifies a client, of the feature requests, at the next instance.
+func (s *site) join(t testing.TB, group string, extra m) *peer {
+	t.Helper()
+	data := m{"features": []string{"requests"}}
+	for k, v := range extra {
+		data[k] = v
+	}
+	p := identify(t, s.urls[s.next%len(s.urls)], group, data)
+	s.next++
+	return p
+}
+
+func expectation(id string, intent m, expect m) m {
+	return m{"op": 0, "id": id, "event": "info", "intent": intent, "expect": expect}
+}
+
+func within(ms int) m { return m{"timeout_ms": ms} }
+
+func (p *peer) reply(to frame, extra m) {
+	p.t.Helper()
+	r := m{"op": 5, "id": to.ID, "intent": m{"target": "DIRECT", "identifier": to.Sender}}
+	for k, v := range extra {
+		r[k] = v
+	}
+	p.send(r)
+}
+
+func (p *peer) pass(to frame) {
+	p.t.Helper()
+	p.send(m{"op": 14, "id": to.ID, "intent": m{"target": "DIRECT", "identifier": to.Sender}})
+}
+
+// wantSettled reads up to the SETTLED of the request, which must be want, and returns the REPLYs before it.
+func (p *peer) wantSettled(id string, want settlement) (replies []frame) {
+	p.t.Helper()
+	got, replies := p.settled(id)
+	if want.Missing == nil {
+		want.Missing = []missing{}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		p.t.Fatalf("SETTLED of %s (-want +got):\n%s", id, diff)
+	}
+	return replies
+}
+
+func (p *peer) settled(id string) (s settlement, replies []frame) {
+	p.t.Helper()
+	for {
+		f := p.read()
+		switch {
+		case f.Op == 5 && f.ID == id:
+			replies = append(replies, f)
+		case f.Op == 14 && f.ID == id:
+			s, err := settlementOf(f)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			return s, replies
+		default:
+			p.t.Fatalf("while waiting for SETTLED: %+v", f)
+		}
+	}
+}
+
+func (p *peer) wantRequest(id string) frame {
+	p.t.Helper()
+	f := p.read()
+	if f.Op != 0 || f.ID != id {
+		p.t.Fatalf("want the request %s, got %+v", id, f)
+	}
+	return f
+}
+
+func (p *peer) wantCancel(id, sender string) {
+	p.t.Helper()
+	if f := p.read(); f.Op != 15 || f.ID != id || f.Sender != sender {
+		p.t.Fatalf("want the CANCEL of %s, got %+v", id, f)
+	}
+}
+
+func (p *peer) wantNothing() {
+	p.t.Helper()
+	if got := p.fence(); len(got) > 0 {
+		p.t.Fatalf("got %+v", got)
+	}
+}
+
+func inGroup(name string) m { return m{"target": "GROUP", "identifier": name} }
+func oneOf(name string) m   { return m{"target": "ANY", "identifier": name} }
+func directTo(p *peer) m    { return m{"target": "DIRECT", "identifier": p.id} }
+
+// noneOpen expects that the instances hold nothing of a request any more.
+func (s *site) noneOpen(t testing.TB) {
+	t.Helper()
+	eventually.True(t, "no request is open", func() bool {
+		for _, h := range s.hubs {
+			if h.requestMemory.Load() != 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestRequestDirect(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		a, b := s.join(t, "askers", nil), s.join(t, "workers", m{"name": "shard-1"})
+		a.send(expectation("q1", directTo(b), within(20000)))
+		f := b.wantRequest("q1")
+		b.reply(f, m{"data": 7})
+		replies := a.wantSettled("q1", settlement{Receivers: 1, Replied: 1})
+		if len(replies) != 1 || replies[0].Data != 7.0 || replies[0].Sender != b.id {
+			t.Errorf("replies: %+v", replies)
+		}
+		b.reply(f, nil) // a second time
+		a.send(expectation("q2", directTo(b), within(20000)))
+		b.pass(b.wantRequest("q2"))
+		a.wantSettled("q2", settlement{Receivers: 1, Passed: 1})
+		s.noneOpen(t)
+		b.wantNothing()
+		a.wantNothing()
+	})
+}
+
+func TestRequestReceiverGoes(t *testing.T) {
+	t.Parallel()
+	for reason, end := range map[string]func(s *site, b *peer){
+		"NO_REASON":       func(_ *site, b *peer) { b.send(m{"op": 2}) },
+		"LOST":            func(_ *site, b *peer) { _ = b.conn.CloseNow() },
+		"INVALID_PAYLOAD": func(_ *site, b *peer) { b.send(m{"op": "x"}) },
+		"KICKED": func(s *site, b *peer) {
+			if _, err := s.hubs[0].Kick(b.ctx, uuid.MustParse(b.id)); err != nil {
+				b.t.Error(err)
+			}
+		},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			onSites(t, func(t *testing.T, s *site) {
+				a, b := s.join(t, "askers", nil), s.join(t, "workers", m{"name": "shard-1"})
+				a.send(expectation("q", directTo(b), within(20000)))
+				a.send(expectation("g", inGroup("workers"), within(20000)))
+				b.wantRequest("q")
+				b.wantRequest("g")
+				end(s, b)
+				gone := settlement{Receivers: 1, Missing: []missing{{ID: b.id, Name: "shard-1", Reason: reason}}}
+				first, _ := a.settledAny()
+				second, _ := a.settledAny()
+				for _, got := range []settlement{first, second} {
+					if diff := cmp.Diff(gone, got); diff != "" {
+						t.Errorf("(-want +got):\n%s", diff)
+					}
+				}
+				s.noneOpen(t)
+			})
+		})
+	}
+}
+
+// settledAny reads the next SETTLED.
+func (p *peer) settledAny() (settlement, string) {
+	p.t.Helper()
+	f := p.read()
+	s, err := settlementOf(f)
+	if err != nil || f.Op != 14 {
+		p.t.Fatalf("want SETTLED, got %+v", f)
+	}
+	return s, f.ID
+}
+
+func TestRequestTimeoutAndCancel(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		a, b, c := s.join(t, "askers", nil), s.join(t, "workers", nil), s.join(t, "workers", m{"features": []string{}})
+		a.send(expectation("q1", inGroup("workers"), within(300)))
+		f := b.wantRequest("q1")
+		c.wantRequest("q1")
+		c.reply(f, m{"more": true})
+		began := time.Now()
+		got, replies := a.settled("q1")
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("SETTLED came after %v", took)
+		}
+		reasons := map[string]string{}
+		for _, m := range got.Missing {
+			reasons[m.ID] = m.Reason
+		}
+		if diff := cmp.Diff(map[string]string{b.id: "TIMEOUT", c.id: "TIMEOUT"}, reasons); diff != "" || got.Receivers != 2 || len(replies) != 1 {
+			t.Errorf("%+v, %d replies: %s", got, len(replies), diff)
+		}
+		b.wantCancel("q1", a.id)
+		b.reply(f, nil) // too late
+		c.reply(f, nil)
+
+		a.send(expectation("q2", directTo(b), within(20000)))
+		f = b.wantRequest("q2")
+		a.send(m{"op": 15, "id": "q2"})
+		a.send(m{"op": 15, "id": "q2"})
+		a.send(m{"op": 15, "id": "unknown"})
+		a.wantSettled("q2", settlement{Receivers: 1, Missing: []missing{{ID: b.id, Reason: "CANCELLED"}}})
+		b.wantCancel("q2", a.id)
+		b.pass(f)
+		b.reply(f, nil)
+		s.noneOpen(t)
+		b.wantNothing()
+		a.wantNothing()
+		if n := lateDrops(s); n != 3 {
+			t.Errorf("%d late replies were counted, want 3", n)
+		}
+	})
+}
+
+func lateDrops(s *site) (n uint64) {
+	for _, h := range s.hubs {
+		n += h.Stats().Drops[DropLate]
+	}
+	return n
+}
+
+func TestRequestGroup(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		a := s.join(t, "askers", nil)
+		var all []*peer
+		for i := range 6 {
+			all = append(all, s.join(t, "shards", m{"name": fmt.Sprint("shard-", i)}))
+		}
+		for round := range 5 {
+			id := fmt.Sprint("q", round)
+			a.send(expectation(id, inGroup("shards"), within(20000)))
+			for i, p := range all[:4-round/4] {
+				f := p.wantRequest(id)
+				if i == 0 {
+					p.pass(f)
+					continue
+				}
+				p.reply(f, m{"more": true, "data": 1})
+				p.reply(f, m{"data": 2})
+			}
+			for _, p := range all[4:] {
+				p.reply(p.wantRequest(id), m{"error": m{"code": "X", "message": "failed"}})
+			}
+			want := settlement{Receivers: 6, Replied: 5, Passed: 1}
+			if round == 4 { // the last one leaves instead
+				gone := all[3]
+				gone.wantRequest(id)
+				gone.send(m{"op": 2})
+				want.Replied--
+				want.Missing = []missing{{ID: gone.id, Name: "shard-3", Reason: "NO_REASON"}}
+			}
+			replies := a.wantSettled(id, want)
+			if n := want.Replied + want.Replied - 2; len(replies) != n {
+				t.Errorf("round %d: %d replies, want %d", round, len(replies), n)
+			}
+		}
+		s.noneOpen(t)
+		a.wantNothing()
+	})
+}
+
+func TestRequestGlobalAndEcho(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		a, b := s.join(t, "x", nil), s.join(t, "x", nil)
+		a.send(expectation("q", m{"target": "GLOBAL"}, within(20000)))
+		own := a.wantRequest("q")
+		a.pass(own)
+		b.reply(b.wantRequest("q"), nil)
+		a.wantSettled("q", settlement{Receivers: 2, Replied: 1, Passed: 1})
+		quiet := s.join(t, "y", m{"echo": false})
+		quiet.send(expectation("q", inGroup("y"), within(20000)))
+		quiet.wantSettled("q", settlement{Missing: []missing{{Reason: "NOT_DELIVERED"}}})
+		s.noneOpen(t)
+	})
+}
+
+func TestRequestReachesNobody(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		a, b := s.join(t, "askers", nil), s.join(t, "askers", nil)
+		id := b.id
+		b.send(m{"op": 2})
+		eventually.True(t, "it is gone", func() bool {
+			n := 0
+			for _, h := range s.hubs {
+				n += h.Stats().Clients
+			}
+			return n == 1
+		})
+		for i, intent := range []m{
+			inGroup("nobody"), oneOf("nobody"), {"target": "DIRECT", "identifier": id},
+			{"target": "DIRECT", "identifier": "00000000-0000-8000-8000-000000000000"},
+		} {
+			q := fmt.Sprint("q", i)
+			a.send(expectation(q, intent, within(20000)))
+			a.wantSettled(q, settlement{Missing: []missing{{Reason: "NOT_DELIVERED"}}})
+		}
+		for i, expect := range []m{{"timeout_ms": 20000, "retry": true}, {"timeout_ms": 20000, "key": "k"}} {
+			q := fmt.Sprint("r", i)
+			a.send(expectation(q, oneOf("nobody"), expect))
+			a.wantSettled(q, settlement{Missing: []missing{{Reason: "NOT_DELIVERED"}}})
+		}
+		s.noneOpen(t)
+	})
+}
+
+func TestRequestAny(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		a := s.join(t, "askers", nil)
+		w := []*peer{s.join(t, "workers", nil), s.join(t, "workers", nil), s.join(t, "workers", nil)}
+		got := make(chan struct{}, len(w))
+		for _, p := range w {
+			go func() {
+				for {
+					f := frame{}
+					_, b, err := p.conn.Read(p.ctx)
+					if err != nil || json.Unmarshal(b, &f) != nil {
+						got <- struct{}{}
+						return
+					}
+					p.reply(f, nil)
+				}
+			}()
+		}
+		for i := range 60 {
+			q := fmt.Sprint("q", i)
+			expect := within(20000)
+			switch i % 3 {
+			case 1:
+				expect["retry"] = true
+			case 2:
+				expect["key"] = fmt.Sprint(i)
+			}
+			a.send(expectation(q, oneOf("workers"), expect))
+			if replies := a.wantSettled(q, settlement{Receivers: 1, Replied: 1}); len(replies) != 1 {
+				t.Errorf("%s: %+v", q, replies)
+			}
+		}
+		s.noneOpen(t)
+	})
+}
+
+// TestRequestRetry: if a member passes, or goes, another one gets the request.
+func TestRequestRetry(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		a := s.join(t, "askers", nil)
+		ways := []func(p *peer, f frame){
+			func(p *peer, f frame) { p.pass(f) },
+			func(p *peer, _ frame) { _ = p.conn.CloseNow() },
+			func(p *peer, _ frame) { p.send(m{"op": 2}) },
+			func(p *peer, f frame) { p.reply(f, nil) },
+		}
+		type came struct {
+			p *peer
+			f frame
+			a float64
+		}
+		all := make(chan came, 16)
+		for range ways {
+			p := s.join(t, "workers", nil)
+			go func() {
+				for {
+					_, b, err := p.conn.Read(p.ctx)
+					if err != nil {
+						return
+					}
+					var f struct {
+						frame
+						Attempt float64 `json:"attempt"`
+					}
+					if json.Unmarshal(b, &f) == nil && f.Op == 0 {
+						all <- came{p, f.frame, f.Attempt}
+					}
+				}
+			}()
+		}
+		a.send(expectation("q", oneOf("workers"), m{"timeout_ms": 20000, "retry": true}))
+		had := map[string]bool{}
+		for i, act := range ways {
+			c := <-all
+			if had[c.p.id] {
+				t.Errorf("a client got the request twice")
+			}
+			had[c.p.id] = true
+			if i > 0 && c.a != float64(i+1) {
+				t.Errorf("attempt %v, want %d", c.a, i+1)
+			}
+			act(c.p, c.f)
+		}
+		got, replies := a.settled("q")
+		if got.Receivers != 4 || got.Replied != 1 || got.Passed != 1 || len(got.Missing) != 2 || len(replies) != 1 {
+			t.Errorf("%+v, %d replies", got, len(replies))
+		}
+		s.noneOpen(t)
+	})
+}
+
+// TestRequestRetryEnds: where all members pass the request is settled; where one was lost it waits for the next.
+func TestRequestRetryEnds(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		a := s.join(t, "askers", nil)
+		w := []*peer{s.join(t, "workers", nil), s.join(t, "workers", nil)}
+		retry := m{"timeout_ms": 20000, "retry": true}
+		a.send(expectation("q1", oneOf("workers"), retry))
+		for _, p := range w {
+			go func() {
+				_, b, err := p.conn.Read(p.ctx)
+				var f frame
+				if err == nil && json.Unmarshal(b, &f) == nil {
+					p.pass(f)
+				}
+				_, b, err = p.conn.Read(p.ctx)
+				if err == nil && json.Unmarshal(b, &f) == nil {
+					_ = p.conn.CloseNow()
+				}
+			}()
+		}
+		a.wantSettled("q1", settlement{Receivers: 2, Passed: 2})
+		a.send(expectation("q2", oneOf("workers"), retry))
+		a.wantNothingFor(s, 2)
+		late := s.join(t, "workers", nil)
+		late.reply(late.wantRequest("q2"), nil)
+		got, _ := a.settled("q2")
+		if got.Receivers != 3 || got.Replied != 1 || len(got.Missing) != 2 || got.Missing[0].Reason != "LOST" {
+			t.Errorf("%+v", got)
+		}
+		a.send(expectation("q3", oneOf("workers"), m{"timeout_ms": 400, "retry": true}))
+		_, _ = late.wantRequest("q3"), late.conn.CloseNow()
+		a.wantSettled("q3", settlement{Receivers: 1, Missing: []missing{{ID: late.id, Reason: "LOST"}}})
+		s.noneOpen(t)
+	})
+}
+
+// wantNothingFor waits until so many members are gone, and expects nothing meanwhile.
+func (p *peer) wantNothingFor(s *site, gone int) {
+	p.t.Helper()
+	before := 3
+	eventually.True(p.t, "they are gone", func() bool {
+		n := 0
+		for _, h := range s.hubs {
+			n += h.Stats().Clients
+		}
+		return n <= before-gone
+	})
+	p.wantNothing()
+}
+
+func TestRequestKey(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		const keys = 300
+		a := s.join(t, "askers", nil)
+		type owned struct {
+			id, owner string
+		}
+		got := make(chan owned, keys)
+		var w []*peer
+		for range 5 {
+			p := s.join(t, "workers", nil)
+			w = append(w, p)
+			go func() {
+				for {
+					var f frame
+					_, b, err := p.conn.Read(p.ctx)
+					if err != nil || json.Unmarshal(b, &f) != nil {
+						return
+					}
+					p.pass(f)
+					got <- owned{f.ID, p.id}
+				}
+			}()
+		}
+		owners := func() map[string]string {
+			all := map[string]string{}
+			for i := range keys {
+				a.send(expectation(fmt.Sprint("q", i), oneOf("workers"), m{"timeout_ms": 20000, "key": fmt.Sprint("customer-", i)}))
+			}
+			for range keys {
+				o := <-got
+				all[o.id] = o.owner
+				a.settledAny()
+			}
+			return all
+		}
+		first := owners()
+		if diff := cmp.Diff(first, owners()); diff != "" || len(first) != keys {
+			t.Errorf("the same keys, the same members, another owner:\n%s", diff)
+		}
+		count := map[string]int{}
+		for _, id := range first {
+			count[id]++
+		}
+		for _, p := range w {
+			if n := count[p.id]; n < keys/5/3 {
+				t.Errorf("a member has %d of %d keys", n, keys)
+			}
+		}
+		s.noneOpen(t)
+	})
+}
+
+func TestRequestRefused(t *testing.T) {
+	t.Parallel()
+	tokens := tokenTable(t, `
+- {name: asker, sha256: `+auth.Hash("asker")+`, groups: "*", send: ["GROUP:workers", DIRECT]}
+- {name: mute, sha256: `+auth.Hash("mute")+`, groups: "*", send: "GROUP:workers"}`)
+	s := newSite(t, []int{1}, func(o *Options) { o.Tokens = auth.NewStore(tokens) })
+	a := s.join(t, "askers", m{"token": "asker"})
+	mute, b := s.join(t, "workers", m{"token": "mute"}), s.join(t, "workers", m{"token": "asker"})
+	wantError := func(code string) {
+		t.Helper()
+		if f := a.read(); f.Op != 6 || f.Data.(m)["code"] != code || f.ID == "" {
+			t.Errorf("want ERROR %s, got %+v", code, f)
+		}
+	}
+	a.send(expectation("q", inGroup("others"), within(1000)))
+	wantError("FORBIDDEN")
+	a.send(expectation("q", inGroup("workers"), within(20000)))
+	a.send(m{"op": 0, "id": "q", "intent": inGroup("workers"), "expect": within(1000)})
+	wantError("DUPLICATE_ID")
+	if err := a.sendRaw(`{"op":0,"id":"\u0071","intent":{"target":"GROUP","identifier":"workers"},"expect":{"timeout_ms":1000}}`); err != nil {
+		t.Fatal(err)
+	}
+	wantError("DUPLICATE_ID")
+	mute.wantRequest("q")
+	b.reply(b.wantRequest("q"), nil)
+	a.wantSettled("q", settlement{Receivers: 1, Replied: 1}) // a client that may not send DIRECT can't answer
+	a.send(expectation("d", directTo(mute), within(20000)))
+	a.wantSettled("d", settlement{})
+	for i := range maxRequests {
+		a.send(expectation(fmt.Sprint("n", i), directTo(b), within(60000)))
+	}
+	a.send(expectation("more", directTo(b), within(60000)))
+	wantError("TOO_MANY_REQUESTS")
+	a.send(m{"op": 15, "id": "n0"})
+	a.wantSettled("n0", settlement{Receivers: 1, Missing: []missing{{ID: b.id, Reason: "CANCELLED"}}})
+	a.send(expectation("more", directTo(b), within(60000)))
+	_ = a.conn.CloseNow()
+	cancels := 0
+	for cancels < maxRequests+1 {
+		if f := b.read(); f.Op == 15 {
+			cancels++
+		}
+	}
+	s.noneOpen(t)
+}
+
+func (p *peer) sendRaw(text string) error {
+	return p.conn.Write(p.ctx, 1, []byte(text))
+}
+
+func TestRequestMemory(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, []int{1}, func(o *Options) { o.RequestMemory = 10 * (requestBytes + owedBytes) })
+	a, b := s.join(t, "askers", nil), s.join(t, "workers", nil)
+	for i := range 11 {
+		a.send(expectation(fmt.Sprint("q", i), directTo(b), within(60000)))
+	}
+	if f := a.read(); f.Op != 6 || f.ID != "q10" || f.Data.(m)["code"] != "TOO_MANY_REQUESTS" {
+		t.Errorf("got %+v", f)
+	}
+	for i := range 10 {
+		b.reply(b.wantRequest(fmt.Sprint("q", i)), nil)
+		a.wantSettled(fmt.Sprint("q", i), settlement{Receivers: 1, Replied: 1})
+	}
+	s.noneOpen(t)
+}
+
+// TestRequestBadInput: what can't be tracked ends the connection, and without the feature expect is a member like any other.
+func TestRequestBadInput(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, []int{1}, nil)
+	toAll := `"intent":{"target":"GLOBAL"}`
+	for _, bad := range []string{
+		`{"op":0,"id":"q",` + toAll + `,"expect":7}`,
+		`{"op":0,"id":"q",` + toAll + `,"expect":null}`,
+		`{"op":0,"id":"q",` + toAll + `,"expect":{}}`,
+		`{"op":0,"id":"q",` + toAll + `,"expect":{"timeout_ms":0}}`,
+		`{"op":0,"id":"q",` + toAll + `,"expect":{"timeout_ms":31536000000}}`,
+		`{"op":0,"id":"q",` + toAll + `,"expect":{"timeout_ms":1000},"attempt":1}`,
+		`{"op":0,` + toAll + `,"expect":{"timeout_ms":1000}}`,
+		`{"op":14,"id":"q"}`,
+		`{"op":14,"id":"q","intent":{"target":"GROUP","identifier":"g"}}`,
+		`{"op":14,"intent":{"target":"DIRECT","identifier":"00000000-0000-8000-8000-000000000000"}}`,
+		`{"op":15}`,
+	} {
+		p := s.join(t, "g", nil)
+		if err := p.sendRaw(bad); err != nil {
+			t.Fatal(err)
+		}
+		p.wantDisconnect(bad, "INVALID_PAYLOAD", 4002)
+		if !strings.Contains(bad, `"expect"`) {
+			old := identify(t, s.urls[0], "g", m{"features": []string{"errors"}})
+			if err := old.sendRaw(bad); err != nil {
+				t.Fatal(err)
+			}
+			old.wantDisconnect(bad, "UNKNOWN_OP", 4001)
+			continue
+		}
+		old := identify(t, s.urls[0], "old", m{"features": []string{"errors"}})
+		if err := old.sendRaw(bad); err != nil {
+			t.Fatal(err)
+		}
+		if f := old.read(); f.Op != 0 {
+			t.Errorf("%s without the feature: %+v", bad, f)
+		}
+		_ = old.conn.CloseNow()
+	}
+	p := s.join(t, "g", nil)
+	p.send(m{"op": 14, "id": "unknown", "intent": m{"target": "DIRECT", "identifier": p.id}})
+	p.send(m{"op": 5, "id": "q", "expect": 7, "intent": directTo(p)}) // a REPLY is no request
+	if f := p.read(); f.Op != 5 {
+		t.Errorf("got %+v", f)
+	}
+	p.wantNothing()
+}
+
+// TestRepliesOfStrangersSettleNothing: they are delivered as ever.
+func TestRepliesOfStrangersSettleNothing(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		a, b, c := s.join(t, "askers", nil), s.join(t, "workers", nil), s.join(t, "strangers", nil)
+		a.send(expectation("q", directTo(b), within(20000)))
+		f := b.wantRequest("q")
+		c.reply(f, nil)
+		if got := a.read(); got.Op != 5 || got.Sender != c.id {
+			t.Errorf("got %+v", got)
+		}
+		c.pass(f)
+		b.send(m{"op": 5, "id": "q", "intent": inGroup("askers")}) // not DIRECT
+		if got := a.read(); got.Op != 5 || got.Sender != b.id {
+			t.Errorf("got %+v", got)
+		}
+		a.wantNothing()
+		b.reply(f, nil)
+		a.wantSettled("q", settlement{Receivers: 1, Replied: 1})
+		s.noneOpen(t)
+	})
+}
+
+// TestRequestInstanceLost: an instance that goes settles its receivers' parts, and what its clients asked for is cancelled.
+func TestRequestInstanceLost(t *testing.T) {
+	t.Parallel()
+	bus := memory.NewBus()
+	_, url := startHub(t, bus.Broker(), nil)
+	lost := bus.Broker()
+	_, otherURL := startHub(t, lost, func(o *Options) { o.NodeName = "host-2" })
+	a := identify(t, url, "askers", m{"features": []string{"requests"}})
+	b := identify(t, otherURL, "workers", m{"features": []string{"requests"}})
+	a.send(expectation("g", inGroup("workers"), within(20000)))
+	a.send(expectation("d", directTo(b), within(20000)))
+	b.send(expectation("back", directTo(a), within(20000)))
+	for f := range 2 {
+		b.wantRequest([]string{"g", "d"}[f])
+	}
+	a.wantRequest("back")
+	if err := lost.Close(t.Context()); err != nil { // without a word to its clients
+		t.Fatal(err)
+	}
+	want := settlement{Receivers: 1, Missing: []missing{{Node: "host-2", Reason: "INSTANCE_LOST", Count: 1}}}
+	seen := map[string]int{}
+	for range 3 {
+		f := a.read()
+		if f.Op == 15 {
+			seen[f.ID+f.Sender]++
+			continue
+		}
+		got, err := settlementOf(f)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", f.ID, err, diff)
+		}
+		seen[f.ID]++
+	}
+	if diff := cmp.Diff(map[string]int{"g": 1, "d": 1, "back" + b.id: 1}, seen); diff != "" {
+		t.Error(diff)
+	}
+}
