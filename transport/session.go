@@ -57,8 +57,8 @@ type End uint8
 
 // All values of End.
 const (
-	EndLocal End = iota // closed by this side: Conn.Close, a protocol violation, Server.Close
-	EndPeer             // closed by the client: with a close frame or, over TCP, at the end of its stream
-	EndOfStream         // a WebSocket whose stream ended without a close frame
-	EndError            // broken: reset or timed out by the network
+	EndLocal    End = iota // closed by this side: Conn.Close, a protocol violation, Server.Close
+	EndPeer                // closed by the client: with a close frame or, over TCP, at the end of its stream
+	EndOfStream            // a WebSocket whose stream ended without a close frame
+	EndError               // broken: reset or timed out by the network
 )
