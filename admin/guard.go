@@ -85,7 +85,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name = g.api.operations[pattern]
 	c := &caller{grant: credential.Grant, subject: credential.Subject, expires: credential.Expires, address: r.RemoteAddr}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if !isRead(r) {
 		defer func() { g.api.audit(c, name, r, seen.code()) }()
 	}
 	if !g.acceptable(w, r, name) || !g.bodyFits(w, r) {
@@ -104,6 +104,12 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Del("Connection")
 	g.routes.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 }
+
+// roleHeader tells the console that its token may only look.
+const roleHeader = "Mastersocket-Role"
+
+// isRead reports whether the request changes nothing.
+func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
 // crossSite reports whether a browser sends the request for a page of another origin, or because a link of one was
 // followed. Browsers add the header over TLS and on loopback. http.CrossOriginProtection lets GET pass, which would answer
@@ -194,16 +200,26 @@ func (g *guard) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 	writeProblem(w, http.StatusUnauthorized, "the header Authorization: Bearer TOKEN is missing, or the token is not in force")
 }
 
-// admit refuses a credential without admin rights.
+// admit refuses a credential without admin rights, and one that may only look where the request is to change something.
 func (g *guard) admit(w http.ResponseWriter, r *http.Request, credential hub.Credential) (hub.Credential, bool) {
-	if grant := credential.Grant; !grant.Admin {
-		g.api.warn.Warn("admin request refused", "not an admin token", slog.String("from", r.RemoteAddr),
-			slog.String("token", grant.Name), subjectAttr(credential.Subject))
-		w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket", error="insufficient_scope"`)
-		writeProblem(w, http.StatusForbidden, fmt.Sprintf("the token %q has no admin rights (admin: true in the tokens file)", grant.Name))
-		return hub.Credential{}, false
+	grant, why, detail := credential.Grant, "", ""
+	switch {
+	case grant.Admin == auth.NoAdmin:
+		why, detail = "not an admin token", fmt.Sprintf("the token %q has no admin rights (admin: true in the tokens file)", grant.Name)
+	case grant.Admin == auth.AdminRead && !isRead(r):
+		why, detail = "a token that may only look", fmt.Sprintf("the token %q may only look (admin: read in the tokens file)", grant.Name)
 	}
-	return credential, true
+	if why == "" {
+		if grant.Admin == auth.AdminRead {
+			w.Header().Set(roleHeader, "read")
+		}
+		return credential, true
+	}
+	g.api.warn.Warn("admin request refused", why, slog.String("from", r.RemoteAddr), slog.String("token", grant.Name),
+		subjectAttr(credential.Subject))
+	w.Header().Set("WWW-Authenticate", `Bearer realm="mastersocket", error="insufficient_scope"`)
+	writeProblem(w, http.StatusForbidden, detail)
+	return hub.Credential{}, false
 }
 
 // subjectAttr returns the log attribute of a subject; an empty attribute for an empty subject.

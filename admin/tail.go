@@ -12,6 +12,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/hub"
 )
 
@@ -116,7 +117,7 @@ func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c *caller, op
 				break
 			}
 			beat = now
-			if g, ok := a.hub.Current(c.grant); !ok || !g.Admin || c.ended(now) {
+			if g, ok := a.hub.Current(c.grant); !ok || g.Admin == auth.NoAdmin || c.ended(now) {
 				return
 			}
 			var counts TailCounts

@@ -48,8 +48,8 @@ type Grant struct {
 	Watch intent.Patterns
 	// Hold are the exclusive groups that the holder may hold; none if empty.
 	Hold intent.Patterns
-	// Admin tells whether the holder may use the admin API.
-	Admin bool
+	// Admin is what the holder may do by the admin API.
+	Admin Admin
 	// Rate is how many messages per second each connection that holds the token may send. 0 means unlimited.
 	Rate float64
 	// Burst is how many messages such a connection may send at once after a silence. It is at least 1 where Rate is not
@@ -63,6 +63,16 @@ type Grant struct {
 	token hash
 	rule  rule // nil for the grant of a token
 }
+
+// Admin is what the holder of a token may do by the admin API. The zero Admin allows nothing.
+type Admin uint8
+
+// What a token allows.
+const (
+	NoAdmin   Admin = iota // nothing
+	AdminRead              // to look at everything
+	AdminFull              // to look at everything and to change it
+)
 
 // Total bounds what all connections of a holder do together on one instance. 0 means unlimited.
 type Total struct {

@@ -36,7 +36,7 @@ const (
 //	    send: ["GROUP:audit"]  # see intent.ParsePermission; what is omitted may not be sent
 //	    watch: ["billing.*"]   # groups whose members it may see; omitted: none
 //	    hold: ["scheduler"]    # exclusive groups that it may hold; omitted: none
-//	    admin: false           # may use the admin API
+//	    admin: false           # true: may use the admin API; read: may look at everything with it, and change nothing
 //	    rate: 100              # messages per second for each connection; omitted or 0: unlimited
 //	    burst: 200             # how many of them at once after a silence; omitted: as many as rate
 //	    total_connections: 50  # on one instance, of one holder; as the next two: omitted or 0: unlimited
@@ -190,7 +190,7 @@ func (p *parser) finish(e *entry, at *yaml.Node, before int) {
 		return
 	}
 	switch g := &e.grant; {
-	case len(g.Groups) == 0 && !g.Admin:
+	case len(g.Groups) == 0 && g.Admin == NoAdmin:
 		p.addf(at, "no client could use this token: it may join no group and has no admin rights; "+
 			`add groups, such as groups: ["*"] for every one, or admin: true`)
 	case e.burst != nil && g.Rate == 0:
@@ -274,14 +274,20 @@ func (p *parser) send(n *yaml.Node) intent.Permissions {
 	return permissions
 }
 
-func (p *parser) admin(n *yaml.Node) bool {
+func (p *parser) admin(n *yaml.Node) Admin {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!bool" {
 		if admin, err := strconv.ParseBool(n.Value); err == nil {
-			return admin
+			if admin {
+				return AdminFull
+			}
+			return NoAdmin
 		}
 	}
-	p.addf(n, "admin must be true or false")
-	return false
+	if n.Kind == yaml.ScalarNode && n.Value == "read" {
+		return AdminRead
+	}
+	p.addf(n, "admin must be true, read or false")
+	return NoAdmin
 }
 
 // whole is a number that every reader understands in the same way: 0100 is 64 to some.

@@ -54,7 +54,7 @@ tokens:
 	}
 
 	billing := grant("token-a")
-	if billing.Name != "billing" || billing.Admin || billing.Rate != 100 || billing.Burst != 200 {
+	if billing.Name != "billing" || billing.Admin != NoAdmin || billing.Rate != 100 || billing.Burst != 200 {
 		t.Errorf("billing = %q, admin %v, rate %v, burst %d", billing.Name, billing.Admin, billing.Rate, billing.Burst)
 	}
 	for group, want := range map[string]bool{"billing": true, "billing.eu": true, "bill": false, "workers": false} {
@@ -76,7 +76,7 @@ tokens:
 		}
 	}
 	for _, token := range []string{"token-b", "c"} {
-		if g := grant(token); g.Name != "operator" || !g.Admin || g.MayJoin("a") || g.MaySend(intent.Global, nil) {
+		if g := grant(token); g.Name != "operator" || g.Admin != AdminFull || g.MayJoin("a") || g.MaySend(intent.Global, nil) {
 			t.Errorf("operator = %v, want the admin API and nothing else", g)
 		}
 	}
@@ -210,8 +210,8 @@ func TestParseTokensRefuses(t *testing.T) {
 		"null pattern":     {entry("groups: [a, ~]"), []string{"4: each item of groups"}},
 		"bad permission":   {entry("groups: a\n  send: [group]"), []string{`5: permission "group": no such target`}},
 		"mapped send":      {entry("groups: a\n  send: [GROUP: b]"), []string{"5: each item of send must be one of permissions"}},
-		"admin yes":        {entry("admin: yes"), []string{"4: admin must be true or false"}},
-		"admin quoted":     {entry(`admin: "true"`), []string{"4: admin must be true or false"}},
+		"admin yes":        {entry("admin: yes"), []string{"4: admin must be true, read or false"}},
+		"admin quoted":     {entry(`admin: "true"`), []string{"4: admin must be true, read or false"}},
 		"grants nothing":   {entry("send: GLOBAL"), []string{"2: no client could use this token"}},
 		"admin false":      {entry("admin: false"), []string{"2: no client could use this token"}},
 		"empty groups":     {entry("groups: []"), []string{"2: no client could use this token"}},
@@ -334,7 +334,7 @@ func FuzzParseTokens(f *testing.F) {
 		}
 		for _, g := range tokens.grants {
 			switch {
-			case g.Name == "" || len(g.Groups) == 0 && !g.Admin:
+			case g.Name == "" || len(g.Groups) == 0 && g.Admin == NoAdmin:
 				t.Errorf("an entry that must be refused: %v", g)
 			case !(g.Rate >= 0) || (g.Rate > 0) != (g.Burst > 0):
 				t.Errorf("rate %v with burst %d", g.Rate, g.Burst)

@@ -76,7 +76,7 @@ func SharedToken(token string) *Tokens {
 		Send:   intent.Permissions{everyTarget},
 		Watch:  intent.Patterns{everyGroup},
 		Hold:   intent.Patterns{everyGroup},
-		Admin:  true,
+		Admin:  AdminFull,
 		token:  sha256.Sum256([]byte(token)),
 	}})
 }

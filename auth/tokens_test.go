@@ -64,7 +64,7 @@ func TestSharedTokenMayDoEverything(t *testing.T) {
 	if !ok {
 		t.Fatal("Authenticate of the shared token = false")
 	}
-	if !g.MayJoin("any.group") || !g.MayWatch("any.group") || !g.MayHold("any.group") || !g.Admin || g.Rate != 0 {
+	if !g.MayJoin("any.group") || !g.MayWatch("any.group") || !g.MayHold("any.group") || g.Admin != AdminFull || g.Rate != 0 {
 		t.Errorf("grant of the shared token is limited: join %v, admin %v, rate %v", g.MayJoin("any.group"), g.Admin, g.Rate)
 	}
 	for _, to := range []struct {
@@ -86,7 +86,7 @@ func TestSharedTokenMayDoEverything(t *testing.T) {
 func TestZeroGrantAllowsNothing(t *testing.T) {
 	t.Parallel()
 	g := new(Grant)
-	if g.MayJoin("a") || g.MaySend(intent.Global, nil) || g.MaySend(intent.Any, nil) || g.Admin {
+	if g.MayJoin("a") || g.MaySend(intent.Global, nil) || g.MaySend(intent.Any, nil) || g.Admin != NoAdmin {
 		t.Error("the zero Grant allows something")
 	}
 }

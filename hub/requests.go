@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/internal/handshake"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -85,7 +86,7 @@ func (p *Peer) MaySend(t intent.Target, group []byte) bool {
 // IsAdmin reports whether the client's token has admin rights.
 func (p *Peer) IsAdmin() bool {
 	s := p.session
-	return s.phase == phaseIdentified && s.grant != nil && s.grant.Admin
+	return s.phase == phaseIdentified && s.grant != nil && s.grant.Admin == auth.AdminFull
 }
 
 // PublishAndHear is Publish, and calls f as [ServiceLoop.PublishAndHear] does.

@@ -33,7 +33,7 @@ func TestLoadTokensGenerates(t *testing.T) {
 	if err != nil || auth.CheckToken(generated) != nil {
 		t.Fatalf("LoadTokens = %q, %v, want a generated token", generated, err)
 	}
-	if g, ok := auth.NewStore(tokens).Authenticate(generated); !ok || !g.Admin {
+	if g, ok := auth.NewStore(tokens).Authenticate(generated); !ok || g.Admin == auth.NoAdmin {
 		t.Errorf("the generated token grants %v, %v, want everything", g, ok)
 	}
 	if _, other, _ := loadTokens(Serve{}); other == generated {
