@@ -13,6 +13,10 @@ type lead struct {
 	f     *fleet
 	term  uint64
 	state *lifecycle.Fleet
+	ended bool // another one leads
+
+	sites map[string]*site       // the other instances with bots, by their inboxes
+	at    map[lifecycle.ID]*site // by the ids of their bots
 
 	// What is to be done, in its order: the next one begins when the one before is carried out, so that a bot stops before
 	// another one starts, also on another loop or instance.
@@ -24,18 +28,9 @@ type lead struct {
 	alarm  lifecycle.Reason // why an operator is needed; empty for none
 }
 
-func newLead(f *fleet, now time.Time) *lead {
-	return &lead{f: f, state: lifecycle.New(f.settings.Config, now)}
-}
-
 // hear handles a word of a bot of any instance. answer, where not nil, is called once, behind what the word leads to.
 func (l *lead) hear(w word, answer func(code, message string), now time.Time) {
 	actions, err := l.apply(&w, now)
-	if err == nil {
-		if e := l.f.here[w.ID]; e != nil {
-			e.note(&w)
-		}
-	}
 	l.do(actions)
 	if answer == nil {
 		return
@@ -84,10 +79,13 @@ func codeOf(err error) string {
 
 // do carries out actions in their order.
 func (l *lead) do(actions []lifecycle.Action) {
+	if l.ended {
+		return
+	}
 	for _, a := range actions {
 		if o, ok := orderOf(a); ok {
 			l.logOrder(a)
-			l.queue(func(done func()) { l.f.obey(a.To, o, l.term, done) })
+			l.queue(func(done func()) { l.obey(a.To, o, done) })
 			continue
 		}
 		switch a.Verb {
@@ -101,6 +99,15 @@ func (l *lead) do(actions []lifecycle.Action) {
 	}
 }
 
+// obey has a bot, of whatever instance, carry out an order.
+func (l *lead) obey(id lifecycle.ID, o order, done func()) {
+	if s := l.at[id]; s != nil {
+		l.order(s, id, o, done)
+		return
+	}
+	l.f.obey(id, o, l.term, done)
+}
+
 // queue adds one thing to do.
 func (l *lead) queue(f func(done func())) {
 	l.outbox = append(l.outbox, f)
@@ -109,7 +116,7 @@ func (l *lead) queue(f func(done func())) {
 
 // pump does what is queued, one thing after the other.
 func (l *lead) pump() {
-	for !l.sending && len(l.outbox) > 0 {
+	for !l.sending && !l.ended && len(l.outbox) > 0 {
 		next := l.outbox[0]
 		l.outbox = l.outbox[1:]
 		if len(l.outbox) == 0 {
@@ -131,6 +138,7 @@ func (l *lead) pump() {
 
 // tick looks at deadlines.
 func (l *lead) tick(now time.Time) {
+	l.checkSites(now)
 	l.do(l.state.Tick(now))
 	l.checkTask(now)
 }

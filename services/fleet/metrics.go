@@ -12,7 +12,7 @@ type counts struct {
 	orders, promotions, shutdowns                 atomic.Uint64
 	healthChecks, healthFailures                  atomic.Uint64
 	tasks, tasksFailed, tasksNoAgent              atomic.Uint64
-	alarms                                        atomic.Uint64
+	alarms, leaderships, cutOffs                  atomic.Uint64
 	bots, fleetsLed, fleetsWithoutRunner, notSane atomic.Int64
 }
 
@@ -36,6 +36,8 @@ func (s *Service) Metrics() []hub.Metric {
 		counter("tasks_total", "Tasks for agents.", &c.tasks),
 		counter("tasks_failed_total", "Tasks that failed, or whose agent fell silent.", &c.tasksFailed),
 		counter("tasks_no_agent_total", "Tasks for which there was no agent.", &c.tasksNoAgent),
+		counter("leaderships_total", "Times that this instance became the leader of a fleet.", &c.leaderships),
+		counter("cut_offs_total", "Bots that were told to stop because this instance did not reach the leader any more.", &c.cutOffs),
 		counter("alarms_total", "Times that a fleet was found not sane.", &c.alarms),
 	}
 }

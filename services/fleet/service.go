@@ -46,6 +46,7 @@ type Service struct {
 	hub    *hub.Hub // set by the first Attach, constant afterwards
 	loops  []*hub.ServiceLoop
 	first  *hub.ServiceLoop // owns the fleets
+	link   *link
 	served atomic.Pointer[map[string]*fleet]
 	count  counts
 }
@@ -78,8 +79,11 @@ func (s *Service) Attach(on *hub.ServiceLoop) hub.LoopService {
 	s.loops = append(s.loops, on)
 	if on.Index() == 0 {
 		s.hub, s.first = on.Hub(), on
-		s.configure(s.opts.Fleets, time.Now())
+		s.link = newLink(s)
+		s.configure(s.opts.Fleets)
 		on.Observe(wire.Words, s.agentSays)
+		on.Observe(pulsesGroup, s.onPulse)
+		on.Observe(inboxOf(s.link.me), s.onMail)
 		s.tickLater()
 	}
 	return noConnections{}
@@ -96,17 +100,17 @@ func (noConnections) Open(*hub.Peer, *transport.Request) (hub.PeerHandler, *tran
 // Configure replaces the settings of all fleets. A fleet that is no longer among them ends, and its bots are disconnected.
 // Any goroutine may call it.
 func (s *Service) Configure(all []Settings) {
-	s.first.Post(func() { s.configure(all, time.Now()) })
+	s.first.Post(func() { s.configure(all) })
 }
 
 // configure is Configure on the first loop.
-func (s *Service) configure(all []Settings, now time.Time) {
+func (s *Service) configure(all []Settings) {
 	old := *s.served.Load()
 	served := make(map[string]*fleet, len(all))
 	for _, set := range all {
 		f := old[set.Name]
 		if f == nil {
-			f = newFleet(s, set.Name, now)
+			f = newFleet(s, set.Name)
 		}
 		f.configure(set)
 		served[set.Name] = f
@@ -143,6 +147,7 @@ func (s *Service) tickLater() {
 }
 
 func (s *Service) tick(now time.Time) {
+	s.link.tick(now)
 	var led, without, notSane int64
 	for _, f := range s.fleets() {
 		f.tick(now)

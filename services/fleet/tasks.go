@@ -68,7 +68,7 @@ func (l *lead) startTask(a lifecycle.Action, now time.Time) {
 		Op: opcodes.Event, Event: wire.EventTask, Data: data, Target: intent.Any, Group: []byte(wire.AgentGroup(l.f.name)),
 	}, func(_ int, code opcodes.ErrorCode) {
 		switch {
-		case l.task != t || code == "":
+		case l.task != t || l.ended || code == "":
 		case code == opcodes.CodeNoReceiver:
 			l.wanted = wanted{taskName(t.verb), time.Now()}
 			l.f.s.count.tasksNoAgent.Add(1)

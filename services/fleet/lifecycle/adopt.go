@@ -33,17 +33,7 @@ func Adopt(c Config, m Memory, all []Found, now time.Time) (*Fleet, []Action) {
 	var highest *Found
 	for i := range all {
 		k := &all[i]
-		added := &client{id: k.ID, version: k.Version, resting: k.Resting}
-		switch {
-		case k.Retired:
-			added.state = retired
-		case k.Ready:
-			f.readied++
-			added.state, added.ready = standby, f.readied
-		default:
-			added.deadline = now.Add(f.config.ReadyTimeout)
-		}
-		f.clients[k.ID] = added
+		f.add(k, now)
 		if k.Term > 0 && !k.Retired && (highest == nil || k.Term > highest.Term || k.Term == highest.Term && k.ID < highest.ID) {
 			highest = k
 		}
@@ -64,4 +54,50 @@ func Adopt(c Config, m Memory, all []Found, now time.Time) (*Fleet, []Action) {
 		c.waits = f.runner != nil && c != f.runner && c.state == standby && compare(c.version, f.runner.version) > 0
 	}
 	return f, append(actions, f.examineNext(now)...)
+}
+
+// add adds a client that does not run.
+func (f *Fleet) add(k *Found, now time.Time) *client {
+	c := &client{id: k.ID, version: k.Version, resting: k.Resting}
+	switch {
+	case k.Retired:
+		c.state = retired
+	case k.Ready:
+		f.readied++
+		c.state, c.ready = standby, f.readied
+	default:
+		c.deadline = now.Add(f.config.ReadyTimeout)
+	}
+	f.clients[k.ID] = c
+	return c
+}
+
+// Merge takes what an instance knows of its clients, which are all there: it was out of reach for a while. Clients that work
+// without being the runner are told to stop.
+func (f *Fleet) Merge(all []Found, now time.Time) []Action {
+	var actions []Action
+	for i := range all {
+		k := &all[i]
+		c := f.clients[k.ID]
+		if c == nil {
+			c = f.add(k, now)
+			c.waits = f.runner != nil && c.state == standby && compare(c.version, f.runner.version) > 0
+		}
+		works := k.Term > 0 && !k.Retired
+		switch {
+		case works && f.runner == nil:
+			f.assign(c)
+			actions = append(actions, Action{Verb: Keep, To: c.id})
+		case works && f.runner != c:
+			actions = append(actions, Action{Verb: Coma, To: c.id, Reason: Replaced})
+		case !works && f.runner == c: // it has not got the order, or was told to stop
+			if c.state == identified {
+				actions = append(actions, Action{Verb: Hello, To: c.id, Process: true})
+			} else {
+				actions = append(actions, Action{Verb: ProcessCommands, To: c.id})
+			}
+		}
+	}
+	actions = append(actions, f.restore(now)...)
+	return append(actions, f.examineNext(now)...)
 }
