@@ -27,9 +27,8 @@ type fleet struct {
 	// Where another one does.
 	leader     string // its inbox; empty for none
 	leaderTerm uint64
-	rosterSent bool      // the leader has the bots of this instance, and hears their words
-	orders     uint64    // the number of the leader's last order that was carried out
-	reached    time.Time // when this instance sent the last pulse that a leader is known to have heard
+	rosterSent bool   // the leader has the bots of this instance, and hears their words
+	orders     uint64 // the number of the leader's last order that was carried out
 
 	memory     lifecycle.Memory // of the last leader
 	memoryTerm uint64           // its term
@@ -82,7 +81,7 @@ func (f *fleet) end() {
 	if !f.over {
 		f.over = true
 		f.claim.Release()
-		f.lead, f.gathering = nil, nil
+		f.endLead()
 	}
 	for _, e := range f.here {
 		b := e.bot
@@ -131,7 +130,7 @@ func (f *fleet) heard(w word, answer func(code, message string)) {
 
 // flush brings the leader the words that it has not got.
 func (f *fleet) flush() {
-	if f.lead == nil && !f.rosterSent {
+	if f.lead == nil && !f.rosterSent || !f.s.link.isReached() {
 		return
 	}
 	for _, p := range slices.Clone(f.pending) {
@@ -168,7 +167,7 @@ func (f *fleet) send(m *mail) {
 }
 
 // led handles the word of an instance that it leads the fleet.
-func (f *fleet) led(leader string, l led, now time.Time) {
+func (f *fleet) led(leader string, l led) {
 	if l.Term < f.leaderTerm {
 		return
 	}
@@ -208,7 +207,7 @@ func (f *fleet) resync() {
 
 // sendRoster tells the leader of all bots here.
 func (f *fleet) sendRoster() {
-	if f.rosterSent || f.leader == "" {
+	if f.rosterSent || f.leader == "" || !f.s.link.isReached() {
 		return
 	}
 	f.rosterSent = true
@@ -298,15 +297,12 @@ func (f *fleet) tick(now time.Time) {
 	}
 }
 
-// checkLink stops the bots that work here if the leader may have given this instance up, and forgets a leader that is gone.
+// checkLink stops the bots that work here if this instance may be cut off, and forgets a leader that is gone.
 func (f *fleet) checkLink(now time.Time) {
-	if at := f.s.link.ackedAt(f.leader); at.After(f.reached) {
-		f.reached = at
-	}
-	if now.Sub(f.reached) > cutOffAfter {
+	if !f.s.link.isReached() {
 		f.stopHere()
 	}
-	if p := f.s.link.peers[f.leader]; f.leader != "" && (p == nil || now.Sub(p.heard) > goneAfter) {
+	if f.leader != "" && f.s.link.isSilent(f.leader, now) {
 		f.leader = ""
 		f.resync()
 	}
@@ -333,7 +329,10 @@ func (f *fleet) stepDown() {
 func (f *fleet) endLead() {
 	if f.lead != nil {
 		f.memory, f.memoryTerm = f.lead.state.Memory(), f.lead.term
-		f.lead.ended = true
+		f.lead.end()
+	}
+	if f.gathering != nil {
+		f.gathering.end()
 	}
 	f.lead, f.gathering = nil, nil
 	f.resync()

@@ -8,17 +8,21 @@ import (
 	"github.com/mastersocket/mastersocket/services/fleet/lifecycle"
 )
 
-// gatherAtMost is how long a new leader waits for the rosters of all instances. One that has not answered by then is cut off, and its bots
-// have been told to stop: it is more than cutOffAfter.
-const gatherAtMost = 3500 * time.Millisecond
+// Times of a new leader that asks for the rosters of all instances.
+const (
+	askAgainAfter = 700 * time.Millisecond // an instance that has not answered by then may be gone
+	gatherAtMost  = 8 * time.Second        // then an instance that lives and says nothing is left out
+)
 
-// gathering is a leader that asks all instances for their bots.
+// gathering is a leader that asks all instances for their bots. It waits for each until it has answered, or its lease has ended.
 type gathering struct {
 	f       *fleet
 	term    uint64
-	until   time.Time
-	rosters []*mail // one for each instance
-	early   []*mail // words that came behind a roster
+	began   time.Time
+	rosters []*mail               // one for each instance
+	early   []*mail               // words that came behind a roster
+	claims  map[string]leadership // to the groups of instances that have not answered, by their nodes
+	gone    map[string]bool       // nodes whose lease has ended
 }
 
 // gather begins the leadership of this instance.
@@ -28,8 +32,8 @@ func (f *fleet) gather(term uint64, now time.Time) {
 	}
 	f.endLead() // bots that work here by the word of the last leader go on
 	f.leader, f.leaderTerm = "", term
-	f.gathering = &gathering{f: f, term: term, until: now.Add(gatherAtMost)}
-	f.s.link.pulseNow(now)
+	f.gathering = &gathering{f: f, term: term, began: now, claims: make(map[string]leadership), gone: make(map[string]bool)}
+	f.s.link.pulse(now)
 	f.gathering.tick(now)
 }
 
@@ -56,22 +60,47 @@ func (g *gathering) take(m *mail, now time.Time) {
 	}
 }
 
-// isComplete reports whether all other instances have answered.
-func (g *gathering) isComplete() bool {
-	here := g.f.s.hub.Node().ID
-	for _, n := range g.f.s.hub.Nodes() {
-		if n.ID != here && !slices.ContainsFunc(g.rosters, func(m *mail) bool { return m.Node == n.ID.String() }) {
-			return false
+// isComplete reports whether all other instances have answered or are gone. It looks after those that have not answered.
+func (g *gathering) isComplete(now time.Time) bool {
+	complete := true
+	for _, node := range g.f.s.link.others() {
+		if g.gone[node] || slices.ContainsFunc(g.rosters, func(m *mail) bool { return m.Node == node }) {
+			continue
+		}
+		complete = false
+		if g.claims[node] == nil && now.Sub(g.began) > askAgainAfter {
+			g.claims[node] = g.f.s.first.Hold(aliveGroup(node), func(uint64) { g.noteGone(node) }, func() {})
 		}
 	}
-	return true
+	return complete
+}
+
+// noteGone notes that the instance's lease has ended, or that it does not serve fleets.
+func (g *gathering) noteGone(node string) {
+	g.gone[node] = true
+	if g.f.gathering == g {
+		g.tick(time.Now())
+	}
+}
+
+// end gives up what the gathering has claimed.
+func (g *gathering) end() {
+	for _, c := range g.claims {
+		c.Release()
+	}
+	g.claims = nil
 }
 
 // tick ends the gathering when it is complete or has taken its time.
 func (g *gathering) tick(now time.Time) {
-	if !g.isComplete() && now.Before(g.until) {
+	switch {
+	case g.isComplete(now):
+	case now.Sub(g.began) < gatherAtMost:
 		return
+	default:
+		g.f.s.first.Log().LogAttrs(noContext, slog.LevelWarn, "an instance does not say which bots it has: the fleet goes on without", slog.String("fleet", g.f.name))
 	}
+	g.end()
 	f := g.f
 	found, memory, last := f.roster(), f.memory, f.memoryTerm
 	for _, m := range g.rosters {

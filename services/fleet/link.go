@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"crypto/rand"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,41 +14,35 @@ import (
 	"github.com/mastersocket/mastersocket/services/fleet/lifecycle"
 )
 
-// Times of the link between instances. A bot of an instance that is cut off is told to stop cutOffAfter after the instance has sent the
-// last pulse that the leader is known to have heard; the leader gives the bots of an instance up goneAfter after it has heard
-// its last pulse, which is later. The difference is more than clocks may run apart.
+// Times of the link between instances.
 const (
 	pulseInterval = 500 * time.Millisecond
-	cutOffAfter   = 3 * time.Second
-	goneAfter     = 4 * time.Second
-	resendAfter   = time.Second // of an order that is not carried out
+	suspectAfter  = 2 * time.Second  // without a pulse: is the instance there still?
+	forgetAfter   = 40 * time.Second // without a pulse
+	resendAfter   = time.Second      // of an order that is not carried out
 )
 
 // link is this instance's tie to the others. It belongs to the first loop.
 type link struct {
 	s     *Service
-	me    string           // the name of this instance's inbox
-	n     uint64           // of the last pulse
-	sent  [16]time.Time    // when the last pulses were sent, by their numbers modulo the length
-	next  time.Time        // of the next pulse
-	peers map[string]*peer // by their inboxes
+	me    string            // the name of this instance's inbox
+	alive leadership        // the group that says that this instance is not cut off; nil before the hub runs
+	next  time.Time         // of the next pulse
+	peers map[string]*peer  // by their inboxes
+	told  map[string]uint64 // by fleets that are not served here: the term of the leader that knows
 }
 
 // peer is what this instance knows of another one.
 type peer struct {
 	node  string
 	heard time.Time // its last pulse
-	n     uint64    // of that
-	acked uint64    // the number of the last pulse of this instance that it has heard
 }
 
 // pulse is what every instance tells all others, again and again.
 type pulse struct {
-	From  string            `json:"from"`
-	Node  string            `json:"node"`
-	N     uint64            `json:"n"`
-	Heard map[string]uint64 `json:"heard,omitzero"` // the number of the last pulse of each other instance
-	Leads map[string]led    `json:"leads,omitzero"` // the fleets that the instance leads, or is about to
+	From  string         `json:"from"`
+	Node  string         `json:"node"`
+	Leads map[string]led `json:"leads,omitzero"` // the fleets that the instance leads, or is about to
 }
 
 // led is a fleet in a pulse of its leader.
@@ -90,7 +86,7 @@ const (
 )
 
 func newLink(s *Service) *link {
-	return &link{s: s, me: strings.ToLower(rand.Text()), peers: make(map[string]*peer)}
+	return &link{s: s, me: strings.ToLower(rand.Text()), peers: make(map[string]*peer), told: make(map[string]uint64)}
 }
 
 // inboxOf returns the group of an instance's inbox.
@@ -123,36 +119,35 @@ func (k *link) post(to string, m *mail, failed func()) {
 	k.publish(inboxOf(to), eventMail, m, failed)
 }
 
+// aliveGroup returns the exclusive group that an instance holds while it is not cut off. Another one that claims it is granted it once the
+// instance's lease has ended, by when the instance has told its bots to stop.
+func aliveGroup(node string) string { return statePrefix + "alive." + node }
+
+// isReached reports whether this instance is not cut off for certain, so that bots may work here.
+func (k *link) isReached() bool { return k.alive != nil && k.alive.Left() >= leaseMargin }
+
 // tick sends a pulse when it is due. An instance without others sends none.
 func (k *link) tick(now time.Time) {
+	if k.alive == nil {
+		k.alive = k.s.first.Hold(aliveGroup(k.s.node()), func(uint64) { k.s.reached() }, func() {})
+	}
 	for name, p := range k.peers {
-		if now.Sub(p.heard) > 10*goneAfter {
+		if now.Sub(p.heard) > forgetAfter {
 			delete(k.peers, name)
 		}
 	}
 	if !now.Before(k.next) {
-		k.pulseNow(now)
-	}
-}
-
-// pulseNow sends a pulse, unless there are no others.
-func (k *link) pulseNow(now time.Time) {
-	if !k.s.hub.Alone() {
 		k.pulse(now)
 	}
 }
 
-// pulse tells the others what this instance has heard and leads.
+// pulse tells the others what this instance leads.
 func (k *link) pulse(now time.Time) {
 	k.next = now.Add(pulseInterval)
-	k.n++
-	k.sent[k.n%uint64(len(k.sent))] = now
-	p := pulse{From: k.me, Node: k.s.node(), N: k.n, Heard: make(map[string]uint64), Leads: make(map[string]led)}
-	for name, other := range k.peers {
-		if now.Sub(other.heard) <= goneAfter {
-			p.Heard[name] = other.n
-		}
+	if k.s.hub.Alone() {
+		return
 	}
+	p := pulse{From: k.me, Node: k.s.node(), Leads: make(map[string]led)}
 	for _, f := range k.s.fleets() {
 		switch {
 		case f.lead != nil:
@@ -164,13 +159,34 @@ func (k *link) pulse(now time.Time) {
 	k.publish(pulsesGroup, eventPulse, &p, nil)
 }
 
-// ackedAt returns when this instance sent the last of its pulses that the other one is known to have heard; zero for never.
-func (k *link) ackedAt(name string) time.Time {
+// isSilent reports whether an instance has sent no pulse for a while.
+func (k *link) isSilent(name string, now time.Time) bool {
 	p := k.peers[name]
-	if p == nil || p.acked == 0 || k.n-p.acked >= uint64(len(k.sent)) {
-		return time.Time{}
+	return p == nil || now.Sub(p.heard) > suspectAfter
+}
+
+// others returns the nodes of the instances that may be there, besides this one.
+func (k *link) others() []string {
+	all := make(map[string]bool)
+	for _, n := range k.s.hub.Nodes() {
+		all[n.ID.String()] = true
 	}
-	return k.sent[p.acked%uint64(len(k.sent))]
+	for _, p := range k.peers {
+		all[p.node] = true
+	}
+	delete(all, k.s.node())
+	return slices.Collect(maps.Keys(all))
+}
+
+// reached notes that this instance is not cut off any more.
+func (s *Service) reached() {
+	for _, f := range s.fleets() {
+		if f.lead == nil { // the leader may have given this instance up
+			f.resync()
+			f.sendRoster()
+		}
+		f.flush()
+	}
 }
 
 // onPulse handles the pulses of all instances, this one included.
@@ -180,18 +196,14 @@ func (s *Service) onPulse(m *opcodes.Envelope) {
 		return
 	}
 	now := time.Now()
-	other := s.link.peers[p.From]
-	if other == nil {
-		other = &peer{}
-		s.link.peers[p.From] = other
-	}
-	other.node, other.heard, other.n = p.Node, now, p.N
-	if n := p.Heard[s.link.me]; n <= s.link.n {
-		other.acked = n
-	}
-	for _, f := range s.fleets() {
-		if l, ok := p.Leads[f.name]; ok {
-			f.led(p.From, l, now)
+	k := s.link
+	k.peers[p.From] = &peer{p.Node, now}
+	for name, l := range p.Leads {
+		if f := (*s.served.Load())[name]; f != nil {
+			f.led(p.From, l)
+		} else if k.told[name] < l.Term { // there are no bots of it here
+			k.told[name] = l.Term
+			k.post(p.From, &mail{Kind: mailRoster, Fleet: name, Term: l.Term, Node: s.node()}, nil)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 // site is another instance, as the leader of a fleet sees it: the bots there.
 type site struct {
 	name   string // its inbox
+	node   string
+	doubt  leadership // the claim to its group, while it is silent; nil otherwise
 	bots   map[lifecycle.ID]bool
 	orders uint64         // the number of the last order to it
 	open   *orderOnItsWay // nil for none: the leader gives one order at a time
@@ -26,7 +28,7 @@ type orderOnItsWay struct {
 func (l *lead) join(m *mail) *site {
 	s := l.sites[m.From]
 	if s == nil {
-		s = &site{name: m.From, bots: make(map[lifecycle.ID]bool)}
+		s = &site{name: m.From, node: m.Node, bots: make(map[lifecycle.ID]bool)}
 		l.sites[m.From] = s
 	}
 	for _, k := range m.Bots {
@@ -105,24 +107,49 @@ func (l *lead) send(s *site, now time.Time) {
 	l.f.s.link.post(s.name, &m, nil)
 }
 
-// checkSites sends again what was not confirmed, and gives instances up that say nothing any more.
+// checkSites sends again what was not confirmed, and looks after instances that say nothing any more.
 func (l *lead) checkSites(now time.Time) {
 	for name, s := range l.sites {
-		p := l.f.s.link.peers[name]
-		if p == nil || now.Sub(p.heard) > goneAfter {
-			l.giveUp(s, now)
-		} else if s.open != nil && now.Sub(s.open.sent) > resendAfter {
+		switch silent := l.f.s.link.isSilent(name, now); {
+		case silent && s.doubt == nil:
+			s.doubt = l.f.s.first.Hold(aliveGroup(s.node), func(uint64) {
+				if l.sites[name] == s {
+					l.giveUp(s, time.Now())
+				}
+			}, func() {})
+		case !silent:
+			s.trust()
+		}
+		if s.open != nil && now.Sub(s.open.sent) > resendAfter {
 			l.send(s, now)
 		}
 	}
 }
 
-// giveUp takes the bots of an instance for gone.
+// trust gives up the claim to the site's group.
+func (s *site) trust() {
+	if s.doubt != nil {
+		s.doubt.Release()
+		s.doubt = nil
+	}
+}
+
+// end ends what the leader has begun.
+func (l *lead) end() {
+	l.ended = true
+	for _, s := range l.sites {
+		s.trust()
+	}
+}
+
+// giveUp takes the bots of an instance whose lease has ended for gone.
 func (l *lead) giveUp(s *site, now time.Time) {
+	s.trust()
 	if len(s.bots) > 0 {
 		l.log(slog.LevelWarn, "an instance with bots is silent: they count as gone", slog.Int("bots", len(s.bots)))
 	}
 	delete(l.sites, s.name)
+	delete(l.f.s.link.peers, s.name)
 	for id := range s.bots {
 		delete(l.at, id)
 	}

@@ -74,7 +74,7 @@ func (l *lead) startTask(a lifecycle.Action, now time.Time) {
 			l.f.s.count.tasksNoAgent.Add(1)
 			l.log(slog.LevelWarn, "no agent: the fleet would have asked for this", slog.String("task", taskName(t.verb)),
 				slog.String("version", t.version), slog.String("revision", t.revision))
-			l.end(t, lifecycle.Result{Outcome: lifecycle.NoAgent})
+			l.conclude(t, lifecycle.Result{Outcome: lifecycle.NoAgent})
 		default:
 			l.finish(t, lifecycle.Result{Outcome: lifecycle.Failed}, "the task was not delivered: "+string(code))
 		}
@@ -97,11 +97,11 @@ func (l *lead) finish(t *task, r lifecycle.Result, failure string) {
 	} else {
 		l.log(slog.LevelInfo, "the agent is done", append(attrs, slog.String("revision", r.Revision))...)
 	}
-	l.end(t, r)
+	l.conclude(t, r)
 }
 
-// end tells the state machine how the task ended.
-func (l *lead) end(t *task, r lifecycle.Result) {
+// conclude tells the state machine how the task ended.
+func (l *lead) conclude(t *task, r lifecycle.Result) {
 	l.task = nil
 	l.do(l.state.Done(t.verb, r, time.Now()))
 }
