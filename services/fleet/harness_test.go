@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 	"github.com/mastersocket/mastersocket/services/fleet/lifecycle"
 	"github.com/mastersocket/mastersocket/services/fleet/wire"
@@ -25,7 +27,12 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		hubtest.Cleanup()
+		os.Exit(code)
+	}))
+}
 
 // patience bounds waits for what happens at once unless the test fails.
 const patience = 30 * time.Second
