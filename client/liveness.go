@@ -2,8 +2,8 @@ package client
 
 import "time"
 
-// silenceGrace is how long after twice its ping interval a silent hub is given up.
-const silenceGrace = 5 * time.Second
+// leastAnswerTime is how long a hub has at least to answer a PING. A longer ping interval gives it nearly half of that.
+const leastAnswerTime = 900 * time.Millisecond
 
 // verdict is what to do about a peer's silence.
 type verdict uint8
@@ -14,8 +14,8 @@ const (
 	givePeerUp         // end the connection
 )
 
-// liveness decides about a silent peer. It is checked every quarter of a ping interval, and gives a peer up only if it had
-// time to answer a PING: a check that comes late shows that this process was paused, and the answer may be unread.
+// liveness decides about a silent peer. It is checked every quarter of a ping interval, so that it gives a peer up within two
+// intervals of 2 s or more, and only if the peer had time to answer a PING: a check that comes late shows that this process was paused, and the answer may be unread.
 type liveness struct {
 	checked time.Time // the last check
 	asked   time.Time // the first PING since the peer was heard or this process was paused; zero for none
@@ -36,7 +36,7 @@ func (l *liveness) check(now time.Time, silent, ping time.Duration) verdict {
 		return peerAlive
 	case l.asked.IsZero():
 		l.asked = now
-	case silent > 2*ping+silenceGrace && now.Sub(l.asked) > ping/2+silenceGrace:
+	case now.Sub(l.asked) >= max(ping/20*9, leastAnswerTime):
 		return givePeerUp
 	}
 	return askPeer

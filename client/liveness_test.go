@@ -16,15 +16,15 @@ func TestLiveness(t *testing.T) {
 	for name, steps := range map[string][]step{
 		"alive":  {{7 * time.Second, 2 * time.Second, peerAlive}, {7 * time.Second, ping, peerAlive}},
 		"asked":  {{7 * time.Second, 31 * time.Second, askPeer}, {7 * time.Second, time.Second, peerAlive}},
-		"gone":   {{7 * time.Second, 31 * time.Second, askPeer}, {15 * time.Second, 46 * time.Second, askPeer}, {15 * time.Second, 66 * time.Second, givePeerUp}},
+		"gone":   {{7 * time.Second, 31 * time.Second, askPeer}, {7 * time.Second, 38 * time.Second, askPeer}, {7 * time.Second, 45 * time.Second, givePeerUp}},
 		"paused": {{7 * time.Second, 7 * time.Second, peerAlive}, {10 * time.Minute, 10 * time.Minute, askPeer}, {7 * time.Second, time.Second, peerAlive}},
 		"two pauses": {
 			{7 * time.Second, 31 * time.Second, askPeer}, {time.Hour, time.Hour, askPeer}, {10 * time.Second, time.Hour, askPeer},
-			{time.Hour, 2 * time.Hour, askPeer}, {15 * time.Second, 2 * time.Hour, askPeer}, {7 * time.Second, 2 * time.Hour, givePeerUp},
+			{time.Hour, 2 * time.Hour, askPeer}, {10 * time.Second, 2 * time.Hour, askPeer}, {7 * time.Second, 2 * time.Hour, givePeerUp},
 		},
 		"heard in between": {
 			{7 * time.Second, 31 * time.Second, askPeer}, {7 * time.Second, time.Second, peerAlive}, {15 * time.Second, 66 * time.Second, askPeer},
-			{15 * time.Second, 81 * time.Second, askPeer}, {7 * time.Second, 88 * time.Second, givePeerUp},
+			{7 * time.Second, 73 * time.Second, askPeer}, {7 * time.Second, 80 * time.Second, givePeerUp},
 		},
 	} {
 		var l liveness

@@ -76,25 +76,32 @@ func findPython(*testing.T) (command []string, missing string) {
 	return []string{python, "-m", "tests.adapter"}, ""
 }
 
-// TestScenarios plays each scenario against each adapter. MASTERSOCKET_SDK names the only adapters to be tested, separated by
-// commas; it is then an error if one of them can't be started.
+// command returns the adapter's command line, or skips the test if the adapter can't be started here. MASTERSOCKET_SDK names the only
+// adapters to be tested, separated by commas; it is then an error if one of them can't be started.
+func (a adapter) command(t *testing.T) []string {
+	t.Helper()
+	only := os.Getenv("MASTERSOCKET_SDK")
+	if only != "" && !slices.Contains(strings.Split(only, ","), a.name) {
+		t.Skip("MASTERSOCKET_SDK is " + only)
+	}
+	command, missing := a.start(t)
+	if missing != "" && only != "" {
+		t.Fatal(missing)
+	}
+	if missing != "" {
+		t.Skip(missing)
+	}
+	return command
+}
+
+// TestScenarios plays each scenario against each adapter.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	all := scenarios(t)
 	for _, a := range adapters {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
-			only := os.Getenv("MASTERSOCKET_SDK")
-			if only != "" && !slices.Contains(strings.Split(only, ","), a.name) {
-				t.Skip("MASTERSOCKET_SDK is " + only)
-			}
-			command, missing := a.start(t)
-			if missing != "" && only != "" {
-				t.Fatal(missing)
-			}
-			if missing != "" {
-				t.Skip(missing)
-			}
+			command := a.command(t)
 			for _, s := range all {
 				t.Run(s.name, func(t *testing.T) {
 					for _, need := range s.Needs {

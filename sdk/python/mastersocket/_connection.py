@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _Protocol: Any = getattr(websockets.client, "ClientProtocol", None) or websockets.client.ClientConnection
 
 GOODBYE_TIMEOUT = 5.0  # how long the hub may take to close the connection after DISCONNECT
-_SILENCE_GRACE = 5.0  # how long after twice its ping interval a silent hub is given up
+_LEAST_ANSWER_TIME = 0.9  # how long a hub has at least to answer a PING; a longer interval gives it nearly half of that
 _MAX_HANDSHAKE_BYTES = 64 << 10  # of the answer to the handshake
 _SHOWN_BODY_BYTES = 200
 _MAX_EARLY_BYTES = 16 << 20  # what arrives on a new connection while its further groups are subscribed to
@@ -378,7 +378,7 @@ class Connection(asyncio.Protocol):
             return
         if self._asked is None:
             self._asked = now
-        elif silent > 2 * ping + _SILENCE_GRACE and now - self._asked > ping / 2 + _SILENCE_GRACE:
+        elif now - self._asked >= max(0.45 * ping, _LEAST_ANSWER_TIME):
             self.end(SilentError(f"the hub was silent for {silent:.1f} s and did not answer PINGs"))
             return
         self.write(wire.PING_FRAME)

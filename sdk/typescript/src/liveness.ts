@@ -1,12 +1,12 @@
-/** How long after twice its ping interval a silent hub is given up, in ms. */
-const silenceGrace = 5_000;
+/** How long a hub has at least to answer a PING, in ms. A longer ping interval gives it nearly half of that. */
+const leastAnswerTime = 900;
 
 /** What to do about a peer's silence. */
 export type Verdict = "alive" | "ask" | "give up";
 
 /**
- * Decides about a silent peer. It is checked every quarter of a ping interval, and gives a peer up only if it had time to answer a
- * PING: a check that comes late shows that this process was paused, and the answer may be unread.
+ * Decides about a silent peer. It is checked every quarter of a ping interval, so that it gives a peer up within two intervals of
+ * 2 s or more, and only if the peer had time to answer a PING: a check that comes late shows that this process was paused, and the answer may be unread.
  */
 export class Liveness {
   private checked: number | undefined; // the last check
@@ -22,7 +22,7 @@ export class Liveness {
     if (paused || silent <= ping) this.asked = undefined;
     if (silent <= ping) return "alive";
     if (this.asked === undefined) this.asked = now;
-    else if (silent > 2 * ping + silenceGrace && now - this.asked > ping / 2 + silenceGrace) return "give up";
+    else if (now - this.asked >= Math.max(0.45 * ping, leastAnswerTime)) return "give up";
     return "ask";
   }
 }
