@@ -212,10 +212,12 @@ type Broker interface {
 	// Claim asks for the exclusive group for a client of this instance, which has no claim to it yet. c hears what becomes of
 	// it. Where the broker gives the claim no place within its deadline, c gets ErrUnavailable.
 	Claim(group string, client uuid.UUID, c Claimant)
-	// Release gives up what the client holds, or its place among those who wait. The group goes to the first of these, or to
-	// the client to of instance at where to is not zero and that one waits. No call of the Claimant begins after Release has
-	// returned.
-	Release(group string, client, to uuid.UUID, at NodeID)
+	// Release gives up what the client holds, or its place among those who wait. The group goes to the first of these. No
+	// call of the Claimant begins after Release has returned.
+	Release(group string, client uuid.UUID)
+	// HandOver gives what the client holds to the client to of instance at, if that waits for it: that is then the end of the
+	// claim, with no further call of the Claimant. Otherwise nothing changes.
+	HandOver(group string, client, to uuid.UUID, at NodeID)
 	// Standings appends the other live instances that have members of group, or expect one, to dst.
 	Standings(group []byte, dst []Standing) []Standing
 	// Knows reports whether the instance knows messages of that kind, as far as is known: see Node.LastKind.

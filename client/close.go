@@ -20,10 +20,12 @@ func (c *Client) Close(ctx context.Context) error {
 	select {
 	case <-waitFor:
 	case <-ctx.Done():
+		c.holds.endAll()
 		c.kill()
 		<-c.done
 		return fmt.Errorf("close: connection cut, a handler is still running: %w", ctx.Err())
 	}
+	c.holds.endAll() // before the goodbye lets others act
 	c.close()
 	select {
 	case <-c.done:

@@ -46,6 +46,7 @@ type Client struct {
 	sent    sentLog
 	groups  *memberships
 	watches watches
+	holds   holds
 	stream  *stream // received messages on their way to inbox
 
 	ready      chan struct{} // closed after the first IDENTIFY

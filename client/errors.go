@@ -28,6 +28,14 @@ var (
 	ErrNoAcks = errors.New("the hub grants no acks")
 	// ErrNoGroups: the hub is of a release whose clients can't change their groups.
 	ErrNoGroups = errors.New("the hub does not change groups of connected clients")
+	// ErrNoExclusive: the hub is of a release without exclusive groups.
+	ErrNoExclusive = errors.New("the hub has no exclusive groups")
+	// ErrHeld: the Client holds the group, or waits for it, already.
+	ErrHeld = errors.New("this client holds or awaits the group already")
+	// ErrHoldLost: a [Hold] has ended, or the hub did not confirm it in time.
+	ErrHoldLost = errors.New("the group is not held any more")
+	// ErrHoldReleased: [Hold.Release] was called.
+	ErrHoldReleased = errors.New("the group was released")
 	// ErrSilent: the hub was silent for too long and did not answer PINGs. The connection was ended.
 	ErrSilent = errors.New("the hub is silent")
 	// ErrTooManyReplies: more than [Options.ReceiveQueue] replies to a request were unread.
@@ -87,8 +95,8 @@ func (e *HubError) Unwrap() error {
 	return nil
 }
 
-// GroupError is the hub's refusal of [Client.Subscribe] or [Client.Unsubscribe]. It unwraps to [ErrForbidden] or
-// [ErrBrokerUnavailable] for their codes; else to nil.
+// GroupError is the hub's refusal of [Client.Subscribe], [Client.Unsubscribe] or [Client.Hold]. It unwraps to [ErrForbidden],
+// [ErrBrokerUnavailable] or [ErrOverloaded] for their codes; else to nil.
 type GroupError struct {
 	Op    opcodes.Op        // Subscribe or Unsubscribe
 	Code  opcodes.ErrorCode // such as TOO_MANY_GROUPS
@@ -116,6 +124,8 @@ func (e *GroupError) Unwrap() error {
 		return ErrForbidden
 	case opcodes.CodeBrokerUnavailable:
 		return ErrBrokerUnavailable
+	case opcodes.CodeOverloaded:
+		return ErrOverloaded
 	}
 	return nil
 }

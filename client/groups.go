@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/client/internal/move"
@@ -130,6 +131,18 @@ func (g *memberships) sender() (s *session, wait <-chan struct{}) {
 	return g.current, nil
 }
 
+// replaced returns a channel that is closed when another session than s sends, at once if one does.
+func (g *memberships) replaced(s *session) <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.current != s {
+		now := make(chan struct{})
+		close(now)
+		return now
+	}
+	return g.arrived
+}
+
 func (g *memberships) add(groups []string) { g.further = appendNew(g.further, groups) }
 
 // appendNew appends those names that are not in the list.
@@ -181,6 +194,9 @@ type changeData struct {
 	Watch  []string          `json:"watch,omitempty"`
 	Meta   map[string]string `json:"meta,omitzero"`
 	Weight *int              `json:"weight,omitempty"`
+
+	Exclusive []string `json:"exclusive,omitempty"`
+	To        string   `json:"to,omitempty"` // of an UNSUBSCRIBE: the id of who shall hold the groups in Exclusive next
 }
 
 // groupChange is a SUBSCRIBE or UNSUBSCRIBE on one session after the other.
@@ -191,7 +207,8 @@ type groupChange struct {
 
 	session *session // that the request is on
 	done    chan struct{}
-	err     error // set before done is closed
+	err     error                   // set before done is closed
+	holds   map[string]holdStanding // from the answer; set before done is closed
 }
 
 // errLost: the connection ended before the answer came.
@@ -329,7 +346,9 @@ func (ch *groupChange) String() string {
 	case ch.data.Watch != nil:
 		return fmt.Sprintf("watch %.150q", ch.data.Watch)
 	case ch.op == opcodes.Unsubscribe:
-		return fmt.Sprintf("unsubscribe from %.150q", ch.data.Groups)
+		return fmt.Sprintf("unsubscribe from %.150q", append(slices.Clone(ch.data.Groups), ch.data.Exclusive...))
+	case ch.data.Exclusive != nil:
+		return fmt.Sprintf("claim of %.150q", ch.data.Exclusive)
 	case ch.data.Groups != nil:
 		return fmt.Sprintf("subscribe to %.150q", ch.data.Groups)
 	}
@@ -349,10 +368,11 @@ func appendChange(id string, op opcodes.Op, data *changeData) ([]byte, error) {
 }
 
 // parseChanged reads an answer, or what the hub says of a change that the Client did not ask for.
-func parseChanged(w *wireMessage) (data changeData, refused *GroupError, err error) {
+func parseChanged(w *wireMessage) (data changed, refused *GroupError, err error) {
 	var d struct {
-		Groups []string `json:"groups"`
-		Error  *struct {
+		Groups    []string       `json:"groups"`
+		Exclusive jsontext.Value `json:"exclusive"` // of a SUBSCRIBE: an object
+		Error     *struct {
 			Code    opcodes.ErrorCode `json:"code"`
 			Group   string            `json:"group"`
 			Message string            `json:"message"`
@@ -364,7 +384,19 @@ func parseChanged(w *wireMessage) (data changeData, refused *GroupError, err err
 	if d.Error != nil {
 		refused = &GroupError{Op: w.Op, Code: d.Error.Code, Group: d.Error.Group, Message: d.Error.Message}
 	}
-	return changeData{Groups: d.Groups}, refused, nil
+	data.groups = d.Groups
+	if w.Op == opcodes.Subscribe && d.Exclusive != nil {
+		if err := json.Unmarshal(d.Exclusive, &data.holds, readOptions); err != nil {
+			return data, nil, fmt.Errorf("malformed %v from the hub: %w", w.Op, err)
+		}
+	}
+	return data, refused, nil
+}
+
+// changed is the data of an answer.
+type changed struct {
+	groups []string
+	holds  map[string]holdStanding
 }
 
 // handleChanged handles an answer, or a change that an operator made.
@@ -375,8 +407,15 @@ func (s *session) handleChanged(w *wireMessage) error {
 	}
 	g := s.c.groups
 	if w.ID == "" {
-		g.apply(s.c.opts.Group, w.Op, &data)
-		s.c.opts.Logger.Info("mastersocket: an operator changed the groups", "op", w.Op, "groups", data.Groups)
+		for group, st := range data.holds {
+			if h := s.c.holds.find(group); h != nil {
+				h.told(s, st)
+			}
+		}
+		if data.groups != nil {
+			g.apply(s.c.opts.Group, w.Op, &changeData{Groups: data.groups})
+			s.c.opts.Logger.Info("mastersocket: an operator changed the groups", "op", w.Op, "groups", data.groups)
+		}
 		return nil
 	}
 	g.mu.Lock()
@@ -389,6 +428,7 @@ func (s *session) handleChanged(w *wireMessage) error {
 	if refused != nil {
 		ch.err = refused
 	}
+	ch.holds = data.holds
 	close(ch.done)
 	return nil
 }
@@ -416,6 +456,18 @@ func (s *session) subscribeRest(ctx context.Context, groups []string) error {
 		}
 	}
 	return nil
+}
+
+// claim claims exclusive groups on a connection that has just identified.
+func (s *session) claim(ctx context.Context, groups []string) error {
+	frame, err := appendChange(changePrefix, opcodes.Subscribe, &changeData{Exclusive: groups})
+	if err != nil {
+		return fmt.Errorf("SUBSCRIBE: %w", err)
+	}
+	if err := s.conn.Write(ctx, websocket.MessageText, frame); err != nil {
+		return fmt.Errorf("SUBSCRIBE: %w", contextError(ctx, err))
+	}
+	return s.awaitRest(ctx)
 }
 
 // nextRest returns a SUBSCRIBE to the first of the groups, as many as fit into one.

@@ -147,6 +147,7 @@ func (m *mover) connect() (*session, error) {
 		m.begun()
 		return nil, errSameNode
 	}
+	m.c.handOverInTime(m.old, s)
 	return s, nil
 }
 

@@ -164,7 +164,8 @@ func (o Options) identifyData() identify {
 	if !o.NoDrain {
 		data.Features = append(data.Features, opcodes.FeatureDrain.String())
 	}
-	data.Features = append(data.Features, opcodes.FeatureGroups.String(), opcodes.FeaturePresence.String())
+	data.Features = append(data.Features, opcodes.FeatureGroups.String(), opcodes.FeaturePresence.String(),
+		opcodes.FeatureExclusive.String())
 	if o.NoEcho {
 		data.Echo = new(bool)
 	}

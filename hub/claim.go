@@ -45,11 +45,21 @@ const (
 // ask makes the claim.
 func (c *claim) ask() { c.shard.hub.broker.Claim(c.group, c.client, (*claimed)(c)) }
 
-// giveUp releases what the claim has, to the client of that id if it waits; uuid.Nil for none.
-func (c *claim) giveUp(to uuid.UUID) {
+// giveUp releases what the claim has.
+func (c *claim) giveUp() {
 	if c.end() {
-		c.release(to)
+		c.release()
 	}
+}
+
+// giveUpTo hands what the claim has to the client of that id, if that waits. Otherwise it is released after the time left,
+// for which a client that tried to hand over to itself may go on.
+func (c *claim) giveUpTo(to uuid.UUID, left time.Duration) {
+	if !c.end() {
+		return
+	}
+	c.shard.hub.broker.HandOver(c.group, c.client, to, clientid.Locate(&to).Node)
+	c.releaseAfter(left)
 }
 
 // end makes the owner hear no more, and reports whether it did. What the broker has of the claim is to be released.
@@ -64,12 +74,15 @@ func (c *claim) end() bool {
 }
 
 // release tells the broker that the claim has ended. Any goroutine may call it.
-func (c *claim) release(to uuid.UUID) {
-	var at broker.NodeID
-	if to != uuid.Nil {
-		at = clientid.Locate(&to).Node
+func (c *claim) release() { c.shard.hub.broker.Release(c.group, c.client) }
+
+// releaseAfter is release once the time is over.
+func (c *claim) releaseAfter(left time.Duration) {
+	if left <= 0 {
+		c.release()
+		return
 	}
-	c.shard.hub.broker.Release(c.group, c.client, to, at)
+	time.AfterFunc(left, c.release)
 }
 
 // left returns for how long the claim's owner may act. Any goroutine may call it.

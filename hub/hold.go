@@ -82,7 +82,7 @@ func (h *Hold) Release() {
 		h.claim.over = true // it was not made yet
 		return
 	}
-	h.claim.giveUp(uuid.Nil)
+	h.claim.giveUp()
 }
 
 // waiting implements claimant, as do the following.

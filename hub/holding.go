@@ -110,7 +110,7 @@ func (e *entrance) subscribed(err error) {
 func (h *holding) askAgain() {
 	h.withdraw()
 	group := h.claim.group
-	h.claim.giveUp(uuid.Nil)
+	h.claim.giveUp()
 	h.ask(group)
 }
 
@@ -184,6 +184,9 @@ func (h *holding) withdraw() {
 	h.group = nil
 }
 
+// left returns for how long the client may act, by what it was told.
+func (h *holding) left() time.Duration { return time.Duration(h.until - broker.BootTime()) }
+
 // status is what an answer or a notice says of the holding.
 func (h *holding) status() opcodes.Hold {
 	st := opcodes.Hold{Group: h.claim.group}
@@ -233,13 +236,10 @@ func (s *session) forgetHolding(h *holding) {
 func (s *session) dropHoldings() {
 	for _, h := range s.holdings() {
 		h.withdraw()
-		left := time.Duration(h.until - broker.BootTime())
-		if s.rest.goodbye || left <= 0 {
-			h.claim.giveUp(uuid.Nil)
-			continue
-		}
-		if c := h.claim; c.end() {
-			time.AfterFunc(left, func() { c.release(uuid.Nil) })
+		if s.rest.goodbye {
+			h.claim.giveUp()
+		} else if h.claim.end() {
+			h.claim.releaseAfter(h.left())
 		}
 	}
 	if s.rest != nil {
@@ -307,7 +307,7 @@ func (exclusiveGroups) release(c *change) {
 	for _, h := range c.holdings {
 		h.change = nil
 		h.withdraw()
-		h.claim.giveUp(uuid.Nil)
+		h.claim.giveUp()
 		c.session.forgetHolding(h)
 	}
 	c.holdings = nil
@@ -318,7 +318,11 @@ func (exclusiveGroups) leave(c *change) {
 	for _, name := range c.toHold() {
 		if h := s.holdingOf(name); h != nil {
 			h.withdraw()
-			h.claim.giveUp(c.asked.To)
+			if c.asked.To == uuid.Nil {
+				h.claim.giveUp()
+			} else {
+				h.claim.giveUpTo(c.asked.To, h.left())
+			}
 			s.forgetHolding(h)
 		}
 	}

@@ -114,7 +114,7 @@ func TestExclusive(t *testing.T) {
 		t.Errorf("the second is told %+v", second)
 	}
 	check(c)
-	c.change(9, "u", m{"exclusive": []string{"x"}, "to": uuid.NewString()}) // which is not there
+	c.change(9, "u", m{"exclusive": []string{"x"}, "to": uuid.NewString()}) // which is not there: its time was told, and goes by
 	if third := b.told("x"); !third.Held || third.Term <= second.Term {
 		t.Errorf("the third is told %+v", third)
 	}
@@ -258,7 +258,7 @@ func (b *capricious) Claim(group string, _ uuid.UUID, c broker.Claimant) {
 	b.claims[group] = c
 }
 
-func (b *capricious) Release(group string, _, _ uuid.UUID, _ broker.NodeID) { b.release <- group }
+func (b *capricious) Release(group string, _ uuid.UUID) { b.release <- group }
 
 // claimant waits for the claim to the group.
 func (b *capricious) claimant(t *testing.T, group string) broker.Claimant {

@@ -36,11 +36,11 @@ func (in *Instance) ClaimGroup(group string) *Claim {
 }
 
 // GiveUp releases the claim.
-func (c *Claim) GiveUp() { c.Instance.Release(c.Group, c.Client, uuid.Nil, 0) }
+func (c *Claim) GiveUp() { c.Instance.Release(c.Group, c.Client) }
 
-// HandTo releases the claim to another one.
+// HandTo hands over to another claim.
 func (c *Claim) HandTo(next *Claim) {
-	c.Instance.Release(c.Group, c.Client, next.Client, next.Instance.ID)
+	c.Instance.HandOver(c.Group, c.Client, next.Client, next.Instance.ID)
 }
 
 func (c *Claim) note(event string) { c.events = append(c.events, event) }
@@ -155,6 +155,12 @@ func conformExclusive(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 	}
 	waiting[1].GiveUp()
 	waiting[2].HandTo(waiting[1]) // which does not wait any more
+	waiting[3].HandTo(waiting[0]) // it holds nothing
+	other.HandTo(waiting[0])      // which waits for another group
+	if _, ok := waiting[2].Holds(); !ok {
+		t.Error("the group was lost to a claim that does not wait")
+	}
+	waiting[2].GiveUp()
 	rises(waiting[0])
 	waiting[0].GiveUp()
 	rises(waiting[3])

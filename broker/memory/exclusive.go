@@ -60,7 +60,7 @@ func (m *Broker) Claim(group string, client uuid.UUID, c broker.Claimant) {
 }
 
 // Release implements Broker.
-func (m *Broker) Release(group string, client, to uuid.UUID, at broker.NodeID) {
+func (m *Broker) Release(group string, client uuid.UUID) {
 	b := m.bus
 	b.exclusive.Lock()
 	defer b.exclusive.Unlock()
@@ -73,8 +73,22 @@ func (m *Broker) Release(group string, client, to uuid.UUID, at broker.NodeID) {
 		return
 	}
 	e.holder = nil
-	next := slices.IndexFunc(e.queue, func(c *claim) bool { return c.client == to && c.of.self.ID == at })
-	b.grant(group, e, max(next, 0))
+	b.grant(group, e, 0)
+}
+
+// HandOver implements Broker.
+func (m *Broker) HandOver(group string, client, to uuid.UUID, at broker.NodeID) {
+	b := m.bus
+	b.exclusive.Lock()
+	defer b.exclusive.Unlock()
+	e := b.exclusives.groups[group]
+	if e == nil || e.holder == nil || e.holder.of != m || e.holder.client != client {
+		return
+	}
+	if next := slices.IndexFunc(e.queue, func(c *claim) bool { return c.client == to && c.of.self.ID == at }); next >= 0 {
+		e.holder = nil
+		b.grant(group, e, next)
+	}
 }
 
 // grant gives a group without a holder to the claim at next in its queue, once what was published before is delivered

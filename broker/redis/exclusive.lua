@@ -12,9 +12,9 @@
 --   vacant          set of groups without a holder in which a client may wait
 --
 -- KEYS: state. ARGV: root, node, run, epoch (0: a new one), ttl in ms, most waiters, number of operations (-1: only the
--- server is compared), and for each: C or R, client, group, and for R the client to hand over to (empty: none) and its
--- node.
--- Reply: 'ok' or why not, the epoch, whether to call again at once, for each operation 'ok' or 'full', the number of
+-- server is compared), and for each: C (claim), R (release) or H (hand over), client, group, and for H the client that takes
+-- over and its node.
+-- Reply: 'ok' or why not, the epoch, whether to call again at once, for each operation 'ok', 'full', 'handed' or 'kept', the number of
 -- grants, for each of these client and group in one and the term, then the nodes that have news.
 local root, node, run, ttl = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[5])
 local state, owners, records, vacant = root .. 'state', root .. 'owners', root .. 'records', root .. 'vacant'
@@ -110,21 +110,26 @@ local function holder(group)
 end
 
 -- The entry of an owner is over.
-local function drop(owner, field, term, to, at)
+local function drop(owner, field, term)
   local client, group = string.sub(field, 1, 36), string.sub(field, 37)
   call('HDEL', root .. 'entries:' .. owner, field)
   if term == '0' then
     call('ZREM', root .. 'queue:' .. group, client .. owner)
     if not holder(group) then grant(group) end -- it forgets a group in which no client waits
-    return
+  elseif holder(group) == client .. owner then
+    grant(group)
   end
-  if holder(group) ~= client .. owner then return end
-  if to and to ~= '' then
-    local rest = call('GET', root .. 'lease:' .. at)
-    local place = rest and to .. at .. '.' .. rest
-    if place and call('ZREM', root .. 'queue:' .. group, place) == 1 then return give(group, place) end
-  end
-  grant(group)
+end
+
+-- A holder of this instance hands over, if the other one waits.
+local function hand(client, group, to, at)
+  local rest = call('GET', root .. 'lease:' .. at)
+  if holder(group) ~= client .. self or not rest then return 'kept' end
+  local place = to .. at .. '.' .. rest
+  if call('ZREM', root .. 'queue:' .. group, place) == 0 then return 'kept' end
+  call('HDEL', root .. 'entries:' .. self, client .. group)
+  give(group, place)
+  return 'handed'
 end
 
 local function claim(client, group)
@@ -147,9 +152,11 @@ for _ = 1, tonumber(ARGV[7]) do
     results[#results + 1] = 'again' -- under the new epoch
   elseif ARGV[at] == 'C' then
     results[#results + 1] = claim(client, group)
+  elseif ARGV[at] == 'H' then
+    results[#results + 1] = hand(client, group, ARGV[at + 3], ARGV[at + 4])
   else
     local term = call('HGET', root .. 'entries:' .. self, client .. group)
-    if term then drop(self, client .. group, term, ARGV[at + 3], ARGV[at + 4]) end
+    if term then drop(self, client .. group, term) end
     results[#results + 1] = 'ok'
   end
   at = at + 5

@@ -80,10 +80,19 @@ const (
 // holdOp is a claim or a release that is to be carried out.
 type holdOp struct {
 	claimKey
-	release bool
-	to      uuid.UUID
-	at      broker.NodeID
+	kind opKind
+	to   uuid.UUID // of opHand
+	at   broker.NodeID
 }
+
+// opKind is what an operation does, as the script knows it.
+type opKind string
+
+const (
+	opClaim   opKind = "C"
+	opRelease opKind = "R"
+	opHand    opKind = "H"
+)
 
 // holdMargin is the part of a lease that is not used: for clocks that run differently.
 func holdMargin(ttl int64) int64 { return ttl / 6 }
@@ -120,7 +129,7 @@ func (h *holds) claim(key claimKey, c broker.Claimant) {
 	}
 	h.claimed++
 	h.claims[key] = &claim{claimant: c, number: h.claimed, since: h.now()}
-	h.send(holdOp{claimKey: key})
+	h.send(holdOp{claimKey: key, kind: opClaim})
 }
 
 // send has op carried out. Without a lease nothing is in Redis, and all claims are sent with the next one. It needs mu.
@@ -132,18 +141,24 @@ func (h *holds) send(op holdOp) {
 }
 
 // Release implements Broker.
-func (r *Broker) Release(group string, client, to uuid.UUID, at broker.NodeID) {
-	r.holds.release(holdOp{claimKey: claimKey{group, client}, release: true, to: to, at: at})
-}
-
-func (h *holds) release(op holdOp) {
+func (r *Broker) Release(group string, client uuid.UUID) {
+	h := r.holds
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.claims[op.claimKey] == nil {
-		return
+	if key := (claimKey{group, client}); h.claims[key] != nil {
+		delete(h.claims, key)
+		h.send(holdOp{claimKey: key, kind: opRelease})
 	}
-	delete(h.claims, op.claimKey)
-	h.send(op)
+}
+
+// HandOver implements Broker.
+func (r *Broker) HandOver(group string, client, to uuid.UUID, at broker.NodeID) {
+	h := r.holds
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if key := (claimKey{group, client}); h.claims[key] != nil {
+		h.send(holdOp{claimKey: key, kind: opHand, to: to, at: at})
+	}
 }
 
 // holdRound keeps the lease, carries out what waits, and takes what was granted, where there are claims. It returns an
@@ -223,14 +238,11 @@ func (r *Broker) runExclusive(ctx context.Context, c *connection, ops []holdOp, 
 	defer cancel()
 	args := r.exclusiveArgs(epoch, len(ops))
 	for _, op := range ops {
-		kind, to, at := "C", "", ""
-		if op.release {
-			kind = "R"
-		}
+		to, at := "", ""
 		if op.to != uuid.Nil {
 			to, at = op.to.String(), nodeHex(op.at)
 		}
-		args = append(args, kind, op.client.String(), op.group, to, at)
+		args = append(args, string(op.kind), op.client.String(), op.group, to, at)
 	}
 	values, err := r.callExclusive(ctx, c, args)
 	if err != nil {
@@ -342,16 +354,20 @@ func (h *holds) takeResults(ops []holdOp, reply exclusiveReply) {
 	}
 	for i, op := range ops {
 		c := h.claims[op.claimKey]
-		if c == nil || c.state != claimAsking || op.release || i >= len(reply.results) {
+		if c == nil || i >= len(reply.results) {
 			continue
 		}
-		if reply.results[i] == "full" {
+		switch result := reply.results[i]; {
+		case result == "handed":
+			delete(h.claims, op.claimKey)
+		case op.kind != opClaim || c.state != claimAsking:
+		case result == "full":
 			delete(h.claims, op.claimKey)
 			c.claimant.Refused(broker.ErrTooManyWaiters)
-			continue
-		}
-		if c.state = claimWaiting; granted[op.claimKey] == 0 {
-			h.place(c)
+		default:
+			if c.state = claimWaiting; granted[op.claimKey] == 0 {
+				h.place(c)
+			}
 		}
 	}
 	for key, term := range granted {
@@ -402,7 +418,7 @@ func (h *holds) restart() {
 func (h *holds) again(key claimKey, c *claim) {
 	held := c.state == claimHeld
 	c.state = claimAsking
-	h.ops = append(h.ops, holdOp{claimKey: key})
+	h.ops = append(h.ops, holdOp{claimKey: key, kind: opClaim})
 	if held {
 		c.claimant.Lost()
 	}
@@ -420,7 +436,7 @@ func (h *holds) tick() {
 	for key, c := range h.claims {
 		if !c.placed && c.state == claimAsking && h.now()-c.since > h.limit {
 			delete(h.claims, key)
-			h.send(holdOp{claimKey: key, release: true}) // it may be there after all
+			h.send(holdOp{claimKey: key, kind: opRelease}) // it may be there after all
 			c.claimant.Refused(broker.ErrUnavailable)
 		}
 	}
@@ -487,7 +503,7 @@ func (h *holds) compare(epoch string, entries []grantEntry) {
 		switch {
 		case pending[e.claimKey]:
 		case c == nil:
-			h.ops = append(h.ops, holdOp{claimKey: e.claimKey, release: true})
+			h.ops = append(h.ops, holdOp{claimKey: e.claimKey, kind: opRelease})
 		case e.term != 0:
 			h.granted(e.claimKey, e.term)
 		}

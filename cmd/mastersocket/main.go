@@ -25,6 +25,7 @@ type cli struct {
 	Sub     subCmd     `cmd:"" help:"Join groups and print what arrives."`
 	Pub     pubCmd     `cmd:"" help:"Send events."`
 	Request requestCmd `cmd:"" help:"Send an event and print the replies to it."`
+	Hold    holdCmd    `cmd:"" help:"Run a command while it holds an exclusive group."`
 	Bridge  bridgeCmd  `cmd:"" help:"Connect a server of another protocol to the hub."`
 	Echo    echoCmd    `cmd:"" help:"Test a hub that serves the echo protocol."`
 	Fleet   fleetCmd   `cmd:"" help:"Show and operate fleets of bot processes, and run the agent of one."`
@@ -143,6 +144,10 @@ func report(w io.Writer, err error) int {
 		return codeInterrupted
 	case isOutputGone(err): // as in: mastersocket sub … | head -1
 		return codeNoReader
+	}
+	var end commandEnd
+	if errors.As(err, &end) {
+		return int(end)
 	}
 	fmt.Fprintln(w, "mastersocket:", err)
 	if errors.As(err, new(usageError)) {
