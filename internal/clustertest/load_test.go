@@ -25,6 +25,9 @@ type loadOptions struct {
 	rate      float64     // messages per second of each sender; 40
 	mix       [4]int      // weights of GLOBAL, GROUP, DIRECT and ANY; 1, 4, 4, 3
 	groups    int         // 4, each with members on every instance
+	shifters  int         // members that keep joining and leaving groups; 3, negative for none
+	shifts    float64     // changes per second of each of them; 5
+	anyShift  bool        // ANY goes to the groups that they join, too: some find their receiver gone
 	noAnyone  bool        // neither GLOBAL nor ANY of all clients: there are clients outside the load
 	trust     *tls.Config // for wss; nil for ws
 	roam      bool        // clients whose connection ends reconnect to the next instance that accepts them
@@ -39,6 +42,11 @@ func (o loadOptions) withDefaults() loadOptions {
 	set(&o.senders, 9)
 	set(&o.receivers, 9)
 	set(&o.groups, 4)
+	set(&o.shifters, 3)
+	o.shifters = max(o.shifters, 0)
+	if o.shifts == 0 {
+		o.shifts = 5
+	}
 	if o.rate == 0 {
 		o.rate = 40
 	}
@@ -59,6 +67,7 @@ type load struct {
 	urls    []string
 	members []*member
 	arrived atomic.Int64
+	changes atomic.Int64 // of groups
 
 	sending, living sync.WaitGroup
 	stopSending     context.CancelFunc
@@ -71,6 +80,7 @@ type member struct {
 	name   string
 	groups []string
 	sender bool
+	shifts bool
 	noEcho bool
 	home   int          // index of the URL that it connects to first
 	sent   atomic.Int64 // messages sent on its current connection
@@ -93,15 +103,24 @@ func startLoad(t *testing.T, urls []string, o loadOptions) *load {
 	sending, stopSending := context.WithCancel(living)
 	l.stopSending, l.stopLiving = stopSending, stopLiving
 	t.Cleanup(l.abandon)
-	for i := range l.receivers + l.senders {
-		m := &member{load: l, home: i % len(urls), sender: i >= l.receivers, noEcho: i%2 == 0}
+	for i := range l.receivers + l.senders + l.shifters {
+		m := &member{
+			load: l, home: i % len(urls), sender: i >= l.receivers && i < l.receivers+l.senders,
+			shifts: i >= l.receivers+l.senders, noEcho: i%2 == 0,
+		}
 		m.groups = []string{l.group(i / len(urls))}
 		if i%3 == 0 {
 			m.groups = append(m.groups, l.group(i/len(urls)+1))
 		}
+		if i < l.receivers && l.shifters > 0 { // so that each of these groups has a member that stays
+			m.groups = append(m.groups, l.shiftGroup(i))
+		}
 		m.name = fmt.Sprintf("receiver-%d", i)
 		if m.sender {
 			m.name = fmt.Sprintf("sender-%d", i)
+		}
+		if m.shifts {
+			m.name = fmt.Sprintf("shifter-%d", i)
 		}
 		l.members = append(l.members, m)
 	}
@@ -117,9 +136,17 @@ func startLoad(t *testing.T, urls []string, o loadOptions) *load {
 		if m.sender {
 			l.sending.Go(func() { m.send(sending, uint64(i)) })
 		}
+		if m.shifts {
+			l.sending.Go(func() { m.shift(sending, uint64(i)) })
+		}
 	}
 	return l
 }
+
+// shiftGroups is how many groups the shifters join and leave.
+const shiftGroups = 4
+
+func (l *load) shiftGroup(i int) string { return fmt.Sprintf("shift-%d", i%shiftGroups) }
 
 func (l *load) group(i int) string { return fmt.Sprintf("group-%d", i%l.groups) }
 
@@ -137,7 +164,7 @@ func (l *load) abandon() {
 // join connects the member to the instance at.
 func (m *member) join(ctx context.Context, at int) error {
 	c, err := hubtest.Connect(ctx, m.load.urls[at], hubtest.ClientOptions{
-		Name: m.name, Groups: m.groups, NoEcho: m.noEcho, Reports: m.sender, Window: window, History: m.load.history, TLS: m.load.trust,
+		Name: m.name, Groups: m.groups, NoEcho: m.noEcho, Reports: m.sender, Changes: m.shifts, Window: window, History: m.load.history, TLS: m.load.trust,
 		OnArrival: func(int, int, string) { m.load.arrived.Add(1) },
 	})
 	if err != nil {
@@ -226,6 +253,39 @@ func (m *member) send(ctx context.Context, seed uint64) {
 	}
 }
 
+// shift joins and leaves groups at the load's rate until ctx ends.
+func (m *member) shift(ctx context.Context, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	tick := time.NewTicker(time.Duration(float64(time.Second) / m.load.shifts))
+	defer tick.Stop()
+	var on *hubtest.Client
+	var in map[string]bool
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		c := m.current()
+		if c == nil {
+			continue
+		}
+		if c != on {
+			on, in = c, make(map[string]bool)
+		}
+		group := m.load.shiftGroup(rng.IntN(shiftGroups))
+		change := c.Subscribe
+		if in[group] {
+			change = c.Unsubscribe
+		}
+		// A failure means that the connection has ended, or a refusal; both are recorded.
+		if change(context.WithoutCancel(ctx), group) == nil {
+			in[group] = !in[group]
+			m.load.changes.Add(1)
+		}
+	}
+}
+
 // target draws a message's target. All clients named are connected, or were a moment ago.
 func (l *load) target(rng *rand.Rand) history.To {
 	draw := rng.IntN(l.mix[0] + l.mix[1] + l.mix[2] + l.mix[3])
@@ -238,7 +298,14 @@ func (l *load) target(rng *rand.Rand) history.To {
 	switch target {
 	case history.Group:
 		to.Name = l.group(rng.IntN(l.groups))
+		if l.shifters > 0 && rng.IntN(2) == 0 {
+			to.Name = l.shiftGroup(rng.IntN(shiftGroups))
+		}
 	case history.Any:
+		if l.anyShift && rng.IntN(2) == 0 {
+			to.Name = l.shiftGroup(rng.IntN(shiftGroups))
+			break
+		}
 		if l.noAnyone || rng.IntN(3) > 0 {
 			to.Name = l.group(rng.IntN(l.groups))
 		}

@@ -42,8 +42,8 @@ func (l *load) finish(c *cluster) *history.Report {
 		l.t.Error("the protocol's guarantees do not hold")
 	}
 	figure.Printf(l.t, "%d messages, %d deliveries: %d lost without a word, %d lost and counted, %d lost and reported to the sender, "+
-		"%d duplicated, %d reordered, %d misrouted", r.Messages, r.Arrivals, r.Counts[history.Lost], r.Counted, r.Reported,
-		r.Counts[history.Duplicated], r.Counts[history.Reordered], r.Counts[history.Misrouted])
+		"%d duplicated, %d reordered, %d misrouted; %d changes of groups, %d outside of a membership", r.Messages, r.Arrivals, r.Counts[history.Lost], r.Counted, r.Reported,
+		r.Counts[history.Duplicated], r.Counts[history.Reordered], r.Counts[history.Misrouted], l.changes.Load(), r.Counts[history.Outside])
 	return r
 }
 

@@ -27,9 +27,11 @@ type Options struct {
 // peer is a session prepared for checking.
 type peer struct {
 	*Session
-	member []bool // indexed by group
-	maxN   int32  // the last of its messages that was received or acknowledged; -1: none
-	first  int    // index of its first message among all messages
+	member []bool                  // indexed by group: it was in the group at some time
+	steady []bool                  // indexed by group: it was in the group for the life of its connection
+	spells map[int32][]*membership // by group: the times in which it was in one of the others
+	maxN   int32                   // the last of its messages that was received or acknowledged; -1: none
+	first  int                     // index of its first message among all messages
 }
 
 // ref is a message's target, resolved to the group's number or the receiver's position in checker.peers.
@@ -119,6 +121,9 @@ func (c *checker) internGroups(s *Session) {
 	for _, g := range s.life.Groups {
 		intern(g)
 	}
+	for i := range s.life.Memberships {
+		intern(s.life.Memberships[i].Group)
+	}
 }
 
 // resolve turns names into positions, so that the loops over receivers × messages compare only numbers.
@@ -130,6 +135,15 @@ func (c *checker) resolve() {
 		for _, g := range p.life.Groups {
 			p.member[c.groups[g]] = true
 		}
+		p.steady = slices.Clone(p.member)
+		p.spells = make(map[int32][]*membership)
+		for i := range p.life.Memberships {
+			m := &p.life.Memberships[i]
+			at := c.groups[m.Group]
+			p.member[at] = true
+			p.spells[at] = append(p.spells[at], m)
+		}
+		c.report.Memberships += len(p.life.Memberships)
 		for i := range p.sends {
 			c.refs = append(c.refs, c.resolveOne(p.sends[i].to))
 		}

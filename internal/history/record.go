@@ -132,19 +132,20 @@ type Session struct {
 
 // life has a session's identity and its times. A time is 0 if the event did not happen.
 type life struct {
-	ID          string    `json:"id,omitempty"`       // the client id that the hub assigned
-	Names       []naming  `json:"names,omitempty"`    // further ids, in order
-	Absences    []absence `json:"absences,omitempty"` // in order
-	Groups      []string  `json:"groups,omitempty"`
-	NoEcho      bool      `json:"noEcho,omitempty"`
-	Reports     bool      `json:"reports,omitempty"`
-	Identifying int64     `json:"identifying,omitempty"` // before IDENTIFY was written
-	Identified  int64     `json:"identified,omitempty"`  // after its answer was read
-	Leaving     int64     `json:"leaving,omitempty"`     // before the client began to end it
-	Ended       int64     `json:"ended,omitempty"`       // after the client saw the end
-	Departure   Departure `json:"departure,omitempty"`
-	Reason      string    `json:"reason,omitempty"` // of the hub, with Dismissed
-	Late        int       `json:"late,omitempty"`   // messages with an ACK and an ERROR
+	ID          string       `json:"id,omitempty"`       // the client id that the hub assigned
+	Names       []naming     `json:"names,omitempty"`    // further ids, in order
+	Absences    []absence    `json:"absences,omitempty"` // in order
+	Groups      []string     `json:"groups,omitempty"`
+	Memberships []membership `json:"memberships,omitempty"` // in further groups, in the order in which they were asked for
+	NoEcho      bool         `json:"noEcho,omitempty"`
+	Reports     bool         `json:"reports,omitempty"`
+	Identifying int64        `json:"identifying,omitempty"` // before IDENTIFY was written
+	Identified  int64        `json:"identified,omitempty"`  // after its answer was read
+	Leaving     int64        `json:"leaving,omitempty"`     // before the client began to end it
+	Ended       int64        `json:"ended,omitempty"`       // after the client saw the end
+	Departure   Departure    `json:"departure,omitempty"`
+	Reason      string       `json:"reason,omitempty"` // of the hub, with Dismissed
+	Late        int          `json:"late,omitempty"`   // messages with an ACK and an ERROR
 }
 
 // Session opens the record of a new connection, or of a client with several in succession. The name appears in reports.

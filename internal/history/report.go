@@ -20,10 +20,11 @@ const (
 	Leaked                 // a client that had not identified got a message
 	Corrupted              // id, sender or data differ from the message sent, or no such message was sent
 	Unreported             // a message without a receiver was not refused
+	Outside                // a client got a message to a group before it was told that it is a member, or after it was told that it is none
 	kinds
 )
 
-var kindNames = [kinds]string{"lost", "duplicated", "reordered", "misrouted", "leaked", "corrupted", "unreported"}
+var kindNames = [kinds]string{"lost", "duplicated", "reordered", "misrouted", "leaked", "corrupted", "unreported", "outside of a membership"}
 
 // String returns the kind in one word.
 func (k Kind) String() string { return kindNames[k] }
@@ -41,6 +42,8 @@ type Report struct {
 	Accepted int // acknowledged messages
 	Required int // required deliveries, including ANY
 	Arrivals int // actual deliveries
+
+	Memberships int // in groups that clients joined while they were connected
 
 	// Counts holds the number of violations of each kind, Examples the first few of each.
 	Counts   [kinds]int
@@ -109,6 +112,9 @@ func (r *Report) String() string {
 		fmt.Fprintf(&b, "went on under another id: %d times, in %d of them after having been away, when %d deliveries were missed; "+
 			"refused for a former id: %d messages; crossed over both connections: %d\n",
 			r.Moves, r.Absences, r.Missed, r.Outdated, r.Crossed)
+	}
+	if r.Memberships > 0 {
+		fmt.Fprintf(&b, "groups joined while connected: %d\n", r.Memberships)
 	}
 	if r.CutOff > 0 {
 		fmt.Fprintf(&b, "cut off: %d sessions\n", r.CutOff)

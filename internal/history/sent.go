@@ -54,7 +54,7 @@ func (c *checker) checkAny(from, n int32, number int) {
 		if !c.addressed(to, from, i) || !c.present(p, m) {
 			continue
 		}
-		if p.life.Departure != Stayed || c.awayAt(p, m) != nil {
+		if p.life.Departure != Stayed || c.awayAt(p, m) != nil || to.at >= 0 && !p.steady[to.at] {
 			return
 		}
 		// A sender with NoEcho may or may not be drawn for its own message, so it alone proves nothing.

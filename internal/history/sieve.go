@@ -7,6 +7,8 @@ type sieve struct {
 	seen []uint64 // by message number: the receiver got it
 	top  []int32  // by sender: the highest message number that the receiver got; -1 for none
 	many []int32  // like top, for GLOBAL and GROUP
+
+	during map[*membership]map[int32]int32 // the receiver's, see tops
 }
 
 func newSieve(c *checker) *sieve {
@@ -23,16 +25,18 @@ func (s *sieve) receiver(r int32) {
 	for i := range s.top {
 		s.top[i], s.many[i] = -1, -1
 	}
-	for _, a := range p.arrivals {
-		s.arrived(r, p, a)
+	for i, a := range p.arrivals {
+		s.arrived(r, p, a, i)
 	}
+	s.during = s.tops(p)
 	if p.life.Identified == 0 {
 		return
 	}
 	s.post.each(r, p, func(number int) { s.absent(r, p, number) })
 }
 
-func (s *sieve) arrived(r int32, p *peer, a arrival) {
+// arrived checks one arrival, at is its index.
+func (s *sieve) arrived(r int32, p *peer, a arrival, at int) {
 	from, ok := s.byIndex[a.sender]
 	if !ok || a.n < 0 || int(a.n) >= len(s.peers[from].sends) {
 		s.report.add(Corrupted, "%v got message %d-%d, which was never sent", p, a.sender, a.n)
@@ -58,17 +62,19 @@ func (s *sieve) arrived(r int32, p *peer, a arrival) {
 	if !m.single() {
 		s.many[from] = max(s.many[from], a.n)
 	}
-	s.checkRoute(r, p, from, number, m, a)
+	s.checkRoute(r, p, from, number, m, a, at)
 }
 
 // checkRoute checks that the message was for the receiver.
-func (s *sieve) checkRoute(r int32, p *peer, from int32, number int, m *send, a arrival) {
+func (s *sieve) checkRoute(r int32, p *peer, from int32, number int, m *send, a arrival, at int) {
 	sender, to := s.peers[from], s.refs[number]
 	switch {
 	case !s.addressed(to, from, r):
 		s.report.add(Misrouted, "%v, which is not addressed, got %v", p, letter{sender, a.n})
 	case a.at >= p.life.Identified && p.life.Identified != 0 && !s.present(p, m): // otherwise it already counts as leaked
 		s.report.add(Misrouted, "%v, which identified after it was settled, got %v", p, letter{sender, a.n})
+	case !p.mayGet(to, at, a.at):
+		s.report.add(Outside, "%v got %v to %v", p, letter{sender, a.n}, m.to)
 	case m.policy(), m.denied(), m.outcome == refused && !s.opts.Fault:
 		s.report.add(Misrouted, "%v got %v", p, letter{sender, a.n})
 	}
@@ -86,14 +92,14 @@ func (s *sieve) checkRoute(r int32, p *peer, from int32, number int, m *send, a 
 func (s *sieve) absent(r int32, p *peer, number int) {
 	from := s.post.origin[number]
 	sender, top := s.peers[from], s.top[from]
-	if !s.addressed(s.refs[number], from, r) {
+	n := int32(number - sender.first)
+	if !s.addressed(s.refs[number], from, r) || !s.certainly(p, s.refs[number], from, n, sender.sends[n].at) {
 		return
 	}
 	known := sender.maxN
 	if s.opts.Fault {
 		known = top // a crashed instance may have read the message and delivered it to others only
 	}
-	n := int32(number - sender.first)
 	m := &sender.sends[n]
 	if m.at < p.life.Identified || !s.vouched(sender, n, known) || !s.stillThere(p, m, n < top) {
 		return

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,9 @@ const (
 	opReply      = 5
 	opError      = 6
 	opAck        = 7
+
+	opSubscribe   = 8
+	opUnsubscribe = 9
 )
 
 // eventName is the event of all messages of Clients.
@@ -46,6 +50,7 @@ type ClientOptions struct {
 	Groups  []string // at least one
 	NoEcho  bool
 	Reports bool // ask for acks and errors
+	Changes bool // ask for changes of groups: see Client.Subscribe
 	// Window bounds the messages without an ACK or ERROR; Send blocks beyond it. Used with Reports; 0 means 64.
 	Window  int
 	History *history.History
@@ -57,16 +62,20 @@ type ClientOptions struct {
 
 // Client is an identified client that records its sends and arrivals.
 type Client struct {
-	opts   ClientOptions
-	conn   *websocket.Conn
-	record *history.Session
-	id     string
-	window chan struct{} // a token for each message without an answer; nil without Reports
-	pongs  chan struct{}
-	done   chan struct{} // closed when the reader has ended
-	stop   context.CancelFunc
+	opts    ClientOptions
+	conn    *websocket.Conn
+	record  *history.Session
+	id      string
+	granted bool          // changes of groups
+	window  chan struct{} // a token for each message without an answer; nil without Reports
+	pongs   chan struct{}
+	done    chan struct{} // closed when the reader has ended
+	stop    context.CancelFunc
 
 	pinging atomic.Int32 // PINGs without a PONG
+
+	change  atomic.Pointer[string] // the group of the SUBSCRIBE or UNSUBSCRIBE without an answer; nil for none
+	answers chan error             // to it: nil, or why it was refused
 
 	mu      sync.Mutex // guards the fields below
 	latest  map[int]int
@@ -95,7 +104,7 @@ func Connect(ctx context.Context, url string, o ClientOptions) (*Client, error) 
 	conn.SetReadLimit(16 << 20)
 	c := &Client{
 		opts: o, conn: conn, record: o.History.Session(o.Name),
-		pongs: make(chan struct{}, maxPings), done: make(chan struct{}), latest: make(map[int]int), arrived: make(chan struct{}),
+		pongs: make(chan struct{}, maxPings), answers: make(chan error, 1), done: make(chan struct{}), latest: make(map[int]int), arrived: make(chan struct{}),
 	}
 	if o.Reports {
 		c.window = make(chan struct{}, o.Window)
@@ -136,8 +145,15 @@ func (c *Client) identify(ctx context.Context) error {
 	if c.opts.NoEcho {
 		data["echo"] = false
 	}
+	var features []string
 	if c.opts.Reports {
-		data["features"] = []string{"acks", "errors"}
+		features = append(features, "acks", "errors")
+	}
+	if c.opts.Changes {
+		features = append(features, "groups")
+	}
+	if features != nil {
+		data["features"] = features
 	}
 	b, err := json.Marshal(map[string]any{"op": opIdentify, "data": data})
 	if err != nil {
@@ -154,12 +170,13 @@ func (c *Client) identify(ctx context.Context) error {
 			return err
 		case *m.Op == opIdentify:
 			var answer struct {
-				ID string `json:"id"`
+				ID       string   `json:"id"`
+				Features []string `json:"features"`
 			}
 			if err := json.Unmarshal(m.Data, &answer); err != nil || answer.ID == "" {
 				return fmt.Errorf("answer %.200q: %v", p, err)
 			}
-			c.id = answer.ID
+			c.id, c.granted = answer.ID, slices.Contains(answer.Features, "groups")
 			c.record.Identified(c.id)
 			return nil
 		case *m.Op == opDisconnect:
@@ -203,6 +220,8 @@ func (c *Client) handle(ctx context.Context, m *wire, p []byte) {
 		c.arrival(m, p)
 	case opAck, opError:
 		c.answer(m, p)
+	case opSubscribe, opUnsubscribe:
+		c.changed(m, p)
 	case opPing:
 		// A failed write ends the reader, too.
 		_ = c.conn.Write(ctx, websocket.MessageText, []byte(`{"op":4}`))
