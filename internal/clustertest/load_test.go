@@ -24,7 +24,7 @@ type loadOptions struct {
 	receivers int         // 9
 	rate      float64     // messages per second of each sender; 40
 	mix       [4]int      // weights of GLOBAL, GROUP, DIRECT and ANY; 1, 4, 4, 3
-	groups    int         // 4, each with members on every instance
+	groups    int         // 4, each with members on every instance, and as many that shifters join and leave
 	shifters  int         // members that keep joining and leaving groups; 3, negative for none
 	shifts    float64     // changes per second of each of them; 5
 	anyShift  bool        // ANY goes to the groups that they join, too: some find their receiver gone
@@ -112,8 +112,8 @@ func startLoad(t *testing.T, urls []string, o loadOptions) *load {
 		if i%3 == 0 {
 			m.groups = append(m.groups, l.group(i/len(urls)+1))
 		}
-		if i < l.receivers && l.shifters > 0 { // so that each of these groups has a member that stays
-			m.groups = append(m.groups, l.shiftGroup(i))
+		if !m.shifts && l.shifters > 0 { // each of these groups has members that stay, on every instance
+			m.groups = append(m.groups, l.shiftGroup(i/len(urls)))
 		}
 		m.name = fmt.Sprintf("receiver-%d", i)
 		if m.sender {
@@ -143,10 +143,8 @@ func startLoad(t *testing.T, urls []string, o loadOptions) *load {
 	return l
 }
 
-// shiftGroups is how many groups the shifters join and leave.
-const shiftGroups = 4
-
-func (l *load) shiftGroup(i int) string { return fmt.Sprintf("shift-%d", i%shiftGroups) }
+// shiftGroup is one of the groups that the shifters join and leave: as many as there are others.
+func (l *load) shiftGroup(i int) string { return fmt.Sprintf("shift-%d", i%l.groups) }
 
 func (l *load) group(i int) string { return fmt.Sprintf("group-%d", i%l.groups) }
 
@@ -273,7 +271,7 @@ func (m *member) shift(ctx context.Context, seed uint64) {
 		if c != on {
 			on, in = c, make(map[string]bool)
 		}
-		group := m.load.shiftGroup(rng.IntN(shiftGroups))
+		group := m.load.shiftGroup(rng.IntN(m.load.groups))
 		change := c.Subscribe
 		if in[group] {
 			change = c.Unsubscribe
@@ -299,11 +297,11 @@ func (l *load) target(rng *rand.Rand) history.To {
 	case history.Group:
 		to.Name = l.group(rng.IntN(l.groups))
 		if l.shifters > 0 && rng.IntN(2) == 0 {
-			to.Name = l.shiftGroup(rng.IntN(shiftGroups))
+			to.Name = l.shiftGroup(rng.IntN(l.groups))
 		}
 	case history.Any:
 		if l.anyShift && rng.IntN(2) == 0 {
-			to.Name = l.shiftGroup(rng.IntN(shiftGroups))
+			to.Name = l.shiftGroup(rng.IntN(l.groups))
 			break
 		}
 		if l.noAnyone || rng.IntN(3) > 0 {
