@@ -245,6 +245,30 @@ test("a client is disconnected, with the keyboard alone", async (t) => {
   assert.equal(client.received.at(-1).data, "KICKED");
 });
 
+test("a client's groups are those of the moment, and an operator changes them", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, hub, { expected: [409] });
+  await logIn(page);
+  const client = await connect(t, hub, { group: "demo", name: "mover", features: ["groups"] });
+  await to(page, "Clients");
+  await page.getByRole("link", { name: "mover" }).click();
+  await client.send({ op: 8, id: "s", data: { groups: ["by itself"] } });
+  await page.getByRole("link", { name: "by itself" }).waitFor();
+  await page.getByLabel("Put it into a group").fill("by an operator");
+  await page.getByRole("button", { name: "Join", exact: true }).click();
+  await page.getByRole("link", { name: "by an operator" }).waitFor();
+  await page.getByRole("button", { name: "Take the client out of by itself" }).click();
+  await page.getByRole("link", { name: "by itself" }).waitFor({ state: "detached" });
+  assert.deepEqual(
+    client.received.filter((m) => m.data?.by === "operator").map((m) => [m.op, m.data.groups]),
+    [[8, ["by an operator"]], [9, ["by itself"]]],
+  );
+  assert.equal(await page.getByRole("button", { name: "Take the client out of demo" }).count(), 0); // the group of its IDENTIFY
+  await page.getByLabel("Put it into a group").fill("$reserved");
+  await page.getByRole("button", { name: "Join", exact: true }).click();
+  await page.getByRole("alert").getByText(/may not join the group/).waitFor();
+});
+
 test("a client that disconnects is said to have done so", async (t) => {
   const hub = await startHub(t);
   const page = await open(t, hub, { expected: [404] });

@@ -36,7 +36,7 @@ async function failureOf(response: Response): Promise<Failure> {
 }
 
 export interface Call {
-  method?: "GET" | "POST" | "DELETE";
+  method?: "GET" | "POST" | "PUT" | "DELETE";
   body?: string;
   signal?: AbortSignal;
   token?: string; // instead of the session's
@@ -111,6 +111,8 @@ export const api = {
   clients: (filter: ClientFilter & Page, call?: Call) => read<ClientPage>(`/v1/clients${query(filter)}`, call),
   client: (id: string, call?: Call) => read<Client>(`/v1/clients/${segment(id)}`, call),
   disconnect: (id: string) => read<void>(`/v1/clients/${segment(id)}`, { method: "DELETE" }),
+  join: (id: string, group: string) => read<Client>(`/v1/clients/${segment(id)}/groups/${segment(group)}`, { method: "PUT" }),
+  leave: (id: string, group: string) => read<Client>(`/v1/clients/${segment(id)}/groups/${segment(group)}`, { method: "DELETE" }),
   groups: (filter: { prefix?: string } & Page, call?: Call) => read<GroupPage>(`/v1/groups${query(filter)}`, call),
   group: (name: string, call?: Call) => read<Group>(`/v1/groups/${segment(name)}`, call),
   /** A numeric id of a team is returned as a string, which keeps all its digits. */

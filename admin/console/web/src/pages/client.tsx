@@ -8,7 +8,7 @@ import { groupPath } from "../route";
 import { behind } from "../table";
 import { Said } from "../text";
 import type { Client } from "../types";
-import { Confirm, Failed, Head, Loading, Nothing, Notice, Stat } from "../ui";
+import { Confirm, Failed, Field, Head, Loading, Nothing, Notice, Stat } from "../ui";
 
 const every = 1000;
 const kept = 300;
@@ -133,7 +133,7 @@ function Details({ client: c, past, stale }: { client: Client; past: Past[]; sta
       <div class="columns two">
         <Facts client={c} />
         <div>
-          <GroupList names={c.groups} />
+          <GroupList client={c} stale={stale} />
           <Meta meta={c.meta} />
         </div>
       </div>
@@ -200,22 +200,60 @@ function Facts({ client: c }: { client: Client }) {
   );
 }
 
-function GroupList({ names }: { names: string[] }) {
+/** GroupList shows the client's groups, and moves it in and out of them. The first one is that of its IDENTIFY. */
+function GroupList({ client: c, stale }: { client: Client; stale: boolean }) {
+  const [name, setName] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [refused, setRefused] = useState<Failure>();
+  const change = async (carryOut: (id: string, group: string) => Promise<Client>, group: string) => {
+    setBusy(true);
+    setRefused(undefined);
+    try {
+      await carryOut(c.id, group); // the next answer about the client shows it
+      setName("");
+    } catch (error) {
+      setRefused(error as Failure);
+    }
+    setBusy(false);
+  };
   return (
     <section class="panel">
       <h2>Groups</h2>
-      {names.length === 0 ? (
+      {c.groups.length === 0 ? (
         <Nothing title="This client is in no group." />
       ) : (
         <ul class="tags">
-          {names.map((name) => (
-            <li key={name}>
-              <a href={groupPath(name)}>
-                <Said value={name} wide />
+          {c.groups.map((group, i) => (
+            <li key={group}>
+              <a href={groupPath(group)}>
+                <Said value={group} wide />
               </a>
+              {i > 0 && !stale && (
+                <button type="button" class="link" aria-label={`Take the client out of ${group}`} disabled={busy} onClick={() => change(api.leave, group)}>
+                  ×
+                </button>
+              )}
             </li>
           ))}
         </ul>
+      )}
+      {refused && <Failed failure={refused} once />}
+      {!stale && (
+        <form
+          class="form"
+          aria-label="Groups"
+          onSubmit={(e) => {
+            e.preventDefault();
+            if (name) void change(api.join, name);
+          }}
+        >
+          <Field label="Put it into a group" hint="One that its token may join.">
+            <input type="text" value={name} onInput={(e) => setName(e.currentTarget.value)} maxLength={128} autocomplete="off" spellcheck={false} />
+          </Field>
+          <button type="submit" disabled={busy || name === ""}>
+            Join
+          </button>
+        </form>
       )}
     </section>
   );
