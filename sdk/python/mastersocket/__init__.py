@@ -41,11 +41,18 @@ from ._errors import (
     NotGrantedError,
     OptionsError,
     OutcomeUnknownError,
+    Missing,
     OverloadedError,
     ReceiverGoneError,
+    RemoteError,
+    RequestError,
+    RequestOverError,
+    RequestTimeoutError,
+    Settlement,
     SilentError,
     TooBigError,
     TooManyRepliesError,
+    TooManyRequestsError,
 )
 from ._intent import GLOBAL, Intent, any_of, direct, group
 from ._holds import Hold, LostError
@@ -57,9 +64,10 @@ from ._wire import Identity
 __all__ = [
     "GLOBAL", "BrokerUnavailableError", "Change", "Client", "ClosedError", "DisconnectError", "DuplicateIDError", "Error",
     "ForbiddenError", "GroupError", "HandshakeError", "Hold", "HubError", "Identity", "Intent", "LostError", "Member",
-    "Message", "MessageError", "NoAcksError", "NoReceiverError", "NotGrantedError", "OptionsError", "OutcomeUnknownError",
-    "OverloadedError", "ReceiverGoneError", "SilentError", "TooBigError", "TooManyRepliesError", "Watch", "any_of", "connect",
-    "direct", "group",
+    "Message", "MessageError", "Missing", "NoAcksError", "NoReceiverError", "NotGrantedError", "OptionsError",
+    "OutcomeUnknownError", "OverloadedError", "ReceiverGoneError", "RemoteError", "RequestError", "RequestOverError",
+    "RequestTimeoutError", "Settlement", "SilentError", "TooBigError", "TooManyRepliesError", "TooManyRequestsError", "Watch",
+    "any_of", "connect", "direct", "group",
 ]
 
 

@@ -16,12 +16,12 @@ from . import _wire as wire
 from ._connection import Connection, Mode
 from ._errors import (
     ClosedError, DisconnectError, DuplicateIDError, Error, HandshakeError, NoAcksError, OptionsError, OutcomeUnknownError,
-    TooBigError, TooManyRepliesError, hub_error,
+    RemoteError, RequestOverError, Settlement, TooBigError, TooManyRepliesError, hub_error, request_error,
 )
 from ._groups import Memberships
 from ._holds import Hold, Holds
 from ._intent import Intent, check_group
-from ._message import Message
+from ._message import Duties, Message
 from ._mover import move
 from ._options import Handler, Options
 from ._presence import Presence, Watch
@@ -31,6 +31,7 @@ _CROWDED_WAIT = 5.0  # the longest random time added to the wait if the hub is o
 _MIN_AUTH_WAIT, _MAX_AUTH_WAIT = 5.0, 300.0  # the bounds of the waits after a refusal of the token
 _BATCH = 256  # messages written before the event loop runs again
 _SENT = 1024  # messages remembered, so that an ERROR can name event and target
+_SETTLE_MARGIN = 0.05  # how much earlier the hub gives up a request than its caller, at most, in seconds
 _IDENTIFY_REFUSED = "IDENTIFY_FAILED"
 
 
@@ -47,7 +48,7 @@ class Call:
         self.kind = kind  # "plain": done when written; "acked": by ACK or ERROR; "request": by replies
         self.future = future
         self.connection: Optional[Connection] = None  # that wrote it
-        self.replies: Optional[asyncio.Queue[Union[Message, BaseException]]] = None
+        self.replies: Optional[asyncio.Queue[Union[Message, Settlement, BaseException]]] = None
         self.limit = 0
         self.queued = False
 
@@ -102,6 +103,7 @@ class Client:
         self.memberships = Memberships(self)
         self.presence = Presence(self)
         self.holds = Holds(self)
+        self.duties = Duties()
         self.sender: Optional[Connection] = None  # sends what is queued
         self._sender_changed: asyncio.Future[None] = self.loop.create_future()
         self._queue: Deque[Call] = deque()
@@ -152,28 +154,37 @@ class Client:
         return await self._send(call)
 
     async def request(
-        self, to: Intent, event: str, data: Any = None, *, timeout: Optional[float] = None, id: Optional[str] = None,
+        self, to: Intent, event: str, data: Any = None, *, timeout: Optional[float] = None, retry: bool = False, key: str = "",
+        id: Optional[str] = None,
     ) -> Message:
         """Send an EVENT and return the first REPLY to it.
 
-        Raises NoReceiverError at once if there is no receiver, OutcomeUnknownError when the connection is lost, and
-        asyncio.TimeoutError after timeout seconds. Receivers are not obliged to reply, so set one.
+        It fails as soon as no answer can come any more: with a RequestError, which says who did not answer and why, when the
+        receivers have passed, gone, or not been there; with a RemoteError if the handler failed; with OutcomeUnknownError when
+        the connection is lost; and with asyncio.TimeoutError after timeout seconds, by default an hour. The handler gets the
+        deadline, and the cancellation of this call.
+
+        retry  with any_of: another member gets the request if the first goes without an answer; it may have begun to work on it
+        key    with any_of: the member that the key names, the same one as long as the group does not change
         """
-        async with _Replies(self, to, event, data, 1, timeout, id) as replies:
+        async with Replies(self, to, event, data, 1, timeout, id, retry, key) as replies:
             async for m in replies:
+                if m.error is not None:
+                    raise m.error
                 return m
         raise ClosedError("the client was closed")
 
     def request_many(
         self, to: Intent, event: str, data: Any = None, *, expect: int = 0, timeout: Optional[float] = None,
         id: Optional[str] = None,
-    ) -> _Replies:
+    ) -> Replies:
         """Send an EVENT and iterate over the REPLYs: ``async with hub.request_many(…) as replies: async for m in replies:``.
 
-        The iteration ends after expect replies, or at the timeout if expect is 0. A timeout before expect replies came
-        raises asyncio.TimeoutError.
+        The iteration ends after expect replies or, if expect is 0, when no more can come; then ``replies.settlement`` says who
+        did not answer and why. A request that ends before expect replies came raises RequestError. Leaving the block cancels
+        the request.
         """
-        return _Replies(self, to, event, data, expect, timeout, id)
+        return Replies(self, to, event, data, expect, timeout, id)
 
     @overload
     def on(self, event: str, handler: _H) -> _H: ...
@@ -190,6 +201,24 @@ class Client:
         if handler is None:
             return functools.partial(self.on, event)
         self._handlers[event] = [*self._handlers.get(event, ()), handler]
+        return handler
+
+    @overload
+    def answer(self, event: str, handler: _H) -> _H: ...
+
+    @overload
+    def answer(self, event: str) -> Callable[[_H], _H]: ...
+
+    def answer(self, event: str, handler: Any = None) -> Any:
+        """Answer EVENTs with the given name by what a function returns; also as a decorator.
+
+        It may be a function, a coroutine function or an async generator, each of whose values is a REPLY. An exception is sent
+        as an error; a RemoteError chooses its code. Each call is a task of its own, which is cancelled when the requester is
+        not interested any more. At most ``receive_queue`` run at once.
+        """
+        if handler is None:
+            return functools.partial(self.answer, event)
+        self.on(event, Answerer(self, handler))
         return handler
 
     def off(self, event: str, handler: Handler) -> None:
@@ -310,13 +339,24 @@ class Client:
 
     # Sending
 
-    def _call(self, op: int, message_id: Optional[str], to: Intent, event: str, data: Any, kind: str) -> Call:
+    def _call(
+        self, op: int, message_id: Optional[str], to: Intent, event: str, data: Any, kind: str, further: str = "",
+    ) -> Call:
         message_id = str(uuid.uuid4()) if message_id is None else message_id
-        frame = wire.envelope(op, message_id, to, event, data)
+        frame = wire.envelope(op, message_id, to, event, data, further)
         return Call(message_id, event, to, frame, kind, self.loop.create_future())
 
-    async def _reply(self, message_id: str, to: Intent, event: str, data: Any) -> None:
-        await self._send(self._call(wire.REPLY, message_id, to, event, data, "plain"))
+    async def _reply(
+        self, message_id: str, to: Intent, event: str, data: Any, further: str, via: Optional[Connection],
+    ) -> None:
+        call = self._call(wire.REPLY, message_id, to, event, data, "plain", further)
+        if via is None or via is self.sender:
+            await self._send(call)
+            return
+        self._check_size(call)
+        if via.ended or via.mode is Mode.LEAVING:
+            raise RequestOverError(f"event {event[:80]!r}: the connection that the request came from has ended")
+        via.write(call.frame)
 
     async def _send(self, call: Call) -> int:
         await self._enqueue(call)
@@ -452,8 +492,8 @@ class Client:
         connection.goodbye()
 
     def due(self, connection: Connection) -> bool:
-        """Report whether the connection awaits answers."""
-        return any(c.connection is connection for c in self._pending.values())
+        """Report whether answers are due on the connection, in either direction."""
+        return self.duties.due(connection) or any(c.connection is connection for c in self._pending.values())
 
     # Receiving
 
@@ -475,7 +515,7 @@ class Client:
         if m.op in (wire.EVENT, wire.REPLY):
             if m.intent is None or not m.sender:
                 raise wire.MalformedError("malformed message from the hub: no intent or no sender")
-            message = Message(self, m.op == wire.REPLY, m.id, m.event, m.data, m.sender, m.intent, text, m.members)
+            message = Message(self, m, m.intent, text, self.duties.owe(connection, m) if m.op == wire.EVENT else None)
             request = self._request_of(m)
             if request is not None:
                 request.reply(message)
@@ -487,10 +527,29 @@ class Client:
             self.presence.received(connection, m.data)
         elif m.op == wire.FENCE:
             self.stream.fence_arrived(connection, m.sender)
+        elif m.op == wire.SETTLED:
+            self._settle(connection, m)
+        elif m.op == wire.CANCEL:
+            self.duties.cancelled(connection, m.sender, m.id)
         elif m.op == wire.ACK:
             self._acknowledged(connection, m)
         elif m.op == wire.ERROR:
             self._refuse(connection, m)
+
+    def _settle(self, connection: Connection, m: wire.Wire) -> None:
+        """Handle what became of a request."""
+        settlement = wire.parse_settlement(m.data)
+        call = self._pending.get(m.id)
+        if call is not None and call.connection is connection and call.replies is not None:
+            del self._pending[m.id]
+            call.replies.put_nowait(settlement)
+
+    def cancel_request(self, call: Call) -> None:
+        """Tell the hub that no more answers are wanted, unless the request is over."""
+        connection = call.connection
+        if connection is not None and self._pending.get(call.id) is call and "requests" in connection.identity.features:
+            if connection.mode is not Mode.LEAVING:
+                connection.write(wire.cancel_frame(call.id))
 
     def _acknowledged(self, connection: Connection, m: wire.Wire) -> None:
         nodes = m.data.get("nodes") if isinstance(m.data, dict) else None
@@ -532,14 +591,16 @@ class Client:
 
     def give(self, message: Message) -> None:
         """Hand a message to the request that it answers, or to its handlers."""
-        if message.reply_to:
+        if message.is_reply:
             call = self._pending.get(message.id)
             if call is not None and call.replies is not None:
                 call.reply(message)
                 return
-        if self.options.on_message is not None or (not message.reply_to and message.event in self._handlers):
+        if self.options.on_message is not None or (not message.is_reply and message.event in self._handlers):
             self._inbox.append(message)
             self._more.set()
+        else:
+            message.decline()
 
     def full(self) -> bool:
         """Report whether handlers must catch up before more is handed out."""
@@ -572,22 +633,25 @@ class Client:
             if len(self._inbox) == self.options.receive_queue - 1:
                 self.stream.wake()
             if isinstance(item, Message):
-                handlers = [] if item.reply_to else self._handlers.get(item.event, [])
+                handlers = [] if item.is_reply else self._handlers.get(item.event, [])
                 for h in handlers or ([self.options.on_message] if self.options.on_message else []):
-                    await self._invoke(functools.partial(h, item), f"handler of {item!r}")
+                    await self._invoke(functools.partial(h, item), f"handler of {item!r}", item)
             elif isinstance(item, Announcement):
                 await self._invoke(item.call(self.options), "hook")
             else:
                 await self._invoke(item, "hook")
 
-    async def _invoke(self, call: Callable[[], Any], what: str) -> None:
-        """Call a handler or hook, and contain its exception."""
+    async def _invoke(self, call: Callable[[], Any], what: str, message: Optional[Message] = None) -> None:
+        """Call a handler or hook, and contain its exception. The sender of a request learns of it."""
         try:
             result = call()
             if inspect.isawaitable(result):
                 await result
-        except Exception:
+        except Exception as e:
             self.options.logger.exception("the %s raised an exception", what)
+            if message is not None and message.is_request:
+                with suppress(Error):
+                    await message.reply_error("ERROR", f"{type(e).__name__}: {e}")
 
     # Connecting
 
@@ -745,6 +809,7 @@ class Client:
         self.memberships.forget(connection)
         self.presence.forget(connection)
         self.holds.forget(connection)
+        self.duties.forget(connection)
         for call in [c for c in self._pending.values() if c.connection is connection]:
             del self._pending[call.id]
             error = OutcomeUnknownError(f"event {call.event[:80]!r}: outcome unknown: {connection.error}")
@@ -782,39 +847,107 @@ class Client:
             raise
 
 
-class _Replies:
-    """The REPLYs to a request."""
+class Answerer:
+    """A handler that answers by what a function returns."""
+
+    def __init__(self, client: Client, function: Callable[[Message], Any]) -> None:
+        self._client = client
+        self._function = function
+        self._room = asyncio.Semaphore(client.options.receive_queue)
+
+    async def __call__(self, m: Message) -> None:
+        await self._room.acquire()
+        self._client.task(self._run(m)).add_done_callback(lambda _: self._room.release())
+
+    async def _run(self, m: Message) -> None:
+        answering = self._client.task(self._answer(m))
+        if m.is_request:
+            over = self._client.task(m.over())
+            await asyncio.wait({answering, over}, return_when=asyncio.FIRST_COMPLETED)
+            over.cancel()
+            answering.cancel()  # has no effect on a task that is done
+        await asyncio.wait({answering})
+
+    async def _answer(self, m: Message) -> None:
+        try:
+            result = self._function(m)
+            if inspect.isasyncgen(result):
+                await self._stream(m, result)
+                return
+            if inspect.isawaitable(result):
+                result = await result
+            await m.reply(result)
+        except (RequestOverError, ClosedError, OutcomeUnknownError):
+            pass  # nobody waits for the answer any more
+        except RemoteError as e:
+            await self._fail(m, e.code, e.explanation)
+        except Exception as e:
+            self._client.options.logger.exception("the answer to %r raised an exception", m)
+            await self._fail(m, "ERROR", f"{type(e).__name__}: {e}")
+
+    async def _stream(self, m: Message, values: AsyncIterator[Any]) -> None:
+        """Send each value. The last one must say so, hence each is held until the next one comes."""
+        last: List[Any] = []
+        async for value in values:
+            if last:
+                await m.reply(last.pop(), more=True)
+            last.append(value)
+        await m.reply(*last)
+
+    async def _fail(self, m: Message, code: str, explanation: str) -> None:
+        with suppress(Error):
+            await m.reply_error(code, explanation)
+
+
+class Replies:
+    """The REPLYs to a request: an async context manager, and an iterator in it."""
 
     def __init__(
-        self, client: Client, to: Intent, event: str, data: Any, expect: int, timeout: Optional[float], message_id: Optional[str],
+        self, client: Client, to: Intent, event: str, data: Any, expect: int, timeout: Optional[float],
+        message_id: Optional[str], retry: bool = False, key: str = "",
     ) -> None:
         self._client = client
-        self._call = client._call(wire.EVENT, message_id, to, event, data, "request")
+        self._timeout = timeout
+        self._call = client._call(wire.EVENT, message_id, to, event, data, "request", self._expectation(retry, key))
         self._call.replies = asyncio.Queue()
         self._call.limit = client.options.receive_queue
         self._call.future.add_done_callback(lambda f: f.cancelled() or f.exception())
         self._expect = expect
-        self._timeout = timeout
         self._deadline: Optional[float] = None
         self._got = 0
+        #: What the hub says of the request at its end; None before, and if the hub is of an earlier release.
+        self.settlement: Optional[Settlement] = None
 
-    async def __aenter__(self) -> _Replies:
+    def _expectation(self, retry: bool, key: str) -> str:
+        """Return the member expect. The hub gives up a little before this client, which so learns who did not answer."""
+        seconds = 3600.0 if self._timeout is None else min(max(self._timeout, 0.0), 3600.0)
+        text = f',"expect":{{"timeout_ms":{max(int(1000 * (seconds - min(seconds / 10, _SETTLE_MARGIN))), 1)}'
+        text += ',"retry":true' if retry else ""
+        text += f',"key":{wire.json_text(key)}' if key else ""
+        return text + "}"
+
+    async def __aenter__(self) -> Replies:
         if self._timeout is not None:
             self._deadline = self._client.loop.time() + self._timeout
-        await self._before_deadline(self._client._enqueue(self._call))
+        try:
+            await self._before_deadline(self._client._enqueue(self._call))
+        except asyncio.TimeoutError:
+            raise asyncio.TimeoutError(f"event {self._call.event[:80]!r}: not sent, there was no connection") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if not (self._got == 1 and not self._call.to.to_many):  # else it is over, or about to be
+            self._client.cancel_request(self._call)
         self._client._withdraw(self._call)
 
-    def __aiter__(self) -> _Replies:
+    def __aiter__(self) -> Replies:
         return self
 
     async def __anext__(self) -> Message:
-        if self._expect and self._got == self._expect:
+        if self.settlement is not None or (self._expect and self._got == self._expect):
             raise StopAsyncIteration
         assert self._call.replies is not None
-        item: Union[Message, BaseException]
+        item: Union[Message, Settlement, BaseException]
         try:
             if self._call.replies.empty():
                 item = await self._before_deadline(self._call.replies.get())
@@ -825,6 +958,11 @@ class _Replies:
                 raise StopAsyncIteration from None
             why = "not sent, there was no connection" if self._call.queued else f"{self._got} of {self._expect} replies came"
             raise asyncio.TimeoutError(f"event {self._call.event[:80]!r}: {why}") from None
+        if isinstance(item, Settlement):
+            self.settlement = item
+            if self._got < self._expect:
+                raise request_error(self._call.event, self._call.to, item)
+            raise StopAsyncIteration
         if isinstance(item, BaseException):
             raise item
         self._got += 1

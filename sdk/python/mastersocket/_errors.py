@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional, Type
+import asyncio
+from dataclasses import dataclass
+from typing import Dict, NamedTuple, Optional, Tuple, Type
 
 from ._intent import Intent
 
@@ -35,6 +37,18 @@ class OutcomeUnknownError(Error):
     """A connection broke with the message on its way. Receivers may have got the message."""
 
 
+class NoReceiverError(Error):
+    """No client matches the intent."""
+
+
+class BrokerUnavailableError(Error):
+    """Other instances did not get the message."""
+
+
+class RequestOverError(Error):
+    """The answer was not sent: the request was answered or cancelled, its time is over, or its connection has ended."""
+
+
 class NoAcksError(Error):
     """The hub grants no acks, or they were not asked for. The message was not sent."""
 
@@ -64,10 +78,6 @@ class HubError(Error):
         super().__init__(f"{what}: refused by the hub: {code}" + (f": {explanation}" if explanation else ""))
 
 
-class NoReceiverError(HubError):
-    """No client matches the intent."""
-
-
 class ReceiverGoneError(HubError):
     """The receiver disconnected before delivery."""
 
@@ -76,24 +86,38 @@ class ForbiddenError(HubError):
     """The token may not send this intent."""
 
 
-class BrokerUnavailableError(HubError):
-    """Other instances did not get the message."""
-
-
 class OverloadedError(HubError):
     """A bounded buffer of the hub is full."""
 
 
-class OutcomeUnknownHubError(HubError, OutcomeUnknownError):
-    """A connection between the hub's instances broke. Other instances may have the message."""
+class TooManyRequestsError(HubError):
+    """The client, or the hub, has too many open requests, or this one would have too many receivers."""
+
+
+class _NoReceiverHubError(HubError, NoReceiverError):
+    """The hub's answer NO_RECEIVER."""
+
+
+class _BrokerUnavailableHubError(HubError, BrokerUnavailableError):
+    """The hub's answer BROKER_UNAVAILABLE."""
+
+
+class _OutcomeUnknownHubError(HubError, OutcomeUnknownError):
+    """The hub's answer OUTCOME_UNKNOWN: a connection between its instances broke."""
+
+
+class _DuplicateIDHubError(HubError, DuplicateIDError):
+    """The hub's answer DUPLICATE_ID."""
 
 
 _BY_CODE: Dict[str, Type[HubError]] = {
-    "NO_RECEIVER": NoReceiverError,
+    "NO_RECEIVER": _NoReceiverHubError,
     "RECEIVER_GONE": ReceiverGoneError,
     "FORBIDDEN": ForbiddenError,
-    "BROKER_UNAVAILABLE": BrokerUnavailableError,
-    "OUTCOME_UNKNOWN": OutcomeUnknownHubError,
+    "BROKER_UNAVAILABLE": _BrokerUnavailableHubError,
+    "OUTCOME_UNKNOWN": _OutcomeUnknownHubError,
+    "DUPLICATE_ID": _DuplicateIDHubError,
+    "TOO_MANY_REQUESTS": TooManyRequestsError,
     "OVERLOADED": OverloadedError,
 }
 
@@ -101,6 +125,94 @@ _BY_CODE: Dict[str, Type[HubError]] = {
 def hub_error(message_id: str, code: str, explanation: str, event: str = "", intent: Optional[Intent] = None) -> HubError:
     """Return the error for a code."""
     return _BY_CODE.get(code, HubError)(message_id, code, explanation, event, intent)
+
+
+class RemoteError(Error):
+    """The error of the handler that answered a request. Raise it in a handler to choose the code."""
+
+    def __init__(self, code: str, explanation: str = "", sender: str = "") -> None:
+        self.code = code  # for programs
+        self.explanation = explanation  # for people
+        self.sender = sender  # the id of the client whose handler failed
+        super().__init__(f"{code}: {explanation}" if explanation else code)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An answer that a request did not get, or several of one instance of the hub."""
+
+    id: str  # of the receiver; empty where it can't be named
+    name: str  # that it gave in its options; empty for none
+    node: str  # the name of an instance; empty for none
+    reason: str  # such as LOST, TIMEOUT or INSTANCE_LOST; docs/protocol.md lists them
+    count: int  # of receivers where they can't be named; else 0
+
+    def __str__(self) -> str:
+        who = [self.name, self.id, f"{self.count} receivers" if self.count else "", f"on {self.node}" if self.node else ""]
+        return " ".join([w for w in who if w] + [self.reason])
+
+
+class Settlement(NamedTuple):
+    """What the hub says of a request at its end. receivers = replied + passed + missing receivers."""
+
+    receivers: int  # clients that got the request
+    replied: int  # of these, those that answered it
+    passed: int  # of these, those that said that they don't
+    missing: Tuple[Missing, ...]  # the others, 100 entries at most, and what was not delivered
+    more: int  # missing ones without an entry
+
+
+class RequestError(Error):
+    """A request has no answer, or not all of them: no more can come.
+
+    It is also a NoReceiverError, asyncio.TimeoutError, BrokerUnavailableError or OutcomeUnknownError if that is the reason.
+    """
+
+    def __init__(self, event: str, intent: Intent, settlement: Settlement) -> None:
+        self.event = event
+        self.intent = intent
+        self.settlement = settlement
+        s = settlement
+        if s.replied:
+            text = f"{s.replied} of {s.receivers} receivers answered"
+        else:
+            text = "no answer" if s.receivers or s.missing else "no receiver can answer"
+        text += f"; {s.passed} passed" if s.passed else ""
+        text += "".join(f"; {m}" for m in s.missing[:8])
+        if len(s.missing) + s.more > 8:
+            text += f"; {len(s.missing) + s.more - 8} more"
+        super().__init__(f"event {event[:80]!r} to {intent}: {text}")
+
+
+class _NoReceiverRequestError(RequestError, NoReceiverError):
+    """No client got the request."""
+
+
+class RequestTimeoutError(RequestError, asyncio.TimeoutError):
+    """A receiver did not answer in time."""
+
+
+class _BrokerUnavailableRequestError(RequestError, BrokerUnavailableError):
+    """Other instances did not get the request."""
+
+
+class _OutcomeUnknownRequestError(RequestError, OutcomeUnknownError):
+    """An instance may have got the request, and did not say."""
+
+
+def request_error(event: str, intent: Intent, s: Settlement) -> RequestError:
+    """Return the error of a request with this end."""
+    reasons = {m.reason for m in s.missing}
+    cls: Type[RequestError] = RequestError
+    if s.receivers == 0 and not reasons - {"NOT_DELIVERED"}:
+        cls = _NoReceiverRequestError
+    elif "TIMEOUT" in reasons:
+        cls = RequestTimeoutError
+    elif "BROKER_UNAVAILABLE" in reasons:
+        cls = _BrokerUnavailableRequestError
+    elif "OUTCOME_UNKNOWN" in reasons:
+        cls = _OutcomeUnknownRequestError
+    return cls(event, intent, s)
 
 
 class GroupError(Error):

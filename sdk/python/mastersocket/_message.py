@@ -1,45 +1,161 @@
-"""Messages from other clients."""
+"""Messages from other clients, and the answers to them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
+from . import _wire as wire
+from ._errors import RemoteError, RequestOverError
 from ._intent import Intent, direct
 
 if TYPE_CHECKING:
     from ._client import Client
+    from ._connection import Connection
+
+_MAX_TIMEOUT_MS = 3_600_000
+_MAX_EXPLANATION = 4096  # characters of an error that is sent to the requester
+
+
+class Duty:
+    """A request that this client owes an answer to."""
+
+    def __init__(self, duties: Duties, key: Tuple[Connection, str, str], seconds: float) -> None:
+        loop = key[0].loop
+        self._duties = duties
+        self.key = key
+        self.deadline = loop.time() + seconds
+        #: Done when no answer is wanted any more: cancelled, answered, passed, or too late.
+        self.over: asyncio.Future[None] = loop.create_future()
+        self._timer = loop.call_later(seconds, self.end)
+
+    @property
+    def connection(self) -> Connection:
+        return self.key[0]
+
+    def end(self) -> bool:
+        """End the duty. The result is false if it had ended before."""
+        if self.over.done():
+            return False
+        self.over.set_result(None)
+        self._timer.cancel()
+        self._duties.forget_one(self)
+        return True
+
+
+class Duties:
+    """The requests that a client owes an answer to."""
+
+    def __init__(self) -> None:
+        self._open: Dict[Tuple[Connection, str, str], Duty] = {}
+
+    def owe(self, connection: Connection, m: wire.Wire) -> Optional[Duty]:
+        """Note a request that arrived on the connection; None for other messages."""
+        expect = m.members.get("expect")
+        if "requests" not in connection.identity.features or not isinstance(expect, dict):
+            return None
+        timeout = expect.get("timeout_ms")
+        if type(timeout) is not int or timeout <= 0:
+            return None
+        key = (connection, m.sender, m.id)
+        duty = self._open[key] = Duty(self, key, min(timeout, _MAX_TIMEOUT_MS) / 1000)
+        return duty
+
+    def forget_one(self, duty: Duty) -> None:
+        if self._open.get(duty.key) is duty:
+            del self._open[duty.key]
+
+    def cancelled(self, connection: Connection, sender: str, message_id: str) -> None:
+        """Handle a CANCEL."""
+        duty = self._open.get((connection, sender, message_id))
+        if duty is not None:
+            duty.end()
+
+    def forget(self, connection: Connection) -> None:
+        """End what came over a connection that has ended: no answer to it arrives any more."""
+        for duty in [d for d in self._open.values() if d.connection is connection]:
+            duty.end()
+
+    def due(self, connection: Connection) -> bool:
+        return any(d.connection is connection for d in self._open.values())
 
 
 class Message:
     """A message from another client."""
 
-    __slots__ = ("reply_to", "id", "event", "data", "sender", "intent", "raw", "members", "_client")
+    __slots__ = ("is_reply", "id", "event", "data", "sender", "intent", "raw", "members", "error", "more", "attempt", "_client", "_duty")
 
-    def __init__(
-        self, client: Client, is_reply: bool, message_id: str, event: str, data: Any, sender: str, intent: Intent, raw: bytes,
-        members: Any,
-    ) -> None:
+    def __init__(self, client: Client, m: wire.Wire, intent: Intent, raw: bytes, duty: Optional[Duty] = None) -> None:
         self._client = client
+        self._duty = duty
         #: Whether it is a REPLY, which must not be answered.
-        self.reply_to = is_reply
+        self.is_reply = m.op == wire.REPLY
         #: Correlates an EVENT with its REPLYs.
-        self.id = message_id
+        self.id = m.id
         #: The event's name.
-        self.event = event
+        self.event = m.event
         #: The data, decoded; None if there is none. An integer of more than 4,300 digits is a decimal.Decimal.
-        self.data = data
+        self.data = m.data
         #: The sender's id, set by the hub.
-        self.sender = sender
+        self.sender = m.sender
         #: How it was addressed.
         self.intent = intent
         #: The envelope as it arrived, in UTF-8.
         self.raw = raw
         #: All members of the envelope, decoded.
-        self.members = members
+        self.members = m.members
+        #: Of a REPLY: why the handler failed; None if it did not.
+        self.error: Optional[RemoteError] = None
+        #: Of a REPLY: whether its sender said that at least one more follows.
+        self.more = self.is_reply and m.members.get("more") is True
+        attempt = m.members.get("attempt")
+        #: Of a request: which attempt it is; from 2 on another member had it before.
+        self.attempt: int = attempt if type(attempt) is int and not self.is_reply else 1
+        if self.is_reply and "error" in m.members:
+            e = m.members["error"]
+            code, text = (e.get("code"), e.get("message")) if isinstance(e, dict) else (None, None)
+            self.error = RemoteError(code if isinstance(code, str) else "ERROR", text if isinstance(text, str) else "", m.sender)
 
     def __repr__(self) -> str:
         return f"<Message {self.event!r} {self.id!r} from {self.sender} to {self.intent}>"
 
-    async def reply(self, data: Any = None) -> None:
-        """Send a REPLY to the message's sender, with the same id and event. Errors are those of Client.send."""
-        await self._client._reply(self.id, direct(self.sender), self.event, data)
+    @property
+    def is_request(self) -> bool:
+        """Whether the sender is told if no answer comes."""
+        return self._duty is not None
+
+    @property
+    def deadline(self) -> Optional[float]:
+        """Until when an answer to a request is wanted, by the event loop's clock; None for other messages."""
+        return None if self._duty is None else self._duty.deadline
+
+    async def over(self) -> None:
+        """Wait until no answer to the request is wanted any more: it is cancelled, answered, or its time is over."""
+        if self._duty is not None:
+            await asyncio.wait({self._duty.over})
+
+    async def reply(self, data: Any = None, *, more: bool = False) -> None:
+        """Send a REPLY to the message's sender, with the same id and event. more: at least one more REPLY follows.
+
+        An answer to a request goes over the connection that the request came from. Raises RequestOverError once that has
+        ended, or the request is over; other errors are those of Client.send.
+        """
+        await self._answer(data, ',"more":true' if more else "", not more)
+
+    async def reply_error(self, code: str, explanation: str = "") -> None:
+        """Send a REPLY that says that the handler failed. The requester gets a RemoteError."""
+        text = explanation[:_MAX_EXPLANATION].encode("utf-8", "replace").decode()
+        await self._answer(None, f',"error":{{"code":{wire.json_text(code)},"message":{wire.json_text(text)}}}', True)
+
+    def decline(self) -> None:
+        """Tell the hub that no answer to a request comes from this client. It does nothing for any other message."""
+        if self._duty is not None and self._duty.end():
+            self._duty.connection.write(wire.pass_frame(self.id, self.sender))
+
+    async def _answer(self, data: Any, further: str, last: bool) -> None:
+        duty = self._duty
+        if duty is not None and duty.over.done():
+            raise RequestOverError(f"event {self.event[:80]!r}: the request is over")
+        await self._client._reply(self.id, direct(self.sender), self.event, data, further, None if duty is None else duty.connection)
+        if duty is not None and last:
+            duty.end()

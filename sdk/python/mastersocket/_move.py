@@ -291,6 +291,12 @@ class Machine:
         self._recent: Deque[bytes] = deque(maxlen=_MAX_COPIES)
         self._drops = _Copies()  # expected on the only connection, or on the old one
         self._merge = _Merge()
+        self._dropped: List[Incoming] = []
+
+    def dropped(self) -> List[Incoming]:
+        """Return the messages that next has dropped since the last call, because copies of them were handed out."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     def actions(self) -> List[Action]:
         """Return the actions since the last call, in their order."""
@@ -554,7 +560,7 @@ class Machine:
             before = new.alone_before(at, h.message.sender)
             if before >= 0:
                 return new.remove_at(before)
-            new.remove_at(at)
+            self._dropped.append(new.remove_at(at))
         elif h.n > self._merge.copied:
             if self._awaits_copy(h):
                 return None
@@ -587,6 +593,7 @@ class Machine:
             message = new.remove_at(0)
             if alone:
                 return message
+            self._dropped.append(message)
         self._drops.until = self._now + _LATE_TIME
         self._end()
         return None

@@ -100,7 +100,7 @@ class Options:
         wanted = ["errors"]
         wanted += ["acks"] if self.acks else []
         wanted += ["drain"] if self.drain else []
-        return [*wanted, "groups", "presence", "exclusive"]
+        return [*wanted, "groups", "presence", "exclusive", "requests"]
 
     def identify_data(self) -> Dict[str, Any]:
         """Return the data of IDENTIFY that stay the same."""

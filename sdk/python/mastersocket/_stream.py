@@ -139,7 +139,8 @@ class Stream:
         side = self._side_of(connection)
         many = message.intent.to_many
         if many and message.sender in self._mine:
-            return  # an echo from another connection of this client
+            message.decline()  # an echo from another connection of this client
+            return
         if side is None and self._pumping:
             self._early.append(message)  # its connection has ended
             return
@@ -155,6 +156,8 @@ class Stream:
             self._client.give(message)
         elif verdict is machine.Verdict.HOLD:
             self._pump()
+        else:
+            message.decline()
 
     def _side_of(self, connection: Optional[Connection]) -> Optional[machine.Side]:
         if self._machine.phase is machine.Phase.SINGLE or connection is None:
@@ -288,6 +291,8 @@ class Stream:
         while not self._client.full():
             self._tick()
             m = self._machine.next()
+            for copy in self._machine.dropped():
+                copy.value.decline()
             self._perform()
             if m is None:
                 break

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from ._errors import MessageError
+from ._errors import MessageError, Missing, Settlement
 from ._intent import Intent, check_intent
 
 EVENT, IDENTIFY, DISCONNECT, PING, PONG, REPLY, ERROR, ACK = range(8)
@@ -91,6 +91,21 @@ def identify_frame(data: Dict[str, Any]) -> bytes:
 def groups_frame(op: int, message_id: str, data: Dict[str, Any]) -> bytes:
     """Return a SUBSCRIBE or UNSUBSCRIBE."""
     return _encode({"op": op, "id": message_id, "data": data}).encode()
+
+
+def cancel_frame(message_id: str) -> bytes:
+    """Return a CANCEL of a request."""
+    return _encode({"op": CANCEL, "id": message_id}).encode()
+
+
+def pass_frame(message_id: str, to: str) -> bytes:
+    """Return what tells the hub that no answer to a request comes."""
+    return _encode({"op": SETTLED, "id": message_id, "intent": {"target": "DIRECT", "identifier": to}}).encode()
+
+
+def json_text(text: str) -> str:
+    """Return a text as JSON."""
+    return _encode(text)
 
 
 def fence_frame(fence_id: str, to: str) -> bytes:
@@ -206,6 +221,24 @@ class Notice(NamedTuple):
         if self.deadline is None:
             return None
         return self.deadline - min((self.deadline - self.arrived) / 10, 1.0)
+
+
+def parse_settlement(data: Any) -> Settlement:
+    """Read the data of a SETTLED. Raises MalformedError."""
+    if not isinstance(data, dict) or not isinstance(data.get("missing") or [], list):
+        raise MalformedError("malformed SETTLED from the hub")
+    counts = [data.get(k) or 0 for k in ("receivers", "replied", "passed", "more")]
+    missing = []
+    for m in data.get("missing") or []:
+        if not isinstance(m, dict):
+            raise MalformedError("malformed SETTLED from the hub: a missing receiver is not an object")
+        count = m.get("count") or 0
+        counts.append(count)
+        who, name, node, reason = (str(m.get(k) or "") for k in ("id", "name", "node", "reason"))
+        missing.append(Missing(who, name, node, reason, count))
+    if any(type(n) is not int for n in counts):
+        raise MalformedError("malformed SETTLED from the hub: a count is not a number")
+    return Settlement(counts[0], counts[1], counts[2], tuple(missing), counts[3])
 
 
 _MAX_NOTICE_MS = 24 * 3600 * 1000

@@ -77,7 +77,7 @@ class Adapter:
             self.counts[m.event] = self.counts.get(m.event, 0) + 1
             if does in ("record", "wait"):
                 show({
-                    "event": "message", "op": 5 if m.reply_to else 0, "id": m.id, "name": m.event, "data": m.data, "sender": m.sender,
+                    "event": "message", "op": 5 if m.is_reply else 0, "id": m.id, "name": m.event, "data": m.data, "sender": m.sender,
                     "to": str(m.intent),
                 })
             if does == "reply":

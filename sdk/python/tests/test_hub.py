@@ -85,11 +85,67 @@ class HubTest(unittest.IsolatedAsyncioTestCase):
             self.assertEqual([m.data async for m in replies], [9])
         with self.assertRaises(ms.NoReceiverError):
             await b.request(ms.group("nobody"), "sum", [], timeout=10)
-        with self.assertRaises(asyncio.TimeoutError):
-            await b.request(ms.any_of("workers"), "unknown", timeout=0.2)
+        with self.assertRaises(ms.RequestError) as passed:
+            await b.request(ms.any_of("workers"), "unknown", timeout=10)
+        self.assertEqual(passed.exception.settlement, ms.Settlement(1, 0, 1, (), 0))
         with self.assertRaises(ms.TooBigError):
             await b.send(ms.GLOBAL, "big", "x" * 40000)
         self.assertEqual(await b.send_acked(ms.direct(a.identity.id), "x"), 1)
+
+    async def test_answers(self) -> None:
+        a, b = await self.connect(name="a"), await self.connect(group="askers")
+        cancelled = asyncio.Event()
+
+        @a.answer("half")
+        def half(m: ms.Message) -> float:
+            if m.data == 13:
+                raise ms.RemoteError("UNLUCKY", "not with me")
+            return m.data / 2  # type: ignore[no-any-return]
+
+        @a.answer("count")
+        async def count(m: ms.Message) -> Any:
+            for i in range(m.data):
+                yield i
+
+        @a.answer("sleep")
+        async def sleep(m: ms.Message) -> None:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+        worker = ms.any_of("workers")
+        self.assertEqual((await b.request(worker, "half", 84, timeout=10)).data, 42)
+        with self.assertRaises(ms.RemoteError) as failed:
+            await b.request(worker, "half", 13, timeout=10)
+        self.assertEqual((failed.exception.code, failed.exception.sender), ("UNLUCKY", a.identity.id))
+        with self.assertLogs("mastersocket", "ERROR"), self.assertRaises(ms.RemoteError) as failed:
+            await b.request(worker, "half", "x", timeout=10)
+        self.assertEqual(failed.exception.code, "ERROR")
+        async with b.request_many(worker, "count", 5, timeout=10) as replies:
+            self.assertEqual([(m.data, m.more) async for m in replies], [(i, i < 4) for i in range(5)])
+        self.assertEqual(replies.settlement, ms.Settlement(1, 1, 0, (), 0))
+
+        # The call's cancellation, and its deadline, reach the handler.
+        asking = asyncio.ensure_future(b.request(worker, "sleep", timeout=60))
+        while not a.duties.due(a.sender):  # type: ignore[arg-type]
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await soon(cancelled.wait())
+        cancelled.clear()
+        with self.assertRaises(asyncio.TimeoutError):
+            await b.request(worker, "sleep", timeout=0.3)
+        await soon(cancelled.wait())
+
+        # A worker that goes does not leave its requester waiting.
+        asking = asyncio.ensure_future(b.request(worker, "sleep", timeout=60))
+        while not a.duties.due(a.sender):  # type: ignore[arg-type]
+            await asyncio.sleep(0.01)
+        a.sender.end(ConnectionError("cut by the test"))  # type: ignore[union-attr]
+        with self.assertRaises(ms.RequestError) as gone:
+            await soon(asking)
+        self.assertEqual([(m.name, m.reason) for m in gone.exception.settlement.missing], [("a", "LOST")])
 
     async def test_a_handler_that_fails(self) -> None:
         a, b = await self.connect(), await self.connect()
