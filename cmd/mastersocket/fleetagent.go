@@ -38,7 +38,7 @@ FLEET_NAME, FLEET_TASK, FLEET_VERSION and FLEET_REVISION tell it what is asked; 
 One program runs at a time. Bots outlive the agent.
 
 Example:
-    mastersocket fleet agent --fleet helium --spawn 'python3 main.py' --rollback ./rollback.sh --deploy 'git pull --ff-only' \
+    mastersocket fleet agent --fleet helium --spawn 'python3 main.py' --rollback ./rollback.sh --deploy 'git pull' \
         --revision 'git rev-parse HEAD' --dir /srv/helium
 
 The token must be allowed to join the group fleet.NAME.agent and to send GROUP:fleet.` + tokenHelp

@@ -270,6 +270,16 @@ var situations = map[string]situation{
 		quiet: `mastersocket_identity_keys_age_seconds{A} 290x20`,
 		at:    10,
 	},
+	"MastersocketFleetNotSane": {
+		fires: `mastersocket_fleet_fleets_not_sane{A} 0x5 1x5`,
+		quiet: `mastersocket_fleet_fleets_not_sane{A} 0x10`,
+		at:    6,
+	},
+	"MastersocketFleetWithoutRunner": {
+		fires: `mastersocket_fleet_fleets_without_runner{A} 1x10`,
+		quiet: `mastersocket_fleet_fleets_without_runner{A} 1x1 0x10`,
+		at:    5,
+	},
 	"MastersocketIdentityKeysMissing": {
 		fires: `mastersocket_identity_keys{A} 0x20`,
 		quiet: `mastersocket_identity_keys{A} 2x20`,

@@ -5,6 +5,8 @@ package monitoring_test
 import (
 	"math"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -28,8 +30,12 @@ func fullFlags(t *testing.T) []string {
 	t.Helper()
 	cert, key := tlstest.Write(t, t.TempDir(), tlstest.NewAuthority(t).Issue(t, tlstest.Template{Name: "hub", Expires: 30 * 24 * time.Hour}))
 	issuer := oidctest.Start(t)
+	fleets := filepath.Join(t.TempDir(), "fleets.yaml")
+	if err := os.WriteFile(fleets, []byte("fleets: {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return []string{
-		"--enable", "echo,team", "--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key,
+		"--enable", "echo,fleet,team", "--fleet-file", fleets, "--tls-listen", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key,
 		"--oidc-issuer", issuer.URL, "--oidc-ca", issuer.CAFile, "--oidc-audience", oidctest.Audience,
 	}
 }
