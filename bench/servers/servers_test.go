@@ -74,6 +74,9 @@ func TestDeliveriesHaveTheSameSize(t *testing.T) {
 		"socket.io": {socketIODialect{}, func(b []byte) string {
 			return `42["m","` + strings.Split(string(b), `"`)[len(strings.Split(string(b), `"`))-2] + `"]`
 		}},
+		"mastersocket-socketio": {hubSocketIODialect{}, func(b []byte) string {
+			return `42["m","` + strings.Split(string(b), `"`)[5] + `"]`
+		}},
 		"nats-server": {natsDialect{}, func(b []byte) string {
 			return strings.Replace(strings.Replace(string(b), "PUB ", "MSG ", 1), " 2", " 1 2", 1)
 		}},

@@ -24,6 +24,17 @@ func (SocketIO) Name() string { return "socket.io" }
 // Dialect implements Adapter.
 func (SocketIO) Dialect() load.Dialect { return socketIODialect{} }
 
+// MastersocketSocketIO is mastersocket for clients of Socket.IO.
+type MastersocketSocketIO struct{ Mastersocket }
+
+// NewMastersocketSocketIO returns the adapter of the binary at path.
+func NewMastersocketSocketIO(path string) MastersocketSocketIO {
+	return MastersocketSocketIO{Mastersocket{Label: "mastersocket-socketio", Path: path, Args: []string{"--enable=socketio"}}}
+}
+
+// Dialect implements Adapter.
+func (MastersocketSocketIO) Dialect() load.Dialect { return hubSocketIODialect{} }
+
 // socketIODialect is Engine.IO 4 and Socket.IO 5 as text. A packet begins with the type of each: 0 is Engine.IO's open
 // packet, 2 its ping, 3 its pong, and 4 a message, whose own type follows: 40 connects, 42 is an event and 43 an
 // acknowledgement.
@@ -78,4 +89,33 @@ func (socketIODialect) Direct(_, to *load.Client) []byte {
 
 func socketIOFrame(packet string) []byte {
 	return load.AppendFrame(nil, load.TextFrame, []byte(packet))
+}
+
+// hubSocketIODialect is the same with the hub's targets. A client is in its group once it is connected. What is delivered is
+// the same packet, byte for byte.
+type hubSocketIODialect struct{ socketIODialect }
+
+func (hubSocketIODialect) Join(c *load.Client) []byte {
+	group := benchGroup
+	if c.Role == load.Publisher {
+		group = "publishers"
+	}
+	return socketIOFrame(fmt.Sprintf(`40{"token":%q,"group":%q}`, benchToken, group))
+}
+
+func (d hubSocketIODialect) Message(c *load.Client, payload []byte) ([]byte, error) {
+	subscribe, err := d.socketIODialect.Message(c, payload)
+	if c.ID == "" || c.Ready {
+		return subscribe, err
+	}
+	c.Ready = true
+	return nil, nil
+}
+
+func (hubSocketIODialect) Publish(*load.Client) []byte {
+	return socketIOFrame(fmt.Sprintf(`42["GROUP:%s","m",%q]`, benchGroup, socketIOData))
+}
+
+func (hubSocketIODialect) Direct(_, to *load.Client) []byte {
+	return socketIOFrame(fmt.Sprintf(`42["DIRECT:%s","m",%q]`, to.ID, socketIOData))
 }

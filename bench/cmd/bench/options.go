@@ -126,6 +126,7 @@ func (o *options) all() []servers.Adapter {
 		servers.NATS{Bin: bin},
 		servers.NewWS(peers),
 		servers.NewSocketIO(peers),
+		servers.NewMastersocketSocketIO(o.builds[0].Path),
 		servers.Centrifugo{Path: centrifugo},
 		servers.UWS{Path: os.Getenv(servers.UWSVariable), Peers: peers},
 	)
