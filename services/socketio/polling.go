@@ -129,6 +129,9 @@ func (p *polling) servePost(x *transport.Exchange) {
 		return
 	}
 	p.post, p.rest = x, x.Body
+	if len(p.rest) == 0 {
+		p.rest = []byte{} // one packet, which has no type
+	}
 	x.OnGone(p.abandoned)
 	p.goOn()
 }
