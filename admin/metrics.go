@@ -32,6 +32,13 @@ var (
 	descFences      = desc("fences_total", "FENCE messages queued for clients of this instance.")
 	descHeld        = desc("senders_held_total", "Times that nothing was read from a client until one of its receivers had caught up.")
 	descChanges     = desc("group_changes_total", "SUBSCRIBE and UNSUBSCRIBE, by result: done, or the code of the refusal.", "op", "result")
+	descWatched     = desc("presence_groups", "Groups that are watched: by clients of this instance, or by other instances.")
+	descWatchers    = desc("presence_watchers", "Groups that clients of this instance watch, counted for each client.")
+	descPresence    = desc("presence_frames_total", "PRESENCE messages queued for watchers of this instance.")
+	descRestarts    = desc("presence_restarts_total", "Times that a watcher that did not keep up got a new snapshot in the place of what it missed.")
+	descPresenceOut = desc("presence_published_total", "Messages about watched groups to other instances.")
+	descAsks        = desc("presence_asks_total", "Times that another instance was asked for the members of a group.")
+	descGaps        = desc("presence_gaps_total", "Losses in what other instances say of a group's members, each made up for by asking again.")
 	descRefusals    = desc("refusals_total", "Refused connections, handshakes and frames.", "cause")
 	descTLSDone     = desc("tls_handshakes_total", "TLS handshakes of the hub's listener, by result: done, resumed, or the cause of the failure.", "result")
 	descTLSEnd      = desc("tls_certificate_expiry_timestamp_seconds", "End of the certificate in force, in Unix time.")
@@ -106,6 +113,7 @@ func (c collector) collect(w metrics.Writer) {
 	for k, n := range s.Changes {
 		w.Counter(descChanges, n, k.Op.String(), cmp.Or(string(k.Result), "done"))
 	}
+	collectPresence(&s.Presence, w)
 	for r, n := range s.Notices {
 		w.Counter(descNotices, n, string(r))
 	}
@@ -213,4 +221,14 @@ func turns(l *transport.LoopStats, loop string) prometheus.Metric {
 		}
 	}
 	return prometheus.MustNewConstHistogram(descTurns, total, l.TurnTotal.Seconds(), buckets, loop)
+}
+
+func collectPresence(s *hub.PresenceStats, w metrics.Writer) {
+	w.Gauge(descWatched, float64(s.Groups))
+	w.Gauge(descWatchers, float64(s.Watchers))
+	w.Counter(descPresence, s.Frames)
+	w.Counter(descRestarts, s.Restarts)
+	w.Counter(descPresenceOut, s.Sent)
+	w.Counter(descAsks, s.Asks)
+	w.Counter(descGaps, s.Gaps)
 }

@@ -19,9 +19,9 @@ import (
 // Member is a member of a group that the Client watches.
 type Member struct {
 	ID      string            `json:"id"` // changes when the member moves to another connection
-	Name    string            `json:"name"`
-	Version string            `json:"version"`
-	Meta    map[string]string `json:"meta"`
+	Name    string            `json:"name,omitempty"`
+	Version string            `json:"version,omitempty"`
+	Meta    map[string]string `json:"meta,omitempty"`
 	Weight  int               `json:"weight"` // its share of the ANYs of its groups
 	Node    string            `json:"node"`   // the name of the hub's instance that it is connected to
 	Since   time.Time         `json:"since"`  // of its IDENTIFY

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,38 @@ func TestSubAndPub(t *testing.T) {
 			t.Errorf("sub --json printed %q, want one line with %s", whole.out, part)
 		}
 	}
+}
+
+func TestWatchCommand(t *testing.T) {
+	t.Parallel()
+	x := newTools(t, hubtest.Start(t, hubtest.Options{Name: "host"}))
+	a := dialHub(t, x, client.Options{Group: "workers", Name: "first", Version: "1", Meta: map[string]string{"zone": "a"}})
+	text := x.start("", "watch", "--group", "workers", "--format", "text")
+	text.out.waitFor(t, "here    "+a.Identity().ID+" first 1 on host zone=a since ")
+	b := dialHub(t, x, client.Options{Group: "workers"})
+	text.out.waitFor(t, "joined  "+b.Identity().ID+" on host\n")
+	if err := b.SetMeta(t.Context(), map[string]string{"load": "2"}); err != nil {
+		t.Fatal(err)
+	}
+	text.out.waitFor(t, "updated "+b.Identity().ID+" on host load=2\n")
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	text.out.waitFor(t, "left    "+b.Identity().ID+" on host load=2 NO_REASON\n")
+	text.signal(os.Interrupt.(syscall.Signal))
+	if code := text.code(); code != 0 {
+		t.Errorf("watch ended with %d: %s", code, text.err)
+	}
+	once := x.start("", "watch", "-g", "workers", "--once")
+	once.code()
+	var line struct {
+		Change string        `json:"change"`
+		Member client.Member `json:"member"`
+	}
+	if err := json.Unmarshal([]byte(once.out.String()), &line); err != nil || line.Change != "here" || line.Member.Name != "first" {
+		t.Errorf("watch --once printed %q: %v", once.out, err)
+	}
+	x.start("", "watch", "-g", "$team").want(1, "", "group")
 }
 
 // senderIn returns the client id at the end of a line of text.

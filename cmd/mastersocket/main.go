@@ -23,6 +23,7 @@ import (
 type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Run the hub."`
 	Sub     subCmd     `cmd:"" help:"Join groups and print what arrives."`
+	Watch   watchCmd   `cmd:"" help:"Print who is in a group, and who joins and leaves."`
 	Pub     pubCmd     `cmd:"" help:"Send events."`
 	Request requestCmd `cmd:"" help:"Send an event and print the replies to it."`
 	Hold    holdCmd    `cmd:"" help:"Run a command while it holds an exclusive group."`

@@ -273,6 +273,7 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 		Broker:          b,
 		MaxGroups:       c.MaxGroups,
 		WithoutBroker:   c.ReadyWithoutBroker,
+		PresenceMembers: c.PresenceMembers,
 		Services:        services,
 		Drain:           drainSettings(&c.Serve),
 		Log:             log,

@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 	want := Serve{
 		Listen: ":42069", AdminListen: "127.0.0.1:42070", RedisPrefix: "ms", MaxMessageBytes: 32768, MaxGroups: 1024,
 		PingInterval: 30 * time.Second, IdentifyTimeout: 10 * time.Second, HandshakeTimeout: 10 * time.Second,
-		MessageTimeout: 30 * time.Second, SendQueueBytes: 1 << 20,
+		MessageTimeout: 30 * time.Second, SendQueueBytes: 1 << 20, PresenceMembers: 10_000,
 		TCPGap: time.Millisecond, WriteTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, TeamHealthcheck: 30 * time.Second, FleetCommandEvent: "cmd", LogFormat: "text", LogLevel: "info",
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Serve{}, sources{})); diff != "" {
@@ -112,6 +112,7 @@ var settingValues = map[string]struct {
 	"max-message-bytes":           {[3]string{"1000", "2KiB", "3 kb"}, func(s *Serve) any { return s.MaxMessageBytes }, [3]any{Size(1000), Size(2048), Size(3000)}},
 	"max-groups":                  {[3]string{"32", "33", "34"}, func(s *Serve) any { return s.MaxGroups }, [3]any{32, 33, 34}},
 	"max-connections-per-address": {[3]string{"1", "2", "3"}, func(s *Serve) any { return s.MaxConnectionsPerAddress }, [3]any{1, 2, 3}},
+	"presence-members":            {[3]string{"1", "2", "3"}, func(s *Serve) any { return s.PresenceMembers }, [3]any{1, 2, 3}},
 	"trusted-proxies":             {[3]string{"10.0.0.1", "10.0.0.0/8,::1", "fd00::/8"}, func(s *Serve) any { return strings.Join(s.TrustedProxies, " ") }, [3]any{"10.0.0.1", "10.0.0.0/8 ::1", "fd00::/8"}},
 	"send-queue-total":            {[3]string{"2000000", "2MiB", "3GB"}, func(s *Serve) any { return s.SendQueueTotal }, [3]any{Size(2e6), Size(2 << 20), Size(3e9)}},
 	"send-queue-bytes":            {[3]string{"2000000", "2MiB", "3MB"}, func(s *Serve) any { return s.SendQueueBytes }, [3]any{Size(2e6), Size(2 << 20), Size(3e6)}},

@@ -80,6 +80,7 @@ type Serve struct {
 	// MaxConnectionsPerAddress protects against one machine that takes all connections.
 	MaxConnectionsPerAddress int           `group:"Limits" default:"0" help:"Connections of one address (of IPv6: of one /64) at the same time; 0: no limit. Further ones get TRY_AGAIN_LATER. Behind a load balancer that hides addresses, name it in --trusted-proxies."`
 	TrustedProxies           []string      `group:"Limits" placeholder:"ADDRESS" help:"Addresses, or networks such as 10.0.0.0/8, of proxies and load balancers. --max-connections-per-address does not count their connections."`
+	PresenceMembers          int           `group:"Limits" default:"10000" help:"Members that a group may have for its watchers to be told of each. Those of a larger group are told how many there are. Set it alike on all instances."`
 	SendQueueBytes           Size          `group:"Limits" default:"1048576" help:"Unsent messages that may wait for one client, in bytes or with a unit (1MiB), before it is disconnected as too slow."`
 	SendQueueTotal           Size          `group:"Limits" default:"0" help:"Memory that the unsent messages of all clients may take, in bytes or with a unit (256MiB). Beyond it the clients for which most waits are disconnected as too slow. 0: a quarter of GOMEMLIMIT, of the cgroup's limit or of the machine's memory, whichever is least."`
 	WriteTimeout             time.Duration `group:"Limits" default:"30s" help:"How long unsent messages may wait without any progress before the client is disconnected as too slow."`

@@ -28,12 +28,14 @@ const (
 	maxLoops       = 256
 	maxConnections = 1 << 24
 	maxGroups      = 1 << 16
-	maxDrainRate   = 1e6
-	minDuration    = 10 * time.Millisecond
-	maxTCPGap      = time.Second
-	maxDuration    = 24 * time.Hour
-	maxNameBytes   = 128
-	maxAdvertised  = 255 // bytes
+	// maxPresenceMembers bounds the memory of one watched group: some hundred bytes for each member on each instance.
+	maxPresenceMembers = 1_000_000
+	maxDrainRate       = 1e6
+	minDuration        = 10 * time.Millisecond
+	maxTCPGap          = time.Second
+	maxDuration        = 24 * time.Hour
+	maxNameBytes       = 128
+	maxAdvertised      = 255 // bytes
 )
 
 var (
@@ -252,6 +254,7 @@ func (v *validation) limits() {
 	v.between("max-groups", int64(v.s.MaxGroups), 32, maxGroups)
 	v.between("max-connections", int64(v.s.MaxConnections), 0, maxConnections)
 	v.size("max-message-bytes", v.s.MaxMessageBytes, minMessageBytes, maxMessageBytes)
+	v.between("presence-members", int64(v.s.PresenceMembers), 1, maxPresenceMembers)
 	v.between("max-connections-per-address", int64(v.s.MaxConnectionsPerAddress), 0, maxConnections)
 	if v.s.SendQueueTotal != 0 {
 		v.size("send-queue-total", v.s.SendQueueTotal, v.s.SendQueueBytes, maxQueueTotal)
