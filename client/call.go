@@ -21,11 +21,16 @@ const (
 
 // call is one message from its send to its outcome.
 type call struct {
-	kind  callKind
-	id    string
-	event string
-	to    Intent
-	frame []byte
+	kind    callKind
+	id      string
+	event   string
+	to      Intent
+	frame   []byte
+	via     *session // that must write it; nil for any
+	members string   // further members of the envelope, each with a comma before it
+	retry   bool     // of a request to any: see WithRetry
+	key     string   // see WithKey
+
 	// limit is how many replies may be unread.
 	limit int
 
@@ -34,15 +39,17 @@ type call struct {
 
 	session *session // that wrote it and receives its answer; guarded by pending.mu
 
-	once  sync.Once
-	done  chan struct{} // closed once nodes and err are set
-	nodes int
-	err   error
+	once    sync.Once
+	done    chan struct{} // closed once nodes and err are set
+	nodes   int
+	err     error
+	settled *Settlement // of a request that the hub has settled; set before done is closed
 
-	mu      sync.Mutex
-	replies []*Message
-	full    bool          // a reply was dropped; later ones are ignored
-	more    chan struct{} // signals new replies; capacity 1
+	mu       sync.Mutex
+	replies  []*Message
+	answered bool          // a reply came that no other of the same client follows
+	full     bool          // a reply was dropped; later ones are ignored
+	more     chan struct{} // signals new replies; capacity 1
 }
 
 // SendOption changes how a message is sent.
@@ -50,6 +57,9 @@ type SendOption func(*call)
 
 // WithID sets the message's id, of 1 to 64 bytes, instead of a random UUID. Receivers see it, and their REPLYs carry it.
 func WithID(id string) SendOption { return func(ca *call) { ca.id = id } }
+
+// withMembers adds members to the envelope.
+func withMembers(members string) SendOption { return func(ca *call) { ca.members += members } }
 
 func newCall(op opcodes.Op, to Intent, event string, data any, opts []SendOption) (*call, error) {
 	ca := &call{event: event, to: to, done: make(chan struct{})}
@@ -63,7 +73,7 @@ func newCall(op opcodes.Op, to Intent, event string, data any, opts []SendOption
 	if err != nil {
 		return nil, fmt.Errorf("event %.80q: %w", event, err)
 	}
-	ca.frame, err = appendEnvelope(make([]byte, 0, len(encoded)+192), op, ca.id, to, event, encoded)
+	ca.frame, err = appendEnvelope(make([]byte, 0, len(encoded)+192), op, ca.id, to, event, encoded, ca.members)
 	return ca, err
 }
 
@@ -89,6 +99,7 @@ func (ca *call) reply(m *Message) {
 	full := ca.full
 	if !full {
 		ca.replies = append(ca.replies, m)
+		ca.answered = ca.answered || !m.More
 	}
 	ca.mu.Unlock()
 	if full {
@@ -150,6 +161,16 @@ func (p *pending) writtenBy(s *session, id string) *call {
 		return ca
 	}
 	return nil
+}
+
+// sessionOf returns the session that wrote the call; nil if it was not written, or awaits no answer any more.
+func (p *pending) sessionOf(ca *call) *session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.calls[ca.id] != ca {
+		return nil
+	}
+	return ca.session
 }
 
 // count returns how many answers the session awaits.

@@ -42,6 +42,7 @@ type Client struct {
 
 	queue   chan *call // calls to be written by the session that sends
 	inbox   *inbox     // for dispatch
+	duties  duties
 	pending pending
 	sent    sentLog
 	groups  *memberships

@@ -42,7 +42,7 @@ func (m *mover) cross(next *session) (*session, bool) {
 			m.begun()
 		}
 		c.stream.observe(move.Conditions{
-			Due:    c.stream.phase() == move.Lingering && c.pending.count(m.old) > 0,
+			Due:    c.stream.phase() == move.Lingering && c.pending.count(m.old)+c.duties.count(m.old) > 0,
 			Hurry:  m.leaveBy(next, began).Before(time.Now()),
 			Silent: m.old.link.silence() >= move.LeaveTimeout && m.old.stalled.Load() == 0,
 		})

@@ -41,6 +41,12 @@ var (
 	// ErrTooManyReplies: more than [Options.ReceiveQueue] replies to a request were unread.
 	ErrTooManyReplies = errors.New("too many unread replies")
 
+	// ErrRequestOver: the answer was not sent, because the request was answered, or cancelled, its time is over, or the
+	// connection that it came from has ended.
+	ErrRequestOver = errors.New("the request is over")
+	// ErrTooManyRequests: the client, or the hub, has too many open requests, or this one would have too many receivers.
+	ErrTooManyRequests = errors.New("too many requests")
+
 	// The hub's refusals, each for one code of a [HubError]. The message was not delivered.
 	ErrNoReceiver        = errors.New("no receiver")
 	ErrReceiverGone      = errors.New("receiver gone")
@@ -91,6 +97,10 @@ func (e *HubError) Unwrap() error {
 		return ErrOutcomeUnknown
 	case opcodes.CodeOverloaded:
 		return ErrOverloaded
+	case opcodes.CodeDuplicateID:
+		return ErrDuplicateID
+	case opcodes.CodeTooManyRequests:
+		return ErrTooManyRequests
 	}
 	return nil
 }

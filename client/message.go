@@ -2,7 +2,6 @@ package client
 
 import (
 	"bytes"
-	"context"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +26,17 @@ type Message struct {
 	Intent Intent             // how it was addressed
 	Raw    stdjson.RawMessage // the whole envelope as it arrived
 
-	client *Client
+	// Attempt is how often the request was handed to a member: 2 and more where an earlier one did not answer it, and may
+	// have begun to work on it. 0 and 1 are the first.
+	Attempt int
+	// More is true for a REPLY that another one of the same client follows.
+	More bool
+	// Err is the error of the handler, in a REPLY that brings one instead of an answer.
+	Err *RemoteError
+
+	client  *Client
+	session *session // that a request came from
+	duty    *duty    // to answer it; nil for a message that is no request
 }
 
 // Unmarshal decodes the data into v, as [encoding/json.Unmarshal] does.
@@ -38,15 +47,6 @@ func (m *Message) Unmarshal(v any) error {
 	return nil
 }
 
-// Reply sends a REPLY to the message's sender, with the same id and event. Data and error are as for [Client.Send].
-func (m *Message) Reply(ctx context.Context, data any) error {
-	ca, err := newCall(opcodes.Reply, Direct(m.Sender), m.Event, data, []SendOption{WithID(m.ID)})
-	if err != nil {
-		return err
-	}
-	return m.client.send(ctx, ca)
-}
-
 // wireMessage is an envelope from the hub. The hub has checked the envelope, but not its data.
 type wireMessage struct {
 	Op     opcodes.Op     `json:"op"`
@@ -55,6 +55,11 @@ type wireMessage struct {
 	Data   jsontext.Value `json:"data"`
 	Intent wireIntent     `json:"intent"`
 	Sender string         `json:"sender"`
+
+	Expect  jsontext.Value `json:"expect"`
+	Attempt jsontext.Value `json:"attempt"`
+	More    jsontext.Value `json:"more"`
+	Failure jsontext.Value `json:"error"`
 }
 
 type wireIntent struct {
@@ -76,10 +81,20 @@ func parseWire(raw []byte) (*wireMessage, error) {
 // message returns w as a Message; raw is its text.
 func (w *wireMessage) message(raw []byte, c *Client) *Message {
 	target, _ := intent.ParseTarget([]byte(w.Intent.Target))
-	return &Message{
+	m := &Message{
 		Op: w.Op, ID: w.ID, Event: w.Event, Data: stdjson.RawMessage(w.Data), Sender: w.Sender,
 		Intent: Intent{target, w.Intent.Identifier}, Raw: raw, client: c,
 	}
+	if w.Op == opcodes.Reply {
+		m.More = string(w.More) == "true"
+		if w.Failure != nil {
+			m.Err = &RemoteError{Code: codeError, Sender: w.Sender, Event: w.Event}
+			_ = json.Unmarshal(w.Failure, m.Err, readOptions) // others may put there what they like
+		}
+	} else if w.Attempt != nil {
+		_ = json.Unmarshal(w.Attempt, &m.Attempt)
+	}
+	return m
 }
 
 // identify is the data of IDENTIFY.
@@ -104,7 +119,7 @@ type Identity struct {
 	Ping            time.Duration // the hub sends a PING to a client that was silent for this long
 	SessionStarted  time.Time
 	MaxMessageBytes int      // the largest message that the hub accepts; 0 if unknown
-	Features        []string // granted by the hub: "errors", "acks", "drain"
+	Features        []string // granted by the hub, such as "errors" and "requests"
 }
 
 func (id Identity) has(feature string) bool { return slices.Contains(id.Features, feature) }
@@ -134,7 +149,7 @@ func parseIdentity(data []byte) (Identity, error) {
 var scanners = sync.Pool{New: func() any { return new(opcodes.Envelope) }}
 
 // appendEnvelope appends a message in its wire format and checks it by the hub's rules.
-func appendEnvelope(dst []byte, op opcodes.Op, id string, to Intent, event string, data []byte) ([]byte, error) {
+func appendEnvelope(dst []byte, op opcodes.Op, id string, to Intent, event string, data []byte, members string) ([]byte, error) {
 	if err := to.check(); err != nil {
 		return dst, fmt.Errorf("to %.80q: %w", to, err)
 	}
@@ -159,7 +174,7 @@ func appendEnvelope(dst []byte, op opcodes.Op, id string, to Intent, event strin
 	if data != nil {
 		dst = append(append(dst, `,"data":`...), data...)
 	}
-	dst = append(dst, '}')
+	dst = append(append(dst, members...), '}')
 	if err != nil {
 		return dst, fmt.Errorf("event %.80q: %w", event, err)
 	}

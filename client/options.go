@@ -165,7 +165,7 @@ func (o Options) identifyData() identify {
 		data.Features = append(data.Features, opcodes.FeatureDrain.String())
 	}
 	data.Features = append(data.Features, opcodes.FeatureGroups.String(), opcodes.FeaturePresence.String(),
-		opcodes.FeatureExclusive.String())
+		opcodes.FeatureExclusive.String(), opcodes.FeatureRequests.String())
 	if o.NoEcho {
 		data.Echo = new(bool)
 	}

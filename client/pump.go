@@ -47,6 +47,11 @@ func (st *stream) next() (next any, over bool) {
 	}
 	st.tick()
 	m, ok := st.machine.Next()
+	for _, copied := range st.machine.Dropped() {
+		if c, ok := copied.Value.(*Message); ok {
+			c.Pass()
+		}
+	}
 	st.perform()
 	signal(st.room[move.Old])
 	signal(st.room[move.New])

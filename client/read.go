@@ -77,7 +77,15 @@ func (s *session) handleRaw(raw []byte) error {
 	}
 	switch w.Op {
 	case opcodes.Event:
-		s.c.stream.receive(s, s.copyMessage(w, raw))
+		m := s.copyMessage(w, raw)
+		if w.Expect != nil {
+			s.c.owe(s, m, w.Expect)
+		}
+		s.c.stream.receive(s, m)
+	case opcodes.Settled:
+		return s.handleSettled(w)
+	case opcodes.Cancel:
+		s.c.duties.cancelled(s, w.Sender, w.ID)
 	case opcodes.Reply:
 		s.handleReply(s.copyMessage(w, raw))
 	case opcodes.Ping:
@@ -185,7 +193,9 @@ func (c *Client) give(m *Message, enqueue func(delivery)) {
 	}
 	if c.handlers.wants(m, c.opts.OnMessage) {
 		enqueue(delivery{message: m})
+		return
 	}
+	m.Pass()
 }
 
 // enqueue hands d to dispatch and waits while the inbox is full.

@@ -49,6 +49,8 @@ type session struct {
 	notice   atomic.Pointer[notice] // the last DRAIN
 	stalled  atomic.Int32           // goroutines that wait for handlers; silence then says nothing about the hub
 
+	pinned pinned // what must go over this connection
+
 	// Owned by the reader.
 	buf    bytes.Buffer
 	reason string // of the hub's DISCONNECT
@@ -79,7 +81,8 @@ func (c *Client) open(ctx context.Context, old string, dialed func(*session)) (_
 	}
 	s := &session{
 		c: c, token: token, ended: make(chan struct{}), done: make(chan struct{}),
-		wake: make(chan struct{}, 1), pong: make(chan struct{}, 1), fence: make(chan struct{}, 1),
+		pinned: pinned{wake: make(chan struct{}, 1)},
+		wake:   make(chan struct{}, 1), pong: make(chan struct{}, 1), fence: make(chan struct{}, 1),
 		drain: make(chan struct{}, 1), requests: make(chan []byte),
 	}
 	if err := s.dial(ctx); err != nil {
@@ -266,6 +269,8 @@ func (s *session) start() {
 		s.end(s.readLoop())
 		writer.Wait()
 		s.c.watches.ended(s)
+		s.endPinned()
+		s.c.duties.drop(s)
 		s.c.pending.fail(s, fmt.Errorf("%w: %w", ErrOutcomeUnknown, s.endErr))
 	}()
 }

@@ -212,6 +212,7 @@ func (st *stream) whatFor(s *session) <-chan struct{} {
 func (st *stream) admit(side move.Side, m *Message) bool {
 	many := m.Intent.toMany()
 	if many && slices.Contains(st.mine, m.Sender) {
+		m.Pass()
 		return false // an echo from another connection of this client
 	}
 	msg := move.Message{Sender: m.Sender, ToMany: many, Size: len(m.Raw), Value: m}
@@ -222,6 +223,9 @@ func (st *stream) admit(side move.Side, m *Message) bool {
 		}
 	}
 	verdict := st.machine.Receive(side, msg)
+	if verdict == move.Drop {
+		m.Pass() // the other copy is answered
+	}
 	st.perform()
 	return verdict == move.Deliver
 }

@@ -129,6 +129,13 @@ func (c *Client) invoke(ctx context.Context, d delivery) {
 }
 
 func (c *Client) invokeHandlers(ctx context.Context, m *Message) {
+	if d := m.duty; d != nil {
+		if d.isOver() {
+			return // nobody waits for the answer any more
+		}
+		ctx = d.ctx
+		defer d.handled()
+	}
 	all := c.handlers.lookup(m)
 	for _, h := range all {
 		c.invokeHandler(ctx, *h, m)
@@ -144,6 +151,9 @@ func (c *Client) invokeHandler(ctx context.Context, h Handler, m *Message) {
 		if v := recover(); v != nil {
 			c.alarm.Error("mastersocket: a handler panicked",
 				"event", m.Event, "id", m.ID, "sender", m.Sender, "panic", v, "stack", string(debug.Stack()))
+			if m.duty != nil {
+				_ = m.ReplyError(ctx, &RemoteError{Code: codePanic, Message: "the handler panicked"})
+			}
 		}
 	}()
 	h(ctx, m)

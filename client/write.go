@@ -62,6 +62,8 @@ func (s *session) writeLoop() {
 			ok = s.writeControl(frame)
 		case <-tick:
 			ok = s.checkAlive(ping)
+		case <-s.pinned.wake:
+			ok = s.writePinned()
 		case ca := <-queue:
 			ok = s.writeBatch(ca)
 		}
@@ -172,6 +174,10 @@ func (s *session) writeBatch(ca *call) bool {
 // writeCall registers and writes one message. It returns false if it wrote nothing, because the sender gave up or the message
 // can't be sent.
 func (s *session) writeCall(ca *call) (bool, error) {
+	if ca.via != nil && ca.via != s {
+		ca.via.post(ca)
+		return false, nil
+	}
 	if !ca.claim() {
 		return false, nil
 	}

@@ -123,6 +123,7 @@ type Machine struct {
 	paused     time.Duration // how long nothing was sent in the last move
 	conditions Conditions
 	actions    []Action
+	dropped    []Message // see Dropped
 
 	plain    bool // the new instance does not support FENCE
 	joined   bool // everything that the new connection is too late for has arrived on the old one

@@ -91,6 +91,13 @@ func (m *Machine) Next() (Message, bool) {
 	return Message{}, false
 }
 
+// Dropped returns the messages that Next has dropped since the last call, because copies of them were handed out.
+func (m *Machine) Dropped() []Message {
+	dropped := m.dropped
+	m.dropped = nil
+	return dropped
+}
+
 func (m *Machine) end() {
 	m.merge = merge{}
 	m.phase = Single
@@ -114,7 +121,7 @@ func (m *Machine) nextOfBoth(h *held) (Message, bool) {
 		if i := to.aloneBefore(at, h.Sender); i >= 0 {
 			return to.removeAt(i), true
 		}
-		to.removeAt(at)
+		m.dropped = append(m.dropped, to.removeAt(at))
 	} else if h.n > m.copied {
 		if m.awaitsCopy(h) {
 			return Message{}, false
