@@ -87,7 +87,7 @@ func (m *Message) Pass() {
 	if m.duty == nil || !m.duty.end() {
 		return
 	}
-	m.session.post(&call{
+	m.duty.session().post(&call{
 		frame: fmt.Appendf(nil, `{"op":%d,"id":%s,"intent":{"target":"DIRECT","identifier":%q}}`, opcodes.Settled, quoted(m.ID), m.Sender),
 		done:  make(chan struct{}),
 	})
@@ -99,22 +99,27 @@ func quoted(s string) []byte {
 }
 
 func (m *Message) answer(ctx context.Context, data any, members string, last bool) error {
-	ca, err := newCall(opcodes.Reply, Direct(m.Sender), m.Event, data, []SendOption{WithID(m.ID), withMembers(members)})
-	if err != nil {
+	for {
+		ca, err := newCall(opcodes.Reply, Direct(m.Sender), m.Event, data, []SendOption{WithID(m.ID), withMembers(members)})
+		if err != nil {
+			return err
+		}
+		if m.duty == nil {
+			return m.client.send(ctx, ca)
+		}
+		if m.duty.isOver() {
+			return fmt.Errorf("event %.80q: %w", m.Event, ErrRequestOver)
+		}
+		ca.via = m.duty.session()
+		err = m.client.send(ctx, ca)
+		switch {
+		case err == nil && last:
+			m.duty.end()
+		case errors.Is(err, ErrRequestOver) && m.duty.session() != ca.via: // its copy on the next connection is to be answered
+			continue
+		}
 		return err
 	}
-	if m.duty == nil {
-		return m.client.send(ctx, ca)
-	}
-	if m.duty.isOver() {
-		return fmt.Errorf("event %.80q: %w", m.Event, ErrRequestOver)
-	}
-	ca.via = m.session
-	err = m.client.send(ctx, ca)
-	if err == nil && last {
-		m.duty.end()
-	}
-	return err
 }
 
 // duties are the requests that the Client owes an answer to.
@@ -131,11 +136,11 @@ type dutyKey struct {
 // duty is one of them. Its context is that of the handlers.
 type duty struct {
 	all    *duties
-	key    dutyKey
 	ctx    context.Context
 	cancel context.CancelFunc
 
 	// Guarded by duties.mu.
+	key      dutyKey
 	over     bool // answered, passed, cancelled, or too late
 	returned bool // the handlers have returned
 }
@@ -154,7 +159,7 @@ func (c *Client) owe(s *session, m *Message, expect jsontext.Value) {
 	d := &duty{all: &c.duties, key: dutyKey{s, m.Sender, m.ID}}
 	base := context.WithValue(c.life, handling{}, c)
 	d.ctx, d.cancel = context.WithTimeout(base, time.Duration(min(x.Timeout, 3_600_000))*time.Millisecond)
-	m.session, m.duty = s, d
+	m.duty = d
 	c.duties.mu.Lock()
 	defer c.duties.mu.Unlock()
 	if c.duties.open == nil {
@@ -194,6 +199,36 @@ func (d *duty) handled() {
 	if d.returned = true; d.over {
 		d.cancel()
 	}
+}
+
+// session returns the session that the answer is due on.
+func (d *duty) session() *session {
+	d.all.mu.Lock()
+	defer d.all.mu.Unlock()
+	return d.key.session
+}
+
+// dropCopy handles that of two copies of a request, on the two connections of a move, m is not handed out: the other one is
+// answered, and m passed. If nothing can be sent any more over the connection that the other one came from, m's is used.
+func (a *duties) dropCopy(m *Message) {
+	if m.duty == nil {
+		return
+	}
+	a.mu.Lock()
+	mine := m.duty.key
+	for k, d := range a.open {
+		if k.sender == mine.sender && k.id == mine.id && k.session != mine.session && k.session.isLeaving() && a.open[mine] == m.duty {
+			delete(a.open, k)
+			d.key = mine
+			a.open[mine] = d
+			m.duty.over = true
+			a.mu.Unlock()
+			m.duty.cancel()
+			return
+		}
+	}
+	a.mu.Unlock()
+	m.Pass()
 }
 
 // cancelled handles a CANCEL, after which no answer is wanted.

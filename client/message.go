@@ -34,9 +34,8 @@ type Message struct {
 	// Err is the error of the handler, in a REPLY that brings one instead of an answer.
 	Err *RemoteError
 
-	client  *Client
-	session *session // that a request came from
-	duty    *duty    // to answer it; nil for a message that is no request
+	client *Client
+	duty   *duty // to answer a request; nil for a message that is none
 }
 
 // Unmarshal decodes the data into v, as [encoding/json.Unmarshal] does.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -68,6 +69,40 @@ func (s *session) writePinned() bool {
 	}
 	s.reportWritten(written, err)
 	return err == nil
+}
+
+// isLeaving reports whether nothing can be sent over the session any more.
+func (s *session) isLeaving() bool {
+	s.pinned.mu.Lock()
+	defer s.pinned.mu.Unlock()
+	return s.pinned.ended
+}
+
+// dutyTime is how long a connection that the Client leaves waits for the answers to the requests that came over it last.
+const dutyTime = 2 * time.Second
+
+// finishDuties goes on to write answers until none is owed, and then nothing more.
+func (s *session) finishDuties() {
+	timer := time.NewTimer(dutyTime)
+	defer timer.Stop()
+	tick := time.NewTicker(moveTick)
+	defer tick.Stop()
+	for s.c.duties.count(s) > 0 {
+		select {
+		case <-s.pinned.wake:
+			if !s.writePinned() {
+				return
+			}
+		case <-tick.C:
+		case <-timer.C:
+			return
+		case <-s.ended:
+			return
+		case <-s.c.closing.Done():
+			return
+		}
+	}
+	s.writePinned()
 }
 
 // endPinned fails what was posted and will not be written.

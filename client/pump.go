@@ -49,7 +49,7 @@ func (st *stream) next() (next any, over bool) {
 	m, ok := st.machine.Next()
 	for _, copied := range st.machine.Dropped() {
 		if c, ok := copied.Value.(*Message); ok {
-			c.Pass()
+			st.c.duties.dropCopy(c)
 		}
 	}
 	st.perform()

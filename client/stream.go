@@ -224,7 +224,7 @@ func (st *stream) admit(side move.Side, m *Message) bool {
 	}
 	verdict := st.machine.Receive(side, msg)
 	if verdict == move.Drop {
-		m.Pass() // the other copy is answered
+		st.c.duties.dropCopy(m)
 	}
 	st.perform()
 	return verdict == move.Deliver

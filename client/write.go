@@ -79,6 +79,8 @@ func (s *session) enterMode() (queue <-chan *call, ok bool) {
 	case sending:
 		return s.c.queue, s.writeCarried()
 	case leaving:
+		s.finishDuties()
+		s.endPinned()
 		s.writeControl(goodbyeFrame)
 	case closing:
 		s.goodbye(nil)
