@@ -9,6 +9,7 @@
 # make deploy-test   tests the image, the compose file, the Helm chart, the Kustomize overlays and the monitoring,
 #                   without cluster and registry
 # make release    the files of a release, in dist: binaries, SBOMs, the file system of the image, checksums
+# make dist       the packages of the SDK in TypeScript, in dist
 # make fuzz   each fuzz target for FUZZTIME
 # make bench        mastersocket beside the least that a server could do, in less than 4 minutes; BENCH_FLAGS are flags
 #                   of that tool: docs/benchmarks.md
@@ -19,7 +20,7 @@ GO       ?= go
 FUZZTIME ?= 60s
 COUNT    ?= 1
 
-.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test socketio-test python-test examples-test sdk-test deploy-test deps clean
+.PHONY: run build check test lint release fuzz bench bench-peers bench-go console console-test socketio-test python-test examples-test sdk-test deploy-test deps dist clean
 
 run: build
 	bin/mastersocket serve
@@ -119,6 +120,10 @@ deps:
 release:
 	rm -rf dist
 	scripts/release dist
+
+dist: $(SDK_TS)/dist
+	mkdir -p dist
+	cd $(SDK_TS) && npm pack --silent --ignore-scripts --pack-destination ../../dist
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)
