@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,11 @@ type command struct {
 	TimeoutMS int             `json:"timeout_ms"`
 	Replies   int             `json:"replies"`
 	Handler   string          `json:"handler"`
+
+	Group  string            `json:"group"`
+	Groups []string          `json:"groups"`
+	Meta   map[string]string `json:"meta"`
+	Weight int               `json:"weight"`
 }
 
 // timeout is how long the command may take. A scenario takes less than an hour.
@@ -71,11 +77,14 @@ type adapter struct {
 	out    *json.Encoder
 	counts map[string]int
 	remove map[string]func()
+
+	watches map[string]*client.Watch
 }
 
 func main() {
 	a := &adapter{
 		release: make(chan struct{}), out: json.NewEncoder(os.Stdout), counts: map[string]int{}, remove: map[string]func(){},
+		watches: map[string]*client.Watch{},
 	}
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
@@ -167,6 +176,8 @@ func (a *adapter) begin(ctx context.Context, cmd command) (end func() (any, erro
 		a.mu.Lock()
 		a.remove[cmd.Event]()
 		a.mu.Unlock()
+	case "subscribe", "unsubscribe", "set_meta", "set_weight", "groups", "watch", "unwatch":
+		return func() (any, error) { return a.changeGroups(ctx, cmd) }
 	case "release":
 		close(a.release)
 	case "close":
@@ -229,6 +240,63 @@ func (a *adapter) connect(ctx context.Context, o options) (any, error) {
 	return identity(c.Identity()), nil
 }
 
+// changeGroups does the commands about groups and their members.
+func (a *adapter) changeGroups(ctx context.Context, cmd command) (any, error) {
+	switch cmd.Cmd {
+	case "subscribe":
+		return nil, a.c.Subscribe(ctx, cmd.Groups...)
+	case "unsubscribe":
+		return nil, a.c.Unsubscribe(ctx, cmd.Groups...)
+	case "set_meta":
+		return nil, a.c.SetMeta(ctx, cmd.Meta)
+	case "set_weight":
+		return nil, a.c.SetWeight(ctx, cmd.Weight)
+	case "groups":
+		return map[string]any{"groups": slices.Sorted(slices.Values(a.c.Groups()))}, nil
+	case "unwatch":
+		a.mu.Lock()
+		w := a.watches[cmd.Group]
+		a.mu.Unlock()
+		return nil, w.Close(ctx)
+	}
+	w, err := a.c.Watch(ctx, cmd.Group, client.WatchOptions{OnChange: a.presence})
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.watches[cmd.Group] = w
+	return nil, nil
+}
+
+// presence writes what changed in a group, and who is in it.
+func (a *adapter) presence(w *client.Watch, change client.PresenceChange) {
+	left, moved := []any{}, []any{}
+	for _, l := range change.Left {
+		left = append(left, map[string]any{"id": l.Member.ID, "reason": l.Reason})
+	}
+	for _, m := range change.Moved {
+		moved = append(moved, map[string]any{"from": m.From, "to": m.To.ID})
+	}
+	line := map[string]any{
+		"event": "presence", "group": w.Group(), "joined": ids(change.Joined), "updated": ids(change.Updated), "left": left, "moved": moved,
+		"members": ids(w.Members()), "missing": append([]string{}, w.Missing()...),
+	}
+	if n, named := w.Count(); !named {
+		line["count"] = n
+	}
+	a.print(line)
+}
+
+func ids(members []client.Member) []string {
+	all := []string{}
+	for _, m := range members {
+		all = append(all, m.ID)
+	}
+	slices.Sort(all)
+	return all
+}
+
 func isFalse(b *bool) bool { return b != nil && !*b }
 
 func identity(id client.Identity) map[string]any {
@@ -279,6 +347,8 @@ var kinds = []struct {
 	{client.ErrTooBig, "too_big"},
 	{client.ErrDuplicateID, "duplicate_id"},
 	{client.ErrNoAcks, "no_acks"},
+	{client.ErrNoGroups, "unsupported"},
+	{client.ErrNoPresence, "unsupported"},
 	{client.ErrTooManyReplies, "too_many_replies"},
 	{client.ErrOptions, "options"},
 	{client.ErrSilent, "silent"},
@@ -292,12 +362,15 @@ func describe(err error) map[string]any {
 	var shake *client.HandshakeError
 	var end *client.DisconnectError
 	var hub *client.HubError
+	var group *client.GroupError
 	switch {
 	case errors.As(err, &shake):
 		d["kind"], d["status"] = "handshake", shake.Status
 	case errors.As(err, &end):
 		d["reason"], d["code"] = end.Reason, end.Code
 		d["kind"] = "disconnected"
+	case errors.As(err, &group):
+		return map[string]any{"kind": "group", "code": string(group.Code), "group": group.Group, "text": err.Error()}
 	case errors.As(err, &hub):
 		d["kind"], d["code"] = "hub", string(hub.Code)
 	}

@@ -2,6 +2,8 @@ import type { SendOptions } from "./call.js";
 import { Core } from "./core.js";
 import { asError, ClientError, cut } from "./errors.js";
 import type { Message } from "./message.js";
+import { type PresenceChange, watch, type Watch } from "./presence.js";
+import { unlessAborted } from "./session.js";
 import { type Events, type Handler, type Identity, type Options, prepare } from "./options.js";
 import { op, type To } from "./wire.js";
 
@@ -10,6 +12,9 @@ export interface RequestOptions extends SendOptions {
   /** The loop of requestMany ends after so many replies; by default when its time is over. */
   replies?: number;
 }
+
+/** How long to wait for the outcome of a change, which may happen all the same. */
+export type Wait = Pick<SendOptions, "signal" | "timeout">;
 
 /** How long close waits by default, in ms. */
 const closeTimeout = 10_000;
@@ -177,6 +182,46 @@ export class Client<E extends Events = Events> {
     }
   }
 
+  /** The groups that the client is in, the option `group` first. */
+  get groups(): string[] {
+    return this.core.memberships.all;
+  }
+
+  /**
+   * Makes the client a member of further groups and resolves once it is: no message that is sent to them from then on is missed. It
+   * joins all of them or, with a GroupError, none. Without a connection it waits for one. The groups stay after a reconnect or a
+   * move.
+   */
+  subscribe(groups: string | string[], options?: Wait): Promise<void> {
+    return waiting(this.core.memberships.change(op.subscribe, { groups: [groups].flat() }), options);
+  }
+
+  /** Takes the client out of groups. The option `group` can't be left. */
+  unsubscribe(groups: string | string[], options?: Wait): Promise<void> {
+    return waiting(this.core.memberships.change(op.unsubscribe, { groups: [groups].flat() }), options);
+  }
+
+  /** Replaces the option `meta`, what the client says of itself. */
+  setMeta(meta: Record<string, string>, options?: Wait): Promise<void> {
+    return waiting(this.core.memberships.change(op.subscribe, { meta }), options);
+  }
+
+  /**
+   * Sets the client's share of the ANYs to its groups in relation to those of their other members: 0 to 100, 1 by default. With 0 it
+   * gets none, and all else.
+   */
+  setWeight(weight: number, options?: Wait): Promise<void> {
+    return waiting(this.core.memberships.change(op.subscribe, { weight }), options);
+  }
+
+  /**
+   * Makes the client a watcher of a group and resolves once it is known who is in it. The client need not be a member, but its token
+   * needs the right to watch the group. onChange is called for each change, and once when the members are known.
+   */
+  watch(group: string, onChange?: (change: PresenceChange, watch: Watch) => void, options?: Wait): Promise<Watch> {
+    return waiting(watch(this.core, group, onChange), options);
+  }
+
   /**
    * Ends gracefully: calls no further handler, waits for the running one, writes what was sent before, and says goodbye to the hub.
    * After `timeout` ms (default 10 s) it cuts the connection. A handler must not wait for close, which waits for the handler.
@@ -189,4 +234,11 @@ export class Client<E extends Events = Events> {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** Rejects when the signal is aborted or the time is over before the promise is settled. */
+function waiting<T>(promise: Promise<T>, options: Wait = {}): Promise<T> {
+  const { signal, timeout } = options;
+  const outer = signal ? unlessAborted(promise, signal) : promise;
+  return timeout === undefined ? outer : unlessAborted(outer, AbortSignal.timeout(timeout));
 }

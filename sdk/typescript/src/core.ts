@@ -2,9 +2,11 @@ import { Backoff, crowdedDelay } from "./backoff.js";
 import { Call, type CallKind, Pending, type SendOptions, SendQueue, SentLog } from "./call.js";
 import { type Delivery, Dispatcher } from "./dispatch.js";
 import { asError, ClientError, cut, DisconnectError, HandshakeError, type HubError } from "./errors.js";
+import { Memberships } from "./groups.js";
 import type { Message, Replier } from "./message.js";
 import { Mover } from "./mover.js";
 import type { Identity, Logger, Settings } from "./options.js";
+import type { Watch } from "./presence.js";
 import { Session, unlessAborted } from "./session.js";
 import { Stream } from "./stream.js";
 import { envelope, newID, op, type To, utf8Length } from "./wire.js";
@@ -33,6 +35,8 @@ export class Core implements Replier {
   readonly pending = new Pending();
   readonly sent = new SentLog();
   readonly stream: Stream;
+  readonly memberships: Memberships;
+  readonly watches = new Map<string, Watch>();
   readonly dispatcher: Dispatcher;
 
   /** Of the current or last session; in a move, of the session that sends. */
@@ -81,6 +85,7 @@ export class Core implements Replier {
     });
     for (const [event, handler] of Object.entries(settings.on ?? {})) if (handler) this.dispatcher.on(event, handler);
     this.stream = new Stream(this);
+    this.memberships = new Memberships(this);
     void this.run();
   }
 
@@ -138,6 +143,7 @@ export class Core implements Replier {
   private finish(err: Error): void {
     this.error = err;
     for (let call = this.queue.shift(); call; call = this.queue.shift()) this.unsent(call);
+    this.memberships.close();
     this.neverReady(err);
     this.nowClosed(err);
     void (this.quitting ? Promise.resolve() : this.dispatcher.rest()).then(() => {
@@ -152,7 +158,14 @@ export class Core implements Replier {
   /** Opens a session, follows its moves, and returns why the last session ended. */
   private async runSession(backoff: Backoff): Promise<Error> {
     this.reconnectDelay = 0;
-    let s = (this.session = await this.open(undefined, undefined));
+    const opened = await this.memberships.begin();
+    let s: Session;
+    try {
+      s = this.session = await this.open(undefined, undefined);
+    } catch (err) {
+      opened();
+      throw err;
+    }
     const began = performance.now();
     this.lastError = undefined;
     this.stream.addOwnID(s.identity.id);
@@ -162,6 +175,8 @@ export class Core implements Replier {
     if (found) this.stream.announce(found);
     this.isReady = true;
     this.nowReady();
+    this.memberships.use(s);
+    opened();
     s.setMode("sending");
     s.start();
     s = await this.follow(s);
@@ -250,9 +265,9 @@ export class Core implements Replier {
   }
 
   private identifyData(): Record<string, unknown> {
-    const { group, groups, name, version, meta, echo, acks, drain } = this.settings;
-    const features = ["errors", ...(acks === false ? [] : ["acks"]), ...(drain === false ? [] : ["drain"])];
-    return { group, groups, name, version, meta, features, ...(echo === false && { echo }) };
+    const { group, name, version, echo, acks, drain } = this.settings;
+    const features = ["errors", "groups", "presence", ...(acks === false ? [] : ["acks"]), ...(drain === false ? [] : ["drain"])];
+    return { group, name, version, features, ...(echo === false && { echo }) };
   }
 
   /** Whether err ends the client. */

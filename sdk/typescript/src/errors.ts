@@ -9,6 +9,7 @@ import type { To } from "./wire.js";
  * - `CLOSED`: the client was closed or has ended by itself; then `cause` says why
  * - `OPTIONS`, `INVALID`: options, or a message, that the hub would refuse
  * - `TOO_BIG`, `DUPLICATE_ID`, `NO_ACKS`, `QUEUE_FULL`: the message was not sent
+ * - `UNSUPPORTED`: the hub is of a release without what was asked for. `WATCHED`: the group is watched already
  * - `TOO_MANY_REPLIES`: more replies to a request were unread than the queue takes
  * - `HANDSHAKE`, `DISCONNECTED`, `SILENT`, `SLOW_CONSUMER`, `CONNECTION`: why there is no connection
  */
@@ -26,6 +27,8 @@ export type ErrorCode =
   | "DUPLICATE_ID"
   | "NO_ACKS"
   | "QUEUE_FULL"
+  | "UNSUPPORTED"
+  | "WATCHED"
   | "TOO_MANY_REPLIES"
   | "HANDSHAKE"
   | "DISCONNECTED"

@@ -2,7 +2,7 @@ import { Backoff, crowdedDelay } from "./backoff.js";
 import type { Core } from "./core.js";
 import type { Delivery } from "./dispatch.js";
 import { ClientError } from "./errors.js";
-import { leaveTimeout } from "./move/machine.js";
+import { leaveTimeout, type Phase } from "./move/machine.js";
 import type { Notice } from "./notice.js";
 import { goodbyeTimeout, type Session } from "./session.js";
 import { moveTick } from "./stream.js";
@@ -23,6 +23,8 @@ const sameTries = 3;
 /** The most failures of a rebalance. */
 const moveTries = 10;
 
+const newSends = (phase: Phase): boolean => ["Lingering", "Clearing", "Leaving", "Merging"].includes(phase);
+
 const sameInstance = (a: Session, b: Session): boolean => a.identity.id.slice(0, 8) === b.identity.id.slice(0, 8);
 
 /** The new connection leads to the same instance. */
@@ -35,6 +37,7 @@ class SameInstanceError extends ClientError {
 /** Moves the client to another connection after a DRAIN. */
 export class Mover {
   private readonly backoff: Backoff;
+  private begun: () => void = () => undefined; // lets the groups change again, see Memberships.begin
   private began = 0;
   private same = 0; // connections to the old instance
   private tries = 0; // failures
@@ -64,6 +67,7 @@ export class Mover {
         if (!(await this.again(failure))) return this.old;
       }
     } finally {
+      this.begun();
       this.core.stream.stopRecording();
     }
   }
@@ -128,17 +132,22 @@ export class Mover {
     const { stream } = this.core;
     let dialed: Session | undefined;
     let next: Session;
+    this.begun();
+    this.begun = await this.core.memberships.begin();
     try {
       next = await this.core.open(this.notice.reason === "expiry" ? this.old.token : undefined, (s) => {
         dialed = s;
+        s.replaces = this.old.identity.id;
         stream.begin(this.old, s);
       });
     } catch (err) {
       stream.ended(dialed);
+      this.begun();
       throw err;
     }
     if (this.notice.optional && sameInstance(next, this.old)) {
       this.same++;
+      this.begun();
       await this.turnBack(next);
       throw new SameInstanceError();
     }
@@ -198,6 +207,7 @@ export class Mover {
         return next;
       }
       this.takeNotice();
+      if (newSends(core.stream.phase)) this.begun();
       core.stream.observe({
         due: core.stream.phase === "Lingering" && core.pending.count(old) > 0,
         hurry: this.leaveBy(next, began) < performance.now(),
@@ -239,7 +249,10 @@ export class Mover {
   private async goBack(next: Session): Promise<Session | undefined> {
     const { core, old } = this;
     core.log.warn?.("the new connection was lost in a move", { error: next.error });
-    if (core.stream.newEnded()) return undefined;
+    if (core.stream.newEnded()) {
+      this.begun();
+      return undefined;
+    }
     for (const until = performance.now() + goodbyeTimeout; !old.done; ) {
       const left = until - performance.now();
       if (left <= 0) old.end(new ClientError("SILENT", "the hub did not end the old connection"));
@@ -254,8 +267,7 @@ export class Mover {
   private async closeBoth(next: Session): Promise<void> {
     const { core, old } = this;
     const phase = core.stream.freeze();
-    const newSends = ["Lingering", "Clearing", "Leaving", "Merging"].includes(phase);
-    const [sender, rest] = newSends ? [next, old] : [old, next];
+    const [sender, rest] = newSends(phase) ? [next, old] : [old, next];
     sender.setMode("finishing");
     if (phase !== "Leaving") rest.setMode("closing");
     while (!sender.done) await core.wakeUp();

@@ -44,6 +44,8 @@ export class Session {
   /** The last DRAIN, and whether the client has not acted on it yet. */
   notice: Notice | undefined;
   drained = false;
+  /** In a move: the id on the connection that is left. */
+  replaces: string | undefined;
   /** Why it has ended; undefined before. */
   error: Error | undefined;
   /** It has ended, and everything that arrived on it is handled. */
@@ -127,9 +129,11 @@ export class Session {
       this.gotIdentity = resolve;
       this.failed = reject;
     });
-    this.write(JSON.stringify({ op: op.identify, data: { token: this.token || undefined, ...data } }));
+    const rest = this.core.memberships.complete(data);
+    this.write(JSON.stringify({ op: op.identify, data: { token: this.token || undefined, ...data, replaces: this.replaces } }));
     this.identity = parseIdentity((await unlessAborted(answer, signal)).data);
     this.socket?.limit(Math.max(this.core.settings.maxReceiveBytes, this.identity.maxMessageBytes + receiveMargin));
+    await unlessAborted(this.core.memberships.rest(this, rest), signal);
   }
 
   /** Begins to read messages and to watch the hub. The first mode is waiting. */
@@ -144,8 +148,20 @@ export class Session {
   // Reading.
 
   private onText(raw: string): void {
-    if (this.unread.length > 0 || (this.identified && !this.started)) this.keep(raw);
+    if (this.identified && !this.started) this.readEarly(raw);
+    else if (this.unread.length > 0) this.keep(raw);
     else this.read(raw, false);
+  }
+
+  /** Keeps what arrives before start, but for answers to SUBSCRIBE and PINGs. */
+  private readEarly(raw: string): void {
+    try {
+      const w = parse(raw);
+      if (w.op === op.ping || this.core.memberships.awaits(w)) this.handle(w, raw, false);
+      else this.keep(raw);
+    } catch (err) {
+      this.end(asError(err));
+    }
   }
 
   /** Handles a message, or keeps it if it has to wait. */
@@ -163,7 +179,7 @@ export class Session {
   private keep(raw: string): void {
     this.unread.push(raw);
     this.unreadLength += raw.length;
-    this.socket?.pause?.();
+    if (this.started) this.socket?.pause?.();
     if (this.unread.length <= unreadMessages && this.unreadLength <= unreadLength) return;
     const dropped = this.unread.length;
     this.unread = [];
@@ -227,6 +243,20 @@ export class Session {
       case op.ack:
         this.handleAck(w);
         return true;
+      case op.subscribe:
+      case op.unsubscribe:
+        this.core.memberships.changed(this, w);
+        return true;
+      case op.presence: {
+        const data = object(w.data, "PRESENCE");
+        const watch = this.core.watches.get(text(data.group, "group"));
+        if (watch && this.core.dispatcher.full && !force) {
+          this.stalled = true;
+          return false;
+        }
+        watch?.take(this, data);
+        return true;
+      }
       case op.drain:
         if (this.has("drain")) {
           this.notice = new Notice(w.data);
@@ -295,7 +325,8 @@ export class Session {
     }
   }
 
-  private write(frame: string): void {
+  /** Writes a message that is not in the queue. */
+  write(frame: string): void {
     try {
       this.socket?.send(frame);
     } catch (err) {
@@ -405,6 +436,8 @@ export class Session {
     this.stalled = false;
     this.drainUnread(true);
     this.core.pending.failAll(this, err);
+    this.core.memberships.ended(this);
+    for (const watch of this.core.watches.values()) watch.ended(this);
     this.done = true;
     this.core.wake();
   }

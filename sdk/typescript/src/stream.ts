@@ -76,6 +76,11 @@ export class Stream {
     return this.machine.phase;
   }
 
+  /** The connection that the client is about to leave, which still receives. */
+  get left(): Session | undefined {
+    return ["Lingering", "Clearing"].includes(this.machine.phase) ? this.sessions.old : undefined;
+  }
+
   /** How long sends were paused in the last move, in ms. */
   get paused(): number {
     return this.machine.paused;
@@ -285,6 +290,7 @@ export class Stream {
       const found = this.core.found(s);
       if (found) this.core.dispatcher.announce(found);
     }
+    this.core.memberships.use(s);
     s.setMode("sending");
   }
 }

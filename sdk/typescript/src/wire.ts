@@ -10,6 +10,9 @@ export const op = {
   reply: 5,
   error: 6,
   ack: 7,
+  subscribe: 8,
+  unsubscribe: 9,
+  presence: 10,
   drain: 12,
   fence: 13,
 } as const;

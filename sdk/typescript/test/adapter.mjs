@@ -2,14 +2,14 @@
 // events on standard output. With the argument "platform" it uses the platform's own WebSocket instead of the package ws.
 import { createInterface } from "node:readline";
 
-import { connect, DisconnectError, HandshakeError, HubError } from "@mastersocket/client";
+import { connect, DisconnectError, GroupError, HandshakeError, HubError } from "@mastersocket/client";
 
 const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
 const kinds = {
   NO_RECEIVER: "no_receiver", RECEIVER_GONE: "receiver_gone", FORBIDDEN: "forbidden", BROKER_UNAVAILABLE: "broker_unavailable",
   OVERLOADED: "overloaded", OUTCOME_UNKNOWN: "outcome_unknown", CLOSED: "closed", OPTIONS: "options", TOO_BIG: "too_big",
-  DUPLICATE_ID: "duplicate_id", NO_ACKS: "no_acks", TOO_MANY_REPLIES: "too_many_replies", SILENT: "silent", SLOW_CONSUMER: "slow",
+  DUPLICATE_ID: "duplicate_id", NO_ACKS: "no_acks", TOO_MANY_REPLIES: "too_many_replies", SILENT: "silent", SLOW_CONSUMER: "slow", UNSUPPORTED: "unsupported",
 };
 
 function describe(err) {
@@ -18,6 +18,7 @@ function describe(err) {
   if (err instanceof DisconnectError) return { kind: "disconnected", reason: err.reason, code: err.closeCode, text };
   if (err?.name === "TimeoutError") return { kind: "timeout", text };
   if (err?.name === "AbortError") return { kind: "cancelled", text };
+  if (err instanceof GroupError) return { kind: "group", code: err.code, group: err.group, text };
   if (kinds[err?.code]) return { kind: kinds[err.code], text };
   return err instanceof HubError ? { kind: "hub", code: err.code, text } : { kind: "other", text };
 }
@@ -31,6 +32,13 @@ let release;
 const released = new Promise((resolve) => (release = resolve));
 const counts = {};
 const removers = {};
+const watches = {};
+
+const ids = (members) => [...members].map((m) => m.id).sort();
+const shown = ({ joined, left, moved, updated }) => ({
+  joined: ids(joined), updated: ids(updated), left: left.map(({ member, reason }) => ({ id: member.id, reason })),
+  moved: moved.map(({ from, to }) => ({ from, to: to.id })),
+});
 
 const handler = (does) => async (m) => {
   counts[m.event] = (counts[m.event] ?? 0) + 1;
@@ -63,7 +71,7 @@ async function open(o, timeout) {
   return identity(client.identity);
 }
 
-async function run({ cmd, options, to, event, data, id, timeout_ms: timeout, replies, handler: does }) {
+async function run({ cmd, options, to, event, data, id, timeout_ms: timeout, replies, handler: does, group, groups, meta, weight }) {
   switch (cmd) {
     case "connect": return open(options, timeout);
     case "send": return client.send(to, event, data, { id, timeout });
@@ -76,6 +84,15 @@ async function run({ cmd, options, to, event, data, id, timeout_ms: timeout, rep
     }
     case "on": removers[event] = client.on(event, handler(does)); return {};
     case "off": removers[event](); return {};
+    case "subscribe": return client.subscribe(groups, { timeout });
+    case "unsubscribe": return client.unsubscribe(groups, { timeout });
+    case "set_meta": return client.setMeta(meta, { timeout });
+    case "set_weight": return client.setWeight(weight, { timeout });
+    case "groups": return { groups: client.groups.sort() };
+    case "watch":
+      watches[group] = await client.watch(group, (change, watch) => print({ event: "presence", group, ...shown(change), members: ids(watch.members.values()), ...(watch.count !== undefined && { count: watch.count }), missing: watch.missing }), { timeout });
+      return {};
+    case "unwatch": return watches[group].close();
     case "release": release(); return {};
     case "count": return { count: counts[event] ?? 0 };
     case "identity": return identity(client.identity);
