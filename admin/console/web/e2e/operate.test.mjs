@@ -235,6 +235,49 @@ test("a team's connection is shown beside what its client says, and its id with 
   assert.deepEqual(await tooWide(page), []);
 });
 
+test("a fleet is shown with its bots, and operated", async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), "console-fleets-"));
+  atEnd(t, () => rmSync(dir, { recursive: true, force: true }));
+  writeFileSync(join(dir, "fleets.yaml"), "fleets: {default: {token: secret}}\n", { mode: 0o600 });
+  const hub = await startHub(t, "--enable", "fleet", "--fleet-file", join(dir, "fleets.yaml"));
+  const page = await open(t, hub, { expected: [409] });
+  await logIn(page);
+  await to(page, "Fleets");
+  await page.getByText("No bot is there.").waitFor();
+  assert.deepEqual(await barriers(page), []);
+
+  const bots = [];
+  for (const version of ["1.0.0", "<b>0.9.0"]) {
+    const bot = new WebSocket(`ws://${hub.address}/socket.io/?EIO=4&transport=websocket`);
+    atEnd(t, () => bot.close());
+    const said = [];
+    bot.addEventListener("message", ({ data }) => {
+      said.push(data);
+      if (data.startsWith("0")) bot.send("40");
+      if (data.startsWith("40")) bot.send(`42["identify",${JSON.stringify({ version })}]`);
+      if (data.startsWith('42["hello"')) bot.send('42["ready"]');
+    });
+    await until("that the bot is there", () => said.some((text) => text.startsWith('42["hello"')));
+    bots.push(said);
+  }
+  const region = page.getByRole("region", { name: /^default/ });
+  await region.locator("tbody tr", { hasText: "1.0.0" }).getByText("running").waitFor();
+  const second = region.locator("tbody tr", { hasText: "<b>0.9.0" });
+  await second.getByRole("button", { name: "Promote…" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("told to stop first").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  await dialog.getByRole("button", { name: "Promote" }).click();
+  await second.getByText("running").waitFor();
+  await until("that the first one is told", () => bots[0].some((text) => text.includes('"coma"')));
+
+  await region.getByRole("button", { name: "Roll back…" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Roll back" }).click();
+  await region.getByText("There was no agent for: rollback").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  assert.deepEqual(await tooWide(page), []);
+});
+
 test("where the service type is not enabled the page says how to", async (t) => {
   const hub = await startHub(t);
   const page = await open(t, hub, { path: "/teams", expected: [404], colorScheme: "dark" });

@@ -1,6 +1,6 @@
 import { end, headerOf } from "./session";
 import { quoted } from "./json";
-import type { Client, ClientPage, Drain, Group, GroupPage, Nodes, Rebalance, Receipt, Reload, TeamPage } from "./types";
+import type { Client, ClientPage, Drain, Fleet, FleetList, FleetOperation, Group, GroupPage, Nodes, Rebalance, Receipt, Reload, TeamPage } from "./types";
 
 /** Timeout of a request, in milliseconds. The hub itself waits 1 s for other instances. */
 const timeout = 10_000;
@@ -117,6 +117,9 @@ export const api = {
   group: (name: string, call?: Call) => read<Group>(`/v1/groups/${segment(name)}`, call),
   /** A numeric id of a team is returned as a string, which keeps all its digits. */
   teams: (page: Page, call?: Call) => read<TeamPage>(`/v1/teams${query(page)}`, call, (text) => JSON.parse(quoted(text, "id"))),
+  fleets: (call?: Call) => read<FleetList>("/v1/fleets", call),
+  operateFleet: (name: string, operation: FleetOperation) => read<Fleet>(`/v1/fleets/${segment(name)}/${operation}`, { method: "POST" }),
+  promote: (name: string, client: string) => read<Fleet>(`/v1/fleets/${segment(name)}/promote`, { method: "POST", body: JSON.stringify({ client }) }),
   /** drain and reload take the id of an instance. */
   drain: (node: string, over: string) => read<Drain>(`/v1/drain${query({ node })}`, { method: "POST", body: JSON.stringify(over ? { over } : {}) }),
   rebalance: (over: string, atMost: number) =>

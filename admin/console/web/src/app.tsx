@@ -4,6 +4,7 @@ import { Mark, ThemeChoice } from "./brand";
 import { cluster, watch } from "./history";
 import { ClientPage } from "./pages/client";
 import { Clients } from "./pages/clients";
+import { Fleets } from "./pages/fleets";
 import { GroupPage } from "./pages/group";
 import { Groups } from "./pages/groups";
 import { Login } from "./pages/login";
@@ -23,6 +24,7 @@ const pages: { path: string; name: string; type?: string }[] = [
   { path: "/clients", name: "Clients" },
   { path: "/groups", name: "Groups" },
   { path: "/teams", name: "Teams", type: "team" },
+  { path: "/fleets", name: "Fleets", type: "fleet" },
   { path: "/tail", name: "Live tail" },
   { path: "/publish", name: "Publish" },
   { path: "/operate", name: "Operate" },
@@ -37,6 +39,7 @@ function page(parts: string[]): JSX.Element {
   if (first === "groups") return second === undefined ? <Groups /> : <GroupPage key={second} name={second} />;
   if (second !== undefined) return <NotFound />;
   if (first === "teams") return <Teams />;
+  if (first === "fleets") return <Fleets />;
   if (first === "operate") return <Operate />;
   if (first === "tail") return <Tail key={place.value.query.toString()} />;
   if (first === "publish") return <Publish key={place.value.query.toString()} />;

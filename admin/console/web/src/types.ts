@@ -119,6 +119,32 @@ export interface TeamPage {
   missing: string[];
 }
 
+export interface FleetBot {
+  client: string;
+  version: string;
+  state: "identified" | "standby" | "examined" | "running" | "retired";
+}
+
+export interface Fleet {
+  name: string;
+  leader?: string; // name of an instance
+  running?: string; // id of a bot
+  sane: boolean;
+  alarm?: string;
+  good?: { version: string; revision?: string };
+  task?: { task: string; at: string };
+  wanted?: { task: string; at: string };
+  next_spawn?: string;
+  bots: FleetBot[];
+}
+
+export interface FleetList {
+  fleets: Fleet[];
+  missing: string[];
+}
+
+export type FleetOperation = "promote" | "rollback" | "try-again" | "deploy";
+
 export type Target = "GLOBAL" | "GROUP" | "DIRECT" | "ANY";
 
 export interface Receipt {
