@@ -59,7 +59,7 @@ func TestPathsOfPages(t *testing.T) {
 	page := files(t)["/index.html"]
 	for _, target := range []string{
 		"/", "/clients", "/clients?group=a", "/clients/2d109e7c-0100-895b-8400-009d5d0d1e98", "/groups", "/groups/a",
-		"/groups/a%2Fb", "/groups/%3Cimg%20src=x%3E", "/groups/..%2F..%2Fetc", "/tail?group=a", "/publish", "/teams",
+		"/groups/a%2Fb", "/groups/%3Cimg%20src=x%3E", "/groups/..%2F..%2Fetc", "/tail?group=a", "/publish", "/teams", "/fleets",
 		"/operate", "/index.html",
 	} {
 		r := get(t, http.MethodGet, target)
