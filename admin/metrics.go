@@ -39,6 +39,9 @@ var (
 	descPresenceOut = desc("presence_published_total", "Messages about watched groups to other instances.")
 	descAsks        = desc("presence_asks_total", "Times that another instance was asked for the members of a group.")
 	descGaps        = desc("presence_gaps_total", "Losses in what other instances say of a group's members, each made up for by asking again.")
+	descExclusive   = desc("exclusive_claims", "Claims of this instance's clients to exclusive groups, by state: held or waiting.", "state")
+	descGranted     = desc("exclusive_granted_total", "Times that an exclusive group was granted to a client of this instance.")
+	descLost        = desc("exclusive_lost_total", "Times that clients of this instance lost an exclusive group, as the broker was away or lost its data.")
 	descRefusals    = desc("refusals_total", "Refused connections, handshakes and frames.", "cause")
 	descTLSDone     = desc("tls_handshakes_total", "TLS handshakes of the hub's listener, by result: done, resumed, or the cause of the failure.", "result")
 	descTLSEnd      = desc("tls_certificate_expiry_timestamp_seconds", "End of the certificate in force, in Unix time.")
@@ -114,6 +117,10 @@ func (c collector) collect(w metrics.Writer) {
 		w.Counter(descChanges, n, k.Op.String(), cmp.Or(string(k.Result), "done"))
 	}
 	collectPresence(&s.Presence, w)
+	w.Gauge(descExclusive, float64(s.Exclusive.Held), "held")
+	w.Gauge(descExclusive, float64(s.Exclusive.Waiting), "waiting")
+	w.Counter(descGranted, s.Exclusive.Granted)
+	w.Counter(descLost, s.Exclusive.Lost)
 	for r, n := range s.Notices {
 		w.Counter(descNotices, n, string(r))
 	}

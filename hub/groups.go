@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // This file tells operators which groups the cluster has. Nothing is kept for it: each instance answers when it is asked.
@@ -15,6 +17,29 @@ type Group struct {
 	Name    string         `json:"name"`
 	Members int            `json:"members"`
 	Nodes   map[string]int `json:"nodes" doc:"Members by the name of their instance."`
+	// Exclusive is nil for a group that no client claims.
+	Exclusive *Exclusive `json:"exclusive,omitempty" doc:"Who holds it, and how many wait, where it is claimed as an exclusive group."`
+}
+
+// Exclusive is who holds an exclusive group, as far as the instances that answered know.
+type Exclusive struct {
+	Holder  string `json:"holder,omitempty" doc:"The id of the client that holds it; left out while none does."`
+	Node    string `json:"node,omitempty" doc:"The name of the holder's instance."`
+	Term    uint64 `json:"term,omitempty" doc:"Higher than that of each holder before."`
+	Waiting int    `json:"waiting" doc:"How many wait for it."`
+}
+
+// with returns what two instances say, either of which may be nil.
+func (e *Exclusive) with(o *Exclusive) *Exclusive {
+	if e == nil || o == nil {
+		return cmp.Or(e, o)
+	}
+	sum := *e
+	if o.Term > e.Term { // the other one has yet to hear that it lost the group
+		sum = *o
+	}
+	sum.Waiting = e.Waiting + o.Waiting
+	return &sum
 }
 
 // GroupPage is a part of the cluster's groups, in the order of their names.
@@ -24,7 +49,7 @@ type GroupPage struct {
 	Missing []string // names of the instances that did not answer in time: their members are not counted
 }
 
-// ErrGroupNotFound: no instance that answered has a member of the group.
+// ErrGroupNotFound: no instance that answered has a member of the group, or a client that claims it.
 var ErrGroupNotFound = errors.New("no such group")
 
 // groupsAsked asks for an instance's groups behind a name.
@@ -73,7 +98,8 @@ func (h *Hub) Groups(ctx context.Context, prefix, cursor string, limit int) (Gro
 	return page, nil
 }
 
-// Group returns the group of that name. The error is ErrGroupNotFound if no instance that answered has a member of it.
+// Group returns the group of that name. The error is ErrGroupNotFound if no instance that answered has a member of it, or a
+// client that claims it.
 func (h *Hub) Group(ctx context.Context, name string) (g Group, missing []string, err error) {
 	sums := make(groupSums)
 	silent, err := groupQuestion.ask(ctx, h, groupAsked{name}, sums.add)
@@ -101,6 +127,7 @@ func (sums groupSums) add(found groupsFound) {
 		for node, n := range g.Nodes {
 			sum.Nodes[node] += n
 		}
+		sum.Exclusive = sum.Exclusive.with(g.Exclusive)
 		sums[g.Name] = sum
 	}
 }
@@ -112,7 +139,7 @@ func (h *Hub) groupsHere(_ context.Context, q groupsAsked) (groupsFound, error) 
 	after := q.After
 	if after < q.Prefix { // the first that begin so come behind it, or are it
 		if g := h.groups.find([]byte(q.Prefix)); g != nil {
-			found = appendGroup(found, g, h.node.Name)
+			found = h.appendGroup(found, g)
 		}
 		after = q.Prefix
 	}
@@ -122,7 +149,7 @@ func (h *Hub) groupsHere(_ context.Context, q groupsAsked) (groupsFound, error) 
 			if !strings.HasPrefix(g.name, q.Prefix) {
 				return groupsFound{found}, nil
 			}
-			if found = appendGroup(found, g, h.node.Name); len(found) == limit {
+			if found = h.appendGroup(found, g); len(found) == limit {
 				break
 			}
 		}
@@ -134,20 +161,36 @@ func (h *Hub) groupsHere(_ context.Context, q groupsAsked) (groupsFound, error) 
 	return groupsFound{found}, nil
 }
 
-// appendGroup appends what operators see of a group on the instance node, if it has members there.
-func appendGroup(all []Group, g *group, node string) []Group {
+// appendGroup appends what operators see of a group, if it has members here.
+func (h *Hub) appendGroup(all []Group, g *group) []Group {
 	n := g.total()
 	if n == 0 {
 		return all
 	}
-	return append(all, Group{Name: g.name, Members: n, Nodes: map[string]int{node: n}})
+	return append(all, Group{Name: g.name, Members: n, Nodes: map[string]int{h.node.Name: n}, Exclusive: h.exclusive(g.name)})
+}
+
+// exclusive returns what this instance knows of an exclusive group, nil where none of its clients claims it.
+func (h *Hub) exclusive(name string) *Exclusive {
+	of := h.claims.of(name)
+	if of == (claimsOf{}) {
+		return nil
+	}
+	e := &Exclusive{Waiting: of.waiting}
+	if of.holder != uuid.Nil {
+		e.Holder, e.Node, e.Term = of.holder.String(), h.node.Name, of.term
+	}
+	return e
 }
 
 // groupHere looks for one group on this instance.
 func (h *Hub) groupHere(_ context.Context, q groupAsked) (groupsFound, error) {
-	g := h.groups.find([]byte(q.Name))
-	if g == nil {
-		return groupsFound{}, nil
+	var found []Group
+	if g := h.groups.find([]byte(q.Name)); g != nil {
+		found = h.appendGroup(nil, g)
 	}
-	return groupsFound{appendGroup(nil, g, h.node.Name)}, nil
+	if e := h.exclusive(q.Name); e != nil && len(found) == 0 { // its clients here wait
+		found = []Group{{Name: q.Name, Nodes: map[string]int{}, Exclusive: e}}
+	}
+	return groupsFound{found}, nil
 }

@@ -62,8 +62,8 @@ func (p *peer) told(group string) standing {
 func TestExclusive(t *testing.T) {
 	t.Parallel()
 	bus := memory.NewBus()
-	_, url1 := startHub(t, bus.Broker(), nil)
-	_, url2 := startHub(t, bus.Broker(), nil)
+	h1, url1 := startHub(t, bus.Broker(), nil)
+	h2, url2 := startHub(t, bus.Broker(), func(o *Options) { o.NodeName = "other" })
 	a := identify(t, url1, "g", withExclusive)
 	b := identify(t, url2, "g", withExclusive)
 	c := identify(t, url1, "g", withExclusive)
@@ -105,6 +105,15 @@ func TestExclusive(t *testing.T) {
 		}
 	}
 	check(a)
+	for _, h := range []*Hub{h1, h2} {
+		g, _, err := h.Group(t.Context(), "x")
+		if want := (Exclusive{a.id, h1.node.Name, first.Term, 2}); err != nil || g.Members != 2 || g.Exclusive == nil || *g.Exclusive != want {
+			t.Errorf("the group is %+v, %+v, %v; want %+v", g, g.Exclusive, err, want)
+		}
+	}
+	if st := h1.Stats().Exclusive; st != (ExclusiveStats{Held: 1, Waiting: 1, Granted: 1}) {
+		t.Errorf("counted %+v", st)
+	}
 	answer, _ := a.change(9, "u", m{"exclusive": []string{"x"}, "to": c.id})
 	if got := fmt.Sprint(answer); got != "map[exclusive:[x]]" {
 		t.Errorf("the answer to UNSUBSCRIBE is %s", got)

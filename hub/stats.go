@@ -24,6 +24,7 @@ type Stats struct {
 	Fences      uint64                         // FENCEs delivered
 	Changes     map[ChangeKey]uint64           // SUBSCRIBEs and UNSUBSCRIBEs
 	Presence    PresenceStats
+	Exclusive   ExclusiveStats
 	Held        uint64 // times that a client waited for one of its receivers
 	Transport   transport.Stats
 	Broker      broker.State
@@ -38,6 +39,14 @@ type Stats struct {
 type ChangeKey struct {
 	Op     opcodes.Op        // Subscribe or Unsubscribe
 	Result opcodes.ErrorCode // empty for one that was carried out
+}
+
+// ExclusiveStats are the counts of exclusive groups.
+type ExclusiveStats struct {
+	Held    int    // by clients, and service types, of this instance
+	Waiting int    // claims of these
+	Granted uint64 // times that a group was granted here
+	Lost    uint64 // times that one was lost, as the broker was away or lost its data
 }
 
 // PresenceStats are the counts of groups that are watched.
@@ -86,6 +95,7 @@ func (h *Hub) Stats() Stats {
 		Draining:    h.draining.Load(),
 		Started:     h.started,
 	}
+	s.Exclusive.Held, s.Exclusive.Waiting = h.claims.count()
 	if source, ok := h.broker.(broker.StatsSource); ok {
 		s.BrokerStats = source.Stats()
 	}
@@ -103,6 +113,8 @@ func (h *Hub) Stats() Stats {
 		s.Fences += h.counters[i].fences.Load()
 		s.Held += h.counters[i].held.Load()
 		s.Presence.add(&h.counters[i].presence)
+		s.Exclusive.Granted += h.counters[i].exclusive.granted.Load()
+		s.Exclusive.Lost += h.counters[i].exclusive.lost.Load()
 		for op := range h.counters[i].changes {
 			for n, code := range changeResults {
 				s.Changes[ChangeKey{opcodes.Subscribe + opcodes.Op(op), code}] += h.counters[i].changes[op][n].Load()

@@ -218,21 +218,33 @@ func (c *groupsCmd) Run(s streams) error {
 			continue
 		}
 		g, err := decode[struct {
-			Name    string         `json:"name"`
-			Members int            `json:"members"`
-			Nodes   map[string]int `json:"nodes"`
+			Name      string         `json:"name"`
+			Members   int            `json:"members"`
+			Nodes     map[string]int `json:"nodes"`
+			Exclusive *struct {
+				Holder  string `json:"holder"`
+				Node    string `json:"node"`
+				Term    uint64 `json:"term"`
+				Waiting int    `json:"waiting"`
+			} `json:"exclusive"`
 		}](b)
 		if err != nil {
 			return err
 		}
 		if t == nil {
-			t = newTable(s.out, "GROUP", "MEMBERS", "BY INSTANCE")
+			t = newTable(s.out, "GROUP", "MEMBERS", "BY INSTANCE", "HELD BY")
+		}
+		held := ""
+		if e := g.Exclusive; e != nil && e.Holder == "" {
+			held = fmt.Sprintf("none, %d waiting", e.Waiting)
+		} else if e != nil {
+			held = fmt.Sprintf("%s on %s, term %d, %d waiting", e.Holder, e.Node, e.Term, e.Waiting)
 		}
 		var nodes []string
 		for _, name := range slices.Sorted(maps.Keys(g.Nodes)) {
 			nodes = append(nodes, fmt.Sprint(name, "=", g.Nodes[name]))
 		}
-		t.row(g.Name, g.Members, strings.Join(nodes, " "))
+		t.row(g.Name, g.Members, strings.Join(nodes, " "), held)
 	}
 	if t == nil {
 		return nil
