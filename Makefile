@@ -13,7 +13,7 @@
 # make fuzz   each fuzz target for FUZZTIME
 # make bench        mastersocket beside the least that a server could do, in less than 4 minutes; BENCH_FLAGS are flags
 #                   of that tool: docs/benchmarks.md
-# make bench-peers  the same beside its peers, which it installs, in less than 25 minutes
+# make bench-peers  the same beside its peers, which it installs, in about an hour
 # make bench-go     the benchmarks of the packages
 
 GO       ?= go

@@ -15,6 +15,8 @@ type Client struct {
 	// Index counts the Loop's clients, from 0, in the order of their connecting.
 	Index int
 	Role  Role
+	// Subscription counts the clients that receive, from 0.
+	Subscription int
 	// Ready is true when the client is subscribed. Set by the Dialect.
 	Ready bool
 	// ID is the client's address for others, if the dialect needs one. Set by the Dialect.

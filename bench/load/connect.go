@@ -41,13 +41,34 @@ func (l *Loop) Connect(n, parallel int, role Role, timeout time.Duration) error 
 	return nil
 }
 
+// stalledBuffer is how many bytes the kernel keeps for a client that reads nothing.
+const stalledBuffer = 4096
+
+// Stall makes the clients with the role Stalled read nothing more.
+func (l *Loop) Stall() error {
+	for _, c := range l.Clients(Stalled) {
+		if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, c.fd, nil); err != nil {
+			return fmt.Errorf("leaving a socket alone: %w", err)
+		}
+	}
+	return nil
+}
+
 // dial starts a connection, to each server in turn. The request is written once it is there, by the first EPOLLOUT.
 func (l *Loop) dial(role Role) (*Client, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket: %w", err)
 	}
-	c := &Client{Index: len(l.clients), Role: role, fd: fd}
+	c := &Client{Index: len(l.clients), Role: role, Subscription: l.subscribed, fd: fd}
+	if role.Receives() {
+		l.subscribed++
+	}
+	if role == Stalled {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, stalledBuffer); err != nil {
+			return nil, fmt.Errorf("setting SO_RCVBUF: %w", err)
+		}
+	}
 	c.out = append(c.out, l.dialect.Request(c)...)
 	for len(l.byFD) <= fd {
 		l.byFD = append(l.byFD, nil)

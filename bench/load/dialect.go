@@ -13,11 +13,30 @@ const (
 	Publisher
 	// Member is one of a ring, in which clients send messages to each other.
 	Member
+	// Stalled subscribes, and reads nothing more once it has.
+	Stalled
 )
 
-// WireBytes is the size that a dialect gives each delivered message on the wire, frame header included, as far as its
-// server's format lets it choose.
+// Receives reports whether a client with the role is subscribed to what is published.
+func (r Role) Receives() bool { return r == Subscriber || r == Stalled }
+
+// WireBytes is the usual size of a delivered message on the wire, frame header included.
 const WireBytes = 230
+
+// A Shape is what messages are like, as far as a server's format lets a dialect choose.
+type Shape struct {
+	Wire   int // bytes of a delivered message on the wire, frame header included: 130 to 65,539
+	Groups int // subscribers are spread over so many groups
+}
+
+// Usual is the shape of most measures.
+var Usual = Shape{Wire: WireBytes, Groups: 1}
+
+// Payload returns the bytes of a delivered message behind its frame header.
+func (s Shape) Payload() int { return s.Wire - 4 }
+
+// GroupOf returns the number of the group that a client subscribes to.
+func (s Shape) GroupOf(c *Client) int { return c.Subscription % max(s.Groups, 1) }
 
 // A Counter counts the deliveries in a frame's payload: see Dialect.
 type Counter func(payload []byte) (n int, reply []byte, err error)
@@ -43,8 +62,8 @@ type Dialect interface {
 	// it is nil, frames hold one each.
 	Count() Counter
 
-	// Publish returns the bytes that publish one message from c to all subscribers.
-	Publish(c *Client) []byte
+	// Publish returns the bytes that publish one message from c to all subscribers of a group.
+	Publish(c *Client, group int) []byte
 
 	// Direct returns the bytes that send one message from one client to another.
 	Direct(from, to *Client) []byte

@@ -50,7 +50,7 @@ func (l *Loop) newFanout(inFlight int) (*fanout, error) {
 			return nil, fmt.Errorf("%w: client %d got %d messages before, another %d", ErrMissing, c.Index, f.before[i], f.base)
 		}
 	}
-	message := l.dialect.Publish(f.publisher)
+	message := l.dialect.Publish(f.publisher, 0)
 	f.size = len(message)
 	f.frames = bytes.Repeat(message, maxBatch)
 	places := 1

@@ -81,7 +81,7 @@ func (*scripted) Request(*Client) []byte         { return nil }
 func (*scripted) Join(*Client) []byte            { return nil }
 func (*scripted) MinDelivery() int               { return 100 }
 func (s *scripted) Count() Counter               { return s.count }
-func (*scripted) Publish(*Client) []byte         { return nil }
+func (*scripted) Publish(*Client, int) []byte    { return nil }
 func (*scripted) Direct(*Client, *Client) []byte { return nil }
 func (s *scripted) Message(c *Client, b []byte) ([]byte, error) {
 	s.seen = append(s.seen, string(b))

@@ -26,13 +26,14 @@ type Loop struct {
 	// patience is how long deliveries may be under way after the last message: drainTimeout.
 	patience time.Duration
 
-	epoll   int
-	timer   int // timerfd of a paced run
-	events  []unix.EpollEvent
-	buf     []byte
-	byFD    []*Client
-	clients []*Client
-	arrived int // deliveries that the last call of consume found
+	epoll      int
+	timer      int // timerfd of a paced run
+	events     []unix.EpollEvent
+	buf        []byte
+	byFD       []*Client
+	clients    []*Client
+	subscribed int // clients that receive
+	arrived    int // deliveries that the last call of consume found
 
 	// delivered is called with each client's deliveries as they are read. Each run sets it.
 	delivered func(c *Client, n int) error

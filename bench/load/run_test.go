@@ -104,7 +104,7 @@ func (*relayDialect) Message(c *Client, _ []byte) ([]byte, error) {
 	c.Ready = true
 	return nil, nil
 }
-func (*relayDialect) Publish(*Client) []byte         { return AppendFrame(nil, TextFrame, []byte("P")) }
+func (*relayDialect) Publish(*Client, int) []byte    { return AppendFrame(nil, TextFrame, []byte("P")) }
 func (*relayDialect) Direct(*Client, *Client) []byte { return AppendFrame(nil, TextFrame, []byte("D")) }
 
 func connected(t *testing.T, r *relay, role Role, n int) *Loop {
@@ -164,6 +164,41 @@ func TestRing(t *testing.T) {
 	}
 }
 
+// TestChatAndGroups: each of many sources reaches its own receivers, and no others.
+func TestChatAndGroups(t *testing.T) {
+	t.Parallel()
+	l := connected(t, &relay{}, Member, 10)
+	r, err := l.Chat(1_000, 50*time.Millisecond, noClock)
+	if err != nil || r.Sent != 50 || r.Delivered != 50 {
+		t.Errorf("chat: %+v, %v", r, err)
+	}
+	l = connected(t, &relay{}, Subscriber, 10)
+	if r, err = l.Groups(1, 1_000, 50*time.Millisecond, noClock); err != nil || r.Sent != 50 || r.Delivered != 500 {
+		t.Errorf("groups: %+v, %v", r, err)
+	}
+	l.patience = 300 * time.Millisecond
+	if _, err = l.Groups(2, 1_000, 50*time.Millisecond, noClock); !errors.Is(err, ErrMissing) { // the relay has one group
+		t.Errorf("two groups: %v", err)
+	}
+}
+
+// TestStalled: clients that don't read get nothing, and break nothing.
+func TestStalled(t *testing.T) {
+	t.Parallel()
+	l := connected(t, &relay{}, Subscriber, 5)
+	if err := errors.Join(l.Connect(2, 1, Stalled, time.Minute), l.Stall()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Saturate(2, 20*time.Millisecond, noClock); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range l.Clients(Stalled) {
+		if c.Received() != 0 {
+			t.Errorf("a client that does not read got %d messages", c.Received())
+		}
+	}
+}
+
 func TestFaultsAreFound(t *testing.T) {
 	t.Parallel()
 	faults := map[string]func(int) int{
@@ -184,6 +219,7 @@ func TestFaultsAreFound(t *testing.T) {
 		"saturate": func(l *Loop) error { _, err := l.Saturate(4, 50*time.Millisecond, noClock); return err },
 		"pace":     func(l *Loop) error { _, err := l.Pace(500, 50*time.Millisecond, noClock, nil); return err },
 		"ring":     func(l *Loop) error { _, err := l.Ring(50*time.Millisecond, noClock); return err },
+		"groups":   func(l *Loop) error { _, err := l.Groups(1, 500, 50*time.Millisecond, noClock); return err },
 	}
 	for fault, copies := range faults {
 		for run, do := range runs {

@@ -20,6 +20,7 @@ const (
 	P50         = "p50_ms"      // latencies, in milliseconds
 	P99         = "p99_ms"
 	P999        = "p99.9_ms"
+	CPUShare    = "cpu_ms_per_second"  // of the server, in milliseconds
 	Offered     = "offered_per_second" // deliveries, where the rate is given
 )
 
@@ -30,6 +31,7 @@ type bench struct {
 	process *servers.Process
 	loop    *load.Loop
 	values  map[string]map[string]float64 // by measure, for what was taken along the way
+	same    float64                       // deliveries per second of LatencySame
 }
 
 // connect makes the scenario's clients, and measures that.
@@ -49,6 +51,11 @@ func (b *bench) connect(s scenario) error {
 	cpu, err2 := b.process.CPU()
 	if err := errors.Join(err1, err2); err != nil {
 		return err
+	}
+	if s.stalled > 0 {
+		if err := errors.Join(b.loop.Connect(s.stalled, parallel, load.Stalled, connectTimeout), b.loop.Stall()); err != nil {
+			return err
+		}
 	}
 	began := time.Now()
 	n := s.clients - warmClients
@@ -91,8 +98,27 @@ func (b *bench) measure(name string) (map[string]float64, error) {
 		return b.saturated(name, 8)
 	case Saturated1k64:
 		return b.saturated(name, 64)
+	case LatencyTenth:
+		return b.latencyAt(0.1)
 	case LatencyHalf:
-		return b.latencyAtHalf()
+		return b.latencyAt(0.5)
+	case LatencyMost:
+		return b.latencyAt(0.8)
+	case LatencySame:
+		return b.latency(b.same / float64(len(b.loop.Clients(load.Subscriber))))
+	case IdleCPU:
+		return b.idle()
+	case Size1k, Size8k, Size32k:
+		return b.saturated(name, 2)
+	case Stalled:
+		return b.saturated(name, 8)
+	case Groups:
+		const groups = 1_000
+		r, err := b.loop.Groups(groups, groups, b.times.Stream, b.process.CPU)
+		return rates(r), err
+	case Chat:
+		r, err := b.loop.Chat(float64(len(b.loop.Clients(load.Member))), b.times.Stream, b.process.CPU)
+		return rates(r), err
 	case LatencyFixed:
 		return b.latency(fixedPerSecond)
 	case Direct:
@@ -170,15 +196,28 @@ func allocations(c servers.AllocationCounter, s servers.Site) (now, overhead flo
 	return seen[2], seen[2] - seen[1], nil
 }
 
-// latencyAtHalf measures at half of the rate that the server reached with 8 messages in flight.
-func (b *bench) latencyAtHalf() (map[string]float64, error) {
+// idle measures a server whose clients are silent.
+func (b *bench) idle() (map[string]float64, error) {
+	before, err := b.process.CPU()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.loop.Serve(b.times.Idle); err != nil {
+		return nil, err
+	}
+	after, err := b.process.CPU()
+	return map[string]float64{CPUShare: (after - before).Seconds() * 1e3 / b.times.Idle.Seconds()}, err
+}
+
+// latencyAt measures at a part of the rate that the server reached with 8 messages in flight.
+func (b *bench) latencyAt(part float64) (map[string]float64, error) {
 	if b.values[Saturated1k8] == nil {
 		if _, err := b.saturated(Saturated1k8, 8); err != nil {
 			return nil, err
 		}
 	}
 	subscribers := len(b.loop.Clients(load.Subscriber))
-	return b.latency(b.values[Saturated1k8][PerSecond] / 2 / float64(subscribers))
+	return b.latency(b.values[Saturated1k8][PerSecond] * part / float64(subscribers))
 }
 
 func (b *bench) latency(perSecond float64) (map[string]float64, error) {

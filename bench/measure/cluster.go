@@ -19,7 +19,9 @@ const Cluster = "cluster"
 
 // Further metrics of Cluster.
 const (
-	RedisCPU = "redis_us" // CPU time of Redis for each message that was published, in microseconds
+	RedisCPU    = "redis_us"       // CPU time of Redis for each message that was published, in microseconds
+	BarePublish = "publish_us"     // CPU time of Redis for a bare PUBLISH to as many subscribers, 8 in flight
+	LonePublish = "publish_one_us" // the same, one after the other
 )
 
 // clusterClients are the subscribers of a cluster, spread evenly over its instances.
@@ -141,7 +143,7 @@ func (p ClusterPlan) measure(n int) (map[string]float64, error) {
 	for _, i := range c.instances {
 		at = append(at, i.Site.Listen)
 	}
-	loop, err := load.New(p.Build.Dialect(), at...)
+	loop, err := load.New(p.Build.Dialect(load.Usual), at...)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +167,14 @@ func (p ClusterPlan) measure(n int) (map[string]float64, error) {
 	h := load.NewHistogram()
 	if _, err := loop.Pace(fixedPerSecond, p.Times.Latency, c.clock, h); err != nil {
 		return nil, err
+	}
+	if n > 0 {
+		if values[BarePublish], err = barePublish(n, 8); err != nil {
+			return nil, err
+		}
+		if values[LonePublish], err = barePublish(n, 1); err != nil {
+			return nil, err
+		}
 	}
 	values[P50], values[P99] = float64(h.ValueAtQuantile(50))/1e6, float64(h.ValueAtQuantile(99))/1e6
 	return values, nil

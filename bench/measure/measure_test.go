@@ -20,7 +20,7 @@ func TestSelect(t *testing.T) {
 		{nil, Names()},
 		{[]string{Direct, Setup}, []string{Direct, Setup}},
 		{[]string{"saturated-1k", Saturated1k8}, []string{Saturated1k1, Saturated1k8, Saturated1k64}},
-		{[]string{"latency"}, []string{LatencyHalf, LatencyFixed}},
+		{[]string{"latency"}, []string{LatencyTenth, LatencyHalf, LatencyMost, LatencySame, LatencyFixed}},
 	} {
 		got, err := Select(test.list)
 		if err != nil || !slices.Equal(got, test.want) {
@@ -53,7 +53,7 @@ func TestExecute(t *testing.T) {
 	bin := built(t, "floor-go")
 	plan := Plan{
 		Servers:  []servers.Adapter{servers.Floor{Bin: bin}, servers.Floor{Bin: bin, Coalesce: true}},
-		Measures: []string{Fanout1k, Saturated1k8, LatencyFixed, Direct},
+		Measures: []string{IdleCPU, Fanout1k, Saturated1k8, LatencySame, LatencyFixed, Direct, Size32k, Chat},
 		Rounds:   2, Times: shortTimes, Progress: io.Discard,
 	}
 	runs := plan.Execute(context.Background())
@@ -63,21 +63,22 @@ func TestExecute(t *testing.T) {
 			t.Errorf("%s, %s: %s", r.Server, r.Measure, r.Error)
 		}
 		for metric, v := range r.Values {
-			if v <= 0 {
+			if v <= 0 && r.Measure != IdleCPU {
 				t.Errorf("%s, %s: %s is %v", r.Server, r.Measure, metric, v)
 			}
 		}
 		figures[r.Server+" "+r.Measure]++
 	}
 	for _, want := range []string{
-		"floor-go " + Fanout1k, "floor-go " + Saturated1k8, "floor-go " + LatencyFixed, "floor-go " + Direct,
+		"floor-go " + IdleCPU, "floor-go " + Fanout1k, "floor-go " + Saturated1k8, "floor-go " + LatencySame, "floor-go " + LatencyFixed,
+		"floor-go " + Direct, "floor-go " + Size32k, "floor-go " + Chat,
 		"floor-go-coalescing " + Saturated1k8,
 	} {
 		if figures[want] != plan.Rounds {
 			t.Errorf("%s: %d runs", want, figures[want])
 		}
 	}
-	if len(figures) != 5 {
+	if len(figures) != 9 {
 		t.Errorf("got %v", figures)
 	}
 }

@@ -29,6 +29,8 @@ type Plan struct {
 	Rounds   int
 	Times    Times
 	Progress io.Writer
+
+	same float64 // deliveries per second of LatencySame
 }
 
 const (
@@ -42,10 +44,38 @@ const (
 	warmTime = 200 * time.Millisecond
 )
 
+// samePart is the part of the reference's rate at which the latencies of all servers are compared.
+const samePart = 0.5
+
+// calibrate returns the deliveries per second at which LatencySame is taken: half of what the last server reaches. It is the
+// one that the others are compared with.
+func (p Plan) calibrate() (float64, error) {
+	if !slices.Contains(p.Measures, LatencySame) {
+		return 0, nil
+	}
+	reference := p.Servers[len(p.Servers)-1]
+	fmt.Fprintf(p.Progress, "calibrating: %s\n", reference.Name())
+	s := scenario{name: "calibration", clients: 1_000, role: load.Subscriber, measures: []string{Saturated1k8}, shape: load.Usual}
+	runs := p.attempt(s, reference, s.measures, 0)
+	if runs[0].Error != "" {
+		return 0, fmt.Errorf("calibrating with %s: %s", reference.Name(), runs[0].Error)
+	}
+	return runs[0].Values[PerSecond] * samePart, nil
+}
+
 // Execute runs the plan. The servers take turns within each round, and another one begins each round. It stops early
 // when ctx ends.
 func (p Plan) Execute(ctx context.Context) []Run {
 	var runs []Run
+	if ctx.Err() != nil {
+		return nil
+	}
+	same, err := p.calibrate()
+	if err != nil {
+		fmt.Fprintf(p.Progress, "%s: %s is left out\n", err, LatencySame)
+		p.Measures = slices.DeleteFunc(slices.Clone(p.Measures), func(m string) bool { return m == LatencySame })
+	}
+	p.same = same
 	for round := range p.Rounds {
 		for _, s := range scenarios {
 			for i := range p.Servers {
@@ -98,13 +128,13 @@ func (p Plan) attempt(s scenario, a servers.Adapter, wanted []string, round int)
 		return []Run{failed(wanted[0], err)}
 	}
 	defer process.Stop()
-	loop, err := load.New(a.Dialect(), process.Site.Listen)
+	loop, err := load.New(a.Dialect(s.shape), process.Site.Listen)
 	if err != nil {
 		return []Run{failed(wanted[0], err)}
 	}
 	defer loop.Close()
 
-	b := &bench{times: p.Times, adapter: a, process: process, loop: loop, values: map[string]map[string]float64{}}
+	b := &bench{times: p.Times, adapter: a, process: process, loop: loop, values: map[string]map[string]float64{}, same: p.same}
 	if err := b.connect(s); err != nil {
 		return []Run{failed(wanted[0], fmt.Errorf("%w\n%s", err, process.Output()))}
 	}

@@ -32,21 +32,26 @@ int main(int argc, char **argv)
 	behavior.idleTimeout = 0;
 	behavior.sendPingsAutomatically = false;
 	behavior.maxBackpressure = 16 << 20;
+	behavior.maxPayloadLength = 64 << 10;
 	behavior.message = [&](Socket *socket, std::string_view message, uWS::OpCode) {
 		if (message.empty())
 			return;
 		switch (message[0]) {
-		case 'S': {
+		case 'S':
+		case 'T': {
 			char text[10];
 			socket->getUserData()->number = static_cast<int>(clients.size());
 			std::snprintf(text, sizeof text, "S%08zx", clients.size());
 			clients.push_back(socket);
-			socket->subscribe("bench");
+			socket->subscribe(message[0] == 'S' ? "bench" : message.substr(1, 4));
 			socket->send(std::string_view(text, 9), uWS::BINARY);
 			break;
 		}
 		case 'P':
 			app.publish("bench", message, uWS::BINARY);
+			break;
+		case 'G':
+			app.publish(message.substr(1, 4), message, uWS::BINARY);
 			break;
 		case 'D': {
 			auto to = std::strtoul(std::string(message.substr(1, 8)).c_str(), nullptr, 16);

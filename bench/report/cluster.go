@@ -11,6 +11,7 @@ var clusterColumns = []Column{
 	{"deliveries/s, 8 in flight", measure.Cluster, []string{measure.PerSecond}, thousands},
 	{"CPU µs/delivery, all instances", measure.Cluster, []string{measure.CPU}, tenths},
 	{"Redis CPU µs/message", measure.Cluster, []string{measure.RedisCPU}, tenths},
+	{"a bare PUBLISH, 8 in flight/alone: µs", measure.Cluster, []string{measure.BarePublish, measure.LonePublish}, tenths},
 	{"p50/p99 ms at 50/s", measure.Cluster, []string{measure.P50, measure.P99}, precise},
 }
 

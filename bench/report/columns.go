@@ -20,6 +20,7 @@ type Column struct {
 // allColumns are the columns of the table of all servers.
 var allColumns = []Column{
 	{"idle B/client", measure.Idle, []string{measure.Bytes}, whole},
+	{"idle CPU ms/s", measure.IdleCPU, []string{measure.CPUShare}, precise},
 	{"setup conn/s", measure.Setup, []string{measure.PerSecond}, thousands},
 	{"setup µs", measure.Setup, []string{measure.CPU}, whole},
 	{"1k, 20/s: µs", measure.Fanout1k, []string{measure.CPU}, tenths},
@@ -30,8 +31,29 @@ var allColumns = []Column{
 	{"10k sat. 8", measure.Saturated10k8, []string{measure.PerSecond}, thousands},
 	{"DIRECT/s", measure.Direct, []string{measure.PerSecond}, thousands},
 	{"DIRECT µs", measure.Direct, []string{measure.CPU}, tenths},
-	{"p50/p99/p99.9 ms at half", measure.LatencyHalf, latencies, precise},
-	{"… at 50/s", measure.LatencyFixed, latencies, precise},
+}
+
+// shapeColumns are the columns of the table of other sizes and shapes.
+var shapeColumns = []Column{
+	{"1,000 B: deliveries/s", measure.Size1k, []string{measure.PerSecond}, thousands},
+	{"… µs", measure.Size1k, []string{measure.CPU}, tenths},
+	{"8,000 B: deliveries/s", measure.Size8k, []string{measure.PerSecond}, thousands},
+	{"… µs", measure.Size8k, []string{measure.CPU}, tenths},
+	{"32,000 B: deliveries/s", measure.Size32k, []string{measure.PerSecond}, thousands},
+	{"… µs", measure.Size32k, []string{measure.CPU}, tenths},
+	{"1,000 groups of 10: µs", measure.Groups, []string{measure.CPU}, tenths},
+	{"10,000 that send: µs", measure.Chat, []string{measure.CPU}, tenths},
+	{"50 of 1,050 don't read: deliveries/s", measure.Stalled, []string{measure.PerSecond}, thousands},
+	{"… µs", measure.Stalled, []string{measure.CPU}, tenths},
+}
+
+// latencyColumns are the columns of the table of latencies, p50/p99/p99.9 in ms.
+var latencyColumns = []Column{
+	{"at 10 % of its saturation", measure.LatencyTenth, latencies, precise},
+	{"at 50 %", measure.LatencyHalf, latencies, precise},
+	{"at 80 %", measure.LatencyMost, latencies, precise},
+	{"at the same rate", measure.LatencySame, latencies, precise},
+	{"at 50 messages/s", measure.LatencyFixed, latencies, precise},
 }
 
 var latencies = []string{measure.P50, measure.P99, measure.P999}

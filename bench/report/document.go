@@ -71,7 +71,15 @@ func (d *Document) sections() []section {
 	var all []section
 	if len(d.Runs) > 0 {
 		s := summarize(d.Runs)
-		all = append(all, section{"All servers", serverTable(s, d.Skipped)})
+		all = append(all, section{"All servers", serverTable(s, allColumns, d.Skipped)})
+		for _, t := range []section{
+			{"Other sizes and shapes", serverTable(s, shapeColumns, nil)},
+			{"Latency, p50/p99/p99.9 in ms", serverTable(s, latencyColumns, nil)},
+		} {
+			if len(t.grid.Rows) > 0 {
+				all = append(all, t)
+			}
+		}
 		for _, subject := range d.Subjects {
 			if slices.Contains(s.Servers, subject) {
 				all = append(all, section{"Targets: " + subject, targetTable(s, subject)})

@@ -59,7 +59,10 @@ func sample() *Document {
 	add("mastersocket", measure.Idle, measure.Bytes, 580, 590, 700)
 	add("mastersocket", measure.Direct, measure.PerSecond, 300_000, 100_000, 200_000)
 	add("floor-go", measure.Direct, measure.PerSecond, 210_000, 210_000, 210_000)
-	add("gws", measure.Direct, measure.PerSecond, 250_000, 250_000, 250_000)
+	add("uwebsockets", measure.Direct, measure.PerSecond, 250_000, 250_000, 250_000)
+	add("mastersocket", measure.LatencySame, measure.P99, 4)
+	add("uwebsockets", measure.LatencySame, measure.P99, 5)
+	add("uwebsockets", measure.Saturated1k8, measure.PerSecond, 500_000)
 	add("gws", measure.Saturated1k8, measure.PerSecond, 500_000)
 	add("mastersocket", measure.Saturated1k8, measure.PerSecond, 1_500_000)
 	d.Runs = append(d.Runs, measure.Run{Server: "gws", Measure: measure.Idle, Round: 0, Error: "lost"})
@@ -88,13 +91,14 @@ func TestSummarizeGivesNoFigureWhereARoundFailed(t *testing.T) {
 func TestTable(t *testing.T) {
 	t.Parallel()
 	d := sample()
-	g := serverTable(summarize(d.Runs), d.Skipped)
+	g := serverTable(summarize(d.Runs), allColumns, d.Skipped)
 	want := Grid{
 		Head: []string{"server", "idle B/client", "1k sat. 8", "DIRECT/s"},
 		Rows: [][]string{
 			{"mastersocket", "590", "1500k", "200k"},
 			{"floor-go", "–", "–", "210k"},
-			{"gws", "failed", "500k", "250k"},
+			{"uwebsockets", "–", "500k", "250k"},
+			{"gws", "failed", "500k", "–"},
 			{"centrifugo", "skipped: not here"},
 		},
 	}
@@ -111,13 +115,15 @@ func TestTargets(t *testing.T) {
 		verdicts[row[0]] = row[1:]
 	}
 	for title, want := range map[string][]string{
-		"resident bytes per idle identified client, 10,000": {"590", "≤ 600", "met", "≤ 458", "not met"},
+		"resident bytes per idle identified client, 10,000": {"590", "≤ 300", "not met", "≤ 256", "not met"},
 		"DIRECT messages/s, 500 in flight": {
-			"200k", "≥ 0.9 × floor-go (is 0.95), ≥ 1 × gws (is 0.80)", "not met", "≥ 1 × uwebsockets (not measured)", "unknown",
+			"200k", "≥ 1.1 × uwebsockets (is 0.80), ≥ 1 × nats-server (not measured)", "not met", "≥ 1.3 × uwebsockets (is 0.80)", "not met",
 		},
 		"deliveries/s saturated, 1,000 subscribers, 8 in flight": {
-			"1500k", "≥ 2 × gws (is 3.00), ≥ 1 × nats-server (not measured), ≥ 1 × centrifugo (not measured)", "unknown",
-			"≥ 1 × floor-go-coalescing (not measured)", "unknown",
+			"1500k", "≥ 0.95 × uwebsockets (is 3.00)", "met", "≥ 1 × floor-go-coalescing (not measured)", "unknown",
+		},
+		"p99 latency at the same rate, half of the saturation of uWebSockets, ms": {
+			"4", "≤ 1 × uwebsockets (is 0.80)", "met", "≤ 0.8 × uwebsockets (is 0.80)", "met",
 		},
 		"connections set up per second": {"–", "", "not measured", "", "not measured"},
 	} {

@@ -15,11 +15,11 @@ type Grid struct {
 	Rows [][]string
 }
 
-// serverTable returns the table of all servers, without the columns that no server has a figure for.
-func serverTable(s Summary, skipped map[string]string) Grid {
+// serverTable returns a table of all servers that have a figure in it, without the columns that none has a figure for.
+func serverTable(s Summary, columns []Column, skipped map[string]string) Grid {
 	g := Grid{Head: []string{"server"}}
 	var used []Column
-	for _, c := range allColumns {
+	for _, c := range columns {
 		for _, server := range s.Servers {
 			if c.text(s, server) != "–" {
 				used = append(used, c)
@@ -29,11 +29,15 @@ func serverTable(s Summary, skipped map[string]string) Grid {
 		}
 	}
 	for _, server := range s.Servers {
-		row := []string{server}
+		row, has := []string{server}, false
 		for _, c := range used {
-			row = append(row, c.text(s, server))
+			cell := c.text(s, server)
+			row = append(row, cell)
+			has = has || cell != "–"
 		}
-		g.Rows = append(g.Rows, row)
+		if has {
+			g.Rows = append(g.Rows, row)
+		}
 	}
 	for _, name := range sortedKeys(skipped) {
 		g.Rows = append(g.Rows, []string{name, "skipped: " + skipped[name]})

@@ -27,8 +27,8 @@ type Adapter interface {
 	// Command returns the command that starts the server.
 	Command(s Site) (*exec.Cmd, error)
 
-	// Dialect returns how to speak with a server that was just started.
-	Dialect() load.Dialect
+	// Dialect returns how to speak with a server that was just started, in messages of that shape.
+	Dialect(load.Shape) load.Dialect
 }
 
 // A Site is the addresses and the folder of one start of a server.

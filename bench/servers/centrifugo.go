@@ -64,11 +64,14 @@ func (c Centrifugo) Command(s Site) (*exec.Cmd, error) {
 	return exec.Command(c.Path, "--config", name), nil
 }
 
+// Covers implements Limited: it is not compared at a rate that it may not reach.
+func (Centrifugo) Covers(measure string) bool { return measure != "latency-same" }
+
 // Dialect implements Adapter.
-func (Centrifugo) Dialect() load.Dialect { return centrifugoDialect{} }
+func (Centrifugo) Dialect(s load.Shape) load.Dialect { return centrifugoDialect{s} }
 
 // centrifugoDialect is Centrifugo's JSON protocol. A frame of the server holds a reply or several, one in a line.
-type centrifugoDialect struct{}
+type centrifugoDialect struct{ load.Shape }
 
 func (centrifugoDialect) Request(*load.Client) []byte {
 	return request("/connection/websocket", "Origin: http://127.0.0.1\r\n")
@@ -80,20 +83,20 @@ const (
 	centrifugoPublish   = `{"id":3,"publish":{"channel":%q,"data":"%s"}}`
 )
 
-// centrifugoChannel is what a client subscribes to, or none.
-func centrifugoChannel(c *load.Client) string {
+// channel is what a client subscribes to, or none.
+func (d centrifugoDialect) channel(c *load.Client) string {
 	switch c.Role {
-	case load.Subscriber:
-		return "bench"
+	case load.Subscriber, load.Stalled:
+		return groupName(d.GroupOf(c))
 	case load.Member:
 		return fmt.Sprintf("to%05d", c.Index)
 	}
 	return ""
 }
 
-func (centrifugoDialect) Join(c *load.Client) []byte {
+func (d centrifugoDialect) Join(c *load.Client) []byte {
 	commands := centrifugoConnect
-	if channel := centrifugoChannel(c); channel != "" {
+	if channel := d.channel(c); channel != "" {
 		commands += "\n" + fmt.Sprintf(centrifugoSubscribe, channel)
 	}
 	return load.AppendFrame(nil, load.TextFrame, []byte(commands))
@@ -138,14 +141,14 @@ func countCentrifugo(b []byte) (n int, reply []byte, err error) {
 // centrifugoPush is less than the length of any delivery and more than that of any other reply.
 const centrifugoPush = 128
 
-func (centrifugoDialect) Publish(*load.Client) []byte { return centrifugoFrame("bench") }
-
-func (centrifugoDialect) Direct(_, to *load.Client) []byte {
-	return centrifugoFrame(centrifugoChannel(to))
+func (d centrifugoDialect) Publish(_ *load.Client, group int) []byte {
+	return d.frame(groupName(group))
 }
 
-func centrifugoFrame(channel string) []byte {
+func (d centrifugoDialect) Direct(_, to *load.Client) []byte { return d.frame(d.channel(to)) }
+
+func (d centrifugoDialect) frame(channel string) []byte {
 	delivered := fmt.Sprintf(`{"push":{"channel":%q,"pub":{"data":""}}}`, channel)
-	data := padding(len(delivered), deliveredPayload)
+	data := padding(len(delivered), d.Payload())
 	return load.AppendFrame(nil, load.TextFrame, fmt.Appendf(nil, centrifugoPublish, channel, data))
 }

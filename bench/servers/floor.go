@@ -65,9 +65,13 @@ func (f Floor) Command(s Site) (*exec.Cmd, error) {
 }
 
 // Dialect implements Adapter.
-func (f Floor) Dialect() load.Dialect { return plainDialect{} }
+func (f Floor) Dialect(s load.Shape) load.Dialect { return plainDialect{s} }
 
-// Covers implements Limited: with one message at a time, coalescing changes nothing.
+// Covers implements Limited: with one message at a time, coalescing changes nothing. There are no groups, and no queue
+// for clients that don't read.
 func (f Floor) Covers(measure string) bool {
-	return !f.Coalesce || strings.HasPrefix(measure, "saturated")
+	if f.Coalesce {
+		return strings.HasPrefix(measure, "saturated")
+	}
+	return measure != "groups" && measure != "stalled"
 }

@@ -40,4 +40,7 @@ func (g GWS) Command(s Site) (*exec.Cmd, error) {
 }
 
 // Dialect implements Adapter.
-func (g GWS) Dialect() load.Dialect { return plainDialect{} }
+func (g GWS) Dialect(s load.Shape) load.Dialect { return plainDialect{s} }
+
+// Covers implements Limited: its server has no groups, and is not compared at a rate that it may not reach.
+func (GWS) Covers(measure string) bool { return measure != "groups" && measure != "latency-same" }

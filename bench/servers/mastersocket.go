@@ -20,10 +20,7 @@ import (
 	"github.com/mastersocket/mastersocket/opcodes"
 )
 
-const (
-	benchToken = "bench-token-5f0c9b7e31d84a26"
-	benchGroup = "bench"
-)
+const benchToken = "bench-token-5f0c9b7e31d84a26"
 
 // OneLoop is mastersocket with one event loop instead of one for each core.
 const OneLoop = "mastersocket-1-loop"
@@ -79,7 +76,7 @@ func (m Mastersocket) Command(s Site) (*exec.Cmd, error) {
 }
 
 // Dialect implements Adapter.
-func (m Mastersocket) Dialect() load.Dialect { return masterDialect{} }
+func (m Mastersocket) Dialect(s load.Shape) load.Dialect { return masterDialect{s} }
 
 // Allocations implements AllocationCounter, from the metrics.
 func (m Mastersocket) Allocations(s Site) (float64, error) {
@@ -103,14 +100,14 @@ func (m Mastersocket) Allocations(s Site) (float64, error) {
 	return 0, errors.Join(lines.Err(), errors.New("the metrics have no go_memstats_mallocs_total"))
 }
 
-type masterDialect struct{}
+type masterDialect struct{ load.Shape }
 
 func (masterDialect) Request(*load.Client) []byte { return request("/", "") }
 
-func (masterDialect) Join(c *load.Client) []byte {
-	group := benchGroup
-	if c.Role == load.Publisher {
-		group = "publishers"
+func (d masterDialect) Join(c *load.Client) []byte {
+	group := "others"
+	if c.Role.Receives() {
+		group = groupName(d.GroupOf(c))
 	}
 	identify := fmt.Appendf(nil, `{"op":1,"data":{"token":%q,"group":%q}}`, benchToken, group)
 	return load.AppendFrame(nil, load.TextFrame, identify)
@@ -138,21 +135,21 @@ func (masterDialect) MinDelivery() int { return 128 }
 
 func (masterDialect) Count() load.Counter { return nil }
 
-func (masterDialect) Publish(*load.Client) []byte {
-	return masterEvent(`{"target":"GROUP","identifier":"` + benchGroup + `"}`)
+func (d masterDialect) Publish(_ *load.Client, group int) []byte {
+	return d.event(`{"target":"GROUP","identifier":"` + groupName(group) + `"}`)
 }
 
-func (masterDialect) Direct(_, to *load.Client) []byte {
-	return masterEvent(`{"target":"DIRECT","identifier":"` + to.ID + `"}`)
+func (d masterDialect) Direct(_, to *load.Client) []byte {
+	return d.event(`{"target":"DIRECT","identifier":"` + to.ID + `"}`)
 }
 
-// masterEvent frames an EVENT that is delivered with deliveredPayload bytes: the hub adds an id and the sender.
-func masterEvent(intent string) []byte {
+// event frames an EVENT that is delivered with the shape's size: the hub adds an id and the sender.
+func (d masterDialect) event(intent string) []byte {
 	const added = len(`,"id":"","sender":""`) + 2*36
 	event := func(pad []byte) []byte {
 		return fmt.Appendf(nil, `{"op":0,"event":"bench","data":"%s","intent":%s}`, pad, intent)
 	}
-	pad := padding(len(event(nil))+added, deliveredPayload)
+	pad := padding(len(event(nil))+added, d.Payload())
 	return load.AppendFrame(nil, load.TextFrame, event(pad))
 }
 

@@ -49,19 +49,22 @@ func (n NATS) Command(s Site) (*exec.Cmd, error) {
 	return exec.Command(n.path(), "-c", name, "-l", os.DevNull), nil
 }
 
+// Covers implements Limited: it is not compared at a rate that it may not reach.
+func (NATS) Covers(measure string) bool { return measure != "latency-same" }
+
 // Dialect implements Adapter.
-func (n NATS) Dialect() load.Dialect { return natsDialect{} }
+func (n NATS) Dialect(s load.Shape) load.Dialect { return natsDialect{s} }
 
 // natsDialect is the NATS protocol in binary frames. The server puts as many messages into a frame as wait.
-type natsDialect struct{}
+type natsDialect struct{ load.Shape }
 
 func (natsDialect) Request(*load.Client) []byte { return request("/", "") }
 
-func (natsDialect) Join(c *load.Client) []byte {
+func (d natsDialect) Join(c *load.Client) []byte {
 	b := []byte(`CONNECT {"verbose":false,"pedantic":false,"echo":false,"lang":"bench","version":"1","protocol":1}` + "\r\n")
 	switch c.Role {
-	case load.Subscriber:
-		b = append(b, "SUB bench 1\r\n"...)
+	case load.Subscriber, load.Stalled:
+		b = fmt.Appendf(b, "SUB %s 1\r\n", groupName(d.GroupOf(c)))
 	case load.Member:
 		b = fmt.Appendf(b, "SUB %s 1\r\n", natsInbox(c))
 	}
@@ -131,12 +134,13 @@ func natsLength(line []byte) int {
 	return length
 }
 
-func (natsDialect) Publish(*load.Client) []byte { return natsPublish("bench") }
+func (d natsDialect) Publish(_ *load.Client, group int) []byte { return d.publish(groupName(group)) }
 
-func (natsDialect) Direct(_, to *load.Client) []byte { return natsPublish(natsInbox(to)) }
+func (d natsDialect) Direct(_, to *load.Client) []byte { return d.publish(natsInbox(to)) }
 
-func natsPublish(subject string) []byte {
-	data := padding(len("MSG  1 200\r\n\r\n")+len(subject), deliveredPayload)
+func (d natsDialect) publish(subject string) []byte {
+	length := len(strconv.Itoa(d.Payload() - len("MSG  1 \r\n\r\n") - len(subject)))
+	data := padding(len("MSG  1 \r\n\r\n")+length+len(subject), d.Payload())
 	b := append([]byte("PUB "+subject+" "), strconv.Itoa(len(data))...)
 	b = append(append(append(b, "\r\n"...), data...), "\r\n"...)
 	return natsFrame(b)

@@ -57,4 +57,7 @@ func NewWS(peers string) WS { return WS{node{peers: peers, script: "ws.js", modu
 func (WS) Name() string { return "ws" }
 
 // Dialect implements Adapter.
-func (WS) Dialect() load.Dialect { return plainDialect{} }
+func (WS) Dialect(s load.Shape) load.Dialect { return plainDialect{s} }
+
+// Covers implements Limited: its server has no groups, and is not compared at a rate that it may not reach.
+func (WS) Covers(measure string) bool { return measure != "groups" && measure != "latency-same" }

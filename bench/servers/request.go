@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
-
-	"github.com/mastersocket/mastersocket/bench/load"
 )
 
 // request is an opening handshake as a plain client sends it. The key is the one of RFC 6455, section 1.3.
@@ -17,8 +15,8 @@ func request(path, extra string) []byte {
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n", path, extra)
 }
 
-// deliveredPayload is the payload of a delivery that has load.WireBytes on the wire.
-const deliveredPayload = load.WireBytes - 4
+// groupName is what the group of that number is called.
+func groupName(group int) string { return fmt.Sprintf("bench%04d", group) }
 
 // padding returns what makes a payload of size bytes have want.
 func padding(size, want int) []byte {

@@ -63,31 +63,35 @@ func TestDeliveriesHaveTheSameSize(t *testing.T) {
 		value, _, _ := strings.Cut(rest, `"`)
 		return value
 	}
-	for name, test := range map[string]struct {
-		dialect   load.Dialect
-		delivered func(published []byte) string
-	}{
-		"mastersocket": {masterDialect{}, func(b []byte) string {
-			return strings.TrimSuffix(string(b), "}") + `,"id":"` + someID + `","sender":"` + someID + `"}`
-		}},
-		"plain": {plainDialect{}, func(b []byte) string { return string(b) }},
-		"socket.io": {socketIODialect{}, func(b []byte) string {
-			return `42["m","` + strings.Split(string(b), `"`)[len(strings.Split(string(b), `"`))-2] + `"]`
-		}},
-		"mastersocket-socketio": {hubSocketIODialect{}, func(b []byte) string {
-			return `42["m","` + strings.Split(string(b), `"`)[5] + `"]`
-		}},
-		"nats-server": {natsDialect{}, func(b []byte) string {
-			return strings.Replace(strings.Replace(string(b), "PUB ", "MSG ", 1), " 2", " 1 2", 1)
-		}},
-		"centrifugo": {centrifugoDialect{}, func(b []byte) string {
-			return fmt.Sprintf(`{"push":{"channel":%q,"pub":{"data":%q}}}`, data(b, "channel"), data(b, "data"))
-		}},
-	} {
-		for kind, frame := range map[string][]byte{"publish": test.dialect.Publish(to), "direct": test.dialect.Direct(to, to)} {
-			got := test.delivered(unframed(t, frame))
-			if n := len(got) + load.HeaderBytes(len(got)); n != load.WireBytes {
-				t.Errorf("%s, %s: %d bytes on the wire: %s", name, kind, n, got)
+	for _, shape := range []load.Shape{load.Usual, {Wire: 1_000, Groups: 1}, {Wire: 8_000, Groups: 1}, {Wire: 32_000, Groups: 1_000}} {
+		for name, test := range map[string]struct {
+			dialect   load.Dialect
+			delivered func(published []byte) string
+		}{
+			"mastersocket": {masterDialect{shape}, func(b []byte) string {
+				return strings.TrimSuffix(string(b), "}") + `,"id":"` + someID + `","sender":"` + someID + `"}`
+			}},
+			"plain": {plainDialect{shape}, func(b []byte) string { return string(b) }},
+			"socket.io": {socketIODialect{shape}, func(b []byte) string {
+				return `42["m","` + strings.Split(string(b), `"`)[len(strings.Split(string(b), `"`))-2] + `"]`
+			}},
+			"mastersocket-socketio": {hubSocketIODialect{socketIODialect{shape}}, func(b []byte) string {
+				return `42["m","` + strings.Split(string(b), `"`)[5] + `"]`
+			}},
+			"nats-server": {natsDialect{shape}, func(b []byte) string {
+				line, rest, _ := strings.Cut(strings.Replace(string(b), "PUB ", "MSG ", 1), "\r\n")
+				at := strings.LastIndexByte(line, ' ')
+				return line[:at] + " 1" + line[at:] + "\r\n" + rest
+			}},
+			"centrifugo": {centrifugoDialect{shape}, func(b []byte) string {
+				return fmt.Sprintf(`{"push":{"channel":%q,"pub":{"data":%q}}}`, data(b, "channel"), data(b, "data"))
+			}},
+		} {
+			for kind, frame := range map[string][]byte{"publish": test.dialect.Publish(to, 3), "direct": test.dialect.Direct(to, to)} {
+				got := test.delivered(unframed(t, frame))
+				if n := len(got) + load.HeaderBytes(len(got)); n != shape.Wire {
+					t.Errorf("%s, %s: %d bytes on the wire, want %d: %.100s", name, kind, n, shape.Wire, got)
+				}
 			}
 		}
 	}
@@ -96,7 +100,7 @@ func TestDeliveriesHaveTheSameSize(t *testing.T) {
 func TestMastersocketMessagesAreValid(t *testing.T) {
 	t.Parallel()
 	to := &load.Client{ID: someID}
-	for _, frame := range [][]byte{masterDialect{}.Join(to), masterDialect{}.Publish(to), masterDialect{}.Direct(to, to)} {
+	for _, frame := range [][]byte{masterDialect{load.Usual}.Join(to), masterDialect{load.Usual}.Publish(to, 0), masterDialect{load.Usual}.Direct(to, to)} {
 		var e opcodes.Envelope
 		if err := e.Scan(unframed(t, frame)); err != nil {
 			t.Errorf("%s: %v", unframed(t, frame), err)

@@ -21,8 +21,11 @@ func NewSocketIO(peers string) SocketIO {
 // Name implements Adapter.
 func (SocketIO) Name() string { return "socket.io" }
 
+// Covers implements Limited: its server has no groups, and is not compared at a rate that it may not reach.
+func (SocketIO) Covers(measure string) bool { return measure != "groups" && measure != "latency-same" }
+
 // Dialect implements Adapter.
-func (SocketIO) Dialect() load.Dialect { return socketIODialect{} }
+func (SocketIO) Dialect(s load.Shape) load.Dialect { return socketIODialect{s} }
 
 // MastersocketSocketIO is mastersocket for clients of Socket.IO.
 type MastersocketSocketIO struct{ Mastersocket }
@@ -33,12 +36,17 @@ func NewMastersocketSocketIO(path string) MastersocketSocketIO {
 }
 
 // Dialect implements Adapter.
-func (MastersocketSocketIO) Dialect() load.Dialect { return hubSocketIODialect{} }
+func (MastersocketSocketIO) Dialect(s load.Shape) load.Dialect {
+	return hubSocketIODialect{socketIODialect{s}}
+}
+
+// Covers implements Limited: it stands beside socket.io alone.
+func (m MastersocketSocketIO) Covers(measure string) bool { return SocketIO{}.Covers(measure) }
 
 // socketIODialect is Engine.IO 4 and Socket.IO 5 as text. A packet begins with the type of each: 0 is Engine.IO's open
 // packet, 2 its ping, 3 its pong, and 4 a message, whose own type follows: 40 connects, 42 is an event and 43 an
 // acknowledgement.
-type socketIODialect struct{}
+type socketIODialect struct{ load.Shape }
 
 func (socketIODialect) Request(*load.Client) []byte {
 	return request("/socket.io/?EIO=4&transport=websocket", "")
@@ -72,19 +80,19 @@ func (socketIODialect) Message(c *load.Client, payload []byte) ([]byte, error) {
 	return nil, fmt.Errorf("unexpected packet %q", payload)
 }
 
-func (socketIODialect) MinDelivery() int { return deliveredPayload }
+func (d socketIODialect) MinDelivery() int { return d.Payload() }
 
 func (socketIODialect) Count() load.Counter { return nil }
 
-// socketIOData is what fills a delivered packet up to its size.
-var socketIOData = padding(len(`42["m",""]`), deliveredPayload)
+// data is what fills a delivered packet up to its size.
+func (d socketIODialect) data() []byte { return padding(len(`42["m",""]`), d.Payload()) }
 
-func (socketIODialect) Publish(*load.Client) []byte {
-	return socketIOFrame(fmt.Sprintf(`42["publish",%q]`, socketIOData))
+func (d socketIODialect) Publish(*load.Client, int) []byte {
+	return socketIOFrame(fmt.Sprintf(`42["publish",%q]`, d.data()))
 }
 
-func (socketIODialect) Direct(_, to *load.Client) []byte {
-	return socketIOFrame(fmt.Sprintf(`42["direct",%q,%q]`, to.ID, socketIOData))
+func (d socketIODialect) Direct(_, to *load.Client) []byte {
+	return socketIOFrame(fmt.Sprintf(`42["direct",%q,%q]`, to.ID, d.data()))
 }
 
 func socketIOFrame(packet string) []byte {
@@ -95,10 +103,10 @@ func socketIOFrame(packet string) []byte {
 // the same packet, byte for byte.
 type hubSocketIODialect struct{ socketIODialect }
 
-func (hubSocketIODialect) Join(c *load.Client) []byte {
-	group := benchGroup
-	if c.Role == load.Publisher {
-		group = "publishers"
+func (d hubSocketIODialect) Join(c *load.Client) []byte {
+	group := "others"
+	if c.Role.Receives() {
+		group = groupName(d.GroupOf(c))
 	}
 	return socketIOFrame(fmt.Sprintf(`40{"token":%q,"group":%q}`, benchToken, group))
 }
@@ -112,10 +120,10 @@ func (d hubSocketIODialect) Message(c *load.Client, payload []byte) ([]byte, err
 	return nil, nil
 }
 
-func (hubSocketIODialect) Publish(*load.Client) []byte {
-	return socketIOFrame(fmt.Sprintf(`42["GROUP:%s","m",%q]`, benchGroup, socketIOData))
+func (d hubSocketIODialect) Publish(_ *load.Client, group int) []byte {
+	return socketIOFrame(fmt.Sprintf(`42["GROUP:%s","m",%q]`, groupName(group), d.data()))
 }
 
-func (hubSocketIODialect) Direct(_, to *load.Client) []byte {
-	return socketIOFrame(fmt.Sprintf(`42["DIRECT:%s","m",%q]`, to.ID, socketIOData))
+func (d hubSocketIODialect) Direct(_, to *load.Client) []byte {
+	return socketIOFrame(fmt.Sprintf(`42["DIRECT:%s","m",%q]`, to.ID, d.data()))
 }

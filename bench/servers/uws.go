@@ -75,4 +75,4 @@ func (u UWS) Command(s Site) (*exec.Cmd, error) {
 }
 
 // Dialect implements Adapter.
-func (UWS) Dialect() load.Dialect { return plainDialect{} }
+func (UWS) Dialect(s load.Shape) load.Dialect { return plainDialect{s} }

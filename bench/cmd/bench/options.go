@@ -49,7 +49,7 @@ func parse(args []string) (options, error) {
 		o.builds = append(o.builds, m)
 		return err
 	})
-	flagSet.IntVar(&o.rounds, "rounds", 0, "rounds, of which the medians are taken (default: 3; with -quick: 1)")
+	flagSet.IntVar(&o.rounds, "rounds", 0, "rounds, of which the medians are taken (default: 5; with -quick: 1)")
 	flagSet.BoolVar(&quick, "quick", false, "a short run that shows that everything works; its figures mean little")
 	flagSet.DurationVar(&window, "window", 0, "length of each measurement, instead of each measure's own")
 	flagSet.StringVar(&o.json, "json", "", "file to write all runs to, as JSON")
@@ -78,7 +78,7 @@ func (o *options) complete(list string, quick bool, window time.Duration) (err e
 		}
 	}
 	o.times = measure.FullTimes
-	rounds := 3
+	rounds := 5
 	if quick {
 		o.times, rounds = measure.QuickTimes, 1
 	}
