@@ -86,8 +86,8 @@ func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject 
 		s.weight = uint8(id.Weight)
 	}
 	s.noEcho = !id.Echo
-	if id.Name != "" || id.Version != "" || len(id.Meta) > 0 || subject != "" || s.about != nil {
-		s.about = &about{name: id.Name, version: id.Version, meta: id.Meta, subject: subject, foreign: s.foreign(), native: true}
+	if s.label(labels{name: id.Name, version: id.Version, meta: id.Meta, subject: subject}); s.about != nil {
+		s.about.native = true
 	}
 	c := &change{asked: opcodes.Change{Groups: id.Groups, Weight: opcodes.KeepWeight}}
 	if s.features.Has(opcodes.FeaturePresence) {

@@ -106,7 +106,7 @@ func (p *Peer) Identify(i Identity) {
 		return
 	}
 	s.grant = i.Grant
-	s.about.name, s.about.version, s.about.meta, s.about.right = i.Name, i.Version, i.Meta, i.Right
+	s.label(labels{name: i.Name, version: i.Version, meta: i.Meta, right: i.Right})
 	s.join(&change{asked: opcodes.Change{Groups: i.Groups, Weight: opcodes.KeepWeight}, trusted: true})
 }
 

@@ -160,7 +160,7 @@ type serviceEndpoint struct {
 func (e *serviceEndpoint) Open(c *transport.Conn, r *transport.Request) (transport.Session, *transport.Rejection) {
 	sh := e.hub.shards[c.Loop().Index()]
 	p := &Peer{}
-	s := &session{sender: sender{kind: e.kind}, shard: sh, conn: c, about: &about{foreign: p}, weight: opcodes.DefaultWeight}
+	s := &session{sender: sender{kind: e.kind}, shard: sh, conn: c, about: &about{labels: unlabelled, foreign: p}, weight: opcodes.DefaultWeight}
 	p.session = s
 	sh.addStranger(s)
 	switch {

@@ -107,12 +107,39 @@ func (s *session) more() []place {
 
 // about is what operators see of a client, and what a service type knows of its own.
 type about struct {
+	*labels         // never nil
+	foreign foreign // nil for a client of the hub's own protocol
+	native  bool    // of a foreign client: it identified as those of the hub's own protocol do
+}
+
+// labels are the texts about a client. They are apart, since most clients of service types have none.
+type labels struct {
 	name, version string
 	meta          map[string]string
-	subject       string  // of its signed token or certificate; empty for other tokens
-	foreign       foreign // nil for a client of the hub's own protocol
-	native        bool    // of a foreign client: it identified as those of the hub's own protocol do
-	right         string  // of another foreign client: the group that its token must allow to join; empty for none
+	subject       string // of its signed token or certificate; empty for other tokens
+	right         string // of a foreign client that is not native: the group that its token must allow to join; empty for none
+}
+
+// unlabelled are the labels of all clients that have none. They are never changed.
+var unlabelled = new(labels)
+
+// isEmpty reports whether the client has no labels.
+func (l *labels) isEmpty() bool {
+	return l.name == "" && l.version == "" && len(l.meta) == 0 && l.subject == "" && l.right == ""
+}
+
+// label gives the session labels in place of those that it had.
+func (s *session) label(l labels) {
+	if s.about == nil {
+		if l.isEmpty() {
+			return
+		}
+		s.about = new(about)
+	}
+	s.about.labels = unlabelled
+	if !l.isEmpty() {
+		s.about.labels = &l
+	}
 }
 
 // foreign is a service type's end of one connection.

@@ -13,4 +13,7 @@ func TestSessionSize(t *testing.T) {
 	if n > 144 {
 		t.Errorf("a session takes %d bytes, want at most 144: the next size class is a tenth larger", n)
 	}
+	if n := unsafe.Sizeof(about{}) + unsafe.Sizeof(Peer{}); n > 64 {
+		t.Errorf("a client of a service type takes %d bytes more, want at most 64", n)
+	}
 }

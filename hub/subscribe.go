@@ -226,12 +226,12 @@ func (s *session) dropChanges() {
 // restate puts what a SUBSCRIBE says of the client in the place of what it said before, and reports whether it says something.
 func (s *session) restate(c *opcodes.Change) bool {
 	if c.Meta != nil {
-		a := s.about
-		if a == nil {
-			a = new(about)
-			s.about = a
+		var l labels
+		if s.about != nil {
+			l = *s.about.labels
 		}
-		a.meta = c.Meta
+		l.meta = c.Meta
+		s.label(l)
 	}
 	if c.Weight != opcodes.KeepWeight && c.Weight != int(s.weight) {
 		s.setWeight(c.Weight)

@@ -45,7 +45,7 @@ func TestMemoryPerIdleSocketIO(t *testing.T) {
 		clients, most int // bytes
 		open          func(*testing.T, *Server, int) []*rc.Conn
 	}{
-		{"WebSocket", 5000, 900, idleSocketIO},
+		{"WebSocket", 5000, 600, idleSocketIO},
 		{"waiting poll", 2500, 2048, waitingPolls},
 	} {
 		t.Run(c.name, func(t *testing.T) {

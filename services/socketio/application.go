@@ -73,7 +73,7 @@ func (c *socket) accepted(payload []byte) bool {
 	if o.Application != nil && c.namespace == packet.MainNamespace {
 		client := &Client{socket: c}
 		if h, ok := o.Application.Accept(client, payload); ok {
-			client.handler, c.client = h, client
+			client.handler, c.own().client = h, client
 			h.Identify()
 			return true
 		}

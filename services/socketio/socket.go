@@ -25,14 +25,41 @@ const (
 
 // socket is a client of Socket.IO: the one namespace that it opened. It implements protocol.
 type socket struct {
-	s         *session
+	s        *session
+	*extras       // never nil; see own
+	open     bool // CONNECT was answered
+	envelope bool // deliveries end with an object that has the message's id and sender
+}
+
+// extras are what only some clients have, or have for a while.
+type extras struct {
 	namespace string  // "" before CONNECT
-	envelope  bool    // deliveries end with an object that has the message's id and sender
 	to        *target // of events that name none; nil for none
-	open      bool    // CONNECT was answered
 	requests  *requests
 	partial   *partial // a packet that waits for its attachments; nil for none
 	client    *Client  // of the application; nil for the others
+}
+
+// The extras of all clients that have none of their own. They are never changed.
+var (
+	unconnected = &extras{}
+	inMain      = &extras{namespace: packet.MainNamespace}
+)
+
+// own returns the client's extras, to be changed.
+func (c *socket) own() *extras {
+	if c.extras == unconnected || c.extras == inMain {
+		e := *c.extras
+		c.extras = &e
+	}
+	return c.extras
+}
+
+// disown gives up extras that say nothing.
+func (c *socket) disown() {
+	if *c.extras == *inMain {
+		c.extras = inMain
+	}
 }
 
 // requests are the requests of a client, and those to it, that have no answer yet.
@@ -64,7 +91,7 @@ type partial struct {
 	at          uint32 // loop clock
 }
 
-func newSocket(s *session) protocol { return &socket{s: s} }
+func newSocket(s *session) protocol { return &socket{s: s, extras: unconnected} }
 
 // message implements protocol.
 func (c *socket) message(binary bool, b []byte) {
@@ -82,7 +109,7 @@ func (c *socket) message(binary bool, b []byte) {
 			c.refuse()
 			return
 		}
-		c.partial = &partial{memory: bytes.Clone(b), at: c.s.loop.on.Clock()}
+		c.own().partial = &partial{memory: bytes.Clone(b), at: c.s.loop.on.Clock()}
 		_ = c.partial.packet.Parse(c.partial.memory) // it is what was parsed above
 		return
 	}
@@ -107,6 +134,7 @@ func (c *socket) attach(binary bool, b []byte) {
 		return
 	}
 	c.partial = nil
+	c.disown()
 	args, err := packet.Inline(nil, p.packet.Args, p.attachments)
 	if err != nil {
 		c.refuse()
@@ -139,8 +167,8 @@ func (c *socket) connect(p *packet.Packet) {
 		c.sendText(c.appendError(nil, string(p.Namespace), "one namespace for each connection"))
 		return
 	}
-	if c.namespace = packet.MainNamespace; string(p.Namespace) != c.namespace {
-		c.namespace = string(p.Namespace)
+	if c.extras = inMain; string(p.Namespace) != c.namespace {
+		c.own().namespace = string(p.Namespace)
 	}
 	if c.accepted(p.Data) {
 		return
@@ -162,11 +190,11 @@ func (c *socket) readOptions(data []byte) {
 	if readMembers(data, &o.Envelope, &o.To) {
 		c.envelope = o.Envelope
 		if t, ok := parseTarget(o.To); ok {
-			c.to = &t
+			c.own().to = &t
 		}
 	}
 	if name := c.namespace[1:]; c.to == nil && name != "" && intent.CheckGroup(name) == nil {
-		c.to = &target{to: intent.Any, group: []byte(name)}
+		c.own().to = &target{to: intent.Any, group: []byte(name)}
 	}
 }
 
@@ -273,23 +301,24 @@ func (c *socket) sweep() {
 			delete(r.given, id)
 		}
 	}
-	if len(r.asked)+len(r.given) == 0 {
+	if len(r.asked)+len(r.given) == 0 && c.requests == r {
 		c.requests = nil
+		c.disown()
 	}
 }
 
 // closed implements protocol.
 func (c *socket) closed() {
-	c.requests, c.partial = nil, nil
-	if c.client != nil {
-		c.client.handler.Closed()
+	client := c.client
+	if c.extras = unconnected; client != nil {
+		client.handler.Closed()
 	}
 }
 
 // open returns the client's requests, making room for them.
 func (c *socket) openRequests() *requests {
 	if c.requests == nil {
-		c.requests = &requests{asked: make(map[string]asked), given: make(map[uint64]given)}
+		c.own().requests = &requests{asked: make(map[string]asked), given: make(map[uint64]given)}
 	}
 	return c.requests
 }
