@@ -3,10 +3,12 @@ package client_test
 import (
 	"context"
 	"errors"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/mastersocket/mastersocket/client"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 )
 
@@ -107,5 +109,45 @@ func TestHoldRefused(t *testing.T) {
 		case want != "" && (!errors.As(err, &refused) || string(refused.Code) != want):
 			t.Errorf("%s: %v", group, err)
 		}
+	}
+}
+
+// TestHoldMoves drains the holder's instance, and the next one: the Hold stays, though another Client waits for it.
+func TestHoldMoves(t *testing.T) {
+	t.Parallel()
+	hubs, restart := startHubs(t, 3, hubtest.Options{})
+	at := &elsewhere{hubs: []string{hubs[0].HubAddr, hubs[1].HubAddr}}
+	c := dialReal(t, hubs[0], client.Options{Dial: at.dial})
+	waiter := dialReal(t, hubs[2], client.Options{})
+	h := mustHold(t, c, "leader")
+	waiting := holdLater(waiter, "leader")
+	term := h.Term()
+	for i := range 2 {
+		at.at.Store(int32(1 - i))
+		old := c.Identity().ID
+		hubs[i].Signal(syscall.SIGTERM)
+		if _, ok := hubs[i].Wait(30 * time.Second); !ok {
+			t.Fatal("the instance does not end")
+		}
+		eventually.True(t, "the move", func() bool { return c.Identity().ID != old })
+		select {
+		case <-h.Context().Done():
+			t.Fatalf("lost in move %d: %v", i, context.Cause(h.Context()))
+		case <-waiting:
+			t.Fatalf("two hold the group after move %d", i)
+		case <-time.After(4 * time.Second): // longer than what the old connection was told, and a lease
+		}
+		eventually.True(t, "a higher term", func() bool { return h.Term() > term })
+		term = h.Term()
+		restart(i)
+	}
+	if h.Context().Err() != nil {
+		t.Fatalf("lost: %v", context.Cause(h.Context()))
+	}
+	if err := h.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if next := <-waiting; next == nil || next.Term() <= term {
+		t.Fatalf("released: %+v", next)
 	}
 }
