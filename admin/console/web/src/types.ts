@@ -72,6 +72,14 @@ export interface Group {
   name: string;
   members: number;
   nodes: Counts;
+  exclusive?: Exclusive; // of a group that is claimed exclusively
+}
+
+export interface Exclusive {
+  holder?: string; // a client's id; none while no client holds it
+  node?: string;
+  term?: number;
+  waiting: number;
 }
 
 export interface GroupPage {

@@ -2,6 +2,7 @@ import { api, query } from "../api";
 import { count, plural } from "../format";
 import { Pager, usePages } from "../pager";
 import { usePoll } from "../poll";
+import { clientPath } from "../route";
 import { ClientTable } from "../table";
 import { Said } from "../text";
 import { Failed, Head, Loading, Missing, Nothing, Stat } from "../ui";
@@ -13,6 +14,7 @@ export function GroupPage({ name }: { name: string }) {
   const group = usePoll((signal) => api.group(name, { signal }), name, every);
   const empty = group.failure?.status === 404;
   const nodes = Object.entries(group.data?.nodes ?? {}).sort(([a], [b]) => a.localeCompare(b));
+  const exclusive = group.data?.exclusive;
   return (
     <>
       <Head title={<Said value={name} />} sub="Group">
@@ -29,7 +31,13 @@ export function GroupPage({ name }: { name: string }) {
         {nodes.map(([node, n]) => (
           <Stat key={node} label={`on ${node}`} value={count(n)} note={`${Math.round((100 * n) / Math.max(1, group.data?.members ?? 1))} %`} />
         ))}
+        {exclusive && <Stat label="Waiting to hold it" value={count(exclusive.waiting)} note={exclusive.term ? `term ${exclusive.term}` : "no holder"} />}
       </dl>
+      {exclusive?.holder && (
+        <p>
+          Held by <a href={clientPath(exclusive.holder)}>{exclusive.holder}</a> on <Said value={exclusive.node ?? ""} />
+        </p>
+      )}
       <Members name={name} />
     </>
   );
