@@ -72,7 +72,7 @@ func (p *process) stop(cmd *exec.Cmd) {
 	_ = p.in.Close()
 	select {
 	case <-p.ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		p.t.Error("the adapter did not end with standard input")
 		_ = cmd.Process.Kill()
 		<-p.ended

@@ -1,7 +1,7 @@
 import { ClientError, cut } from "./errors.js";
 import type { Message } from "./message.js";
 import type { Session } from "./session.js";
-import type { To } from "./wire.js";
+import { type To, utf8Length } from "./wire.js";
 
 /** What completes a call: its write, the hub's ACK or ERROR, or its caller, after enough replies. */
 export type CallKind = "plain" | "acked" | "request";
@@ -59,6 +59,14 @@ export class Call {
   fail(err: Error): void {
     this.settle?.(err, 0);
     this.settle = undefined;
+  }
+
+  /** Fails the call if it has more bytes than the hub accepts; 0 is no limit. Reports whether it has. */
+  isTooBig(limit: number): boolean {
+    if (limit === 0 || 3 * this.frame.length <= limit) return false;
+    const bytes = utf8Length(this.frame);
+    if (bytes > limit) this.failWith("TOO_BIG", `the message has ${bytes} bytes, the hub accepts at most ${limit}`);
+    return bytes > limit;
   }
 
   /** Fails with the code, and names the event. */

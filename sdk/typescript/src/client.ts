@@ -2,7 +2,7 @@ import type { SendOptions } from "./call.js";
 import { Core } from "./core.js";
 import { asError, ClientError, cut } from "./errors.js";
 import type { Message } from "./message.js";
-import { type PresenceChange, watch, type Watch } from "./presence.js";
+import type { PresenceChange, Watch } from "./presence.js";
 import { unlessAborted } from "./session.js";
 import { type Events, type Handler, type Identity, type Options, prepare } from "./options.js";
 import { op, type To } from "./wire.js";
@@ -219,7 +219,8 @@ export class Client<E extends Events = Events> {
    * needs the right to watch the group. onChange is called for each change, and once when the members are known.
    */
   watch(group: string, onChange?: (change: PresenceChange, watch: Watch) => void, options?: Wait): Promise<Watch> {
-    return waiting(watch(this.core, group, onChange), options);
+    const begin = async () => (await import("./presence.js")).watch(this.core, group, onChange);
+    return waiting(begin(), options);
   }
 
   /**

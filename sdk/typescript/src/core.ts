@@ -4,16 +4,23 @@ import { type Delivery, Dispatcher } from "./dispatch.js";
 import { asError, ClientError, cut, DisconnectError, HandshakeError, type HubError } from "./errors.js";
 import { Memberships } from "./groups.js";
 import type { Message, Replier } from "./message.js";
-import { Mover } from "./mover.js";
 import type { Identity, Logger, Settings } from "./options.js";
+import type { Mover } from "./mover.js";
+import type { MovingStream } from "./moving.js";
+import type { Notice } from "./notice.js";
 import type { Watch } from "./presence.js";
 import { Session, unlessAborted } from "./session.js";
 import { Stream } from "./stream.js";
-import { envelope, newID, op, type To, utf8Length } from "./wire.js";
+import { envelope, newID, op, type To } from "./wire.js";
 
 // The waits after a refusal of the token are random between half of a bound and the bound, which doubles, in ms.
 const minAuthWait = 5_000;
 const maxAuthWait = 300_000;
+
+interface Moving {
+  stream: MovingStream;
+  Mover: typeof Mover;
+}
 
 /** A token that the hub has refused before. */
 class RefusedAgain extends Error {
@@ -34,7 +41,7 @@ export class Core implements Replier {
   readonly queue = new SendQueue();
   readonly pending = new Pending();
   readonly sent = new SentLog();
-  readonly stream: Stream;
+  stream: Stream;
   readonly memberships: Memberships;
   readonly watches = new Map<string, Watch>();
   readonly dispatcher: Dispatcher;
@@ -66,6 +73,7 @@ export class Core implements Replier {
   private readonly cancelOpen = new AbortController(); // of an attempt to connect, when closing
   private waking: (() => void) | undefined;
 
+  private moving: Promise<Moving | undefined> | undefined;
   private lastError: Error | undefined; // of the last attempt to connect
   private reconnectDelay = 0;
   private refusedToken: string | undefined;
@@ -179,6 +187,7 @@ export class Core implements Replier {
     opened();
     s.setMode("sending");
     s.start();
+    if (s.has("drain")) void this.loadMoving();
     s = await this.follow(s);
     const err = s.error ?? new ClientError("CONNECTION", "the connection broke");
     this.reconnectDelay = s.notice?.reconnectDelay(this.settings.maxBackoff) ?? 0;
@@ -198,12 +207,35 @@ export class Core implements Replier {
         finishing = true;
       } else if (s.drained && s.notice) {
         s.drained = false;
-        s = this.session = await new Mover(this, s, s.notice).move();
+        s = this.session = await this.move(s, s.notice);
         continue;
       }
       await this.wakeUp();
     }
     return s;
+  }
+
+  /** Loads the code for moves. It is not needed to connect, so that a page need not wait for it. */
+  private loadMoving(): Promise<Moving | undefined> {
+    const load = async () => {
+      try {
+        const moving = await import("./moving.js");
+        const stream = new moving.MovingStream(this);
+        stream.follow(this.stream);
+        this.stream = stream;
+        return { stream, Mover: moving.Mover };
+      } catch (err) {
+        this.log.warn?.("the code for moves can't be loaded: the hub's DRAINs are ignored", { error: asError(err) });
+        return undefined;
+      }
+    };
+    return (this.moving ??= load());
+  }
+
+  /** Follows a DRAIN. It returns the session to continue with. */
+  private async move(s: Session, notice: Notice): Promise<Session> {
+    const moving = await this.loadMoving();
+    return moving ? new moving.Mover(this, s, notice, moving.stream).move() : s;
   }
 
   /** The hook for the beginning of a session; undefined for none. */
@@ -328,11 +360,10 @@ export class Core implements Replier {
   send(code: number, kind: CallKind, to: To, event: string, data: unknown, options?: SendOptions): Call {
     const id = options?.id ?? newID();
     const call = new Call(kind, id, event, to, envelope(code, id, to, event, data));
-    const limit = this.identity?.maxMessageBytes ?? 0;
     if (options?.signal?.aborted) call.fail(asError(options.signal.reason));
     else if (this.error || this.closing) this.unsent(call);
-    else if (limit > 0 && 3 * call.frame.length > limit && utf8Length(call.frame) > limit) {
-      call.failWith("TOO_BIG", `the message has ${utf8Length(call.frame)} bytes, the hub accepts at most ${limit}`);
+    else if (call.isTooBig(this.identity?.maxMessageBytes ?? 0)) {
+      // it has failed
     } else if (!this.queue.push(call)) {
       call.failWith("QUEUE_FULL", "too many messages wait to be sent");
     } else {

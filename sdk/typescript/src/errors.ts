@@ -102,17 +102,13 @@ export class HandshakeError extends ClientError {
   }
 }
 
-function cause(status: number): string {
-  switch (true) {
-    case status === 426:
-      return "; a proxy on the way may have removed the upgrade to WebSocket";
-    case status >= 200 && status < 300:
-      return "; this is an HTTP server without WebSocket, such as a proxy's login page";
-    case status >= 300 && status < 400:
-      return "; redirects are not followed";
-  }
-  return "";
-}
+/** The likely cause of a status; empty if there is none. */
+const cause = (status: number): string =>
+  ({
+    2: "; this is an HTTP server without WebSocket, such as a proxy's login page",
+    3: "; redirects are not followed",
+    4: status === 426 ? "; a proxy on the way may have removed the upgrade to WebSocket" : "",
+  })[Math.floor(status / 100)] ?? "";
 
 /** Returns text in quotes, cut off behind most characters. */
 export function cut(text: string, most: number): string {

@@ -5,7 +5,7 @@ import { ClientError } from "./errors.js";
 import { leaveTimeout, type Phase } from "./move/machine.js";
 import type { Notice } from "./notice.js";
 import { goodbyeTimeout, type Session } from "./session.js";
-import { moveTick } from "./stream.js";
+import { type MovingStream, moveTick } from "./moving.js";
 
 // Times are in ms.
 
@@ -46,6 +46,7 @@ export class Mover {
     private readonly core: Core,
     private readonly old: Session,
     private notice: Notice,
+    private readonly stream: MovingStream,
   ) {
     this.backoff = new Backoff(core.settings);
   }
@@ -68,7 +69,7 @@ export class Mover {
       }
     } finally {
       this.begun();
-      this.core.stream.stopRecording();
+      this.stream.stopRecording();
     }
   }
 
@@ -79,7 +80,7 @@ export class Mover {
     core.log.info?.("asked to move", { reason, node: this.old.identity.node, in: due - arrived, deadlineIn: deadline && deadline - arrived });
     if (!(await this.awaitDue())) return false;
     // All clients add the same time to their slots, so that the slots stay apart.
-    core.stream.startRecording();
+    this.stream.startRecording();
     if (!(await this.awaitQuiet())) return false;
     const by = this.notice.leaveBy;
     const lead = by === undefined ? recordTime : Math.min(recordTime, Math.max((by - performance.now()) / 4, minRecordTime));
@@ -120,7 +121,7 @@ export class Mover {
 
   /** Waits until all messages of the last attempt are handed out. */
   private async awaitQuiet(): Promise<boolean> {
-    while (!this.core.stream.quiet) {
+    while (!this.stream.quiet) {
       if (this.over) return false;
       await this.core.wakeUp();
     }
@@ -129,7 +130,7 @@ export class Mover {
 
   /** Opens the new connection. If the old one ends in the meantime, the attempt serves as the reconnect. */
   private async connect(): Promise<Session> {
-    const { stream } = this.core;
+    const { stream } = this;
     let dialed: Session | undefined;
     let next: Session;
     this.begun();
@@ -166,7 +167,7 @@ export class Mover {
       await this.core.wakeUp(left);
     }
     next.end(new ClientError("CLOSED", "an unwanted connection"));
-    this.core.stream.ended(next);
+    this.stream.ended(next);
   }
 
   /** Waits and reports whether to connect once more. */
@@ -192,9 +193,9 @@ export class Mover {
   private async cross(next: Session): Promise<Session | undefined> {
     const { core, old } = this;
     const began = performance.now();
-    core.stream.addOwnID(old.identity.id); // again: failed attempts may have displaced it
-    core.stream.addOwnID(next.identity.id);
-    core.stream.newIdentified();
+    this.stream.addOwnID(old.identity.id); // again: failed attempts may have displaced it
+    this.stream.addOwnID(next.identity.id);
+    this.stream.newIdentified();
     next.start();
     for (;;) {
       if (old.done) {
@@ -207,9 +208,9 @@ export class Mover {
         return next;
       }
       this.takeNotice();
-      if (newSends(core.stream.phase)) this.begun();
-      core.stream.observe({
-        due: core.stream.phase === "Lingering" && core.pending.count(old) > 0,
+      if (newSends(this.stream.phase)) this.begun();
+      this.stream.observe({
+        due: this.stream.phase === "Lingering" && core.pending.count(old) > 0,
         hurry: this.leaveBy(next, began) < performance.now(),
         silent: !old.isStalled && old.silence >= leaveTimeout,
       });
@@ -229,7 +230,7 @@ export class Mover {
     const { core, old, notice } = this;
     const lost = new ClientError("CONNECTION", "the connection was lost while moving to another instance", old.error);
     const announcements = [core.lost(lost), core.found(next)].filter((d): d is Delivery => d !== undefined);
-    if (core.stream.ended(old, announcements)) {
+    if (this.stream.ended(old, announcements)) {
       core.log.warn?.("the old connection ended too early in a move; messages may be lost", { error: old.error });
     }
     core.log.info?.("moved", {
@@ -239,7 +240,7 @@ export class Mover {
       oldID: old.identity.id,
       oldNode: old.identity.node,
       took: performance.now() - this.began,
-      sendsWaited: core.stream.paused,
+      sendsWaited: this.stream.paused,
     });
   }
 
@@ -249,7 +250,7 @@ export class Mover {
   private async goBack(next: Session): Promise<Session | undefined> {
     const { core, old } = this;
     core.log.warn?.("the new connection was lost in a move", { error: next.error });
-    if (core.stream.newEnded()) {
+    if (this.stream.newEnded()) {
       this.begun();
       return undefined;
     }
@@ -258,15 +259,15 @@ export class Mover {
       if (left <= 0) old.end(new ClientError("SILENT", "the hub did not end the old connection"));
       else await core.wakeUp(left);
     }
-    core.stream.ended(old); // before the new one, so that all its messages are handed out
-    core.stream.ended(next);
+    this.stream.ended(old); // before the new one, so that all its messages are handed out
+    this.stream.ended(next);
     return next;
   }
 
   /** Ends both sessions. The one that may send writes the queue. */
   private async closeBoth(next: Session): Promise<void> {
     const { core, old } = this;
-    const phase = core.stream.freeze();
+    const phase = this.stream.freeze();
     const [sender, rest] = newSends(phase) ? [next, old] : [old, next];
     sender.setMode("finishing");
     if (phase !== "Leaving") rest.setMode("closing");

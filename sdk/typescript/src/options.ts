@@ -114,11 +114,9 @@ export function prepare(o: Options): Settings {
     receiveQueue: o.receiveQueue ?? 256,
     maxReceiveBytes: o.maxReceiveBytes ?? 1 << 20,
   };
-  const numbers = [s.connectTimeout, s.minBackoff, s.writeTimeout, s.receiveQueue, s.maxReceiveBytes];
-  if (!numbers.every((n) => n > 0) || !(s.maxBackoff >= s.minBackoff)) {
-    throw new ClientError("OPTIONS", "bad options: times and sizes must be positive, and maxBackoff at least minBackoff");
-  }
-  return s;
+  const least = Math.min(s.connectTimeout, s.minBackoff, s.writeTimeout, s.receiveQueue, s.maxReceiveBytes);
+  if (least > 0 && s.maxBackoff >= s.minBackoff) return s;
+  throw new ClientError("OPTIONS", "bad options: times and sizes must be positive, and maxBackoff at least minBackoff");
 }
 
 function whyBad(o: Options): string | undefined {
@@ -128,24 +126,27 @@ function whyBad(o: Options): string | undefined {
   const group = groups.map(badGroup).find((why) => why);
   if (group) return group;
   if (new Set(groups).size > 32) return "more than 32 groups";
-  if (long(o.name, 128)) return "the name has more than 128 bytes";
-  if (long(o.version, 64)) return "the version has more than 64 bytes";
+  if (long(o.name, 128) || long(o.version, 64)) return "name has at most 128 bytes, version 64";
   if (meta.length > 16 || meta.some(([key, value]) => long(key, 64) || typeof value !== "string" || long(value, 256))) {
-    return "meta has more than 16 entries, a name over 64 bytes or a value that is no string of at most 256 bytes";
+    return "meta has at most 16 entries, names of 64 bytes and strings of 256";
   }
-  if (typeof o.token === "string" && utf8Length(o.token) > 8192) return "the token has more than 8,192 bytes";
+  if (typeof o.token === "string" && long(o.token, 8192)) return "the token has more than 8,192 bytes";
   return badURL(o.url);
 }
+
+/** The URL may contain a password, so it is not quoted. */
+const wantURL = "want a URL such as ws://HOST:PORT or wss://HOST:PORT";
 
 function badURL(url: string): string | undefined {
   let u: URL;
   try {
     u = new URL(url);
   } catch {
-    return "want a URL such as ws://HOST:PORT or wss://HOST:PORT"; // the URL may contain a password, so it is not quoted
+    return wantURL;
   }
-  if (u.protocol !== "ws:" && u.protocol !== "wss:") return "want a URL such as ws://HOST:PORT or wss://HOST:PORT";
-  if (u.username || u.password) return "the URL must not contain a user or password; use token";
-  if (u.searchParams.has("token") || u.searchParams.has("access_token")) return "the URL must not contain a token; use token";
+  if (u.protocol !== "ws:" && u.protocol !== "wss:") return wantURL;
+  if (u.username || u.password || u.searchParams.has("token") || u.searchParams.has("access_token")) {
+    return "the URL must not contain a token or password; use token";
+  }
   return u.hash ? "the URL must not have a fragment (RFC 6455, section 3)" : undefined;
 }

@@ -7,7 +7,7 @@ import type { Identity } from "./options.js";
 import { openSocket } from "#platform";
 import type { Socket } from "./platform/socket.js";
 import { Notice } from "./notice.js";
-import { malformed, newID, number, object, op, parse, text, utf8Length, type Wire } from "./wire.js";
+import { malformed, newID, number, object, op, parse, text, type Wire } from "./wire.js";
 
 /** How long the hub may take to close the connection after DISCONNECT, in ms. */
 export const goodbyeTimeout = 5_000;
@@ -352,12 +352,11 @@ export class Session {
   }
 
   private writeCall(call: Call): void {
-    const limit = this.identity.maxMessageBytes;
     call.written = true;
     if (call.kind === "acked" && !this.has("acks")) {
       call.failWith("NO_ACKS", "the hub grants no acks");
-    } else if (limit > 0 && 3 * call.frame.length > limit && utf8Length(call.frame) > limit) {
-      call.failWith("TOO_BIG", `the message has ${utf8Length(call.frame)} bytes, the hub accepts at most ${limit}`);
+    } else if (call.isTooBig(this.identity.maxMessageBytes)) {
+      // it has failed
     } else if (call.kind !== "plain" && !this.core.pending.add(call, this)) {
       call.failWith("DUPLICATE_ID", "another message with the same id awaits its outcome");
     } else {
