@@ -15,6 +15,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 )
 
 func TestNodes(t *testing.T) {
@@ -61,10 +62,20 @@ func TestClient(t *testing.T) {
 	for _, name := range []string{"a/b", "é ☃"} {
 		var g GroupDetail
 		c.get(1, "/v1/groups/"+url.PathEscape(name), &g)
-		if g.Name != name || g.Members != 1 || g.Nodes["node-0"] != 1 {
+		if g.Name != name || g.Members != 1 || g.Nodes["node-0"] != 1 || g.Watchers != 0 {
 			t.Errorf("got %+v", g)
 		}
+		if len(g.Present) != 1 || g.Present[0].ID.String() != p.id || g.Present[0].Name != "svc" || g.Present[0].Meta["zone"] != "x" ||
+			g.Present[0].Node != "node-0" || *g.Present[0].Weight != 1 || time.Since(g.Present[0].Since) > time.Minute {
+			t.Errorf("got %+v", g.Present)
+		}
 	}
+	c.connect(1, "x", obj{"features": []string{"presence"}, "watch": []string{"a/b"}})
+	eventually.True(t, "the watcher", func() bool {
+		var g GroupDetail
+		c.get(2, "/v1/groups/a%2Fb", &g)
+		return g.Watchers == 1 && g.Members == 1
+	})
 	if r := c.call(1, "GET", "/v1/groups/nobody", ""); r.status != 404 {
 		t.Errorf("an unknown group: %d", r.status)
 	}

@@ -40,7 +40,7 @@ const (
 // usualTokens is the tokens file of a cluster.
 func usualTokens() string {
 	return fmt.Sprintf(`tokens:
-  - {name: root, sha256: %s, groups: ["*"], send: ["*"], admin: true}
+  - {name: root, sha256: %s, groups: ["*"], send: ["*"], watch: ["*"], admin: true}
   - {name: plain, sha256: %s, groups: ["*"], send: ["*"]}
   - {name: watch, sha256: %s, groups: [], send: [], admin: true}
 `, auth.Hash(rootToken), auth.Hash(plainToken), auth.Hash(watchToken))

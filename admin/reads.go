@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
@@ -53,7 +54,22 @@ type GroupList struct {
 type GroupDetail struct {
 	hub.Group
 	Listed
+	Present []Present `json:"present" nullable:"false" doc:"The first 500 members, as clients that watch the group see them. All of them: GET /v1/clients?group=."`
 }
+
+// Present is a member of a group.
+type Present struct {
+	ID      uuid.UUID         `json:"id" format:"uuid"`
+	Name    string            `json:"name" doc:"Name from its IDENTIFY; empty if it sent none."`
+	Version string            `json:"version"`
+	Meta    map[string]string `json:"meta" nullable:"false"`
+	Weight  *int              `json:"weight" doc:"Its share of the ANYs to its groups; null if its instance is of a release without weights."`
+	Node    string            `json:"node" doc:"Name of its instance."`
+	Since   time.Time         `json:"since" doc:"Time of its IDENTIFY."`
+}
+
+// presentMembers is how many members are in the answer about one group.
+const presentMembers = 500
 
 // TeamList is a page of teams.
 type TeamList struct {
@@ -92,7 +108,7 @@ func (a *api) registerReads(h huma.API) {
 	huma.Register(h, a.operation("groups", http.MethodGet, "/v1/groups", "The groups",
 		"The groups of the cluster that have members, in pages."), a.groups)
 	huma.Register(h, a.operation("group", http.MethodGet, "/v1/groups/{name}", "A group",
-		"One group. Its members: GET /v1/clients?group=.", http.StatusNotFound), a.group)
+		"One group, and who is in it.", http.StatusNotFound), a.group)
 	huma.Register(h, a.operation("teams", http.MethodGet, "/v1/teams", "The teams",
 		"The teams of the service type team, in pages; 404 if it is not enabled.", http.StatusNotFound), a.listTeams)
 }
@@ -148,11 +164,30 @@ func (a *api) groups(ctx context.Context, q *struct {
 func (a *api) group(ctx context.Context, q *groupPath) (*body[GroupDetail], error) {
 	ctx, cancel := a.gathering(ctx)
 	defer cancel()
+	type result struct {
+		page hub.ClientPage
+		err  error
+	}
+	clients := make(chan result, 1)
+	go func() { // at the same time, as both wait for silent instances
+		page, err := a.hub.Clients(ctx, hub.Filter{Group: q.Name}, "", presentMembers)
+		clients <- result{page, err}
+	}()
 	g, missing, err := a.hub.Group(ctx, q.Name)
+	found := <-clients
+	if err == nil {
+		err = found.err
+	}
 	if err != nil {
 		return nil, hubProblem(err)
 	}
-	return &body[GroupDetail]{GroupDetail{g, listed(missing)}}, nil
+	page := found.page
+	present := make([]Present, 0, len(page.Clients))
+	for i := range page.Clients {
+		c := &page.Clients[i]
+		present = append(present, Present{c.ID, c.Name, c.Version, c.Meta, c.Weight, c.Node, c.ConnectedSince})
+	}
+	return &body[GroupDetail]{GroupDetail{g, listed(missing), present}}, nil
 }
 
 func (a *api) listTeams(ctx context.Context, q *PageQuery) (*body[TeamList], error) {

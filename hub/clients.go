@@ -26,6 +26,7 @@ type Client struct {
 	Name           string            `json:"name" doc:"Name from its IDENTIFY; empty if it sent none."`
 	Version        string            `json:"version" doc:"Version from its IDENTIFY; empty if it sent none."`
 	Groups         []string          `json:"groups" nullable:"false"`
+	Weight         *int              `json:"weight" doc:"Its share of the ANYs to its groups; null if its instance is of a release without weights."`
 	Meta           map[string]string `json:"meta" doc:"Meta from its IDENTIFY."`
 	Address        string            `json:"address" doc:"Remote address, host:port; empty if the connection is broken."`
 	Token          string            `json:"token" doc:"Name of its token, never the token itself. For a signed token or a certificate: name of the entry in the tokens file that grants its rights."`
@@ -373,6 +374,8 @@ func (s *session) describe() Client {
 	if a := s.conn.RemoteAddr(); a.IsValid() {
 		c.Address = a.String()
 	}
+	weight := int(s.weight)
+	c.Weight = &weight
 	if s.about != nil {
 		c.Name, c.Version, c.Meta = s.about.name, s.about.version, s.about.meta
 		c.Subject = s.about.subject

@@ -19,6 +19,8 @@ type Group struct {
 	Nodes   map[string]int `json:"nodes" doc:"Members by the name of their instance."`
 	// Exclusive is nil for a group that no client claims.
 	Exclusive *Exclusive `json:"exclusive,omitempty" doc:"Who holds it, and how many wait, where it is claimed as an exclusive group."`
+	// Watchers are counted where one group is asked for.
+	Watchers int `json:"watchers,omitempty" doc:"Clients that watch it; left out in lists."`
 }
 
 // Exclusive is who holds an exclusive group, as far as the instances that answered know.
@@ -107,7 +109,7 @@ func (h *Hub) Group(ctx context.Context, name string) (g Group, missing []string
 		return g, nil, err
 	}
 	g, ok := sums[name]
-	if !ok {
+	if !ok || g.Members == 0 && g.Exclusive == nil {
 		err = ErrGroupNotFound
 	}
 	return g, h.namesOf(silent), err
@@ -124,6 +126,7 @@ func (sums groupSums) add(found groupsFound) {
 			sum = Group{Name: g.Name, Nodes: make(map[string]int)}
 		}
 		sum.Members += g.Members
+		sum.Watchers += g.Watchers
 		for node, n := range g.Nodes {
 			sum.Nodes[node] += n
 		}
@@ -184,13 +187,20 @@ func (h *Hub) exclusive(name string) *Exclusive {
 }
 
 // groupHere looks for one group on this instance.
-func (h *Hub) groupHere(_ context.Context, q groupAsked) (groupsFound, error) {
+func (h *Hub) groupHere(ctx context.Context, q groupAsked) (groupsFound, error) {
+	watchers, err := h.watchersOf(ctx, q.Name)
+	if err != nil {
+		return groupsFound{}, err
+	}
 	var found []Group
 	if g := h.groups.find([]byte(q.Name)); g != nil {
 		found = h.appendGroup(nil, g)
 	}
-	if e := h.exclusive(q.Name); e != nil && len(found) == 0 { // its clients here wait
+	if e := h.exclusive(q.Name); len(found) == 0 && (e != nil || watchers > 0) { // its clients here wait, or watch others
 		found = []Group{{Name: q.Name, Nodes: map[string]int{}, Exclusive: e}}
+	}
+	if len(found) > 0 {
+		found[0].Watchers = watchers
 	}
 	return groupsFound{found}, nil
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -463,4 +464,23 @@ func (h *Hub) receivePresence(m *broker.Message) {
 		return
 	}
 	o.shard.loop.PostWait(o)
+}
+
+// watchersOf returns how many clients of this instance watch the group.
+func (h *Hub) watchersOf(ctx context.Context, group string) (int, error) {
+	sh := h.homeOf(group)
+	result := make(chan int, 1) // has room for the result: the asker may have given up
+	posted := sh.loop.Post(task(func() {
+		n := 0
+		if sh.presence != nil {
+			if w := sh.presence.groups[group]; w != nil && w.mirror != nil {
+				n = len(w.mirror.watchers)
+			}
+		}
+		result <- n
+	}))
+	if !posted {
+		return 0, ErrDraining
+	}
+	return receive(ctx, result)
 }

@@ -210,6 +210,7 @@ func (c *groupsCmd) Run(s streams) error {
 		return interruptedOr(ctx, err)
 	}
 	t := (*table)(nil)
+	present, watchers := []presentMember(nil), 0
 	for _, b := range all {
 		if c.Output == "json" {
 			if err := printLine(s.out, b); err != nil {
@@ -227,10 +228,13 @@ func (c *groupsCmd) Run(s streams) error {
 				Term    uint64 `json:"term"`
 				Waiting int    `json:"waiting"`
 			} `json:"exclusive"`
+			Watchers int             `json:"watchers"`
+			Present  []presentMember `json:"present"`
 		}](b)
 		if err != nil {
 			return err
 		}
+		present, watchers = g.Present, g.Watchers
 		if t == nil {
 			t = newTable(s.out, "GROUP", "MEMBERS", "BY INSTANCE", "HELD BY")
 		}
@@ -248,6 +252,41 @@ func (c *groupsCmd) Run(s streams) error {
 	}
 	if t == nil {
 		return nil
+	}
+	if err := t.flush(); err != nil || c.Name == "" {
+		return err
+	}
+	return showMembers(s, watchers, present)
+}
+
+// presentMember is what the command prints of a member of a group.
+type presentMember struct {
+	ID      string            `json:"id"`
+	Name    string            `json:"name"`
+	Version string            `json:"version"`
+	Meta    map[string]string `json:"meta"`
+	Weight  *int              `json:"weight"`
+	Node    string            `json:"node"`
+	Since   time.Time         `json:"since"`
+}
+
+// showMembers prints who is in a group.
+func showMembers(s streams, watchers int, present []presentMember) error {
+	if _, err := fmt.Fprintf(s.out, "\nThe first %d members, as its %d watchers see them:\n\n", len(present), watchers); err != nil {
+		return err
+	}
+	t := newTable(s.out, "ID", "NAME", "VERSION", "NODE", "WEIGHT", "SINCE", "META")
+	for i := range present {
+		m := &present[i]
+		weight := "1"
+		if m.Weight != nil {
+			weight = strconv.Itoa(*m.Weight)
+		}
+		var meta []string
+		for _, key := range slices.Sorted(maps.Keys(m.Meta)) {
+			meta = append(meta, key+"="+m.Meta[key])
+		}
+		t.row(m.ID, m.Name, m.Version, m.Node, weight, since(m.Since), strings.Join(meta, " "))
 	}
 	return t.flush()
 }

@@ -72,6 +72,9 @@ func TestOperateFromAShell(t *testing.T) {
 	if out := x.output("groups", "orders", "-o", "json"); !strings.Contains(out, `"members":1`) {
 		t.Errorf("groups orders printed %s", out)
 	}
+	if out := x.output("groups", "orders"); !strings.Contains(out, "The first 1 members, as its 0 watchers see them") || !strings.Contains(out, id) {
+		t.Errorf("groups orders printed %s", out)
+	}
 	x.start("", "groups", "nobody").want(1, "", "(404)")
 
 	tail := x.start("", "tail", "--group", "orders", "--event", "paid", "-n", "1")
