@@ -96,7 +96,7 @@ func (sh *shard) giveTo(id, from *uuid.UUID, b *transport.Buffer, request *track
 // there are such. It returns false if there is none.
 func (sh *shard) giveOne(g *group, from *uuid.UUID, b *transport.Buffer, request *tracked) bool {
 	return sh.giveOneOf(g, false, from, b, request) ||
-		g.departing[sh.index].Load() > 0 && sh.giveOneOf(g, true, from, b, request)
+		g.local[sh.index].leaving() > 0 && sh.giveOneOf(g, true, from, b, request)
 }
 
 // giveOneOf is giveOne among those members that are, or are not, about to leave.
@@ -126,7 +126,7 @@ func (sh *shard) giveOneOf(g *group, departing bool, from *uuid.UUID, b *transpo
 // to leave where these differ, else evenly.
 func (sh *shard) drawMember(g *group, departing bool) int {
 	m := g.local[sh.index]
-	total := int(g.shares[sh.index].Load())
+	total := m.offered()
 	if m.uneven == 0 || departing || total <= 0 {
 		return sh.random.IntN(len(m.list))
 	}

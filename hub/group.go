@@ -13,25 +13,22 @@ import (
 
 // group is what the loops share of one group.
 type group struct {
-	name   string
-	counts []atomic.Int32 // members on each loop; written by that loop
-	// departing is how many of these are about to leave, and get no ANY while there are others: see session.depart. shares
-	// is the sum of the weights of the others.
-	departing, shares []atomic.Int32
-	local             []*members // the members themselves; each element belongs to its loop
+	name  string
+	local []*members // the members on each loop
 
-	tenure   atomic.Pointer[tenure] // of the client here that holds it, as an exclusive group; nil for none
-	private  bool                   // other instances are not told of its members
-	observed bool                   // it has observers; set before the hub starts
+	tenure atomic.Pointer[tenure] // of the client here that holds it, as an exclusive group; nil for none
 
 	// Guarded by the registry's shard.
-	users    int // members, clients that are about to join, and watchers
-	watching int // the last of these
+	users    int32 // members, clients that are about to join, and watchers
+	watching int32 // the last of these
 
+	private  bool // other instances are not told of its members
+	observed bool // it has observers; set before the hub starts
+
+	state    subscription // guarded by mu, as all that follows
+	granting int32        // holders that are about to join; they are not given ANYs before
 	mu       sync.Mutex
-	state    subscription
 	waiting  []waiter          // for the subscription
-	granting int               // holders that are about to join; they are not given ANYs before
 	expected map[*session]bool // sessions that are about to join, and whether they are clients already; nil for none
 }
 
@@ -46,9 +43,15 @@ const (
 
 // members is a loop's share of a group.
 type members struct {
+	// Written by the loop, read by all.
+	count     atomic.Int32 // members
+	departing atomic.Int32 // of them, those that are about to leave, and get no ANY while there are others: see session.depart
+	share     atomic.Int32 // sum of the weights of the others
+
+	// Owned by the loop.
+	uneven   int32 // how many members have another weight than the usual one
 	list     []*session
 	reports  *reports                 // nil while nothing is to be reported of the members
-	uneven   int                      // how many of them have another weight than the usual one
 	watchers atomic.Pointer[watchers] // nil for none; replaced under group.mu, read by every loop
 }
 
@@ -72,30 +75,36 @@ type parser interface {
 type waiter interface{ subscribed(err error) }
 
 func newGroup(name string, loops int) *group {
-	n := make([]atomic.Int32, 3*loops)
-	g := &group{name: name, counts: n[:loops:loops], departing: n[loops : 2*loops : 2*loops], shares: n[2*loops:], local: make([]*members, loops)}
+	g := &group{name: name, local: make([]*members, loops)}
+	all := make([]members, loops)
 	for i := range g.local {
-		g.local[i] = new(members)
+		g.local[i] = &all[i]
 	}
 	return g
 }
 
+// Figures of a loop's members.
+func (m *members) counted() int { return int(m.count.Load()) }
+func (m *members) offered() int { return max(int(m.share.Load()), 0) }
+func (m *members) leaving() int { return max(int(m.departing.Load()), 0) }
+
 // total returns the number of members on this instance.
-func (g *group) total() int { return sum(g.counts) }
+func (g *group) total() int { return g.sum((*members).counted) }
 
 // offered returns the sum of the weights of the members that may be drawn.
-func (g *group) offered() int { return sum(g.shares) }
+func (g *group) offered() int { return g.sum((*members).offered) }
 
 // leaving returns how many members are about to leave.
-func (g *group) leaving() int { return sum(g.departing) }
+func (g *group) leaving() int { return g.sum((*members).leaving) }
 
 // staying returns the number of members that are not about to leave.
 func (g *group) staying() int { return g.total() - g.leaving() }
 
-func sum(n []atomic.Int32) int {
+// sum adds up a figure of all loops.
+func (g *group) sum(figure func(*members) int) int {
 	total := 0
-	for i := range n {
-		total += max(int(n[i].Load()), 0)
+	for _, m := range g.local {
+		total += figure(m)
 	}
 	return total
 }
@@ -110,7 +119,7 @@ func (g *group) standing() int {
 		return stay
 	case n > 0:
 		return n
-	case len(g.expected)+g.granting > 0 || stay > 0:
+	case len(g.expected)+int(g.granting) > 0 || stay > 0:
 		return broker.Expected
 	}
 	return g.empty()
@@ -128,18 +137,18 @@ func (g *group) empty() int {
 // to leave only if there are no others; -1 if no loop has any that may be drawn.
 func (g *group) drawLoop(random *rand.Rand) int {
 	for {
-		among := g.shares
-		total := sum(among)
+		among := (*members).offered
+		total := g.sum(among)
 		if total == 0 {
-			among = g.departing
-			total = sum(among)
+			among = (*members).leaving
+			total = g.sum(among)
 		}
 		if total == 0 {
 			return -1
 		}
 		at := random.IntN(total)
-		for i := range among {
-			if at -= max(int(among[i].Load()), 0); at < 0 {
+		for i, m := range g.local {
+			if at -= among(m); at < 0 {
 				return i
 			}
 		}
@@ -150,7 +159,7 @@ func (g *group) drawLoop(random *rand.Rand) int {
 // reaches reports whether a message to the group concerns a loop, and how many receivers it has there. Where it has
 // members, observers are not counted; taps never are.
 func (g *group) reaches(loop int) (receivers int, ok bool) {
-	if members := int(g.counts[loop].Load()); members > 0 {
+	if members := g.local[loop].counted(); members > 0 {
 		return members, true
 	}
 	w := g.local[loop].watchers.Load()
@@ -163,8 +172,8 @@ func (g *group) reaches(loop int) (receivers int, ok bool) {
 // busiest returns the loop with the most members, where a message passes anyway.
 func (g *group) busiest() int {
 	loop := 0
-	for i := range g.counts {
-		if g.counts[i].Load() > g.counts[loop].Load() {
+	for i, m := range g.local {
+		if m.counted() > g.local[loop].counted() {
 			loop = i
 		}
 	}

@@ -16,7 +16,7 @@ func TestPageOfManyGroups(t *testing.T) { // not parallel: it counts the bytes t
 	for i := range groups {
 		g := h.groups.use(fmt.Sprintf("g%05d", i), 0)
 		if i%2 == 0 { // the others have no members
-			g.counts[0].Add(1)
+			g.local[0].count.Add(1)
 		}
 	}
 	var cursor string
@@ -47,7 +47,7 @@ func TestPagesOfGroups(t *testing.T) {
 	for i := range 3000 {
 		name := fmt.Sprint(i)
 		names = append(names, name)
-		h.groups.use(name, 0).counts[0].Add(1)
+		h.groups.use(name, 0).local[0].count.Add(1)
 	}
 	slices.Sort(names)
 	for _, prefix := range []string{"", "1", "10", "299", "2999", "3000", "x"} {

@@ -209,7 +209,7 @@ func (h *holding) tell(reason string) {
 
 // holdings returns what the client holds or waits for.
 func (s *session) holdings() []*holding {
-	if s.rest == nil {
+	if !s.hasOthers() {
 		return nil
 	}
 	return s.rest.holdings
@@ -242,7 +242,7 @@ func (s *session) dropHoldings() {
 			h.claim.releaseAfter(h.left())
 		}
 	}
-	if s.rest != nil {
+	if s.hasOthers() {
 		s.rest.holdings = nil
 	}
 }
@@ -298,7 +298,8 @@ func (exclusiveGroups) acquire(c *change) {
 		h := &holding{session: s, change: c}
 		c.expect()
 		h.ask(name)
-		s.others().holdings = append(s.rest.holdings, h)
+		o := s.others()
+		o.holdings = append(o.holdings, h)
 		c.holdings = append(c.holdings, h)
 	}
 }

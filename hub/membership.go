@@ -20,11 +20,11 @@ const departTime = 10 * time.Second
 func (s *session) enter(g *group) place {
 	m := g.local[s.shard.index]
 	m.list = append(m.list, s)
-	g.counts[s.shard.index].Add(1)
+	m.count.Add(1)
 	if s.departing {
-		g.departing[s.shard.index].Add(1)
+		m.departing.Add(1)
 	} else {
-		g.shares[s.shard.index].Add(int32(s.weight))
+		m.share.Add(int32(s.weight))
 	}
 	if s.weight != opcodes.DefaultWeight {
 		m.uneven++
@@ -53,11 +53,11 @@ func (s *session) exit(p place) {
 	if cap(m.list) > 64 && len(m.list) < cap(m.list)/4 {
 		m.list = append(make([]*session, 0, len(m.list)*2), m.list...)
 	}
-	p.group.counts[s.shard.index].Add(-1)
+	m.count.Add(-1)
 	if s.departing {
-		p.group.departing[s.shard.index].Add(-1)
+		m.departing.Add(-1)
 	} else {
-		p.group.shares[s.shard.index].Add(-int32(s.weight))
+		m.share.Add(-int32(s.weight))
 	}
 	if s.weight != opcodes.DefaultWeight {
 		m.uneven--
@@ -101,7 +101,10 @@ func (s *session) enterMore(groups []*group) {
 		more = append(more, s.enter(g))
 	}
 	slices.SortFunc(more, func(a, b place) int { return comparePlace(a, b.group) })
-	s.others().more = more
+	if s.rest == nil {
+		s.rest = new(rest)
+	}
+	s.rest.more = more
 }
 
 // enterGroups makes a client a member of further groups, which expected it.
@@ -187,8 +190,9 @@ func (s *session) setDeparting(departing bool) {
 		one = -1
 	}
 	s.eachPlace(func(p place) {
-		p.group.departing[s.shard.index].Add(one)
-		p.group.shares[s.shard.index].Add(-one * int32(s.weight))
+		m := p.group.local[s.shard.index]
+		m.departing.Add(one)
+		m.share.Add(-one * int32(s.weight))
 		s.shard.hub.groups.announce(p.group)
 	})
 }
@@ -197,7 +201,7 @@ func (s *session) setDeparting(departing bool) {
 func (s *session) setWeight(weight int) {
 	old := s.weight
 	s.weight = uint8(weight)
-	uneven := 0
+	uneven := int32(0)
 	if s.weight != opcodes.DefaultWeight {
 		uneven++
 	}
@@ -205,9 +209,10 @@ func (s *session) setWeight(weight int) {
 		uneven--
 	}
 	s.eachPlace(func(p place) {
-		p.group.local[s.shard.index].uneven += uneven
+		m := p.group.local[s.shard.index]
+		m.uneven += uneven
 		if !s.departing {
-			p.group.shares[s.shard.index].Add(int32(s.weight) - int32(old))
+			m.share.Add(int32(s.weight) - int32(old))
 			s.shard.hub.groups.announce(p.group)
 		}
 	})

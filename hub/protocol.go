@@ -65,7 +65,7 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	case opcodes.Identify:
 		s.identify(e.Data)
 	case opcodes.Disconnect:
-		if s.rest != nil {
+		if s.hasOthers() {
 			s.rest.goodbye = true
 		}
 		s.disconnect(opcodes.NoReason)

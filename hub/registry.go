@@ -84,7 +84,7 @@ func (r *registry) await(name string, add func(g *group)) *group {
 	g.mu.Lock()
 	// Other instances are told of the first member before it learns that it is one, or an ANY could miss it. The broker
 	// is asked for that also where the group is subscribed, for a watcher or a member that is about to leave.
-	first := g.offered() == 0 && len(g.expected)+g.granting == 0
+	first := g.offered() == 0 && len(g.expected)+int(g.granting) == 0
 	subscribe := g.state == unsubscribed || first && g.state == subscribed
 	if subscribe {
 		g.state = subscribing
@@ -145,12 +145,12 @@ func (r *registry) use(name string, watching int) *group {
 	defer s.Unlock()
 	g := s.groups[name]
 	if g == nil {
-		g = newGroup(name, len(r.everyone.counts))
+		g = newGroup(name, len(r.everyone.local))
 		s.groups[name] = g
 		r.ordered.Add(g)
 	}
 	g.users++
-	g.watching += watching
+	g.watching += int32(watching)
 	return g
 }
 
@@ -159,7 +159,7 @@ func (r *registry) unuse(g *group, watching int) {
 	s := &r.shards[maphash.String(r.seed, g.name)%uint64(len(r.shards))]
 	s.Lock()
 	defer s.Unlock()
-	g.watching -= watching
+	g.watching -= int32(watching)
 	if g.users--; g.users > 0 {
 		if g.users == g.watching { // a client that was about to join may not have, and others have been told of it
 			r.broker.SetMembers(g.name, g.empty())
@@ -177,7 +177,7 @@ func (r *registry) observe(name string, loop int, f func(*opcodes.Envelope)) {
 	s := &r.shards[maphash.String(r.seed, name)%uint64(len(r.shards))]
 	g := s.groups[name]
 	if g == nil {
-		g = newGroup(name, len(r.everyone.counts))
+		g = newGroup(name, len(r.everyone.local))
 		g.users, g.watching, g.observed = 1, 1, true // it never goes away
 		s.groups[name] = g
 		r.ordered.Add(g)

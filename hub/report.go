@@ -105,7 +105,7 @@ const hiddenTime = 3 * time.Second
 
 // isHidden reports whether watchers don't see the client yet.
 func (s *session) isHidden() bool {
-	return s.rest != nil && s.rest.moving != nil && s.rest.moving.hidden
+	return s.hasOthers() && s.rest.moving != nil && s.rest.moving.hidden
 }
 
 // replace notes that the client says that it takes the place of another one.
@@ -143,7 +143,7 @@ func (s *session) reportAll() {
 // goesTo notes that the client, which was told to move, has sent a FENCE to another one: that is what it moves to, unless it
 // came from there.
 func (s *session) goesTo(id uuid.UUID) {
-	if !s.told || s.rest != nil && s.rest.moving != nil && s.rest.moving.replaces == id {
+	if !s.told || s.hasOthers() && s.rest.moving != nil && s.rest.moving.replaces == id {
 		return
 	}
 	if o := s.others(); o.moving == nil {
@@ -159,7 +159,7 @@ func (s *session) reportEntered(g *group) {
 		return
 	}
 	m := roster.Member{ID: s.id, About: s.shown()}
-	if s.rest != nil && s.rest.moving != nil {
+	if s.hasOthers() && s.rest.moving != nil {
 		m.Replaces = s.rest.moving.replaces
 	}
 	r.send(s.shard, &report{op: roster.Op{Member: m}})
@@ -175,7 +175,7 @@ func (s *session) reportExited(g *group) {
 	if op.Reason == "" {
 		op.Reason = roster.Unsubscribed
 	}
-	if s.rest != nil && s.rest.moving != nil {
+	if s.hasOthers() && s.rest.moving != nil {
 		op.Successor = s.rest.moving.successor
 	}
 	r.send(s.shard, &report{op: op})

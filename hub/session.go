@@ -75,9 +75,14 @@ type session struct {
 	fencedIn  uint8 // the second of its last FENCE: see mayFence
 }
 
-// rest is what only some clients have.
+// rest is what only clients of several groups, or with features, have.
 type rest struct {
-	more     []place // in the groups beyond the first, in the order of their addresses
+	more []place // in the groups beyond the first, in the order of their addresses
+	*extra
+}
+
+// extra is what only some clients with features have.
+type extra struct {
 	changes  changes // of its groups
 	watches  []*watching
 	reading  []*watching // of these, those that wait for the client to read what it was sent
@@ -94,8 +99,14 @@ func (s *session) others() *rest {
 	if s.rest == nil {
 		s.rest = new(rest)
 	}
+	if s.rest.extra == nil {
+		s.rest.extra = new(extra)
+	}
 	return s.rest
 }
+
+// hasOthers reports whether others was called: before that the fields of extra may not be touched.
+func (s *session) hasOthers() bool { return s.rest != nil && s.rest.extra != nil }
 
 // more returns the client's places in its groups beyond the first.
 func (s *session) more() []place {

@@ -193,7 +193,7 @@ func (s *session) dequeue() {
 
 // sweepChanges ends a change that has waited for too long, and lets a client that named too many groups be read again.
 func (s *session) sweepChanges() {
-	if s.rest == nil {
+	if !s.hasOthers() {
 		return
 	}
 	q, now := &s.rest.changes, s.shard.loop.Clock()
@@ -208,7 +208,7 @@ func (s *session) sweepChanges() {
 
 // dropChanges ends the changes of a client that is over.
 func (s *session) dropChanges() {
-	if s.rest == nil {
+	if !s.hasOthers() {
 		return
 	}
 	queue := s.rest.changes.queue

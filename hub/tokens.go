@@ -12,17 +12,23 @@ import (
 // is disconnected as UNAUTHORIZED. It returns at once; the loops look at some clients in each turn.
 func (h *Hub) TokensChanged() {
 	for _, sh := range h.shards {
-		t := &tour{visits: tourSlots, visit: reviewed, done: func() {}}
+		t := &tour{visits: reviewedAtOnce, visit: reviewed, done: func() {}}
 		t.start(sh)
 	}
 }
 
+const (
+	reviewedAtOnce = 16 // clients of many groups that a loop looks at before it goes on with its other work
+	manyGroups     = 32 // more than so many are many
+)
+
 // reviewed gives a client its new rights. Clients that identify later have them already.
 func reviewed(s *session) (counts, on bool) {
+	many := len(s.more()) > manyGroups
 	if s.phase == phaseJoining || s.phase == phaseIdentified {
 		s.review()
 	}
-	return false, true
+	return many, true
 }
 
 // review gives the client the rights that its token has now.
@@ -59,8 +65,12 @@ func (s *session) mayStay(g *auth.Grant) bool {
 		}
 	}
 	if s.kind == 0 || s.about.native {
-		plain := slices.DeleteFunc(s.groupNames(), func(name string) bool { return s.holdingOf(name) != nil })
-		return mayJoinAll(g, plain)
+		return s.mayStayIn(g, s.first) && !slices.ContainsFunc(s.more(), func(p place) bool { return !s.mayStayIn(g, p) })
 	}
 	return s.about.right == "" || g.MayJoin(s.about.right)
+}
+
+// mayStayIn reports whether the client may be in a group with the rights of g. One that it holds is not asked about here.
+func (s *session) mayStayIn(g *auth.Grant, p place) bool {
+	return p.group == nil || g.MayJoin(p.group.name) || s.holdingOf(p.group.name) != nil
 }

@@ -54,7 +54,7 @@ func (s *session) openRequest(e *opcodes.Envelope) {
 // refusal returns why the client may not open a request with that id; empty where it may.
 func (s *session) refusal(e *opcodes.Envelope, id []byte, hash uint32, retry bool) opcodes.ErrorCode {
 	sh := s.shard
-	if s.rest != nil && s.rest.requests.open > 0 {
+	if s.hasOthers() && s.rest.requests.open > 0 {
 		if s.rest.requests.open >= maxRequests {
 			return opcodes.CodeTooManyRequests
 		}
@@ -172,7 +172,7 @@ func (sh *shard) answer(s *session, to uuid.UUID, id []byte, more bool, o *outbo
 	}
 	i, hash := s.partOf(&to, id)
 	if i == 0 {
-		if s.rest == nil || !s.rest.past.has(hash) {
+		if !s.hasOthers() || !s.rest.past.has(hash) {
 			return false
 		}
 		sh.count.drop(DropLate)

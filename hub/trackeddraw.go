@@ -2,7 +2,6 @@ package hub
 
 import (
 	"math"
-	"sync/atomic"
 
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -140,10 +139,10 @@ func (sh *shard) chooseLoop(g *group, d *drawing) int {
 
 // loopOf returns the loop that a key names; -1 if the group has no member here.
 func (g *group) loopOf(key uint64) int {
-	for _, among := range [][]atomic.Int32{g.shares, g.departing} {
+	for _, among := range []func(*members) int{(*members).offered, (*members).leaving} {
 		best, most := -1, 0.0
-		for i := range among {
-			if n := int(among[i].Load()); n > 0 {
+		for i, m := range g.local {
+			if n := among(m); n > 0 {
 				if s := score(key, uint64(i), n); s > most {
 					best, most = i, s
 				}

@@ -698,7 +698,7 @@ func (sh *shard) cancelEverywhere(r *request, reason string, silent bool) {
 
 // dropRequests forgets the requests of a client that goes.
 func (s *session) dropRequests() {
-	if s.rest == nil {
+	if !s.hasOthers() {
 		return
 	}
 	for s.rest.requests.first != 0 {

@@ -25,7 +25,8 @@ func (s *session) watch(names []string) {
 			continue
 		}
 		w := &watching{session: s, group: name, home: s.shard.hub.homeOf(name)}
-		s.others().watches = append(s.rest.watches, w)
+		o := s.others()
+		o.watches = append(o.watches, w)
 		s.shard.count.presence.watchers.Add(1)
 		s.toHome(w, (*presence).beginWatch)
 	}
@@ -38,7 +39,7 @@ func (s *session) watchOf(name string) int {
 
 // watches returns what the client watches.
 func (s *session) watches() []*watching {
-	if s.rest == nil {
+	if !s.hasOthers() {
 		return nil
 	}
 	return s.rest.watches
@@ -60,7 +61,7 @@ func (s *session) unwatchAll() {
 	for _, w := range s.watches() {
 		s.endWatch(w)
 	}
-	if s.rest != nil {
+	if s.hasOthers() {
 		s.rest.watches = nil
 	}
 }
@@ -179,7 +180,7 @@ func (s *session) awaitRead(w *watching) {
 
 // readFurther lets the first watcher go on that waits for the client to read, if it has.
 func (s *session) readFurther() {
-	if s.rest == nil || len(s.rest.reading) == 0 {
+	if !s.hasOthers() || len(s.rest.reading) == 0 {
 		return
 	}
 	if s.conn.QueueLoad() >= readOn {
