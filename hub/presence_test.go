@@ -159,13 +159,6 @@ func (o *onlooker) apply(f presenceFrame, b []byte) {
 	}
 }
 
-// ids returns the set, sorted.
-func (o *onlooker) ids() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Sorted(maps.Keys(o.set))
-}
-
 // wants waits until the set is that of these ids.
 func (o *onlooker) wants(what string, ids ...string) {
 	o.t.Helper()

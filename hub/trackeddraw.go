@@ -158,20 +158,17 @@ func (g *group) loopOf(key uint64) int {
 // nextLoop hands an ANY that no member here is to get on to another loop of the instance with members. It returns false if
 // all have been asked.
 func (sh *shard) nextLoop(m *mail) bool {
-	d := m.track.drawing
-	for n := len(sh.hub.shards); d.passed < n-1; {
-		d.passed++
-		to := sh.hub.shards[(sh.index+1)%n]
-		if n == 1 {
-			return false
-		}
-		c := to.newMail(anyMail, m.buf)
-		c.group, c.sender, c.seq, c.draws, c.feedback = m.group, m.sender, m.seq, m.draws, m.feedback
-		c.tally, c.origin, c.remote, c.track = m.tally, m.origin, m.remote, m.track.forLoop()
-		sh.hurry(c)
-		return true
+	d, n := m.track.drawing, len(sh.hub.shards)
+	if d.passed >= n-1 {
+		return false
 	}
-	return false
+	d.passed++
+	to := sh.hub.shards[(sh.index+1)%n]
+	c := to.newMail(anyMail, m.buf)
+	c.group, c.sender, c.seq, c.draws, c.feedback = m.group, m.sender, m.seq, m.draws, m.feedback
+	c.tally, c.origin, c.remote, c.track = m.tally, m.origin, m.remote, m.track.forLoop()
+	sh.hurry(c)
+	return true
 }
 
 // The times that an ANY waits for another member, in milliseconds. They double.

@@ -35,17 +35,15 @@ type census struct {
 	people   map[string]*person // by id
 	calmAt   time.Time          // faults that all instances notice were over
 	watchers []*watcher
-	worst    time.Duration // from a change to the last watcher's knowing of it
 	failed   int
 }
 
 // person is a client, or was one.
 type person struct {
-	id    string
-	hub   int
-	in    map[string]*stay // by group
-	meta  string
-	watch func() // called under the census's lock when it is gone
+	id   string
+	hub  int
+	in   map[string]*stay // by group
+	meta string
 }
 
 // stay is a membership, or its absence.
