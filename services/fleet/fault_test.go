@@ -301,3 +301,58 @@ func adminGet(h *hubtest.Server, path string) (int, []byte) {
 	body, _ := io.ReadAll(resp.Body)
 	return resp.StatusCode, body
 }
+
+// withoutFleets is a state of main from before there were fleets.
+const withoutFleets = "817156526a08d09cd0b3290bb5e32e1a06915410"
+
+// TestOlderRelease: an instance of a release without fleets beside two that manage them does no harm, and takes none.
+func TestOlderRelease(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds an older release")
+	}
+	old := hubtest.BinaryOf(t, withoutFleets)
+	redis := redistest.Start(t)
+	file := filepath.Join(t.TempDir(), "fleets.yaml")
+	if err := os.WriteFile(file, []byte("fleets: {default: {token: "+botToken+"}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	older := hubtest.Start(t, hubtest.Options{Name: "old", Redis: redis.URL(), Binary: old})
+	var hubs []*hubtest.Server
+	for i := range 2 {
+		hubs = append(hubs, hubtest.Start(t, hubtest.Options{
+			Name: fmt.Sprint("node-", i), Redis: redis.URL(), Flags: []string{"--enable", "fleet", "--fleet-file", file},
+		}))
+	}
+	w := &watch{works: make(map[int]time.Time)}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	t.Cleanup(func() { cancel(); running.Wait() })
+	for i, h := range hubs {
+		bot := &worker{watch: w, name: i, cut: make(chan struct{}), address: func() string { return h.HubAddr }}
+		running.Go(func() { bot.run(ctx) })
+	}
+	runner := -1
+	eventually.True(t, "one bot works", func() bool {
+		n, ok := w.only()
+		runner = n
+		return ok
+	})
+	began := time.Now()
+	hubs[runner].Kill()
+	eventually.True(t, "the other bot works", func() bool {
+		n, ok := w.only()
+		return ok && n != runner
+	})
+	t.Logf("figure: beside an older release, the runner's instance is killed: one works after %v", time.Since(began).Round(time.Millisecond))
+	if took := time.Since(began); took > 10*time.Second || w.overlapped() > 250*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
+	if n := older.Metrics().Sum("mastersocket_broker_ignored_total"); n > 0 {
+		t.Errorf("the older release ignored %v messages", n)
+	}
+	for _, line := range older.Log() {
+		if strings.Contains(line, "level=ERROR") {
+			t.Errorf("the older release says %s", line)
+		}
+	}
+}

@@ -191,30 +191,42 @@ func TestAtMostOneWorks(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		now := start
-		f := New(Config{VitalCogs: []string{"vital"}, RetireOutdated: rapid.Bool().Draw(r, "retire")}, now)
+		config := Config{VitalCogs: []string{"vital"}, RetireOutdated: rapid.Bool().Draw(r, "retire")}
+		f := New(config, now)
 		works, there := map[ID]bool{}, map[ID]bool{}
+		known, term := map[ID]*Found{}, uint64(1) // what the clients' instances know, and the term of the leader
 		tasks := 0
 		for range rapid.IntRange(1, 60).Draw(r, "inputs") {
 			id := ID(rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(r, "client"))
 			var actions []Action
-			switch rapid.IntRange(0, 13).Draw(r, "input") {
+			var err error
+			k := known[id]
+			switch rapid.IntRange(0, 15).Draw(r, "input") {
 			case 0, 1:
 				works[id], there[id] = false, true
-				actions = f.Identify(id, rapid.SampledFrom([]string{"1.0.0", "1.1.0", "1.10.0", "x"}).Draw(r, "version"), now)
+				version := rapid.SampledFrom([]string{"1.0.0", "1.1.0", "1.10.0", "x"}).Draw(r, "version")
+				known[id] = &Found{ID: id, Version: version}
+				actions = f.Identify(id, version, now)
 			case 2, 3:
-				actions, _ = f.Ready(id, now)
+				if actions, err = f.Ready(id, now); err == nil {
+					k.Ready = true
+				}
 			case 4:
 				actions, _ = f.HealthCheck(id, Report{OK: rapid.Bool().Draw(r, "ok")}, now)
 			case 5:
 				if runner, ok := f.Runner(); ok && runner == id {
 					works[id] = false
+					k.Resting, k.Term = true, 0
 				}
 				actions, _ = f.Coma(id, now)
 			case 6:
 				works[id] = false
-				actions, _ = f.ShutDown(id, now)
+				if actions, err = f.ShutDown(id, now); err == nil {
+					k.Retired, k.Term = true, 0
+				}
 			case 7:
 				works[id], there[id] = false, false
+				delete(known, id)
 				actions = f.Left(id, now)
 			case 8:
 				now = now.Add(time.Duration(rapid.IntRange(0, 70).Draw(r, "seconds")) * time.Second)
@@ -234,15 +246,41 @@ func TestAtMostOneWorks(t *testing.T) {
 				actions = f.TryAgain(now)
 			case 13:
 				actions = f.AgentCame(now)
+			case 14: // another instance leads; tasks of the former leader are none of it
+				var all []Found
+				for _, k := range known {
+					all = append(all, *k)
+				}
+				term++
+				tasks = 0
+				f, actions = Adopt(config, f.Memory(), all, now)
+			case 15: // an instance was out of reach, stopped its client, and comes back
+				if k == nil {
+					continue
+				}
+				if rapid.Bool().Draw(r, "cut off") {
+					works[id], k.Term = false, 0
+				}
+				actions = f.Merge([]Found{*k}, now)
 			}
 			for _, a := range actions {
 				switch a.Verb {
 				case Hello:
 					works[a.To] = a.Process
-				case ProcessCommands:
+					known[a.To].Term = 0
+					if a.Process {
+						known[a.To].Term = term
+					}
+				case ProcessCommands, OK, Keep:
+					if a.Verb == Keep && !works[a.To] {
+						r.Fatalf("%s is kept, which tells it nothing, and does not work", a.To)
+					}
 					works[a.To] = true
+					known[a.To].Term, known[a.To].Resting = term, false
 				case Coma, Shutdown:
 					works[a.To] = false
+					known[a.To].Term = 0
+					known[a.To].Retired = known[a.To].Retired || a.Verb == Shutdown
 				case Spawn, Rollback, Deploy, Revision:
 					tasks++
 				}
