@@ -96,6 +96,9 @@ func (h *Hub) Loops() int { return len(h.shards) }
 // is unknown, and Alone returns false.
 func (h *Hub) Alone() bool { return h.broker.State().Available && len(h.broker.Nodes()) <= 1 }
 
+// ReachesOthers reports whether there are other instances, and the broker is available to reach them.
+func (h *Hub) ReachesOthers() bool { return h.broker.State().Available && len(h.broker.Nodes()) > 1 }
+
 // isolated reports whether clients may identify though other instances can't be reached.
 func (h *Hub) isolated() bool { return h.opts.WithoutBroker && !h.broker.State().Available }
 

@@ -31,6 +31,8 @@ type bot struct {
 	id      lifecycle.ID   // empty before it is connected
 	admin   bool           // its token has admin rights
 	open    int            // words that are not answered yet
+	since   uint32         // loop clock when it was connected
+	named   bool           // it has said identify
 	second  uint32         // loop clock when the present second began
 	words   int            // in it
 	over    bool
@@ -120,7 +122,7 @@ func (b *bot) refuse(cause string, r opcodes.Reason) {
 func (b *bot) Connected() {
 	peer := b.client.Peer()
 	b.id, b.admin = lifecycle.ID(peer.ID().String()), peer.IsAdmin()
-	b.second = b.on.Clock()
+	b.since, b.second = b.on.Clock(), b.on.Clock()
 	b.fleet.bots.Add(1)
 	b.s.count.bots.Add(1)
 	b.s.first.Post(func() { b.fleet.came(b) })
@@ -145,6 +147,7 @@ func (b *bot) Event(name string, args, ack []byte) {
 		return
 	}
 	b.s.count.words.Add(1)
+	b.named = b.named || w.Kind == wordIdentify
 	b.open++
 	w.ID = b.id
 	ack = append([]byte(nil), ack...)
@@ -196,8 +199,14 @@ func (b *bot) carryOut(o order) {
 	}
 }
 
-// Sweep implements socketio.ClientHandler.
-func (b *bot) Sweep() {}
+// Sweep implements socketio.ClientHandler. A bot that never says what it is takes a place that others could have.
+func (b *bot) Sweep() {
+	if b.id != "" && !b.named && time.Duration(b.on.Clock()-b.since)*time.Millisecond > b.s.opts.IdentifyTimeout {
+		b.s.count.silent.Add(1)
+		b.on.Warn("bot disconnected", "it did not identify")
+		b.client.End()
+	}
+}
 
 // Closed implements socketio.ClientHandler.
 func (b *bot) Closed() {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/services/fleet/lifecycle"
 	"github.com/mastersocket/mastersocket/services/fleet/wire"
@@ -180,6 +181,30 @@ func TestFlood(t *testing.T) {
 	a.ask("ready", ``)
 	a.expect(cmdOK, acked) // nothing of it disturbed the other one
 	eventually.True(t, "the flooding bot is gone", func() bool { return n.fleet.count.bots.Load() == 1 })
+}
+
+// TestSaysNothing: a bot that connects and never identifies gives its place free, and one more than there are places is turned away.
+func TestSaysNothing(t *testing.T) {
+	t.Parallel()
+	n := start(t, Options{Fleets: settings(lifecycle.Config{}), IdentifyTimeout: 500 * time.Millisecond}, memory.NewBus().Broker(), nil)
+	a := n.bot(``)
+	if code := a.closed(); code != 1001 || n.fleet.count.silent.Load() != 1 {
+		t.Errorf("closed with %d", code)
+	}
+	full := alone(t, lifecycle.Config{})
+	first := full.bot(``)
+	first.identify("1.0.0", helloTrue)
+	for range MaxBots - 1 {
+		full.bot(``)
+	}
+	c := dial(t, "ws://"+full.addr+"/socket.io/?EIO=4&transport=websocket")
+	c.next()
+	c.send("40")
+	if code := c.closed(); code != 1001 {
+		t.Errorf("one too many was closed with %d", code)
+	}
+	first.ask("ready", ``)
+	first.expect(cmdOK, acked)
 }
 
 func TestWhoMayConnect(t *testing.T) {

@@ -144,7 +144,7 @@ func (k *link) tick(now time.Time) {
 // pulse tells the others what this instance leads.
 func (k *link) pulse(now time.Time) {
 	k.next = now.Add(pulseInterval)
-	if k.s.hub.Alone() {
+	if !k.s.hub.ReachesOthers() {
 		return
 	}
 	p := pulse{From: k.me, Node: k.s.node(), Leads: make(map[string]led)}

@@ -8,12 +8,12 @@ import (
 
 // counts are what happened since the start, and the state of the fleets that are led here.
 type counts struct {
-	words, refusedWords, refusedBots, floods      atomic.Uint64
-	orders, promotions, shutdowns                 atomic.Uint64
-	healthChecks, healthFailures                  atomic.Uint64
-	tasks, tasksFailed, tasksNoAgent              atomic.Uint64
-	alarms, leaderships, cutOffs                  atomic.Uint64
-	bots, fleetsLed, fleetsWithoutRunner, notSane atomic.Int64
+	words, refusedWords, refusedBots, floods, silent atomic.Uint64
+	orders, promotions, shutdowns                    atomic.Uint64
+	healthChecks, healthFailures                     atomic.Uint64
+	tasks, tasksFailed, tasksNoAgent                 atomic.Uint64
+	alarms, leaderships, cutOffs                     atomic.Uint64
+	bots, fleetsLed, fleetsWithoutRunner, notSane    atomic.Int64
 }
 
 // Metrics implements hub.Meter.
@@ -28,6 +28,7 @@ func (s *Service) Metrics() []hub.Metric {
 		counter("refused_words_total", "Events of bots that were refused.", &c.refusedWords),
 		counter("refused_bots_total", "Bots that were refused when they connected.", &c.refusedBots),
 		counter("floods_total", "Bots that were disconnected because they said too much.", &c.floods),
+		counter("unidentified_total", "Bots that were disconnected because they did not identify in time.", &c.silent),
 		counter("orders_total", "Hellos and commands sent to bots of this instance.", &c.orders),
 		counter("promotions_total", "Bots that were told to run.", &c.promotions),
 		counter("health_checks_total", "Health checks that were asked for.", &c.healthChecks),

@@ -31,6 +31,8 @@ type Options struct {
 	CommandEvent string // the event that carries commands; empty for DefaultCommandEvent
 	Anonymous    bool   // the default fleet takes clients without a token from anywhere, not from loopback addresses alone
 	Fleets       []Settings
+	// IdentifyTimeout is how long a bot may be connected without identifying; 0: 60 s.
+	IdentifyTimeout time.Duration
 }
 
 // Settings are those of one fleet.
@@ -62,6 +64,9 @@ var _ interface {
 func New(o Options) *Service {
 	if o.CommandEvent == "" {
 		o.CommandEvent = DefaultCommandEvent
+	}
+	if o.IdentifyTimeout == 0 {
+		o.IdentifyTimeout = time.Minute
 	}
 	s := &Service{opts: o}
 	s.served.Store(&map[string]*fleet{})
