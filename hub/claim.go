@@ -147,8 +147,36 @@ func (c *claimed) post(f func(*claim)) {
 
 // claims are the claims of this instance by their groups, for operators.
 type claims struct {
-	mu     sync.Mutex
-	groups map[string]claimsOf
+	mu      sync.Mutex
+	groups  map[string]claimsOf
+	service map[*claim]struct{} // those of service types
+}
+
+// addService notes a claim of a service type, which is released with the hub.
+func (a *claims) addService(c *claim) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.service == nil {
+		a.service = make(map[*claim]struct{})
+	}
+	a.service[c] = struct{}{}
+}
+
+func (a *claims) removeService(c *claim) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.service, c)
+}
+
+// releaseService releases the claims of service types, whose loops have ended.
+func (a *claims) releaseService() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.service {
+		c.lease.Store(nil)
+		c.release()
+	}
+	a.service = nil
 }
 
 // claimsOf are the claims to one group.

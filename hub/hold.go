@@ -57,6 +57,7 @@ func (h *Hold) ask() {
 	default:
 		at := clientid.Location{Node: c.shard.hub.node.ID, Loop: c.shard.index, Slot: clientid.AgentSlot}
 		c.client = clientid.New(at)
+		c.shard.hub.claims.addService(c)
 		c.ask()
 	}
 }
@@ -82,6 +83,7 @@ func (h *Hold) Release() {
 		h.claim.over = true // it was not made yet
 		return
 	}
+	h.claim.shard.hub.claims.removeService(h.claim)
 	h.claim.giveUp()
 }
 

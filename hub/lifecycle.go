@@ -175,6 +175,7 @@ func (h *Hub) Close(ctx context.Context) error {
 			c.Close()
 		}
 	}
+	h.claims.releaseService()
 	h.verifications.close()
 	if err := h.broker.Close(ctx); err != nil {
 		return fmt.Errorf("close hub: %w", err)

@@ -43,6 +43,7 @@ type holds struct {
 	mu      sync.Mutex // held during the calls of a Claimant
 	claims  map[claimKey]*claim
 	claimed uint64 // claims so far
+	waiting int    // claims that never had a place
 	ops     []holdOp
 	lease   *broker.Lease
 	epoch   string
@@ -128,6 +129,7 @@ func (h *holds) claim(key claimKey, c broker.Claimant) {
 		return
 	}
 	h.claimed++
+	h.waiting++
 	h.claims[key] = &claim{claimant: c, number: h.claimed, since: h.now()}
 	h.send(holdOp{claimKey: key, kind: opClaim})
 }
@@ -146,8 +148,22 @@ func (r *Broker) Release(group string, client uuid.UUID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if key := (claimKey{group, client}); h.claims[key] != nil {
-		delete(h.claims, key)
+		h.forget(key)
 		h.send(holdOp{claimKey: key, kind: opRelease})
+	}
+}
+
+// forget takes a claim that has ended from the claims. It needs mu.
+func (h *holds) forget(key claimKey) {
+	h.placed(h.claims[key])
+	delete(h.claims, key)
+}
+
+// placed notes that a claim has had a place, or needs none. It needs mu.
+func (h *holds) placed(c *claim) {
+	if !c.placed {
+		c.placed = true
+		h.waiting--
 	}
 }
 
@@ -359,10 +375,10 @@ func (h *holds) takeResults(ops []holdOp, reply exclusiveReply) {
 		}
 		switch result := reply.results[i]; {
 		case result == "handed":
-			delete(h.claims, op.claimKey)
+			h.forget(op.claimKey)
 		case op.kind != opClaim || c.state != claimAsking:
 		case result == "full":
-			delete(h.claims, op.claimKey)
+			h.forget(op.claimKey)
 			c.claimant.Refused(broker.ErrTooManyWaiters)
 		default:
 			if c.state = claimWaiting; granted[op.claimKey] == 0 {
@@ -378,7 +394,7 @@ func (h *holds) takeResults(ops []holdOp, reply exclusiveReply) {
 // place tells a claim that it has its place. It needs mu.
 func (h *holds) place(c *claim) {
 	if !c.placed {
-		c.placed = true
+		h.placed(c)
 		c.claimant.Waiting()
 	}
 }
@@ -389,7 +405,8 @@ func (h *holds) granted(key claimKey, term uint64) {
 	if c == nil || c.state != claimWaiting {
 		return
 	}
-	c.state, c.term, c.placed = claimGranting, term, true
+	c.state, c.term = claimGranting, term
+	h.placed(c)
 	h.mark(func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -433,9 +450,12 @@ func (h *holds) tick() {
 		h.epoch, h.ops = noEpoch, nil
 		h.signal()
 	}
+	if h.waiting == 0 {
+		return
+	}
 	for key, c := range h.claims {
-		if !c.placed && c.state == claimAsking && h.now()-c.since > h.limit {
-			delete(h.claims, key)
+		if !c.placed && h.now()-c.since > h.limit {
+			h.forget(key)
 			h.send(holdOp{claimKey: key, kind: opRelease}) // it may be there after all
 			c.claimant.Refused(broker.ErrUnavailable)
 		}
@@ -550,4 +570,5 @@ func (h *holds) close() {
 		c.claimant.Refused(broker.ErrClosed)
 	}
 	clear(h.claims)
+	h.waiting = 0
 }
