@@ -3,6 +3,7 @@ package socketio
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -43,6 +44,36 @@ func pair(t testing.TB, scheme string) (a, b *node) {
 
 // at returns the URL of a request at another instance.
 func (n *node) at(url string, from *node) string { return strings.Replace(url, from.addr, n.addr, 1) }
+
+// traffic returns how many bytes the instance has received, and its connections.
+func (n *node) traffic() (bytes uint64, connections int) {
+	s := n.hub.Stats()
+	for i := range s.Transport.Loops {
+		bytes += s.Transport.Loops[i].BytesIn
+	}
+	return bytes, s.Transport.Connections()
+}
+
+// quiet waits until the instance has no connection but for one session without a socket, and returns how many bytes it has
+// received.
+func (n *node) quiet() (bytes uint64) {
+	n.t.Helper()
+	eventually.True(n.t, "the end of the requests' connections", func() bool {
+		var connections int
+		bytes, connections = n.traffic()
+		return connections == 1
+	})
+	return bytes
+}
+
+// awaitBytes waits until the instance has received more than so many bytes.
+func (n *node) awaitBytes(before uint64) {
+	n.t.Helper()
+	eventually.True(n.t, "a request at the instance of the session", func() bool {
+		bytes, _ := n.traffic()
+		return bytes > before
+	})
+}
 
 // refusal returns the code and the message of the answer to a request that is refused.
 func refusal(t testing.TB, body string) (code int, message string) {
@@ -172,19 +203,7 @@ func TestClientsThatLeaveARelayedGET(t *testing.T) {
 	t.Parallel()
 	a, b := pair(t, "http")
 	url, _ := a.poll(`{"token":"secret","group":"g"}`)
-	received := func() (bytes uint64, connections int) {
-		s := a.hub.Stats()
-		for i := range s.Transport.Loops {
-			bytes += s.Transport.Loops[i].BytesIn
-		}
-		return bytes, s.Transport.Connections()
-	}
-	var before uint64
-	eventually.True(t, "the end of the requests' connections", func() bool {
-		bytes, connections := received()
-		before = bytes
-		return connections == 1
-	})
+	before := a.quiet()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -195,10 +214,7 @@ func TestClientsThatLeaveARelayedGET(t *testing.T) {
 			}
 		}
 	}()
-	eventually.True(t, "the GET at the instance of the session", func() bool {
-		bytes, _ := received()
-		return bytes > before
-	})
+	a.awaitBytes(before)
 	cancel()
 	<-done
 	eventually.True(t, "the end of the session", func() bool { return a.hub.Stats().Clients == 0 })
@@ -227,5 +243,51 @@ func TestInstancesThatCantBeReached(t *testing.T) {
 	}
 	if failed := b.all.count.failedRelays.Load(); failed != 2 {
 		t.Errorf("%d relayed requests failed", failed)
+	}
+}
+
+// TestInstancesThatEnd: a relayed GET ends with the instance of its session, and with the one that relays it.
+func TestInstancesThatEnd(t *testing.T) {
+	t.Parallel()
+	for name, ends := range map[string]func(a, b *node) *node{
+		"of the session": func(a, _ *node) *node { return a },
+		"that relays":    func(_, b *node) *node { return b },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := pair(t, "http")
+			url, _ := a.poll(`{"token":"secret","group":"g"}`)
+			before := a.quiet()
+			answer := make(chan string, 1)
+			go func() {
+				res, err := http.Get(b.at(url, a))
+				if err != nil {
+					answer <- "broken"
+					return
+				}
+				defer func() { _ = res.Body.Close() }()
+				body, _ := io.ReadAll(res.Body)
+				answer <- string(body)
+			}()
+			a.awaitBytes(before)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if err := ends(a, b).hub.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+			got := <-answer
+			if ends(a, b) == b {
+				if got != "broken" {
+					t.Errorf("%q", got)
+				}
+				return
+			}
+			if code, _ := refusal(t, got); code != 1 {
+				t.Errorf("%q", got)
+			}
+			if _, body := request(t, "GET", b.at(url, a), ""); body != `{"code":1,"message":"Session ID unknown"}` {
+				t.Error(body)
+			}
+		})
 	}
 }
