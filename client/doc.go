@@ -101,6 +101,12 @@
 //     the old id, or two ANY within the milliseconds until its instance prefers the new connection.
 //   - A move sends at most 40 FENCEs a second on each connection. They don't count against the rate of the token.
 //
+// # Presence
+//
+// [Client.Watch] tells who is in a group. A [Watch] has the set of its members, which is whole at any time, and calls
+// [WatchOptions].OnChange for what changes. The set stays through a reconnect, after which OnChange gets the difference. While
+// the Client moves, the set is that of the connection that it leaves until the new one has told all.
+//
 // # Concurrency
 //
 // All methods may be called from any goroutine. While it is connected, a Client has four goroutines: one connects, one

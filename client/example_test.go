@@ -95,3 +95,29 @@ func connect() *client.Client {
 	}
 	return c
 }
+
+// A dashboard shows who is in a group. It needs a token with the right to watch the group.
+func ExampleClient_Watch() {
+	ctx := context.Background()
+	c, err := client.Connect(ctx, client.Options{
+		URL: "ws://127.0.0.1:42069", Token: os.Getenv("MASTERSOCKET_TOKEN"), Group: "dashboard",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close(ctx)
+	w, err := c.Watch(ctx, "resizers", client.WatchOptions{
+		OnChange: func(w *client.Watch, change client.PresenceChange) {
+			for _, m := range change.Joined {
+				fmt.Println(m.Name, "is on", m.Node)
+			}
+			for _, d := range change.Left {
+				fmt.Println(d.Member.Name, "left:", d.Reason)
+			}
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(w.Members()), "resizers are there")
+}

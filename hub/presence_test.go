@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
 
+	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
@@ -722,4 +724,81 @@ func newSlowOnlooker(t testing.TB, url, group string, gate <-chan struct{}) *onl
 		o.follow()
 	}()
 	return o
+}
+
+func TestClientsOfServiceTypesAreShown(t *testing.T) {
+	t.Parallel()
+	bus := memory.NewBus()
+	_, _, there := startWithLines(t, bus.Broker())
+	_, url := startHub(t, bus.Broker(), nil)
+	l := openLine(t, there, "workers")
+	o := newOnlooker(t, url, "workers", nil)
+	o.wants("the client of the service type", l.id)
+	_ = l.conn.CloseNow()
+	o.wants("its end")
+}
+
+// TestWatchersLoseTheirRight: a client whose token may not watch its groups any more is disconnected.
+func TestWatchersLoseTheirRight(t *testing.T) {
+	t.Parallel()
+	entry := func(watch string) string {
+		return fmt.Sprintf("  - {name: a, sha256: %s, groups: [g], send: [], watch: [%s]}\n", auth.Hash("a"), watch)
+	}
+	store := auth.NewStore(tokenTable(t, entry("w")))
+	h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Tokens = store })
+	p := identify(t, url, "g", m{"token": "a", "features": []string{"presence"}, "watch": []string{"w"}})
+	if f := p.read(); f.Op != 10 {
+		t.Fatalf("%+v", f)
+	}
+	q := connect(t, url)
+	q.send(m{"op": 1, "data": m{"token": "a", "group": "g", "features": []string{"presence"}, "watch": []string{"other"}}})
+	if f := q.read(); f.Op != 2 || f.Data != "IDENTIFY_FAILED" {
+		t.Errorf("a watch without the right is answered with %+v", f)
+	}
+	store.Replace(tokenTable(t, entry("other")))
+	h.TokensChanged()
+	p.wantDisconnect("its right to watch is gone", "UNAUTHORIZED", 4003)
+}
+
+// TestLossesBetweenInstancesAreMadeUpFor: messages of streams are lost at random. The watchers' sets are right nevertheless.
+func TestLossesBetweenInstancesAreMadeUpFor(t *testing.T) {
+	t.Parallel()
+	bus := memory.NewBus()
+	lossy := &lossyBroker{Broker: bus.Broker()}
+	_, there := startHub(t, lossy, nil)
+	h, url := startHub(t, bus.Broker(), nil)
+	o := newOnlooker(t, url, "workers", nil)
+	var ids []string
+	for range 40 {
+		p := identify(t, there, "workers", nil)
+		ids = append(ids, p.id)
+		time.Sleep(presenceInterval / 2) // so that they are in several messages
+	}
+	o.wants("all members", ids...)
+	lossy.lose.Store(true) // all of them: a change, and what could show that it is missing
+	late := identify(t, there, "workers", nil)
+	time.Sleep(3 * presenceInterval)
+	lossy.lose.Store(false)
+	o.wants("the member whose coming was lost", append(ids, late.id)...)
+	if n := h.Stats().Presence.Gaps; n == 0 || lossy.lost.Load() == 0 {
+		t.Errorf("%d messages were lost, %d gaps were seen", lossy.lost.Load(), n)
+	}
+}
+
+// lossyBroker loses each fifth message about presence, and all while lose is set.
+type lossyBroker struct {
+	broker.Broker
+	n, lost atomic.Int64
+	lose    atomic.Bool
+}
+
+func (b *lossyBroker) Publish(m *broker.Message, done broker.Completion) {
+	if m.Kind == broker.KindPresence && (b.n.Add(1)%5 == 0 || b.lose.Load()) {
+		b.lost.Add(1)
+		if done != nil {
+			done.Published(1, nil)
+		}
+		return
+	}
+	b.Broker.Publish(m, done)
 }

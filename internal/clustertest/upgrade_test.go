@@ -3,12 +3,17 @@
 package clustertest
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
+	rc "github.com/mastersocket/mastersocket/internal/rawclient"
 )
 
 // previous is the state of main that was in use before the changes since. Set it once those are in use.
@@ -32,10 +37,15 @@ func TestUpgrade(t *testing.T) {
 		c.restart(i)
 		c.awaitNodes(patience, 3)
 	}
-	for i := range c.hubs {
-		replace(i, "")
-	}
+	replace(0, "")
+	missing := watchMissing(t, c.hubs[0], l.group(0))
+	missing("b c") // they know nothing of presence
+	replace(1, "")
+	missing("c")
+	replace(2, "")
+	missing("")
 	replace(1, old)
+	missing("b")
 	l.runFor(time.Second)
 	c.understood()
 	r := l.finish(c)
@@ -59,5 +69,46 @@ func (c *cluster) understood() {
 				c.t.Errorf("instance %s: %s", h.HubAddr, line)
 			}
 		}
+	}
+}
+
+// watchMissing watches a group on an instance. The function that it returns waits until these instances are missing. No
+// message of the load is for this client alone: its weight is 0.
+func watchMissing(t *testing.T, h *hubtest.Server, group string) func(want string) {
+	t.Helper()
+	conn, _, err := dial(h, "watchers", fmt.Sprintf(`,"features":["groups","presence"],"weight":0,"watch":[%q]`, group))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	conn.SetTimeout(10 * time.Minute)
+	var mu sync.Mutex
+	missing := []string{}
+	go func() {
+		for {
+			e, err := conn.Receive()
+			if err != nil {
+				return
+			}
+			var d struct {
+				Missing *[]string `json:"missing"`
+			}
+			switch {
+			case e.Is(rc.OpPING):
+				_ = conn.Send(`{"op":4}`)
+			case e.Is(10) && json.Unmarshal(e.Data, &d) == nil && d.Missing != nil:
+				mu.Lock()
+				missing = *d.Missing
+				mu.Unlock()
+			}
+		}
+	}()
+	return func(want string) {
+		t.Helper()
+		eventually.True(t, "the instances "+want+" to be missing", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return strings.Join(missing, " ") == want
+		})
 	}
 }
