@@ -25,14 +25,15 @@ const (
 	canPause  = "pause"    // the platform lets a client stop reading
 	noPause   = "no-pause" // it does not, as in browsers
 	canGroups = "groups"   // the SDK changes groups, and watches who is in them
+	canHold   = "hold"     // the SDK holds exclusive groups
 )
 
 // adapters are the SDKs. Another SDK is a further line.
 var adapters = []adapter{
-	{name: "go", start: buildGo, can: []string{canStatus, canPause, canGroups}},
+	{name: "go", start: buildGo, can: []string{canStatus, canPause, canGroups, canHold}},
 	{name: "python", start: findPython, dir: "../python", can: []string{canStatus, canPause}},
-	{name: "typescript", start: node(), can: []string{canStatus, canPause, canGroups}},
-	{name: "typescript-platform", start: node("--experimental-websocket"), can: []string{noPause, canGroups}},
+	{name: "typescript", start: node(), can: []string{canStatus, canPause, canGroups, canHold}},
+	{name: "typescript-platform", start: node("--experimental-websocket"), can: []string{noPause, canGroups, canHold}},
 }
 
 // node returns what starts the adapter in TypeScript: with the package ws or, given flags for it, with the WebSocket of Node.js.

@@ -16,12 +16,13 @@ import (
 // scenario is a file of the folder scenarios; README.md describes its members.
 type scenario struct {
 	name    string
-	Tells   string         `yaml:"tells"`   // what a reader learns from the scenario
-	Needs   []string       `yaml:"needs"`   // capabilities of an adapter; see adapters
-	Options map[string]any `yaml:"options"` // of connect, beside url and token
-	Fences  string         `yaml:"fences"`  // "manual": the scripted hub does not pass on FENCEs
-	Acks    string         `yaml:"acks"`    // "manual": it sends no ACKs
-	Pings   string         `yaml:"pings"`   // "manual": PINGs and PONGs are messages like any other
+	Tells   string         `yaml:"tells"`    // what a reader learns from the scenario
+	Needs   []string       `yaml:"needs"`    // capabilities of an adapter; see adapters
+	Options map[string]any `yaml:"options"`  // of connect, beside url and token
+	Fences  string         `yaml:"fences"`   // "manual": the scripted hub does not pass on FENCEs
+	Acks    string         `yaml:"acks"`     // "manual": it sends no ACKs
+	Pings   string         `yaml:"pings"`    // "manual": PINGs and PONGs are messages like any other
+	OpenEnd bool           `yaml:"open_end"` // what comes behind the last step is not judged
 	Steps   []step         `yaml:"steps"`
 }
 

@@ -79,12 +79,13 @@ type adapter struct {
 	remove map[string]func()
 
 	watches map[string]*client.Watch
+	holds   map[string]*client.Hold
 }
 
 func main() {
 	a := &adapter{
 		release: make(chan struct{}), out: json.NewEncoder(os.Stdout), counts: map[string]int{}, remove: map[string]func(){},
-		watches: map[string]*client.Watch{},
+		watches: map[string]*client.Watch{}, holds: map[string]*client.Hold{},
 	}
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
@@ -176,7 +177,7 @@ func (a *adapter) begin(ctx context.Context, cmd command) (end func() (any, erro
 		a.mu.Lock()
 		a.remove[cmd.Event]()
 		a.mu.Unlock()
-	case "subscribe", "unsubscribe", "set_meta", "set_weight", "groups", "watch", "unwatch":
+	case "subscribe", "unsubscribe", "set_meta", "set_weight", "groups", "watch", "unwatch", "hold", "held", "release_hold":
 		return func() (any, error) { return a.changeGroups(ctx, cmd) }
 	case "release":
 		close(a.release)
@@ -258,6 +259,8 @@ func (a *adapter) changeGroups(ctx context.Context, cmd command) (any, error) {
 		w := a.watches[cmd.Group]
 		a.mu.Unlock()
 		return nil, w.Close(ctx)
+	case "hold", "held", "release_hold":
+		return a.hold(ctx, cmd)
 	}
 	w, err := a.c.Watch(ctx, cmd.Group, client.WatchOptions{OnChange: a.presence})
 	if err != nil {
@@ -267,6 +270,28 @@ func (a *adapter) changeGroups(ctx context.Context, cmd command) (any, error) {
 	defer a.mu.Unlock()
 	a.watches[cmd.Group] = w
 	return nil, nil
+}
+
+// hold does the commands about exclusive groups.
+func (a *adapter) hold(ctx context.Context, cmd command) (any, error) {
+	a.mu.Lock()
+	h := a.holds[cmd.Group]
+	a.mu.Unlock()
+	switch cmd.Cmd {
+	case "held":
+		return map[string]any{"term": h.Term(), "left": h.Left() > 0}, nil
+	case "release_hold":
+		return nil, h.Release(ctx)
+	}
+	h, err := a.c.Hold(ctx, cmd.Group)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(h.Context(), func() { a.print(map[string]any{"event": "hold_lost", "group": cmd.Group}) })
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.holds[cmd.Group] = h
+	return map[string]any{"term": h.Term()}, nil
 }
 
 // presence writes what changed in a group, and who is in it.
@@ -349,6 +374,7 @@ var kinds = []struct {
 	{client.ErrNoAcks, "no_acks"},
 	{client.ErrNoGroups, "unsupported"},
 	{client.ErrNoPresence, "unsupported"},
+	{client.ErrNoExclusive, "unsupported"},
 	{client.ErrTooManyReplies, "too_many_replies"},
 	{client.ErrOptions, "options"},
 	{client.ErrSilent, "silent"},

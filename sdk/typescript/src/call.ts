@@ -167,7 +167,7 @@ export class Pending {
     for (const [id, call] of this.calls) {
       if (call.session !== session) continue;
       this.calls.delete(id);
-      call.failWith("OUTCOME_UNKNOWN", "the connection broke with the message on its way", cause);
+      call.failWith("OUTCOME_UNKNOWN", "the connection broke", cause);
     }
   }
 }

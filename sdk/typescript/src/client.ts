@@ -1,9 +1,10 @@
 import type { SendOptions } from "./call.js";
 import { Core } from "./core.js";
 import { asError, ClientError, cut } from "./errors.js";
+import type { Hold } from "./hold.js";
 import type { Message } from "./message.js";
 import type { PresenceChange, Watch } from "./presence.js";
-import { unlessAborted } from "./session.js";
+import { type Wait, waiting } from "./wait.js";
 import { type Events, type Handler, type Identity, type Options, prepare } from "./options.js";
 import { op, type To } from "./wire.js";
 
@@ -12,9 +13,6 @@ export interface RequestOptions extends SendOptions {
   /** The loop of requestMany ends after so many replies; by default when its time is over. */
   replies?: number;
 }
-
-/** How long to wait for the outcome of a change, which may happen all the same. */
-export type Wait = Pick<SendOptions, "signal" | "timeout">;
 
 /** How long close waits by default, in ms. */
 const closeTimeout = 10_000;
@@ -224,6 +222,15 @@ export class Client<E extends Events = Events> {
   }
 
   /**
+   * Claims an exclusive group, which has one holder in the whole cluster, and resolves when this client is the holder. Those who wait
+   * get it in the order in which they asked. The hold stays in a move; it is lost when the connection breaks for longer than a
+   * holder may be silent (about 2 s).
+   */
+  async hold(group: string, options?: Wait): Promise<Hold> {
+    return (await import("./hold.js")).hold(this.core, group, options);
+  }
+
+  /**
    * Ends gracefully: calls no further handler, waits for the running one, writes what was sent before, and says goodbye to the hub.
    * After `timeout` ms (default 10 s) it cuts the connection. A handler must not wait for close, which waits for the handler.
    */
@@ -235,11 +242,4 @@ export class Client<E extends Events = Events> {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-/** Rejects when the signal is aborted or the time is over before the promise is settled. */
-function waiting<T>(promise: Promise<T>, options: Wait = {}): Promise<T> {
-  const { signal, timeout } = options;
-  const outer = signal ? unlessAborted(promise, signal) : promise;
-  return timeout === undefined ? outer : unlessAborted(outer, AbortSignal.timeout(timeout));
 }

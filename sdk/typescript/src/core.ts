@@ -3,13 +3,15 @@ import { Call, type CallKind, Pending, type SendOptions, SendQueue, SentLog } fr
 import { type Delivery, Dispatcher } from "./dispatch.js";
 import { asError, ClientError, cut, DisconnectError, HandshakeError, type HubError } from "./errors.js";
 import { Memberships } from "./groups.js";
+import type { Hold } from "./hold.js";
 import type { Message, Replier } from "./message.js";
 import type { Identity, Logger, Settings } from "./options.js";
 import type { Mover } from "./mover.js";
 import type { MovingStream } from "./moving.js";
 import type { Notice } from "./notice.js";
 import type { Watch } from "./presence.js";
-import { Session, unlessAborted } from "./session.js";
+import { Session } from "./session.js";
+import { unlessAborted, within } from "./wait.js";
 import { Stream } from "./stream.js";
 import { envelope, newID, op, type To } from "./wire.js";
 
@@ -44,6 +46,7 @@ export class Core implements Replier {
   stream: Stream;
   readonly memberships: Memberships;
   readonly watches = new Map<string, Watch>();
+  readonly holds = new Map<string, Hold>();
   readonly dispatcher: Dispatcher;
 
   /** Of the current or last session; in a move, of the session that sends. */
@@ -225,7 +228,7 @@ export class Core implements Replier {
         this.stream = stream;
         return { stream, Mover: moving.Mover };
       } catch (err) {
-        this.log.warn?.("the code for moves can't be loaded: the hub's DRAINs are ignored", { error: asError(err) });
+        this.log.warn?.("moves can't be loaded: DRAIN is ignored", { error: asError(err) });
         return undefined;
       }
     };
@@ -298,7 +301,7 @@ export class Core implements Replier {
 
   private identifyData(): Record<string, unknown> {
     const { group, name, version, echo, acks, drain } = this.settings;
-    const features = ["errors", "groups", "presence", ...(acks === false ? [] : ["acks"]), ...(drain === false ? [] : ["drain"])];
+    const features = ["errors", "groups", "presence", "exclusive", ...(acks === false ? [] : ["acks"]), ...(drain === false ? [] : ["drain"])];
     return { group, name, version, features, ...(echo === false && { echo }) };
   }
 
@@ -412,6 +415,7 @@ export class Core implements Replier {
     const until = performance.now() + timeout;
     this.quitting = true;
     const inTime = await within(this.dispatcher.stop(), timeout);
+    for (const hold of this.holds.values()) hold.end(new ClientError("CLOSED", "client closed"));
     this.closing = true;
     this.cancelOpen.abort();
     this.wake();
@@ -449,16 +453,3 @@ export class Core implements Replier {
 
 /** Whether the hub refused the token or a group. */
 const isRefusal = (err: Error): boolean => err instanceof DisconnectError && err.reason === "IDENTIFY_FAILED";
-
-/** Reports whether the promise is settled within ms. */
-async function within(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => {
-      resolve(false);
-    }, ms);
-  });
-  const inTime = await Promise.race([promise.then(() => true), late]);
-  clearTimeout(timer);
-  return inTime;
-}

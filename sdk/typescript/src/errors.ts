@@ -9,7 +9,8 @@ import type { To } from "./wire.js";
  * - `CLOSED`: the client was closed or has ended by itself; then `cause` says why
  * - `OPTIONS`, `INVALID`: options, or a message, that the hub would refuse
  * - `TOO_BIG`, `DUPLICATE_ID`, `NO_ACKS`, `QUEUE_FULL`: the message was not sent
- * - `UNSUPPORTED`: the hub is of a release without what was asked for. `WATCHED`: the group is watched already
+ * - `UNSUPPORTED`: the hub is of a release without what was asked for. `WATCHED`, `HELD`: the client does that already
+ * - `HOLD_LOST`, `RELEASED`: why a hold has ended
  * - `TOO_MANY_REPLIES`: more replies to a request were unread than the queue takes
  * - `HANDSHAKE`, `DISCONNECTED`, `SILENT`, `SLOW_CONSUMER`, `CONNECTION`: why there is no connection
  */
@@ -29,6 +30,9 @@ export type ErrorCode =
   | "QUEUE_FULL"
   | "UNSUPPORTED"
   | "WATCHED"
+  | "HELD"
+  | "HOLD_LOST"
+  | "RELEASED"
   | "TOO_MANY_REPLIES"
   | "HANDSHAKE"
   | "DISCONNECTED"

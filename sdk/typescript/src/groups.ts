@@ -1,5 +1,5 @@
 import type { Core } from "./core.js";
-import { asError, ClientError, cut } from "./errors.js";
+import { ClientError, cut } from "./errors.js";
 import type { Session } from "./session.js";
 import { badGroup, newID, object, op, text, utf8Length, type Wire } from "./wire.js";
 
@@ -18,6 +18,8 @@ export interface ChangeData {
   watch?: string[];
   meta?: Record<string, string>;
   weight?: number;
+  exclusive?: string[];
+  to?: string;
 }
 
 /** The hub's refusal of a change of groups, or of a watch. `code` says why, such as FORBIDDEN or TOO_MANY_GROUPS. */
@@ -34,11 +36,11 @@ export class GroupError extends ClientError {
 }
 
 /** The connection ended before the answer came. */
-class LostError extends Error {}
+export class LostError extends Error {}
 
 interface OpenChange {
   session: Session;
-  settle: (err?: Error) => void;
+  settle: (answer: Record<string, unknown> | Error) => void;
 }
 
 /**
@@ -56,7 +58,6 @@ export class Memberships {
   private current: Session | undefined; // the one that sends, or did last
   private arrived: (() => void)[] = []; // wait for a session that sends
   private readonly open = new Map<string, OpenChange>(); // that wait for their answer, by id
-  private readonly stale = new Set<Session>(); // groups were subscribed to on another session of a move alone
 
   constructor(private readonly core: Core) {
     this.further = [...new Set(core.settings.groups)].filter((g) => g !== core.settings.group);
@@ -66,6 +67,12 @@ export class Memberships {
   /** All groups, the option group first. */
   get all(): string[] {
     return [this.core.settings.group, ...this.further];
+  }
+
+  /** What the client is beside a member of groups. */
+  get self(): ChangeData {
+    const { meta, weight, watched: watch } = this;
+    return { meta, weight, ...(watch.length > 0 && { watch }) };
   }
 
   /** Waits until no change is carried out. None is until the returned function is called, which may be called again. */
@@ -81,12 +88,11 @@ export class Memberships {
   use(s: Session): void {
     this.current = s;
     for (const resolve of this.arrived.splice(0)) resolve();
-    if (this.stale.delete(s)) void this.catchUp(s);
+    for (const hold of this.core.holds.values()) hold.poke();
   }
 
   /** Fails the requests on a session that has ended. */
   ended(s: Session): void {
-    this.stale.delete(s);
     for (const { session, settle } of this.open.values()) if (session === s) settle(new LostError());
   }
 
@@ -97,10 +103,18 @@ export class Memberships {
 
   /** Fills in the data of an IDENTIFY, and returns the groups that it has no room for. */
   complete(data: Record<string, unknown>): string[] {
-    const { meta, weight, further, watched } = this;
-    const groups = further.slice(0, identifyGroups - 1);
-    Object.assign(data, { meta, weight, groups: groups.length > 0 ? groups : undefined, watch: watched.length > 0 ? watched : undefined });
-    return further.slice(identifyGroups - 1);
+    const groups = this.further.slice(0, identifyGroups - 1);
+    Object.assign(data, this.self, groups.length > 0 && { groups });
+    return this.further.slice(identifyGroups - 1);
+  }
+
+  /** Returns the session that sends, once there is one. */
+  async sender(): Promise<Session> {
+    for (;;) {
+      if (this.core.error) throw new ClientError("CLOSED", "client closed", this.core.error);
+      if (this.current && !this.current.error) return this.current;
+      await new Promise<void>((resolve) => this.arrived.push(resolve));
+    }
   }
 
   /** Carries out a change, on the next connection where the current one is lost. */
@@ -110,11 +124,7 @@ export class Memberships {
       if (why) throw new ClientError("INVALID", why);
     }
     for (;;) {
-      if (this.core.error) throw new ClientError("CLOSED", "client closed", this.core.error);
-      if (!this.current || this.current.error) {
-        await new Promise<void>((resolve) => this.arrived.push(resolve));
-        continue;
-      }
+      await this.sender();
       const done = await this.begin();
       try {
         await this.carryOut(code, data);
@@ -144,7 +154,7 @@ export class Memberships {
     }
     await this.ask(code, data, s);
     this.apply(code, data);
-    if (code === op.subscribe && old && old !== s) this.stale.add(old);
+    if (code === op.subscribe) this.core.stream.subscribed(s);
   }
 
   /** Notes a change that the hub has carried out. */
@@ -159,40 +169,26 @@ export class Memberships {
     this.weight = weight ?? this.weight;
   }
 
-  /** Makes a session, which sends again after a move that failed, what the client became meanwhile. */
-  private async catchUp(s: Session): Promise<void> {
-    const done = await this.begin();
-    try {
-      const { further, watched: watch, meta, weight } = this;
-      await this.ask(op.subscribe, { meta, weight, ...(watch.length > 0 && { watch }) }, s);
-      for (let i = 0; i < further.length; i += restGroups) await this.ask(op.subscribe, { groups: further.slice(i, i + restGroups) }, s);
-    } catch (err) {
-      s.end(asError(err)); // the next connection has them
-    } finally {
-      done();
-    }
-  }
-
   /** Subscribes a connection that has just identified to the groups that IDENTIFY had no room for. */
-  async rest(s: Session, groups: string[]): Promise<void> {
+  async rest(s: Session, groups = this.further): Promise<void> {
     if (groups.length === 0) return;
     if (!s.has("groups")) throw new ClientError("UNSUPPORTED", "the hub takes at most 32 groups");
     for (let i = 0; i < groups.length; i += restGroups) await this.ask(op.subscribe, { groups: groups.slice(i, i + restGroups) }, s);
   }
 
-  /** Sends the request on a session and waits for the answer. */
-  private ask(code: number, data: ChangeData, s: Session): Promise<void> {
+  /** Sends the request on a session and returns the data of the answer. */
+  ask(code: number, data: ChangeData, s: Session): Promise<Record<string, unknown>> {
     const id = changePrefix + newID();
     const frame = JSON.stringify({ op: code, id, data });
     const limit = s.identity.maxMessageBytes;
-    return new Promise<void>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       if (s.error) throw new LostError();
       if (limit > 0 && utf8Length(frame) > limit) throw new ClientError("TOO_BIG", `the hub accepts at most ${limit} bytes`);
-      const settle = (err?: Error) => {
+      const settle = (answer: Record<string, unknown> | Error) => {
         clearTimeout(timer);
         this.open.delete(id);
-        if (err) reject(err);
-        else resolve();
+        if (answer instanceof Error) reject(answer);
+        else resolve(answer);
       };
       const timer = setTimeout(() => {
         settle(new ClientError("OUTCOME_UNKNOWN", `no answer for ${changeTime} ms`));
@@ -210,6 +206,10 @@ export class Memberships {
   /** Handles an answer, or a change that an operator made. */
   changed(s: Session, w: Wire): void {
     const data = object(w.data, "answer to a change of groups");
+    if (!w.id && data.exclusive) {
+      for (const [group, standing] of Object.entries(object(data.exclusive, "standing"))) this.core.holds.get(group)?.told(s, standing);
+      return;
+    }
     if (!w.id) {
       const groups = Array.isArray(data.groups) ? data.groups.map(String) : [];
       this.apply(w.op, { groups });
@@ -218,7 +218,7 @@ export class Memberships {
     }
     const change = this.open.get(w.id);
     if (change?.session !== s) return;
-    if (data.error === undefined) change.settle();
+    if (data.error === undefined) change.settle(data);
     else {
       const err = object(data.error, "refusal");
       change.settle(new GroupError(text(err.code, "code"), text(err.group, "group"), text(err.message, "message")));

@@ -2,9 +2,11 @@ import { Backoff, crowdedDelay } from "./backoff.js";
 import type { Core } from "./core.js";
 import type { Delivery } from "./dispatch.js";
 import { ClientError } from "./errors.js";
+import { handOver } from "./hold.js";
 import { leaveTimeout, type Phase } from "./move/machine.js";
 import type { Notice } from "./notice.js";
 import { goodbyeTimeout, type Session } from "./session.js";
+import { within } from "./wait.js";
 import { type MovingStream, moveTick } from "./moving.js";
 
 // Times are in ms.
@@ -18,6 +20,8 @@ const recordTime = 250;
 const minRecordTime = 100;
 /** How long answers are awaited on an old connection without a deadline. */
 const answerTime = 30_000;
+/** The most time that a move spends on exclusive groups. */
+const handOverTime = 1_000;
 /** How often a client may reach its old instance in a rebalance before it stays there. */
 const sameTries = 3;
 /** The most failures of a rebalance. */
@@ -152,6 +156,7 @@ export class Mover {
       await this.turnBack(next);
       throw new SameInstanceError();
     }
+    if (this.core.holds.size > 0) await within(handOver(this.core, this.old, next), handOverTime);
     return next;
   }
 

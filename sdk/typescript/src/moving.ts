@@ -1,9 +1,10 @@
 import { appendAnnouncement, type Delivery } from "./dispatch.js";
-import { ClientError } from "./errors.js";
+import { asError, ClientError } from "./errors.js";
 import type { Message } from "./message.js";
 import { type Action, type Conditions, Machine, type Phase, type Side } from "./move/machine.js";
 import { goodbyeTimeout, type Session } from "./session.js";
 import { Stream } from "./stream.js";
+import { op } from "./wire.js";
 
 /** How often the timeouts of held messages are checked, in ms. */
 const pumpTick = 100;
@@ -30,6 +31,7 @@ export class MovingStream extends Stream {
   private ticker: ReturnType<typeof setInterval> | undefined; // while messages of a move are being handed out
   private pumping = false; // pump is running
   private behind: Delivery[] = []; // behind these messages
+  private readonly stale = new Set<Session>(); // groups were subscribed to on another session of a move alone
 
   // Moves.
 
@@ -265,6 +267,25 @@ export class MovingStream extends Stream {
     }
   }
 
+  /** Reports a SUBSCRIBE on a session. The one that is being left has it not. */
+  override subscribed(s: Session): void {
+    if (this.left && this.left !== s) this.stale.add(this.left);
+  }
+
+  /** Makes a session, which sends again after a move that failed, what the client became meanwhile. */
+  private async catchUp(s: Session): Promise<void> {
+    const { memberships } = this.core;
+    const done = await memberships.begin();
+    try {
+      await memberships.ask(op.subscribe, memberships.self, s);
+      await memberships.rest(s);
+    } catch (err) {
+      s.end(asError(err)); // the next connection has them
+    } finally {
+      done();
+    }
+  }
+
   private logDoubt(a: Action): void {
     const to = this.sessions.new;
     const why = to?.has("drain") ? `no FENCE arrived within ${Math.round(a.after)} ms` : "the new instance does not support FENCE";
@@ -279,6 +300,7 @@ export class MovingStream extends Stream {
       if (found) this.core.dispatcher.announce(found);
     }
     this.core.memberships.use(s);
+    if (this.stale.delete(s)) void this.catchUp(s);
     s.setMode("sending");
   }
 }

@@ -116,7 +116,7 @@ export function prepare(o: Options): Settings {
   };
   const least = Math.min(s.connectTimeout, s.minBackoff, s.writeTimeout, s.receiveQueue, s.maxReceiveBytes);
   if (least > 0 && s.maxBackoff >= s.minBackoff) return s;
-  throw new ClientError("OPTIONS", "bad options: times and sizes must be positive, and maxBackoff at least minBackoff");
+  throw new ClientError("OPTIONS", "bad options: a time or size is not positive, or maxBackoff less than minBackoff");
 }
 
 function whyBad(o: Options): string | undefined {

@@ -7,6 +7,7 @@ import type { Identity } from "./options.js";
 import { openSocket } from "#platform";
 import type { Socket } from "./platform/socket.js";
 import { Notice } from "./notice.js";
+import { unlessAborted } from "./wait.js";
 import { malformed, newID, number, object, op, parse, text, type Wire } from "./wire.js";
 
 /** How long the hub may take to close the connection after DISCONNECT, in ms. */
@@ -183,7 +184,7 @@ export class Session {
     if (this.unread.length <= unreadMessages && this.unreadLength <= unreadLength) return;
     const dropped = this.unread.length;
     this.unread = [];
-    this.end(new ClientError("SLOW_CONSUMER", `handlers are too slow: ${dropped} messages that waited for them were dropped`));
+    this.end(new ClientError("SLOW_CONSUMER", `handlers are too slow: ${dropped} messages dropped`));
   }
 
   /** Continues with what waits. The stream calls it when there may be room. */
@@ -405,7 +406,7 @@ export class Session {
   private checkAlive(ping: number): void {
     const now = performance.now();
     if (this.blockedAt !== undefined && now - this.blockedAt > this.core.settings.writeTimeout) {
-      this.end(new ClientError("SILENT", `a write took more than ${this.core.settings.writeTimeout} ms`));
+      this.end(new ClientError("SILENT", `the hub did not read for ${this.core.settings.writeTimeout} ms`));
     } else if (this.stalled) {
       this.liveness.heard();
       this.write(pongFrame);
@@ -414,7 +415,7 @@ export class Session {
       const verdict = this.liveness.check(now, silent, ping);
       if (verdict === "ask") this.write(pingFrame);
       else if (verdict === "give up") {
-        this.end(new ClientError("SILENT", `the hub is silent for ${Math.round(silent)} ms and did not answer PINGs`));
+        this.end(new ClientError("SILENT", `the hub was silent for ${Math.round(silent)} ms`));
       }
     }
   }
@@ -437,6 +438,7 @@ export class Session {
     this.core.pending.failAll(this, err);
     this.core.memberships.ended(this);
     for (const watch of this.core.watches.values()) watch.ended(this);
+    for (const hold of this.core.holds.values()) hold.poke();
     this.done = true;
     this.core.wake();
   }
@@ -456,18 +458,4 @@ function parseIdentity(data: unknown): Identity {
     sessionStarted: new Date(text(w.session_started, "session_started")),
     features: Array.isArray(w.features) ? w.features.map(String) : [],
   };
-}
-
-/** Rejects when the signal is aborted before the promise is settled. */
-export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      reject(asError(signal.reason));
-    };
-    if (signal.aborted) stop();
-    signal.addEventListener("abort", stop, { once: true });
-    promise.then(resolve, reject).finally(() => {
-      signal.removeEventListener("abort", stop);
-    });
-  });
 }

@@ -70,6 +70,8 @@ export class Stream {
     return false;
   }
 
+  subscribed(_s: Session): void {}
+
   stopped(_s: Session): void {}
 
   nextFence(_s: Session, _id: string): string | undefined {

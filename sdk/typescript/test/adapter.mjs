@@ -33,6 +33,7 @@ const released = new Promise((resolve) => (release = resolve));
 const counts = {};
 const removers = {};
 const watches = {};
+const holds = {};
 
 const ids = (members) => [...members].map((m) => m.id).sort();
 const shown = ({ joined, left, moved, updated }) => ({
@@ -92,6 +93,13 @@ async function run({ cmd, options, to, event, data, id, timeout_ms: timeout, rep
     case "watch":
       watches[group] = await client.watch(group, (change, watch) => print({ event: "presence", group, ...shown(change), members: ids(watch.members.values()), ...(watch.count !== undefined && { count: watch.count }), missing: watch.missing }), { timeout });
       return {};
+    case "hold": {
+      const hold = (holds[group] = await client.hold(group, { timeout }));
+      hold.signal.addEventListener("abort", () => print({ event: "hold_lost", group }));
+      return { term: hold.term };
+    }
+    case "held": return { term: holds[group].term, left: holds[group].left > 0 };
+    case "release_hold": return holds[group].release();
     case "unwatch": return watches[group].close();
     case "release": release(); return {};
     case "count": return { count: counts[event] ?? 0 };
