@@ -111,12 +111,10 @@ func (l *Loop) wait() []unix.EpollEvent {
 
 // handleEvent handles what epoll reports of one descriptor.
 func (l *Loop) handleEvent(e *unix.EpollEvent) {
-	if e.Fd <= listenerEvent {
-		l.acceptAll(int(listenerEvent - e.Fd))
-		return
-	}
 	if e.Fd < 0 {
-		l.inbox.drainEventfd()
+		if e.Fd != wakeEvent { // mail is taken in every turn
+			l.acceptAll(int(listenerEvent - e.Fd))
+		}
 		return
 	}
 	c := l.table.at(uint32(e.Fd))

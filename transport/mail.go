@@ -3,8 +3,6 @@ package transport
 import (
 	"encoding/binary"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // Mail is work that is posted to a loop.
@@ -14,6 +12,9 @@ type Mail interface {
 	// Size is the number of bytes that the mail keeps in memory until it is delivered; the inbox is bounded by it.
 	Size() int
 }
+
+// wakeEvent is the epoll data of the eventfd.
+const wakeEvent = -1
 
 // mailOverhead is what a mail costs beside its own Size.
 const mailOverhead = 64
@@ -183,9 +184,9 @@ func (b *inbox) signalLocked() {
 	b.sleeping = false
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)
-	// The counter can't overflow: it is written once per sleep. An error would mean a closed descriptor, which b.closed
-	// rules out.
-	_, _ = unix.Write(b.evfd, one[:])
+	// Each write makes one event (EPOLLET), so that the counter is never read. It can't overflow: it is written once per
+	// sleep. An error would mean a closed descriptor, which b.closed rules out.
+	_, _ = writeFD(int32(b.evfd), one[:])
 }
 
 // sleep reports whether the loop may wait for events; if so, the next post wakes it.
@@ -221,12 +222,6 @@ func (l *Loop) closeInbox() ([]Mail, []accepted) {
 	b.closed = true
 	b.mu.Unlock()
 	return l.takeMail(nil, nil)
-}
-
-// drainEventfd resets the eventfd so that it does not wake the loop again.
-func (b *inbox) drainEventfd() {
-	var p [8]byte
-	_, _ = unix.Read(b.evfd, p[:])
 }
 
 // backlog returns the bytes that wait in the inbox.
