@@ -1,11 +1,13 @@
 package opcodes
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
@@ -19,6 +21,32 @@ var (
 
 // dataParser reads the data of one message token by token.
 type dataParser struct{ dec *jsontext.Decoder }
+
+// decoder is a decoder whose memory is used again.
+type decoder struct {
+	jsontext.Decoder
+	src bytes.Reader
+}
+
+var decoders = sync.Pool{New: func() any { return new(decoder) }}
+
+// maxReused is the most bytes that a decoder which is used again has read: it keeps as many.
+const maxReused = 4096
+
+// newDecoder returns a decoder of data. The caller releases it once nothing refers to what it returned.
+func newDecoder(data []byte) *decoder {
+	d := decoders.Get().(*decoder)
+	d.src.Reset(data)
+	d.Reset(&d.src)
+	return d
+}
+
+func (d *decoder) release() {
+	if d.src.Size() <= maxReused {
+		d.src.Reset(nil)
+		decoders.Put(d)
+	}
+}
 
 // whole reads an object, behind which nothing may follow; it calls value to read each member's value.
 func (p dataParser) whole(value func(name string) error) error {

@@ -84,7 +84,9 @@ func ParseIdentify(data []byte) (Identification, error) {
 	if len(data) == 0 || string(data) == "null" {
 		return id, fmt.Errorf("%w: no data", ErrIdentifyIncomplete)
 	}
-	p := identifyParser{dataParser: dataParser{jsontext.NewDecoder(bytes.NewReader(data))}}
+	d := newDecoder(data)
+	defer d.release()
+	p := identifyParser{dataParser: dataParser{&d.Decoder}}
 	if err := p.parse(&id); err != nil {
 		return Identification{}, fmt.Errorf("%w: %w", ErrIdentifyPayload, err)
 	}

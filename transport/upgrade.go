@@ -39,8 +39,10 @@ func (l *Loop) feedRequest(c *Conn, p []byte) []byte {
 // answer does what the request asks, or says why not. The request is the first n bytes of p; what is returned lies behind
 // what has been handled.
 func (l *Loop) answer(c *Conn, r *Request, err error, p []byte, n int) (rest []byte, reject *Rejection) {
-	if errors.As(err, &reject) {
-		return nil, reject
+	if err != nil {
+		var why *Rejection // not the result, which would be allocated each time
+		errors.As(err, &why)
+		return nil, why
 	}
 	lis := c.session.(*listener)
 	if !lis.hosts.AllowsAll() && !lis.hosts.Allows(string(r.Host)) {
