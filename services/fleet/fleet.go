@@ -1,10 +1,12 @@
 package fleet
 
 import (
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/services/fleet/lifecycle"
 )
@@ -108,7 +110,7 @@ func (f *fleet) left(b *bot) {
 	}
 	delete(f.here, b.id)
 	f.pending = slices.DeleteFunc(f.pending, func(p *pending) bool { return p.word.ID == b.id && !p.sent })
-	w := word{Kind: wordLeft, ID: b.id}
+	w := word{Kind: wordLeft, ID: b.id, Moving: errors.Is(f.s.hub.Ready(), hub.ErrDraining)}
 	switch {
 	case f.lead != nil:
 		f.lead.hear(w, nil, time.Now())

@@ -59,6 +59,9 @@ func (l *lead) apply(w *word, now time.Time) ([]lifecycle.Action, error) {
 		l.alarm = ""
 		return l.state.TryAgain(now), nil
 	case wordLeft:
+		if w.Moving {
+			return l.state.Moved(w.ID, now), nil
+		}
 		return l.state.Left(w.ID, now), nil
 	}
 	return nil, errUnknownWord

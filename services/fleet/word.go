@@ -27,6 +27,7 @@ type word struct {
 	ID      lifecycle.ID      `json:"id"`
 	Version string            `json:"version,omitzero"` // of identify
 	Report  *lifecycle.Report `json:"report,omitzero"`  // of health_check
+	Moving  bool              `json:"moving,omitzero"`  // of left: the instance drains
 }
 
 // parseWord reads an event of a bot. code is not empty where it is refused.

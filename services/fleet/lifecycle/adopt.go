@@ -21,14 +21,11 @@ type Memory struct {
 // Memory returns what the next leader should know.
 func (f *Fleet) Memory() Memory { return Memory{f.good, f.insane} }
 
-// settleAdopted is how long a fleet with a new leader waits for clients that have lost their instance.
-const settleAdopted = 3 * time.Second
-
 // Adopt returns a fleet with the clients of one that had another leader. Of those that work, the one that was told so in the
 // highest term goes on, and the others are told to stop.
 func Adopt(c Config, m Memory, all []Found, now time.Time) (*Fleet, []Action) {
 	f := New(c, now)
-	f.good, f.insane, f.await = m.Good, m.Insane, now.Add(settleAdopted)
+	f.good, f.insane = m.Good, m.Insane
 	f.passed = f.deploys + 1 // unknown
 	var highest *Found
 	for i := range all {

@@ -118,6 +118,14 @@ func (f *Fleet) Left(id ID, now time.Time) []Action {
 	return actions
 }
 
+// Moved is Left for a client that was asked to connect elsewhere: no process is spawned in its place before it had the time.
+func (f *Fleet) Moved(id ID, now time.Time) []Action {
+	if c := f.clients[id]; c != nil && c == f.runner {
+		f.await = now.Add(settle)
+	}
+	return f.Left(id, now)
+}
+
 // Promote makes a ready client the one that runs, because an operator asks for it.
 func (f *Fleet) Promote(id ID, now time.Time) ([]Action, error) {
 	c := f.clients[id]

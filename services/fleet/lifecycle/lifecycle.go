@@ -163,7 +163,7 @@ type Fleet struct {
 	agentless bool          // no agent took the last Spawn: none is tried until an agent comes or a runner is lost
 }
 
-// settle is how long a new fleet waits for clients that run already, before it spawns one.
+// settle is how long a fleet waits for clients that run and have lost their instance, before it spawns one.
 const settle = 5 * time.Second
 
 // New returns a fleet without clients.

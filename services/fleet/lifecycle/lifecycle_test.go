@@ -75,6 +75,8 @@ func input(t *testing.T, f *Fleet, line string, now *time.Time) string {
 		actions, err = f.ShutDown(id, *now)
 	case "left":
 		actions = f.Left(id, *now)
+	case "moved":
+		actions = f.Moved(id, *now)
 	case "promote":
 		actions, err = f.Promote(id, *now)
 	case "spawned":
@@ -152,6 +154,9 @@ func TestLifecycle(t *testing.T) {
 		"the one that waits is outdated meanwhile":   {plain, running + `b identify 1.2.0 → b hello false; c identify 1.1.0 → c hello false; b ready → b health_check; c ready →; b healthy → a coma replaced, b process_commands, revision`},
 		"the examined one leaves":                    {plain, running + `b identify 1.1.0 → b hello false; c identify 1.1.0 → c hello false; b ready → b health_check; c ready →; b left → c health_check`},
 		"the runner leaves":                          {plain, running + `b identify 1.0.0 → b hello false; b ready →; c identify 0.9.0 → c hello false; c ready →; a left → b process_commands; b left → c process_commands; c left → spawn`},
+		"the runner moves":                           {plain, running + `a moved →; op wait 4s →; c identify 1.0.0 → c hello true`},
+		"the runner moves and does not come":         {plain, running + `a moved →; op wait 4s →; op wait 1s → spawn`},
+		"the runner moves, another one is ready":     {plain, running + `b identify 1.0.0 → b hello false; b ready →; a moved → b process_commands`},
 		"the runner leaves in a health check":        {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; a left → b process_commands; b healthy → error: no health check was asked for`},
 		"one that was sent into coma is ready still": {plain, running + `b identify 1.1.0 → b hello false; b ready → b health_check; b healthy → a coma replaced, b process_commands, revision; a coma →; b left → a process_commands`},
 		"the runner goes into coma":                  {plain, running + `b identify 1.0.0 → b hello false; b ready →; a coma → b process_commands; b left → a process_commands`},
@@ -319,14 +324,14 @@ func TestAdopt(t *testing.T) {
 		want   string
 		script string
 	}{
-		"nobody": {nil, Memory{}, "", `op wait 2s →; op wait 1s → spawn`},
+		"nobody": {nil, Memory{}, "", `op wait 4s →; op wait 1s → spawn`},
 		"the runner goes on": {[]Found{{ID: "a", Version: "1.0.0", Ready: true, Term: 7}, {ID: "b", Version: "1.0.0", Ready: true}}, Memory{}, "a keep",
 			`a ready → a ok; a left → b process_commands`},
 		"of two the one of the higher term": {[]Found{{ID: "a", Version: "1.0.0", Ready: true, Term: 7}, {ID: "b", Version: "0.9.0", Ready: true, Term: 8}}, Memory{},
 			"a coma replaced, b keep, a health_check", `a healthy → b coma replaced, a process_commands, revision`},
 		"the newest standby is promoted": {[]Found{{ID: "a", Version: "1.9.0", Ready: true}, {ID: "b", Version: "1.10.0", Ready: true}, {ID: "c", Version: "2.0.0", Ready: true, Retired: true}}, Memory{},
 			"b process_commands", ``},
-		"one that rests is not":             {[]Found{{ID: "a", Version: "1.9.0", Ready: true, Resting: true}}, Memory{}, "", `op wait 3s → spawn`},
+		"one that rests is not":             {[]Found{{ID: "a", Version: "1.9.0", Ready: true, Resting: true}}, Memory{}, "", `op wait 5s → spawn`},
 		"one that starts is awaited":        {[]Found{{ID: "a", Version: "1.9.0"}}, Memory{}, "", `op wait 59s →; a ready → a process_commands`},
 		"the reserved one never gets ready": {[]Found{{ID: "a", Version: "1.9.0", Term: 3}}, Memory{}, "a keep", `op wait 60s → a shutdown ready_timeout, spawn`},
 		"what was good":                     {[]Found{{ID: "a", Version: "1.0.0", Ready: true, Term: 1}}, Memory{Good: Good{"1.0.0", "3f2a"}}, "a keep", `operator rollback → rollback 1.0.0 3f2a`},
