@@ -47,6 +47,40 @@ func (r *run) visit(ctx context.Context, rng *rand.Rand, name string, part int) 
 	return c.Leave(leaving)
 }
 
+// shift connects, and joins and leaves groups until ctx ends.
+func (r *run) shift(ctx context.Context, part int) error {
+	rng := r.rng(2000 + part)
+	c, err := r.join(context.WithoutCancel(ctx), part, ClientOptions{
+		Name: fmt.Sprintf("shifter-%d", part), Groups: []string{"shifters"}, Changes: true, OnArrival: func(int, int, string) { r.arrivals.Add(1) },
+	})
+	if err != nil {
+		return err
+	}
+	in := make(map[string]bool)
+	for ctx.Err() == nil {
+		group := groupName(rng.IntN(r.Groups))
+		change := c.Subscribe
+		if in[group] {
+			change = c.Unsubscribe
+		}
+		changing, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		err := change(changing, group)
+		if cancel(); err != nil {
+			return err
+		}
+		in[group] = !in[group]
+		pause := time.NewTimer(time.Duration(5+rng.IntN(20)) * time.Millisecond) // within what a client may name in a second
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	defer cancel()
+	return c.Leave(leaving)
+}
+
 // budget bounds the deliveries under way.
 type budget struct {
 	mu    sync.Mutex

@@ -85,6 +85,17 @@ func TestHistoryChurn(t *testing.T) {
 	})
 }
 
+// TestHistoryOfGroupsThatChange sends while clients join and leave groups.
+func TestHistoryOfGroupsThatChange(t *testing.T) {
+	s := Start(t, Options{Flags: []string{"--loops", "3"}})
+	_, r := runWorkload(t, Workload{
+		URLs: []string{s.URL()}, Senders: 10, Receivers: 6, Messages: scale(60_000), Seed: 5, Shifters: 20, Rate: 10_000,
+	})
+	if r.Memberships < 20 {
+		t.Errorf("%d memberships", r.Memberships)
+	}
+}
+
 // TestAnyUniform draws receivers often enough to detect a bias of a few percent.
 func TestAnyUniform(t *testing.T) {
 	t.Parallel()

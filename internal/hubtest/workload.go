@@ -34,6 +34,8 @@ type Workload struct {
 	// Churn is the number of further clients that keep connecting, staying briefly and leaving in different ways until
 	// all is sent.
 	Churn int
+	// Shifters is the number of further clients that keep joining and leaving groups until all is sent.
+	Shifters int
 	// Copies bounds the deliveries under way to clients that stay, so that a slow test does not make them slow
 	// consumers. 0 means 20000, negative no bound: with losses the bound would be reached eventually.
 	Copies int
@@ -190,6 +192,9 @@ func (r *run) drive(ctx context.Context) error {
 	var churn errgroup.Group
 	for i := range r.Churn {
 		churn.Go(func() error { return r.churn(churning, i) })
+	}
+	for i := range r.Shifters {
+		churn.Go(func() error { return r.shift(churning, i) })
 	}
 	sending, sendCtx := errgroup.WithContext(ctx)
 	for i, s := range r.senders {
