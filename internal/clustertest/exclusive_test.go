@@ -261,9 +261,10 @@ func (c *contender) give(ctx context.Context) bool {
 		c.x.stop(c.id)
 		_ = wsjson.Write(ctx, c.conn, map[string]any{"op": 2})
 		return false
-	case 2: // it is stopped for a while
+	case 2: // it is stopped for a while, and wakes up with what arrived meanwhile
+		pauses := figure.Choose([]time.Duration{2 * time.Second}, []time.Duration{2 * time.Second, 5 * time.Second, 20 * time.Second})
 		select {
-		case <-time.After(2 * time.Second):
+		case <-time.After(pauses[c.random.IntN(len(pauses))]):
 		case <-ctx.Done():
 		}
 		return true
@@ -439,7 +440,7 @@ func TestExclusive(t *testing.T) {
 	t.Parallel()
 	x := startContest(t)
 	x.awaitChange("the start", 0)
-	time.Sleep(figure.Choose(4*time.Second, 20*time.Second)) // changes by the clients themselves
+	time.Sleep(figure.Choose(4*time.Second, 45*time.Second)) // changes by the clients themselves
 
 	// apply breaks something at the holder's instance, and measures from then until the next holder.
 	apply := func(what string, limit time.Duration, do, undo func(hub int)) {
