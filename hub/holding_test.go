@@ -349,3 +349,40 @@ func TestExclusiveLost(t *testing.T) {
 		t.Errorf("released %s", got)
 	}
 }
+
+// TestExclusiveStorm has a client claim and give up as fast as it can, with and without waiting, while others go on.
+func TestExclusiveStorm(t *testing.T) {
+	t.Parallel()
+	const rounds = 300
+	bus := memory.NewBus()
+	h, url := startHub(t, bus.Broker(), nil)
+	storm := identify(t, url, "g", withExclusive)
+	calm := identify(t, url, "g", withExclusive)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 2 * rounds { // what it named beyond the bound waits, and so does it
+			f := storm.read()
+			if d, _ := f.Data.(m); f.Op != 8+i%2 || d["error"] != nil {
+				t.Errorf("answer %d: %+v", i, f)
+			}
+		}
+	}()
+	for range rounds {
+		storm.send(m{"op": 8, "id": "s", "data": m{"exclusive": []string{"x"}}})
+		storm.send(m{"op": 9, "id": "u", "data": m{"exclusive": []string{"x"}}})
+	}
+	if st := calm.claim("y"); !st.Held {
+		t.Errorf("another group: %+v", st)
+	}
+	<-done
+	if st := calm.claim("x"); !st.Held {
+		t.Errorf("the group after the storm: %+v", st)
+	}
+	if held, waiting := h.claims.count(); held != 2 || waiting != 0 {
+		t.Errorf("%d held, %d waiting", held, waiting)
+	}
+	if g := h.groups.named("x"); g == nil || g.total() != 1 {
+		t.Errorf("the group: %+v", g)
+	}
+}

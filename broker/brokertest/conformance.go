@@ -22,8 +22,8 @@ func Conform(t *testing.T, newCluster func(testing.TB) func(testing.TB) broker.B
 		"resubscribe": conformResubscribe, "counts": conformCounts, "draw": conformDraw, "gather": conformGather,
 		"close": conformClose, "retire": conformRetire, "start": conformStart,
 		"exclusive": conformExclusive, "exclusive close": conformExclusiveClose, "exclusive order": conformExclusiveOrder,
-		"exclusive storm": conformExclusiveStorm,
-		"standings":       conformStandings, "gone": conformGone,
+		"exclusive storm": conformExclusiveStorm, "exclusive full": conformExclusiveFull,
+		"standings": conformStandings, "gone": conformGone,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -275,3 +275,24 @@ func conformExclusiveStorm(t *testing.T, newBroker func(testing.TB) broker.Broke
 	running.Wait()
 	t.Logf("%d grants", grants)
 }
+
+// conformExclusiveFull has as many claims wait for a group as may, and one more.
+func conformExclusiveFull(t *testing.T, newBroker func(testing.TB) broker.Broker) {
+	in := Cluster(t, 2, newBroker)
+	holder := in[0].ClaimGroup("g")
+	holder.AwaitHold(t)
+	waiting := make([]*Claim, broker.MaxWaiters)
+	for i := range waiting {
+		waiting[i] = in[1].ClaimGroup("g")
+	}
+	eventually.True(t, "all to wait", func() bool { return waiting[len(waiting)-1].Last() == "waiting" })
+	for _, i := range in {
+		late := i.ClaimGroup("g")
+		eventually.True(t, "a refusal", func() bool { return late.Err() != nil })
+		if !errors.Is(late.Err(), broker.ErrTooManyWaiters) {
+			t.Errorf("one too many: %v", late.Err())
+		}
+	}
+	holder.GiveUp()
+	waiting[0].AwaitHold(t)
+}
