@@ -72,6 +72,7 @@ export interface Group {
   name: string;
   members: number;
   nodes: Counts;
+  watchers?: number; // clients that watch it; none in lists
   exclusive?: Exclusive; // of a group that is claimed exclusively
 }
 

@@ -31,6 +31,7 @@ export function GroupPage({ name }: { name: string }) {
         {nodes.map(([node, n]) => (
           <Stat key={node} label={`on ${node}`} value={count(n)} note={`${Math.round((100 * n) / Math.max(1, group.data?.members ?? 1))} %`} />
         ))}
+        {(group.data?.watchers ?? 0) > 0 && <Stat label="Watchers" value={count(group.data?.watchers ?? 0)} note="clients that see who is in it" />}
         {exclusive && <Stat label="Waiting to hold it" value={count(exclusive.waiting)} note={exclusive.term ? `term ${exclusive.term}` : "no holder"} />}
       </dl>
       {exclusive?.holder && (
