@@ -42,6 +42,13 @@ var (
 	descExclusive   = desc("exclusive_claims", "Claims of this instance's clients to exclusive groups, by state: held or waiting.", "state")
 	descGranted     = desc("exclusive_granted_total", "Times that an exclusive group was granted to a client of this instance.")
 	descLost        = desc("exclusive_lost_total", "Times that clients of this instance lost an exclusive group, as the broker was away or lost its data.")
+	descRequests    = desc("requests_open", "Open requests of clients of this instance: EVENTs with expect.")
+	descSettle      = desc("request_settle_seconds", "Time from a request to its SETTLED, by outcome: answered, answered_in_part, unanswered, undelivered, timed_out or cancelled.", "outcome")
+	descRetries     = desc("request_retries_total", "Times that a request to any member of a group was handed to another one.")
+	descPasses      = desc("request_passes_total", "Receivers that said that they don't answer a request of a client of this instance.")
+	descExpired     = desc("requests_expired_total", "Requests that were not delivered to clients of a loop, because their time was over.")
+	descReleased    = desc("requests_released_total", "Requests of other instances that were never cancelled here, and were given up long after their time.")
+	descRequestMem  = desc("request_memory_bytes", "What open requests, and answers that clients owe, take of request-memory.")
 	descRefusals    = desc("refusals_total", "Refused connections, handshakes and frames.", "cause")
 	descTLSDone     = desc("tls_handshakes_total", "TLS handshakes of the hub's listener, by result: done, resumed, or the cause of the failure.", "result")
 	descTLSEnd      = desc("tls_certificate_expiry_timestamp_seconds", "End of the certificate in force, in Unix time.")
@@ -121,6 +128,7 @@ func (c collector) collect(w metrics.Writer) {
 	w.Gauge(descExclusive, float64(s.Exclusive.Waiting), "waiting")
 	w.Counter(descGranted, s.Exclusive.Granted)
 	w.Counter(descLost, s.Exclusive.Lost)
+	collectRequests(&s.Requests, w)
 	for r, n := range s.Notices {
 		w.Counter(descNotices, n, string(r))
 	}
@@ -238,4 +246,23 @@ func collectPresence(s *hub.PresenceStats, w metrics.Writer) {
 	w.Counter(descPresenceOut, s.Sent)
 	w.Counter(descAsks, s.Asks)
 	w.Counter(descGaps, s.Gaps)
+}
+
+func collectRequests(s *hub.RequestStats, w metrics.Writer) {
+	w.Gauge(descRequests, float64(s.Open))
+	w.Gauge(descRequestMem, float64(s.Memory))
+	w.Counter(descRetries, s.Retries)
+	w.Counter(descPasses, s.Passed)
+	w.Counter(descExpired, s.Expired)
+	w.Counter(descReleased, s.Released)
+	for o, t := range s.Settled {
+		buckets := make(map[float64]uint64, len(t.Buckets))
+		total := uint64(0)
+		for i, n := range t.Buckets {
+			if total += n; i < len(hub.SettleBounds) {
+				buckets[hub.SettleBounds[i].Seconds()] = total
+			}
+		}
+		w <- prometheus.MustNewConstHistogram(descSettle, total, t.Sum.Seconds(), buckets, o.String())
+	}
 }

@@ -39,6 +39,8 @@ type Client struct {
 	BytesIn        uint64            `json:"bytes_in"`
 	BytesOut       uint64            `json:"bytes_out"`
 	QueueBytes     int               `json:"queue_bytes" doc:"Unsent bytes. A client beyond send_queue_bytes is disconnected as SLOW_CONSUMER."`
+	OpenRequests   int               `json:"open_requests" doc:"Requests of the client that are not settled yet."`
+	OwedAnswers    int               `json:"owed_answers" doc:"Requests of others that the client has got, and neither answered nor passed."`
 	StalledMillis  int64             `json:"stalled_ms" doc:"Milliseconds since the last of the unsent bytes left; 0 without any. At write_timeout the client is disconnected as SLOW_CONSUMER."`
 }
 
@@ -371,6 +373,7 @@ func (s *session) describe() Client {
 	}
 	traffic := s.conn.Traffic()
 	c.BytesIn, c.BytesOut, c.MessagesOut = traffic.BytesIn, traffic.BytesOut, traffic.MessagesOut
+	c.OpenRequests, c.OwedAnswers = s.openRequests(), s.owedAnswers()
 	if a := s.conn.RemoteAddr(); a.IsValid() {
 		c.Address = a.String()
 	}

@@ -146,8 +146,8 @@ var requestOutcomeNames = [numRequestOutcomes]string{
 // String returns the outcome's name in metrics.
 func (o RequestOutcome) String() string { return requestOutcomeNames[o] }
 
-// settleBounds are the upper bounds of the histogram of the time that requests take.
-var settleBounds = [...]time.Duration{
+// SettleBounds are the upper bounds of the histogram of the time that requests take.
+var SettleBounds = [...]time.Duration{
 	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
 	50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second,
 	2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute,
@@ -165,7 +165,7 @@ type requestCounters struct {
 
 // settleTimes are how long the requests of one outcome took.
 type settleTimes struct {
-	buckets [len(settleBounds) + 1]atomic.Uint64
+	buckets [len(SettleBounds) + 1]atomic.Uint64
 	sum     atomic.Int64 // in nanoseconds
 }
 
@@ -173,7 +173,7 @@ type settleTimes struct {
 func (c *requestCounters) settled(o RequestOutcome, took time.Duration) {
 	t := &c.times[o]
 	i := 0
-	for i < len(settleBounds) && took > settleBounds[i] {
+	for i < len(SettleBounds) && took > SettleBounds[i] {
 		i++
 	}
 	t.buckets[i].Add(1)

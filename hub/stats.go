@@ -25,6 +25,7 @@ type Stats struct {
 	Changes     map[ChangeKey]uint64           // SUBSCRIBEs and UNSUBSCRIBEs
 	Presence    PresenceStats
 	Exclusive   ExclusiveStats
+	Requests    RequestStats
 	Held        uint64 // times that a client waited for one of its receivers
 	Transport   transport.Stats
 	Broker      broker.State
@@ -70,6 +71,42 @@ func (s *PresenceStats) add(c *presenceCounters) {
 	s.Gaps += c.gaps.Load()
 }
 
+// RequestStats are the counts of requests.
+type RequestStats struct {
+	Open     int64 // of clients of this instance
+	Memory   int64 // of Options.RequestMemory, in bytes
+	Retries  uint64
+	Passed   uint64 // receivers
+	Expired  uint64
+	Released uint64
+	Settled  map[RequestOutcome]SettleTimes
+}
+
+// SettleTimes are how long the requests of one outcome took.
+type SettleTimes struct {
+	Buckets [len(SettleBounds) + 1]uint64 // the last for longer times than all bounds
+	Sum     time.Duration
+}
+
+func (s *RequestStats) add(c *requestCounters) {
+	s.Open += c.open.Load()
+	s.Retries += c.retries.Load()
+	s.Passed += c.passed.Load()
+	s.Expired += c.expired.Load()
+	s.Released += c.released.Load()
+	if s.Settled == nil {
+		s.Settled = make(map[RequestOutcome]SettleTimes)
+	}
+	for o := range c.times {
+		t := s.Settled[RequestOutcome(o)]
+		for i := range t.Buckets {
+			t.Buckets[i] += c.times[o].buckets[i].Load()
+		}
+		t.Sum += time.Duration(c.times[o].sum.Load())
+		s.Settled[RequestOutcome(o)] = t
+	}
+}
+
 // TypeStats are the counts of one service type.
 type TypeStats struct {
 	Type       string
@@ -96,6 +133,7 @@ func (h *Hub) Stats() Stats {
 		Started:     h.started,
 	}
 	s.Exclusive.Held, s.Exclusive.Waiting = h.claims.count()
+	s.Requests.Memory = h.requestMemory.Load()
 	if source, ok := h.broker.(broker.StatsSource); ok {
 		s.BrokerStats = source.Stats()
 	}
@@ -115,6 +153,7 @@ func (h *Hub) Stats() Stats {
 		s.Presence.add(&h.counters[i].presence)
 		s.Exclusive.Granted += h.counters[i].exclusive.granted.Load()
 		s.Exclusive.Lost += h.counters[i].exclusive.lost.Load()
+		s.Requests.add(&h.counters[i].requests)
 		for op := range h.counters[i].changes {
 			for n, code := range changeResults {
 				s.Changes[ChangeKey{opcodes.Subscribe + opcodes.Op(op), code}] += h.counters[i].changes[op][n].Load()

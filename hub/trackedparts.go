@@ -74,6 +74,18 @@ func (sh *shard) owe(t *tracked, s *session) {
 	sh.hub.requestMemory.Add(owedBytes)
 }
 
+// owedAnswers returns how many requests the client has got and not answered.
+func (s *session) owedAnswers() (n int) {
+	if s.shard.owed == nil {
+		return 0
+	}
+	table := s.shard.owed.parts
+	for i := table.FirstOn(s.conn.Slot()); i != 0; i = table.NextOn(i) {
+		n++
+	}
+	return n
+}
+
 // suits reports whether an ANY may be given to the client: a request is for one that can answer, and has not had it. A nil
 // request is a message that is none.
 func (t *tracked) suits(s *session) bool { return t == nil || s.mayAnswer() && !t.isTried(&s.id) }

@@ -269,6 +269,14 @@ type ownRequests struct {
 	open  int32
 }
 
+// openRequests returns how many requests of the client are not settled.
+func (s *session) openRequests() int {
+	if s.rest == nil {
+		return 0
+	}
+	return int(s.rest.requests.open)
+}
+
 // Times. heap is ordered by due, on the loop's clock, which stands still with the loop: what arrived meanwhile is read before
 // a request is judged.
 

@@ -274,6 +274,7 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 		MaxGroups:       c.MaxGroups,
 		WithoutBroker:   c.ReadyWithoutBroker,
 		PresenceMembers: c.PresenceMembers,
+		RequestMemory:   int(c.RequestMemory),
 		Services:        services,
 		Drain:           drainSettings(&c.Serve),
 		Log:             log,

@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 	want := Serve{
 		Listen: ":42069", AdminListen: "127.0.0.1:42070", RedisPrefix: "ms", MaxMessageBytes: 32768, MaxGroups: 1024,
 		PingInterval: 30 * time.Second, IdentifyTimeout: 10 * time.Second, HandshakeTimeout: 10 * time.Second,
-		MessageTimeout: 30 * time.Second, SendQueueBytes: 1 << 20, PresenceMembers: 10_000,
+		MessageTimeout: 30 * time.Second, SendQueueBytes: 1 << 20, PresenceMembers: 10_000, RequestMemory: 64 << 20,
 		TCPGap: time.Millisecond, WriteTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, TeamHealthcheck: 30 * time.Second, FleetCommandEvent: "cmd", LogFormat: "text", LogLevel: "info",
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Serve{}, sources{})); diff != "" {
@@ -115,6 +115,7 @@ var settingValues = map[string]struct {
 	"presence-members":            {[3]string{"1", "2", "3"}, func(s *Serve) any { return s.PresenceMembers }, [3]any{1, 2, 3}},
 	"trusted-proxies":             {[3]string{"10.0.0.1", "10.0.0.0/8,::1", "fd00::/8"}, func(s *Serve) any { return strings.Join(s.TrustedProxies, " ") }, [3]any{"10.0.0.1", "10.0.0.0/8 ::1", "fd00::/8"}},
 	"send-queue-total":            {[3]string{"2000000", "2MiB", "3GB"}, func(s *Serve) any { return s.SendQueueTotal }, [3]any{Size(2e6), Size(2 << 20), Size(3e9)}},
+	"request-memory":              {[3]string{"2000000", "2MiB", "3MB"}, func(s *Serve) any { return s.RequestMemory }, [3]any{Size(2e6), Size(2 << 20), Size(3e6)}},
 	"send-queue-bytes":            {[3]string{"2000000", "2MiB", "3MB"}, func(s *Serve) any { return s.SendQueueBytes }, [3]any{Size(2e6), Size(2 << 20), Size(3e6)}},
 	"tcp-gap":                     {[3]string{"0s", "2ms", "1s"}, func(s *Serve) any { return s.TCPGap }, [3]any{time.Duration(0), 2 * time.Millisecond, time.Second}},
 	"write-timeout":               {[3]string{"1s", "2m", "3h"}, func(s *Serve) any { return s.WriteTimeout }, [3]any{time.Second, 2 * time.Minute, 3 * time.Hour}},

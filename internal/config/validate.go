@@ -30,12 +30,14 @@ const (
 	maxGroups      = 1 << 16
 	// maxPresenceMembers bounds the memory of one watched group: some hundred bytes for each member on each instance.
 	maxPresenceMembers = 1_000_000
-	maxDrainRate       = 1e6
-	minDuration        = 10 * time.Millisecond
-	maxTCPGap          = time.Second
-	maxDuration        = 24 * time.Hour
-	maxNameBytes       = 128
-	maxAdvertised      = 255 // bytes
+	// minRequestMemory has room for some requests of every client.
+	minRequestMemory = 1 << 20
+	maxDrainRate     = 1e6
+	minDuration      = 10 * time.Millisecond
+	maxTCPGap        = time.Second
+	maxDuration      = 24 * time.Hour
+	maxNameBytes     = 128
+	maxAdvertised    = 255 // bytes
 )
 
 var (
@@ -255,6 +257,7 @@ func (v *validation) limits() {
 	v.between("max-connections", int64(v.s.MaxConnections), 0, maxConnections)
 	v.size("max-message-bytes", v.s.MaxMessageBytes, minMessageBytes, maxMessageBytes)
 	v.between("presence-members", int64(v.s.PresenceMembers), 1, maxPresenceMembers)
+	v.size("request-memory", v.s.RequestMemory, minRequestMemory, maxQueueTotal)
 	v.between("max-connections-per-address", int64(v.s.MaxConnectionsPerAddress), 0, maxConnections)
 	if v.s.SendQueueTotal != 0 {
 		v.size("send-queue-total", v.s.SendQueueTotal, v.s.SendQueueBytes, maxQueueTotal)
