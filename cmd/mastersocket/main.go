@@ -26,6 +26,7 @@ type cli struct {
 	Watch   watchCmd   `cmd:"" help:"Print who is in a group, and who joins and leaves."`
 	Pub     pubCmd     `cmd:"" help:"Send events."`
 	Request requestCmd `cmd:"" help:"Send an event and print the replies to it."`
+	Reply   replyCmd   `cmd:"" help:"Answer requests with the output of a command."`
 	Hold    holdCmd    `cmd:"" help:"Run a command while it holds an exclusive group."`
 	Bridge  bridgeCmd  `cmd:"" help:"Connect a server of another protocol to the hub."`
 	Echo    echoCmd    `cmd:"" help:"Test a hub that serves the echo protocol."`
