@@ -69,6 +69,8 @@ func (l *lead) startTask(a lifecycle.Action, now time.Time) {
 	}, func(_ int, code opcodes.ErrorCode) {
 		switch {
 		case l.task != t || l.ended || code == "":
+		case code == opcodes.CodeNoReceiver && t.verb == lifecycle.Revision: // the rollback has the version alone
+			l.conclude(t, lifecycle.Result{Outcome: lifecycle.NoAgent})
 		case code == opcodes.CodeNoReceiver:
 			l.wanted = wanted{taskName(t.verb), time.Now()}
 			l.f.s.count.tasksNoAgent.Add(1)
