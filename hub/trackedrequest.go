@@ -26,6 +26,8 @@ const (
 	// graceTime is how long a request to many waits, once the broker has taken it, for instances that it doesn't know to have
 	// members, in milliseconds.
 	graceTime = 100
+	// leftTime is the same for instances that were known to have members, and have none any more.
+	leftTime = 1000
 )
 
 // requestState is how far a request has come.
@@ -468,8 +470,8 @@ func (sh *shard) awaitReports(r *request) {
 	for i := range w.shares {
 		s := &w.shares[i]
 		if s.reports > 0 && !s.reported && !s.old {
-			if !holds(known, s.node) {
-				s.reports = 0
+			if sh.loop.Clock()-w.spreadAt >= leftTime && !holds(known, s.node) {
+				s.reports, s.receivers = 0, max(s.receivers, s.done)
 			} else {
 				waits = true
 			}
@@ -734,6 +736,7 @@ func (sh *shard) settle(r *request) {
 // settlement returns what became of the request.
 func (r *request) settlement(sh *shard) opcodes.Settlement {
 	r.eachShare(func(s *portion) {
+		s.receivers = max(s.receivers, s.done) // of an instance that did not say how many it has
 		left := s.receivers - s.done
 		switch {
 		case s.node == 0:

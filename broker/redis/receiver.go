@@ -140,11 +140,11 @@ func (r *receiver) newOrigin(key originKey) *origin {
 func (r *receiver) take(o *origin, f *frame) {
 	o.last = f.pubSeq
 	sub, want, gen := r.subs.channelOf(f)
-	if sub == nil {
-		return // the last member has left
+	if sub != nil {
+		r.countMissed(o, f, sub, gen)
 	}
-	r.countMissed(o, f, sub, gen)
-	if !want || f.Flags&flagStruck != 0 {
+	// Where the last member has left the message is for nobody, but the publisher of one with Extra waits to hear that.
+	if !want && len(f.Extra) == 0 || f.Flags&flagStruck != 0 {
 		return
 	}
 	r.stats.received.Add(1)
