@@ -47,6 +47,10 @@ func (w *watched) attend(now time.Time) {
 		w.drop()
 		return
 	}
+	if len(m.watchers) == 0 && now.Sub(m.idle) >= lingerTime {
+		w.unwatch()
+		return
+	}
 	w.followOthers(now)
 	w.judgeSize(now)
 	switch {
@@ -336,9 +340,7 @@ func (p *presence) endWatch(watcher *watching) {
 	}
 	delete(w.mirror.watchers, watcher)
 	w.mirror.leaveLive(watcher)
-	if len(w.mirror.watchers) == 0 {
-		w.unwatch()
-	}
+	w.mirror.idle = time.Now()
 }
 
 // leaveLive takes the watcher from those that get changes as they come.

@@ -42,6 +42,7 @@ const (
 	answerTime       = 500 * time.Millisecond // for other instances, before a watcher is told who is there
 	askAgain         = 1500 * time.Millisecond
 	missingAfter     = 2500 * time.Millisecond // of silence an instance is missing
+	lingerTime       = time.Second             // without a watcher a mirror ends: one that comes back finds it
 
 	maxFrame  = 32 << 10  // of a snapshot
 	maxChange = 120 << 10 // of a frame with changes, about
@@ -88,6 +89,7 @@ type mirror struct {
 	missing  []string // what the watchers were told
 
 	watchers map[*watching]struct{}
+	idle     time.Time        // without a watcher: since when
 	live     [][]*watching    // those that have the whole snapshot, by loop; replaced, never changed
 	pages    map[uint64]*page // parts of a snapshot that several watchers may need, until something changes
 }

@@ -503,9 +503,11 @@ func TestUnwatch(t *testing.T) {
 	_ = o.conn.CloseNow()
 	eventually.True(t, "no group to be watched anywhere", none)
 	for _, h := range hubs {
-		if n := h.groups.named("workers"); n != nil && n.watching != 0 {
+		h.groups.tapMu.Lock()
+		if len(h.groups.tapped) > 0 {
 			t.Error("the group is still held")
 		}
+		h.groups.tapMu.Unlock()
 	}
 }
 

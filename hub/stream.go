@@ -305,6 +305,10 @@ func (p *presence) takeBeat(from broker.NodeID, loop int, body []byte, now time.
 			unknown = roster.AppendStream(unknown, stream, 0)
 		case stream == s.stream && number > s.number:
 			s.lost(now)
+		case stream == s.pending && number > 0: // its first messages
+			delete(p.asked, s.pending)
+			s.pending = 0
+			s.lost(now)
 		default:
 			s.heardAt, s.suspect = now, s.suspect && stream != s.stream
 		}

@@ -111,12 +111,14 @@ func EachOp(b []byte, f func(op *Op)) bool {
 		b = b[n+k+int(size):]
 		var op Op
 		copy(op.ID[:], ids)
-		switch kind {
+		switch kind { // others belong to later releases
 		case opPutReplacing:
 			copy(op.Replaces[:], ids[len(op.ID):])
 			fallthrough
 		case opPut:
-			op.About = append([]byte(nil), rest...)
+			if op.About = append([]byte(nil), rest...); op.About == nil {
+				continue // nothing to show
+			}
 		case opLeftFor:
 			copy(op.Successor[:], ids[len(op.ID):])
 			fallthrough
