@@ -67,6 +67,22 @@ func ExampleClient_RequestMany() {
 	}
 }
 
+// One of all schedulers works at a time. The term goes along with what it writes, so that a store can refuse one that was
+// replaced.
+func ExampleClient_Hold() {
+	c := connect()
+	for {
+		hold, err := c.Hold(context.Background(), "scheduler") // waits for its turn
+		if err != nil {
+			log.Fatal(err)
+		}
+		for hold.Context().Err() == nil && hold.Left() > time.Second { // what a step takes at most
+			fmt.Println("step of term", hold.Term())
+		}
+		_ = hold.Release(context.Background())
+	}
+}
+
 // Queue many messages, then wait for each outcome.
 func ExampleClient_Queue() {
 	c := connect()
