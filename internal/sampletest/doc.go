@@ -1,2 +1,2 @@
-// Package sampletest runs the sample clients of docs/protocol.md, section 18, against a built hub.
+// Package sampletest runs the sample client of docs/protocol.md, section 18, against a built hub.
 package sampletest
