@@ -131,6 +131,10 @@ export class SendQueue {
 export class Pending {
   private readonly calls = new Map<string, Call>();
 
+  get empty(): boolean {
+    return this.calls.size === 0;
+  }
+
   /** Registers the call for the session that is about to write it. It returns false if the id is in use. */
   add(call: Call, session: Session): boolean {
     if (this.calls.has(call.id)) return false;
@@ -177,17 +181,14 @@ const sentMessages = 1024;
 
 /** The last messages that were written, so that an ERROR that belongs to no call can name event and target. */
 export class SentLog {
-  private readonly slots = new Map<string, { event: string; to: To }>();
+  private readonly ring: Call[] = [];
+  private next = 0;
 
-  add({ id, event, to }: Call): void {
-    if (this.slots.size >= sentMessages) {
-      const oldest = this.slots.keys().next();
-      if (!oldest.done) this.slots.delete(oldest.value);
-    }
-    this.slots.set(id, { event, to });
+  add(call: Call): void {
+    this.ring[this.next++ % sentMessages] = call;
   }
 
-  find(id: string): { event: string; to: To } | undefined {
-    return this.slots.get(id);
+  find(id: string): Call | undefined {
+    return this.ring.find((call) => call.id === id);
   }
 }

@@ -62,16 +62,16 @@ export class Client<E extends Events = Events> {
    * Sends an EVENT. It resolves when the message is written to an identified connection. Without a connection it waits for one.
    * If the hub then refuses the message, onError is called. data is written as by JSON.stringify; undefined means no data.
    */
-  async send<K extends keyof E & string>(to: To, event: K, data?: E[K], options?: SendOptions): Promise<void> {
-    await this.core.send(op.event, "plain", to, event, data, options).done;
+  send<K extends keyof E & string>(to: To, event: K, data?: E[K], options?: SendOptions): Promise<void> {
+    return this.core.sendEvent("plain", to, event, data, options) as Promise<unknown> as Promise<void>;
   }
 
   /**
    * Sends an EVENT and resolves when the hub has handed it to every instance that has a receiver, with their number. If no client
    * matches, it rejects with NO_RECEIVER. Calls are sent in their order, so many may be under way at once.
    */
-  async sendAcked<K extends keyof E & string>(to: To, event: K, data?: E[K], options?: SendOptions): Promise<number> {
-    return this.core.send(op.event, "acked", to, event, data, options).done;
+  sendAcked<K extends keyof E & string>(to: To, event: K, data?: E[K], options?: SendOptions): Promise<number> {
+    return this.core.sendEvent("acked", to, event, data, options);
   }
 
   /**
@@ -106,7 +106,7 @@ export class Client<E extends Events = Events> {
     const call = core.send(op.event, "request", to, event, data, options);
     call.onReply = (m) => {
       if (unread.length < core.settings.receiveQueue) unread.push(m);
-      else call.failWith("TOO_MANY_REPLIES", "too many replies are unread");
+      else call.failWith("TOO_MANY_REPLIES", "too many unread replies");
       arrived();
     };
     call.done.catch((err: unknown) => {

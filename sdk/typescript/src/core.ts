@@ -368,12 +368,21 @@ export class Core implements Replier {
     else if (call.isTooBig(this.identity?.maxMessageBytes ?? 0)) {
       // it has failed
     } else if (!this.queue.push(call)) {
-      call.failWith("QUEUE_FULL", "too many messages wait to be sent");
+      call.failWith("QUEUE_FULL", "too many messages wait");
     } else {
       this.sending?.flush();
     }
     if (options && !call.completed && (options.signal || options.timeout !== undefined)) this.limit(call, options);
     return call;
+  }
+
+  /** Sends an EVENT, and returns its outcome, also of what the hub would refuse. */
+  sendEvent(kind: CallKind, to: To, event: string, data: unknown, options?: SendOptions): Promise<number> {
+    try {
+      return this.send(op.event, kind, to, event, data, options).done;
+    } catch (err) {
+      return Promise.reject(asError(err));
+    }
   }
 
   /** Fails the call when its signal is aborted or its time is over. */

@@ -205,7 +205,7 @@ export class Memberships {
 
   /** Handles an answer, or a change that an operator made. */
   changed(s: Session, w: Wire): void {
-    const data = object(w.data, "answer to a change of groups");
+    const data = object(w.data, "change of groups");
     if (!w.id && data.exclusive) {
       for (const [group, standing] of Object.entries(object(data.exclusive, "standing"))) this.core.holds.get(group)?.told(s, standing);
       return;

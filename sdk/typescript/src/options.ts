@@ -125,12 +125,12 @@ function whyBad(o: Options): string | undefined {
   const meta = Object.entries(o.meta ?? {});
   const group = groups.map(badGroup).find((why) => why);
   if (group) return group;
-  if (new Set(groups).size > 32) return "more than 32 groups";
+  if (new Set(groups).size > 32) return "over 32 groups";
   if (long(o.name, 128) || long(o.version, 64)) return "name has at most 128 bytes, version 64";
   if (meta.length > 16 || meta.some(([key, value]) => long(key, 64) || typeof value !== "string" || long(value, 256))) {
     return "meta has at most 16 entries, names of 64 bytes and strings of 256";
   }
-  if (typeof o.token === "string" && long(o.token, 8192)) return "the token has more than 8,192 bytes";
+  if (typeof o.token === "string" && long(o.token, 8192)) return "the token has over 8,192 bytes";
   return badURL(o.url);
 }
 

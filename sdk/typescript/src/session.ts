@@ -28,6 +28,7 @@ const unreadLength = 8 << 20;
 
 const pingFrame = '{"op":3}';
 const pongFrame = '{"op":4}';
+const ackBegin = '{"op":7,';
 const goodbyeFrame = '{"op":2}';
 
 /** Begins the ids of FENCEs, so that an ERROR about a FENCE can be recognized. */
@@ -149,6 +150,7 @@ export class Session {
   // Reading.
 
   private onText(raw: string): void {
+    if (raw.startsWith(ackBegin) && this.core.pending.empty) return; // of plain sends, which are many
     if (this.identified && !this.started) this.readEarly(raw);
     else if (this.unread.length > 0) this.keep(raw);
     else this.read(raw, false);
@@ -387,7 +389,7 @@ export class Session {
   /** Ends the connection if it has not ended by itself after goodbyeTimeout. */
   private expectEnd(): void {
     this.goodbye ??= setTimeout(() => {
-      this.end(this.reason ? new DisconnectError(this.reason, 0) : new ClientError("SILENT", "the hub did not end the connection"));
+      this.end(this.reason ? new DisconnectError(this.reason, 0) : new ClientError("SILENT", "the hub did not close"));
     }, goodbyeTimeout);
   }
 
