@@ -28,8 +28,9 @@ export class Call {
   /** Takes replies, of a request. */
   onReply: ((m: Message) => void) | undefined;
 
-  private settle: ((err: Error | undefined, instances: number) => void) | undefined;
-  readonly done: Promise<number>;
+  private settle: ((err: Error | undefined, instances?: number) => void) | undefined;
+  /** Of an acked call with the number of instances. */
+  readonly done: Promise<number | undefined>;
 
   constructor(
     readonly kind: CallKind,
@@ -51,13 +52,13 @@ export class Call {
   }
 
   /** Sets the outcome. Only the first call has an effect. */
-  complete(instances: number): void {
+  complete(instances?: number): void {
     this.settle?.(undefined, instances);
     this.settle = undefined;
   }
 
   fail(err: Error): void {
-    this.settle?.(err, 0);
+    this.settle?.(err);
     this.settle = undefined;
   }
 

@@ -63,7 +63,7 @@ export class Client<E extends Events = Events> {
    * If the hub then refuses the message, onError is called. data is written as by JSON.stringify; undefined means no data.
    */
   send<K extends keyof E & string>(to: To, event: K, data?: E[K], options?: SendOptions): Promise<void> {
-    return this.core.sendEvent("plain", to, event, data, options) as Promise<unknown> as Promise<void>;
+    return this.core.sendEvent("plain", to, event, data, options) as Promise<void>;
   }
 
   /**
@@ -71,7 +71,7 @@ export class Client<E extends Events = Events> {
    * matches, it rejects with NO_RECEIVER. Calls are sent in their order, so many may be under way at once.
    */
   sendAcked<K extends keyof E & string>(to: To, event: K, data?: E[K], options?: SendOptions): Promise<number> {
-    return this.core.sendEvent("acked", to, event, data, options);
+    return this.core.sendEvent("acked", to, event, data, options) as Promise<number>;
   }
 
   /**
@@ -129,7 +129,7 @@ export class Client<E extends Events = Events> {
     } finally {
       core.pending.remove(call);
       core.queue.withdraw(call);
-      call.complete(0);
+      call.complete();
     }
   }
 

@@ -377,7 +377,7 @@ export class Core implements Replier {
   }
 
   /** Sends an EVENT, and returns its outcome, also of what the hub would refuse. */
-  sendEvent(kind: CallKind, to: To, event: string, data: unknown, options?: SendOptions): Promise<number> {
+  sendEvent(kind: CallKind, to: To, event: string, data: unknown, options?: SendOptions): Promise<unknown> {
     try {
       return this.send(op.event, kind, to, event, data, options).done;
     } catch (err) {

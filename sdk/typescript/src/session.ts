@@ -365,7 +365,7 @@ export class Session {
     } else {
       this.core.sent.add(call);
       this.write(call.frame);
-      if (call.kind === "plain") call.complete(0);
+      if (call.kind === "plain") call.complete();
     }
   }
 
