@@ -51,7 +51,7 @@ func play(t *testing.T, s scenario, command []string, dir string) {
 }
 
 func (p *player) do(st step) error {
-	within := time.Duration(cmp.Or(st.Within, duration(10*time.Second)))
+	within := time.Duration(cmp.Or(st.Within, duration(30*time.Second)))
 	switch verb := st.verbs()[0]; verb {
 	case "call", "result", "event", "events", "log":
 		return p.doSDK(st, within)

@@ -59,7 +59,7 @@ type step struct {
 
 	// Modifiers.
 	On     string   `yaml:"on"`     // the connection, by default the last one
-	Within duration `yaml:"within"` // default 10 s
+	Within duration `yaml:"within"` // default 30 s
 	After  duration `yaml:"after"`  // not earlier than this, counted from the step before
 	Times  int      `yaml:"times"`  // repeats the step; $i counts from 1
 	With   with     `yaml:"with"`   // of identify
