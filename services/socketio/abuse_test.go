@@ -13,6 +13,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/hub"
+	"github.com/mastersocket/mastersocket/internal/eventually"
 )
 
 func TestHandshakesBeyondTheLimit(t *testing.T) {
@@ -142,5 +143,49 @@ func TestSIDsOfSessionsThatMoved(t *testing.T) {
 	ws.closed()
 	if _, body := request(t, "GET", url, ""); !strings.Contains(body, `"code":1`) {
 		t.Error(body)
+	}
+}
+
+// TestAttachmentsThatNeverCome: the packet that waits for them ends its session in time.
+func TestAttachmentsThatNeverCome(t *testing.T) {
+	t.Parallel()
+	all := New(Options{})
+	all.attachTimeout = 100 * time.Millisecond
+	n := start(t, all, memory.NewBus().Broker(), nil)
+	s := n.socketio("", `{"token":"secret","group":"g"}`)
+	s.send(`452-["GROUP:g","e"]`)
+	s.sendBytes(1)
+	if code := s.closed(); code != goingAway {
+		t.Errorf("closed with %d", code)
+	}
+	url, _ := n.poll(`{"token":"secret","group":"g"}`)
+	if status, body := request(t, "POST", url, `452-["GROUP:g","e"]`+"\x1ebAQID"); status != 200 {
+		t.Fatal(status, body)
+	}
+	eventually.True(t, "the end of the session", func() bool { return n.hub.Stats().Clients == 0 })
+	if status, body := request(t, "GET", url, ""); status != 400 || !strings.Contains(body, `"code":1`) {
+		t.Error(status, body)
+	}
+}
+
+func TestRequestsWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	all := New(Options{})
+	all.ackTimeout = 100 * time.Millisecond
+	n := start(t, all, memory.NewBus().Broker(), nil)
+	n.native("deaf", "")
+	s := n.socketio("", `{"token":"secret","group":"g"}`)
+	s.send(`421["GROUP:deaf","e"]`)
+	s.expect(`431[{"error":{"code":"TIMEOUT","message":"the request was not answered in time"}}]`)
+}
+
+// TestClientsThatPollNoMore: a session ends whose client doesn't fetch its ping.
+func TestClientsThatPollNoMore(t *testing.T) {
+	t.Parallel()
+	n := start(t, New(Options{PingInterval: 100 * time.Millisecond, PingTimeout: 100 * time.Millisecond}), memory.NewBus().Broker(), nil)
+	url, _ := n.poll(`{"token":"secret","group":"g"}`)
+	eventually.True(t, "the end of the session", func() bool { return n.hub.Stats().Clients == 0 })
+	if status, body := request(t, "POST", url, "3"); status != 400 || !strings.Contains(body, `"code":1`) {
+		t.Error(status, body)
 	}
 }

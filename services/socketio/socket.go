@@ -281,7 +281,7 @@ func (c *socket) sweep() {
 		c.client.handler.Sweep()
 	}
 	now := c.s.loop.on.Clock()
-	if p := c.partial; p != nil && time.Duration(now-p.at)*time.Millisecond > attachTimeout {
+	if p := c.partial; p != nil && time.Duration(now-p.at)*time.Millisecond > c.s.loop.all.attachTimeout {
 		c.refuse()
 		return
 	}
@@ -290,14 +290,14 @@ func (c *socket) sweep() {
 		return
 	}
 	for id, a := range r.asked {
-		if time.Duration(now-a.at)*time.Millisecond > ackTimeout {
+		if time.Duration(now-a.at)*time.Millisecond > c.s.loop.all.ackTimeout {
 			delete(r.asked, id)
 			c.s.loop.count.ackTimeouts.Add(1)
 			c.fail([]byte(a.ack), "TIMEOUT", "the request was not answered in time")
 		}
 	}
 	for id, g := range r.given {
-		if time.Duration(now-g.at)*time.Millisecond > ackTimeout {
+		if time.Duration(now-g.at)*time.Millisecond > c.s.loop.all.ackTimeout {
 			delete(r.given, id)
 		}
 	}

@@ -55,7 +55,10 @@ type Type struct {
 	maxPayload int      // bytes of one answer to a GET, and of a POST
 	relays     *relays
 	made       time.Time
-	count      counters
+
+	attachTimeout, ackTimeout time.Duration // shorter in tests
+
+	count counters
 }
 
 // counters are what happened since the start.
@@ -82,7 +85,7 @@ func New(o Options) *Type {
 	if o.PingTimeout == 0 {
 		o.PingTimeout = DefaultPingTimeout
 	}
-	return &Type{opts: o, path: Path, protocol: newSocket, made: time.Now(), relays: newRelays(o.Authorities, o.PingInterval+o.PingTimeout+relayMargin)}
+	return &Type{opts: o, path: Path, protocol: newSocket, attachTimeout: attachTimeout, ackTimeout: ackTimeout, made: time.Now(), relays: newRelays(o.Authorities, o.PingInterval+o.PingTimeout+relayMargin)}
 }
 
 // uptime is the time since the Type was made.
