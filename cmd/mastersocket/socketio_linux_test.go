@@ -110,8 +110,8 @@ func socketioExample(t *testing.T, s *hubtest.Server, document, url string, allo
 	sub := x.sub("--group", "demo")
 	python := startProgram(t, env, "/usr/bin/python3", "-c", exampleIn(t, document, "python", url)) // Debian's, whose packages it uses
 	python.out.waitFor(t, "hi from Python\n")
-	// A module is looked for beside the file.
-	script := filepath.Join(socketioClients, "hi-"+strings.NewReplacer(":", "-", "/", "").Replace(url)+".mjs")
+	// A module is looked for beside the file. What a killed test leaves there is no part of the repository.
+	script := filepath.Join(socketioClients, "node_modules", "hi-"+strings.NewReplacer(":", "-", "/", "").Replace(url)+".mjs")
 	if err := os.WriteFile(script, []byte(exampleIn(t, document, "js", url)), 0o600); err != nil {
 		t.Fatal(err)
 	}
