@@ -37,6 +37,13 @@
 // The messages of one goroutine are sent in the order of its calls. One goroutine calls handlers and hooks one at a time,
 // in the order in which messages arrive. Replies to [Client.Request] bypass the handlers.
 //
+// # Groups
+//
+// [Client.Subscribe] and [Client.Unsubscribe] change the Client's groups while it is connected. When Subscribe returns,
+// nothing is missed that is sent to the groups from then on. The groups stay after a reconnect, and in a move nothing that
+// is sent to them is lost. [Client.SetWeight] with 0 pauses a worker: it gets no more messages by [Any], and stays in its
+// groups.
+//
 // # Slow handlers
 //
 // Received messages wait for handlers in a queue of [Options.ReceiveQueue] messages. When the queue is full, the Client
