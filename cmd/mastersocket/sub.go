@@ -61,7 +61,10 @@ func (c *subCmd) Run(s streams) error {
 	p := &printer{out: s.out, format: c.format(s.out), events: c.Event, left: c.Count, done: make(chan error, 1)}
 	o := client.Options{
 		Group: c.Group[0], Groups: c.Group[1:], Name: "mastersocket sub", NoAcks: true, StopOnAuthError: true,
-		OnMessage: func(_ context.Context, m *client.Message) { p.print(m) },
+		OnMessage: func(_ context.Context, m *client.Message) {
+			p.print(m)
+			m.Pass() // nobody waits for an answer of a command that only prints
+		},
 	}
 	if !c.Quiet {
 		o.OnConnect = func(id client.Identity) {
