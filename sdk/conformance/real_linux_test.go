@@ -88,7 +88,6 @@ func pipe(to, from net.Conn) {
 // internal/rolltest.
 var loads = []adapter{
 	{name: "typescript", start: loadOf(node()), dir: "../typescript"},
-	{name: "typescript-platform", start: loadOf(node("--experimental-websocket")), dir: "../typescript"},
 }
 
 // loadOf turns the command line of an adapter into that of the load in the same folder.
@@ -106,6 +105,7 @@ func loadOf(start func(*testing.T) ([]string, string)) func(*testing.T) ([]strin
 
 // eachLoad runs f with the load of each SDK.
 func eachLoad(t *testing.T, f func(t *testing.T, start func(url string, o loadOptions) *load)) {
+	t.Parallel()
 	for _, a := range loads {
 		t.Run(a.name, func(t *testing.T) {
 			command := a.command(t)
