@@ -3,6 +3,8 @@ package transport
 import (
 	"encoding/binary"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mail is work that is posted to a loop.
@@ -186,7 +188,7 @@ func (b *inbox) signalLocked() {
 	binary.NativeEndian.PutUint64(one[:], 1)
 	// Each write makes one event (EPOLLET), so that the counter is never read. It can't overflow: it is written once per
 	// sleep. An error would mean a closed descriptor, which b.closed rules out.
-	_, _ = writeFD(int32(b.evfd), one[:])
+	_, _ = unix.Write(b.evfd, one[:])
 }
 
 // sleep reports whether the loop may wait for events; if so, the next post wakes it.

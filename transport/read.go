@@ -16,7 +16,7 @@ func (l *Loop) read(c *Conn) {
 			return
 		}
 	}
-	n, err := readFD(c.fd, l.in.buf)
+	n, err := receive(c.fd, l.in.buf)
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 	case err != nil:

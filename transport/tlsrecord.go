@@ -177,7 +177,7 @@ func (l *Loop) allSealedSent(c *Conn, sc *secureConn) {
 // writeRecords writes p as far as the socket takes it. ok is false if the connection is broken.
 func (l *Loop) writeRecords(c *Conn, p []byte) (n int, ok bool) {
 	for n < len(p) {
-		k, err := writeFD(c.fd, p[n:])
+		k, err := send(c.fd, p[n:])
 		switch {
 		case err == unix.EINTR:
 			continue

@@ -82,7 +82,7 @@ func (c *Conn) writeBacklog() bool {
 	}
 	for t.head < len(t.frames) && c.flags&flagResting == 0 {
 		p := l.gather(c, t)
-		n, err := writeFD(c.fd, p)
+		n, err := send(c.fd, p)
 		switch {
 		case err == unix.EINTR:
 			continue
