@@ -210,7 +210,7 @@ func (h *Hold) ask(ctx context.Context, s *session) (held bool, err error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.ctx.Err() != nil || h.session != s {
+	if h.ctx.Err() != nil || h.session != s || s.left.Load() {
 		return false, nil
 	}
 	until := sent.Add(time.Duration(st.Valid) * time.Millisecond)
@@ -345,6 +345,25 @@ func (a *holds) on(s *session) (all []*Hold) {
 		}
 	}
 	return all
+}
+
+// leave ends what the session holds, and was not handed over, ahead of its goodbye: others may act then.
+func (a *holds) leave(s *session) {
+	s.left.Store(true)
+	a.mu.Lock()
+	all := make([]*Hold, 0, len(a.groups))
+	for _, h := range a.groups {
+		all = append(all, h)
+	}
+	a.mu.Unlock()
+	for _, h := range all {
+		h.mu.Lock()
+		held := h.session == s && h.term != 0
+		h.mu.Unlock()
+		if held {
+			h.end(fmt.Errorf("%w: its connection was left", ErrHoldLost))
+		}
+	}
 }
 
 // endAll ends all Holds, ahead of the Client's goodbye.

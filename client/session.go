@@ -37,7 +37,8 @@ type session struct {
 
 	done chan struct{} // closed when reader and writer have ended and no call awaits an answer
 
-	stale bool // groups were subscribed to on another session of a move alone; guarded by memberships.mu
+	left  atomic.Bool // what it holds ends with its goodbye
+	stale bool        // groups were subscribed to on another session of a move alone; guarded by memberships.mu
 
 	mode  atomic.Uint32 // what the writer is to do, a mode
 	wake  chan struct{} // wakes up the writer for a new mode; capacity 1

@@ -81,6 +81,7 @@ func (s *session) enterMode() (queue <-chan *call, ok bool) {
 	case leaving:
 		s.finishDuties()
 		s.endPinned()
+		s.c.holds.leave(s)
 		s.writeControl(goodbyeFrame)
 	case closing:
 		s.goodbye(nil)
@@ -236,6 +237,7 @@ func (s *session) goodbye(queue <-chan *call) {
 		}
 		break
 	}
+	s.c.holds.leave(s)
 	if !s.writeControl(goodbyeFrame) {
 		return
 	}
