@@ -128,8 +128,8 @@ type requests struct {
 	free    uint32 // the first free place
 	used    uint32 // the highest place that was ever used
 	open    int
-	buckets []uint32   // by hash of requester and id
-	heap    []*request // by due
+	buckets []uint32 // by hash of requester and id
+	heap    []uint32 // places of requests, by due
 	timer   *time.Timer
 	armed   bool
 	armedAt uint32 // loop clock
@@ -289,7 +289,7 @@ func (q *requests) schedule(r *request, due uint32) {
 	r.due = due
 	if r.heap < 0 {
 		r.heap = int32(len(q.heap))
-		q.heap = append(q.heap, r)
+		q.heap = append(q.heap, r.index)
 	}
 	q.fix(int(r.heap))
 	q.arm()
@@ -298,8 +298,7 @@ func (q *requests) schedule(r *request, due uint32) {
 func (q *requests) unschedule(r *request) {
 	i, last := int(r.heap), len(q.heap)-1
 	q.heap[i] = q.heap[last]
-	q.heap[i].heap = int32(i)
-	q.heap[last] = nil
+	q.at(q.heap[i]).heap = int32(i)
 	q.heap = q.heap[:last]
 	if i < last {
 		q.fix(i)
@@ -311,16 +310,16 @@ func (q *requests) unschedule(r *request) {
 func (q *requests) fix(i int) {
 	swap := func(a, b int) {
 		q.heap[a], q.heap[b] = q.heap[b], q.heap[a]
-		q.heap[a].heap, q.heap[b].heap = int32(a), int32(b)
+		q.at(q.heap[a]).heap, q.at(q.heap[b]).heap = int32(a), int32(b)
 	}
-	for i > 0 && earlier(q.heap[i].due, q.heap[(i-1)/2].due) {
+	for i > 0 && earlier(q.at(q.heap[i]).due, q.at(q.heap[(i-1)/2]).due) {
 		swap(i, (i-1)/2)
 		i = (i - 1) / 2
 	}
 	for {
 		least := i
 		for c := 2*i + 1; c <= 2*i+2 && c < len(q.heap); c++ {
-			if earlier(q.heap[c].due, q.heap[least].due) {
+			if earlier(q.at(q.heap[c]).due, q.at(q.heap[least]).due) {
 				least = c
 			}
 		}
@@ -334,10 +333,10 @@ func (q *requests) fix(i int) {
 
 // arm has the loop woken for the request that is due first.
 func (q *requests) arm() {
-	if len(q.heap) == 0 || q.armed && !earlier(q.heap[0].due, q.armedAt) {
+	if len(q.heap) == 0 || q.armed && !earlier(q.at(q.heap[0]).due, q.armedAt) {
 		return
 	}
-	q.armed, q.armedAt = true, q.heap[0].due
+	q.armed, q.armedAt = true, q.at(q.heap[0]).due
 	wait := time.Duration(max(int32(q.armedAt-q.shard.loop.Clock()), 0)) * time.Millisecond
 	if q.timer == nil {
 		q.timer = time.AfterFunc(wait, func() { q.shard.loop.Post(wakeRequests{q}) })
@@ -354,8 +353,8 @@ func (w wakeRequests) Deliver(*transport.Loop) {
 	q := w.q
 	q.armed = false
 	now := q.shard.loop.Clock()
-	for len(q.heap) > 0 && !earlier(now, q.heap[0].due) {
-		r := q.heap[0]
+	for len(q.heap) > 0 && !earlier(now, q.at(q.heap[0]).due) {
+		r := q.at(q.heap[0])
 		if r.state != requestClosing && !earlier(now, r.deadline) || r.state == requestClosing {
 			r.due = now + closingTime // unless what follows says otherwise
 			q.fix(0)

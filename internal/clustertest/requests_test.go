@@ -662,3 +662,65 @@ func TestRequestsOfAKilledInstance(t *testing.T) {
 		t.Errorf("after %v", took)
 	}
 }
+
+// TestRequestCost compares the hub's CPU time for a DIRECT request and its REPLY with that of the same without expect. It
+// runs by itself.
+func TestRequestCost(t *testing.T) {
+	c := startCluster(t, 1, clusterOptions{})
+	url, token := c.urls()[0], c.hubs[0].Token
+	total := figure.Choose(20_000, 200_000)
+	measure := func(expect string) time.Duration {
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		worker, err := joinParty(ctx, url, token, "workers")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer worker.conn.CloseNow()
+		asker, err := joinParty(ctx, url, token, "askers")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer asker.conn.CloseNow()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for {
+				f, err := worker.read(ctx)
+				if err != nil {
+					return
+				}
+				_ = worker.reply(&f, "")
+			}
+		})
+		before := c.cpu()
+		const window = 64
+		for sent, got := 0, 0; got < total; {
+			for ; sent < total && sent < got+window; sent++ {
+				_ = asker.send(`{"op":0,"id":"%d"%s,"event":"sum","data":[1,2],"intent":{"target":"DIRECT","identifier":%q}}`, sent, expect, worker.id)
+			}
+			f, err := asker.read(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Op == 5 {
+				got++
+			}
+		}
+		took := c.cpu() - before
+		stop()
+		_ = worker.conn.CloseNow()
+		wg.Wait()
+		return took / time.Duration(total)
+	}
+	var plain, tracked []time.Duration
+	for range 5 {
+		plain, tracked = append(plain, measure("")), append(tracked, measure(`,"expect":{"timeout_ms":2000}`))
+	}
+	slices.Sort(plain)
+	slices.Sort(tracked)
+	ratio := float64(tracked[2]) / float64(plain[2])
+	figure.Printf(t, "a DIRECT request and its REPLY: %v of CPU, tracked %v: %.2f times as much", plain[2], tracked[2], ratio)
+	if ratio > 1.3 && !raceEnabled {
+		t.Errorf("%.2f times as much, want at most 1.3", ratio)
+	}
+}
