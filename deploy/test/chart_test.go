@@ -263,6 +263,8 @@ config:
   ready-without-broker: true
   loops: 8
   max-connections: 50000
+  presence-members: 5000
+  request-memory: 128MiB
   max-connections-per-address: 100
   trusted-proxies: [10.0.0.0/8, "2001:db8::1"]
   send-queue-total: 128MiB
@@ -350,7 +352,7 @@ func TestChartSettings(t *testing.T) {
 		"redis-username": "redis", "redis-username-file": "redis", "redis-password": "redis", "redis-password-file": "redis",
 		"redis-sentinel-username": "extraEnv", "redis-sentinel-password-file": "extraEnv", "redis-ca": "redis.tls",
 		"redis-cert": "redis.tls", "redis-key": "redis.tls", "redis-server-name": "redis.tls",
-		"cluster-secret-file": "redis.clusterSecret", "tcp-gap": "extraEnv",
+		"cluster-secret-file": "redis.clusterSecret", "tcp-gap": "extraEnv", "advertise": "extraEnv", "advertise-ca": "extraEnv",
 		"tokens-file": "auth.tokens", "tcp-listen": "tcp", "fleet-file": "fleets",
 		"tls-listen": "tls", "tls-cert": "tls", "tls-key": "tls", "tls-client-ca": "tls", "admin-tls": "tls",
 		"oidc-issuer": "oidc", "oidc-jwks": "oidc", "oidc-audience": "oidc", "oidc-ca": "oidc", "oidc-bearer-file": "oidc",
