@@ -67,6 +67,8 @@ func (e *RequestError) Error() string {
 		fmt.Fprintf(&b, "%d of %d receivers answered", e.Replied, e.Receivers)
 	case e.Receivers == 0 && len(e.Missing) == 0:
 		b.WriteString("no receiver can answer")
+	case e.Receivers == 0 && len(e.Missing) == 1 && e.Missing[0].Reason == opcodes.MissingNotDelivered:
+		b.WriteString("no client matches the intent")
 	default:
 		b.WriteString("no answer")
 	}

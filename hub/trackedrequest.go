@@ -273,7 +273,7 @@ type ownRequests struct {
 
 // openRequests returns how many requests of the client are not settled.
 func (s *session) openRequests() int {
-	if s.rest == nil {
+	if !s.hasOthers() {
 		return 0
 	}
 	return int(s.rest.requests.open)

@@ -194,9 +194,9 @@ func TestRequestCommand(t *testing.T) {
 	}{
 		"from all":        {"7", []string{"--to", "GROUP:w", "-e", "ask", "-n", "3", "--json", "-"}, 0, 3, ""},
 		"all in time":     {"", []string{"--to", "GLOBAL", "-e", "ask", "-n", "0", "--timeout", "500ms"}, 0, 3, ""},
-		"fewer":           {"", []string{"--to", "GROUP:w", "-e", "ask", "-n", "4", "--timeout", "500ms"}, 1, 3, "3 of 4 replies"},
-		"none":            {"", []string{"--to", "ANY:w", "-e", "silence", "--timeout", "300ms"}, 1, 0, "0 of 1 replies came: the time is over (--timeout 300ms)"},
-		"nobody":          {"", []string{"--to", "ANY:nobody", "-e", "ask", "--timeout", "1h"}, 1, 0, "NO_RECEIVER"},
+		"fewer":           {"", []string{"--to", "GROUP:w", "-e", "ask", "-n", "4", "--timeout", "500ms"}, 1, 3, "3 of 3 receivers answered"},
+		"none":            {"", []string{"--to", "ANY:w", "-e", "silence", "--timeout", "300ms"}, 1, 0, "no answer; "},
+		"nobody":          {"", []string{"--to", "ANY:nobody", "-e", "ask", "--timeout", "1h"}, 1, 0, "no client matches the intent; NOT_DELIVERED"},
 		"negative":        {"", []string{"--to", "ANY:w", "-e", "ask", "-n=-1"}, 2, 0, "--expect"},
 		"two values":      {"1 2", []string{"--to", "ANY:w", "-e", "ask", "-"}, 2, 0, "more than one"},
 		"no value":        {"", []string{"--to", "ANY:w", "-e", "ask", "-"}, 2, 0, "want one JSON value"},
