@@ -42,7 +42,7 @@ test: export MASTERSOCKET_TEST_NO_SERVICES =
 test: deps lint
 	$(GO) test -race -count=$(COUNT) -timeout=20m $$($(GO) list ./... | grep -v -e /broker/redis$$ -e /clustertest$$ -e /rolltest$$)
 	$(GO) test -race -count=$(COUNT) -timeout=20m -p=1 $(TIMED)
-	$(GO) test -count=1 -run 'Alloc|MemoryPerIdle' -v $(BUDGETED)
+	$(GO) test -count=1 -run 'Alloc|MemoryPer|MembershipCost' -v $(BUDGETED)
 	cd bench && $(GO) vet ./... && $(GO) test -count=$(COUNT) ./...
 	$(MAKE) deploy-test
 	$(MAKE) socketio-test
