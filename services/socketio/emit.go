@@ -19,6 +19,7 @@ import (
 const (
 	memberArgs   = "args"   // an array: the further arguments
 	memberReply  = "reply"  // true: the sender waits for a REPLY
+	memberExpect = "expect" // the message is a request, whose sender waits for a REPLY
 	memberBinary = "binary" // true: data and args hold {"$binary":"<base64>"} objects that stand for bytes
 )
 
@@ -177,7 +178,7 @@ func (e *encoded) read(m *opcodes.Envelope, delivery uint64) {
 		e.plain = nil
 	}
 	e.of = delivery
-	e.reply = isTrue(m.Member(memberReply)) && len(m.ID) > 0
+	e.reply = (isTrue(m.Member(memberReply)) || m.Member(memberExpect) != nil) && len(m.ID) > 0
 	e.binary = isTrue(m.Member(memberBinary))
 	name := m.Event
 	if len(name) == 0 {

@@ -208,6 +208,51 @@ func TestRequestsAndAcknowledgements(t *testing.T) {
 	s.expect(`4310[1,{"b":2},"x"]`)
 }
 
+// TestTrackedRequests: a client of Socket.IO answers requests whose senders are told if no answer comes.
+func TestTrackedRequests(t *testing.T) {
+	t.Parallel()
+	bus := memory.NewBus()
+	a := start(t, New(Options{}), bus.Broker(), func(o *hub.Options) { o.NodeName = "a" })
+	b := start(t, New(Options{}), bus.Broker(), func(o *hub.Options) { o.NodeName = "b" })
+	for name, at := range map[string]*node{"the same instance": a, "another instance": b} {
+		t.Run(name, func(t *testing.T) {
+			group := "clients of " + name
+			native := a.native("askers", `,"features":["requests"]`)
+			s := at.socketio("", `{"token":"secret","group":"`+group+`"}`)
+			ask := func(id, target, identifier string) {
+				native.send(`{"op":0,"id":"` + id + `","event":"ask","expect":{"timeout_ms":60000},"intent":{"target":"` + target +
+					`","identifier":"` + identifier + `"}}`)
+			}
+			settled := func(want string) {
+				t.Helper()
+				if got := native.next(); !strings.HasPrefix(got, want) {
+					t.Errorf("%s, want %s", got, want)
+				}
+			}
+			ack := 0
+			for _, to := range [][2]string{{"DIRECT", s.id}, {"GROUP", group}, {"ANY", group}} {
+				ask("q-"+to[0], to[0], to[1])
+				s.expect(fmt.Sprintf(`42%d["ask"]`, ack))
+				s.send(fmt.Sprintf(`43%d[%d]`, ack, ack))
+				settled(`{"op":5,"id":"q-` + to[0] + `"`)
+				settled(`{"op":14,"id":"q-` + to[0] + `","data":{"receivers":1,"replied":1,"passed":0,"missing":[]}}`)
+				ack++
+			}
+			// What is answered behind a CANCEL goes nowhere.
+			ask("cancelled", "DIRECT", s.id)
+			s.expect(fmt.Sprintf(`42%d["ask"]`, ack))
+			native.send(`{"op":15,"id":"cancelled"}`)
+			settled(`{"op":14,"id":"cancelled","data":{"receivers":1,"replied":0,"passed":0,"missing":[{"id":"` + s.id + `","reason":"CANCELLED"}]}}`)
+			s.send(fmt.Sprintf(`43%d[]`, ack))
+			// The client goes without an answer.
+			ask("gone", "DIRECT", s.id)
+			s.expect(fmt.Sprintf(`42%d["ask"]`, ack+1))
+			s.send(`41`)
+			settled(`{"op":14,"id":"gone","data":{"receivers":1,"replied":0,"passed":0,"missing":[{"id":"` + s.id + `","reason":"NO_REASON"}]}}`)
+		})
+	}
+}
+
 func TestBinary(t *testing.T) {
 	t.Parallel()
 	n := alone(t)

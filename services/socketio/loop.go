@@ -21,6 +21,8 @@ type loop struct {
 	scratch []byte          // scratch: of a message
 	message opcodes.Message // scratch
 	encoded encoded
+	// acknowledges is the client that got an acknowledgement id with the last delivery; nil for none.
+	acknowledges *socket
 }
 
 // Open implements hub.LoopService: a WebSocket, or the client of a first request.

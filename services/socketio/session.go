@@ -3,6 +3,8 @@ package socketio
 import (
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/services/socketio/engineio"
@@ -15,6 +17,10 @@ type protocol interface {
 	message(binary bool, b []byte)
 	// deliver hands over what the hub routed to the client: see hub.PeerHandler.
 	deliver(m *opcodes.Envelope) hub.Outcome
+	// answers reports whether the client can answer the request that is being delivered.
+	answers() bool
+	// cancelled tells that no answer is wanted any more to the requester's message with that id.
+	cancelled(requester uuid.UUID, id string)
 	identified()
 	// sweep looks at the protocol's own deadlines.
 	sweep()
@@ -118,6 +124,12 @@ const goingAway = 1001
 
 // Deliver implements hub.PeerHandler.
 func (s *session) Deliver(m *opcodes.Envelope) hub.Outcome { return s.protocol.deliver(m) }
+
+// AnswersRequests implements hub.RequestHandler, as does Cancelled.
+func (s *session) AnswersRequests() bool { return s.protocol.answers() }
+
+// Cancelled implements hub.RequestHandler.
+func (s *session) Cancelled(requester uuid.UUID, id string) { s.protocol.cancelled(requester, id) }
 
 // Identified implements hub.PeerHandler.
 func (s *session) Identified() { s.protocol.identified() }

@@ -29,6 +29,9 @@ type socket struct {
 	*extras       // never nil; see own
 	open     bool // CONNECT was answered
 	envelope bool // deliveries end with an object that has the message's id and sender
+	// nextID is that of the next acknowledgement of the client. It outlives requests, so that a late acknowledgement is not
+	// taken for that of a later request.
+	nextID uint32
 }
 
 // extras are what only some clients have, or have for a while.
@@ -64,9 +67,8 @@ func (c *socket) disown() {
 
 // requests are the requests of a client, and those to it, that have no answer yet.
 type requests struct {
-	asked  map[string]asked // by the id of the hub's message
-	given  map[uint64]given // by the id that the client's acknowledgement will have
-	nextID uint64           // of given
+	asked map[string]asked // by the id of the hub's message
+	given map[uint64]given // by the id that the client's acknowledgement will have
 }
 
 // asked is a request of the client.
@@ -332,20 +334,39 @@ func (c *socket) deliver(m *opcodes.Envelope) hub.Outcome {
 		return c.answer(m)
 	}
 	l := c.s.loop
+	l.acknowledges = nil
 	if l.encoded.of != l.on.Delivery() {
 		l.encoded.read(m, l.on.Delivery())
 	}
 	if !l.encoded.reply || len(c.openRequests().given) >= maxOpen {
 		return l.encoded.sendTo(c, m, nil)
 	}
-	r := c.openRequests()
-	id := r.nextID
+	r, id := c.openRequests(), uint64(c.nextID)
 	o := l.encoded.sendTo(c, m, strconv.AppendUint(nil, id, 10))
 	if o == hub.Taken {
-		r.nextID = (id + 1) % 1e15 // packet.MaxIDDigits
+		c.nextID++
 		r.given[id] = given{m.Sender, string(m.ID), l.on.Clock()}
+		l.acknowledges = c
 	}
 	return o
+}
+
+// answers implements protocol. The hub asks before it chooses the client, and again when it has delivered the request.
+func (c *socket) answers() bool {
+	return c.client == nil && (c.s.loop.acknowledges == c || c.requests == nil || len(c.requests.given) < maxOpen)
+}
+
+// cancelled implements protocol: what the client answers is dropped.
+func (c *socket) cancelled(requester uuid.UUID, id string) {
+	if c.requests == nil {
+		return
+	}
+	for ack, g := range c.requests.given {
+		if g.sender == requester && g.id == id {
+			delete(c.requests.given, ack)
+			return
+		}
+	}
 }
 
 // answer gives the client the answer to a request of its own.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/google/uuid"
+
 	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -40,6 +42,12 @@ type engineEcho struct {
 	inert
 	s *session
 }
+
+func (engineEcho) answers() bool               { return false }
+func (engineEcho) cancelled(uuid.UUID, string) {}
+
+func (*suiteServer) answers() bool               { return false }
+func (*suiteServer) cancelled(uuid.UUID, string) {}
 
 func (e engineEcho) message(binary bool, b []byte) {
 	if binary {
