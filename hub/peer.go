@@ -3,6 +3,7 @@ package hub
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/gobwas/ws"
 	"github.com/google/uuid"
@@ -46,6 +47,12 @@ type RequestHandler interface {
 	AnswersRequests() bool
 	// Cancelled tells that the requester wants no answer any more to its message with that id.
 	Cancelled(requester uuid.UUID, id string)
+}
+
+// RequestSender is a PeerHandler that sends requests with [Peer.Request].
+type RequestSender interface {
+	// Settled tells that no more answers come to the request with that id, and why. s is valid during the call only.
+	Settled(id string, s *opcodes.Settlement)
 }
 
 // Identity is as what a Peer takes part in the hub.
@@ -166,6 +173,44 @@ func (p *Peer) Publish(m *opcodes.Message) {
 	}
 }
 
+// Request sends an EVENT of the client as a request, whose handler is a [RequestSender]: REPLYs are delivered to it, and
+// Settled is called once, behind them. m has an id that no other open request of the client has, and its members have expect
+// with this timeout. A request that can't be opened is settled at once, with the code as the reason.
+func (p *Peer) Request(m *opcodes.Message, timeout time.Duration) {
+	s := p.session
+	if s.phase != phaseIdentified {
+		return
+	}
+	if !s.shard.deferral.mustWait() {
+		s.requestNow(m, timeout)
+		return
+	}
+	kept := *m
+	kept.Data, kept.Members, kept.Group = slices.Clone(m.Data), slices.Clone(m.Members), slices.Clone(m.Group)
+	s.shard.deferral.do(func() {
+		if s.phase == phaseIdentified {
+			s.requestNow(&kept, timeout)
+		}
+	})
+}
+
+func (s *session) requestNow(m *opcodes.Message, timeout time.Duration) {
+	sh := s.shard
+	b := transport.AllocBuffer(opcodes.MessageSize(m))
+	defer b.Release()
+	b.Seal(opcodes.AppendMessage(b.Room(), m, s.id))
+	e := &opcodes.Envelope{Op: opcodes.Event, Raw: b.Payload(), Target: m.Target, Identifier: m.Group, Receiver: m.Receiver}
+	id := []byte(m.ID)
+	hash := uint32(sh.hub.hashRequest(&s.id, id))
+	x := opcodes.Expectation{Timeout: timeout}
+	if code := s.refusal(e, id, hash, false); code != "" {
+		sh.count.drop(dropOf(code))
+		s.foreign().settled(m.ID, &opcodes.Settlement{Missing: []opcodes.Missing{{Reason: string(code)}}})
+		return
+	}
+	s.sendRequest(e, id, hash, &x, b)
+}
+
 // Disconnect ends the connection for one of the hub's reasons, with the handler's farewell before the close frame.
 func (p *Peer) Disconnect(r opcodes.Reason) {
 	p.session.shard.deferral.do(func() { p.session.disconnect(r) })
@@ -260,6 +305,12 @@ func (p *Peer) answers() bool {
 func (p *Peer) cancelled(requester uuid.UUID, id string) {
 	if h, ok := p.handler.(RequestHandler); ok {
 		p.session.shard.deferral.do(func() { h.Cancelled(requester, id) })
+	}
+}
+
+func (p *Peer) settled(id string, s *opcodes.Settlement) {
+	if h, ok := p.handler.(RequestSender); ok {
+		h.Settled(id, s)
 	}
 }
 

@@ -161,6 +161,7 @@ type foreign interface {
 	sweep()
 	answers() bool                               // the client can answer requests
 	cancelled(requester uuid.UUID, id string)    // the answer to a request of it is not wanted any more
+	settled(id string, s *opcodes.Settlement)    // a request of the client is over; s is valid during the call
 	farewell(r opcodes.Reason) *transport.Buffer // nil for none; the caller takes over the reference
 	closed()
 }

@@ -32,23 +32,29 @@ func (s *session) openRequest(e *opcodes.Envelope) {
 		s.sendError(e.ID, code)
 		return
 	}
+	b := transport.AllocBuffer(opcodes.DeliverySize(e))
+	b.Seal(opcodes.AppendDelivery(b.Room(), e, uuid.Nil, s.id))
+	s.sendRequest(e, id, uint32(hash), &x, b)
+	b.Release()
+}
+
+// sendRequest opens a request that is not refused, and sends it, as b has it, to its receivers.
+func (s *session) sendRequest(e *opcodes.Envelope, id []byte, hash uint32, x *opcodes.Expectation, b *transport.Buffer) {
+	sh := s.shard
 	t := &tracked{
-		requester: s.id, id: string(id), hash: uint32(hash), attempt: 1,
-		expires: h.now() + uint32(x.Timeout.Milliseconds()),
+		requester: s.id, id: string(id), hash: hash, attempt: 1,
+		expires: sh.hub.now() + uint32(x.Timeout.Milliseconds()),
 	}
 	r := sh.asking().add(s, t, x.Timeout)
 	r.target = e.Target
-	b := transport.AllocBuffer(opcodes.DeliverySize(e))
-	b.Seal(opcodes.AppendDelivery(b.Room(), e, uuid.Nil, s.id))
 	sh.count.types[s.kind].received[e.Target].Add(1)
 	o := outbound{from: &s.sender, client: s, buf: b, track: t}
 	switch e.Target {
 	case intent.Direct, intent.Any:
-		sh.askOne(r, e, &x, &o)
+		sh.askOne(r, e, x, &o)
 	default:
 		sh.askMany(r, e, &o)
 	}
-	b.Release()
 }
 
 // refusal returns why the client may not open a request with that id; empty where it may.

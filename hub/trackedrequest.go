@@ -722,12 +722,15 @@ func (s *session) dropRequests() {
 
 // settle tells the requester what became of its request, and forgets it.
 func (sh *shard) settle(r *request) {
-	s := r.settlement(sh)
-	b := transport.AllocBuffer(opcodes.SettledSize(r.t.id, &s))
-	b.Seal(opcodes.AppendSettled(b.Room(), r.t.id, &s))
-	to, took := r.session, time.Duration(sh.hub.beganNow()-r.began)*beganUnit
-	sh.count.requests.settled(r.outcome(&s), took)
+	s, to, id := r.settlement(sh), r.session, r.t.id
+	sh.count.requests.settled(r.outcome(&s), time.Duration(sh.hub.beganNow()-r.began)*beganUnit)
 	sh.requests.remove(r)
+	if f := to.foreign(); f != nil {
+		f.settled(id, &s)
+		return
+	}
+	b := transport.AllocBuffer(opcodes.SettledSize(id, &s))
+	b.Seal(opcodes.AppendSettled(b.Room(), id, &s))
 	to.conn.Send(b)
 	b.Release()
 }

@@ -79,18 +79,36 @@ func (c *socket) emit(p *packet.Packet, args []byte) {
 		c.reject(p.ID, "TOO_MANY_REQUESTS", "too many requests of this client have no answer yet")
 		return
 	}
-	m.Members = append(m.Members, `,"`+memberReply+`":true`...)
+	timeout := l.all.ackTimeout
+	m.Members = append(m.Members, `,"`+memberReply+`":true,"`+memberExpect+`":{"timeout_ms":`...)
+	m.Members = append(strconv.AppendInt(m.Members, timeout.Milliseconds(), 10), '}')
 	m.ID = uuid.NewString()
-	id := m.ID
-	r.asked[id] = asked{string(p.ID), l.on.Clock()}
-	c.s.peer.PublishAndHear(m, func(_ int, code opcodes.ErrorCode) {
-		if code != "" && c.requests != nil {
-			if a, ok := c.requests.asked[id]; ok {
-				delete(c.requests.asked, id)
-				c.fail([]byte(a.ack), string(code), "the request was not delivered")
-			}
-		}
-	})
+	r.asked[m.ID] = string(p.ID)
+	c.s.peer.Request(m, timeout)
+}
+
+// settled implements protocol: a request without an answer gets none any more.
+func (c *socket) settled(id string, s *opcodes.Settlement) {
+	if c.requests == nil {
+		return
+	}
+	ack, ok := c.requests.asked[id]
+	if !ok {
+		return // it was answered
+	}
+	delete(c.requests.asked, id)
+	code, message := string(opcodes.CodeNoReceiver), "the request was not delivered"
+	switch {
+	case s.Receivers > 0 && s.Passed == s.Receivers:
+		message = "no client that got the request answers it"
+	case len(s.Missing) > 0 && s.Missing[0].Reason != opcodes.MissingNotDelivered:
+		code, message = s.Missing[0].Reason, "the request was not answered"
+	}
+	if code == opcodes.MissingTimeout {
+		c.s.loop.count.ackTimeouts.Add(1)
+		message = "the request was not answered in time"
+	}
+	c.fail([]byte(ack), code, message)
 }
 
 // reject tells the client that its event was not sent, if it asked for an answer.

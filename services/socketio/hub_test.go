@@ -244,6 +244,19 @@ func TestTrackedRequests(t *testing.T) {
 			native.send(`{"op":15,"id":"cancelled"}`)
 			settled(`{"op":14,"id":"cancelled","data":{"receivers":1,"replied":0,"passed":0,"missing":[{"id":"` + s.id + `","reason":"CANCELLED"}]}}`)
 			s.send(fmt.Sprintf(`43%d[]`, ack))
+			// A client of the hub's own protocol passes, or goes.
+			s.send(`4277["ANY:askers","sum"]`)
+			var e struct{ ID, Sender string }
+			if err := json.Unmarshal([]byte(native.next()), &e); err != nil {
+				t.Fatal(err)
+			}
+			native.send(`{"op":14,"id":"` + e.ID + `","intent":{"target":"DIRECT","identifier":"` + e.Sender + `"}}`)
+			s.expect(`4377[{"error":{"code":"NO_RECEIVER","message":"no client that got the request answers it"}}]`)
+			worker := a.native("workers of "+name, `,"features":["requests"]`)
+			s.send(`4278["ANY:workers of ` + name + `","sum"]`)
+			worker.next()
+			worker.ws.CloseNow()
+			s.expect(`4378[{"error":{"code":"LOST","message":"the request was not answered"}}]`)
 			// The client goes without an answer.
 			ask("gone", "DIRECT", s.id)
 			s.expect(fmt.Sprintf(`42%d["ask"]`, ack+1))

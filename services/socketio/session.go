@@ -19,6 +19,8 @@ type protocol interface {
 	deliver(m *opcodes.Envelope) hub.Outcome
 	// answers reports whether the client can answer the request that is being delivered.
 	answers() bool
+	// settled tells that no more answers come to the client's request with that id.
+	settled(id string, s *opcodes.Settlement)
 	// cancelled tells that no answer is wanted any more to the requester's message with that id.
 	cancelled(requester uuid.UUID, id string)
 	identified()
@@ -124,6 +126,9 @@ const goingAway = 1001
 
 // Deliver implements hub.PeerHandler.
 func (s *session) Deliver(m *opcodes.Envelope) hub.Outcome { return s.protocol.deliver(m) }
+
+// Settled implements hub.RequestSender.
+func (s *session) Settled(id string, of *opcodes.Settlement) { s.protocol.settled(id, of) }
 
 // AnswersRequests implements hub.RequestHandler, as does Cancelled.
 func (s *session) AnswersRequests() bool { return s.protocol.answers() }

@@ -67,14 +67,8 @@ func (c *socket) disown() {
 
 // requests are the requests of a client, and those to it, that have no answer yet.
 type requests struct {
-	asked map[string]asked // by the id of the hub's message
-	given map[uint64]given // by the id that the client's acknowledgement will have
-}
-
-// asked is a request of the client.
-type asked struct {
-	ack string // the id that the client gave it
-	at  uint32 // loop clock
+	asked map[string]string // the ids that the client gave its requests, by those of the hub's messages
+	given map[uint64]given  // by the id that the client's acknowledgement will have
 }
 
 // given is a request that was delivered to the client.
@@ -291,13 +285,6 @@ func (c *socket) sweep() {
 	if r == nil {
 		return
 	}
-	for id, a := range r.asked {
-		if time.Duration(now-a.at)*time.Millisecond > c.s.loop.all.ackTimeout {
-			delete(r.asked, id)
-			c.s.loop.count.ackTimeouts.Add(1)
-			c.fail([]byte(a.ack), "TIMEOUT", "the request was not answered in time")
-		}
-	}
 	for id, g := range r.given {
 		if time.Duration(now-g.at)*time.Millisecond > c.s.loop.all.ackTimeout {
 			delete(r.given, id)
@@ -320,7 +307,7 @@ func (c *socket) closed() {
 // open returns the client's requests, making room for them.
 func (c *socket) openRequests() *requests {
 	if c.requests == nil {
-		c.own().requests = &requests{asked: make(map[string]asked), given: make(map[uint64]given)}
+		c.own().requests = &requests{asked: make(map[string]string), given: make(map[uint64]given)}
 	}
 	return c.requests
 }
@@ -374,7 +361,7 @@ func (c *socket) answer(m *opcodes.Envelope) hub.Outcome {
 	if c.requests == nil {
 		return hub.Ignored
 	}
-	a, ok := c.requests.asked[string(m.ID)]
+	ack, ok := c.requests.asked[string(m.ID)]
 	if !ok {
 		return hub.Ignored // a further answer, or one to nothing
 	}
@@ -383,7 +370,7 @@ func (c *socket) answer(m *opcodes.Envelope) hub.Outcome {
 	if failure := m.Member("error"); failure != nil {
 		values = append(append([]byte(`{"error":`), failure...), '}')
 	}
-	if !c.sendValues(packet.Ack, packet.BinaryAck, []byte(a.ack), nil, values, isTrue(m.Member(memberBinary))) {
+	if !c.sendValues(packet.Ack, packet.BinaryAck, []byte(ack), nil, values, isTrue(m.Member(memberBinary))) {
 		return hub.Refused
 	}
 	return hub.Taken

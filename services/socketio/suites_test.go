@@ -43,11 +43,13 @@ type engineEcho struct {
 	s *session
 }
 
-func (engineEcho) answers() bool               { return false }
-func (engineEcho) cancelled(uuid.UUID, string) {}
+func (engineEcho) answers() bool                       { return false }
+func (engineEcho) cancelled(uuid.UUID, string)         {}
+func (engineEcho) settled(string, *opcodes.Settlement) {}
 
-func (*suiteServer) answers() bool               { return false }
-func (*suiteServer) cancelled(uuid.UUID, string) {}
+func (*suiteServer) answers() bool                       { return false }
+func (*suiteServer) cancelled(uuid.UUID, string)         {}
+func (*suiteServer) settled(string, *opcodes.Settlement) {}
 
 func (e engineEcho) message(binary bool, b []byte) {
 	if binary {
