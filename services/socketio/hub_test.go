@@ -217,7 +217,7 @@ func TestTrackedRequests(t *testing.T) {
 	for name, at := range map[string]*node{"the same instance": a, "another instance": b} {
 		t.Run(name, func(t *testing.T) {
 			group := "clients of " + name
-			native := a.native("askers", `,"features":["requests"]`)
+			native := a.native("askers of "+name, `,"features":["requests"]`)
 			s := at.socketio("", `{"token":"secret","group":"`+group+`"}`)
 			ask := func(id, target, identifier string) {
 				native.send(`{"op":0,"id":"` + id + `","event":"ask","expect":{"timeout_ms":60000},"intent":{"target":"` + target +
@@ -245,7 +245,7 @@ func TestTrackedRequests(t *testing.T) {
 			settled(`{"op":14,"id":"cancelled","data":{"receivers":1,"replied":0,"passed":0,"missing":[{"id":"` + s.id + `","reason":"CANCELLED"}]}}`)
 			s.send(fmt.Sprintf(`43%d[]`, ack))
 			// A client of the hub's own protocol passes, or goes.
-			s.send(`4277["ANY:askers","sum"]`)
+			s.send(`4277["ANY:askers of ` + name + `","sum"]`)
 			var e struct{ ID, Sender string }
 			if err := json.Unmarshal([]byte(native.next()), &e); err != nil {
 				t.Fatal(err)
