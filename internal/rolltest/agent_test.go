@@ -16,6 +16,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/internal/history"
+	"github.com/mastersocket/mastersocket/opcodes"
 )
 
 // Events that agents send.
@@ -200,11 +201,17 @@ func (a *agent) sendTo(ctx context.Context, to history.To, ask bool) {
 // settle records the outcome of message n.
 func (a *agent) settle(n int, err error) {
 	var hubErr *client.HubError
+	var requestErr *client.RequestError
 	switch {
 	case err == nil:
 		a.record.Accepted(n)
 	case errors.As(err, &hubErr):
 		a.record.Refused(n, string(hubErr.Code))
+	case errors.Is(err, client.ErrNoReceiver):
+		a.record.Refused(n, string(opcodes.CodeNoReceiver))
+	case errors.As(err, &requestErr): // it had a receiver, which may have got it
+		a.record.Refused(n, string(opcodes.CodeOutcomeUnknown))
+		a.tally.failed("no answer: " + err.Error())
 	case errors.Is(err, client.ErrOutcomeUnknown):
 		a.tally.failed("outcome unknown: " + err.Error())
 	case errors.Is(err, context.DeadlineExceeded): // a question that was sent
@@ -300,7 +307,7 @@ func (t *tally) asked(err error) {
 		switch {
 		case err == nil:
 			c.Answers++
-		case errors.As(err, &hubErr):
+		case errors.As(err, &hubErr), errors.Is(err, client.ErrNoReceiver):
 			c.Refused++
 		}
 	})
