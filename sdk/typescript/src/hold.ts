@@ -141,11 +141,16 @@ export class Hold {
     this.tenure = term;
     this.moved = false;
     this.until = Math.max(this.until, sent + valid);
-    clearTimeout(this.expiry);
-    this.expiry = setTimeout(() => {
-      if (this.left === 0) this.lose("it was not confirmed in time");
-    }, this.until - performance.now());
+    this.expire();
     return this.left > 0;
+  }
+
+  /** Ends the hold when its time is over. Timers count whole milliseconds, and may be early by a part of one. */
+  private expire(): void {
+    clearTimeout(this.expiry);
+    const left = this.until - performance.now();
+    if (left > 0) this.expiry = setTimeout(() => { this.expire(); }, Math.ceil(left));
+    else this.lose("it was not confirmed in time");
   }
 
   private lose(why: string): void {
