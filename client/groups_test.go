@@ -224,7 +224,7 @@ func TestGroupsInAMove(t *testing.T) {
 		log.all = nil
 		b.cut()
 		synctest.Wait()
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // on the virtual clock
 		if got := log.String(); !strings.HasPrefix(got, "1:SUBSCRIBE ") || !strings.HasSuffix(got, " new") || strings.Contains(got, " g3 ") {
 			t.Errorf("over the old connection: %s", got)
 		}

@@ -191,7 +191,7 @@ func TestWatchInAMove(t *testing.T) {
 		if err := json.Unmarshal(b.got[0].Data, &identify); err != nil || !slices.Equal(identify.Watch, []string{"w"}) || identify.Replaces != a.id {
 			t.Errorf("IDENTIFY has %+v, %v", identify, err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // on the virtual clock
 		deliverAll(b, []string{`"members":[{"id":"a"}]`})
 		deliverAll(a, []string{`"joined":[{"id":"c"}]`})
 		synctest.Wait()

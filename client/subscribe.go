@@ -131,7 +131,7 @@ func (c *Client) invoke(ctx context.Context, d delivery) {
 func (c *Client) invokeHandlers(ctx context.Context, m *Message) {
 	if d := m.duty; d != nil {
 		if d.isOver() {
-			return // nobody waits for the answer any more
+			return // the requester no longer waits for the answer
 		}
 		ctx = d.ctx
 		defer d.handled()

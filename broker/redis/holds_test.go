@@ -78,16 +78,16 @@ func TestExclusiveAcrossCuts(t *testing.T) {
 		switch random.IntN(4) {
 		case 0:
 			p.Set(faultproxy.SwallowReplies)
-			time.Sleep(300 * time.Millisecond)
+			time.Sleep(300 * time.Millisecond) // the length of the fault
 			p.Set(faultproxy.None)
 		case 1:
 			p.Set(faultproxy.Stall)
-			time.Sleep(400 * time.Millisecond)
+			time.Sleep(400 * time.Millisecond) // the length of the fault
 			p.Set(faultproxy.None)
 		default:
 			p.Cut()
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond) // between two faults
 	}
 	running.Wait()
 	t.Logf("the last terms: %v", terms)

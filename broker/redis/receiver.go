@@ -143,7 +143,7 @@ func (r *receiver) take(o *origin, f *frame) {
 	if sub != nil {
 		r.countMissed(o, f, sub, gen)
 	}
-	// Where the last member has left the message is for nobody, but the publisher of one with Extra waits to hear that.
+	// Without a member left the message has no receiver here. The publisher of one with Extra waits to hear that.
 	if !want && len(f.Extra) == 0 || f.Flags&flagStruck != 0 {
 		return
 	}

@@ -63,7 +63,7 @@ func (c *subCmd) Run(s streams) error {
 		Group: c.Group[0], Groups: c.Group[1:], Name: "mastersocket sub", NoAcks: true, StopOnAuthError: true,
 		OnMessage: func(_ context.Context, m *client.Message) {
 			p.print(m)
-			m.Pass() // nobody waits for an answer of a command that only prints
+			m.Pass() // the command only prints: the requester must not wait for it
 		},
 	}
 	if !c.Quiet {

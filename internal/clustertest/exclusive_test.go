@@ -335,7 +335,7 @@ func (x *contest) send(ctx context.Context, i int) {
 	for n := 0; ctx.Err() == nil; {
 		c := &contender{x: x, hub: i}
 		if c.connect(ctx) != nil {
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // before the next attempt
 			continue
 		}
 		go func() { // until the connection ends
