@@ -22,6 +22,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/brokertest"
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/freeport"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/internal/redisurl"
 )
@@ -251,13 +252,8 @@ func TestTLSConfig(t *testing.T) {
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	certificate, key, pool := selfSigned(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_, port, _ := net.SplitHostPort(addr)
-	l.Close()
+	port := strconv.Itoa(freeport.Take(t))
+	addr := net.JoinHostPort("127.0.0.1", port)
 	redistest.Start(t, "--tls-port", port, "--tls-cert-file", certificate, "--tls-key-file", key,
 		"--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
 	o := quick("rediss://" + addr)

@@ -3,10 +3,12 @@ package main
 import (
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/freeport"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
@@ -48,13 +50,8 @@ func TestRedisCertificates(t *testing.T) {
 	folder, serverFolder := t.TempDir(), t.TempDir()
 	ca := tlstest.WriteFile(t, folder, "ca.pem", authority.PEM())
 	serverCert, serverKey := tlstest.Write(t, serverFolder, authority.Issue(t, tlstest.Template{Name: "redis.test"}))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_, port, _ := net.SplitHostPort(addr)
-	l.Close()
+	port := strconv.Itoa(freeport.Take(t))
+	addr := net.JoinHostPort("127.0.0.1", port)
 	server := redistest.Start(t, "--tls-port", port, "--tls-cert-file", serverCert, "--tls-key-file", serverKey, "--tls-ca-cert-file", ca)
 	server.Do("ACL", "SETUSER", "hub", "on", ">pw", "~*", "&*", "+@all") // to tell its connections from those of the test
 

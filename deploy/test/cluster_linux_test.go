@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -81,17 +82,24 @@ func tokenFile(o *objects, d *appsv1.Deployment) string {
 
 const redisPassword = "password-of-the-test"
 
+// freeAddress returns an address on which nothing listens, with a port below the range of outgoing connections.
+func freeAddress() string {
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 12_000+rand.IntN(20_000)))
+		if err == nil {
+			_ = l.Close()
+			return l.Addr().String()
+		}
+	}
+}
+
 // startRedis runs the Redis of a Deployment, and returns its address.
 func (o *objects) startRedis(name string) string {
 	o.t.Helper()
 	c := named[*appsv1.Deployment](o, name).Spec.Template.Spec.Containers[0]
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
+	addr := freeAddress()
 	args := append([]string{}, c.Command...)
+	var err error
 	if args[0], err = exec.LookPath(args[0]); err != nil {
 		o.t.Fatal(err)
 	}

@@ -5,11 +5,13 @@ package clustertest
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/figure"
+	"github.com/mastersocket/mastersocket/internal/freeport"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -40,7 +42,7 @@ func startRedisCluster(t *testing.T) (nodes []*redistest.Server, addrs string) {
 	const slots = 16384
 	var all []string
 	for i := range 3 {
-		bus := freePort(t)
+		bus := strconv.Itoa(freeport.Take(t))
 		n := redistest.Start(t, "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "5000")
 		nodes, all = append(nodes, n), append(all, n.Addr())
 		n.Do("CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/figure"
+	"github.com/mastersocket/mastersocket/internal/freeport"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -56,7 +58,7 @@ func TestSentinel(t *testing.T) {
 func startSentinel(t *testing.T, host, port string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sentinel.conf")
-	own := freePort(t)
+	own := strconv.Itoa(freeport.Take(t))
 	config := fmt.Sprintf("port %s\nbind 127.0.0.1\nsentinel monitor hub %s %s 1\nsentinel down-after-milliseconds hub 1000\n"+
 		"sentinel failover-timeout hub 5000\n", own, host, port)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {

@@ -3,7 +3,6 @@
 package hubtest
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mastersocket/mastersocket/internal/freeport"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
@@ -109,15 +109,23 @@ func newServer(tb testing.TB, o Options) *Server {
 	return s
 }
 
+func orElse(addr string, free func() string) string {
+	if addr != "" {
+		return addr
+	}
+	return free()
+}
+
 func (s *Server) start() {
 	s.tb.Helper()
-	addr := cmp.Or(s.opts.Addr, "127.0.0.1:0")
-	args := []string{"serve", "--listen", addr, "--admin-listen", cmp.Or(s.opts.AdminAddr, "127.0.0.1:0")}
+	// A test may start a hub again on the address of one that has ended.
+	free := func() string { return freeport.Address(s.tb) }
+	args := []string{"serve", "--listen", orElse(s.opts.Addr, free), "--admin-listen", orElse(s.opts.AdminAddr, free)}
 	if s.opts.TCP {
-		args = append(args, "--tcp-listen", "127.0.0.1:0")
+		args = append(args, "--tcp-listen", free())
 	}
 	if s.opts.TLS {
-		args = append(args, "--tls-listen", cmp.Or(s.opts.TLSAddr, "127.0.0.1:0"))
+		args = append(args, "--tls-listen", orElse(s.opts.TLSAddr, free))
 	}
 	if s.opts.Redis != "" {
 		args = append(args, "--redis", s.opts.Redis)

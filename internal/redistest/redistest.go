@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mastersocket/mastersocket/internal/freeport"
 )
 
 // startTimeout bounds the time until a redis-server answers.
@@ -88,11 +90,9 @@ func start(tb testing.TB, dir string, args []string) *Server {
 	}
 	tb.Cleanup(s.Kill)
 	var err error
-	for range 5 { // another process may take the free port before redis-server does
-		if s.port, err = freePort(); err == nil {
-			err = s.launch()
-		}
-		if err == nil {
+	for range 5 { // a server that is no test's may take the port before redis-server does
+		s.port = freeport.Take(tb)
+		if err = s.launch(); err == nil {
 			return s
 		}
 	}
@@ -112,15 +112,6 @@ func needProgram(tb testing.TB) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		tb.Fatalf("redistest: these tests need the redis-server program (Debian: apt-get install redis-server): %v", err)
 	}
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // launch starts the process and waits until it answers.

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/mastersocket/mastersocket/internal/freeport"
 )
 
 // writeTimeout bounds each write of the scripted hub, except those of flood.
@@ -54,7 +56,7 @@ type conn struct {
 
 func newHub(t *testing.T, s scenario) *hub {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", freeport.Address(t)) // a scenario may end it and listen again
 	if err != nil {
 		t.Fatal(err)
 	}

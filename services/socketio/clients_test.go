@@ -16,6 +16,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker/redis"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/freeport"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
@@ -140,7 +141,7 @@ func withRedis(t *testing.T, n int, authority *tlstest.Authority) []*node {
 		if err != nil {
 			t.Fatal(err)
 		}
-		address, o := freeAddress(t), Options{}
+		address, o := freeport.Address(t), Options{}
 		if authority != nil {
 			o.Authorities = authority.Pool()
 		}
@@ -176,7 +177,7 @@ func withRedis(t *testing.T, n int, authority *tlstest.Authority) []*node {
 // startHaproxy starts a balancer without sticky sessions, over TLS with an authority, and returns its URL.
 func startHaproxy(t *testing.T, nodes []*node, authority *tlstest.Authority) *url.URL {
 	t.Helper()
-	dir, address := t.TempDir(), freeAddress(t)
+	dir, address := t.TempDir(), freeport.Address(t)
 	at, bind, to := &url.URL{Scheme: "http", Host: address}, address, ""
 	if authority != nil {
 		at.Scheme = "https"

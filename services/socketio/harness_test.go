@@ -87,17 +87,6 @@ func (n *node) listenTLS(address string, certificate tls.Certificate) {
 	n.secure = addr.String()
 }
 
-// freeAddress returns an address on which nothing listens.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 // alone starts a single instance.
 func alone(t testing.TB) *node {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker/memory"
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/freeport"
 	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
@@ -21,7 +22,7 @@ func pair(t testing.TB, scheme string) (a, b *node) {
 	bus := memory.NewBus()
 	authority := tlstest.NewAuthority(t)
 	another := func(name string) *node {
-		address := freeAddress(t)
+		address := freeport.Address(t)
 		n := start(t, New(Options{Authorities: authority.Pool()}), bus.Broker(), func(o *hub.Options) {
 			o.NodeName = name
 			if scheme != "" {
@@ -225,7 +226,7 @@ func TestClientsThatLeaveARelayedGET(t *testing.T) {
 func TestInstancesThatCantBeReached(t *testing.T) {
 	t.Parallel()
 	bus := memory.NewBus()
-	a := start(t, New(Options{}), bus.Broker(), func(o *hub.Options) { o.NodeName, o.Address = "a", "http://"+freeAddress(t) })
+	a := start(t, New(Options{}), bus.Broker(), func(o *hub.Options) { o.NodeName, o.Address = "a", "http://"+freeport.Address(t) })
 	impatient := New(Options{})
 	impatient.relays.timeout = 200 * time.Millisecond
 	b := start(t, impatient, bus.Broker(), nil)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/mastersocket/mastersocket/internal/freeport"
 	"github.com/mastersocket/mastersocket/services/team/rtm"
 )
 
@@ -72,7 +73,7 @@ func Start(tb testing.TB, o Options) *Server {
 		}
 	}
 	s := &Server{
-		tb: tb, opts: o, addr: "127.0.0.1:0", teams: make(map[rtm.ID]*team), tickets: make(map[string]rtm.ID),
+		tb: tb, opts: o, addr: freeport.Address(tb), teams: make(map[rtm.ID]*team), tickets: make(map[string]rtm.ID),
 		changed: make(chan struct{}),
 	}
 	s.Restart()

@@ -98,13 +98,12 @@ export async function startHub(t, ...flags) {
   return hub;
 }
 
+/** freePort returns a port that is free and below the range from which the kernel takes those of outgoing connections. */
 const freePort = () =>
-  new Promise((resolve, reject) => {
-    const server = net.createServer().on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
+  new Promise((resolve) => {
+    const port = 12_000 + Math.floor(Math.random() * 20_000);
+    const server = net.createServer().on("error", () => resolve(freePort()));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(port)));
   });
 
 /** startRedis runs a Redis that keeps nothing, and returns its URL. */
