@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mastersocket/mastersocket/internal/freeport"
 )
 
 const (
@@ -76,29 +78,20 @@ func Run(cmd *exec.Cmd, site Site) (*Process, error) {
 
 // NewSite returns a Site with ports that are free now. Its folder has to be removed, unless it is handed to Run.
 func NewSite() (Site, error) {
-	ports, err := freePorts(2)
-	if err != nil {
-		return Site{}, err
+	var ports [2]netip.AddrPort
+	for i := range ports {
+		port, release, err := freeport.Find()
+		if err != nil {
+			return Site{}, fmt.Errorf("finding a free port: %w", err)
+		}
+		defer release()
+		ports[i] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
 	}
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return Site{}, err
 	}
 	return Site{Listen: ports[0], Admin: ports[1], Dir: dir}, nil
-}
-
-// freePorts returns loopback addresses with ports that are free at the moment.
-func freePorts(n int) ([]netip.AddrPort, error) {
-	var free []netip.AddrPort
-	for range n {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("finding a free port: %w", err)
-		}
-		defer l.Close()
-		free = append(free, l.Addr().(*net.TCPAddr).AddrPort())
-	}
-	return free, nil
 }
 
 func (p *Process) awaitListener() error {
