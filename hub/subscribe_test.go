@@ -221,7 +221,7 @@ func TestSubscribeNotConfirmed(t *testing.T) {
 		}
 	}
 	_ = confirm
-	if took := time.Since(start); took < 5*time.Second || took > 8*time.Second {
+	if took := time.Since(start); took < 5*time.Second || took > 30*time.Second {
 		t.Errorf("refused after %v", took)
 	}
 	if h.groups.named("a") != nil {
@@ -444,7 +444,7 @@ func TestSubscribeStorm(t *testing.T) {
 			}
 		}
 	}
-	if took := time.Since(start); took < time.Second || took > 6*time.Second {
+	if took := time.Since(start); took < time.Second || took > 30*time.Second {
 		t.Errorf("2,600 requests took %v", took)
 	}
 	if n := h.Stats().Changes[ChangeKey{opcodes.Subscribe, ""}]; n < 1300 {

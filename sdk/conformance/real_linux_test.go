@@ -290,11 +290,11 @@ func TestRealKill(t *testing.T) {
 const realPing = 2 * time.Second
 
 // noticed checks how long it took to notice a hub from which nothing comes. The clients' processes share the machine with others, so
-// they have a quarter more than docs/sdk.md says.
+// they have half more than docs/sdk.md says, and a quarter where figures are taken.
 func noticed(t *testing.T, what string, took time.Duration) {
 	t.Helper()
 	figure.Printf(t, "all clients noticed %s within %v, %.2f times the ping interval", what, figure.MS(took), took.Seconds()/realPing.Seconds())
-	if took > realPing/4*9 {
+	if took > figure.Choose(3*realPing, realPing/4*9) {
 		t.Errorf("noticed %s after %v, want at most twice the ping interval of %v", what, took, realPing)
 	}
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/faultproxy"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
@@ -42,6 +43,10 @@ type watch struct {
 }
 
 // set notes that a worker works, or does not.
+// mostOverlap bounds how long two bots may work: the promise, and what a busy machine adds to it, since a bot that was told to
+// stop has to be scheduled first.
+func mostOverlap() time.Duration { return figure.Choose(2*time.Second, 250*time.Millisecond) }
+
 func (w *watch) set(name int, works bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -187,7 +192,7 @@ func TestFaults(t *testing.T) {
 		}
 		took, overlap := time.Since(began), w.overlapped()
 		t.Logf("figure: %s: one works after %v; two worked for %v", what, took.Round(time.Millisecond), overlap.Round(time.Millisecond))
-		if took > within || overlap > 250*time.Millisecond {
+		if took > within || overlap > mostOverlap() {
 			t.Errorf("%s: one works after %v, two worked for %v", what, took, overlap)
 		}
 		return name
@@ -344,7 +349,7 @@ func TestOlderRelease(t *testing.T) {
 		return ok && n != runner
 	})
 	t.Logf("figure: beside an older release, the runner's instance is killed: one works after %v", time.Since(began).Round(time.Millisecond))
-	if took := time.Since(began); took > 10*time.Second || w.overlapped() > 250*time.Millisecond {
+	if took := time.Since(began); took > 10*time.Second || w.overlapped() > mostOverlap() {
 		t.Errorf("it took %v", took)
 	}
 	if n := older.Metrics().Sum("mastersocket_broker_ignored_total"); n > 0 {
