@@ -226,3 +226,9 @@ func (sh *shard) fillHere(r *request) {
 		r.here.receivers = r.t.added
 	}
 }
+
+// standings returns the other instances that are known to have members of the request's group.
+func (sh *shard) standings(r *request) []broker.Standing {
+	sh.known = sh.hub.broker.Standings(r.wider.name, sh.known[:0])
+	return sh.known
+}
