@@ -19,6 +19,8 @@ type certificateRule struct {
 // Where the entry has uri, one of the certificate's URIs (RFC 5280 section 4.2.1.6, as SPIFFE uses them) must match one of
 // its texts; where it has dns, one of the DNS names; where it has cn, the subject's common name. A * at the end of a uri
 // or cn matches any rest; *. before a dns matches one or more labels. Nothing else is checked, times included.
+//
+// The grant is made for this holder if the entry's rights have placeholders: {cert:cn} or {cert:san}.
 func (s *Store) ByCertificate(c *x509.Certificate) (*Grant, bool) {
 	t := s.tokens.Load()
 	if t == nil || c == nil {
@@ -26,7 +28,7 @@ func (s *Store) ByCertificate(c *x509.Certificate) (*Grant, bool) {
 	}
 	for _, g := range t.certificates {
 		if g.rule.(*certificateRule).matches(c) {
-			return g, true
+			return g.forHolder(func(p placeholder) value { return certificateValue(c, p) }), true
 		}
 	}
 	return nil, false

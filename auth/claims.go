@@ -31,7 +31,8 @@ type claim struct {
 // A claim that is an array matches if one of its elements does. The empty text never matches. Claims are visited only as
 // deep as the entry goes.
 //
-// It does not allocate.
+// The grant is made for this holder if the entry's rights have placeholders, such as {claim:sub}; else it is that of the
+// table, and ByClaims does not allocate.
 func (s *Store) ByClaims(claims map[string]any) (*Grant, bool) {
 	t := s.tokens.Load()
 	if t == nil {
@@ -39,7 +40,7 @@ func (s *Store) ByClaims(claims map[string]any) (*Grant, bool) {
 	}
 	for _, g := range t.claims {
 		if g.rule.(claimsRule).matches(claims) {
-			return g, true
+			return g.forHolder(func(p placeholder) value { return claimValue(claims, p) }), true
 		}
 	}
 	return nil, false

@@ -19,7 +19,8 @@
 // for the grant that the same token has now: another one, whose rights apply from then on, or none, in which case the
 // session has to end. The token isn't needed for that, since a Grant remembers whose it is. A Grant by a rule remembers the
 // name and the condition of its entry: it is revoked when no entry has both any more. An entry before its own that would
-// match as well does not revoke it.
+// match as well does not revoke it. If the entry has a placeholder now that the holder's values were not kept for, the grant
+// is revoked, too.
 package auth
 
 import (
@@ -62,6 +63,11 @@ type Grant struct {
 	// it. No output shows it.
 	token hash
 	rule  rule // nil for the grant of a token
+
+	// Of a rule whose rights have placeholders: the grant in the table has templates, and the grant of a holder, which has
+	// patterns in their place, is derived from it.
+	templates []template
+	derived   *derived
 }
 
 // Admin is what the holder of a token may do by the admin API. The zero Admin allows nothing.
@@ -116,5 +122,6 @@ func (g Grant) LogValue() slog.Value {
 func (g *Grant) same(o *Grant) bool {
 	return g.Name == o.Name && g.Admin == o.Admin && g.Rate == o.Rate && g.Burst == o.Burst && g.Total == o.Total &&
 		slices.Equal(g.Groups, o.Groups) && slices.Equal(g.Send, o.Send) &&
-		slices.Equal(g.Watch, o.Watch) && slices.Equal(g.Hold, o.Hold)
+		slices.Equal(g.Watch, o.Watch) && slices.Equal(g.Hold, o.Hold) &&
+		slices.EqualFunc(g.templates, o.templates, template.equal)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -42,6 +43,10 @@ const (
 //	    total_connections: 50  # on one instance, of one holder; as the next two: omitted or 0: unlimited
 //	    total_rate: 1000       # messages per second of all these connections together, FENCEs included
 //	    total_bytes: 1000000   # bytes of messages per second of all these connections together
+//
+// A pattern of groups, send, watch and hold may have placeholders for what the holder's own token or certificate says:
+// user.{claim:sub} in an entry with claims, {cert:cn} and {cert:san} in one with certificate. A dot or the pattern's end
+// follows each. One whose value is no plain segment of a group's name matches nothing; see [Grant.Unusable].
 //
 // Nothing is granted that isn't written: without groups and send a token may join no group and send nothing, and ["*"]
 // grants all of them. A list of one may be written without brackets. An entry has exactly one of sha256, claims and
@@ -106,6 +111,8 @@ type entry struct {
 	hashes []hash
 	rule   rule       // of an entry without hashes; nil for others, and for one that is wrong
 	burst  *yaml.Node // where burst stands, if it does
+	claims *yaml.Node // the first placeholder for a claim
+	names  *yaml.Node // the first placeholder for a name in a certificate
 	seen   map[string]bool
 }
 
@@ -145,13 +152,13 @@ func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
 	case "certificate":
 		e.rule = p.certificate(value)
 	case "groups":
-		e.grant.Groups = p.groups(key, value)
+		e.grant.Groups = p.groups(e, rightGroups, key, value)
 	case "watch":
-		e.grant.Watch = p.groups(key, value)
+		e.grant.Watch = p.groups(e, rightWatch, key, value)
 	case "hold":
-		e.grant.Hold = p.groups(key, value)
+		e.grant.Hold = p.groups(e, rightHold, key, value)
 	case "send":
-		e.grant.Send = p.send(value)
+		e.grant.Send = p.send(e, value)
 	case "admin":
 		e.grant.Admin = p.admin(value)
 	case "rate":
@@ -186,11 +193,18 @@ func (p *parser) finish(e *entry, at *yaml.Node, before int) {
 		p.addf(at, "the entry has no sha256, claims or certificate; add what mastersocket token hash makes of its token, "+
 			"or what the claims of a signed token, or the names in a client certificate, must be")
 	}
+	if e.claims != nil && !e.seen["claims"] {
+		p.addf(e.claims, "{claim:…} needs a signed token; only an entry with claims may have it")
+	}
+	if e.names != nil && !e.seen["certificate"] {
+		p.addf(e.names, "{cert:…} needs a client certificate; only an entry with certificate may have it")
+	}
 	if len(p.problems) > before {
 		return
 	}
+	joins := len(e.grant.Groups) > 0 || slices.ContainsFunc(e.grant.templates, func(t template) bool { return t.right == rightGroups })
 	switch g := &e.grant; {
-	case len(g.Groups) == 0 && g.Admin == NoAdmin:
+	case !joins && g.Admin == NoAdmin:
 		p.addf(at, "no client could use this token: it may join no group and has no admin rights; "+
 			`add groups, such as groups: ["*"] for every one, or admin: true`)
 	case e.burst != nil && g.Rate == 0:
@@ -248,9 +262,13 @@ func (p *parser) sha256(n *yaml.Node) []hash {
 	return hashes
 }
 
-func (p *parser) groups(key string, n *yaml.Node) intent.Patterns {
+func (p *parser) groups(e *entry, r right, key string, n *yaml.Node) intent.Patterns {
 	var patterns intent.Patterns
 	for _, text := range p.texts(key, n, `group names and patterns, such as "billing" and "billing.*"`) {
+		if hasPlaceholder(text.Value) {
+			p.template(e, text, r, intent.None, text.Value)
+			continue
+		}
 		pattern, err := intent.ParsePattern(text.Value)
 		if err != nil {
 			p.addf(text, `%v; write a group name, a prefix with a star, such as "billing.*", or "*" for every group`, err)
@@ -261,9 +279,38 @@ func (p *parser) groups(key string, n *yaml.Node) intent.Patterns {
 	return patterns
 }
 
-func (p *parser) send(n *yaml.Node) intent.Permissions {
+// template reads a pattern with placeholders in one of the rights, that of a permission for target.
+func (p *parser) template(e *entry, at *yaml.Node, r right, target intent.Target, pattern string) {
+	t, err := parseTemplate(pattern)
+	if err != nil {
+		p.addf(at, `%v; write placeholders such as {claim:sub} as whole parts of a name, as in "user.{claim:sub}"`, err)
+		return
+	}
+	for _, part := range t.parts {
+		switch {
+		case part.value.claim && e.claims == nil:
+			e.claims = at
+		case !part.value.claim && e.names == nil:
+			e.names = at
+		}
+	}
+	t.right, t.target = r, target
+	e.grant.templates = append(e.grant.templates, t)
+}
+
+func (p *parser) send(e *entry, n *yaml.Node) intent.Permissions {
 	var permissions intent.Permissions
 	for _, text := range p.texts("send", n, `permissions, such as "GLOBAL", "GROUP:billing.*", "DIRECT" and "ANY:workers"`) {
+		if hasPlaceholder(text.Value) {
+			name, pattern, _ := strings.Cut(text.Value, ":")
+			target, ok := intent.ParseTarget([]byte(name))
+			if !ok || target != intent.Group && target != intent.Any {
+				p.addf(text, `only GROUP and ANY take a placeholder, as in "GROUP:user.{claim:sub}"`)
+				continue
+			}
+			p.template(e, text, rightSend, target, pattern)
+			continue
+		}
 		permission, err := intent.ParsePermission(text.Value)
 		if err != nil {
 			p.addf(text, `%v; write "GLOBAL", "GROUP:<pattern>", "DIRECT", "ANY:<pattern>", or "*" for all`, err)

@@ -255,9 +255,23 @@ func TestParseTokensRefuses(t *testing.T) {
 			rule("certificate:\n    uri: billing\n    dns: [a..b, 'b.*', '*', ümlaut, -]\n    cn: []"),
 			[]string{"4: uri must begin with", "5: dns must be one of", "5: dns must be one of", "5: dns must be one of", "5: dns must be one of", "6: the list is empty"},
 		},
-		"no dns":              {rule("certificate: {dns: []}"), []string{"3: the list is empty"}},
-		"rule grants nothing": {"tokens:\n- name: a\n  claims: {sub: a}", []string{"2: no client could use this token"}},
-		"cyclic alias":        {"tokens: &a [*a]", []string{"1: an entry must have keys"}},
+		"no dns":                        {rule("certificate: {dns: []}"), []string{"3: the list is empty"}},
+		"rule grants nothing":           {"tokens:\n- name: a\n  claims: {sub: a}", []string{"2: no client could use this token"}},
+		"placeholder in a hash's entry": {entry(`groups: "user.{claim:sub}"`), []string{"4: {claim:…} needs a signed token"}},
+		"claim of a certificate":        {"tokens:\n- name: a\n  certificate: {cn: a}\n  groups: 'a.{claim:sub}'", []string{"4: {claim:…} needs a signed token"}},
+		"name of a claim's holder":      {rule(`claims: {sub: a}` + "\n  send: ['GROUP:{cert:cn}']"), []string{"4: {cert:…} needs a client certificate"}},
+		"other name in a placeholder":   {"tokens:\n- name: a\n  certificate: {cn: a}\n  groups: '{cert:ou}'", []string{"4: a certificate has {cert:cn} and {cert:san}"}},
+		"open placeholder":              {rule("claims: {sub: a}\n  hold: ['u.{claim:sub']"), []string{"4: a placeholder has no }"}},
+		"empty placeholder":             {rule("claims: {sub: a}\n  hold: ['u.{claim:}']"), []string{"4: the name in a placeholder must be"}},
+		"placeholder of dots":           {rule("claims: {sub: a}\n  hold: ['u.{claim:a..b}']"), []string{"4: the name in a placeholder must be"}},
+		"deep placeholder":              {rule("claims: {sub: a}\n  hold: ['u.{claim:a.b.c.d.e.f.g.h.i}']"), []string{"4: the name in a placeholder must be"}},
+		"placeholder in a placeholder":  {rule("claims: {sub: a}\n  hold: ['{claim:{claim:a}}']"), []string{"4: the name in a placeholder must have"}},
+		"placeholder and star":          {rule("claims: {sub: a}\n  watch: ['u.{claim:sub}*']"), []string{"4: only a dot, or the end, may follow {claim:sub}"}},
+		"two placeholders in a row":     {rule("claims: {sub: a}\n  watch: ['{claim:a}{claim:b}']"), []string{"4: only a dot, or the end, may follow {claim:a}"}},
+		"placeholder in a bad pattern":  {rule("claims: {sub: a}\n  watch: ['$a.{claim:sub}']"), []string{`4: pattern "$a.x"`}},
+		"placeholder for a target":      {rule("claims: {sub: a}\n  send: ['{claim:t}:a', 'DIRECT:{claim:sub}', '{claim:sub}']"), []string{"4: only GROUP and ANY", "4: only GROUP and ANY", "4: only GROUP and ANY"}},
+		"placeholder grants no way in":  {"tokens:\n- name: a\n  claims: {sub: a}\n  send: 'GROUP:{claim:sub}'", []string{"2: no client could use this token"}},
+		"cyclic alias":                  {"tokens: &a [*a]", []string{"1: an entry must have keys"}},
 		"all at once": {
 			"extra: 1\n" + entry("groups: [$]\n  rate: fast\n  send: [ALL]") + "- nothing",
 			[]string{`1: unknown key "extra"`, `5: pattern "$"`, "6: rate must be", `7: permission "ALL"`, "8: an entry must"},
@@ -305,6 +319,7 @@ func FuzzParseTokens(f *testing.F) {
 		fmt.Sprintf("tokens:\n- name: a\n  sha256: [%s, %s]\n  admin: true\n- <<: *x\n", hashA, hashB),
 		"tokens:\n- {name: a, groups: a, claims: {sub: [a, 'b*'], kubernetes.io: {namespace: shop}}}\n- name: b\n  groups: b\n  certificate: {uri: 'spiffe://a/*', dns: '*.a', cn: [a, b]}\n",
 		"tokens:\n- {name: a, groups: a, claims: &a {b: *a}}",
+		"tokens:\n- {name: a, groups: ['u.{claim:sub}', '{claim:a.b}.*'], send: ['ANY:{claim:x}'], claims: {sub: '*'}}\n- {name: b, groups: '{cert:san}', certificate: {cn: a}}\n",
 		"tokens: !!seq\n- !!map {? name : !!str a}\n", "\"tokens\": [{\"name\": \"a\", \"rate\": 0x10}]",
 	} {
 		f.Add([]byte(seed))
@@ -334,7 +349,7 @@ func FuzzParseTokens(f *testing.F) {
 		}
 		for _, g := range tokens.grants {
 			switch {
-			case g.Name == "" || len(g.Groups) == 0 && g.Admin == NoAdmin:
+			case g.Name == "" || len(g.Groups)+len(g.templates) == 0 && g.Admin == NoAdmin:
 				t.Errorf("an entry that must be refused: %v", g)
 			case !(g.Rate >= 0) || (g.Rate > 0) != (g.Burst > 0):
 				t.Errorf("rate %v with burst %d", g.Rate, g.Burst)

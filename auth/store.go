@@ -51,9 +51,13 @@ func (t *Tokens) find(h *[sha256.Size]byte) int {
 }
 
 // Current returns the grant that the token of old has now, or false if that token is no longer in force. It returns old
-// itself as long as no [Store.Replace] changed its rights. It costs one map lookup and does not allocate.
+// itself as long as no [Store.Replace] changed its rights, for which it costs one map lookup and does not allocate.
 func (s *Store) Current(old *Grant) (*Grant, bool) {
-	return s.tokens.Load().current(old.token)
+	g, ok := s.tokens.Load().current(old.token)
+	if !ok {
+		return nil, false
+	}
+	return g.fromEarlier(old)
 }
 
 // Change is the difference that a [Store.Replace] made, each list in the order of its table.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -75,7 +76,16 @@ func (h *Hub) authenticate(ctx context.Context, token string) (Credential, error
 	if verdict != auth.Verified {
 		return Credential{}, &RefusedToken{verdict, subject}
 	}
+	h.logUnusable(grant, subject)
 	return Credential{Grant: grant, Subject: subject, Expires: identity.Expires}, nil
+}
+
+// logUnusable writes which of the rights of an entry with placeholders its holder does not get, and why.
+func (h *Hub) logUnusable(g *auth.Grant, subject string) {
+	for _, u := range g.Unusable() {
+		h.opts.Transport.Log.Warn("placeholder of the tokens file not filled: its right matches nothing", string(u.Cause),
+			slog.String("token", g.Name), slog.String("placeholder", u.Placeholder), slog.String("subject", subject))
+	}
 }
 
 // AuthenticateCertificate returns what the holder of the certificate may do, and whether the tokens file says so and the
@@ -92,7 +102,9 @@ func (h *Hub) AuthenticateCertificate(c *x509.Certificate) (Credential, bool) {
 	case subject == "" && len(c.DNSNames) > 0:
 		subject = c.DNSNames[0]
 	}
-	return Credential{Grant: grant, Subject: cutSubject(subject), Expires: c.NotAfter}, true
+	subject = cutSubject(subject)
+	h.logUnusable(grant, subject)
+	return Credential{Grant: grant, Subject: subject, Expires: c.NotAfter}, true
 }
 
 // KnownToken returns what the holder of the token may do, and whether it is one of those in the tokens' table. from is the

@@ -67,6 +67,7 @@ func (v *verification) Deliver(*transport.Loop) {
 		s.disconnect(refusal(v.verdict))
 		return
 	}
+	s.shard.hub.logUnusable(v.grant, v.subject)
 	grant, ok := s.shard.hub.tokens.Current(v.grant)
 	switch {
 	case !ok: // the tokens changed meanwhile: other rules may be for it now
