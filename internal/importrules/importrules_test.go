@@ -42,7 +42,7 @@ var rules = map[string]struct {
 	"examples/":                {[]string{"client"}, "an example uses what its readers can use"},
 	"services/team/rtm":        {nil, "both ends of the team protocol share its frames, whatever is behind them"},
 	"services/team/bridge":     {[]string{"client", "services/team/rtm"}, "the bridge is a client of the hub like any other, in a process of its own"},
-	"services/team/rtmtest":    {[]string{"services/team/rtm"}, "the simulated server knows neither hub nor bridge"},
+	"services/team/rtmtest":    {[]string{"services/team/rtm", "internal/freeport"}, "the simulated server knows neither hub nor bridge"},
 	"services/fleet/wire":      {nil, "the hub and the agent of a fleet share what they say to each other"},
 	"services/fleet/lifecycle": {nil, "a state machine without I/O knows no messages and no connections"},
 	"services/fleet/agent":     {[]string{"client", "services/fleet/wire"}, "the agent is a client of the hub like any other, in a process of its own"},
