@@ -30,8 +30,8 @@ const (
 
 // adapters are the SDKs. Another SDK is a further line.
 var adapters = []adapter{
-	{name: "go", start: buildGo, can: []string{canStatus, canPause, canGroups, canHold}},
-	{name: "python", start: findPython, dir: "../python", can: []string{canStatus, canPause}},
+	{name: "go", start: buildGo("./goadapter"), can: []string{canStatus, canPause, canGroups, canHold}},
+	{name: "python", start: findPython, dir: "../python", can: []string{canStatus, canPause, canGroups, canHold}},
 	{name: "typescript", start: node(), can: []string{canStatus, canPause, canGroups, canHold}},
 	{name: "typescript-platform", start: node("--experimental-websocket"), can: []string{noPause, canGroups, canHold}},
 }
@@ -60,13 +60,16 @@ func node(flags ...string) func(t *testing.T) (command []string, missing string)
 	}
 }
 
-func buildGo(t *testing.T) (command []string, missing string) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "goadapter")
-	if out, err := exec.Command("go", "build", "-o", file, "./goadapter").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+// buildGo returns what builds a program in Go.
+func buildGo(program string) func(t *testing.T) (command []string, missing string) {
+	return func(t *testing.T) (command []string, missing string) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), filepath.Base(program))
+		if out, err := exec.Command("go", "build", "-o", file, program).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return []string{file}, ""
 	}
-	return []string{file}, ""
 }
 
 // findPython returns the adapter of the Python SDK, where Python has its packages.

@@ -282,9 +282,10 @@ class Client:
         await self.memberships.change(wire.SUBSCRIBE, {"weight": weight})
 
     async def watch(self, group: str) -> Watch:
-        """Watch who is in a group, which needs no membership: ``async with await hub.watch(group) as members:``.
+        """Watch who is in a group, which needs no membership: ``async with await hub.watch(group) as watch:``.
 
-        It returns when the set is complete. The token needs the right to watch the group.
+        It returns when the set is complete. The token needs the right to watch the group. Raises GroupError if the hub refuses,
+        ValueError if this client watches the group already.
         """
         check_group(group)
         return await self.presence.watch(group)
@@ -292,7 +293,8 @@ class Client:
     async def hold(self, group: str) -> Hold:
         """Wait until this client alone holds an exclusive group: ``async with await hub.hold(group) as hold:``.
 
-        The others wait in the order in which they asked. The token needs the right to hold the group.
+        The others wait in the order in which they asked. The token needs the right to hold the group. Raises GroupError if the
+        hub refuses, ValueError if this client holds the group, or waits for it, already.
         """
         check_group(group)
         return await self.holds.hold(group)
@@ -310,6 +312,7 @@ class Client:
         deadline = self.loop.time() + timeout
         if asyncio.current_task() is not self._dispatching:
             await asyncio.wait({self._dispatching}, timeout=timeout)
+        self.holds.end()  # before the goodbye lets others act
         if not self.closing.done():
             self.closing.set_result(None)
         await asyncio.wait({self._running}, timeout=max(deadline - self.loop.time(), 0))
@@ -455,7 +458,6 @@ class Client:
             changed, self._sender_changed = self._sender_changed, self.loop.create_future()
             changed.set_result(None)
             self.memberships.uses(connection)
-            self.presence.uses(connection)
         while self._queue and not connection.congested and not connection.ended:
             self._take(connection)
 
@@ -808,7 +810,6 @@ class Client:
             self.sender = None
         self.memberships.forget(connection)
         self.presence.forget(connection)
-        self.holds.forget(connection)
         self.duties.forget(connection)
         for call in [c for c in self._pending.values() if c.connection is connection]:
             del self._pending[call.id]

@@ -340,6 +340,7 @@ class Connection(asyncio.Protocol):
             return
         self.mode = mode
         if mode is Mode.LEAVING:
+            self.client.holds.leave(self)
             self.write(wire.GOODBYE_FRAME)
         elif mode is Mode.SENDING:
             self.client.writable(self)
@@ -348,9 +349,7 @@ class Connection(asyncio.Protocol):
         """Say goodbye, and close the connection when the hub has answered, or after GOODBYE_TIMEOUT."""
         if self.ended:
             return
-        if self.mode is not Mode.LEAVING:
-            self.write(wire.GOODBYE_FRAME)
-        self.mode = Mode.LEAVING
+        self.set_mode(Mode.LEAVING)
         self._after(GOODBYE_TIMEOUT, self.end, DisconnectError("NO_REASON"))
 
     # Liveness

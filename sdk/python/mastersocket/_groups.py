@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set
 
 from . import _wire as wire
 from ._errors import GroupError, NotGrantedError, OutcomeUnknownError, TooBigError
@@ -18,7 +18,7 @@ _PART = 256  # groups in one SUBSCRIBE behind IDENTIFY
 _ANSWER_TIME = 15.0  # how long the hub may take to answer a change, more than it takes at most, in seconds
 
 
-class _Lost(Exception):
+class ConnectionLost(Exception):
     """The connection ended before the answer came."""
 
 
@@ -44,7 +44,6 @@ class Memberships:
         self.meta: Dict[str, str] = dict(options.meta)
         self.weight: Optional[int] = None
         self.watched: List[str] = []
-        self.exclusive: List[str] = []  # held, or waited for
         self._open: Dict[str, _Open] = {}
         self._stale: Set[Connection] = set()  # being left; what was subscribed to since is missing there
 
@@ -71,35 +70,31 @@ class Memberships:
         if self.further:
             data["groups"] = self.further[:first]
         rest = [{"groups": self.further[i:i + _PART]} for i in range(first, len(self.further), _PART)]
-        for member, names in (("watch", self.watched), ("exclusive", self.exclusive)):
-            if names:
-                rest.append({member: list(names)})
+        if self.watched:
+            data["watch"] = list(self.watched)
         return rest
 
     async def subscribe_rest(self, connection: Connection, rest: Sequence[Dict[str, Any]]) -> None:
         """Send the SUBSCRIBEs behind an IDENTIFY and wait for their answers."""
         for data in rest:
-            self._check_granted(connection, data)
-            if "watch" in data:
-                self._client.presence.expect(connection, data["watch"])
-            answer = await self.ask(connection, wire.SUBSCRIBE, data)
-            self._client.holds.answered(connection, answer, None)
+            self.check_granted(connection, data)
+            await self.ask(connection, wire.SUBSCRIBE, data)
 
-    async def change(self, op: int, data: Dict[str, Any]) -> Tuple[Connection, Dict[str, Any]]:
+    async def change(self, op: int, data: Dict[str, Any]) -> None:
         """Carry out a change, on the next connection where the current one is lost."""
         while True:
-            connection = await self._sender()
+            connection = await self.sender()
             release = await self.begin()
             try:
-                if connection is not self._client.sender:
-                    continue
-                return connection, await self._carry_out(connection, op, data)
-            except _Lost:
+                if connection is self._client.sender:
+                    await self._carry_out(connection, op, data)
+                    return
+            except ConnectionLost:
                 continue
             finally:
                 release()
 
-    async def _sender(self) -> Connection:
+    async def sender(self) -> Connection:
         """Return the connection that sends. Wait for one."""
         while True:
             self._client.check_running()
@@ -107,23 +102,20 @@ class Memberships:
                 return self._client.sender
             await self._client.sender_changed()
 
-    async def _carry_out(self, connection: Connection, op: int, data: Dict[str, Any]) -> Dict[str, Any]:
-        self._check_granted(connection, data)
+    async def _carry_out(self, connection: Connection, op: int, data: Dict[str, Any]) -> None:
+        self.check_granted(connection, data)
         old = self._client.stream.left()
         if op == wire.UNSUBSCRIBE and old is not None:  # it still receives
             try:
                 await self.ask(old, op, data)
-            except _Lost:
+            except ConnectionLost:
                 pass
-        if "watch" in data and op == wire.SUBSCRIBE:
-            self._client.presence.expect(connection, data["watch"])
-        answer = await self.ask(connection, op, data)
+        await self.ask(connection, op, data)
         self._apply(op, data)
         if op == wire.SUBSCRIBE and old is not None:
             self._stale.add(old)
-        return answer
 
-    def _check_granted(self, connection: Connection, data: Dict[str, Any]) -> None:
+    def check_granted(self, connection: Connection, data: Dict[str, Any]) -> None:
         needed = {"groups"} | ({"presence"} if "watch" in data else set()) | ({"exclusive"} if "exclusive" in data else set())
         missing = needed - set(connection.identity.features)
         if missing:
@@ -131,7 +123,7 @@ class Memberships:
 
     def _apply(self, op: int, data: Dict[str, Any]) -> None:
         """Note a change that the hub has carried out."""
-        for member, names in (("groups", self.further), ("watch", self.watched), ("exclusive", self.exclusive)):
+        for member, names in (("groups", self.further), ("watch", self.watched)):
             for name in data.get(member, ()):
                 if op == wire.UNSUBSCRIBE and name in names:
                     names.remove(name)
@@ -150,7 +142,7 @@ class Memberships:
         if 0 < limit < len(frame):
             raise TooBigError(f"the request has {len(frame)} bytes, the hub accepts at most {limit}")
         if connection.ended:
-            raise _Lost
+            raise ConnectionLost
         answer: asyncio.Future[Dict[str, Any]] = connection.loop.create_future()
         self._open[request_id] = _Open(connection, answer)
         connection.write(frame)
@@ -162,7 +154,7 @@ class Memberships:
         if answer.done():
             return answer.result()
         if connection.done.done():
-            raise _Lost
+            raise ConnectionLost
         raise OutcomeUnknownError(f"no answer for {_ANSWER_TIME:g} s")
 
     def received(self, connection: Connection, m: wire.Wire) -> None:
@@ -175,8 +167,7 @@ class Memberships:
             if isinstance(groups, list) and all(isinstance(g, str) for g in groups):
                 self._apply(m.op, {"groups": groups})
                 self._client.options.logger.info("an operator changed the groups: op %d, %s", m.op, groups)
-            if "exclusive" in data:
-                self._client.holds.answered(connection, data, None)
+            self._client.holds.told(connection, data.get("exclusive"))
             return
         waiting = self._open.get(m.id)
         if waiting is None or waiting.connection is not connection or waiting.answer.done():
@@ -200,10 +191,12 @@ class Memberships:
             data: Dict[str, Any] = {"meta": self.meta}
             if self.weight is not None:
                 data["weight"] = self.weight
+            if self.watched:
+                data["watch"] = list(self.watched)
             await self.ask(connection, wire.SUBSCRIBE, data)
             for i in range(0, len(self.further), _PART):
                 await self.ask(connection, wire.SUBSCRIBE, {"groups": self.further[i:i + _PART]})
-        except _Lost:
+        except ConnectionLost:
             pass
         except Exception as e:
             connection.end(e)  # the next connection has the groups

@@ -132,6 +132,7 @@ class _Mover:
             self._same += 1
             await self._turn_back(new)
             raise _SameInstance("the new connection leads to the same instance")
+        await self._client.holds.hand_over(self._old, new)
         return new
 
     async def _turn_back(self, new: Connection) -> None:

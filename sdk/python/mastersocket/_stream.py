@@ -211,9 +211,6 @@ class Stream:
             self._write_fence(action.side, connection)
         elif action.kind is machine.Kind.STOP_SENDING:
             client.stop_sending(connection)
-            new = self._sides[machine.Side.NEW]
-            if new is not None:
-                client.holds.hand_over(connection, new)
             self.unblocked(connection)
         elif action.kind is machine.Kind.START_SENDING:
             client.start_sending(connection)

@@ -168,6 +168,16 @@ def parse(text: bytes) -> Wire:
 NEVER = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
 
 
+def parse_time(text: Any) -> datetime.datetime:
+    """Read a time of the hub; NEVER for none. Raises MalformedError."""
+    if not isinstance(text, str):
+        return NEVER
+    try:
+        return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError as e:
+        raise MalformedError(f"malformed time from the hub: {e}") from e
+
+
 class Identity(NamedTuple):
     """The hub's answer to IDENTIFY. Each connection has its own."""
 
@@ -191,13 +201,9 @@ def parse_identity(data: Any) -> Identity:
         or not isinstance(features or [], list) or not all(isinstance(f, str) for f in features or [])
     ):
         raise MalformedError("malformed answer to IDENTIFY: no id, or a member with the wrong type")
-    node, text = data.get("node"), data.get("session_started")
-    try:
-        started = datetime.datetime.fromisoformat(text.replace("Z", "+00:00")) if isinstance(text, str) else NEVER
-    except ValueError as e:
-        raise MalformedError(f"malformed answer to IDENTIFY: {e}") from e
+    node = data.get("node")
     return Identity(
-        client_id, node if isinstance(node, str) else "", ping / 1000, started,
+        client_id, node if isinstance(node, str) else "", ping / 1000, parse_time(data.get("session_started")),
         limit or 0, features or [], {k: data[k] for k in ("exclusive", "watch") if k in data},
     )
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import sys
-from typing import Any, Awaitable, Dict, Optional
+from typing import Any, AsyncIterator, Awaitable, Coroutine, Dict, Iterable, List, Optional, Set
 
 import mastersocket as ms
 
@@ -20,6 +20,7 @@ KINDS = [
     (ms.TooBigError, "too_big"),
     (ms.DuplicateIDError, "duplicate_id"),
     (ms.NoAcksError, "no_acks"),
+    (ms.NotGrantedError, "unsupported"),
     (ms.TooManyRepliesError, "too_many_replies"),
     (ms.OptionsError, "options"),
     (ms.SilentError, "silent"),
@@ -39,6 +40,8 @@ def describe(error: BaseException) -> Dict[str, Any]:
         return {**d, "kind": "handshake", "status": error.status}
     if isinstance(error, ms.DisconnectError):
         return {**d, "kind": "disconnected", "reason": error.reason, "code": error.code}
+    if isinstance(error, ms.GroupError):
+        return {**d, "kind": "group", "code": error.code, "group": error.group}
     if isinstance(error, ms.HubError):
         d.update(kind="hub", code=error.code)
     for kind, name in KINDS:
@@ -65,12 +68,24 @@ class LogHandler(logging.Handler):
         show({"event": "log", "level": level, "text": record.getMessage()})
 
 
+def ids(members: Iterable[ms.Member]) -> List[str]:
+    return sorted(m.id for m in members)
+
+
 class Adapter:
     def __init__(self) -> None:
         self.hub: Any = None
         self.released = asyncio.Event()
         self.counts: Dict[str, int] = {}
         self.added: Dict[str, Any] = {}
+        self.watches: Dict[str, ms.Watch] = {}
+        self.holds: Dict[str, ms.Hold] = {}
+        self.tasks: Set[asyncio.Future[Any]] = set()
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def handler(self, does: str) -> Any:
         async def handle(m: ms.Message) -> None:
@@ -120,7 +135,7 @@ class Adapter:
             }),
             logger=logger,
         )
-        asyncio.ensure_future(self.watch_end())
+        self.begin(self.watch_end())
         return identity(self.hub.identity)
 
     async def watch_end(self) -> None:
@@ -130,6 +145,59 @@ class Adapter:
         except Exception as e:
             error = e
         show({"event": "ended", "error": describe(error)})
+
+    async def watch(self, group: str) -> None:
+        watch = self.watches[group] = await self.hub.watch(group)
+        changes = watch.__aiter__()
+        self.show_change(watch, await changes.__anext__())
+        self.begin(self.show_changes(watch, changes))
+
+    async def show_changes(self, watch: ms.Watch, changes: AsyncIterator[ms.Change]) -> None:
+        async for change in changes:
+            self.show_change(watch, change)
+
+    def show_change(self, watch: ms.Watch, change: ms.Change) -> None:
+        line: Dict[str, Any] = {
+            "event": "presence", "group": watch.group, "joined": ids(change.joined), "updated": ids(change.updated),
+            "left": [{"id": m.id, "reason": reason} for m, reason in change.left],
+            "moved": [{"from": old, "to": m.id} for old, m in change.moved],
+            "members": ids(watch.members.values()), "missing": watch.missing,
+        }
+        show(line if watch.count is None else {**line, "count": watch.count})
+
+    async def hold(self, group: str) -> Dict[str, Any]:
+        hold = self.holds[group] = await self.hub.hold(group)
+        self.begin(self.watch_hold(hold))
+        return {"term": hold.term}
+
+    async def watch_hold(self, hold: ms.Hold) -> None:
+        await hold.lost()
+        show({"event": "hold_lost", "group": hold.group})
+
+    async def run_group(self, c: Dict[str, Any]) -> Any:
+        """Run a command about groups and their members."""
+        cmd, group = c["cmd"], c.get("group") or ""
+        if cmd == "subscribe":
+            return await self.hub.subscribe(*c["groups"])
+        if cmd == "unsubscribe":
+            return await self.hub.unsubscribe(*c["groups"])
+        if cmd == "set_meta":
+            return await self.hub.set_meta(c["meta"])
+        if cmd == "set_weight":
+            return await self.hub.set_weight(c["weight"])
+        if cmd == "groups":
+            return {"groups": sorted(self.hub.groups)}
+        if cmd == "watch":
+            return await self.watch(group)
+        if cmd == "unwatch":
+            return await self.watches[group].close()
+        if cmd == "hold":
+            return await self.hold(group)
+        if cmd == "held":
+            return {"term": self.holds[group].term, "left": self.holds[group].held}
+        if cmd == "release_hold":
+            return await self.holds[group].release()
+        raise ValueError(f"unknown command {cmd!r}")
 
     async def run(self, c: Dict[str, Any]) -> Any:
         cmd, to, event, data, message_id = c["cmd"], intent(c.get("to") or ""), c.get("event") or "", c.get("data"), c.get("id") or None
@@ -160,7 +228,7 @@ class Adapter:
         elif cmd == "count":
             return {"count": self.counts.get(event, 0)}
         else:
-            raise ValueError(f"unknown command {cmd!r}")
+            return await self.run_group(c)
         return None
 
     async def answer(self, c: Dict[str, Any]) -> None:

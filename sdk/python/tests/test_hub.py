@@ -196,6 +196,9 @@ class HubTest(unittest.IsolatedAsyncioTestCase):
         async with await soon(b.watch("workers")) as watch:
             self.assertEqual([m.name for m in watch.members.values()], ["a"])
             changes = watch.__aiter__()
+            self.assertEqual([m.name for m in (await soon(changes.__anext__())).joined], ["a"])
+            with self.assertRaises(ValueError):
+                await b.watch("workers")
             await a.set_meta({"k": "v"})
             self.assertEqual([m.meta for m in (await soon(changes.__anext__())).updated], [{"k": "v"}])
             c = await self.connect(name="c")
