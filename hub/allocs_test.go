@@ -137,3 +137,45 @@ func TestAllocations(t *testing.T) { // not parallel: it counts the allocations 
 		}
 	}
 }
+
+// TestIdentifyAllocations bounds what a client costs that connects, identifies and goes: its session, its token and group
+// as strings, and few more.
+func TestIdentifyAllocations(t *testing.T) { // not parallel: it counts the allocations of the whole process
+	if raceEnabled {
+		t.Skip("the race detector allocates; make test runs this test without it too")
+	}
+	_, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Transport.Loops = 1 })
+	stays := newRawPeer(t, url, "") // so that the group stays, and the socket below has its address
+	to, err := unix.Getpeername(stays.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := []byte("GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+	identify := maskedText(fmt.Sprintf(`{"op":1,"data":{"token":%q,"group":"load"}}`, testToken))
+	p := &rawPeer{t: t}
+	round := func() {
+		if p.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Connect(p.fd, to); err != nil {
+			t.Fatal(err)
+		}
+		p.write(request)
+		for n := 0; n < 4 || string(p.buf[n-4:n]) != "\r\n\r\n"; n++ {
+			p.readFull(p.buf[n : n+1])
+		}
+		p.write(identify)
+		p.readMessage()
+		_ = unix.Close(p.fd)
+	}
+	for range 200 { // pools and tables reach their sizes
+		round()
+	}
+	const most = 12
+	if n := testing.AllocsPerRun(500, round); n > most {
+		t.Errorf("%v allocations for each client that connects and identifies, want at most %d", n, most)
+	} else {
+		t.Logf("%v allocations", n)
+	}
+}

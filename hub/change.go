@@ -24,8 +24,6 @@ type change struct {
 	trusted bool               // a service type asked for it: the rights are its concern
 	hear    func(*ChangeError) // called once on the loop with what became of it; nil for none
 
-	come func() // called on the loop when what it waits for has come, or can't be had
-
 	// Owned by the loop.
 	since    uint32     // loop clock when it was asked for
 	begun    bool       // its turn has come

@@ -28,8 +28,57 @@ type group struct {
 	state    subscription // guarded by mu, as all that follows
 	granting int32        // holders that are about to join; they are not given ANYs before
 	mu       sync.Mutex
-	waiting  []waiter          // for the subscription
-	expected map[*session]bool // sessions that are about to join, and whether they are clients already; nil for none
+	waiting  []waiter // for the subscription
+	expected expected // sessions that are about to join
+}
+
+// expected are the sessions that are about to join a group, and whether they are clients already. Most join at once, so
+// that the map is seldom needed.
+type expected struct {
+	one    *session // nil for none
+	client bool     // one is a client
+	more   map[*session]bool
+}
+
+func (e *expected) len() int {
+	n := len(e.more)
+	if e.one != nil {
+		n++
+	}
+	return n
+}
+
+func (e *expected) add(s *session, client bool) {
+	if e.one == nil {
+		e.one, e.client = s, client
+		return
+	}
+	if e.more == nil {
+		e.more = make(map[*session]bool)
+	}
+	e.more[s] = client
+}
+
+func (e *expected) remove(s *session) {
+	if e.one == s {
+		e.one = nil
+		return
+	}
+	if delete(e.more, s); len(e.more) == 0 {
+		e.more = nil
+	}
+}
+
+// all calls f for each until it returns false.
+func (e *expected) all(f func(s *session, client bool) bool) {
+	if e.one != nil && !f(e.one, e.client) {
+		return
+	}
+	for s, client := range e.more {
+		if !f(s, client) {
+			return
+		}
+	}
 }
 
 // subscription is how far the broker has come with a group.
@@ -119,7 +168,7 @@ func (g *group) standing() int {
 		return stay
 	case n > 0:
 		return n
-	case len(g.expected)+int(g.granting) > 0 || stay > 0:
+	case g.expected.len()+int(g.granting) > 0 || stay > 0:
 		return broker.Expected
 	}
 	return g.empty()
@@ -242,16 +291,14 @@ func (g *group) forget(s *session) {
 		g.granting--
 		return
 	}
-	if delete(g.expected, s); len(g.expected) == 0 {
-		g.expected = nil
-	}
+	g.expected.remove(s)
 }
 
 // anyExpected returns a session that is about to join the group and that is wanted; nil for none.
 func (g *group) anyExpected(wanted func(s *session, client bool) bool) *session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for s, client := range g.expected {
+	for s, client := range g.expected.all {
 		if wanted(s, client) {
 			return s
 		}

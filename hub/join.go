@@ -35,7 +35,7 @@ func (s *session) join(c *change) {
 		}
 	}
 	s.id = clientid.New(clientid.Location{Node: h.node.ID, Loop: s.shard.index, Slot: s.conn.Slot()}) // claims need it
-	c.op, c.session, c.ref, c.come = opcodes.Identify, s, s.conn.Ref(), c.identified
+	c.op, c.session, c.ref = opcodes.Identify, s, s.conn.Ref()
 	if c.check() != nil {
 		s.disconnect(opcodes.IdentifyFailed)
 		return
@@ -43,6 +43,7 @@ func (s *session) join(c *change) {
 	s.phase = phaseJoining
 	if c.acquire() {
 		c.identified()
+		s.shard.keepChange(c)
 		return
 	}
 	s.conn.Pause() // what the client sends behind its IDENTIFY waits too
@@ -71,6 +72,17 @@ func (c *change) identified() {
 	}
 }
 
+// Deliver implements transport.Mail: what the change needs has come, or can't be had.
+func (c *change) Deliver(*transport.Loop) {
+	switch {
+	case c.over:
+	case c.op == opcodes.Identify:
+		c.identified()
+	default:
+		c.settle()
+	}
+}
+
 // granted are the features that this release has.
 const granted = opcodes.FeatureErrors | opcodes.FeatureAcks | opcodes.FeatureDrain | opcodes.FeatureGroups |
 	opcodes.FeaturePresence | opcodes.FeatureExclusive | opcodes.FeatureRequests
@@ -89,7 +101,8 @@ func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject 
 	if s.label(labels{name: id.Name, version: id.Version, meta: id.Meta, subject: subject}); s.about != nil {
 		s.about.native = true
 	}
-	c := &change{asked: opcodes.Change{Groups: id.Groups, Weight: opcodes.KeepWeight}}
+	c := s.shard.newChange()
+	c.asked = opcodes.Change{Groups: id.Groups, Weight: opcodes.KeepWeight}
 	if s.features.Has(opcodes.FeaturePresence) {
 		c.asked.Watch = id.Watch
 		if id.Replaces != uuid.Nil {
@@ -98,6 +111,23 @@ func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject 
 	}
 	c.asked.Exclusive = id.Exclusive
 	s.join(c)
+}
+
+// newChange returns an empty change for an IDENTIFY.
+func (sh *shard) newChange() *change {
+	c := sh.change
+	if sh.change = nil; c == nil {
+		c = new(change)
+	}
+	return c
+}
+
+// keepChange keeps a change that waited for nothing for newChange. An exclusive group refers to its change for longer.
+func (sh *shard) keepChange(c *change) {
+	if c.asked.Exclusive == nil {
+		*c = change{}
+		sh.change = c
+	}
 }
 
 // mayJoinAll reports whether all names are those of groups that the holder of the grant may join.
@@ -123,11 +153,12 @@ func (s *session) joined(c *change) {
 		s.conn.Unpace() // it is not the original client
 	}
 	if s.kind == 0 {
-		var a opcodes.Changed
+		a := &s.shard.changed
 		for _, p := range h.parts {
-			p.answer(c, &a)
+			p.answer(c, a)
 		}
-		s.sendIdentified(now, &a)
+		s.sendIdentified(now, a)
+		*a = opcodes.Changed{}
 	}
 	for _, p := range h.parts {
 		p.enter(c)

@@ -65,12 +65,7 @@ func (r *registry) named(name string) *group {
 // expect returns the group of that name for a session that is about to join it, and is expected until group.forget. The
 // broker is asked to subscribe to it. One call of dismiss must follow.
 func (r *registry) expect(name string, s *session) *group {
-	return r.await(name, func(g *group) {
-		if g.expected == nil {
-			g.expected = make(map[*session]bool)
-		}
-		g.expected[s] = s.phase == phaseIdentified
-	})
+	return r.await(name, func(g *group) { g.expected.add(s, s.phase == phaseIdentified) })
 }
 
 // expectHolder is expect for a client that the group was granted to. It is given no ANY before it has entered.
@@ -84,7 +79,7 @@ func (r *registry) await(name string, add func(g *group)) *group {
 	g.mu.Lock()
 	// Other instances are told of the first member before it learns that it is one, or an ANY could miss it. The broker
 	// is asked for that also where the group is subscribed, for a watcher or a member that is about to leave.
-	first := g.offered() == 0 && len(g.expected)+int(g.granting) == 0
+	first := g.offered() == 0 && g.expected.len()+int(g.granting) == 0
 	subscribe := g.state == unsubscribed || first && g.state == subscribed
 	if subscribe {
 		g.state = subscribing

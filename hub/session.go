@@ -149,7 +149,8 @@ func (s *session) label(l labels) {
 	}
 	s.about.labels = unlabelled
 	if !l.isEmpty() {
-		s.about.labels = &l
+		kept := l // l itself would be allocated for every client
+		s.about.labels = &kept
 	}
 }
 

@@ -23,6 +23,10 @@ type shard struct {
 	scan     opcodes.Envelope // of the message that is being handled
 	outgoing broker.Message   // the message that is being published
 
+	// Used again, as each connection needs them once.
+	change  *change         // of an IDENTIFY that is over; nil for none
+	changed opcodes.Changed // the answer to an IDENTIFY; empty between two
+
 	// The message that is being delivered to service types, and what they do meanwhile.
 	parsed    *transport.Buffer // what delivered was read from; nil for nothing
 	delivered opcodes.Envelope

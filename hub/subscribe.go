@@ -18,7 +18,7 @@ import (
 // enqueue has a change of the client's groups carried out once those before it have been.
 func (s *session) enqueue(c *change) {
 	q := &s.others().changes
-	c.session, c.ref, c.come, c.since = s, s.conn.Ref(), c.settle, s.shard.loop.Clock()
+	c.session, c.ref, c.since = s, s.conn.Ref(), s.shard.loop.Clock()
 	q.queue = append(q.queue, c)
 	if len(q.queue) == 1 {
 		s.advance()
@@ -85,13 +85,6 @@ func (c *change) subscribed(err error) {
 func (c *change) release() {
 	for _, p := range c.session.shard.hub.parts {
 		p.release(c)
-	}
-}
-
-// Deliver implements transport.Mail: what the change needs has come, or can't be had.
-func (c *change) Deliver(*transport.Loop) {
-	if !c.over {
-		c.come()
 	}
 }
 
