@@ -86,7 +86,7 @@ class Memberships:
             connection = await self.sender()
             release = await self.begin()
             try:
-                if connection is self._client.sender:
+                if connection is self._client.outbox.sender:
                     await self._carry_out(connection, op, data)
                     return
             except ConnectionLost:
@@ -98,9 +98,9 @@ class Memberships:
         """Return the connection that sends. Wait for one."""
         while True:
             self._client.check_running()
-            if self._client.sender is not None:
-                return self._client.sender
-            await self._client.sender_changed()
+            if self._client.outbox.sender is not None:
+                return self._client.outbox.sender
+            await self._client.outbox.sender_changed()
 
     async def _carry_out(self, connection: Connection, op: int, data: Dict[str, Any]) -> None:
         self.check_granted(connection, data)

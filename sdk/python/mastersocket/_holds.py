@@ -137,9 +137,9 @@ class Hold:
 
     async def _await_news(self, connection: Connection) -> None:
         """Wait until it is time to ask again."""
-        if self._client.sender is not connection:
+        if self._client.outbox.sender is not connection:
             return
-        news, changed = self._client.task(self._news.wait()), self._client.task(self._client.sender_changed())
+        news, changed = self._client.task(self._news.wait()), self._client.task(self._client.outbox.sender_changed())
         waits: Set[asyncio.Future[Any]] = {news, changed, connection.done, self._lost}
         try:
             await asyncio.wait(waits, timeout=_REPEAT, return_when=asyncio.FIRST_COMPLETED)

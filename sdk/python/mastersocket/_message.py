@@ -156,6 +156,6 @@ class Message:
         duty = self._duty
         if duty is not None and duty.over.done():
             raise RequestOverError(f"event {self.event[:80]!r}: the request is over")
-        await self._client._reply(self.id, direct(self.sender), self.event, data, further, None if duty is None else duty.connection)
+        await self._client.outbox.reply(self.id, direct(self.sender), self.event, data, further, None if duty is None else duty.connection)
         if duty is not None and last:
             duty.end()

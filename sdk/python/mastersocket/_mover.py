@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 
 from . import _move as machine
+from ._backoff import Backoff
 from ._connection import GOODBYE_TIMEOUT, Connection, Mode
 from ._errors import DisconnectError, Error, SilentError
 from ._stream import Announcement
@@ -35,8 +35,6 @@ async def move(client: Client, old: Connection) -> Connection:
 
 class _Mover:
     def __init__(self, client: Client, old: Connection) -> None:
-        from ._client import Backoff
-
         self._client = client
         self._loop = client.loop
         self._stream = client.stream
@@ -148,17 +146,13 @@ class _Mover:
 
     async def _again(self, error: Optional[BaseException]) -> bool:
         """Wait, and report whether to connect once more."""
-        from ._client import is_crowded
-
         n = self._notice
         if not isinstance(error, _SameInstance):
             self._tries += 1
         if n.optional and (self._same >= _SAME_TRIES or self._tries >= _MOVE_TRIES):
             self._client.options.logger.info("stays where it is: %s", error)
             return False
-        wait = self._backoff.next()
-        if is_crowded(error):
-            wait += random.uniform(0, 5)
+        wait = self._backoff.next(error)
         if n.leave_by is not None:
             wait = min(wait, max((n.leave_by - self._loop.time()) / 2, 0.1))
         self._client.options.logger.warning("could not move yet: %s; next attempt in %.1f s", error, wait)
@@ -233,7 +227,7 @@ class _Mover:
     async def _close_both(self, new: Connection) -> None:
         """End both connections. The one that may send writes the queue."""
         sender, other = (new, self._old) if self._stream.phase >= machine.Phase.LINGERING else (self._old, new)
-        self._client.finish(sender)
+        self._client.outbox.finish(sender)
         other.goodbye()
         await asyncio.wait({sender.done})
         other.end(DisconnectError("NO_REASON"))

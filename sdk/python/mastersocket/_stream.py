@@ -122,7 +122,7 @@ class Stream:
         if self._pumping:
             self._behind.append(announcement)
         else:
-            self._client.announce(announcement)
+            self._client.inbox.announce(announcement)
 
     def ready_for(self, connection: Connection) -> bool:
         """Report whether the connection's next message can be received now; else the connection is called when it can."""
@@ -130,7 +130,7 @@ class Stream:
         ready = not self._machine.full(side) if side is not None else not self._pumping
         if ready and side is not None:
             return True
-        if (not ready or self._client.full()) and connection not in self._waiting:
+        if (not ready or self._client.inbox.full()) and connection not in self._waiting:
             self._waiting.append(connection)
         return ready
 
@@ -210,7 +210,7 @@ class Stream:
         elif action.kind is machine.Kind.SEND_FENCE:
             self._write_fence(action.side, connection)
         elif action.kind is machine.Kind.STOP_SENDING:
-            client.stop_sending(connection)
+            client.outbox.stop_sending(connection)
             self.unblocked(connection)
         elif action.kind is machine.Kind.START_SENDING:
             client.start_sending(connection)
@@ -285,7 +285,7 @@ class Stream:
         """Hand out messages of a move while there is room for them."""
         if not self._pumping:
             return
-        while not self._client.full():
+        while not self._client.inbox.full():
             self._tick()
             m = self._machine.next()
             for copy in self._machine.dropped():
@@ -295,7 +295,7 @@ class Stream:
                 break
             if isinstance(m.value, list):
                 for announcement in m.value:
-                    self._client.announce(announcement)
+                    self._client.inbox.announce(announcement)
             else:
                 self._client.give(m.value)
         if self._machine.phase is machine.Phase.SINGLE:
@@ -308,7 +308,7 @@ class Stream:
         while self._early:
             self._client.give(self._early.popleft())
         while self._behind:
-            self._client.announce(self._behind.popleft())
+            self._client.inbox.announce(self._behind.popleft())
         if not self._idle.done():
             self._idle.set_result(None)
 

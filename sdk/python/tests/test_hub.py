@@ -129,7 +129,7 @@ class HubTest(unittest.IsolatedAsyncioTestCase):
 
         # The call's cancellation, and its deadline, reach the handler.
         asking = asyncio.ensure_future(b.request(worker, "sleep", timeout=60))
-        while not a.duties.due(a.sender):  # type: ignore[arg-type]
+        while not a.duties.due(a.outbox.sender):  # type: ignore[arg-type]
             await asyncio.sleep(0.01)
         asking.cancel()
         await soon(cancelled.wait())
@@ -140,9 +140,9 @@ class HubTest(unittest.IsolatedAsyncioTestCase):
 
         # A worker that goes does not leave its requester waiting.
         asking = asyncio.ensure_future(b.request(worker, "sleep", timeout=60))
-        while not a.duties.due(a.sender):  # type: ignore[arg-type]
+        while not a.duties.due(a.outbox.sender):  # type: ignore[arg-type]
             await asyncio.sleep(0.01)
-        a.sender.end(ConnectionError("cut by the test"))  # type: ignore[union-attr]
+        a.outbox.sender.end(ConnectionError("cut by the test"))  # type: ignore[union-attr]
         with self.assertRaises(ms.RequestError) as gone:
             await soon(asking)
         self.assertEqual([(m.name, m.reason) for m in gone.exception.settlement.missing], [("a", "LOST")])

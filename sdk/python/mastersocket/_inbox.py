@@ -1,0 +1,118 @@
+"""What waits for the program's handlers, and the calls of them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Optional, Union
+
+from ._errors import Error, HubError
+from ._message import Message
+from ._options import Handler
+from ._stream import Announcement
+
+if TYPE_CHECKING:
+    from ._client import Client
+
+
+class Inbox:
+    """A queue of messages, and of what else the program is told, in one order. Handlers are called one at a time."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._options = client.options
+        self._handlers: Dict[str, List[Handler]] = {event: [h] for event, h in client.options.on.items()}
+        self._queue: Deque[Union[Message, Announcement, Callable[[], Any]]] = deque()
+        self._more = asyncio.Event()
+        self._withheld, self._reported = 0, float("-inf")  # ERRORs that were not logged, and when one was
+
+    def add(self, event: str, handler: Handler) -> None:
+        self._handlers[event] = [*self._handlers.get(event, ()), handler]
+
+    def remove(self, event: str, handler: Handler) -> None:
+        left = [h for h in self._handlers.get(event, ()) if h is not handler]
+        if left:
+            self._handlers[event] = left
+        else:
+            self._handlers.pop(event, None)
+
+    def full(self) -> bool:
+        """Report whether handlers must catch up before more is handed out."""
+        return len(self._queue) >= self._options.receive_queue
+
+    def wake(self) -> None:
+        """Have dispatch look at what has changed."""
+        self._more.set()
+
+    def give(self, message: Message) -> None:
+        """Queue a message for its handlers. A request that has none is declined."""
+        if self._options.on_message is not None or (not message.is_reply and message.event in self._handlers):
+            self._queue.append(message)
+            self._more.set()
+        else:
+            message.decline()
+
+    def announce(self, announcement: Announcement) -> None:
+        """Queue the call of on_connect or on_disconnect. It waits for no room: a handler may wait for the connection."""
+        hook = self._options.on_connect if announcement.identity is not None else self._options.on_disconnect
+        if hook is None:
+            return
+        # Beyond the bound, connections that came and went without a message are merged.
+        last = self._queue[-1] if len(self._queue) > self._options.receive_queue else None
+        if isinstance(last, Announcement) and (last.identity is None) == (announcement.identity is None):
+            if announcement.identity is not None:
+                self._queue[-1] = announcement
+        else:
+            self._queue.append(announcement)
+        self._more.set()
+
+    def report(self, error: HubError) -> None:
+        """Tell the program of an ERROR that no call waits for, or log it, at most one a second."""
+        if self._options.on_error is not None:
+            self._queue.append(functools.partial(self._options.on_error, error))
+            self._more.set()
+            return
+        now = time.monotonic()
+        if now - self._reported < 1:
+            self._withheld += 1
+            return
+        self._options.logger.warning("a message was not delivered: %s (%d not logged before)", error, self._withheld)
+        self._withheld, self._reported = 0, now
+
+    async def dispatch(self) -> None:
+        """Call handlers and hooks one at a time."""
+        client = self._client
+        while not client.quitting:
+            if not self._queue:
+                if client.ended.done() and client.stream.idle():
+                    return
+                self._more.clear()
+                await self._more.wait()
+                continue
+            item = self._queue.popleft()
+            if len(self._queue) == self._options.receive_queue - 1:
+                client.stream.wake()
+            if isinstance(item, Message):
+                handlers = [] if item.is_reply else self._handlers.get(item.event, [])
+                for h in handlers or ([self._options.on_message] if self._options.on_message else []):
+                    await self._invoke(functools.partial(h, item), f"handler of {item!r}", item)
+            elif isinstance(item, Announcement):
+                await self._invoke(item.call(self._options), "hook")
+            else:
+                await self._invoke(item, "hook")
+
+    async def _invoke(self, call: Callable[[], Any], what: str, message: Optional[Message] = None) -> None:
+        """Call a handler or hook, and contain its exception. The sender of a request learns of it."""
+        try:
+            result = call()
+            if inspect.isawaitable(result):
+                await result
+        except Exception as e:
+            self._options.logger.exception("the %s raised an exception", what)
+            if message is not None and message.is_request:
+                with suppress(Error):
+                    await message.reply_error("ERROR", f"{type(e).__name__}: {e}")

@@ -1,0 +1,293 @@
+"""What the program sends: the queue, the connection that takes from it, and the calls that await their outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import OrderedDict, deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Deque, Dict, Optional, Set, Tuple, Union
+
+from . import _wire as wire
+from ._connection import Connection, Mode
+from ._errors import (
+    ClosedError, DuplicateIDError, NoAcksError, OutcomeUnknownError, RequestOverError, Settlement, TooBigError,
+    TooManyRepliesError, hub_error,
+)
+from ._intent import Intent
+from ._message import Message
+
+if TYPE_CHECKING:
+    from ._client import Client
+
+_BATCH = 256  # messages written before the event loop runs again
+_SENT = 1024  # messages remembered, so that an ERROR can name event and target
+
+
+class Call:
+    """A message from its send to its outcome."""
+
+    __slots__ = ("id", "event", "to", "frame", "kind", "future", "connection", "replies", "limit", "queued")
+
+    def __init__(self, message_id: str, event: str, to: Intent, frame: bytes, kind: str, future: asyncio.Future[int]) -> None:
+        self.id, self.event, self.to, self.frame = message_id, event, to, frame
+        self.kind = kind  # "plain": done when written; "acked": by ACK or ERROR; "request": by replies
+        self.future = future
+        self.connection: Optional[Connection] = None  # that wrote it
+        self.replies: Optional[asyncio.Queue[Union[Message, Settlement, BaseException]]] = None
+        self.limit = 0
+        self.queued = False
+
+    def complete(self, nodes: int = 0, error: Optional[BaseException] = None) -> None:
+        if not self.future.done():
+            if error is None:
+                self.future.set_result(nodes)
+            else:
+                self.future.set_exception(error)
+        if error is not None and self.replies is not None:
+            self.replies.put_nowait(error)
+
+    def reply(self, m: Message) -> None:
+        assert self.replies is not None
+        if self.replies.qsize() >= self.limit:
+            self.limit = 0  # later ones are ignored
+            self.complete(error=TooManyRepliesError(f"event {self.event[:80]!r}: too many unread replies"))
+        else:
+            self.replies.put_nowait(m)
+
+
+class Outbox:
+    """The calls of a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._loop = client.loop
+        self._capacity = client.options.send_queue
+        #: The connection that sends what is queued.
+        self.sender: Optional[Connection] = None
+        self._sender_changed: asyncio.Future[None] = client.loop.create_future()
+        self._queue: Deque[Call] = deque()
+        self._room: Deque[Tuple[Call, asyncio.Future[None]]] = deque()  # calls that wait for room in the queue
+        self._pending: Dict[str, Call] = {}  # written calls that await an answer, by id
+        self._sent: OrderedDict[str, Tuple[str, Intent]] = OrderedDict()
+        self._unyielded = 0
+
+    # The program's calls
+
+    def call(
+        self, op: int, message_id: Optional[str], to: Intent, event: str, data: Any, kind: str, further: str = "",
+    ) -> Call:
+        message_id = str(uuid.uuid4()) if message_id is None else message_id
+        frame = wire.envelope(op, message_id, to, event, data, further)
+        return Call(message_id, event, to, frame, kind, self._loop.create_future())
+
+    async def reply(
+        self, message_id: str, to: Intent, event: str, data: Any, further: str, via: Optional[Connection],
+    ) -> None:
+        """Send a REPLY; over the connection via, if it is given."""
+        call = self.call(wire.REPLY, message_id, to, event, data, "plain", further)
+        if via is None or via is self.sender:
+            await self.send(call)
+            return
+        self._check_size(call)
+        if via.ended or via.mode is Mode.LEAVING:
+            raise RequestOverError(f"event {event[:80]!r}: the connection that the request came from has ended")
+        via.write(call.frame)
+
+    async def send(self, call: Call) -> int:
+        """Send a call and return its outcome."""
+        await self.enqueue(call)
+        if call.future.done():
+            return call.future.result()
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            self.withdraw(call)
+            raise
+
+    async def enqueue(self, call: Call) -> None:
+        """Write the call, or queue it."""
+        self._check_size(call)
+        self._check_open(call)
+        if len(self._queue) >= self._capacity:
+            room: asyncio.Future[None] = self._loop.create_future()
+            self._room.append((call, room))
+            try:
+                await room
+            except asyncio.CancelledError:
+                self.withdraw(call)
+                raise
+            self._check_open(call)
+            return
+        sender = self.sender
+        if not self._queue and sender is not None and not sender.congested:
+            self._write(sender, call)
+            self._unyielded += 1
+            if self._unyielded >= _BATCH:
+                self._unyielded = 0
+                sender.flush()
+                await asyncio.sleep(0)
+        else:
+            call.queued = True
+            self._queue.append(call)
+
+    def withdraw(self, call: Call) -> None:
+        """Give up a call that is queued or awaits its outcome."""
+        if call.queued:
+            with suppress(ValueError):
+                self._queue.remove(call)
+        if self._pending.get(call.id) is call:
+            del self._pending[call.id]
+
+    def cancel_request(self, call: Call) -> None:
+        """Tell the hub that no more answers are wanted, unless the request is over."""
+        connection = call.connection
+        if connection is not None and self._pending.get(call.id) is call and "requests" in connection.identity.features:
+            if connection.mode is not Mode.LEAVING:
+                connection.write(wire.cancel_frame(call.id))
+
+    def _check_open(self, call: Call) -> None:
+        if self._client.ended.done():
+            raise ClosedError(f"event {call.event[:80]!r}: not sent: the client has ended") from self._client.error
+        if self._client.closing.done():
+            raise ClosedError(f"event {call.event[:80]!r}: not sent: the client was closed")
+
+    def _check_size(self, call: Call) -> None:
+        limit = self._client.identity.max_message_bytes
+        if 0 < limit < len(call.frame):
+            raise _too_big(call, limit)
+
+    # Writing
+
+    def _write(self, connection: Connection, call: Call) -> None:
+        if call.kind == "acked" and "acks" not in connection.identity.features:
+            call.complete(error=NoAcksError(f"event {call.event[:80]!r}: the hub grants no acks"))
+            return
+        limit = connection.identity.max_message_bytes
+        if 0 < limit < len(call.frame):
+            call.complete(error=_too_big(call, limit))
+            return
+        if call.kind != "plain":
+            if call.id in self._pending:
+                call.complete(error=DuplicateIDError(f"event {call.event[:80]!r}: the id {call.id!r} is in use"))
+                return
+            call.connection = connection
+            self._pending[call.id] = call
+        self._sent[call.id] = (call.event, call.to)
+        if len(self._sent) > _SENT:
+            self._sent.popitem(last=False)
+        connection.write(call.frame)
+        if call.kind == "plain":
+            call.complete()
+
+    def _take(self, connection: Connection) -> None:
+        """Write the first call of the queue."""
+        call = self._queue.popleft()
+        call.queued = False
+        if not call.future.cancelled():
+            self._write(connection, call)
+        while self._room and len(self._queue) < self._capacity:
+            waiting, room = self._room.popleft()
+            if not room.done():
+                waiting.queued = True
+                self._queue.append(waiting)
+                room.set_result(None)
+
+    def drain_to(self, connection: Connection) -> None:
+        """Write queued calls on the connection that sends, which has just become that, or takes more again."""
+        if self.sender is not connection:
+            self.sender = connection
+            changed, self._sender_changed = self._sender_changed, self._loop.create_future()
+            changed.set_result(None)
+            self._client.memberships.uses(connection)
+        while self._queue and not connection.congested and not connection.ended:
+            self._take(connection)
+
+    async def sender_changed(self) -> None:
+        """Wait until another connection sends, or the client ends."""
+        waits: Set[asyncio.Future[Any]] = {self._sender_changed, self._client.ended, self._client.closing}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+
+    def stop_sending(self, connection: Connection) -> None:
+        """Make the connection send nothing more from the queue."""
+        if self.sender is connection:
+            self.sender = None
+        connection.set_mode(Mode.WAITING)
+
+    def finish(self, connection: Connection) -> None:
+        """Write the queue and say goodbye."""
+        if connection.mode is not Mode.LEAVING:
+            while self._queue and not connection.ended:
+                self._take(connection)
+        connection.goodbye()
+
+    # Outcomes
+
+    def due(self, connection: Connection) -> bool:
+        """Report whether the outcomes of calls are due on the connection."""
+        return any(c.connection is connection for c in self._pending.values())
+
+    def request_of(self, message_id: str) -> Optional[Call]:
+        """Return the request with this id that awaits REPLYs."""
+        call = self._pending.get(message_id)
+        return call if call is not None and call.replies is not None else None
+
+    def acknowledged(self, connection: Connection, m: wire.Wire) -> None:
+        """Handle an ACK."""
+        nodes = m.data.get("nodes") if isinstance(m.data, dict) else None
+        if type(nodes) is not int:
+            raise wire.MalformedError("malformed ACK from the hub")
+        call = self._pending.get(m.id)
+        if call is not None and call.connection is connection and call.kind == "acked":
+            del self._pending[m.id]
+            call.complete(nodes)
+
+    def settled(self, connection: Connection, m: wire.Wire) -> None:
+        """Handle what became of a request."""
+        settlement = wire.parse_settlement(m.data)
+        call = self._pending.get(m.id)
+        if call is not None and call.connection is connection and call.replies is not None:
+            del self._pending[m.id]
+            call.replies.put_nowait(settlement)
+
+    def refused(self, connection: Connection, m: wire.Wire) -> None:
+        """Handle an ERROR."""
+        code = m.data.get("code") if isinstance(m.data, dict) else None
+        if not isinstance(code, str):
+            raise wire.MalformedError("malformed ERROR from the hub")
+        explanation = m.data.get("message")
+        event, to = self._sent.get(m.id, ("", None))
+        error = hub_error(m.id, code, explanation if isinstance(explanation, str) else "", event, to)
+        call = self._pending.get(m.id)
+        if call is not None and call.connection is connection:
+            del self._pending[m.id]
+            call.complete(error=error)
+        elif not self._client.stream.fence_refused(connection, m.id):
+            self._client.inbox.report(error)
+
+    def forget(self, connection: Connection) -> None:
+        """Handle the end of a connection: what awaits answers there fails."""
+        if self.sender is connection:
+            self.sender = None
+        for call in [c for c in self._pending.values() if c.connection is connection]:
+            del self._pending[call.id]
+            error = OutcomeUnknownError(f"event {call.event[:80]!r}: outcome unknown: {connection.error}")
+            error.__cause__ = connection.error
+            call.complete(error=error)
+
+    def end(self, error: BaseException) -> None:
+        """Fail what waits, since no further connection follows."""
+        waiting = [*self._queue, *self._pending.values()]
+        self._queue.clear()
+        self._pending.clear()
+        for call in waiting:
+            unsent = ClosedError(f"event {call.event[:80]!r}: not sent: the client has ended")
+            unsent.__cause__ = error
+            call.complete(error=unsent if call.connection is None else OutcomeUnknownError(f"event {call.event[:80]!r}: {error}"))
+        for _, room in self._room:
+            if not room.done():
+                room.set_result(None)
+
+
+def _too_big(call: Call, limit: int) -> TooBigError:
+    return TooBigError(f"event {call.event[:80]!r}: the message has {len(call.frame)} bytes, the hub accepts at most {limit}")
