@@ -9,7 +9,8 @@
 # make deploy-test   tests the image, the compose file, the Helm chart, the Kustomize overlays and the monitoring,
 #                   without cluster and registry
 # make release    the files of a release, in dist: binaries, SBOMs, the file system of the image, checksums
-# make dist       the packages of the SDK in TypeScript, in dist
+# make dist       the packages of the SDKs in TypeScript and Python, in dist; each is installed into an empty project, where
+#                 the documents' examples run
 # make fuzz   each fuzz target for FUZZTIME
 # make bench        mastersocket beside the least that a server could do, in less than 4 minutes; BENCH_FLAGS are flags
 #                   of that tool: docs/benchmarks.md
@@ -121,9 +122,14 @@ release:
 	rm -rf dist
 	scripts/release dist
 
-dist: $(SDK_TS)/dist
+# setuptools builds within the source, hence from a copy.
+dist: deps $(SDK_TS)/dist
+	rm -rf dist/mastersocket-*.tgz dist/mastersocket-*.whl
 	mkdir -p dist
 	cd $(SDK_TS) && npm pack --silent --ignore-scripts --pack-destination ../../dist
+	copy=$$(mktemp -d) && cp -r sdk/python $$copy && \
+		$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation -w dist $$copy/python; result=$$?; rm -rf $$copy; exit $$result
+	MASTERSOCKET_SDK=go,python,typescript MASTERSOCKET_DIST=$(CURDIR)/dist $(GO) test -count=1 -run InstalledPackages ./sdk/conformance
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)
