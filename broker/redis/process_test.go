@@ -18,6 +18,7 @@ import (
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/broker/brokertest"
 	"github.com/mastersocket/mastersocket/internal/eventually"
+	"github.com/mastersocket/mastersocket/internal/figure"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
 
@@ -154,7 +155,7 @@ func TestCrash(t *testing.T) { // not parallel: it takes times
 		t.Fatal(err)
 	}
 	for _, n := range in {
-		if took := gone(t, n, id); took > 5*time.Second {
+		if took := gone(t, n, id); took > figure.Bound(5*time.Second) {
 			t.Errorf("gone after %v", took)
 		} else {
 			t.Logf("gone after %v", took)
@@ -178,7 +179,7 @@ func TestPausedInstance(t *testing.T) {
 	in.Await(t, "messages", func() bool { return len(in.Got) > 100 })
 	for round := range 2 {
 		_ = p.Signal(syscall.SIGSTOP)
-		if took := gone(t, in, id); took > 5*time.Second {
+		if took := gone(t, in, id); took > figure.Bound(5*time.Second) {
 			t.Errorf("gone after %v", took)
 		}
 		if round == 1 {

@@ -29,7 +29,7 @@ func TestInstanceKilled(t *testing.T) {
 	gone := probe.await(t, "NO_RECEIVER")
 	c.awaitNodes(patience, 2)
 	nodes := time.Since(begin)
-	if took := max(gone, nodes); took > 5*time.Second {
+	if took := max(gone, nodes); took > figure.Bound(5*time.Second) {
 		t.Errorf("a killed instance is still counted after %v, want 5s at most", took)
 	}
 	// From now on no message is drawn for it, and all refusals are right.

@@ -41,13 +41,13 @@ func TestSilentPartition(t *testing.T) {
 		green := time.Since(begin)
 		figure.Printf(t, "replies swallowed: readiness red after %v (%q); delivery back %v and readiness green %v after healing",
 			figure.MS(red), why, figure.MS(delivery), figure.MS(green))
-		if red > 3*time.Second {
+		if red > figure.Bound(3*time.Second) {
 			t.Errorf("readiness turned red after %v, want 3s at most", red)
 		}
-		if delivery > 5*time.Second || green > 5*time.Second {
+		if max(delivery, green) > figure.Bound(5*time.Second) {
 			t.Errorf("back %v and %v after healing, want 5s at most", delivery, green)
 		}
-		c.awaitNodes(5*time.Second, 3)
+		c.awaitNodes(figure.Bound(5*time.Second), 3)
 	}
 	r := l.finish(c)
 	figure.Printf(t, "replies swallowed for longer than a lease: senders on the other instances were refused %v, rightly", r.Refused)

@@ -22,7 +22,7 @@ import (
 )
 
 // presenceLag is how long a watcher's set may differ from the truth.
-const presenceLag = 5 * time.Second
+var presenceLag = figure.Bound(5 * time.Second)
 
 // census is the truth of who is in some groups, and watchers of each on each instance.
 type census struct {

@@ -25,7 +25,7 @@ func TestRedisKilled(t *testing.T) {
 		l.awaitDelivery()
 		figure.Printf(t, "Redis killed: readiness red on all three after %v; green %v and delivery back %v after it was started empty",
 			figure.MS(red), figure.MS(green), figure.MS(time.Since(begin)))
-		c.awaitNodes(5*time.Second, 3)
+		c.awaitNodes(figure.Bound(5*time.Second), 3)
 		l.runFor(time.Second)
 	}
 	wantAll(t, l.finish(c))
@@ -41,7 +41,7 @@ func TestRedisPaused(t *testing.T) {
 	c.redis.Pause()
 	begin := time.Now()
 	red := awaitNotReady(t, c.hubs...)
-	if red > 3*time.Second {
+	if red > figure.Bound(3*time.Second) {
 		t.Errorf("readiness turned red after %v", red)
 	}
 	l.runFor(pause - time.Since(begin))

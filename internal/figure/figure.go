@@ -22,6 +22,10 @@ func Choose[T any](quick, full T) T {
 	return quick
 }
 
+// Bound returns the time that a test allows where promised is what the documents say: that itself if [Full] is true,
+// otherwise three times as much, since the machine may do other things as well.
+func Bound(promised time.Duration) time.Duration { return Choose(3*promised, promised) }
+
 // Printf prints a measurement, in a line of the test's log that begins with "figure:".
 func Printf(tb testing.TB, format string, args ...any) {
 	tb.Helper()
