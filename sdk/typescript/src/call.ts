@@ -1,9 +1,10 @@
 import { ClientError, cut } from "./errors.js";
 import type { Message } from "./message.js";
+import type { Settlement } from "./outcome.js";
 import type { Session } from "./session.js";
 import { type To, utf8Length } from "./wire.js";
 
-/** What completes a call: its write, the hub's ACK or ERROR, or its caller, after enough replies. */
+/** What completes a call: its write, the hub's ACK or ERROR, or SETTLED, ERROR or its caller, after enough replies. */
 export type CallKind = "plain" | "acked" | "request";
 
 /** Options of a send. */
@@ -19,18 +20,34 @@ export interface SendOptions {
   timeout?: number;
 }
 
+/** Options of a request. */
+export interface RequestOptions extends SendOptions {
+  /** With ANY: another member gets the request if the first goes without an answer. It may have begun to work on it. */
+  retry?: boolean;
+  /** With ANY: names the member, 1 to 128 bytes. It is the same one as long as the group does not change. */
+  key?: string;
+}
+
 /** One message from its send to its outcome. */
 export class Call {
   /** Whether its write has begun. */
   written = false;
   /** The session that wrote it and receives its answer. */
   session: Session | undefined;
-  /** Takes replies, of a request. */
-  onReply: ((m: Message) => void) | undefined;
+  /** The session that must write it; undefined for the one that sends. */
+  via: Session | undefined;
+  /** Of a request: REPLYs that were not taken yet. */
+  replies: Message[] = [];
+  /** Of a request: what the hub has said of it at its end. */
+  settlement: Settlement | undefined;
+  /** Called for each reply, and for the outcome. */
+  news: (() => void) | undefined;
+  /** Called for the outcome. */
+  clean: (() => void) | undefined;
 
-  private settle: ((err: Error | undefined, instances?: number) => void) | undefined;
-  /** Of an acked call with the number of instances. */
-  readonly done: Promise<number | undefined>;
+  completed = false;
+  error: Error | undefined;
+  private instances: number | undefined;
 
   constructor(
     readonly kind: CallKind,
@@ -38,28 +55,38 @@ export class Call {
     readonly event: string,
     readonly to: To,
     readonly frame: string,
-  ) {
-    this.done = new Promise((resolve, reject) => {
-      this.settle = (err, instances) => {
-        if (err) reject(err);
-        else resolve(instances);
+  ) {}
+
+  /** Settled with the outcome: of an acked call with the number of instances. */
+  get done(): Promise<number | undefined> {
+    return new Promise((resolve, reject) => {
+      this.news = () => {
+        if (this.error) reject(this.error);
+        else if (this.completed) resolve(this.instances);
       };
+      this.news();
     });
   }
 
-  get completed(): boolean {
-    return this.settle === undefined;
-  }
-
   /** Sets the outcome. Only the first call has an effect. */
-  complete(instances?: number): void {
-    this.settle?.(undefined, instances);
-    this.settle = undefined;
+  complete(instances?: number, error?: Error): void {
+    if (this.completed) return;
+    this.completed = true;
+    this.instances = instances;
+    this.error = error;
+    this.clean?.();
+    this.news?.();
   }
 
   fail(err: Error): void {
-    this.settle?.(err);
-    this.settle = undefined;
+    this.complete(undefined, err);
+  }
+
+  /** Takes a REPLY to a request, of which so many may wait. */
+  reply(m: Message, most: number): void {
+    if (this.replies.length < most) this.replies.push(m);
+    else this.failWith("TOO_MANY_REPLIES", "too many unread replies");
+    this.news?.();
   }
 
   /** Fails the call if it has more bytes than the hub accepts; 0 is no limit. Reports whether it has. */

@@ -1,18 +1,14 @@
-import type { SendOptions } from "./call.js";
+import type { RequestOptions, SendOptions } from "./call.js";
 import { Core } from "./core.js";
-import { asError, ClientError, cut } from "./errors.js";
+import { asError, ClientError } from "./errors.js";
+import type { ChangeData } from "./groups.js";
 import type { Hold } from "./hold.js";
 import type { Message } from "./message.js";
 import type { PresenceChange, Watch } from "./presence.js";
-import { type Wait, waiting } from "./wait.js";
+import type { Answers } from "./requests.js";
+import type { Wait } from "./wait.js";
 import { type Events, type Handler, type Identity, type Options, prepare } from "./options.js";
 import { op, type To } from "./wire.js";
-
-/** Options of a request. */
-export interface RequestOptions extends SendOptions {
-  /** The loop of requestMany ends after so many replies; by default when its time is over. */
-  replies?: number;
-}
 
 /** How long close waits by default, in ms. */
 const closeTimeout = 10_000;
@@ -75,62 +71,39 @@ export class Client<E extends Events = Events> {
   }
 
   /**
-   * Sends an EVENT and resolves with the first REPLY to it. It rejects at once if there is no receiver (NO_RECEIVER), and when the
-   * connection is lost (OUTCOME_UNKNOWN). Give it a timeout or a signal: receivers are not obliged to reply.
+   * Sends an EVENT and resolves with the first REPLY to it. It rejects as soon as no answer can come any more: with a RequestError,
+   * which says who did not answer and why, when the receivers have passed, gone, or not been there; with a RemoteError if the handler
+   * failed; with OUTCOME_UNKNOWN when the connection is lost. `timeout`, or an hour, is the handler's deadline too, and the handler
+   * is told if `signal` is aborted. A hub of an earlier release tells of no receiver at most: give it a timeout.
    */
-  async request<R = unknown, K extends keyof E & string = string>(
-    to: To,
-    event: K,
-    data?: E[K],
-    options?: SendOptions,
-  ): Promise<Message<R>> {
-    for await (const reply of this.requestMany<R, K>(to, event, data, { ...options, replies: 1 })) return reply;
-    throw new ClientError("CLOSED", `event ${cut(event, 80)}: no reply`);
+  async request<R = unknown, K extends keyof E & string = string>(to: To, event: K, data?: E[K], options?: RequestOptions): Promise<Message<R>> {
+    const call = this.core.ask(to, event, data, options);
+    return (await this.core.tracker()).first(call) as Promise<Message<R>>;
   }
 
   /**
-   * Sends an EVENT when the loop over its result begins, and yields the REPLYs as they arrive. The loop ends after `replies`
-   * replies or, without that number, when `timeout` is over. Any other end is an error. The loop may be left at any time.
+   * Sends an EVENT and resolves with all REPLYs, and with who did not answer and why: when all receivers have answered, passed or gone,
+   * or when `timeout` is over. Errors of handlers are in the replies. It rejects if the request can't be made, the connection is lost,
+   * or `signal` is aborted.
    */
-  async *requestMany<R = unknown, K extends keyof E & string = string>(
+  async requestAll<R = unknown, K extends keyof E & string = string>(to: To, event: K, data?: E[K], options?: RequestOptions): Promise<Answers<R>> {
+    const call = this.core.ask(to, event, data, options);
+    return (await this.core.tracker()).all(call) as Promise<Answers<R>>;
+  }
+
+  /**
+   * Sends an EVENT when the loop over its result begins, and yields the REPLYs as they arrive, until all receivers have answered, passed
+   * or gone; if not all have answered, a RequestError follows. With `replies` the loop ends after so many. It may be left at any time:
+   * the request is cancelled then. At most `receiveQueue` replies wait for the loop; one more ends it with TOO_MANY_REPLIES.
+   */
+  async *stream<R = unknown, K extends keyof E & string = string>(
     to: To,
     event: K,
     data?: E[K],
-    options: RequestOptions = {},
+    options?: RequestOptions & { replies?: number },
   ): AsyncGenerator<Message<R>, void, undefined> {
-    const { core } = this;
-    const { replies } = options;
-    const unread: Message[] = [];
-    let arrived: () => void = () => undefined;
-    let end: Error | undefined;
-    const call = core.send(op.event, "request", to, event, data, options);
-    call.onReply = (m) => {
-      if (unread.length < core.settings.receiveQueue) unread.push(m);
-      else call.failWith("TOO_MANY_REPLIES", "too many unread replies");
-      arrived();
-    };
-    call.done.catch((err: unknown) => {
-      end = asError(err);
-      arrived();
-    });
-    try {
-      for (let got = 0; ; ) {
-        for (let m = unread.shift(); m; m = unread.shift()) {
-          yield m as Message<R>;
-          if (++got === replies) return;
-        }
-        if (end) {
-          // Without a number of replies the time decides how many come.
-          if (end.name === "TimeoutError" && !replies && call.written) return;
-          throw end;
-        }
-        await new Promise<void>((resolve) => (arrived = resolve));
-      }
-    } finally {
-      core.pending.remove(call);
-      core.queue.withdraw(call);
-      call.complete();
-    }
+    const call = this.core.ask(to, event, data, options);
+    yield* (await this.core.tracker()).replies(call, options?.replies ?? "whole") as AsyncGenerator<Message<R>, void, undefined>;
   }
 
   /**
@@ -191,17 +164,17 @@ export class Client<E extends Events = Events> {
    * move.
    */
   subscribe(groups: string | string[], options?: Wait): Promise<void> {
-    return waiting(this.core.memberships.change(op.subscribe, { groups: [groups].flat() }), options);
+    return this.change(op.subscribe, { groups: [groups].flat() }, options);
   }
 
   /** Takes the client out of groups. The option `group` can't be left. */
   unsubscribe(groups: string | string[], options?: Wait): Promise<void> {
-    return waiting(this.core.memberships.change(op.unsubscribe, { groups: [groups].flat() }), options);
+    return this.change(op.unsubscribe, { groups: [groups].flat() }, options);
   }
 
   /** Replaces the option `meta`, what the client says of itself. */
   setMeta(meta: Record<string, string>, options?: Wait): Promise<void> {
-    return waiting(this.core.memberships.change(op.subscribe, { meta }), options);
+    return this.change(op.subscribe, { meta }, options);
   }
 
   /**
@@ -209,16 +182,19 @@ export class Client<E extends Events = Events> {
    * gets none, and all else.
    */
   setWeight(weight: number, options?: Wait): Promise<void> {
-    return waiting(this.core.memberships.change(op.subscribe, { weight }), options);
+    return this.change(op.subscribe, { weight }, options);
+  }
+
+  private async change(code: number, data: ChangeData, options?: Wait): Promise<void> {
+    await (await this.core.memberships.load()).change(code, data, options);
   }
 
   /**
    * Makes the client a watcher of a group and resolves once it is known who is in it. The client need not be a member, but its token
    * needs the right to watch the group. onChange is called for each change, and once when the members are known.
    */
-  watch(group: string, onChange?: (change: PresenceChange, watch: Watch) => void, options?: Wait): Promise<Watch> {
-    const begin = async () => (await import("./presence.js")).watch(this.core, group, onChange);
-    return waiting(begin(), options);
+  async watch(group: string, onChange?: (change: PresenceChange, watch: Watch) => void, options?: Wait): Promise<Watch> {
+    return (await import("./presence.js")).watch(this.core, group, onChange, options);
   }
 
   /**

@@ -1,23 +1,29 @@
 import { Backoff, crowdedDelay } from "./backoff.js";
-import { Call, type CallKind, Pending, type SendOptions, SendQueue, SentLog } from "./call.js";
+import { Call, type CallKind, Pending, type RequestOptions, type SendOptions, SendQueue, SentLog } from "./call.js";
 import { type Delivery, Dispatcher } from "./dispatch.js";
 import { asError, ClientError, cut, DisconnectError, HandshakeError, type HubError } from "./errors.js";
 import { Memberships } from "./groups.js";
 import type { Hold } from "./hold.js";
-import type { Message, Replier } from "./message.js";
+import type { Failure, Message, Replier, ReplyOptions } from "./message.js";
 import type { Identity, Logger, Settings } from "./options.js";
 import type { Mover } from "./mover.js";
 import type { MovingStream } from "./moving.js";
 import type { Notice } from "./notice.js";
 import type { Watch } from "./presence.js";
+import type { Requests } from "./requests.js";
 import { Session } from "./session.js";
 import { unlessAborted, within } from "./wait.js";
 import { Stream } from "./stream.js";
-import { envelope, newID, op, type To } from "./wire.js";
+import { envelope, newID, op, type To, utf8Length } from "./wire.js";
 
 // The waits after a refusal of the token are random between half of a bound and the bound, which doubles, in ms.
 const minAuthWait = 5_000;
 const maxAuthWait = 300_000;
+
+/** The longest time of a request, in ms. */
+const hour = 3_600_000;
+/** How much earlier than the program the hub gives up a request at most, in ms. */
+const settleMargin = 50;
 
 interface Moving {
   stream: MovingStream;
@@ -48,6 +54,8 @@ export class Core implements Replier {
   readonly watches = new Map<string, Watch>();
   readonly holds = new Map<string, Hold>();
   readonly dispatcher: Dispatcher;
+  /** The code for requests; null if it can't be loaded, undefined if it was not needed yet. */
+  requests: Requests | null | undefined;
 
   /** Of the current or last session; in a move, of the session that sends. */
   identity: Identity | undefined;
@@ -77,6 +85,7 @@ export class Core implements Replier {
   private waking: (() => void) | undefined;
 
   private moving: Promise<Moving | undefined> | undefined;
+  private loading: Promise<void> | undefined; // of requests
   private lastError: Error | undefined; // of the last attempt to connect
   private reconnectDelay = 0;
   private refusedToken: string | undefined;
@@ -154,7 +163,7 @@ export class Core implements Replier {
   private finish(err: Error): void {
     this.error = err;
     for (let call = this.queue.shift(); call; call = this.queue.shift()) this.unsent(call);
-    this.memberships.close();
+    this.memberships.changes?.wake();
     this.neverReady(err);
     this.nowClosed(err);
     void (this.quitting ? Promise.resolve() : this.dispatcher.rest()).then(() => {
@@ -301,7 +310,7 @@ export class Core implements Replier {
 
   private identifyData(): Record<string, unknown> {
     const { group, name, version, echo, acks, drain } = this.settings;
-    const features = ["errors", "groups", "presence", "exclusive", ...(acks === false ? [] : ["acks"]), ...(drain === false ? [] : ["drain"])];
+    const features = ["errors", "groups", "presence", "exclusive", "requests", ...(acks === false ? [] : ["acks"]), ...(drain === false ? [] : ["drain"])];
     return { group, name, version, features, ...(echo === false && { echo }) };
   }
 
@@ -343,8 +352,9 @@ export class Core implements Replier {
   /** Hands the message to the request that it answers, or to its handlers. */
   give(m: Message): void {
     const call = m.isReply ? this.pending.request(m.id) : undefined;
-    if (call) call.onReply?.(m);
+    if (call) call.reply(m, this.settings.receiveQueue);
     else if (this.dispatcher.wants(m)) this.dispatcher.add({ message: m });
+    else m.pass();
   }
 
   /** Reports an ERROR that belongs to no call. */
@@ -359,14 +369,17 @@ export class Core implements Replier {
 
   // Sending.
 
-  /** Queues a message. The call is completed with its outcome. */
-  send(code: number, kind: CallKind, to: To, event: string, data: unknown, options?: SendOptions): Call {
+  /** Queues a message. The call is completed with its outcome. via is the session that must write it. */
+  send(code: number, kind: CallKind, to: To, event: string, data: unknown, options?: SendOptions, members?: object, via?: Session): Call {
     const id = options?.id ?? newID();
-    const call = new Call(kind, id, event, to, envelope(code, id, to, event, data));
+    const call = new Call(kind, id, event, to, envelope(code, id, to, event, data, members));
+    call.via = via;
     if (options?.signal?.aborted) call.fail(asError(options.signal.reason));
     else if (this.error || this.closing) this.unsent(call);
     else if (call.isTooBig(this.identity?.maxMessageBytes ?? 0)) {
       // it has failed
+    } else if (via && !via.sends) {
+      via.writeCall(call);
     } else if (!this.queue.push(call)) {
       call.failWith("QUEUE_FULL", "too many messages wait");
     } else {
@@ -385,16 +398,45 @@ export class Core implements Replier {
     }
   }
 
+  /** Sends a request, whose replies wait in the call. The hub gives it up a little before the program, which so learns of it. */
+  ask(to: To, event: string, data: unknown, options: RequestOptions = {}): Call {
+    const { timeout = hour, retry, key } = options;
+    if (key !== undefined && (key === "" || utf8Length(key) > 128)) throw new ClientError("INVALID", "a key has 1 to 128 bytes");
+    const ms = Math.trunc(Math.min(timeout - Math.min(timeout / 10, settleMargin), hour));
+    return this.send(op.event, "request", to, event, data, options, {
+      expect: { timeout_ms: Math.max(ms, 1) || 1, ...(to.startsWith("ANY") && { retry, key }) },
+    });
+  }
+
+  /** Loads the code for requests, of which a program without them has no need. */
+  loadRequests(): Promise<void> {
+    const load = async () => {
+      try {
+        this.requests = new (await import("./requests.js")).Requests(this);
+      } catch (err) {
+        this.requests = null;
+        this.loading = undefined;
+        this.log.warn?.("requests can't be loaded", { error: asError(err) });
+      }
+    };
+    return (this.loading ??= load());
+  }
+
+  /** The code for requests. */
+  async tracker(): Promise<Requests> {
+    await this.loadRequests();
+    if (!this.requests) throw new ClientError("UNSUPPORTED", "the code for requests can't be loaded");
+    return this.requests;
+  }
+
   /** Fails the call when its signal is aborted or its time is over. */
   private limit(call: Call, { signal, timeout }: SendOptions): void {
     const giveUp = (reason: unknown) => {
-      this.pending.remove(call);
-      if (!call.written) {
-        this.queue.withdraw(call);
-        call.fail(asError(reason));
-      } else if (call.kind === "request") {
+      if (!call.written) this.queue.withdraw(call);
+      if (!call.written || call.kind === "request") {
         call.fail(asError(reason));
       } else {
+        this.pending.remove(call);
         call.failWith("OUTCOME_UNKNOWN", "no answer came in time", reason);
       }
     };
@@ -406,15 +448,23 @@ export class Core implements Replier {
     };
     const timer = timeout === undefined ? undefined : setTimeout(late, timeout);
     signal?.addEventListener("abort", stop);
-    const clean = () => {
+    call.clean = () => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", stop);
     };
-    call.done.then(clean, clean);
   }
 
-  async reply(m: Message, data: unknown, options?: SendOptions): Promise<void> {
-    await this.send(op.reply, "plain", `DIRECT:${m.sender}`, m.event, data, { ...options, id: m.id }).done;
+  async reply(m: Message, data: unknown, options?: ReplyOptions, error?: Failure): Promise<void> {
+    const { duty } = m;
+    if (duty?.over) throw new ClientError("REQUEST_OVER", `event ${cut(m.event, 80)}: the request is over`);
+    const more = options?.more;
+    const call = this.send(op.reply, "plain", `DIRECT:${m.sender}`, m.event, data, { ...options, id: m.id }, { more, error }, duty?.session);
+    if (!call.error && !more) duty?.end();
+    await call.done;
+  }
+
+  async fail(m: Message, error: unknown): Promise<void> {
+    return (await this.tracker()).fail(m, error);
   }
 
   // The end.

@@ -1,3 +1,4 @@
+import type { Duty } from "./duties.js";
 import { asError } from "./errors.js";
 import type { Message } from "./message.js";
 import type { Handler, Logger } from "./options.js";
@@ -111,22 +112,26 @@ export class Dispatcher {
   private invoke(d: Delivery): Promise<void> | undefined {
     const { message, hook } = d;
     if (!message) return this.contain(() => hook?.(), "a hook failed", {});
-    const { event, id, sender } = message;
+    const { event, id, sender, duty } = message;
+    if (duty?.over) return undefined; // no answer is wanted any more
     const all = (message.isReply ? undefined : this.handlers.get(event)) ?? (this.otherwise ? [this.otherwise] : []);
     let running: Promise<void> | undefined;
     for (const handler of all) {
-      const call = () => this.contain(() => handler(message), "a handler failed", { event, id, sender });
+      const call = () => this.contain(() => handler(message), "a handler failed", { event, id, sender }, duty);
       running = running ? running.then(call) : call();
     }
     return running;
   }
 
-  /** Calls f. An error of the program's own functions must not end the connection. */
-  private contain(f: () => unknown, text: string, details: Record<string, unknown>): Promise<void> | undefined {
-    const failed = (err: unknown) => this.log.error?.(text, { ...details, error: asError(err) });
+  /** Calls f. An error of the program's own functions must not end the connection. What f returns answers a request. */
+  private contain(f: () => unknown, text: string, details: Record<string, unknown>, duty?: Duty): Promise<void> | undefined {
+    const failed = (err: unknown) => {
+      if (!duty?.failed(err)) this.log.error?.(text, { ...details, error: asError(err) });
+    };
     try {
-      const running = f();
-      if (isThenable(running)) return Promise.resolve(running).then(() => undefined, failed);
+      const result = f();
+      if (isThenable(result)) return Promise.resolve(result).then((value) => duty?.returned(value), failed);
+      duty?.returned(result);
     } catch (err) {
       failed(err);
     }

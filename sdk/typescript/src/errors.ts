@@ -1,10 +1,11 @@
+import type { Settlement } from "./outcome.js";
 import type { To } from "./wire.js";
 
 /**
  * What went wrong, for programs:
  *
  * - of the hub, in a HubError: the message was not delivered. `NO_RECEIVER`, `RECEIVER_GONE`, `FORBIDDEN`,
- *   `BROKER_UNAVAILABLE`, `OVERLOADED` and those of later hubs
+ *   `BROKER_UNAVAILABLE`, `OVERLOADED`, `TOO_MANY_REQUESTS` and those of later hubs
  * - `OUTCOME_UNKNOWN`: a connection broke with the message on its way. Receivers may have got it
  * - `CLOSED`: the client was closed or has ended by itself; then `cause` says why
  * - `OPTIONS`, `INVALID`: options, or a message, that the hub would refuse
@@ -12,6 +13,8 @@ import type { To } from "./wire.js";
  * - `UNSUPPORTED`: the hub is of a release without what was asked for. `WATCHED`, `HELD`: the client does that already
  * - `HOLD_LOST`, `RELEASED`: why a hold has ended
  * - `TOO_MANY_REPLIES`: more replies to a request were unread than the queue takes
+ * - of a RequestError: `NO_RECEIVER`, `TIMEOUT`, `BROKER_UNAVAILABLE`, `OUTCOME_UNKNOWN`, `NO_ANSWER`
+ * - `REQUEST_OVER`: an answer was not sent, since none is wanted any more
  * - `HANDSHAKE`, `DISCONNECTED`, `SILENT`, `SLOW_CONSUMER`, `CONNECTION`: why there is no connection
  */
 export type ErrorCode =
@@ -34,6 +37,10 @@ export type ErrorCode =
   | "HOLD_LOST"
   | "RELEASED"
   | "TOO_MANY_REPLIES"
+  | "TOO_MANY_REQUESTS"
+  | "TIMEOUT"
+  | "NO_ANSWER"
+  | "REQUEST_OVER"
   | "HANDSHAKE"
   | "DISCONNECTED"
   | "SILENT"
@@ -71,6 +78,50 @@ export class HubError extends ClientError {
   }
 }
 
+/** The hub's refusal of a change of groups, or of a watch. `code` says why, such as FORBIDDEN or TOO_MANY_GROUPS. */
+export class GroupError extends ClientError {
+  /** @internal */
+  constructor(
+    code: string,
+    text: string,
+    /** The group at fault; empty if the hub names none. */
+    readonly group: string,
+    /** The hub's explanation, for people. */
+    readonly explanation: string,
+  ) {
+    super(code, text);
+  }
+}
+
+/**
+ * Why a request has no answer, or not all of them: no more can come. `code` is NO_RECEIVER, TIMEOUT, BROKER_UNAVAILABLE or
+ * OUTCOME_UNKNOWN if that is among the reasons, else NO_ANSWER.
+ */
+export class RequestError extends ClientError {
+  /** @internal */
+  constructor(
+    code: string,
+    text: string,
+    /** What became of the request: who did not answer, and why. */
+    readonly settlement: Settlement,
+  ) {
+    super(code, text);
+  }
+}
+
+/** The error of the handler that answered a request. A handler throws it to choose the code; that of other errors is ERROR. */
+export class RemoteError extends ClientError {
+  constructor(
+    code: string,
+    /** For people. */
+    readonly explanation = "",
+    /** The id of the client whose handler failed. */
+    readonly sender = "",
+  ) {
+    super(code, `${code}: ${explanation}`);
+  }
+}
+
 /** The hub's reason for ending a connection. */
 export class DisconnectError extends ClientError {
   constructor(
@@ -89,15 +140,16 @@ export class DisconnectError extends ClientError {
  * Browsers don't tell the status; there the error is one with the code CONNECTION.
  */
 export class HandshakeError extends ClientError {
+  /** @internal */
   constructor(
+    text: string,
     readonly status: number,
     /** The header of that name, which shows what has answered; empty if there is none. */
     readonly server: string,
     /** The beginning of the answer's body. */
     readonly body: string,
   ) {
-    const by = server ? ` by ${cut(server, 80)}` : "";
-    super("HANDSHAKE", `refused with HTTP status ${status}${by}${body ? `: ${cut(body, 500)}` : ""}${cause(status)}`);
+    super("HANDSHAKE", text);
   }
 
   /** Whether another attempt would most likely get the same answer. */
@@ -105,14 +157,6 @@ export class HandshakeError extends ClientError {
     return [400, 401, 403, 404, 405, 410].includes(this.status) || Math.floor(this.status / 100) === 3;
   }
 }
-
-/** The likely cause of a status; empty if there is none. */
-const cause = (status: number): string =>
-  ({
-    2: "; this is an HTTP server without WebSocket, such as a proxy's login page",
-    3: "; redirects are not followed",
-    4: status === 426 ? "; a proxy on the way may have removed the upgrade to WebSocket" : "",
-  })[Math.floor(status / 100)] ?? "";
 
 /** Returns text in quotes, cut off behind most characters. */
 export function cut(text: string, most: number): string {

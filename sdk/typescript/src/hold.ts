@@ -1,6 +1,6 @@
 import type { Core } from "./core.js";
 import { asError, ClientError } from "./errors.js";
-import { LostError } from "./groups.js";
+import { type Changes, LostError } from "./changes.js";
 import type { Session } from "./session.js";
 import { type Wait, waiting } from "./wait.js";
 import { number, object, op, text } from "./wire.js";
@@ -43,6 +43,7 @@ export class Hold {
   /** @internal */
   constructor(
     private readonly core: Core,
+    private readonly changes: Changes,
     readonly group: string,
   ) {}
 
@@ -98,7 +99,7 @@ export class Hold {
   /** @internal Waits for the first grant. */
   async claim(): Promise<void> {
     while (!this.life.signal.aborted) {
-      const s = await this.core.memberships.sender();
+      const s = await this.changes.sender();
       if (!s.has("exclusive")) throw new ClientError("UNSUPPORTED", "the hub is of a release without exclusive groups");
       this.session = s;
       const news = new Promise<void>((resolve) => (this.news = resolve));
@@ -131,7 +132,7 @@ export class Hold {
   /** Asks on the session how the client stands with the group, and returns whether it holds it. */
   private async ask(s: Session): Promise<boolean> {
     const sent = performance.now();
-    const data = await this.core.memberships.ask(op.subscribe, { exclusive: [this.group] }, s);
+    const data = await this.changes.ask(op.subscribe, { exclusive: [this.group] }, s);
     const { held, term, valid } = standing(object(data.exclusive, "standing")[this.group]);
     if (!held || valid <= 0 || this.session !== s || this.life.signal.aborted) return false;
     if (this.tenure !== 0 && !this.moved && term !== this.tenure) {
@@ -168,9 +169,9 @@ export class Hold {
   }
 
   private async withdraw(): Promise<void> {
-    const { core, group, session } = this;
+    const { core, changes, group, session } = this;
     try {
-      if (session && !session.error) await core.memberships.ask(op.unsubscribe, { exclusive: [group] }, session);
+      if (session && !session.error) await changes.ask(op.unsubscribe, { exclusive: [group] }, session);
     } catch (err) {
       if (!(err instanceof LostError)) core.log.warn?.("an exclusive group was not given up", { group, error: asError(err) });
     }
@@ -180,8 +181,9 @@ export class Hold {
 
 /** Claims an exclusive group; see Client.hold. */
 export async function hold(core: Core, group: string, options: Wait | undefined): Promise<Hold> {
+  const changes = await core.memberships.load();
   if (core.holds.has(group)) throw new ClientError("HELD", "the client holds the group or waits for it already");
-  const h = new Hold(core, group);
+  const h = new Hold(core, changes, group);
   core.holds.set(group, h);
   core.life.addEventListener("abort", () => {
     h.end(new ClientError("CLOSED", "client closed"));
@@ -203,11 +205,12 @@ export async function hold(core: Core, group: string, options: Wait | undefined)
 export async function handOver(core: Core, from: Session, to: Session): Promise<void> {
   const all = [...core.holds.values()].filter((h) => h.isOn(from));
   const groups = all.map((h) => h.group);
-  if (groups.length === 0 || !to.has("exclusive")) return;
+  const { changes } = core.memberships;
+  if (!changes || groups.length === 0 || !to.has("exclusive")) return;
   try {
-    await core.memberships.ask(op.subscribe, { exclusive: groups }, to);
+    await changes.ask(op.subscribe, { exclusive: groups }, to);
     for (const h of all) h.moveTo(to);
-    await core.memberships.ask(op.unsubscribe, { exclusive: groups, to: to.identity.id }, from);
+    await changes.ask(op.unsubscribe, { exclusive: groups, to: to.identity.id }, from);
   } catch (err) {
     core.log.warn?.("exclusive groups can't move", { groups, error: asError(err) });
   }

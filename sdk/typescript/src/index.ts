@@ -3,13 +3,14 @@
  *
  * @module
  */
-export type { SendOptions } from "./call.js";
-export { Client, connect, type RequestOptions } from "./client.js";
-export { ClientError, DisconnectError, type ErrorCode, HandshakeError, HubError } from "./errors.js";
-export { GroupError } from "./groups.js";
+export type { RequestOptions, SendOptions } from "./call.js";
+export { Client, connect } from "./client.js";
+export { ClientError, DisconnectError, type ErrorCode, GroupError, HandshakeError, HubError, RemoteError, RequestError } from "./errors.js";
 export type { Hold } from "./hold.js";
-export type { Message } from "./message.js";
+export type { Failure, Message, ReplyOptions } from "./message.js";
 export type { Events, Handler, Identity, Logger, Options } from "./options.js";
+export type { Missing, Settlement } from "./outcome.js";
 export type { Member, PresenceChange, Watch } from "./presence.js";
+export type { Answers } from "./requests.js";
 export type { Wait } from "./wait.js";
 export type { To } from "./wire.js";

@@ -215,7 +215,7 @@ export class Mover {
       this.takeNotice();
       if (newSends(this.stream.phase)) this.begun();
       this.stream.observe({
-        due: this.stream.phase === "Lingering" && core.pending.count(old) > 0,
+        due: this.stream.phase === "Lingering" && core.pending.count(old) + (core.requests?.duties.count(old) ?? 0) > 0,
         hurry: this.leaveBy(next, began) < performance.now(),
         silent: !old.isStalled && old.silence >= leaveTimeout,
       });

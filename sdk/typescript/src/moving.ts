@@ -12,6 +12,9 @@ const pumpTick = 100;
 /** How often a move checks its timeouts, in ms. */
 export const moveTick = 10;
 
+/** How long a connection that is left waits for the answers to the requests that came over it last, in ms. */
+const dutyTime = 2_000;
+
 /** The time between two ticks that shows that this process was paused, in ms. */
 const longGap = 1_000;
 
@@ -179,7 +182,7 @@ export class MovingStream extends Stream {
     if (side && !force && this.machine.full(side)) return false;
     const single = this.machine.phase === "Single";
     if (single && !force && this.core.dispatcher.full && this.core.wants(m)) return false;
-    if (m.toMany && this.mine.includes(m.sender)) return true; // an echo from another connection of this client
+    if (this.isEcho(m)) return true;
     const { needsKey } = this.machine;
     if (needsKey) this.tick();
     const key = needsKey && m.toMany ? hash(m.raw, this.seed) : 0;
@@ -187,6 +190,7 @@ export class MovingStream extends Stream {
     if (needsKey) this.perform();
     if (verdict === "deliver") this.core.give(m);
     else if (verdict === "hold") this.pump();
+    else this.core.requests?.duties.dropCopy(m);
     return true;
   }
 
@@ -205,6 +209,7 @@ export class MovingStream extends Stream {
     this.pumping = true;
     while (!this.core.dispatcher.full && !this.core.quitting) {
       const m = this.machine.next();
+      for (const { value } of this.machine.dropped()) if (!Array.isArray(value)) this.core.requests?.duties.dropCopy(value);
       this.perform();
       if (!m) break;
       if (Array.isArray(m.value)) for (const d of m.value) this.core.dispatcher.announce(d);
@@ -262,9 +267,16 @@ export class MovingStream extends Stream {
       else if (a.kind === "SendFence") s.writeFence();
       else if (a.kind === "StopSending") s.setMode("waiting");
       else if (a.kind === "StartSending") this.use(s);
-      else if (a.kind === "Leave") s.setMode("leaving");
+      else if (a.kind === "Leave") this.leave(s);
       else queueMicrotask(() => { s.end(endReason(a)); }); // it hands out what has arrived
     }
+  }
+
+  /** Says goodbye on a session, once the last answers that are owed over it are written, or after dutyTime. */
+  private leave(s: Session, until = performance.now() + dutyTime): void {
+    const wait = this.core.requests?.duties.count(s) && performance.now() < until && !s.error && !this.core.closing;
+    if (wait) setTimeout(() => { this.leave(s, until); }, moveTick);
+    else s.setMode("leaving");
   }
 
   /** Reports a SUBSCRIBE on a session. The one that is being left has it not. */
@@ -277,7 +289,7 @@ export class MovingStream extends Stream {
     const { memberships } = this.core;
     const done = await memberships.begin();
     try {
-      await memberships.ask(op.subscribe, memberships.self, s);
+      await (await memberships.load()).ask(op.subscribe, memberships.self, s);
       await memberships.rest(s);
     } catch (err) {
       s.end(asError(err)); // the next connection has them

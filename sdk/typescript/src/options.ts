@@ -24,8 +24,11 @@ export type Events = Record<string, any>; // eslint-disable-line @typescript-esl
 /**
  * Handles a received message. Handlers run one at a time, in the order of messages: the next one begins when the promise of this
  * one is settled.
+ *
+ * What it returns, or its promise resolves with, answers a request, unless it is undefined; each value of an async generator is one
+ * answer, and no message waits for it. What it throws is sent as the answer's error.
  */
-export type Handler<T = unknown> = (m: Message<T>) => void | Promise<void>;
+export type Handler<T = unknown> = (m: Message<T>) => unknown;
 
 /** Takes what the client logs: neither tokens nor data of messages. */
 export interface Logger {

@@ -1,6 +1,7 @@
 import type { Core } from "./core.js";
 import { ClientError } from "./errors.js";
 import type { Session } from "./session.js";
+import { type Wait, waiting } from "./wait.js";
 import { object, op, text } from "./wire.js";
 
 /** A member of a group that the client watches. */
@@ -139,7 +140,7 @@ export class Watch {
   /** Ends the watch. onChange may still be called for what has arrived before. */
   async close(): Promise<void> {
     this.core.watches.delete(this.group);
-    await this.core.memberships.change(op.unsubscribe, { watch: [this.group] });
+    await (await this.core.memberships.load()).change(op.unsubscribe, { watch: [this.group] });
   }
 
   /** @internal Applies a frame to what its session was told, and tells of it if it changes what is shown. */
@@ -186,7 +187,16 @@ export class Watch {
 }
 
 /** Makes the client a watcher of a group; see Client.watch. */
-export async function watch(
+export function watch(
+  core: Core,
+  group: string,
+  onChange: ((change: PresenceChange, watch: Watch) => void) | undefined,
+  options: Wait | undefined,
+): Promise<Watch> {
+  return waiting(begin(core, group, onChange), options);
+}
+
+async function begin(
   core: Core,
   group: string,
   onChange: ((change: PresenceChange, watch: Watch) => void) | undefined,
@@ -197,7 +207,7 @@ export async function watch(
   const w = new Watch(core, group, onChange, known);
   core.watches.set(group, w);
   try {
-    await core.memberships.change(op.subscribe, { watch: [group] });
+    await (await core.memberships.load()).change(op.subscribe, { watch: [group] });
   } catch (err) {
     core.watches.delete(group);
     throw err;

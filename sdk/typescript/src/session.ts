@@ -160,7 +160,7 @@ export class Session {
   private readEarly(raw: string): void {
     try {
       const w = parse(raw);
-      if (w.op === op.ping || this.core.memberships.awaits(w)) this.handle(w, raw, false);
+      if (w.op === op.ping || this.core.memberships.changes?.awaits(w)) this.handle(w, raw, false);
       else this.keep(raw);
     } catch (err) {
       this.end(asError(err));
@@ -217,18 +217,31 @@ export class Session {
   /** Handles a message. It returns false if that has to wait, unless forced. */
   private handle(w: Wire, raw: string, force: boolean): boolean {
     switch (w.op) {
-      case op.event:
+      case op.event: {
         if (!this.identified) return true;
-        return this.receive(new Message(w, raw, this.core), force);
+        const m = new Message(w, raw, this.core);
+        if (m.expected > 0 && this.has("requests")) {
+          if (this.mustLoad(force)) return false;
+          this.core.requests?.duties.owe(this, m);
+        }
+        return this.receive(m, force);
+      }
       case op.reply: {
         if (!this.identified) return true;
         const m = new Message(w, raw, this.core);
         // A REPLY to many may arrive on two connections, so it goes through the stream.
         const call = m.toMany ? undefined : this.core.pending.request(m.id);
         if (!call) return this.receive(m, force);
-        call.onReply?.(m);
+        call.reply(m, this.core.settings.receiveQueue);
         return true;
       }
+      case op.settled:
+        if (this.mustLoad(force)) return false;
+        this.core.requests?.settled(this, w);
+        return true;
+      case op.cancel:
+        this.core.requests?.duties.cancelled(this, w);
+        return true;
       case op.identify:
         this.identified = true;
         this.gotIdentity?.(w);
@@ -273,6 +286,14 @@ export class Session {
       default: // A PONG has done its work by arriving. Unknown opcodes belong to later versions.
         return true;
     }
+  }
+
+  /** Whether a message must wait until the code for requests is loaded. */
+  private mustLoad(force: boolean): boolean {
+    if (force || this.core.requests !== undefined) return false;
+    this.stalled = true;
+    void this.core.loadRequests().then(() => { this.readOn(); });
+    return true;
   }
 
   private receive(m: Message, force: boolean): boolean {
@@ -337,10 +358,25 @@ export class Session {
     }
   }
 
+  /** Whether it writes from the queue. */
+  get sends(): boolean {
+    return this.mode === "sending" || this.mode === "finishing";
+  }
+
+  /** Whether anything can be written. */
+  get writable(): boolean {
+    return !this.error && this.mode !== "leaving";
+  }
+
+  /** Writes what belongs to a request of this connection, whichever connection sends. */
+  writeAside(frame: object): void {
+    if (this.writable) this.write(JSON.stringify(frame));
+  }
+
   /** Writes from the queue as long as it may and the socket takes it. */
   flush(): void {
     if (this.blockedAt !== undefined) return; // until it is drained
-    while (this.mode === "sending" || this.mode === "finishing") {
+    while (this.sends) {
       if (!this.socket || this.error) return;
       if (this.socket.buffered > highWater) {
         this.blockedAt = performance.now();
@@ -354,9 +390,16 @@ export class Session {
     if (this.mode === "finishing" && !this.error) this.sayGoodbye();
   }
 
-  private writeCall(call: Call): void {
+  /** Writes a message from the queue, or one of this connection. */
+  writeCall(call: Call): void {
+    if (call.via && call.via !== this) {
+      call.via.writeCall(call);
+      return;
+    }
     call.written = true;
-    if (call.kind === "acked" && !this.has("acks")) {
+    if (!this.writable) {
+      call.failWith("REQUEST_OVER", "the connection that the request came from has ended");
+    } else if (call.kind === "acked" && !this.has("acks")) {
       call.failWith("NO_ACKS", "the hub grants no acks");
     } else if (call.isTooBig(this.identity.maxMessageBytes)) {
       // it has failed
@@ -438,8 +481,9 @@ export class Session {
     this.stalled = false;
     this.drainUnread(true);
     this.core.pending.failAll(this, err);
-    this.core.memberships.ended(this);
+    this.core.memberships.changes?.ended(this);
     for (const watch of this.core.watches.values()) watch.ended(this);
+    this.core.requests?.duties.ended(this, err);
     for (const hold of this.core.holds.values()) hold.poke();
     this.done = true;
     this.core.wake();

@@ -49,10 +49,17 @@ export class Stream {
    * any more. Forced, it takes the message in any case: its session has ended.
    */
   receive(_s: Session, m: Message, force: boolean): boolean {
-    if (this.core.quitting || (m.toMany && this.mine.includes(m.sender))) return true;
+    if (this.core.quitting || this.isEcho(m)) return true;
     if (!force && this.core.dispatcher.full && this.core.wants(m)) return false;
     this.core.give(m);
     return true;
+  }
+
+  /** Whether m is an echo from another connection of this client. It is passed. */
+  protected isEcho(m: Message): boolean {
+    const echo = m.toMany && this.mine.includes(m.sender);
+    if (echo) m.pass();
+    return echo;
   }
 
   /** Lets sessions read on that had to wait for room in the queue to handlers. */

@@ -15,6 +15,8 @@ export const op = {
   presence: 10,
   drain: 12,
   fence: 13,
+  settled: 14,
+  cancel: 15,
 } as const;
 
 /**
@@ -32,6 +34,8 @@ export interface Wire {
   sender: string;
   target: string;
   identifier: string;
+  /** All members of the envelope. */
+  members: Record<string, unknown>;
 }
 
 /** Throws what the hub must not send. */
@@ -69,6 +73,7 @@ export function parse(raw: string): Wire {
     sender: text(m.sender, "sender"),
     target: text(to.target, "target"),
     identifier: text(to.identifier, "identifier"),
+    members: m,
   };
 }
 
@@ -132,15 +137,15 @@ function depth(v: unknown, left: number): boolean {
   return true;
 }
 
-/** Returns a message as the hub wants it, and throws what the hub would refuse. */
-export function envelope(code: number, id: string, to: To, event: string, data: unknown): string {
+/** Returns a message as the hub wants it, with further members, and throws what the hub would refuse. */
+export function envelope(code: number, id: string, to: To, event: string, data: unknown, members?: object): string {
   const target = intent(to);
   if (utf8Length(event) > 128) invalid(`the event ${cut(event, 50)} has more than 128 bytes`);
   if (id === "" || utf8Length(id) > 64) invalid("an id has 1 to 64 bytes");
   if (!depth(data, maxDepth)) invalid(`event ${cut(event, 80)}: data is nested deeper than ${maxDepth} levels`);
   let frame: string;
   try {
-    frame = JSON.stringify({ op: code, id, event, intent: target, data });
+    frame = JSON.stringify({ op: code, id, event, intent: target, data, ...members });
   } catch (cause) {
     throw new ClientError("INVALID", `event ${cut(event, 80)}: data can't be written as JSON`, cause);
   }

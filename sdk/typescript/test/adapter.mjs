@@ -79,8 +79,9 @@ async function run({ cmd, options, to, event, data, id, timeout_ms: timeout, rep
     case "send_acked": return { instances: await client.sendAcked(to, event, data, { id, timeout }) };
     case "request": {
       if (replies === 1) return { replies: [(await client.request(to, event, data, { id, timeout })).data] };
+      if (!replies) return { replies: (await client.requestAll(to, event, data, { id, timeout })).replies.map((m) => m.data) };
       const all = [];
-      for await (const m of client.requestMany(to, event, data, { id, timeout, replies })) all.push(m.data);
+      for await (const m of client.stream(to, event, data, { id, timeout, replies })) all.push(m.data);
       return { replies: all };
     }
     case "on": removers[event] = client.on(event, handler(does)); return {};

@@ -4,9 +4,10 @@ import { test } from "node:test";
 import { Backoff } from "../dist/backoff.js";
 import { SendQueue } from "../dist/call.js";
 import { appendAnnouncement, Dispatcher } from "../dist/dispatch.js";
-import { ClientError, HandshakeError } from "../dist/errors.js";
+import { ClientError } from "../dist/errors.js";
 import { Liveness } from "../dist/liveness.js";
 import { prepare } from "../dist/options.js";
+import { handshakeError } from "../dist/platform/node.js";
 import { badGroup, envelope, newID, parse, utf8Length } from "../dist/wire.js";
 
 const nested = (levels) => JSON.parse("[".repeat(levels) + "]".repeat(levels));
@@ -36,7 +37,8 @@ test("utf8Length is that of TextEncoder", () => {
 });
 
 test("parse takes what a hub sends, and nothing else", () => {
-  assert.deepEqual(parse('{"op":3}'), { op: 3, id: "", event: "", data: undefined, sender: "", target: "", identifier: "" });
+  const members = { op: 3 };
+  assert.deepEqual(parse('{"op":3}'), { op: 3, id: "", event: "", data: undefined, sender: "", target: "", identifier: "", members });
   assert.equal(parse('{"op":0,"id":null,"intent":null}').id, "");
   for (const bad of ["", "{", "[]", "1", "null", '{"op":"3"}', '{"op":1.5}', "{}", '{"op":0,"id":1}', '{"op":0,"intent":[]}', '{"op":0,"sender":{}}']) {
     assert.throws(() => parse(bad), ClientError, bad);
@@ -58,9 +60,9 @@ test("options that the hub would refuse are refused", () => {
 });
 
 test("handshake errors say what has answered", () => {
-  const err = new HandshakeError(200, "gate/1", "log in");
+  const err = handshakeError(200, "gate/1", "log in");
   assert.match(err.message, /200 by "gate\/1": "log in"; this is an HTTP server without WebSocket/);
-  assert.deepEqual([200, 301, 401, 407, 410, 429, 503].filter((s) => new HandshakeError(s, "", "").permanent), [301, 401, 410]);
+  assert.deepEqual([200, 301, 401, 407, 410, 429, 503].filter((s) => handshakeError(s, "", "").permanent), [301, 401, 410]);
 });
 
 test("waits are random up to a bound that doubles", () => {

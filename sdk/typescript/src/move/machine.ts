@@ -81,6 +81,7 @@ export class Machine<T> {
   private since = 0; // when the phase began; Switching keeps that of Stopping
   private conditions: Conditions = {};
   private pendingActions: Action[] = [];
+  private droppedCopies: Parcel<T>[] = [];
   /** How long nothing was sent in the last move, in ms. */
   paused = 0;
 
@@ -243,6 +244,13 @@ export class Machine<T> {
       return this.nextOfLost();
     }
     return undefined;
+  }
+
+  /** Returns the messages that next has dropped since the last call, because copies of them are handed out. */
+  dropped(): Parcel<T>[] {
+    const all = this.droppedCopies;
+    if (all.length > 0) this.droppedCopies = [];
+    return all;
   }
 
   // FENCEs.
@@ -431,7 +439,7 @@ export class Machine<T> {
     if (at >= 0) {
       const before = this.to.aloneBefore(at, h.sender);
       if (before >= 0) return this.to.removeAt(before);
-      this.to.removeAt(at);
+      this.droppedCopies.push(this.to.removeAt(at));
     } else if (h.n > this.copied) {
       if (this.awaitsCopy(h)) return undefined;
       this.dropsNew.add(h.key, h.n);

@@ -3,7 +3,7 @@ import type { Socket as NetSocket } from "node:net";
 
 import type { RawData, WebSocket as WS } from "ws";
 
-import { ClientError, HandshakeError } from "../errors.js";
+import { ClientError, cut, HandshakeError } from "../errors.js";
 import type { OpenSocket, Socket, SocketEvents, SocketOptions } from "./socket.js";
 import { openSocket as openWebSocket } from "./web.js";
 
@@ -32,6 +32,21 @@ const bodyTimeout = 1_000;
  * lower, and changes with its hub.
  */
 const hardLimit = 65 << 20;
+
+/** The likely cause of a status; empty if there is none. */
+const cause = (status: number): string =>
+  ({
+    2: "; this is an HTTP server without WebSocket, such as a proxy's login page",
+    3: "; redirects are not followed",
+    4: status === 426 ? "; a proxy on the way may have removed the upgrade to WebSocket" : "",
+  })[Math.floor(status / 100)] ?? "";
+
+/** Why a handshake was refused. */
+export function handshakeError(status: number, server: string, body: string): HandshakeError {
+  const by = server ? ` by ${cut(server, 80)}` : "";
+  const text = `refused with HTTP status ${status}${by}${body ? `: ${cut(body, 500)}` : ""}${cause(status)}`;
+  return new HandshakeError(text, status, server, body);
+}
 
 class WSSocket implements Socket {
   private readonly ws: WS;
@@ -76,7 +91,7 @@ class WSSocket implements Socket {
     let body = "";
     const done = () => {
       clearTimeout(timer);
-      this.fail(new HandshakeError(res.statusCode ?? 0, String(res.headers.server ?? ""), body));
+      this.fail(handshakeError(res.statusCode ?? 0, String(res.headers.server ?? ""), body));
     };
     const timer = setTimeout(done, bodyTimeout);
     res.setEncoding("utf8");
