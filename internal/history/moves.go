@@ -12,6 +12,8 @@ import (
 type naming struct {
 	ID string `json:"id"`
 	At int64  `json:"at"` // before the client began to open the connection
+	// Known is when the client went on under the id. Attempts that failed before may lie between.
+	Known int64 `json:"known,omitempty"`
 }
 
 // absence is a period in which a session certainly had no connection.
@@ -60,12 +62,12 @@ func (s *Session) Back(id string) {
 }
 
 func (s *Session) rename(id string) {
-	at := s.moving
-	if at == 0 {
-		at = s.h.now()
+	n := naming{ID: id, At: s.moving, Known: s.h.now()}
+	if n.At == 0 {
+		n.At = n.Known
 	}
 	s.moving = 0
-	s.life.Names = append(s.life.Names, naming{id, at})
+	s.life.Names = append(s.life.Names, n)
 }
 
 // ids returns all ids of the session, in order.
@@ -85,12 +87,13 @@ func (s *Session) hadID(id string) bool {
 	return s.life.ID == id || slices.ContainsFunc(s.life.Names, func(n naming) bool { return n.ID == id })
 }
 
-// moveTime bounds the time in which a client has two connections.
+// moveTime bounds the time in which a client has two connections, after it has begun to open the one and after it went on
+// under its id.
 const moveTime = 10 * time.Second
 
 // movedAbout reports whether p may have had two connections at that time.
 func (p *peer) movedAbout(at int64) bool {
-	return slices.ContainsFunc(p.life.Names, func(n naming) bool { return at >= n.At && at < n.At+int64(moveTime) })
+	return slices.ContainsFunc(p.life.Names, func(n naming) bool { return at >= n.At && at < max(n.At, n.Known)+int64(moveTime) })
 }
 
 // single reports whether the message is for one receiver.

@@ -55,7 +55,8 @@ func (s *sieve) arrived(r int32, p *peer, a arrival, at int) {
 	case a.n < s.top[from] && m.single() && a.n > s.many[from] && p.movedAbout(a.at):
 		s.report.Crossed++
 	case a.n < s.top[from]:
-		s.report.add(Reordered, "%v got %v after %d-%d", p, letter{sender, a.n}, a.sender, s.top[from])
+		s.report.add(Reordered, "%v got %v after %v%v%v", p, letter{sender, a.n}, letter{sender, s.top[from]},
+			around{p, "receiver", a.at}, around{sender, "sender", m.at})
 	}
 	s.set(number)
 	s.top[from] = max(s.top[from], a.n)

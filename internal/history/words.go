@@ -56,6 +56,21 @@ func nth(n int32) string {
 	return fmt.Sprint(n)
 }
 
+// around describes a client's moves in relation to a time.
+type around struct {
+	p    *peer
+	role string
+	at   int64
+}
+
+// String returns nothing for a client that never moved.
+func (a around) String() (text string) {
+	for _, n := range a.p.life.Names {
+		text += fmt.Sprintf("; its %s began a move %v, and went on as %.8s %v, after that", a.role, time.Duration(n.At-a.at), n.ID, time.Duration(n.Known-a.at))
+	}
+	return text
+}
+
 // former describes when the receiver gave up the id that a message was for.
 type former struct {
 	p *peer

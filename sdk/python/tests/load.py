@@ -170,7 +170,7 @@ class Agent:
             show({"event": "back"})
         else:
             show({"event": "moved"})
-        self.names.append({"id": identity.id, "at": self.dialed or now()})
+        self.names.append({"id": identity.id, "at": self.dialed or now(), "known": now()})
         self.dialed = 0
 
     def disconnected(self, _: BaseException) -> None:

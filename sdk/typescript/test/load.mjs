@@ -97,7 +97,7 @@ class Agent {
     } else {
       print({ event: "moved", at: now() });
     }
-    this.names.push({ id, at: this.moving ?? now() });
+    this.names.push({ id, at: this.moving ?? now(), known: now() });
     this.moving = undefined;
   }
 
@@ -162,7 +162,7 @@ class Agent {
     const life = [
       `"id":${JSON.stringify(this.id)}`, `"groups":${JSON.stringify([this.group])}`, `"reports":true`,
       `"identifying":${nanos(this.identifying)}`, `"identified":${nanos(this.identified)}`,
-      `"names":[${this.names.map((m) => `{"id":"${m.id}","at":${nanos(m.at)}}`)}]`,
+      `"names":[${this.names.map((m) => `{"id":"${m.id}","at":${nanos(m.at)},"known":${nanos(m.known)}}`)}]`,
       `"absences":[${this.absences.map((a) => `{"from":${nanos(a.from)}${a.to ? `,"to":${nanos(a.to)}` : ""}}`)}]`,
     ];
     const odd = JSON.stringify({ count: this.oddities.length, texts: this.oddities.slice(0, 16) });
