@@ -186,10 +186,11 @@ func (d *duty) end() bool {
 	return true
 }
 
+// isOver reports whether no answer is wanted any more. A handler that sees its context end finds that out at once.
 func (d *duty) isOver() bool {
 	d.all.mu.Lock()
 	defer d.all.mu.Unlock()
-	return d.over
+	return d.over || d.ctx.Err() != nil
 }
 
 // handled notes that the handlers have returned. A goroutine of theirs may still answer.
