@@ -77,7 +77,7 @@ func TestStandstill(t *testing.T) {
 	if real := l.tick(); real < time.Hour || l.clock.since(before) > 2*o.SweepInterval {
 		t.Errorf("after %v the loop's clock moved by %v", real, l.clock.since(before))
 	}
-	for range 2 * sweepParts {
+	for range 2 * mostSweepParts {
 		l.sweep()
 	}
 	if c.state != stateOpen || c.Idle() > 2*o.SweepInterval {

@@ -165,6 +165,7 @@ func (l *Loop) pauseAccepting() {
 	}
 	l.accepting.paused = true
 	l.accepting.until = l.clock.now + uint32(acceptBackoff/time.Millisecond)
+	l.sweepSoon()
 }
 
 // resumeAccepting ends the pause when it is over. What can't be watched then is tried again later.

@@ -100,7 +100,7 @@ func TestIdleLoopSleeps(t *testing.T) {
 			t.Parallel()
 			o := testOptions()
 			o.Loops = 1
-			o.SweepInterval = time.Second // 8 turns a second
+			o.SweepInterval = time.Second // 2 turns a second
 			e := pauser(newTape())
 			e.open = smallBuffers
 			s := startServer(t, o)

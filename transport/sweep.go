@@ -6,9 +6,13 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// sweepParts is how many times in a sweep interval a loop looks at a part of its connections, so that a sweep over many
-// does not make its turn long.
-const sweepParts = 8
+// A loop looks at its connections in so many parts in a sweep interval, of sweepSlots slots or more: a sweep over many
+// shall not make a turn long, and an idle loop shall seldom wake up. The loop's clock needs two looks in an interval.
+const (
+	leastSweepParts = 2
+	mostSweepParts  = 8
+	sweepSlots      = 1024
+)
 
 // sweeper is how far a loop's sweep over its connections has come.
 type sweeper struct {
@@ -18,10 +22,9 @@ type sweeper struct {
 
 // sweep looks at the next part of the connections for deadlines that passed.
 func (l *Loop) sweep() {
-	step := uint32(max(l.srv.opts.SweepInterval/sweepParts/time.Millisecond, 1))
-	l.sweeper.next = l.clock.now + step
-	slots := l.Slots()
-	part := slots/sweepParts + 1
+	slots, parts := l.Slots(), l.sweepParts()
+	l.sweeper.next = l.clock.now + l.sweepStep(parts)
+	part := slots/parts + 1
 	for i := uint32(0); i < part && slots > 0; i++ {
 		if l.sweeper.cursor >= slots {
 			l.sweeper.cursor = 0
@@ -34,6 +37,26 @@ func (l *Loop) sweep() {
 	l.makeRoom()
 	l.resumeAccepting()
 	l.poll.heat.measure()
+}
+
+// sweepParts returns in how many parts the loop looks at its connections.
+func (l *Loop) sweepParts() uint32 {
+	if l.accepting.paused || l.tls.awaiting > 0 { // they wait for a sweep
+		return mostSweepParts
+	}
+	return min(max(l.Slots()/sweepSlots, leastSweepParts), mostSweepParts)
+}
+
+// sweepStep returns the time from one of so many parts to the next, in milliseconds.
+func (l *Loop) sweepStep(parts uint32) uint32 {
+	return max(uint32(l.srv.opts.SweepInterval/time.Millisecond)/parts, 1)
+}
+
+// sweepSoon has the loop sweep soon: something has begun to wait for it.
+func (l *Loop) sweepSoon() {
+	if soon := l.clock.now + l.sweepStep(mostSweepParts); int32(l.sweeper.next-soon) > 0 {
+		l.sweeper.next = soon
+	}
 }
 
 // check ends a connection that is past a deadline.

@@ -31,6 +31,7 @@ func (l *Loop) queueHandshake(c *Conn) {
 		l.tls.waiting = slices.DeleteFunc(l.tls.waiting, func(r Ref) bool { return r.queued() == nil })
 	}
 	l.tls.waiting = append(l.tls.waiting, c.Ref())
+	l.sweepSoon()
 }
 
 // startQueuedHandshakes begins the handshakes of connections that waited longest for their turn, as many as there is room for.
