@@ -11,7 +11,7 @@ const hub = await connect({
   on: {
     "order.placed": ({ data }) => {
       const row = document.getElementById("orders").insertRow(0);
-      for (const cell of [data.number, data.customer, data.error ?? data.total.toFixed(2), data.worker]) {
+      for (const cell of [data.number, data.customer, data.total.toFixed(2), data.worker]) {
         row.insertCell().textContent = cell;
       }
     },
@@ -26,7 +26,7 @@ button.onclick = async () => {
   const order = { customer: "the dashboard", items: [{ name: "tea", count: 2 }, { name: "mug", count: 1 }] };
   try {
     const { data } = await hub.request("ANY:orders", "order.place", order, { timeout: 6_000 });
-    show("answer", data.error ?? `order ${data.number}: ${data.total.toFixed(2)}`);
+    show("answer", `order ${data.number}: ${data.total.toFixed(2)}`);
   } catch (error) {
     show("answer", error.message);
   }

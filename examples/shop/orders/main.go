@@ -1,5 +1,5 @@
-// Command orders is the order service of the example: it takes orders, has a worker price them, and tells the dashboard.
-// It also serves the dashboard's page.
+// Command orders is an order service of the example, as orders.py and orders.mjs: it has a worker price an order, and tells
+// the dashboards. This one also serves the dashboard's page.
 package main
 
 import (
@@ -29,64 +29,47 @@ type item struct {
 	Count int    `json:"count"`
 }
 
-// placed is what the customer gets, and the dashboard shows.
+// priced is what a worker answers.
+type priced struct {
+	Total  float64 `json:"total"`
+	Worker string  `json:"worker"` // that priced it
+}
+
+// placed is what the customer gets, and the dashboards show.
 type placed struct {
-	Number   int64   `json:"number"`
-	Customer string  `json:"customer"`
-	Total    float64 `json:"total"`
-	Worker   string  `json:"worker"` // that priced it
-	Error    string  `json:"error,omitempty"`
+	Number   string `json:"number"`
+	Customer string `json:"customer"`
+	priced
 }
 
 // service is the order service.
 type service struct {
 	hub    *client.Client
+	name   string
 	number atomic.Int64
 }
 
-// place handles order.place. The price comes from one of the workers; handlers run one at a time, so it waits in a goroutine.
-func (s *service) place(ctx context.Context, m *client.Message) {
-	go func() {
-		result := s.price(ctx, m)
-		if err := m.Reply(ctx, result); err != nil {
-			slog.Warn("the customer did not get the answer", "order", result.Number, "error", err)
-		}
-		if err := s.hub.Send(ctx, client.Group("dashboard"), "order.placed", result); err != nil {
-			slog.Warn("the dashboard was not told", "order", result.Number, "error", err)
-		}
-	}()
-}
-
-func (s *service) price(ctx context.Context, m *client.Message) placed {
+// place answers order.place. If the worker dies, another one gets the request.
+func (s *service) place(ctx context.Context, m *client.Message) (any, error) {
 	var o order
-	if err := m.Unmarshal(&o); err != nil || o.Customer == "" || len(o.Items) == 0 {
-		return placed{Error: "want a customer and items"}
+	if err := m.Unmarshal(&o); err != nil {
+		return nil, err
 	}
-	result := placed{Number: s.number.Add(1), Customer: o.Customer}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	reply, err := s.hub.Request(ctx, client.Any("workers"), "order.price", o.Items)
+	reply, err := s.hub.Request(ctx, client.Any("workers"), "order.price", o.Items, client.WithRetry())
 	if err != nil {
-		result.Error = err.Error()
-		return result
+		return nil, err
 	}
-	var priced struct {
-		Total  float64 `json:"total"`
-		Worker string  `json:"worker"`
-		Error  string  `json:"error"`
+	result := placed{Number: fmt.Sprintf("%s-%d", s.name, s.number.Add(1)), Customer: o.Customer}
+	if err := reply.Unmarshal(&result.priced); err != nil {
+		return nil, err
 	}
-	if err := reply.Unmarshal(&priced); err != nil {
-		result.Error = err.Error()
-		return result
-	}
-	result.Total, result.Worker, result.Error = priced.Total, priced.Worker, priced.Error
-	return result
+	return result, s.hub.Send(ctx, client.Group("dashboard"), "order.placed", result)
 }
 
-func run(ctx context.Context, hubURL, token, page, sdk, listen string) error {
-	s := &service{}
-	// Handlers in Options could be called before Connect has returned, when s.hub is not set.
-	hub, err := client.Connect(ctx, client.Options{URL: hubURL, Token: token, Group: "orders", Name: "orders"})
+func run(ctx context.Context, hubURL, name, page, sdk, listen string) error {
+	hub, err := client.Connect(ctx, client.Options{URL: hubURL, Token: os.Getenv("SHOP_TOKEN"), Group: "orders", Name: name})
 	if err != nil {
 		return err
 	}
@@ -95,8 +78,10 @@ func run(ctx context.Context, hubURL, token, page, sdk, listen string) error {
 		defer cancel()
 		_ = hub.Close(end) // the process ends in any case
 	}()
-	s.hub = hub
-	hub.On("order.place", s.place)
+	s := &service{hub: hub, name: name}
+	answer := client.HandleFunc(s.place)
+	// Handlers run one at a time, so each order has a goroutine of its own.
+	hub.On("order.place", func(ctx context.Context, m *client.Message) { go answer(ctx, m) })
 
 	files := http.NewServeMux()
 	files.Handle("/", http.FileServer(http.Dir(page)))
@@ -105,7 +90,7 @@ func run(ctx context.Context, hubURL, token, page, sdk, listen string) error {
 	if err != nil {
 		return fmt.Errorf("serve the dashboard: %w", err)
 	}
-	slog.Info("orders are taken; the dashboard is served", "page", "http://"+l.Addr().String()+"/")
+	fmt.Printf("%s takes orders; the dashboard is at http://%s/\n", name, l.Addr())
 	server := &http.Server{Handler: files, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
@@ -116,14 +101,13 @@ func run(ctx context.Context, hubURL, token, page, sdk, listen string) error {
 }
 
 func main() {
-	hubURL := flag.String("hub", "ws://127.0.0.1:42069", "the hub")
 	page := flag.String("page", "examples/shop/dashboard", "the folder of the dashboard's page")
 	sdk := flag.String("sdk", "sdk/typescript/dist", "the folder of the built TypeScript SDK")
 	listen := flag.String("listen", "127.0.0.1:8080", "the address of the dashboard")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *hubURL, os.Getenv("SHOP_TOKEN"), *page, *sdk, *listen); err != nil {
+	if err := run(ctx, flag.Arg(0), flag.Arg(1), *page, *sdk, *listen); err != nil {
 		slog.Error("orders", "error", err)
 		os.Exit(1)
 	}
