@@ -96,6 +96,15 @@ func (p *peer) movedAbout(at int64) bool {
 	return slices.ContainsFunc(p.life.Names, func(n naming) bool { return at >= n.At && at < max(n.At, n.Known)+int64(moveTime) })
 }
 
+// perhapsNew reports whether the new one of p's two connections alone may have got m. It waits there while the old one brings
+// what the sender sent later to p's groups.
+func (p *peer) perhapsNew(m *send) bool { return m.to.Target == Any || p.surelyNew(m) }
+
+// surelyNew reports whether m is a DIRECT to a further id of p.
+func (p *peer) surelyNew(m *send) bool {
+	return m.to.Target == Direct && slices.ContainsFunc(p.life.Names, func(n naming) bool { return n.ID == m.to.Name })
+}
+
 // single reports whether the message is for one receiver.
 func (m *send) single() bool { return m.to.Target == Direct || m.to.Target == Any }
 

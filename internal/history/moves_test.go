@@ -327,14 +327,18 @@ func TestCrossed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		move    bool
 		between bool // a message to many
+		behind  To   // comes behind a message to many that was sent after it
 		late    bool
 		crossed int
 		kind    int // violations
 	}{
-		"moves":              {move: true, crossed: 1},
-		"stays":              {kind: 1},
-		"one to many behind": {move: true, between: true, kind: 1},
-		"moved long ago":     {move: true, late: true, kind: 1},
+		"moves":                         {move: true, crossed: 1},
+		"stays":                         {kind: 1},
+		"one to many behind":            {move: true, between: true, kind: 1},
+		"moved long ago":                {move: true, late: true, kind: 1},
+		"ANY behind one to many":        {move: true, behind: To{Any, "g"}, crossed: 1},
+		"to the new id, behind as well": {move: true, behind: To{Target: Direct}, crossed: 1},
+		"ANY behind, stays":             {behind: To{Any, "g"}, kind: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -346,6 +350,18 @@ func TestCrossed(t *testing.T) {
 				w.pass()
 			}
 			id := w.mover.ids()[len(w.mover.ids())-1]
+			if tt.behind != (To{}) {
+				if tt.behind.Target == Direct {
+					tt.behind.Name = id
+				}
+				first := w.say(w.sender, tt.behind)
+				w.hear(w.mover, w.sender, "s0", w.group(1)[0])
+				w.hear(w.mover, w.sender, "s0", first)
+				if r := w.check(); r.Crossed != tt.crossed || r.Counts[Reordered] != tt.kind || r.Violations() != tt.kind {
+					t.Errorf("got %v", r)
+				}
+				return
+			}
 			first := w.say(w.sender, To{Direct, id})
 			if tt.between {
 				w.hear(w.mover, w.sender, "s0", w.group(1)[0])

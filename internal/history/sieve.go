@@ -4,15 +4,17 @@ package history
 // receiver, so memory grows only with the number of messages: one bit each.
 type sieve struct {
 	*checker
-	seen []uint64 // by message number: the receiver got it
-	top  []int32  // by sender: the highest message number that the receiver got; -1 for none
-	many []int32  // like top, for GLOBAL and GROUP
+	seen  []uint64 // by message number: the receiver got it
+	top   []int32  // by sender: the highest message number that the receiver got; -1 for none
+	many  []int32  // like top, for GLOBAL and GROUP
+	newer []int32  // like top, for DIRECT to a further id of the receiver
 
 	during map[*membership]map[int32]int32 // the receiver's, see tops
 }
 
 func newSieve(c *checker) *sieve {
-	return &sieve{checker: c, seen: make([]uint64, (c.report.Messages+63)/64), top: make([]int32, len(c.peers)), many: make([]int32, len(c.peers))}
+	each := func() []int32 { return make([]int32, len(c.peers)) }
+	return &sieve{checker: c, seen: make([]uint64, (c.report.Messages+63)/64), top: each(), many: each(), newer: each()}
 }
 
 func (s *sieve) has(number int) bool { return s.seen[number/64]&(1<<(number%64)) != 0 }
@@ -23,7 +25,7 @@ func (s *sieve) receiver(r int32) {
 	p := s.peers[r]
 	clear(s.seen)
 	for i := range s.top {
-		s.top[i], s.many[i] = -1, -1
+		s.top[i], s.many[i], s.newer[i] = -1, -1, -1
 	}
 	for i, a := range p.arrivals {
 		s.arrived(r, p, a, i)
@@ -52,7 +54,7 @@ func (s *sieve) arrived(r int32, p *peer, a arrival, at int) {
 	case s.has(number):
 		s.report.add(Duplicated, "%v got %v again", p, letter{sender, a.n})
 		return
-	case a.n < s.top[from] && m.single() && a.n > s.many[from] && p.movedAbout(a.at):
+	case a.n < s.top[from] && p.movedAbout(a.at) && (m.single() && a.n > s.many[from] || p.perhapsNew(m) && a.n > s.newer[from]):
 		s.report.Crossed++
 	case a.n < s.top[from]:
 		s.report.add(Reordered, "%v got %v after %v%v%v", p, letter{sender, a.n}, letter{sender, s.top[from]},
@@ -62,6 +64,8 @@ func (s *sieve) arrived(r int32, p *peer, a arrival, at int) {
 	s.top[from] = max(s.top[from], a.n)
 	if !m.single() {
 		s.many[from] = max(s.many[from], a.n)
+	} else if p.surelyNew(m) {
+		s.newer[from] = max(s.newer[from], a.n)
 	}
 	s.checkRoute(r, p, from, number, m, a, at)
 }
