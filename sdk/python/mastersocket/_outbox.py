@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections import OrderedDict, deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Deque, Dict, Optional, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Coroutine, Deque, Dict, Optional, Set, Tuple, Union
 
 from . import _wire as wire
 from ._connection import Connection, Mode
@@ -96,7 +96,9 @@ class Outbox:
 
     async def send(self, call: Call) -> int:
         """Send a call and return its outcome."""
-        await self.enqueue(call)
+        waits = self.enqueue(call)
+        if waits is not None:
+            await waits
         if call.future.done():
             return call.future.result()
         try:
@@ -105,20 +107,14 @@ class Outbox:
             self.withdraw(call)
             raise
 
-    async def enqueue(self, call: Call) -> None:
-        """Write the call, or queue it."""
+    def enqueue(self, call: Call) -> Optional[Coroutine[Any, Any, None]]:
+        """Write the call, or queue it: in the order of these calls. It returns what the caller has to await then, if anything."""
         self._check_size(call)
         self._check_open(call)
         if len(self._queue) >= self._capacity:
             room: asyncio.Future[None] = self._loop.create_future()
             self._room.append((call, room))
-            try:
-                await room
-            except asyncio.CancelledError:
-                self.withdraw(call)
-                raise
-            self._check_open(call)
-            return
+            return self._await_room(call, room)
         sender = self.sender
         if not self._queue and sender is not None and not sender.congested:
             self._write(sender, call)
@@ -126,10 +122,19 @@ class Outbox:
             if self._unyielded >= _BATCH:
                 self._unyielded = 0
                 sender.flush()
-                await asyncio.sleep(0)
+                return asyncio.sleep(0)
         else:
             call.queued = True
             self._queue.append(call)
+        return None
+
+    async def _await_room(self, call: Call, room: asyncio.Future[None]) -> None:
+        try:
+            await room
+        except asyncio.CancelledError:
+            self.withdraw(call)
+            raise
+        self._check_open(call)
 
     def withdraw(self, call: Call) -> None:
         """Give up a call that is queued or awaits its outcome."""

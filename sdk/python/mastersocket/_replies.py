@@ -47,7 +47,9 @@ class Replies:
         if self._timeout is not None:
             self._deadline = self._client.loop.time() + self._timeout
         try:
-            await self._before_deadline(self._client.outbox.enqueue(self._call))
+            waits = self._client.outbox.enqueue(self._call)
+            if waits is not None:
+                await self._before_deadline(waits)
         except asyncio.TimeoutError:
             raise asyncio.TimeoutError(f"event {self._call.event[:80]!r}: not sent, there was no connection") from None
         return self

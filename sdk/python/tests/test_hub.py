@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import pathlib
+import random
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import unittest
+from contextlib import suppress
 from typing import Any, Awaitable, List, Optional, TypeVar
 
 import mastersocket as ms
@@ -19,11 +22,20 @@ TOKEN = "a-secret-for-the-tests-of-this-file"
 T = TypeVar("T")
 
 
+def free_port() -> int:
+    """Return a port that is free, and below the range from which the kernel takes those of outgoing connections."""
+    while True:
+        with socket.socket() as s:
+            with suppress(OSError):
+                s.bind(("127.0.0.1", random.randrange(12_000, 32_000)))
+                return int(s.getsockname()[1])
+
+
 class Hub:
     """A process of the hub."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.port = free_port()
         self.process: Optional[subprocess.Popen[bytes]] = None
         self.log = tempfile.TemporaryFile()
 
@@ -91,6 +103,31 @@ class HubTest(unittest.IsolatedAsyncioTestCase):
         with self.assertRaises(ms.TooBigError):
             await b.send(ms.GLOBAL, "big", "x" * 40000)
         self.assertEqual(await b.send_acked(ms.direct(a.identity.id), "x"), 1)
+
+    async def test_requests_and_messages_come_in_the_order_of_the_calls(self) -> None:
+        got: List[int] = []
+        last = asyncio.Event()
+
+        def note(m: ms.Message) -> None:
+            got.append(m.data)
+            if m.data == 99:
+                last.set()
+
+        async def answer(m: ms.Message) -> None:
+            note(m)
+            await m.reply()
+
+        await self.connect(on={"tell": note, "ask": answer})
+        b = await self.connect(group="askers")
+        calls = [
+            asyncio.ensure_future(
+                b.request(ms.any_of("workers"), "ask", i, timeout=20) if i % 2 == 0 else b.send(ms.group("workers"), "tell", i)
+            )
+            for i in range(100)
+        ]
+        await soon(last.wait())
+        await soon(asyncio.gather(*calls))
+        self.assertEqual(got, list(range(100)))
 
     async def test_answers(self) -> None:
         a, b = await self.connect(name="a"), await self.connect(group="askers")
