@@ -123,3 +123,58 @@ func TestRequestBadInput(t *testing.T) {
 	}
 	p.wantNothing()
 }
+
+// TestRequestMemoryOfReceivers: the receivers of a request to many count, with retry the message does, and an instance without
+// memory for its receivers delivers nothing and says so.
+func TestRequestMemoryOfReceivers(t *testing.T) {
+	t.Parallel()
+	const room = requestBytes + 4*owedBytes
+	s := newSite(t, []int{1, 2, 1}, func(o *Options) {
+		if o.RequestMemory = room; o.NodeName == "host-1" {
+			o.RequestMemory = requestBytes + owedBytes
+		}
+	})
+	wantRefused := func(p *peer, id string) {
+		t.Helper()
+		if f := p.read(); f.Op != 6 || f.ID != id || f.Data.(m)["code"] != "TOO_MANY_REQUESTS" {
+			t.Errorf("%s: want TOO_MANY_REQUESTS, got %+v", id, f)
+		}
+	}
+	a := s.joinAt(t, 0, "askers", nil)
+	var w []*peer
+	for range 4 {
+		w = append(w, s.joinAt(t, 0, "workers", nil))
+	}
+	a.send(expectation("q", inGroup("workers"), within(long))) // as much as there may be
+	for _, p := range w {
+		p.reply(p.wantRequest("q"), nil)
+	}
+	a.wantSettled("q", settlement{Receivers: 4, Replied: 4})
+	s.noneOpen(t)
+	extra := s.joinAt(t, 0, "workers", nil)
+	a.send(expectation("more", inGroup("workers"), within(long)))
+	wantRefused(a, "more")
+	retry := expectation("r", oneOf("workers"), m{"timeout_ms": long, "retry": true})
+	retry["data"] = strings.Repeat("x", room)
+	a.send(retry)
+	wantRefused(a, "r")
+	extra.wantNothing()
+
+	// The other instance has memory for one request: the next one is not delivered there.
+	b, c := s.joinAt(t, 1, "far", nil), s.joinAt(t, 1, "far", nil)
+	a.send(expectation("one", directTo(b), within(long)))
+	f := b.wantRequest("one")
+	asker := s.joinAt(t, 2, "askers", nil)
+	full := settlement{Missing: []missing{{Node: "host-1", Reason: "NOT_DELIVERED"}}}
+	for i, intent := range []m{inGroup("far"), directTo(c), oneOf("far")} {
+		id := fmt.Sprint("full", i)
+		asker.send(expectation(id, intent, within(long)))
+		asker.wantSettled(id, full)
+	}
+	b.send(expectation("own", directTo(c), within(long)))
+	wantRefused(b, "own")
+	b.reply(f, nil)
+	a.wantSettled("one", settlement{Receivers: 1, Replied: 1})
+	s.noneOpen(t)
+	c.wantNothing()
+}

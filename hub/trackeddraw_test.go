@@ -133,7 +133,7 @@ func TestRequestRetryEnds(t *testing.T) {
 		if got.Receivers != 3 || got.Replied != 1 || len(got.Missing) != 2 || got.Missing[0].Reason != "LOST" {
 			t.Errorf("%+v", got)
 		}
-		a.send(expectation("q3", oneOf("workers"), m{"timeout_ms": 400, "retry": true}))
+		a.send(expectation("q3", oneOf("workers"), m{"timeout_ms": 2000, "retry": true}))
 		_, _ = late.wantRequest("q3"), late.conn.CloseNow()
 		a.wantSettled("q3", settlement{Receivers: 1, Missing: []missing{{ID: late.id, Reason: "LOST"}}})
 		s.noneOpen(t)

@@ -78,6 +78,7 @@ func (sh *shard) published(r *request, o *requestHearer) {
 	if r.wider != nil || o.others > 0 {
 		w := r.widen()
 		w.expected, w.spreadAt = o.others, sh.loop.Clock()
+		w.noneHere = o.code == "" && o.acked == o.others
 	}
 	switch {
 	case o.code == opcodes.CodeOutcomeUnknown:

@@ -100,6 +100,7 @@ type wider struct {
 	shares   []portion // of other instances
 	expected int       // instances that took it, as the broker says
 	spreadAt uint32    // loop clock: when it said so
+	noneHere bool      // no client of this instance got it
 	missing  []opcodes.Missing
 	left     int    // missing ones without a place there
 	name     []byte // of the group, of an ANY or a message to many
@@ -327,13 +328,17 @@ func (sh *shard) isComplete(r *request) bool {
 	if !over || r.isToOne() || r.wider == nil || r.wider.expected == 0 {
 		return over
 	}
-	reported := 0
-	for i := range r.wider.shares {
-		if r.wider.shares[i].reported {
-			reported++
+	return r.wider.reported() >= r.wider.expected || sh.loop.Clock()-r.wider.spreadAt >= graceTime
+}
+
+// reported returns how many other instances have said how many receivers they have.
+func (w *wider) reported() (n int) {
+	for i := range w.shares {
+		if w.shares[i].reported {
+			n++
 		}
 	}
-	return reported >= r.wider.expected || sh.loop.Clock()-r.wider.spreadAt >= graceTime
+	return n
 }
 
 func (r *request) isToOne() bool { return r.target == intent.Direct || r.target == intent.Any }

@@ -100,6 +100,9 @@ func (r *request) settlement(sh *shard) opcodes.Settlement {
 	}
 	out := opcodes.Settlement{Receivers: int(r.receivers), Replied: int(r.replied), Passed: int(r.passed)}
 	r.eachShare(func(s *portion) { out.Receivers += int(s.receivers) })
+	if w := r.wider; w != nil && w.noneHere && out.Receivers == 0 && w.reported() == 0 && len(w.missing) == 0 {
+		r.addMissing(opcodes.Missing{Reason: opcodes.MissingOutcomeUnknown}) // of dead instances, or slow ones
+	}
 	if r.wider != nil {
 		out.Missing, out.More = r.wider.missing, r.wider.left
 	}
