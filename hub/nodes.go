@@ -34,7 +34,31 @@ type Node struct {
 	WriteTimeout     float64           `json:"write_timeout_seconds" doc:"Its setting write-timeout."`
 	LoopTurnP99      float64           `json:"loop_turn_p99_seconds" doc:"99th percentile of the turns of its busiest loop, the time that a message may wait there: over the last 10 to 20 seconds if asked within them, else since the last time asked."`
 	Gated            bool              `json:"gated" doc:"Whether reading from clients is paused because a loop or the broker can't keep up."`
+	Requests         NodeRequests      `json:"requests"`
 	Broker           NodeBroker        `json:"broker"`
+}
+
+// NodeRequests are the requests, EVENTs with expect, of an instance's clients.
+type NodeRequests struct {
+	Open          int64              `json:"open" doc:"Requests that are not settled yet."`
+	MemoryBytes   int64              `json:"memory_bytes" doc:"What they, and answers that its clients owe, take of its setting request-memory."`
+	MemoryLimit   int                `json:"memory_limit_bytes" doc:"Its setting request-memory; 0 for no limit."`
+	Settled       map[string]uint64  `json:"settled" doc:"Requests that are over, by outcome: answered, answered_in_part, unanswered, undelivered, timed_out or cancelled."`
+	SettleSeconds map[string]float64 `json:"settle_seconds" doc:"The sum of the times that these took, by outcome."`
+}
+
+func (h *Hub) requestsOf(s *RequestStats) NodeRequests {
+	n := NodeRequests{
+		Open: s.Open, MemoryBytes: s.Memory, MemoryLimit: h.opts.RequestMemory,
+		Settled: make(map[string]uint64), SettleSeconds: make(map[string]float64),
+	}
+	for outcome, times := range s.Settled {
+		for _, count := range times.Buckets {
+			n.Settled[outcome.String()] += count
+		}
+		n.SettleSeconds[outcome.String()] = times.Sum.Seconds()
+	}
+	return n
 }
 
 // NodeBroker is an instance's connection to the others.
@@ -65,6 +89,9 @@ func (h *Hub) Status(ctx context.Context) (nodes []Node, missing []string, err e
 	}
 	for i := range nodes {
 		nodes[i].Self = nodes[i].ID == h.node.ID.String()
+		if r := &nodes[i].Requests; r.Settled == nil { // an earlier release says nothing of requests
+			r.Settled, r.SettleSeconds = map[string]uint64{}, map[string]float64{}
+		}
 	}
 	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	return nodes, h.namesOf(silent), nil
@@ -100,6 +127,7 @@ func (h *Hub) nodeHere(context.Context, struct{}) (nodeFound, error) {
 		Deliveries: s.Deliveries, Drops: make(map[string]uint64), Disconnects: make(map[string]uint64),
 		LoopTurnP99: h.turns.P99(time.Now(), s.Transport.Loops), Gated: s.Transport.Gated,
 		SendQueueBytes: h.opts.Transport.SendQueueBytes, WriteTimeout: h.opts.Transport.WriteTimeout.Seconds(),
+		Requests: h.requestsOf(&s.Requests),
 		Broker: NodeBroker{
 			Available: s.Broker.Available, Since: s.Broker.Since.UTC(), RoundTripSeconds: s.BrokerStats.ProbeRTT.Seconds(),
 		},

@@ -155,7 +155,7 @@ func (h *handler) find(p string) *asset {
 // slashes included.
 func isPage(p string) bool {
 	switch p {
-	case "/clients", "/groups", "/teams", "/fleets", "/tail", "/publish", "/operate":
+	case "/clients", "/groups", "/teams", "/fleets", "/requests", "/tail", "/publish", "/operate":
 		return true
 	}
 	return strings.HasPrefix(p, "/clients/") || strings.HasPrefix(p, "/groups/")

@@ -60,7 +60,7 @@ func TestPathsOfPages(t *testing.T) {
 	for _, target := range []string{
 		"/", "/clients", "/clients?group=a", "/clients/2d109e7c-0100-895b-8400-009d5d0d1e98", "/groups", "/groups/a",
 		"/groups/a%2Fb", "/groups/%3Cimg%20src=x%3E", "/groups/..%2F..%2Fetc", "/tail?group=a", "/publish", "/teams", "/fleets",
-		"/operate", "/index.html",
+		"/requests", "/operate", "/index.html",
 	} {
 		r := get(t, http.MethodGet, target)
 		if got := body(t, r); r.StatusCode != http.StatusOK || got != page {
@@ -76,7 +76,7 @@ func TestWhatIsNotThere(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{
 		"/nowhere", "/v1", "/v1/nowhere", "/assets", "/assets/", "/assets/nowhere.js", "/assets/../index.html", "/dist/index.html",
-		"/tail/more", "/clientsx", "/..%2f..%2fetc%2fpasswd", "/console.go", "/web/package.json", "//", "/%00",
+		"/tail/more", "/requests/more", "/clientsx", "/..%2f..%2fetc%2fpasswd", "/console.go", "/web/package.json", "//", "/%00",
 	} {
 		r := get(t, http.MethodGet, target)
 		if r.StatusCode != http.StatusNotFound || r.Header.Get("Content-Type") != "application/problem+json" {

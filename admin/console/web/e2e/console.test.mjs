@@ -409,6 +409,38 @@ test("nothing keeps people with a keyboard or a screen reader out", async (t) =>
   }
 });
 
+test("requests are shown by outcome, and on their clients' pages", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, hub);
+  await logIn(page);
+  await to(page, "Requests");
+  await page.getByText("No request has been settled since the instances started.").waitFor();
+  const asker = await connect(t, hub, { group: "askers", name: "asker", features: ["requests"] });
+  const worker = await connect(t, hub, { group: "workers", name: "worker", features: ["requests"] });
+  const ask = (id, identifier) => asker.send({ op: 0, id, event: "work", expect: { timeout_ms: 600_000 }, intent: { target: "GROUP", identifier } });
+  for (const id of ["q1", "q2", "q3"]) {
+    await ask(id, "workers");
+    await until("the request", () => worker.received.find((m) => m.id === id));
+  }
+  await worker.send({ op: 5, id: "q1", intent: { target: "DIRECT", identifier: asker.id } });
+  await worker.send({ op: 14, id: "q2", intent: { target: "DIRECT", identifier: asker.id } });
+  await ask("q4", "nobody");
+  const row = (name) => page.getByRole("row", { name: new RegExp(`^${name} `) });
+  for (const outcome of ["answered", "unanswered", "undelivered"]) await row(outcome).locator("td:nth-child(4)", { hasText: /^1$/ }).waitFor();
+  await row("timed out").locator("td:nth-child(4)", { hasText: /^0$/ }).waitFor();
+  await page.locator(".stat", { hasText: "Open" }).getByText("1", { exact: true }).waitFor();
+  await page.locator(".stat", { hasText: "Not answered by all" }).getByText("2 since start").waitFor();
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await barriers(page), [], `requests, ${colorScheme}`);
+  }
+  const fact = (name) => page.locator("dt", { hasText: name }).locator("+ dd");
+  await page.goto(`${hub.admin}/clients/${asker.id}`);
+  await fact("Open requests").getByText("1: it waits for answers").waitFor();
+  await page.goto(`${hub.admin}/clients/${worker.id}`);
+  await fact("Owed answers").getByText("1 request of others").waitFor();
+});
+
 test("typed text stays while the page renders", async (t) => {
   const hub = await startHub(t);
   const page = await open(t, hub, { path: "/clients" });
@@ -428,7 +460,7 @@ test("it can be used in a narrow window, and in both colours", async (t) => {
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
   await logIn(page);
   await connect(t, hub, { group: "demo", name: "n".repeat(128) });
-  for (const name of ["Overview", "Clients", "Groups", "Live tail", "Publish", "Operate"]) {
+  for (const name of ["Overview", "Clients", "Groups", "Requests", "Live tail", "Publish", "Operate"]) {
     await to(page, name);
     await page.getByRole("heading", { name, level: 1 }).waitFor();
     assert.deepEqual(await tooWide(page), [], name);

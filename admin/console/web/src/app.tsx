@@ -11,6 +11,7 @@ import { Login } from "./pages/login";
 import { Operate } from "./pages/operate";
 import { Overview } from "./pages/overview";
 import { Publish } from "./pages/publish";
+import { Requests } from "./pages/requests";
 import { Tail } from "./pages/tail";
 import { Teams } from "./pages/teams";
 import { onLink, place } from "./route";
@@ -25,6 +26,7 @@ const pages: { path: string; name: string; type?: string }[] = [
   { path: "/groups", name: "Groups" },
   { path: "/teams", name: "Teams", type: "team" },
   { path: "/fleets", name: "Fleets", type: "fleet" },
+  { path: "/requests", name: "Requests" },
   { path: "/tail", name: "Live tail" },
   { path: "/publish", name: "Publish" },
   { path: "/operate", name: "Operate" },
@@ -40,6 +42,7 @@ function page(parts: string[]): JSX.Element {
   if (second !== undefined) return <NotFound />;
   if (first === "teams") return <Teams />;
   if (first === "fleets") return <Fleets />;
+  if (first === "requests") return <Requests />;
   if (first === "operate") return <Operate />;
   if (first === "tail") return <Tail key={place.value.query.toString()} />;
   if (first === "publish") return <Publish key={place.value.query.toString()} />;

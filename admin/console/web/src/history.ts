@@ -18,6 +18,8 @@ export interface Rates {
   drops: number;
   dropsBy: Counts;
   disconnectsBy: Counts;
+  settledBy: Counts; // requests, by outcome
+  settleSeconds: Counts; // time that these took in each second, by outcome
 }
 
 /** An instance that is no longer in the cluster; at is the time of its last answer, in milliseconds of Unix time. */
@@ -27,7 +29,7 @@ export interface Gone {
 }
 
 /** The columns of the charts. null is a gap: a figure is not known while an instance does not answer. */
-export const columns = ["time", "received", "deliveries", "bytesIn", "bytesOut", "drops", "clients", "queue"] as const;
+export const columns = ["time", "received", "deliveries", "bytesIn", "bytesOut", "drops", "clients", "queue", "open", "answered", "failed"] as const;
 export type Column = (typeof columns)[number];
 export type Series = Record<Column, (number | null)[]>;
 
@@ -99,13 +101,16 @@ function ratesOf(now: Node, before: Node, seconds: number): Rates {
     drops: sum(dropsBy),
     dropsBy,
     disconnectsBy: diffs(now.disconnects, before.disconnects, seconds),
+    settledBy: diffs(now.requests.settled, before.requests.settled, seconds),
+    settleSeconds: diffs(now.requests.settle_seconds, before.requests.settle_seconds, seconds),
   };
 }
 
 /** nameOf returns the name of an instance. The API gives only the id of one whose lease has just ended. */
 export const nameOf = (instance: string) => seen.get(instance)?.node.name ?? instance;
 
-function addCounts(a: Counts, b: Counts): Counts {
+/** addCounts adds counts up. */
+export function addCounts(a: Counts, b: Counts): Counts {
   const out = { ...a };
   for (const [k, v] of Object.entries(b)) out[k] = (out[k] ?? 0) + v;
   return out;
@@ -120,6 +125,8 @@ function add(a: Rates, b: Rates): Rates {
     drops: a.drops + b.drops,
     dropsBy: addCounts(a.dropsBy, b.dropsBy),
     disconnectsBy: addCounts(a.disconnectsBy, b.disconnectsBy),
+    settledBy: addCounts(a.settledBy, b.settledBy),
+    settleSeconds: addCounts(a.settleSeconds, b.settleSeconds),
   };
 }
 
@@ -154,6 +161,9 @@ function next(answer: Nodes): State {
     drops: total?.drops ?? null,
     clients: complete ? answer.nodes.reduce((n, node) => n + sum(node.connections), 0) : null,
     queue: complete ? answer.nodes.reduce((n, node) => n + node.queue_bytes, 0) : null,
+    open: complete ? answer.nodes.reduce((n, node) => n + node.requests.open, 0) : null,
+    answered: total ? (total.settledBy.answered ?? 0) : null,
+    failed: total ? sum(total.settledBy) - (total.settledBy.answered ?? 0) : null,
   };
   const first = old.series.time.findIndex((t) => t !== null && t > at / 1000 - kept);
   const from = first < 0 ? old.series.time.length : first;

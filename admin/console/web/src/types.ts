@@ -34,7 +34,17 @@ export interface Node {
   sent_bytes: number;
   send_queue_bytes: number; // setting: bound of a client's backlog
   write_timeout_seconds: number; // setting
+  requests: Requests;
   broker: Broker;
+}
+
+/** Requests of an instance's clients. */
+export interface Requests {
+  open: number;
+  memory_bytes: number;
+  memory_limit_bytes: number; // setting; 0: none
+  settled: Counts; // by outcome
+  settle_seconds: Counts; // sums, by outcome
 }
 
 export interface Nodes {
@@ -60,6 +70,8 @@ export interface Client {
   queue_bytes: number; // unsent
   stalled_ms: number; // since the last unsent byte left
   token: string;
+  open_requests: number; // of the client, that are not settled
+  owed_answers: number; // requests of others that it has not answered
 }
 
 export interface ClientPage {

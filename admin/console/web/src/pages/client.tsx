@@ -1,7 +1,7 @@
 import { useRef, useState } from "preact/hooks";
 import { api, Failure } from "../api";
 import { Chart } from "../chart";
-import { amount, byteRate, bytes, count, duration, idle, moment, none, rate } from "../format";
+import { amount, byteRate, bytes, count, duration, idle, moment, none, plural, rate } from "../format";
 import { cluster, since } from "../history";
 import { usePoll } from "../poll";
 import { groupPath } from "../route";
@@ -191,6 +191,10 @@ function Facts({ client: c }: { client: Client }) {
         <dd class="mono">{c.address || none}</dd>
         <dt>Token</dt>
         <dd>{c.token ? <Said value={c.token} wide /> : none}</dd>
+        <dt>Open requests</dt>
+        <dd class="num">{c.open_requests > 0 ? `${count(c.open_requests)}: it waits for answers` : "0"}</dd>
+        <dt>Owed answers</dt>
+        <dd class="num">{c.owed_answers > 0 ? `${plural(c.owed_answers, "request")} of others` : "0"}</dd>
         <dt>Connected since</dt>
         <dd class="num">
           {moment(new Date(c.connected_since))} <span class="dim">({duration(since(c.connected_since))})</span>
