@@ -234,7 +234,7 @@ func TestIssuerAway(t *testing.T) {
 	}
 	var stats auth.KeyStats
 	if s := c.hubs[0].Stats().Verifier; s != nil {
-		stats = s.Keys
+		stats = s.Keys[0]
 	}
 	if stats.Keys != 1 || stats.Failed == 0 {
 		t.Errorf("counts of the keys: %+v", stats)

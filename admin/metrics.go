@@ -79,9 +79,9 @@ var (
 	descThrottled   = desc("authentication_throttled_total", "Attempts that were not looked at, since too many failed from their address.")
 	descVerified    = desc("identity_verifications_total", "Verifications of signed tokens, by result.", "result")
 	descVerifying   = desc("identity_verifying", "Tokens in verification or waiting for it.")
-	descKeys        = desc("identity_keys", "Keys of the issuer in use.")
-	descKeysAge     = desc("identity_keys_age_seconds", "Time since the issuer's keys were fetched, or since the start if they never were.")
-	descKeyFetches  = desc("identity_key_fetches_total", "Attempts to fetch the issuer's keys, by result.", "result")
+	descKeys        = desc("identity_keys", "Keys of an issuer in use.", "issuer")
+	descKeysAge     = desc("identity_keys_age_seconds", "Time since an issuer's keys were fetched, or since the start if they never were.", "issuer")
+	descKeyFetches  = desc("identity_key_fetches_total", "Attempts to fetch an issuer's keys, by result.", "issuer", "result")
 	descDraining    = desc("draining", "1 while the instance drains.")
 	descReloads     = desc("reload_total", "Reloads of the configuration, by result.", "result")
 	descReloaded    = desc("reload_last_success_timestamp_seconds", "Time of the last successful reload, or of the start, in Unix time.")
@@ -219,10 +219,12 @@ func collectVerifier(s *hub.VerifierStats, w metrics.Writer) {
 		w.Counter(descVerified, n, auth.Verdict(v).String())
 	}
 	w.Gauge(descVerifying, float64(s.Running))
-	w.Gauge(descKeys, float64(s.Keys.Keys))
-	w.Gauge(descKeysAge, s.Keys.Age(time.Now()).Seconds())
-	w.Counter(descKeyFetches, s.Keys.Fetches, "success")
-	w.Counter(descKeyFetches, s.Keys.Failed, "failure")
+	for _, k := range s.Keys {
+		w.Gauge(descKeys, float64(k.Keys), k.Issuer)
+		w.Gauge(descKeysAge, k.Age(time.Now()).Seconds(), k.Issuer)
+		w.Counter(descKeyFetches, k.Fetches, k.Issuer, "success")
+		w.Counter(descKeyFetches, k.Failed, k.Issuer, "failure")
+	}
 }
 
 // turns returns the histogram of a loop's turns.

@@ -80,6 +80,7 @@ func (v Verdict) Temporary() bool { return v == KeysUnavailable || v == Overload
 
 // KeyStats tell what is known of an issuer's keys.
 type KeyStats struct {
+	Issuer  string    // its name
 	Keys    int       // that can be used
 	Fetched time.Time // when they were fetched last; zero for never
 	Since   time.Time // when fetching them was tried first

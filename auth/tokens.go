@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -115,6 +116,21 @@ func (t *Tokens) ClaimRules() int {
 		return 0
 	}
 	return len(t.claims)
+}
+
+// AnyIssuer returns the names of the entries for signed tokens that don't say which issuer the token must be of: the same
+// subject may be another person at another issuer.
+func (t *Tokens) AnyIssuer() []string {
+	if t == nil {
+		return nil
+	}
+	var names []string
+	for _, g := range t.claims {
+		if !slices.ContainsFunc(g.rule.(claimsRule), func(c claim) bool { return c.name == "iss" }) {
+			names = append(names, g.Name)
+		}
+	}
+	return names
 }
 
 // CertificateRules is the number of entries for client certificates.

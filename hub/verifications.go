@@ -9,13 +9,13 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 )
 
-// Verifier verifies tokens that an issuer signed. Its methods may be called from any goroutine.
+// Verifier verifies tokens that issuers signed. Its methods may be called from any goroutine.
 type Verifier interface {
 	// Verify returns the verdict on a token for which [auth.LooksSigned] holds, and what the token says if that is
 	// [auth.Verified]. It may take as long as ctx.
 	Verify(ctx context.Context, token string) (auth.Identity, auth.Verdict)
-	// Stats tells what is known of the issuer's keys.
-	Stats() auth.KeyStats
+	// Stats tells what is known of the keys of each issuer.
+	Stats() []auth.KeyStats
 }
 
 // maxVerifying bounds the tokens that are being verified, or wait for it, on the instance. Each is a goroutine and at most
@@ -83,11 +83,11 @@ func cutSubject(s string) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// VerifierStats are the counts of a hub that verifies tokens of an issuer.
+// VerifierStats are the counts of a hub that verifies tokens of issuers.
 type VerifierStats struct {
 	Verdicts [auth.NumVerdicts]uint64
-	Keys     auth.KeyStats
-	Running  int // verifications at the moment
+	Keys     []auth.KeyStats // of each issuer
+	Running  int             // verifications at the moment
 }
 
 func (v *verifications) stats() *VerifierStats {

@@ -55,7 +55,7 @@ func (i *issuer) Verify(ctx context.Context, token string) (auth.Identity, auth.
 	return auth.Identity{Claims: map[string]any{"sub": string(subject)}, Subject: string(subject), Expires: expires}, auth.Verified
 }
 
-func (i *issuer) Stats() auth.KeyStats { return auth.KeyStats{Keys: 1} }
+func (i *issuer) Stats() []auth.KeyStats { return []auth.KeyStats{{Keys: 1}} }
 
 const ruleTokens = `
 - {name: known, sha256: %s, groups: "*", send: "*", admin: true}
@@ -115,7 +115,7 @@ func TestSignedToken(t *testing.T) {
 	if err != nil || len(page.Clients) != 1 || page.Clients[0].Token != "billing" || page.Clients[0].Subject != "billing-1" {
 		t.Errorf("operators see %+v, %v", page.Clients, err)
 	}
-	if s := h.Stats().Verifier; s == nil || s.Verdicts[auth.Verified] != 1 || s.Keys.Keys != 1 || s.Running != 0 {
+	if s := h.Stats().Verifier; s == nil || s.Verdicts[auth.Verified] != 1 || len(s.Keys) != 1 || s.Keys[0].Keys != 1 || s.Running != 0 {
 		t.Errorf("counted %+v", s)
 	}
 }

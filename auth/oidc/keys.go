@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -25,6 +26,7 @@ type keySet struct {
 	keys    []jose.JSONWebKey
 	skipped int // keys of the set that can't be used
 	fetched time.Time
+	local   bool // they have no names: each that fits is tried
 }
 
 // parseKeys reads a JSON Web Key Set (RFC 7517 section 5). It skips keys that can't be used, as the standard requires:
@@ -57,6 +59,10 @@ func parseKeys(text []byte, now time.Time) (*keySet, error) {
 // same reports whether both are the same keys in the same order.
 func (k *keySet) same(o *keySet) bool {
 	return slices.EqualFunc(k.keys, o.keys, func(a, b jose.JSONWebKey) bool {
+		if secret, ok := a.Key.([]byte); ok {
+			other, ok := b.Key.([]byte)
+			return ok && bytes.Equal(secret, other)
+		}
 		x, ok := a.Key.(interface{ Equal(crypto.PublicKey) bool })
 		return ok && a.KeyID == b.KeyID && a.Algorithm == b.Algorithm && x.Equal(b.Key)
 	})
@@ -88,6 +94,8 @@ func fits(key *jose.JSONWebKey, algorithm string) bool {
 		return strings.HasPrefix(algorithm, "ES") && curves[algorithm] == k.Curve.Params().Name
 	case ed25519.PublicKey:
 		return algorithm == string(jose.EdDSA)
+	case []byte: // a secret of the local issuer: parseKeys takes none
+		return algorithm == string(jose.HS256)
 	}
 	return false
 }

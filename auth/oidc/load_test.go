@@ -3,6 +3,7 @@ package oidc
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime"
 	"strings"
@@ -140,5 +141,24 @@ func BenchmarkVerify(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func BenchmarkVerifyLocal(b *testing.B) {
+	i := oidctest.Start(b)
+	other, local := optionsFor(i), localOptions(write(b, []byte(secretA)))
+	other.Log, local.Log = slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler)
+	all, err := startAll(testTimes(), []Options{other, local})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(all.Close)
+	token := sign(b, []byte(secretA), localClaims("42"))
+	all.Verify(context.Background(), token) // waits for the keys
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, verdict := all.Verify(context.Background(), token); verdict != auth.Verified {
+			b.Fatal(verdict)
+		}
 	}
 }

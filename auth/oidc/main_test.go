@@ -54,7 +54,7 @@ func verifier(t testing.TB, o Options, tm times) (*Verifier, *logBuffer) {
 	t.Helper()
 	log := &logBuffer{}
 	o.Log = slog.New(slog.NewTextHandler(log, nil))
-	v, err := start(o, tm)
+	v, err := start(o, tm, newSlots())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,16 @@
 // Package oidc verifies tokens that an OpenID Connect issuer signed: JWTs (RFC 7519), such as the projected token of a
 // Kubernetes ServiceAccount, or those of any other provider.
 //
-// A [Verifier] holds the issuer's public keys in memory and verifies against them without a request. It checks, in
+// A [Verifier] holds the public keys of one issuer in memory and verifies against them without a request. It checks, in
 // this order, the algorithm (RS, PS and ES with SHA-2, EdDSA; never none, never one with a shared secret), the signature,
-// the issuer, the audience and the times.
+// the issuer, the audience and the times. [Issuers] hands each token to the Verifier of the issuer that it names, and to no
+// other.
+//
+// # The local issuer
+//
+// An application's own backend can be an issuer: its key, or two while it replaces one, is in a file. A secret there is for
+// HS256 alone, and for that issuer alone; a public key is for its own kind of algorithm alone. So no public key, which
+// everyone may have, is ever taken for a secret.
 //
 // # Keys
 //
@@ -19,8 +26,8 @@
 //
 // # Concurrency
 //
-// The methods of a Verifier may be called from any goroutine. At most half of the processors are busy with signatures at
-// the same time; other calls of Verify wait for them.
+// The methods of a Verifier and of Issuers may be called from any goroutine. At most half of the processors are busy with
+// signatures at the same time, of all issuers together; other calls of Verify wait for them.
 package oidc
 
 import (
@@ -37,6 +44,7 @@ import (
 	"time"
 
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/mastersocket/mastersocket/auth"
 )
@@ -62,7 +70,10 @@ type Options struct {
 	// token is sent to the address of the issuer, of Keys, or of what the issuer says, and to no other host that they
 	// redirect to.
 	BearerFile string
-	Log        *slog.Logger
+	// LocalKeys are the paths of one or two files, each with one key of a local issuer: a secret, or a public key in PEM.
+	// Issuer is then any name, and Keys, CAFile and BearerFile are empty.
+	LocalKeys []string
+	Log       *slog.Logger
 }
 
 // Verifier verifies the tokens of one issuer. Close ends it.
@@ -71,7 +82,9 @@ type Verifier struct {
 	times  times
 	config gooidc.Config
 	source source
-	slots  chan struct{} // holds a value for each signature that is being checked
+	slots  chan struct{} // holds a value for each signature that is being checked; of all Verifiers of an Issuers
+	// algorithms are those that a token of this issuer may have.
+	algorithms []jose.SignatureAlgorithm
 
 	keys   atomic.Pointer[keySet] // nil before the first fetch succeeded
 	failed atomic.Uint64
@@ -109,26 +122,29 @@ func usualTimes() times {
 	}
 }
 
-// New begins to fetch the keys and returns without waiting for them. The error is about the options. A failed fetch is
-// logged and tried again.
-func New(o Options) (*Verifier, error) { return start(o, usualTimes()) }
+// newSlots are the slots of Verifiers that verify at the same time.
+func newSlots() chan struct{} { return make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)) }
 
-func start(o Options, t times) (*Verifier, error) {
+// start begins to fetch the keys and returns without waiting for them. The error is about the options. A failed fetch is
+// logged and tried again.
+func start(o Options, t times, slots chan struct{}) (*Verifier, error) {
 	v := &Verifier{
-		opts: o, times: t, since: t.now(), wake: make(chan struct{}, 1),
-		slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		opts: o, times: t, since: t.now(), wake: make(chan struct{}, 1), slots: slots, algorithms: algorithms,
 		config: gooidc.Config{
 			SkipClientIDCheck: true, // that knows one audience
 			Now:               t.now,
 		},
 	}
-	for _, a := range algorithms {
+	if len(o.LocalKeys) > 0 {
+		v.algorithms = localAlgorithms
+	}
+	for _, a := range v.algorithms {
 		v.config.SupportedSigningAlgs = append(v.config.SupportedSigningAlgs, string(a))
 	}
 	if len(o.Audiences) == 0 {
 		return nil, errors.New("verify tokens: no audience: tokens for every other service would be accepted")
 	}
-	if err := CheckSource(o.Issuer, o.Keys); err != nil {
+	if err := CheckSource(&o); err != nil {
 		return nil, fmt.Errorf("verify tokens: %w", err)
 	}
 	v.source = newSource(&v.opts)
@@ -147,22 +163,26 @@ func (v *Verifier) Close() {
 
 // Stats tells what is known of the keys.
 func (v *Verifier) Stats() auth.KeyStats {
-	s := auth.KeyStats{Since: v.since, Failed: v.failed.Load(), Fetches: v.good.Load()}
+	s := auth.KeyStats{Issuer: v.opts.Issuer, Since: v.since, Failed: v.failed.Load(), Fetches: v.good.Load()}
 	if k := v.keys.Load(); k != nil {
 		s.Keys, s.Fetched = len(k.keys), k.fetched
 	}
 	return s
 }
 
-// CheckSource tells what is wrong with an issuer and the place of its keys, as [Options] have them.
-func CheckSource(issuer, keys string) error {
+// CheckSource tells what is wrong with an issuer and the place of its keys.
+func CheckSource(o *Options) error {
 	switch {
-	case issuer == "":
+	case o.Issuer == "":
 		return errors.New("the issuer is empty")
-	case keys == "":
-		return checkAddress("the issuer", issuer)
-	case isAddress(keys):
-		return checkAddress("the address of the keys", keys)
+	case len(o.LocalKeys) > maxLocalKeys:
+		return fmt.Errorf("a local issuer has at most %d keys", maxLocalKeys)
+	case len(o.LocalKeys) > 0:
+		return nil
+	case o.Keys == "":
+		return checkAddress("the issuer", o.Issuer)
+	case isAddress(o.Keys):
+		return checkAddress("the address of the keys", o.Keys)
 	}
 	return nil
 }

@@ -230,11 +230,7 @@ func (v *Verifier) fetchOnce(ctx context.Context, failures int) bool {
 
 // fetchKeys asks the source for the keys.
 func (v *Verifier) fetchKeys(ctx context.Context) (*keySet, error) {
-	text, err := v.source.read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return parseKeys(text, v.times.now())
+	return v.source.fetch(ctx, v.times.now())
 }
 
 // take puts keys in force.

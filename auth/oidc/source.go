@@ -29,14 +29,17 @@ const (
 
 // source is where keys come from. It belongs to the goroutine of its Verifier.
 type source interface {
-	// read returns a JSON Web Key Set.
-	read(ctx context.Context) ([]byte, error)
-	// changed reports whether read would certainly return something else.
+	// fetch returns the keys as they are now.
+	fetch(ctx context.Context, now time.Time) (*keySet, error)
+	// changed reports whether fetch would certainly return something else.
 	changed() bool
 }
 
 // newSource returns the source that the options name. The options have been checked.
 func newSource(o *Options) source {
+	if len(o.LocalKeys) > 0 {
+		return &localSource{paths: o.LocalKeys}
+	}
 	if o.Keys != "" && !isAddress(o.Keys) {
 		return &fileSource{path: o.Keys}
 	}
@@ -49,12 +52,14 @@ type fileSource struct {
 	last []byte // what was read
 }
 
-func (s *fileSource) read(context.Context) (b []byte, err error) {
-	s.last, err = readFile(s.path, maxAnswerBytes)
-	if err != nil {
+func (s *fileSource) fetch(_ context.Context, now time.Time) (k *keySet, err error) {
+	if s.last, err = readFile(s.path, maxAnswerBytes); err != nil {
 		return nil, fmt.Errorf("read keys: %w", err)
 	}
-	return s.last, nil
+	if k, err = parseKeys(s.last, now); err != nil {
+		return nil, fmt.Errorf("read keys: %s: %w", s.path, err)
+	}
+	return k, nil
 }
 
 // changed reads the file. It is small, and the time of a symbolic link's target says nothing about a changed link.
@@ -66,11 +71,10 @@ func (s *fileSource) changed() bool {
 // CheckFiles tells what is wrong now with the files that the options name. Nothing is fetched.
 func CheckFiles(o *Options) []error {
 	var wrong []error
-	if s, ok := newSource(o).(*fileSource); ok {
-		if text, err := s.read(context.Background()); err != nil {
+	switch s := newSource(o).(type) {
+	case *fileSource, *localSource:
+		if _, err := s.fetch(context.Background(), time.Now()); err != nil {
 			wrong = append(wrong, err)
-		} else if _, err := parseKeys(text, time.Now()); err != nil {
-			wrong = append(wrong, fmt.Errorf("read keys: %s: %w", s.path, err))
 		}
 		return wrong
 	}
@@ -102,6 +106,14 @@ func readFile(path string, most int64) ([]byte, error) {
 type webSource struct{ opts *Options }
 
 func (*webSource) changed() bool { return false }
+
+func (s *webSource) fetch(ctx context.Context, now time.Time) (*keySet, error) {
+	text, err := s.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return parseKeys(text, now)
+}
 
 func (s *webSource) read(ctx context.Context) ([]byte, error) {
 	client, err := s.client()

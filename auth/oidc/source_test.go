@@ -190,7 +190,7 @@ func TestOptions(t *testing.T) {
 		{"a", "http://a/keys", "the address of the keys must begin with https"},
 		{"a", "file:///keys", "the address of the keys must be an address"},
 	} {
-		err := CheckSource(c.issuer, c.keys)
+		err := CheckSource(&Options{Issuer: c.issuer, Keys: c.keys})
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("CheckSource(%q, %q) = %v, want %q", c.issuer, c.keys, err, c.want)
 		}

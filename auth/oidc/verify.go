@@ -61,7 +61,7 @@ func (v *Verifier) verifyWith(ctx context.Context, token string, keys *keySet) (
 	a := attempt{v: v, keys: keys, verdict: auth.Malformed}
 	switch _, err := gooidc.NewVerifier(v.opts.Issuer, &a, &v.config).Verify(ctx, token); {
 	case !a.asked:
-		return auth.Identity{}, refusedForm(token)
+		return auth.Identity{}, v.refusedForm(token)
 	case a.verdict != auth.Verified:
 		return auth.Identity{}, a.verdict
 	case err != nil: // go-oidc checks again
@@ -86,7 +86,7 @@ func (v *Verifier) takeSlot(ctx context.Context) bool {
 }
 
 // refusedForm returns why a token was refused before its signature was checked.
-func refusedForm(token string) auth.Verdict {
+func (v *Verifier) refusedForm(token string) auth.Verdict {
 	encoded, _, _ := strings.Cut(token, ".")
 	header, err := base64.RawURLEncoding.DecodeString(encoded)
 	if err != nil {
@@ -95,7 +95,7 @@ func refusedForm(token string) auth.Verdict {
 	var h struct {
 		Alg jose.SignatureAlgorithm `json:"alg"`
 	}
-	if err := json.Unmarshal(header, &h); err != nil || h.Alg == "" || slices.Contains(algorithms, h.Alg) {
+	if err := json.Unmarshal(header, &h); err != nil || h.Alg == "" || slices.Contains(v.algorithms, h.Alg) {
 		return auth.Malformed
 	}
 	return auth.WrongAlgorithm
@@ -117,7 +117,7 @@ var errRefused = errors.New("refused")
 // VerifySignature implements oidc.KeySet.
 func (a *attempt) VerifySignature(_ context.Context, token string) ([]byte, error) {
 	a.asked = true
-	jws, err := jose.ParseSignedCompact(token, algorithms)
+	jws, err := jose.ParseSignedCompact(token, a.v.algorithms)
 	if err != nil || len(jws.Signatures) != 1 {
 		return nil, errRefused
 	}
@@ -137,7 +137,7 @@ func (k *keySet) verify(jws *jose.JSONWebSignature) ([]byte, auth.Verdict) {
 	tried := 0
 	for i := range k.keys {
 		key := &k.keys[i]
-		if header.KeyID != "" && header.KeyID != key.KeyID || !fits(key, header.Algorithm) {
+		if !k.local && header.KeyID != "" && header.KeyID != key.KeyID || !fits(key, header.Algorithm) {
 			continue
 		}
 		if tried++; tried > maxTries {
@@ -147,7 +147,10 @@ func (k *keySet) verify(jws *jose.JSONWebSignature) ([]byte, auth.Verdict) {
 			return payload, auth.Verified
 		}
 	}
-	if tried == 0 || header.KeyID == "" {
+	switch {
+	case k.local && tried == 0:
+		return nil, auth.WrongAlgorithm
+	case !k.local && (tried == 0 || header.KeyID == ""):
 		return nil, auth.UnknownKey
 	}
 	return nil, auth.WrongSignature

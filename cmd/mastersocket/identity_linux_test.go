@@ -89,7 +89,7 @@ func TestIdentity(t *testing.T) {
 	if n, err := strconv.ParseFloat(operators.metric(`mastersocket_identity_verifications_total{result="verified"}`), 64); err != nil || n < 2 {
 		t.Errorf("%v tokens are counted as verified: %v", n, err)
 	}
-	if age, err := strconv.ParseFloat(operators.metric("mastersocket_identity_keys_age_seconds"), 64); err != nil || age > 60 {
+	if age, err := strconv.ParseFloat(operators.metric(`mastersocket_identity_keys_age_seconds{issuer="`+i.URL+`"}`), 64); err != nil || age > 60 {
 		t.Errorf("the keys are %v s old: %v", age, err)
 	}
 

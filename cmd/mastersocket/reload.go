@@ -29,7 +29,8 @@ type reloader struct {
 	store    *auth.Store
 	certs    *certificates
 	login    *redisLogin
-	verifier *oidc.Verifier // nil without an issuer
+	verifier *oidc.Issuers  // nil without an issuer
+	issuers  []oidc.Options // whose tokens it verifies
 	fleets   *fleet.Service // nil where the service type is not enabled
 	log      *slog.Logger
 
@@ -43,7 +44,7 @@ type reloader struct {
 
 func newReloader(c *serveCmd, h *hub.Hub, store *auth.Store, certs *certificates, login *redisLogin, loaded *config.Loaded, log *slog.Logger) *reloader {
 	return &reloader{
-		started: &c.Serve, level: &c.level, hub: h, store: store, certs: certs, login: login, log: log, fleets: c.fleets, settings: loaded.Fleets,
+		started: &c.Serve, level: &c.level, hub: h, store: store, certs: certs, login: login, issuers: loaded.Issuers, log: log, fleets: c.fleets, settings: loaded.Fleets,
 		current: &c.Serve, generated: loaded.Generated != "", warnings: loaded.Warnings,
 		stats: admin.ReloadStats{LastSuccess: time.Now()},
 	}
@@ -119,6 +120,9 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 			Where: "token", What: "no token is configured any more, and a running hub makes none; configure one, or restart it",
 		}}}
 	}
+	if err := config.CheckIssuers(loaded.Tokens, r.issuers); err != nil { // those that are in force until the next start
+		return admin.ReloadResult{}, invalidConfig(err)
+	}
 	result := admin.ReloadResult{At: time.Now().UTC()}
 	if loaded.Generated == "" {
 		r.takeTokens(loaded.Tokens, &result)
@@ -145,6 +149,9 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 		if !d.Reload {
 			result.NeedRestart = append(result.NeedRestart, d.Name)
 		}
+	}
+	if fresh.IssuersFile == r.started.IssuersFile && !reflect.DeepEqual(r.issuers, loaded.Issuers) && fresh.IssuersFile != "" {
+		result.NeedRestart = append(result.NeedRestart, "issuers-file")
 	}
 	r.level.Set(fresh.Level())
 	r.hub.SetDrain(drainSettings(fresh))

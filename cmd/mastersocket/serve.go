@@ -97,7 +97,7 @@ func (c *serveCmd) Run(out streams) error {
 		return err
 	}
 	tuneRuntime(options.Transport.Loops)
-	verifier, err := verifyTokens(loaded.OIDC, &options, log)
+	verifier, err := verifyTokens(loaded.Issuers, &options, log)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 type tokenCmd struct {
 	New    tokenNewCmd    `cmd:"" help:"Make a new random token, and print it with its hash."`
 	Hash   tokenHashCmd   `cmd:"" help:"Print the hash of a token from standard input."`
+	Sign   tokenSignCmd   `cmd:"" help:"Sign a token as the local issuer, to try what it may do."`
 	Secret tokenSecretCmd `cmd:"" help:"Make random tokens as a Kubernetes Secret, or as files, unless they exist."`
 }
 

@@ -249,7 +249,7 @@ monitoring:
 	},
 	{
 		name:   "every setting of the hub",
-		others: []string{"Secret fleets"},
+		others: []string{"Secret fleets", "Secret issuers"},
 		values: `
 config:
   enable: [echo, fleet, team]
@@ -281,6 +281,7 @@ config:
   log-level: debug
 drain: {preStopSeconds: 12, marginSeconds: 0}
 fleets: {existingSecret: fleets}
+issuers: {existingSecret: issuers}
 extraEnv: [{name: GOGC, value: "80"}, {name: MASTERSOCKET_LOG_LEVEL, value: warn}]
 `,
 	},
@@ -353,7 +354,7 @@ func TestChartSettings(t *testing.T) {
 		"redis-sentinel-username": "extraEnv", "redis-sentinel-password-file": "extraEnv", "redis-ca": "redis.tls",
 		"redis-cert": "redis.tls", "redis-key": "redis.tls", "redis-server-name": "redis.tls",
 		"cluster-secret-file": "redis.clusterSecret", "tcp-gap": "extraEnv", "advertise": "extraEnv", "advertise-ca": "extraEnv",
-		"tokens-file": "auth.tokens", "tcp-listen": "tcp", "fleet-file": "fleets",
+		"tokens-file": "auth.tokens", "tcp-listen": "tcp", "fleet-file": "fleets", "issuers-file": "issuers",
 		"tls-listen": "tls", "tls-cert": "tls", "tls-key": "tls", "tls-client-ca": "tls", "admin-tls": "tls",
 		"oidc-issuer": "oidc", "oidc-jwks": "oidc", "oidc-audience": "oidc", "oidc-ca": "oidc", "oidc-bearer-file": "oidc",
 		"help": "no setting", "version": "no setting",

@@ -163,6 +163,9 @@ func (o *objects) contents(v corev1.Volume) map[string]string {
 	if len(found) == 0 && v.Name == "tokens" {
 		return map[string]string{"tokens.yaml": "tokens: [{name: a, sha256: " + strings.Repeat("a", 64) + ", groups: [a]}]"}
 	}
+	if len(found) == 0 && v.Name == "issuers" {
+		return map[string]string{"issuers.yaml": "issuers: {local: {key-file: user.key}}", "user.key": strings.Repeat("s", 32)}
+	}
 	if len(found) == 0 && v.Name == "fleets" {
 		return map[string]string{"fleets.yaml": "fleets: {default: {token: made-up}}"}
 	}

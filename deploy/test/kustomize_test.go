@@ -76,7 +76,7 @@ func TestOverlayCluster(t *testing.T) {
 	}
 	// All settings of the hub are listed there.
 	elsewhere := []string{
-		"config", "token", "tokens-file", "node", "redis", "tcp-listen", "team-anonymous", "team-healthcheck", "fleet-file", "fleet-command-event", "fleet-anonymous", "help", "version",
+		"config", "token", "tokens-file", "node", "redis", "tcp-listen", "team-anonymous", "team-healthcheck", "fleet-file", "issuers-file", "fleet-command-event", "fleet-anonymous", "help", "version",
 		"tcp-gap", "redis-username", "redis-username-file", "redis-password", "redis-password-file", "redis-sentinel-username",
 		"redis-sentinel-password-file", "redis-ca", "redis-cert", "redis-key", "redis-server-name", "cluster-secret-file",
 		"advertise", "advertise-ca", "tls-listen", "tls-cert", "tls-key", "tls-client-ca", "admin-tls", "oidc-issuer", "oidc-jwks", "oidc-audience", "oidc-ca", "oidc-bearer-file",

@@ -7,8 +7,8 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 )
 
-// CheckFile checks a file for --config or, where it has the key tokens or fleets, for --tokens-file or --fleet-file. Of the first it also checks
-// the files that its settings name, by [Serve.Load]; flags and the environment have no part in it. The error is an
+// CheckFile checks a file for --config or, where it has the key tokens, fleets or issuers, for --tokens-file, --fleet-file or
+// --issuers-file. Of the first it also checks the files that its settings name, by [Serve.Load]; flags and the environment have no part in it. The error is an
 // [InvalidError] with everything that is wrong. Warnings are about what is not wrong, such as a certificate that is about
 // to expire.
 func CheckFile(path string) (warnings []string, err error) {
@@ -27,6 +27,11 @@ func CheckFile(path string) (warnings []string, err error) {
 		v := validation{s: new(Serve)}
 		v.parseFleets(b, path)
 		return v.warnings, v.err()
+	}
+	if isFileOf("issuers", b) {
+		v := validation{s: new(Serve)}
+		issuers := v.parseIssuers(b, path, nil)
+		return issuerWarnings(issuers), v.err()
 	}
 	warnings, err = checkSettings(path)
 	if len(bytes.TrimSpace(b)) == 0 {

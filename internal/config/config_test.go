@@ -100,6 +100,7 @@ var settingValues = map[string]struct {
 	"tokens-file":                 {[3]string{"/a", "b", "c"}, func(s *Serve) any { return s.TokensFile }, [3]any{"/a", "b", "c"}},
 	"oidc-issuer":                 {[3]string{"https://a", "https://b", "https://c"}, func(s *Serve) any { return s.OIDCIssuer }, [3]any{"https://a", "https://b", "https://c"}},
 	"oidc-audience":               {[3]string{"a", "b,c", "d"}, func(s *Serve) any { return strings.Join(s.OIDCAudience, " ") }, [3]any{"a", "b c", "d"}},
+	"issuers-file":                {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.IssuersFile }, [3]any{"/a", "/b", "/c"}},
 	"oidc-jwks":                   {[3]string{"/a", "https://b/keys", "/c"}, func(s *Serve) any { return s.OIDCJWKS }, [3]any{"/a", "https://b/keys", "/c"}},
 	"oidc-ca":                     {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.OIDCCA }, [3]any{"/a", "/b", "/c"}},
 	"oidc-bearer-file":            {[3]string{"/a", "/b", "/c"}, func(s *Serve) any { return s.OIDCBearerFile }, [3]any{"/a", "/b", "/c"}},

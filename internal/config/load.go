@@ -15,8 +15,8 @@ type Loaded struct {
 	Tokens *auth.Tokens
 	// Generated is the token that was made because none is configured; empty otherwise. Its holders may do everything.
 	Generated     string
-	TLS           *TLS          // nil without --tls-cert
-	OIDC          *oidc.Options // nil without --oidc-issuer; the caller sets Log
+	TLS           *TLS           // nil without --tls-cert
+	Issuers       []oidc.Options // of --oidc-issuer and --issuers-file; the caller sets Log
 	Origins       *handshake.OriginPolicy
 	Proxies       []netip.Prefix // of --trusted-proxies
 	Redis         *Redis         // nil without --redis
@@ -41,9 +41,7 @@ func (s *Serve) Load() (*Loaded, error) {
 	if s.AdvertiseCA != "" {
 		l.AdvertisedCAs = v.readAuthorities("advertise-ca", s.AdvertiseCA, func(*x509.Certificate) {})
 	}
-	if s.OIDCIssuer != "" {
-		l.OIDC = s.oidcOptions()
-	}
+	v.loadIssuers(l)
 	if err := v.err(); err != nil {
 		return nil, err
 	}
@@ -51,6 +49,6 @@ func (s *Serve) Load() (*Loaded, error) {
 	if l.TLS != nil {
 		l.Warnings = append(l.Warnings, l.TLS.warnings...)
 	}
-	l.Warnings = append(l.Warnings, s.identityWarnings(l.Tokens)...)
+	l.Warnings = append(l.Warnings, s.identityWarnings(l.Tokens, l.Issuers)...)
 	return l, nil
 }

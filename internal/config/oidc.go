@@ -24,7 +24,7 @@ func (v *validation) oidc() {
 		v.unless(s.OIDCBearerFile == "", "oidc-bearer-file", why)
 		return
 	}
-	if err := oidc.CheckSource(s.OIDCIssuer, s.OIDCJWKS); err != nil {
+	if err := oidc.CheckSource(s.oidcOptions()); err != nil {
 		setting := "oidc-issuer"
 		if s.OIDCJWKS != "" {
 			setting = "oidc-jwks"
@@ -36,7 +36,7 @@ func (v *validation) oidc() {
 			"write the audience that clients have their tokens issued for, such as mastersocket")
 	}
 	for _, audience := range s.OIDCAudience {
-		if audience == "" || strings.TrimSpace(audience) != audience {
+		if !isAudience(audience) {
 			v.addf("oidc-audience", "%q is no audience; write the claim aud of the tokens, such as mastersocket", audience)
 		}
 	}
@@ -47,6 +47,8 @@ func (v *validation) oidc() {
 	}
 }
 
+func isAudience(s string) bool { return s != "" && strings.TrimSpace(s) == s }
+
 // unless adds a problem of the setting where it is not right.
 func (v *validation) unless(right bool, setting, problem string) {
 	if !right {
@@ -54,22 +56,37 @@ func (v *validation) unless(right bool, setting, problem string) {
 	}
 }
 
-// identityWarnings returns why signed tokens or certificates let no client in: files of the issuer that can't be read at
+// identityWarnings returns why signed tokens or certificates let no client in: files of an issuer that can't be read at
 // the moment, and entries of the tokens file that no client can match, or none at all.
-func (s *Serve) identityWarnings(tokens *auth.Tokens) []string {
+func (s *Serve) identityWarnings(tokens *auth.Tokens, issuers []oidc.Options) []string {
 	var warnings []string
+	setting := "--oidc-issuer"
+	if s.OIDCIssuer == "" {
+		setting = "--issuers-file"
+	}
 	switch {
-	case s.OIDCIssuer == "" && tokens.ClaimRules() > 0:
-		warnings = append(warnings, s.TokensFile+": entries with claims match no client, since --oidc-issuer does not say whose tokens are verified")
-	case s.OIDCIssuer != "" && tokens.ClaimRules() == 0:
-		warnings = append(warnings, "--oidc-issuer: no entry of --tokens-file has claims, so none of the issuer's tokens lets a client in")
+	case len(issuers) == 0 && tokens.ClaimRules() > 0:
+		warnings = append(warnings, s.TokensFile+": entries with claims match no client, since neither --oidc-issuer nor --issuers-file says whose tokens are verified")
+	case len(issuers) > 0 && tokens.ClaimRules() == 0:
+		warnings = append(warnings, setting+": no entry of --tokens-file has claims, so none of the issuer's tokens lets a client in")
 	}
 	if tokens.CertificateRules() > 0 && s.TLSClientCA == "" {
 		warnings = append(warnings, s.TokensFile+": entries with certificate match no client, since the hub asks for no certificate; set --tls-client-ca")
 	}
-	if s.OIDCIssuer != "" {
-		for _, wrong := range oidc.CheckFiles(s.oidcOptions()) {
+	return append(warnings, issuerWarnings(issuers)...)
+}
+
+// issuerWarnings returns what is wrong at the moment with the files of issuers.
+func issuerWarnings(issuers []oidc.Options) []string {
+	var warnings []string
+	for i := range issuers {
+		for _, wrong := range oidc.CheckFiles(&issuers[i]) {
 			warnings = append(warnings, wrong.Error()+"; the hub keeps trying")
+		}
+		for _, path := range issuers[i].LocalKeys {
+			if readableByAll(path) {
+				warnings = append(warnings, path+": every user of this machine can read this file; if the key is a secret, chmod o-r it")
+			}
 		}
 	}
 	return warnings

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mastersocket/mastersocket/auth"
+	"github.com/mastersocket/mastersocket/auth/oidc"
 )
 
 func TestOIDCSettings(t *testing.T) {
@@ -43,8 +44,8 @@ func TestOIDCSettings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if o := l.OIDC; (o != nil) != (flags != nil) || o != nil && (o.Issuer != "https://a.example" || len(o.Audiences) != 2) {
-			t.Errorf("flags %q: %+v", flags, o)
+		if all := l.Issuers; (len(all) == 1) != (flags != nil) || len(all) == 1 && (all[0].Issuer != "https://a.example" || len(all[0].Audiences) != 2) {
+			t.Errorf("flags %q: %+v", flags, all)
 		}
 	}
 }
@@ -81,8 +82,12 @@ func TestOIDCWarnings(t *testing.T) {
 		"bad keys":      {[]string{"--oidc-issuer=https://a", "--oidc-audience=a", "--oidc-jwks=" + ca, "--tls-client-ca=/a"}, rules, []string{"read keys: "}},
 	} {
 		s, _ := parse(nil, c.flags...)
+		var issuers []oidc.Options
+		if s.OIDCIssuer != "" {
+			issuers = append(issuers, *s.oidcOptions())
+		}
 		var got []string
-		for i, w := range s.identityWarnings(c.tokens) {
+		for i, w := range s.identityWarnings(c.tokens, issuers) {
 			if i < len(c.want) && strings.HasPrefix(w, c.want[i]) {
 				w = c.want[i]
 			}

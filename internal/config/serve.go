@@ -53,6 +53,8 @@ type Serve struct {
 	OIDCCA         string   `path:"" name:"oidc-ca" group:"Tokens" placeholder:"FILE" help:"PEM file with the authorities for the issuer's TLS certificate. Default: those of the system."`
 	OIDCBearerFile string   `path:"" secret:"" name:"oidc-bearer-file" group:"Tokens" placeholder:"FILE" help:"File with the token with which the keys are fetched, for a Kubernetes API server that asks for one."`
 
+	IssuersFile string `path:"" group:"Tokens" placeholder:"FILE" help:"YAML file with several issuers of signed tokens, each with its own settings. One may be local: your own backend, with its key in a file."`
+
 	Redis       Secret `secret:"" group:"Cluster" placeholder:"URL" help:"Redis through which several hubs become one: redis://host:6379/0, rediss://… for TLS, redis+sentinel://… and redis+cluster://… likewise."`
 	RedisPrefix string `group:"Cluster" default:"ms" help:"Begins the names of all channels and keys in Redis. Hubs that share it are one hub."`
 

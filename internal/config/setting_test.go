@@ -57,7 +57,7 @@ func TestSettingTags(t *testing.T) {
 			"redis-ca", "redis-cert", "redis-key", "redis-server-name", "cluster-secret-file", "drain-timeout", "drain-rate", "log-level",
 		}},
 		{"path", path, []string{
-			"config", "tls-cert", "tls-key", "tls-client-ca", "fleet-file", "token-file", "tokens-file", "oidc-jwks", "oidc-ca", "oidc-bearer-file",
+			"config", "tls-cert", "tls-key", "tls-client-ca", "fleet-file", "token-file", "tokens-file", "oidc-jwks", "oidc-ca", "oidc-bearer-file", "issuers-file",
 			"redis-username-file", "redis-password-file", "redis-sentinel-password-file", "redis-ca", "redis-cert", "redis-key",
 			"cluster-secret-file", "advertise-ca",
 		}},

@@ -195,6 +195,9 @@ token-file: {{ $dir }}/token/token
 {{- if or .Values.auth.tokens .Values.auth.existingTokensSecret }}
 tokens-file: {{ $dir }}/tokens/tokens.yaml
 {{- end }}
+{{- if .Values.issuers.existingSecret }}
+issuers-file: {{ $dir }}/issuers/{{ .Values.issuers.existingSecretKey }}
+{{- end }}
 {{- if .Values.fleets.existingSecret }}
 fleet-file: {{ $dir }}/fleets/fleets.yaml
 {{- end }}
