@@ -80,7 +80,7 @@ func (s *sieve) checkRoute(r int32, p *peer, from int32, number int, m *send, a 
 		s.report.add(Misrouted, "%v, which identified after it was settled, got %v", p, letter{sender, a.n})
 	case !p.mayGet(to, at, a.at):
 		s.report.add(Outside, "%v got %v to %v", p, letter{sender, a.n}, m.to)
-	case m.policy(), m.denied(), m.outcome == refused && !s.opts.Fault:
+	case m.policy(), m.denied(), m.outcome == refused && m.code != "OUTCOME_UNKNOWN" && !s.opts.Fault:
 		s.report.add(Misrouted, "%v got %v", p, letter{sender, a.n})
 	}
 	if to.target != Any {

@@ -4,7 +4,7 @@ import { createWriteStream } from "node:fs";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 
-import { connect, HubError } from "@mastersocket/client";
+import { connect, HubError, RequestError } from "@mastersocket/client";
 
 const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const now = () => performance.timeOrigin + performance.now(); // ms since 1970
@@ -148,7 +148,11 @@ class Agent {
         this.settle(n, "accepted");
       }
     } catch (err) {
-      if (err instanceof HubError) this.settle(n, "refused", err.code);
+      if (err instanceof HubError || err.code === "NO_RECEIVER") this.settle(n, "refused", err.code);
+      else if (err instanceof RequestError) {
+        this.settle(n, "refused", "OUTCOME_UNKNOWN"); // it had a receiver, which may have got it
+        outcomeUnknown++;
+      }
       else if (err.code === "OUTCOME_UNKNOWN" || err.name === "TimeoutError") outcomeUnknown++;
       else {
         this.settle(n, "unsent");
