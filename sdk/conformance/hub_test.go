@@ -149,6 +149,13 @@ func (h *hub) open(name string, within time.Duration) (*conn, error) {
 	return c, nil
 }
 
+// forget gives the connection's name to another one.
+func (h *hub) forget(c *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.conns, c.name)
+}
+
 // refuse answers the next handshake with an HTTP status.
 func (h *hub) refuse(r refusal, within time.Duration) error {
 	c, err := h.next(within)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -66,6 +67,11 @@ func (vars variables) match(path string, want, got any) string {
 			return ""
 		case strings.HasPrefix(want, "$contains "):
 			if text, ok := got.(string); ok && strings.Contains(text, want[len("$contains "):]) {
+				return ""
+			}
+		case strings.HasPrefix(want, "$near "):
+			most, err := strconv.ParseFloat(want[len("$near "):], 64)
+			if n, ok := got.(float64); err == nil && ok && n > most/2 && n <= most {
 				return ""
 			}
 		case strings.HasPrefix(want, "$"):

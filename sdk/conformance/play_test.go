@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -127,6 +128,9 @@ func (p *player) call(command map[string]any) error {
 	delete(command, "as")
 	p.calls[name] = p.n
 	command["n"] = p.n
+	if name, ok := command["of"].(string); ok {
+		command["of"] = p.calls[name]
+	}
 	if command["cmd"] == "connect" {
 		options := map[string]any{"url": p.hub.url(), "token": "secret", "group": "workers"}
 		maps.Copy(options, p.s.Options)
@@ -166,10 +170,15 @@ func (p *player) doListen(st step, within time.Duration) (err error) {
 		p.last, err = p.hub.open(st.Accept, within)
 		return err
 	case st.Identify != "":
-		if p.last, err = p.hub.open(st.Identify, within); err != nil {
-			return err
+		for {
+			if p.last, err = p.hub.open(st.Identify, within); err != nil {
+				return err
+			}
+			if err = p.identify(p.last, st.With, within); !errors.Is(err, errUnused) {
+				return err
+			}
+			p.hub.forget(p.last)
 		}
-		return p.identify(p.last, st.With, within)
 	case st.Refuse != nil:
 		return p.hub.refuse(*st.Refuse, within)
 	default:
@@ -178,10 +187,21 @@ func (p *player) doListen(st step, within time.Duration) (err error) {
 	}
 }
 
+// errUnused is the error of a connection that the client has ended without a message. Node.js opens one for a handshake that it
+// gave up.
+var errUnused = errors.New("the client has ended a connection without a message")
+
 // identify answers IDENTIFY.
 func (p *player) identify(c *conn, w with, within time.Duration) error {
 	want := map[string]any{"op": 1, "data": map[string]any{"token": cmp.Or(w.Token, "secret"), "group": "$any"}}
 	got, err := c.next(within)
+	select {
+	case <-c.gone:
+		if err != nil {
+			return errUnused
+		}
+	default:
+	}
 	if err != nil {
 		return err
 	}

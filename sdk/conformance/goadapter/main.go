@@ -30,6 +30,9 @@ type command struct {
 	TimeoutMS int             `json:"timeout_ms"`
 	Replies   int             `json:"replies"`
 	Handler   string          `json:"handler"`
+	Retry     bool            `json:"retry"`
+	Key       string          `json:"key"`
+	Of        int             `json:"of"`
 
 	Group  string            `json:"group"`
 	Groups []string          `json:"groups"`
@@ -80,12 +83,13 @@ type adapter struct {
 
 	watches map[string]*client.Watch
 	holds   map[string]*client.Hold
+	cancels map[int]context.CancelFunc
 }
 
 func main() {
 	a := &adapter{
 		release: make(chan struct{}), out: json.NewEncoder(os.Stdout), counts: map[string]int{}, remove: map[string]func(){},
-		watches: map[string]*client.Watch{}, holds: map[string]*client.Hold{},
+		watches: map[string]*client.Watch{}, holds: map[string]*client.Hold{}, cancels: map[int]context.CancelFunc{},
 	}
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
@@ -96,6 +100,9 @@ func main() {
 			os.Exit(1)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), cmd.timeout())
+		a.mu.Lock()
+		a.cancels[cmd.N] = cancel
+		a.mu.Unlock()
 		end := a.begin(ctx, cmd)
 		go func() {
 			defer cancel()
@@ -150,24 +157,12 @@ func (a *adapter) begin(ctx context.Context, cmd command) (end func() (any, erro
 			n, err := receipt.Wait(ctx)
 			return map[string]any{"instances": n}, err
 		}
-	case "request":
-		return func() (any, error) {
-			if cmd.Replies == 1 {
-				m, err := a.c.Request(ctx, to, cmd.Event, data, opts...)
-				if err != nil {
-					return nil, err
-				}
-				return map[string]any{"replies": []any{m.Data}}, nil
-			}
-			replies := []any{}
-			for m, err := range a.c.RequestMany(ctx, to, cmd.Event, data, cmd.Replies, opts...) {
-				if err != nil {
-					return nil, err
-				}
-				replies = append(replies, m.Data)
-			}
-			return map[string]any{"replies": replies}, nil
-		}
+	case "request", "request_all", "stream":
+		return func() (any, error) { return a.request(ctx, cmd, to, data, opts) }
+	case "cancel":
+		a.mu.Lock()
+		a.cancels[cmd.Of]()
+		a.mu.Unlock()
 	case "on":
 		remove := a.c.On(cmd.Event, a.handler(cmd.Handler))
 		a.mu.Lock()
@@ -195,6 +190,64 @@ func (a *adapter) begin(ctx context.Context, cmd command) (end func() (any, erro
 		return func() (any, error) { return nil, fmt.Errorf("unknown command %q", cmd.Cmd) }
 	}
 	return func() (any, error) { return nil, nil }
+}
+
+// request does the commands that send requests.
+func (a *adapter) request(ctx context.Context, cmd command, to client.Intent, data any, opts []client.SendOption) (any, error) {
+	if cmd.Retry {
+		opts = append(opts, client.WithRetry())
+	}
+	if cmd.Key != "" {
+		opts = append(opts, client.WithKey(cmd.Key))
+	}
+	switch {
+	case cmd.Cmd == "request_all":
+		all, settlement, err := a.c.RequestAll(ctx, to, cmd.Event, data, opts...)
+		if err != nil {
+			return nil, err
+		}
+		replies := []any{}
+		for _, m := range all {
+			replies = append(replies, reply(m))
+		}
+		return map[string]any{"replies": replies, "settlement": settlement}, nil
+	case cmd.Cmd == "stream":
+		n := 0
+		for m, err := range a.c.Stream(ctx, to, cmd.Event, data, opts...) {
+			if err != nil {
+				return nil, err
+			}
+			line := reply(m)
+			line["event"], line["id"], line["more"] = "reply", m.ID, m.More
+			a.print(line)
+			if n++; n == cmd.Replies {
+				break
+			}
+		}
+		return nil, nil
+	case cmd.Replies == 1:
+		m, err := a.c.Request(ctx, to, cmd.Event, data, opts...)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"replies": []any{m.Data}}, nil
+	}
+	replies := []any{}
+	for m, err := range a.c.RequestMany(ctx, to, cmd.Event, data, cmd.Replies, opts...) {
+		if err != nil {
+			return nil, err
+		}
+		replies = append(replies, m.Data)
+	}
+	return map[string]any{"replies": replies}, nil
+}
+
+// reply returns what a REPLY brings.
+func reply(m *client.Message) map[string]any {
+	if m.Err != nil {
+		return map[string]any{"error": describe(m.Err)}
+	}
+	return map[string]any{"data": m.Data}
 }
 
 func (a *adapter) connect(ctx context.Context, o options) (any, error) {
@@ -338,23 +391,53 @@ func (a *adapter) handler(does string) client.Handler {
 		a.counts[m.Event]++
 		a.mu.Unlock()
 		switch does {
-		case "record", "wait":
+		case "record", "wait", "later":
 			a.print(map[string]any{
 				"event": "message", "op": m.Op, "id": m.ID, "name": m.Event, "data": m.Data, "sender": m.Sender, "to": m.Intent.String(),
+				"attempt": max(m.Attempt, 1),
 			})
 		case "reply":
-			if err := m.Reply(ctx, m.Data); err != nil {
-				a.print(map[string]any{"event": "reply_failed", "error": describe(err)})
-			}
+			a.reply(ctx, m)
 		case "throw":
 			panic("the handler failed")
+		case "pass":
+			m.Pass()
+		case "answer", "fail":
+			client.HandleFunc(func(context.Context, *client.Message) (any, error) {
+				if does == "fail" {
+					return nil, fmt.Errorf("no disk: %w", &client.RemoteError{Code: "FULL", Message: "no space left"})
+				}
+				return m.Data, nil
+			})(ctx, m)
+		case "stream":
+			_ = m.ReplyMore(ctx, 1)
+			_ = m.ReplyMore(ctx, 2)
+			_ = m.Reply(ctx, 3)
 		}
-		if does == "wait" {
+		switch does {
+		case "wait":
 			select {
 			case <-a.release:
 			case <-ctx.Done():
 			}
+		case "later":
+			go func() {
+				select {
+				case <-a.release:
+					a.reply(context.WithoutCancel(ctx), m)
+				case <-ctx.Done():
+					a.print(map[string]any{"event": "over", "id": m.ID})
+					<-a.release
+					a.reply(context.WithoutCancel(ctx), m)
+				}
+			}()
 		}
+	}
+}
+
+func (a *adapter) reply(ctx context.Context, m *client.Message) {
+	if err := m.Reply(ctx, m.Data); err != nil {
+		a.print(map[string]any{"event": "reply_failed", "id": m.ID, "error": describe(err)})
 	}
 }
 
@@ -376,6 +459,8 @@ var kinds = []struct {
 	{client.ErrNoPresence, "unsupported"},
 	{client.ErrNoExclusive, "unsupported"},
 	{client.ErrTooManyReplies, "too_many_replies"},
+	{client.ErrTooManyRequests, "too_many_requests"},
+	{client.ErrRequestOver, "request_over"},
 	{client.ErrOptions, "options"},
 	{client.ErrSilent, "silent"},
 	{client.ErrClosed, "closed"},
@@ -389,7 +474,13 @@ func describe(err error) map[string]any {
 	var end *client.DisconnectError
 	var hub *client.HubError
 	var group *client.GroupError
+	var remote *client.RemoteError
+	var unanswered *client.RequestError
 	switch {
+	case errors.As(err, &remote):
+		return map[string]any{"kind": "remote", "code": remote.Code, "message": remote.Message, "text": err.Error()}
+	case errors.As(err, &unanswered):
+		d["kind"], d["settlement"] = "no_answer", unanswered.Settlement
 	case errors.As(err, &shake):
 		d["kind"], d["status"] = "handshake", shake.Status
 	case errors.As(err, &end):

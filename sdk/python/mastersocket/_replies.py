@@ -32,6 +32,7 @@ class Replies:
         self._expect = expect
         self._deadline: Optional[float] = None
         self._got = 0
+        self._answered = False  # a reply came that no other of the same client follows
         #: What the hub says of the request at its end; None before, and if the hub is of an earlier release.
         self.settlement: Optional[Settlement] = None
 
@@ -55,7 +56,7 @@ class Replies:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if not (self._got == 1 and not self._call.to.to_many):  # else it is over, or about to be
+        if not self._answered or self._call.to.to_many:  # else it is over, or about to be
             self._client.outbox.cancel_request(self._call)
         self._client.outbox.withdraw(self._call)
 
@@ -85,6 +86,7 @@ class Replies:
         if isinstance(item, BaseException):
             raise item
         self._got += 1
+        self._answered = self._answered or not item.more
         return item
 
     async def _before_deadline(self, wait: Coroutine[Any, Any, Any]) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import sys
 from typing import Any, AsyncIterator, Awaitable, Coroutine, Dict, Iterable, List, Optional, Set
 
 import mastersocket as ms
+from mastersocket._errors import request_error
+from mastersocket._replies import Replies
 
 KINDS = [
     (ms.NoReceiverError, "no_receiver"),
@@ -22,6 +25,8 @@ KINDS = [
     (ms.NoAcksError, "no_acks"),
     (ms.NotGrantedError, "unsupported"),
     (ms.TooManyRepliesError, "too_many_replies"),
+    (ms.TooManyRequestsError, "too_many_requests"),
+    (ms.RequestOverError, "request_over"),
     (ms.OptionsError, "options"),
     (ms.SilentError, "silent"),
     (ms.ClosedError, "closed"),
@@ -34,6 +39,14 @@ def show(line: Dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
+def settlement(s: ms.Settlement) -> Dict[str, Any]:
+    return {**s._asdict(), "missing": [dataclasses.asdict(m) for m in s.missing]}
+
+
+def outcome(m: ms.Message) -> Dict[str, Any]:
+    return {"data": m.data} if m.error is None else {"error": describe(m.error)}
+
+
 def describe(error: BaseException) -> Dict[str, Any]:
     d: Dict[str, Any] = {"kind": "other", "text": str(error) or type(error).__name__}
     if isinstance(error, ms.HandshakeError):
@@ -42,6 +55,10 @@ def describe(error: BaseException) -> Dict[str, Any]:
         return {**d, "kind": "disconnected", "reason": error.reason, "code": error.code}
     if isinstance(error, ms.GroupError):
         return {**d, "kind": "group", "code": error.code, "group": error.group}
+    if isinstance(error, ms.RemoteError):
+        return {**d, "kind": "remote", "code": error.code, "message": error.explanation}
+    if isinstance(error, ms.RequestError):
+        d.update(kind="no_answer", settlement=settlement(error.settlement))
     if isinstance(error, ms.HubError):
         d.update(kind="hub", code=error.code)
     for kind, name in KINDS:
@@ -60,6 +77,23 @@ def identity(i: ms.Identity) -> Dict[str, Any]:
 def intent(text: str) -> ms.Intent:
     target, _, identifier = text.partition(":")
     return ms.Intent(target, identifier)
+
+
+def echo(m: ms.Message) -> Any:
+    return m.data
+
+
+def fail(m: ms.Message) -> None:
+    raise ms.RemoteError("FULL", "no space left")
+
+
+async def three(m: ms.Message) -> AsyncIterator[int]:
+    for i in (1, 2, 3):
+        yield i
+
+
+# What handlers return is the answer.
+ANSWERS: Dict[str, Any] = {"answer": echo, "fail": fail, "stream": three}
 
 
 class LogHandler(logging.Handler):
@@ -81,25 +115,44 @@ class Adapter:
         self.watches: Dict[str, ms.Watch] = {}
         self.holds: Dict[str, ms.Hold] = {}
         self.tasks: Set[asyncio.Future[Any]] = set()
+        self.running: Dict[int, asyncio.Task[None]] = {}
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.ensure_future(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
+    async def reply(self, m: ms.Message) -> None:
+        try:
+            await m.reply(m.data)
+        except Exception as e:
+            show({"event": "reply_failed", "id": m.id, "error": describe(e)})
+
+    async def later(self, m: ms.Message) -> None:
+        """Answer after the command release, and tell if no answer is wanted any more before that."""
+        release = asyncio.ensure_future(self.released.wait())
+        over = asyncio.ensure_future(m.over())
+        await asyncio.wait({release, over}, return_when=asyncio.FIRST_COMPLETED)
+        if not release.done():
+            show({"event": "over", "id": m.id})
+            await release
+        over.cancel()
+        await self.reply(m)
+
     def handler(self, does: str) -> Any:
         async def handle(m: ms.Message) -> None:
             self.counts[m.event] = self.counts.get(m.event, 0) + 1
-            if does in ("record", "wait"):
+            if does in ("record", "wait", "later"):
                 show({
                     "event": "message", "op": 5 if m.is_reply else 0, "id": m.id, "name": m.event, "data": m.data, "sender": m.sender,
-                    "to": str(m.intent),
+                    "to": str(m.intent), "attempt": m.attempt,
                 })
             if does == "reply":
-                try:
-                    await m.reply(m.data)
-                except Exception as e:
-                    show({"event": "reply_failed", "error": describe(e)})
+                await self.reply(m)
+            elif does == "later":
+                self.begin(self.later(m))
+            elif does == "pass":
+                m.decline()
             elif does == "throw":
                 raise RuntimeError("the handler failed")
             elif does == "wait":
@@ -121,12 +174,13 @@ class Adapter:
         if tokens:
             options["token_source"] = lambda: tokens.pop(0) if len(tokens) > 1 else tokens[0]
         options.setdefault("group", "")
+        handlers: Dict[str, str] = o.get("handlers") or {}
         logger = logging.getLogger("adapter")
         logger.addHandler(LogHandler(logging.WARNING))
         logger.propagate = False
         self.hub = await ms.connect(
             **options,
-            on={event: self.handler(does) for event, does in (o.get("handlers") or {}).items()},
+            on={event: self.handler(does) for event, does in handlers.items() if does not in ANSWERS},
             on_message=self.handler("record") if o.get("on_message") else None,
             on_connect=lambda i: show({"event": "connected", "id": i.id}),
             on_disconnect=lambda e: show({"event": "disconnected", "error": describe(e)}),
@@ -135,6 +189,9 @@ class Adapter:
             }),
             logger=logger,
         )
+        for event, does in handlers.items():
+            if does in ANSWERS:
+                self.hub.answer(event, ANSWERS[does])
         self.begin(self.watch_end())
         return identity(self.hub.identity)
 
@@ -199,6 +256,37 @@ class Adapter:
             return await self.holds[group].release()
         raise ValueError(f"unknown command {cmd!r}")
 
+    async def request(self, c: Dict[str, Any], to: ms.Intent, event: str, data: Any, message_id: Optional[str]) -> Any:
+        """Run a command that sends a request."""
+        cmd, n = c["cmd"], c.get("replies") or 0
+        timeout = c["timeout_ms"] / 1000 if c.get("timeout_ms") else None
+        if cmd == "request" and n == 1:
+            m = await self.hub.request(
+                to, event, data, timeout=timeout, id=message_id, retry=c.get("retry") or False, key=c.get("key") or "",
+            )
+            return {"replies": [m.data]}
+        if cmd == "stream":
+            return await self.stream(self.hub.request_many(to, event, data, timeout=timeout, id=message_id), n, to, event)
+        async with self.hub.request_many(to, event, data, expect=n, timeout=timeout, id=message_id) as replies:
+            all_replies = [m async for m in replies]
+        if cmd == "request":
+            return {"replies": [m.data for m in all_replies]}
+        s = replies.settlement
+        return {"replies": [outcome(m) for m in all_replies], "settlement": None if s is None else settlement(s)}
+
+    async def stream(self, request: Replies, n: int, to: ms.Intent, event: str) -> None:
+        """Show the replies as they arrive, and leave the loop after n."""
+        got = 0
+        async with request as replies:
+            async for m in replies:
+                show({"event": "reply", "id": m.id, "more": m.more, **outcome(m)})
+                got += 1
+                if got == n:
+                    return
+        s = request.settlement
+        if s is not None and (s.missing or not s.replied):
+            raise request_error(event, to, s)
+
     async def run(self, c: Dict[str, Any]) -> Any:
         cmd, to, event, data, message_id = c["cmd"], intent(c.get("to") or ""), c.get("event") or "", c.get("data"), c.get("id") or None
         if cmd == "connect":
@@ -207,14 +295,11 @@ class Adapter:
             return await self.hub.send(to, event, data, id=message_id)
         if cmd == "send_acked":
             return {"instances": await self.hub.send_acked(to, event, data, id=message_id)}
-        if cmd == "request":
-            timeout = c["timeout_ms"] / 1000 if c.get("timeout_ms") else None
-            if c.get("replies") == 1:
-                m = await self.hub.request(to, event, data, timeout=timeout, id=message_id)
-                return {"replies": [m.data]}
-            request = self.hub.request_many(to, event, data, expect=c.get("replies") or 0, timeout=timeout, id=message_id)
-            async with request as replies:
-                return {"replies": [m.data async for m in replies]}
+        if cmd in ("request", "request_all", "stream"):
+            return await self.request(c, to, event, data, message_id)
+        if cmd == "cancel":
+            self.running[c["of"]].cancel()
+            return None
         if cmd == "on":
             self.added[event] = self.hub.on(event, self.handler(c["handler"]))
         elif cmd == "off":
@@ -233,7 +318,7 @@ class Adapter:
 
     async def answer(self, c: Dict[str, Any]) -> None:
         run: Awaitable[Any] = self.run(c)
-        if c.get("timeout_ms") and c["cmd"] not in ("request", "close"):
+        if c.get("timeout_ms") and c["cmd"] not in ("request", "request_all", "stream", "close"):
             run = asyncio.wait_for(run, c["timeout_ms"] / 1000)
         try:
             ok = await run
@@ -252,7 +337,8 @@ async def main() -> None:
         line: Optional[bytes] = await reader.readline()
         if not line:
             break
-        task = loop.create_task(adapter.answer(json.loads(line)))
+        command = json.loads(line)
+        task = adapter.running[command["n"]] = loop.create_task(adapter.answer(command))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 

@@ -78,7 +78,7 @@ export class Duty {
   /** See Message.pass. */
   pass(): void {
     const { id, sender } = this.message;
-    if (this.end()) this.session.writeAside({ op: op.settled, id, intent: { target: "DIRECT", identifier: sender } });
+    if (this.end() && this.session.has("requests")) this.session.writeAside({ op: op.settled, id, intent: { target: "DIRECT", identifier: sender } });
   }
 
   /** Answers with what a handler has returned. */

@@ -58,7 +58,7 @@ export class Message<T = unknown> {
   /** @internal */
   readonly toMany: boolean;
   private readonly members: Record<string, unknown>;
-  /** @internal Of a request that the hub tracks. */
+  /** @internal Of a request. */
   duty: Duty | undefined;
 
   /** @internal For how many ms a request waits for an answer; 0 for other messages. */

@@ -220,7 +220,7 @@ export class Session {
       case op.event: {
         if (!this.identified) return true;
         const m = new Message(w, raw, this.core);
-        if (m.expected > 0 && this.has("requests")) {
+        if (m.expected > 0) {
           if (this.mustLoad(force)) return false;
           this.core.requests?.duties.owe(this, m);
         }

@@ -2,7 +2,7 @@
 // events on standard output. With the argument "platform" it uses the platform's own WebSocket instead of the package ws.
 import { createInterface } from "node:readline";
 
-import { connect, DisconnectError, GroupError, HandshakeError, HubError } from "@mastersocket/client";
+import { connect, DisconnectError, GroupError, HandshakeError, HubError, RemoteError, RequestError } from "@mastersocket/client";
 
 const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
@@ -10,12 +10,15 @@ const kinds = {
   NO_RECEIVER: "no_receiver", RECEIVER_GONE: "receiver_gone", FORBIDDEN: "forbidden", BROKER_UNAVAILABLE: "broker_unavailable",
   OVERLOADED: "overloaded", OUTCOME_UNKNOWN: "outcome_unknown", CLOSED: "closed", OPTIONS: "options", TOO_BIG: "too_big",
   DUPLICATE_ID: "duplicate_id", NO_ACKS: "no_acks", TOO_MANY_REPLIES: "too_many_replies", SILENT: "silent", SLOW_CONSUMER: "slow", UNSUPPORTED: "unsupported",
+  TIMEOUT: "timeout", TOO_MANY_REQUESTS: "too_many_requests", REQUEST_OVER: "request_over",
 };
 
 function describe(err) {
   const text = String(err?.message ?? err);
   if (err instanceof HandshakeError) return { kind: "handshake", status: err.status, text };
   if (err instanceof DisconnectError) return { kind: "disconnected", reason: err.reason, code: err.closeCode, text };
+  if (err instanceof RemoteError) return { kind: "remote", code: err.code, message: err.explanation, text };
+  if (err instanceof RequestError) return { kind: kinds[err.code] ?? "no_answer", settlement: err.settlement, text };
   if (err?.name === "TimeoutError") return { kind: "timeout", text };
   if (err?.name === "AbortError") return { kind: "cancelled", text };
   if (err instanceof GroupError) return { kind: "group", code: err.code, group: err.group, text };
@@ -41,14 +44,34 @@ const shown = ({ joined, left, moved, updated }) => ({
   moved: moved.map(({ from, to }) => ({ from, to: to.id })),
 });
 
-const handler = (does) => async (m) => {
+const reply = (m) => m.reply(m.data).catch((err) => print({ event: "reply_failed", id: m.id, error: describe(err) }));
+
+async function* count3() {
+  yield* [1, 2, 3];
+}
+
+const handler = (does) => (m) => {
   counts[m.event] = (counts[m.event] ?? 0) + 1;
-  if (does === "record" || does === "wait") {
-    print({ event: "message", op: m.isReply ? 5 : 0, id: m.id, name: m.event, data: m.data, sender: m.sender, to: m.to });
+  if (["record", "wait", "later"].includes(does)) {
+    print({ event: "message", op: m.isReply ? 5 : 0, id: m.id, name: m.event, data: m.data, sender: m.sender, to: m.to, attempt: m.attempt });
   }
-  if (does === "reply") await m.reply(m.data).catch((err) => print({ event: "reply_failed", error: describe(err) }));
-  if (does === "throw") throw new Error("the handler failed");
-  if (does === "wait") await released;
+  switch (does) {
+    case "reply": return reply(m);
+    case "throw": throw new Error("the handler failed");
+    case "wait": return released;
+    case "answer": return m.data;
+    case "fail": return Promise.reject(new RemoteError("FULL", "no space left"));
+    case "pass": return m.pass();
+    case "stream": return count3();
+    case "later": {
+      let waits = true;
+      m.signal.addEventListener("abort", () => waits && print({ event: "over", id: m.id }));
+      void released.then(() => {
+        waits = false;
+        return reply(m);
+      });
+    }
+  }
 };
 
 const log = (level) => (text) => print({ event: "log", level, text });
@@ -72,18 +95,33 @@ async function open(o, timeout) {
   return identity(client.identity);
 }
 
-async function run({ cmd, options, to, event, data, id, timeout_ms: timeout, replies, handler: does, group, groups, meta, weight }) {
+const cancels = {};
+const outcome = (m) => (m.error ? { error: { kind: "remote", ...m.error } } : { data: m.data });
+
+async function run({ n, cmd, options, to, event, data, id, timeout_ms: timeout, replies, handler: does, group, groups, meta, weight, retry, key, of }) {
+  cancels[n] = new AbortController();
+  const { signal } = cancels[n];
   switch (cmd) {
     case "connect": return open(options, timeout);
-    case "send": return client.send(to, event, data, { id, timeout });
+    case "send": return client.send(to, event, data, { id, timeout, signal });
     case "send_acked": return { instances: await client.sendAcked(to, event, data, { id, timeout }) };
     case "request": {
-      if (replies === 1) return { replies: [(await client.request(to, event, data, { id, timeout })).data] };
-      if (!replies) return { replies: (await client.requestAll(to, event, data, { id, timeout })).replies.map((m) => m.data) };
+      if (replies === 1) return { replies: [(await client.request(to, event, data, { id, timeout, signal, retry, key })).data] };
+      if (!replies) return { replies: (await client.requestAll(to, event, data, { id, timeout, signal })).replies.map((m) => m.data) };
       const all = [];
-      for await (const m of client.stream(to, event, data, { id, timeout, replies })) all.push(m.data);
+      for await (const m of client.stream(to, event, data, { id, timeout, signal, replies })) all.push(m.data);
       return { replies: all };
     }
+    case "request_all": {
+      const all = await client.requestAll(to, event, data, { id, timeout, signal });
+      return { replies: all.replies.map(outcome), settlement: all.settlement ?? null };
+    }
+    case "stream":
+      for await (const m of client.stream(to, event, data, { id, timeout, signal, replies })) {
+        print({ event: "reply", id: m.id, more: m.more, ...outcome(m) });
+      }
+      return {};
+    case "cancel": cancels[of].abort(); return {};
     case "on": removers[event] = client.on(event, handler(does)); return {};
     case "off": removers[event](); return {};
     case "subscribe": return client.subscribe(groups, { timeout });
