@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -142,6 +143,7 @@ func eachLoad(t *testing.T, f func(t *testing.T, start func(url string, o loadOp
 type loadOptions struct {
 	clients int
 	rate    float64 // messages per second, of all clients together
+	asking  bool    // they are requests, whose answers are checked
 }
 
 // load is a running load.
@@ -153,7 +155,11 @@ type load struct {
 func startLoad(t *testing.T, command []string, dir, url string, o loadOptions) *load {
 	t.Helper()
 	l := &load{t, startProcess(t, command, dir)}
-	l.command(map[string]any{"cmd": "start", "url": url, "token": hubtest.Token, "clients": o.clients, "rate": o.rate})
+	start := "start"
+	if o.asking {
+		start = "start_asking"
+	}
+	l.command(map[string]any{"cmd": start, "url": url, "token": hubtest.Token, "clients": o.clients, "rate": o.rate})
 	return l
 }
 
@@ -221,6 +227,23 @@ func (l *load) finish(o history.Options) (*history.Report, map[string]any) {
 		l.t.Errorf("failures: %v", failures)
 	}
 	return r, counts
+}
+
+// finishAsking ends the requests of a load and judges them: each has the right answer or fails, and none hangs. It returns how
+// many failed, by reason.
+func (l *load) finishAsking() (failed map[string]any) {
+	l.t.Helper()
+	counts := l.command(map[string]any{"cmd": "finish_asking"})
+	failed = counts["failed"].(map[string]any)
+	sum := counts["answered"].(float64)
+	for _, n := range failed {
+		sum += n.(float64)
+	}
+	figure.Printf(l.t, "%s: %v requests: %v answered, failed %v; %v wrong, %v hung", path.Base(l.t.Name()), counts["sent"], counts["answered"], failed, counts["wrong"], counts["hung"])
+	if counts["wrong"] != 0.0 || counts["hung"] != 0.0 || counts["sent"] != sum || counts["answered"] == 0.0 {
+		l.t.Errorf("of the requests %v", counts)
+	}
+	return failed
 }
 
 // cluster is several instances behind a balancer.
@@ -311,6 +334,42 @@ func TestRealKill(t *testing.T) {
 		if r, _ := l.finish(history.Options{Fault: true}); r.Absences != clients {
 			t.Errorf("%d absences, want %d", r.Absences, clients)
 		}
+	})
+}
+
+// Requests while three instances are restarted one after the other: each is answered. A request to a group may reach a connection
+// that its client has just left, which is then missing; the client answers on the next one.
+func TestRealRequestsRollingRestart(t *testing.T) {
+	eachLoad(t, func(t *testing.T, start func(string, loadOptions) *load) {
+		c := startCluster(t, 3, "--drain-timeout=30s", "--drain-rate=100")
+		l := start(c.url, loadOptions{clients: 30, rate: 150, asking: true})
+		for i := range c.hubs {
+			clients := c.clientsOf(i)
+			c.hubs[i].Signal(syscall.SIGTERM)
+			if _, ok := c.hubs[i].Wait(40 * time.Second); !ok {
+				t.Fatal("the hub has not ended")
+			}
+			l.await("moved", clients, time.Minute)
+			c.start(i)
+		}
+		failed := l.finishAsking()
+		delete(failed, "all NO_REASON")
+		if len(failed) > 0 {
+			t.Errorf("failed: %v", failed)
+		}
+	})
+}
+
+// Requests while one of two instances is killed: each is answered, or fails with a reason.
+func TestRealRequestsKill(t *testing.T) {
+	eachLoad(t, func(t *testing.T, start func(string, loadOptions) *load) {
+		c := startCluster(t, 2)
+		l := start(c.url, loadOptions{clients: 30, rate: 150, asking: true})
+		clients := c.clientsOf(0)
+		c.hubs[0].Kill()
+		l.await("back", clients, time.Minute)
+		c.start(0)
+		l.finishAsking()
 	})
 }
 

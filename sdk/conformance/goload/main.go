@@ -60,6 +60,7 @@ type load struct {
 
 func main() {
 	l := &load{history: history.New(0), out: json.NewEncoder(os.Stdout), failures: map[string]int{}}
+	asking := &asking{load: l}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		var c command
@@ -71,6 +72,10 @@ func main() {
 			err = l.start(c)
 		case c.Cmd == "finish":
 			ok, err = l.finish(c.File)
+		case c.Cmd == "start_asking":
+			err = asking.start(c)
+		case c.Cmd == "finish_asking":
+			ok = asking.finish()
 		default:
 			err = fmt.Errorf("unknown command %q", c.Cmd)
 		}

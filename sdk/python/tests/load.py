@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Coroutine, Dict, List, Optional, Set, TextIO, Tuple
 
 import mastersocket as ms
+from tests.asking import Asking
 
 TARGETS = {"GLOBAL": 0, "GROUP": 1, "DIRECT": 2, "ANY": 3}
 PENDING, ACCEPTED, REFUSED, UNSENT = range(4)
@@ -263,7 +264,7 @@ class Agent:
 
 
 async def main() -> None:
-    load, loop = Load(), asyncio.get_running_loop()
+    load, asking, loop = Load(), Asking(show), asyncio.get_running_loop()
     logger = logging.getLogger("load")
     logger.addHandler(FailureLog(load))
     logger.propagate = False
@@ -275,7 +276,8 @@ async def main() -> None:
             break
         c = json.loads(line)
         try:
-            show({"n": c["n"], "ok": await {"start": load.start, "finish": load.finish}[c["cmd"]](c)})
+            run = {"start": load.start, "finish": load.finish, "start_asking": asking.start, "finish_asking": asking.finish}[c["cmd"]]
+            show({"n": c["n"], "ok": await run(c)})
         except Exception as e:
             show({"n": c["n"], "error": {"kind": "other", "text": repr(e)}})
 

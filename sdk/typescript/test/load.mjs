@@ -6,6 +6,8 @@ import { createInterface } from "node:readline";
 
 import { connect, HubError, RequestError } from "@mastersocket/client";
 
+import { finishAsking, startAsking } from "./asking.mjs";
+
 const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const now = () => performance.timeOrigin + performance.now(); // ms since 1970
 // JSON numbers of nanoseconds since 1970, which JavaScript can't hold.
@@ -214,6 +216,6 @@ async function finish({ file }) {
 
 createInterface({ input: process.stdin }).on("line", (line) => {
   const { n, cmd, ...o } = JSON.parse(line);
-  const run = { start, finish }[cmd];
+  const run = { start, finish, start_asking: (c) => startAsking(c, print), finish_asking: finishAsking }[cmd];
   run(o).then((ok) => print({ n, ok }), (err) => print({ n, error: { kind: "other", text: String(err.stack) } }));
 }).on("close", () => process.exit(0));
