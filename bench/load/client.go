@@ -4,6 +4,7 @@ package load
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 
@@ -23,13 +24,14 @@ type Client struct {
 	ID string
 
 	fd       int
-	open     bool   // the opening handshake is done
-	skip     int    // bytes of a counted frame that have not arrived yet
-	carry    []byte // the beginning of what can't be handled before more of it arrives
-	out      []byte // what the socket did not take yet
-	received int    // deliveries
-	next     []byte // ring of direct messages: what the client sends for each that it gets
-	sent     int    // ring of direct messages: how many it sent
+	secure   *tls.Conn // nil without TLS
+	open     bool      // the opening handshake is done
+	skip     int       // bytes of a counted frame that have not arrived yet
+	carry    []byte    // the beginning of what can't be handled before more of it arrives
+	out      []byte    // what the socket did not take yet
+	received int       // deliveries
+	next     []byte    // ring of direct messages: what the client sends for each that it gets
+	sent     int       // ring of direct messages: how many it sent
 }
 
 // Received returns the number of deliveries that the client got.
@@ -146,7 +148,7 @@ func (l *Loop) send(c *Client, b []byte) error {
 		c.out = append(c.out, b...)
 		return nil
 	}
-	n, err := write(c.fd, b)
+	n, err := c.write(b)
 	if err != nil {
 		return err
 	}
@@ -161,14 +163,17 @@ func (c *Client) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	n, err := write(c.fd, c.out)
+	n, err := c.write(c.out)
 	c.out = append(c.out[:0], c.out[n:]...)
 	return err
 }
 
-// write returns how much the socket took, which is 0 if it is full.
-func write(fd int, b []byte) (int, error) {
-	n, errno := rawWrite(fd, b)
+// write returns how much the socket took, which is 0 if it is full. Over TLS it takes all.
+func (c *Client) write(b []byte) (int, error) {
+	if c.secure != nil {
+		return c.secure.Write(b)
+	}
+	n, errno := rawWrite(c.fd, b)
 	switch errno {
 	case 0:
 		return n, nil

@@ -84,5 +84,9 @@ func (l *Loop) dial(role Role) (*Client, error) {
 	if err := unix.Connect(fd, to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		return nil, fmt.Errorf("connecting to %s: %w", server, err)
 	}
+	if l.tls.config != nil {
+		l.tls.start(c)
+		return c, nil
+	}
 	return c, l.watch(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
 }

@@ -143,6 +143,9 @@ func (l *Loop) Saturate(inFlight int, d time.Duration, clock CPUClock) (Result, 
 	if err := refill(m.began.Add(d)); err != nil {
 		return Result{}, err
 	}
+	if err := l.awaitOne(&m, &f.delivered); err != nil {
+		return Result{}, err
+	}
 	r, err := m.stop(f.sent, f.delivered)
 	return r, errors.Join(err, f.drain())
 }

@@ -32,6 +32,7 @@ type Loop struct {
 	buf        []byte
 	byFD       []*Client
 	clients    []*Client
+	tls        handshakes
 	subscribed int // clients that receive
 	arrived    int // deliveries that the last call of consume found
 
@@ -72,6 +73,7 @@ func New(d Dialect, servers ...netip.AddrPort) (*Loop, error) {
 
 // Close ends all connections, abruptly, so that none of them keeps its port occupied.
 func (l *Loop) Close() {
+	l.tls.close(l.clients)
 	for _, c := range l.clients {
 		// An error would mean that the connection is gone, as wanted.
 		_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
@@ -155,6 +157,9 @@ func (l *Loop) handle(e *unix.EpollEvent) error {
 		}
 		return nil
 	}
+	if l.tls.config != nil && int(e.Fd) == l.tls.wake {
+		return l.adopt()
+	}
 	c := l.byFD[e.Fd]
 	if e.Events&unix.EPOLLOUT != 0 && len(c.out) > 0 {
 		if err := c.flush(); err != nil {
@@ -176,6 +181,9 @@ func (l *Loop) failed(c *Client, err error) error {
 
 // read takes everything that has arrived for c.
 func (l *Loop) read(c *Client) error {
+	if c.secure != nil {
+		return l.readSecure(c)
+	}
 	for {
 		kept := copy(l.buf, c.carry)
 		n, errno := rawRead(c.fd, l.buf[kept:])

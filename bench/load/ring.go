@@ -48,6 +48,9 @@ func (l *Loop) Ring(d time.Duration, clock CPUClock) (Result, error) {
 	if err := l.Serve(d); err != nil {
 		return Result{}, err
 	}
+	if err := l.awaitOne(&m, &r.delivered); err != nil {
+		return Result{}, err
+	}
 	result, err := m.stop(r.sent, r.delivered)
 	return result, errors.Join(err, r.drain())
 }

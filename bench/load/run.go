@@ -55,6 +55,13 @@ func (m *meter) stop(sent, delivered int) (Result, error) {
 	return r, err
 }
 
+// awaitOne goes on until a delivery has arrived since m was started. Where other work keeps the machine busy, none may have
+// within a short time.
+func (l *Loop) awaitOne(m *meter, delivered *int) error {
+	err := l.run(time.Now().Add(l.patience), func() bool { return *delivered > m.delivered })
+	return l.late(err, m.delivered+1, *delivered)
+}
+
 // ErrMissing says that deliveries are missing or too many: the run has no result.
 var ErrMissing = errors.New("deliveries don't add up")
 

@@ -4,10 +4,12 @@ package load
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"sync"
 	"testing"
@@ -32,6 +34,10 @@ func (r *relay) start(t *testing.T) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r.serveAll(t, listener)
+}
+
+func (r *relay) serveAll(t *testing.T, listener net.Listener) netip.AddrPort {
 	var all sync.WaitGroup
 	t.Cleanup(func() { listener.Close(); all.Wait() })
 	all.Go(func() {
@@ -260,3 +266,61 @@ func TestServerThatCloses(t *testing.T) {
 }
 
 func shutdownWrite(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) }
+
+// TestSecure counts deliveries over TLS, and sees a missing one there as well.
+func TestSecure(t *testing.T) {
+	t.Parallel()
+	for _, copies := range []int{1, 0} {
+		certified := httptest.NewUnstartedServer(nil) // for its certificate
+		certified.StartTLS()
+		certificates := certified.TLS.Certificates
+		certified.Close()
+		listener, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{Certificates: certificates})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &relay{fault: func(delivery int) int {
+			if delivery == 7 {
+				return copies
+			}
+			return 1
+		}}
+		l, err := New(&relayDialect{}, r.serveAll(t, listener))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(l.Close)
+		err = errors.Join(l.Secure(), l.Connect(1, 1, Publisher, time.Minute), l.Connect(5, 3, Subscriber, time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if copies == 0 {
+			l.patience = 100 * time.Millisecond
+		}
+		f, err := l.newFanout(64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.end()
+		err = errors.Join(f.publish(20), f.drain())
+		switch {
+		case copies == 1 && (err != nil || f.delivered != 100):
+			t.Errorf("%d deliveries, %v", f.delivered, err)
+		case copies == 0 && !errors.Is(err, ErrMissing):
+			t.Errorf("a delivery is missing, and the error is %v", err)
+		}
+	}
+}
+
+// TestSecureRefused has a server close the connection in the middle of the TLS handshake.
+func TestSecureRefused(t *testing.T) {
+	t.Parallel()
+	l, err := New(&relayDialect{}, (&relay{}).start(t)) // which speaks no TLS
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	if err := errors.Join(l.Secure(), l.Connect(1, 1, Subscriber, time.Minute)); err == nil || errors.Is(err, errLate) {
+		t.Errorf("got %v", err)
+	}
+}

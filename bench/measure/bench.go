@@ -86,7 +86,9 @@ func (b *bench) measure(name string) (map[string]float64, error) {
 	switch name {
 	case Setup, Idle:
 		return b.values[name], nil
-	case Fanout1k:
+	case TLSSetup:
+		return b.values[Setup], nil
+	case Fanout1k, TLSFanout1k:
 		return b.fanout(20, b.times.Fanout1k)
 	case Fanout10k:
 		return b.fanout(5, b.times.Fanout10k)
@@ -110,7 +112,7 @@ func (b *bench) measure(name string) (map[string]float64, error) {
 		return b.idle()
 	case Size1k, Size8k, Size32k:
 		return b.saturated(name, 2)
-	case Stalled:
+	case Stalled, TLSSaturated8:
 		return b.saturated(name, 8)
 	case Groups:
 		const groups = 1_000

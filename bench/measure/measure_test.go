@@ -111,3 +111,21 @@ func TestExecuteStopsWithItsContext(t *testing.T) {
 		t.Errorf("got %+v", runs)
 	}
 }
+
+// TestExecuteOverTLS measures a server over TLS, and leaves out one that has none.
+func TestExecuteOverTLS(t *testing.T) {
+	t.Parallel()
+	plan := Plan{
+		Servers:  []servers.Adapter{servers.GWS{Bin: built(t, "gws")}, mute{}},
+		Measures: []string{TLSSetup, TLSFanout1k, TLSSaturated8}, Rounds: 1, Times: shortTimes, Progress: io.Discard,
+	}
+	runs := plan.Execute(context.Background())
+	if len(runs) != 3 {
+		t.Errorf("got %+v", runs)
+	}
+	for _, r := range runs {
+		if r.Server != "gws" || r.Error != "" || r.Values[CPU] <= 0 {
+			t.Errorf("got %+v", r)
+		}
+	}
+}

@@ -94,6 +94,9 @@ func (p Plan) Execute(ctx context.Context) []Run {
 }
 
 func (p Plan) wanted(s scenario, a servers.Adapter) []string {
+	if _, can := a.(servers.Secured); s.security == overTLS && !can {
+		return nil
+	}
 	var wanted []string
 	for _, m := range s.measures {
 		limited, ok := a.(servers.Limited)
@@ -118,12 +121,20 @@ func (p Plan) scenario(s scenario, a servers.Adapter, wanted []string, round int
 	return runs
 }
 
+// start starts a server for the scenario's clients.
+func (s scenario) start(a servers.Adapter) (*servers.Process, error) {
+	if secured, ok := a.(servers.Secured); ok && s.security == overTLS {
+		return servers.StartSecured(secured)
+	}
+	return servers.Start(a)
+}
+
 // attempt starts a server and takes measures until one fails. It returns one Run at least.
 func (p Plan) attempt(s scenario, a servers.Adapter, wanted []string, round int) []Run {
 	failed := func(m string, err error) Run {
 		return Run{Server: a.Name(), Measure: m, Round: round, Error: err.Error()}
 	}
-	process, err := servers.Start(a)
+	process, err := s.start(a)
 	if err != nil {
 		return []Run{failed(wanted[0], err)}
 	}
@@ -133,6 +144,11 @@ func (p Plan) attempt(s scenario, a servers.Adapter, wanted []string, round int)
 		return []Run{failed(wanted[0], err)}
 	}
 	defer loop.Close()
+	if s.security == overTLS {
+		if err := loop.Secure(); err != nil {
+			return []Run{failed(wanted[0], err)}
+		}
+	}
 
 	b := &bench{times: p.Times, adapter: a, process: process, loop: loop, values: map[string]map[string]float64{}, same: p.same}
 	if err := b.connect(s); err != nil {

@@ -47,6 +47,15 @@ var shapeColumns = []Column{
 	{"… µs", measure.Stalled, []string{measure.CPU}, tenths},
 }
 
+// tlsColumns are the columns of the table of clients over TLS.
+var tlsColumns = []Column{
+	{"setup conn/s", measure.TLSSetup, []string{measure.PerSecond}, thousands},
+	{"setup µs", measure.TLSSetup, []string{measure.CPU}, whole},
+	{"1k, 20/s: µs", measure.TLSFanout1k, []string{measure.CPU}, tenths},
+	{"1k sat. 8", measure.TLSSaturated8, []string{measure.PerSecond}, thousands},
+	{"… µs", measure.TLSSaturated8, []string{measure.CPU}, tenths},
+}
+
 // latencyColumns are the columns of the table of latencies, p50/p99/p99.9 in ms.
 var latencyColumns = []Column{
 	{"at 10 % of its saturation", measure.LatencyTenth, latencies, precise},

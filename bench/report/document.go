@@ -74,6 +74,7 @@ func (d *Document) sections() []section {
 		all = append(all, section{"All servers", serverTable(s, allColumns, d.Skipped)})
 		for _, t := range []section{
 			{"Other sizes and shapes", serverTable(s, shapeColumns, nil)},
+			{"Over TLS", serverTable(s, tlsColumns, nil)},
 			{"Latency, p50/p99/p99.9 in ms", serverTable(s, latencyColumns, nil)},
 		} {
 			if len(t.grid.Rows) > 0 {

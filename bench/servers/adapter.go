@@ -36,6 +36,15 @@ type Site struct {
 	Listen netip.AddrPort // for clients
 	Admin  netip.AddrPort // for whatever else the server offers
 	Dir    string         // an empty folder, removed afterwards
+
+	// PEM files in Dir for a server whose clients connect over TLS; empty for one without.
+	Certificate, Key string
+}
+
+// Secured is implemented by adapters whose servers serve over TLS at a Site with a certificate.
+type Secured interface {
+	Adapter
+	Secured()
 }
 
 // Limited is implemented by adapters that take part in some of the measures only.

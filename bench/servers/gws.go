@@ -36,8 +36,15 @@ func (g GWS) Missing() error {
 
 // Command implements Adapter.
 func (g GWS) Command(s Site) (*exec.Cmd, error) {
-	return exec.Command(g.path(), s.Listen.String()), nil
+	cmd := exec.Command(g.path(), s.Listen.String())
+	if s.Certificate != "" {
+		cmd.Args = append(cmd.Args, s.Certificate, s.Key)
+	}
+	return cmd, nil
 }
+
+// Secured implements Secured.
+func (GWS) Secured() {}
 
 // Dialect implements Adapter.
 func (g GWS) Dialect(s load.Shape) load.Dialect { return plainDialect{s} }

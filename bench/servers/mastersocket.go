@@ -67,13 +67,18 @@ func (m Mastersocket) Missing() error {
 
 // Command implements Adapter.
 func (m Mastersocket) Command(s Site) (*exec.Cmd, error) {
-	args := []string{
-		"serve", "--listen=" + s.Listen.String(), "--admin-listen=" + s.Admin.String(), "--log-level=error",
+	args := []string{"serve", "--listen=" + s.Listen.String(), "--admin-listen=" + s.Admin.String(), "--log-level=error"}
+	if s.Certificate != "" {
+		args[1] = "--listen=off"
+		args = append(args, "--tls-listen="+s.Listen.String(), "--tls-cert="+s.Certificate, "--tls-key="+s.Key)
 	}
 	cmd := exec.Command(m.Path, append(args, m.Args...)...)
 	cmd.Env = append(os.Environ(), "MASTERSOCKET_TOKEN="+benchToken)
 	return cmd, nil
 }
+
+// Secured implements Secured.
+func (Mastersocket) Secured() {}
 
 // Dialect implements Adapter.
 func (m Mastersocket) Dialect(s load.Shape) load.Dialect { return masterDialect{s} }

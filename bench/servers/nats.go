@@ -40,14 +40,21 @@ func (n NATS) Missing() error {
 
 // Command implements Adapter.
 func (n NATS) Command(s Site) (*exec.Cmd, error) {
-	config := fmt.Sprintf("listen: %q\nping_interval: \"1h\"\nwebsocket { listen: %q, no_tls: true, compression: false }\n",
-		s.Admin, s.Listen)
+	secure := "no_tls: true"
+	if s.Certificate != "" {
+		secure = fmt.Sprintf("tls { cert_file: %q, key_file: %q }", s.Certificate, s.Key)
+	}
+	config := fmt.Sprintf("listen: %q\nping_interval: \"1h\"\nwebsocket { listen: %q, %s, compression: false }\n",
+		s.Admin, s.Listen, secure)
 	name := filepath.Join(s.Dir, "nats.conf")
 	if err := os.WriteFile(name, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
 	return exec.Command(n.path(), "-c", name, "-l", os.DevNull), nil
 }
+
+// Secured implements Secured.
+func (NATS) Secured() {}
 
 // Covers implements Limited: it is not compared at a rate that it may not reach.
 func (NATS) Covers(measure string) bool { return measure != "latency-same" }

@@ -41,6 +41,23 @@ func Start(a Adapter) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", a.Name(), err)
 	}
+	return start(a, site)
+}
+
+// StartSecured is Start for clients over TLS.
+func StartSecured(a Secured) (*Process, error) {
+	site, err := NewSite()
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", a.Name(), err)
+	}
+	if err := site.certify(); err != nil {
+		os.RemoveAll(site.Dir)
+		return nil, fmt.Errorf("starting %s: %w", a.Name(), err)
+	}
+	return start(a, site)
+}
+
+func start(a Adapter, site Site) (*Process, error) {
 	cmd, err := a.Command(site)
 	if err != nil {
 		os.RemoveAll(site.Dir)

@@ -3,12 +3,15 @@
 // Command gws is a fan-out server on top of github.com/lxzan/gws, written as its documentation shows: a goroutine for
 // each connection's reads, and its Broadcaster, which frames a message once and writes it in each connection's queue.
 //
-//	gws ADDRESS:PORT
+//	gws ADDRESS:PORT [CERTIFICATE KEY]
+//
+// With the PEM files of a certificate it serves over TLS.
 //
 // It speaks the plain dialect of package servers.
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log"
 	"net"
@@ -20,13 +23,20 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: gws ADDRESS:PORT")
+	if len(os.Args) != 2 && len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: gws ADDRESS:PORT [CERTIFICATE KEY]")
 		os.Exit(2)
 	}
 	l, err := net.Listen("tcp", os.Args[1])
 	if err != nil {
 		log.Fatal(err)
+	}
+	if len(os.Args) == 4 {
+		certificate, err := tls.LoadX509KeyPair(os.Args[2], os.Args[3])
+		if err != nil {
+			log.Fatal(err)
+		}
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}})
 	}
 	server := gws.NewServer(&handler{numbers: map[*gws.Conn]int{}}, &gws.ServerOption{})
 	// It reports connections that were reset, as the benchmark's are at their end.
