@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestGuessesOverTheAPI shows wrong tokens, as fast as a loop can, from an address that an operator has used: 1,000 of
@@ -11,19 +12,18 @@ import (
 func TestGuessesOverTheAPI(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1, nil)
-	const limit = 3000
 	guess := func(token string) reply {
 		return c.do(0, http.MethodGet, "/v1/nodes", "", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) })
 	}
 	counts := make(map[int]int)
-	for range limit {
+	for began := time.Now(); counts[429] < 100 && time.Since(began) < 3*time.Minute; {
 		r := guess("wrong")
 		counts[r.status]++
 		if r.status == http.StatusTooManyRequests && r.header.Get("Retry-After") == "" {
 			t.Error("a 429 without Retry-After")
 		}
 	}
-	if counts[401] < 1000 || counts[429] < 100 || counts[401]+counts[429] != limit {
+	if counts[401] < 1000 || counts[429] < 100 || len(counts) != 2 {
 		t.Errorf("answers by status: %v", counts)
 	}
 	_, text := get(t, http.MethodGet, c.urls[0]+"/metrics")

@@ -68,6 +68,7 @@ func TestBogusTokensDoNotHoldUpOthers(t *testing.T) {
 		encode(`{"alg":"none"}`, "{}", "AA"),
 		strings.Repeat("e", 4000) + "." + strings.Repeat("e", 4000) + ".x",
 	}
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -94,8 +95,9 @@ func TestBogusTokensDoNotHoldUpOthers(t *testing.T) {
 	if n := verdicts[auth.WrongSignature].Load() + verdicts[auth.WrongAlgorithm].Load() + verdicts[auth.Malformed].Load(); n != 7500 {
 		t.Errorf("%d were refused at once, want 7500", n)
 	}
-	if n := len(i.Requests("/.well-known/openid-configuration")); n != 2 {
-		t.Errorf("the issuer was asked %d times, want 2: at the start, and once for all unknown keys", n)
+	most := 2 + int(time.Since(began)/v.times.spacing) // at the start, and once for all unknown keys, but again after a while
+	if n := len(i.Requests("/.well-known/openid-configuration")); n < 2 || n > most {
+		t.Errorf("the issuer was asked %d times, want 2 to %d", n, most)
 	}
 }
 
