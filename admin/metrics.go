@@ -48,6 +48,7 @@ var (
 	descPasses      = desc("request_passes_total", "Receivers that said that they don't answer a request of a client of this instance.")
 	descExpired     = desc("requests_expired_total", "Requests that were not delivered to clients of a loop, because their time was over.")
 	descReleased    = desc("requests_released_total", "Requests of other instances that were never cancelled here, and were given up long after their time.")
+	descRequestMax  = desc("request_memory_limit_bytes", "Bound of request_memory_bytes: the setting request-memory; 0 for none.")
 	descRequestMem  = desc("request_memory_bytes", "What open requests, and answers that clients owe, take of request-memory.")
 	descRefusals    = desc("refusals_total", "Refused connections, handshakes and frames.", "cause")
 	descTLSDone     = desc("tls_handshakes_total", "TLS handshakes of the hub's listener, by result: done, resumed, or the cause of the failure.", "result")
@@ -253,6 +254,7 @@ func collectPresence(s *hub.PresenceStats, w metrics.Writer) {
 func collectRequests(s *hub.RequestStats, w metrics.Writer) {
 	w.Gauge(descRequests, float64(s.Open))
 	w.Gauge(descRequestMem, float64(s.Memory))
+	w.Gauge(descRequestMax, float64(s.MemoryLimit))
 	w.Counter(descRetries, s.Retries)
 	w.Counter(descPasses, s.Passed)
 	w.Counter(descExpired, s.Expired)

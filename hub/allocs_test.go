@@ -18,6 +18,7 @@ type rawPeer struct {
 	t   testing.TB
 	fd  int
 	buf [4096]byte
+	id  string
 }
 
 // newRawPeer connects and identifies as a member of the group load; extra are further members of IDENTIFY's data, with a
@@ -52,8 +53,11 @@ func newRawPeerOf(t testing.TB, url, group, extra string) *rawPeer {
 		head += string(p.buf[:1])
 	}
 	p.write(maskedText(fmt.Sprintf(`{"op":1,"data":{"token":%q,"group":%q,"echo":false%s}}`, testToken, group, extra)))
-	if got := string(p.readMessage()); !strings.HasPrefix(got, `{"op":1`) {
+	got := string(p.readMessage())
+	if _, rest, ok := strings.Cut(got, `"id":"`); !ok || !strings.HasPrefix(got, `{"op":1`) {
 		t.Fatalf("IDENTIFY was answered with %s", got)
+	} else {
+		p.id = rest[:36]
 	}
 	return p
 }

@@ -69,3 +69,55 @@ func BenchmarkSaturated(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRequest measures DIRECT EVENTs and their REPLYs, with and without expect.
+func BenchmarkRequest(b *testing.B) {
+	for _, loops := range []int{1, 2} {
+		for _, inFlight := range []int{16, 64} {
+			for _, expect := range []string{"", `"expect":{"timeout_ms":20000},`} {
+				name := fmt.Sprintf("%d loops/%d in flight/tracked=%t", loops, inFlight, expect != "")
+				b.Run(name, func(b *testing.B) { benchmarkRequest(b, loops, inFlight, expect) })
+			}
+		}
+	}
+}
+
+func benchmarkRequest(b *testing.B, loops, inFlight int, expect string) {
+	_, url := startHub(b, memory.NewBus().Broker(), func(o *Options) { o.Transport.Loops = loops })
+	asker, worker := newRawPeer(b, url, `,"features":["requests"]`), newRawPeer(b, url, `,"features":["requests"]`)
+	answers := make([]byte, 0, inFlight*200)
+	for i := range inFlight {
+		answers = append(answers, maskedText(fmt.Sprintf(`{"op":5,"id":"q%02d","data":3,"intent":{"target":"DIRECT","identifier":%q}}`, i, asker.id))...)
+	}
+	asks := make([]byte, 0, inFlight*200)
+	frames := 1
+	if expect != "" {
+		frames = 2
+	}
+	for i := range inFlight {
+		asks = append(asks, maskedText(fmt.Sprintf(`{"op":0,"id":"q%02d",%s"event":"sum","data":[1,2],"intent":{"target":"DIRECT","identifier":%q}}`,
+			i, expect, worker.id))...)
+	}
+	ended := make(chan struct{})
+	rounds := make(chan struct{}, 1)
+	go func() {
+		defer close(ended)
+		for range rounds {
+			for range inFlight {
+				worker.readMessage()
+			}
+			worker.write(answers)
+		}
+	}()
+	b.ReportAllocs()
+	for b.Loop() {
+		rounds <- struct{}{}
+		asker.write(asks)
+		for range inFlight * frames {
+			asker.readMessage()
+		}
+	}
+	close(rounds)
+	<-ended
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*inFlight), "ns/request")
+}

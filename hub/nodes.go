@@ -47,9 +47,9 @@ type NodeRequests struct {
 	SettleSeconds map[string]float64 `json:"settle_seconds" doc:"The sum of the times that these took, by outcome."`
 }
 
-func (h *Hub) requestsOf(s *RequestStats) NodeRequests {
+func requestsOf(s *RequestStats) NodeRequests {
 	n := NodeRequests{
-		Open: s.Open, MemoryBytes: s.Memory, MemoryLimit: h.opts.RequestMemory,
+		Open: s.Open, MemoryBytes: s.Memory, MemoryLimit: s.MemoryLimit,
 		Settled: make(map[string]uint64), SettleSeconds: make(map[string]float64),
 	}
 	for outcome, times := range s.Settled {
@@ -127,7 +127,7 @@ func (h *Hub) nodeHere(context.Context, struct{}) (nodeFound, error) {
 		Deliveries: s.Deliveries, Drops: make(map[string]uint64), Disconnects: make(map[string]uint64),
 		LoopTurnP99: h.turns.P99(time.Now(), s.Transport.Loops), Gated: s.Transport.Gated,
 		SendQueueBytes: h.opts.Transport.SendQueueBytes, WriteTimeout: h.opts.Transport.WriteTimeout.Seconds(),
-		Requests: h.requestsOf(&s.Requests),
+		Requests: requestsOf(&s.Requests),
 		Broker: NodeBroker{
 			Available: s.Broker.Available, Since: s.Broker.Since.UTC(), RoundTripSeconds: s.BrokerStats.ProbeRTT.Seconds(),
 		},

@@ -73,13 +73,14 @@ func (s *PresenceStats) add(c *presenceCounters) {
 
 // RequestStats are the counts of requests.
 type RequestStats struct {
-	Open     int64 // of clients of this instance
-	Memory   int64 // of Options.RequestMemory, in bytes
-	Retries  uint64
-	Passed   uint64 // receivers
-	Expired  uint64
-	Released uint64
-	Settled  map[RequestOutcome]SettleTimes
+	Open        int64 // of clients of this instance
+	Memory      int64 // of Options.RequestMemory, in bytes
+	MemoryLimit int   // Options.RequestMemory
+	Retries     uint64
+	Passed      uint64 // receivers
+	Expired     uint64
+	Released    uint64
+	Settled     map[RequestOutcome]SettleTimes
 }
 
 // SettleTimes are how long the requests of one outcome took.
@@ -133,7 +134,7 @@ func (h *Hub) Stats() Stats {
 		Started:     h.started,
 	}
 	s.Exclusive.Held, s.Exclusive.Waiting = h.claims.count()
-	s.Requests.Memory = h.requestMemory.Load()
+	s.Requests.Memory, s.Requests.MemoryLimit = h.requestMemory.Load(), h.opts.RequestMemory
 	if source, ok := h.broker.(broker.StatsSource); ok {
 		s.BrokerStats = source.Stats()
 	}

@@ -248,6 +248,25 @@ var situations = map[string]situation{
 			mastersocket_nodes{B} 1x20`,
 		at: 10,
 	},
+	"MastersocketRequestsUnanswered": {
+		fires: `mastersocket_request_settle_seconds_count{A,outcome="answered"} 0+30x40
+			mastersocket_request_settle_seconds_count{A,outcome="timed_out"} 0+10x40
+			mastersocket_request_settle_seconds_count{A,outcome="undelivered"} 0+5x40`,
+		quiet: `mastersocket_request_settle_seconds_count{A,outcome="answered"} 0+30x40
+			mastersocket_request_settle_seconds_count{A,outcome="answered_in_part"} 0+30x40
+			mastersocket_request_settle_seconds_count{A,outcome="cancelled"} 0+30x40
+			mastersocket_request_settle_seconds_count{A,outcome="timed_out"} 0+10x40`,
+		at: 30,
+	},
+	"MastersocketRequestMemoryNearLimit": {
+		fires: `mastersocket_request_memory_bytes{A} 60e6x20
+			mastersocket_request_memory_limit_bytes{A} 67e6x20`,
+		quiet: `mastersocket_request_memory_bytes{A} 20e6x20
+			mastersocket_request_memory_limit_bytes{A} 67e6x20
+			mastersocket_request_memory_bytes{B} 90e6x20
+			mastersocket_request_memory_limit_bytes{B} 0x20`,
+		at: 10,
+	},
 	"MastersocketCertificateExpiring": {
 		fires: `mastersocket_tls_certificate_expiry_timestamp_seconds{A} 500000x20`,
 		quiet: `mastersocket_tls_certificate_expiry_timestamp_seconds{A} 700000x20`,

@@ -429,7 +429,7 @@ test("requests are shown by outcome, and on their clients' pages", async (t) => 
   for (const outcome of ["answered", "unanswered", "undelivered"]) await row(outcome).locator("td:nth-child(4)", { hasText: /^1$/ }).waitFor();
   await row("timed out").locator("td:nth-child(4)", { hasText: /^0$/ }).waitFor();
   await page.locator(".stat", { hasText: "Open" }).getByText("1", { exact: true }).waitFor();
-  await page.locator(".stat", { hasText: "Not answered by all" }).getByText("2 since start").waitFor();
+  await page.locator(".stat", { hasText: "Without an answer" }).getByText("2 since start").waitFor();
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     assert.deepEqual(await barriers(page), [], `requests, ${colorScheme}`);

@@ -20,8 +20,8 @@ const outcomes: { name: string; label: string; about: string }[] = [
 /** Share of the memory for requests above which it is highlighted. */
 const most = 0.8;
 
-/** unanswered returns how many requests were not answered by all of their receivers. Those that were cancelled are not meant. */
-const unanswered = (settled: Counts) => sum(settled) - (settled.answered ?? 0) - (settled.cancelled ?? 0);
+/** unanswered returns how many requests ended without an answer. Those that were cancelled are not meant. */
+const unanswered = ({ unanswered = 0, undelivered = 0, timed_out = 0 }: Counts) => unanswered + undelivered + timed_out;
 
 /** mean returns the mean time of requests, given their number and the sum of their times in seconds. */
 const mean = (n: number | undefined, seconds: number | undefined) => (n && seconds !== undefined ? lag(seconds / n) : none);
@@ -48,7 +48,7 @@ export function Requests() {
       <dl class="stats">
         <Stat label="Open" value={count(open)} note="not settled yet" />
         <Stat label="Settled" value={rate(total && sum(total.settledBy))} note={`${count(sum(settled))} since start`} />
-        <Stat label="Not answered by all" value={rate(failing)} note={`${count(unanswered(settled))} since start`} tone={failing ? "warn" : undefined} />
+        <Stat label="Without an answer" value={rate(failing)} note={`${count(unanswered(settled))} since start`} tone={failing ? "warn" : undefined} />
         <Stat
           label="Time to settle"
           value={mean(total && sum(total.settledBy), total && sum(total.settleSeconds))}
@@ -136,7 +136,7 @@ function Instances({ nodes, rates }: { nodes: Node[]; rates: Map<string, Rates> 
               <th scope="col">Instance</th>
               <th scope="col" class="r">Open</th>
               <th scope="col" class="r">Settled</th>
-              <th scope="col" class="r">Not answered by all</th>
+              <th scope="col" class="r">Without an answer</th>
               <th scope="col" class="r">Time to settle</th>
               <th scope="col" class="r">Memory</th>
             </tr>
