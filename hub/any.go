@@ -116,7 +116,7 @@ func anyMail(sh *shard, m *mail) {
 	case sh.giveOne(m.group, &m.sender, m.buf, m.track), sh.giveExpected(m.group, &m.sender, m.buf, m.track):
 		m.tally.Add(1, 0)
 		m.feedback.ack(1)
-		if m.track != nil && sh.isOwn(m.track) {
+		if m.track != nil && sh.isOwn(m.track.requester) {
 			m.track.here = true
 		}
 	case m.track != nil && m.track.drawing != nil && sh.nextLoop(m):

@@ -108,8 +108,8 @@ func (t *tracked) isTried(id *uuid.UUID) bool {
 
 // hashRequest returns the hash of a request, by which parts are found and remembered.
 func (h *Hub) hashRequest(requester *uuid.UUID, id []byte) uint64 {
-	a, b := maphash.Bytes(h.requestSeed, requester[:]), maphash.Bytes(h.requestSeed, id)
-	return a ^ (b<<31 | b>>33)
+	be := binary.BigEndian // only id is of a client's choice
+	return mix(be.Uint64(requester[:])) ^ mix(be.Uint64(requester[8:])+1) ^ maphash.Bytes(h.requestSeed, id)
 }
 
 // What stands behind a message of KindGlobal, KindGroup, KindDirect or KindAny in broker.Message.Extra. The first byte says

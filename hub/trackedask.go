@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"sync"
+
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/broker"
@@ -123,11 +125,22 @@ func (sh *shard) askOne(r *request, e *opcodes.Envelope, x *opcodes.Expectation,
 			r.addMissing(opcodes.Missing{Reason: opcodes.MissingNotDelivered})
 		}
 	} else {
-		o.feedback = sh.hearOf(r)
-		if e.Target == intent.Direct {
-			sh.direct(e.Receiver, o)
-		} else {
+		switch {
+		case e.Target == intent.Any:
+			o.feedback = sh.hearOf(r)
 			sh.drawAny(e.Identifier, 0, 0, o)
+		case sh.isOwn(e.Receiver): // nothing needs to be heard of it later
+			t.node = sh.hub.node.ID
+			if t.here = sh.giveTo(&e.Receiver, &o.from.id, o.buf, t); !t.here {
+				sh.count.drop(DropNoReceiver)
+				if sh.requests.named(t.handle) == r {
+					sh.failed(r, opcodes.CodeNoReceiver)
+				}
+				return
+			}
+		default:
+			o.feedback = sh.hearOf(r)
+			sh.direct(e.Receiver, o)
 		}
 		if sh.requests.named(t.handle) != r { // its client was disconnected meanwhile
 			return
@@ -201,7 +214,8 @@ func (sh *shard) answer(s *session, to uuid.UUID, id []byte, more bool, o *outbo
 			Kind: broker.KindDirect, To: at.Node, Sender: o.from.id, Receiver: to, Payload: o.buf.Payload(), Extra: v.extra(),
 		}, 0, o.feedback)
 	case at.Loop != sh.index:
-		m := &answerMail{
+		m := answerMails.Get().(*answerMail)
+		*m = answerMail{
 			shard: sh.hub.shards[at.Loop], buf: o.buf, vouch: v, sender: o.from.id, requester: to, node: at.Node, feedback: o.feedback,
 		}
 		o.buf.Retain()
@@ -228,6 +242,8 @@ type answerMail struct {
 	feedback  *feedback
 }
 
+var answerMails = sync.Pool{New: func() any { return new(answerMail) }}
+
 // Size implements transport.Mail.
 func (m *answerMail) Size() int { return len(m.buf.Payload()) }
 
@@ -239,6 +255,8 @@ func (m *answerMail) Deliver(*transport.Loop) {
 		m.feedback.refuse(opcodes.CodeNoReceiver)
 	}
 	m.buf.Release()
+	*m = answerMail{}
+	answerMails.Put(m)
 }
 
 // receiveTracking handles what another instance tells of a request.

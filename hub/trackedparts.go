@@ -44,9 +44,9 @@ func (sh *shard) owing() *owed {
 	return sh.owed
 }
 
-// isOwn reports whether the request is one of a client of this loop.
-func (sh *shard) isOwn(t *tracked) bool {
-	at := clientid.Locate(&t.requester)
+// isOwn reports whether the id is one of a client of this loop.
+func (sh *shard) isOwn(id uuid.UUID) bool {
+	at := clientid.Locate(&id)
 	return at.Loop == sh.index && at.Node == sh.hub.node.ID
 }
 
@@ -65,7 +65,7 @@ func (sh *shard) owe(t *tracked, s *session) {
 		return
 	}
 	o := sh.owing()
-	if t.first == 0 && !sh.isOwn(t) {
+	if t.first == 0 && !sh.isOwn(t.requester) {
 		o.others[t.keyIn()] = t
 		sh.hub.requestMemory.Add(requestBytes)
 	}
@@ -128,7 +128,7 @@ func (sh *shard) endPart(i parts.Index) *tracked {
 
 // forgetTracked forgets a request of another loop or instance that has no part here any more.
 func (sh *shard) forgetTracked(t *tracked) {
-	if sh.isOwn(t) {
+	if sh.isOwn(t.requester) {
 		return
 	}
 	if k := t.keyIn(); sh.owed.others[k] == t {

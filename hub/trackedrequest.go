@@ -140,7 +140,8 @@ const requestChunk = 64 // requests that are allocated together
 // beganUnit is the resolution of the time that a request takes; 32 bits of it are more than the longest timeout.
 const beganUnit = 16 * time.Microsecond
 
-func (h *Hub) beganNow() uint32 { return uint32(time.Since(h.started) / beganUnit) }
+// turnBegan returns when the loop's turn began, in units of beganUnit. To ask the system for the time would cost more.
+func (sh *shard) turnBegan() uint32 { return uint32(sh.loop.TurnBegan() / beganUnit) }
 
 // asking returns the loop's open requests, for one to be added.
 func (sh *shard) asking() *requests {
@@ -207,7 +208,7 @@ func (q *requests) add(s *session, t *tracked, timeout time.Duration) *request {
 	clock := q.shard.loop.Clock()
 	*r = request{
 		t: t, session: s, uses: r.uses + 1, index: i, state: requestOpen, heap: -1,
-		deadline: clock + uint32(timeout/time.Millisecond) + 1, began: h.beganNow(),
+		deadline: clock + uint32(timeout/time.Millisecond) + 1, began: q.shard.turnBegan(),
 	}
 	t.handle = newHandle(q.shard.index, r.uses, i)
 	b := &q.buckets[t.hash&uint32(len(q.buckets)-1)]

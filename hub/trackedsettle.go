@@ -68,10 +68,11 @@ func (s *session) dropRequests() {
 // settle tells the requester what became of its request, and forgets it.
 func (sh *shard) settle(r *request) {
 	s, to, id := r.settlement(sh), r.session, r.t.id
-	sh.count.requests.settled(r.outcome(&s), time.Duration(sh.hub.beganNow()-r.began)*beganUnit)
+	sh.count.requests.settled(r.outcome(&s), time.Duration(sh.turnBegan()-r.began)*beganUnit)
 	sh.requests.remove(r)
 	if f := to.foreign(); f != nil {
-		f.settled(id, &s)
+		whole := s // s stays on the stack for all others
+		f.settled(id, &whole)
 		return
 	}
 	b := transport.AllocBuffer(opcodes.SettledSize(id, &s))

@@ -51,6 +51,9 @@ func (l *Loop) Server() *Server { return l.srv }
 // Clock returns the loop's clock as of the beginning of its turn, in milliseconds; it wraps after 49 days.
 func (l *Loop) Clock() uint32 { return l.clock.now }
 
+// TurnBegan returns when the loop's turn began, as the time since the server started.
+func (l *Loop) TurnBegan() time.Duration { return l.clock.seen }
+
 // Since returns the time since the loop's clock showed t, if that was less than 24 days ago.
 func (l *Loop) Since(t uint32) time.Duration { return l.clock.since(t) }
 
