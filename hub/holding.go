@@ -208,12 +208,7 @@ func (h *holding) tell(reason string) {
 }
 
 // holdings returns what the client holds or waits for.
-func (s *session) holdings() []*holding {
-	if !s.hasOthers() {
-		return nil
-	}
-	return s.rest.holdings
-}
+func (s *session) holdings() []*holding { return s.extra().holdings }
 
 // holdingOf returns the client's holding of the group, nil for none.
 func (s *session) holdingOf(group string) *holding {
@@ -227,7 +222,8 @@ func (s *session) holdingOf(group string) *holding {
 // forgetHolding takes the holding from the client's.
 func (s *session) forgetHolding(h *holding) {
 	if i := slices.Index(s.holdings(), h); i >= 0 {
-		s.rest.holdings = slices.Delete(s.rest.holdings, i, i+1)
+		o := s.others()
+		o.holdings = slices.Delete(o.holdings, i, i+1)
 	}
 }
 
@@ -236,14 +232,14 @@ func (s *session) forgetHolding(h *holding) {
 func (s *session) dropHoldings() {
 	for _, h := range s.holdings() {
 		h.withdraw()
-		if s.rest.goodbye {
+		if s.extra().goodbye {
 			h.claim.giveUp()
 		} else if h.claim.end() {
 			h.claim.releaseAfter(h.left())
 		}
 	}
-	if s.hasOthers() {
-		s.rest.holdings = nil
+	if s.holdings() != nil {
+		s.others().holdings = nil
 	}
 }
 

@@ -3,7 +3,10 @@ package hub
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"os"
+	"reflect"
 	"testing"
 	"time"
 
@@ -18,7 +21,15 @@ import (
 	"github.com/mastersocket/mastersocket/transport"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if !reflect.ValueOf(noExtra).IsZero() {
+			fmt.Fprintf(os.Stderr, "noExtra was changed: %+v\n", noExtra)
+			code = 1
+		}
+		os.Exit(code)
+	}))
+}
 
 const testToken = "secret"
 

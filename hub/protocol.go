@@ -65,8 +65,8 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 	case opcodes.Identify:
 		s.identify(e.Data)
 	case opcodes.Disconnect:
-		if s.hasOthers() {
-			s.rest.goodbye = true
+		if s.holdings() != nil {
+			s.others().goodbye = true
 		}
 		s.disconnect(opcodes.NoReason)
 	case opcodes.Ping:

@@ -105,7 +105,8 @@ const hiddenTime = 3 * time.Second
 
 // isHidden reports whether watchers don't see the client yet.
 func (s *session) isHidden() bool {
-	return s.hasOthers() && s.rest.moving != nil && s.rest.moving.hidden
+	m := s.extra().moving
+	return m != nil && m.hidden
 }
 
 // replace notes that the client says that it takes the place of another one.
@@ -116,22 +117,22 @@ func (s *session) replace(id uuid.UUID) {
 // vouched is called when a FENCE from another client has arrived: where the client takes that one's place, its watchers see it
 // there from now on.
 func (s *session) vouched(by uuid.UUID) {
-	if s.isHidden() && s.rest.moving.replaces == by {
+	if s.isHidden() && s.extra().moving.replaces == by {
 		s.show()
 	}
 }
 
 // checkHidden shows a client for which nothing vouches.
 func (s *session) checkHidden() {
-	if s.isHidden() && s.shard.loop.Since(s.rest.moving.since) >= hiddenTime {
-		s.rest.moving.replaces = uuid.Nil
+	if s.isHidden() && s.shard.loop.Since(s.extra().moving.since) >= hiddenTime {
+		s.extra().moving.replaces = uuid.Nil
 		s.show()
 	}
 }
 
 // show makes the client one that watchers see.
 func (s *session) show() {
-	s.rest.moving.hidden = false
+	s.extra().moving.hidden = false
 	s.reportAll()
 }
 
@@ -143,13 +144,14 @@ func (s *session) reportAll() {
 // goesTo notes that the client, which was told to move, has sent a FENCE to another one: that is what it moves to, unless it
 // came from there.
 func (s *session) goesTo(id uuid.UUID) {
-	if !s.told || s.hasOthers() && s.rest.moving != nil && s.rest.moving.replaces == id {
+	if m := s.extra().moving; !s.told || m != nil && m.replaces == id {
 		return
 	}
-	if o := s.others(); o.moving == nil {
+	o := s.others()
+	if o.moving == nil {
 		o.moving = new(moving)
 	}
-	s.rest.moving.successor = id
+	o.moving.successor = id
 }
 
 // reportEntered reports the client as a member of g, or what is new of it.
@@ -159,8 +161,8 @@ func (s *session) reportEntered(g *group) {
 		return
 	}
 	m := roster.Member{ID: s.id, About: s.shown()}
-	if s.hasOthers() && s.rest.moving != nil {
-		m.Replaces = s.rest.moving.replaces
+	if moving := s.extra().moving; moving != nil {
+		m.Replaces = moving.replaces
 	}
 	r.send(s.shard, &report{op: roster.Op{Member: m}})
 }
@@ -175,8 +177,8 @@ func (s *session) reportExited(g *group) {
 	if op.Reason == "" {
 		op.Reason = roster.Unsubscribed
 	}
-	if s.hasOthers() && s.rest.moving != nil {
-		op.Successor = s.rest.moving.successor
+	if moving := s.extra().moving; moving != nil {
+		op.Successor = moving.successor
 	}
 	r.send(s.shard, &report{op: op})
 }

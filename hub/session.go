@@ -77,8 +77,8 @@ type session struct {
 
 // rest is what only clients of several groups, or with features, have.
 type rest struct {
-	more []place // in the groups beyond the first, in the order of their addresses
-	*extra
+	more  []place // in the groups beyond the first, in the order of their addresses
+	extra *extra  // nil for nothing: see others and extra
 }
 
 // extra is what only some clients with features have.
@@ -95,18 +95,26 @@ type extra struct {
 }
 
 // others returns the place for what only some clients have, for the client to keep something there.
-func (s *session) others() *rest {
+func (s *session) others() *extra {
 	if s.rest == nil {
 		s.rest = new(rest)
 	}
 	if s.rest.extra == nil {
 		s.rest.extra = new(extra)
 	}
-	return s.rest
+	return s.rest.extra
 }
 
-// hasOthers reports whether others was called: before that the fields of extra may not be touched.
-func (s *session) hasOthers() bool { return s.rest != nil && s.rest.extra != nil }
+// extra returns what others has kept, to be read only: of a client that has kept nothing it is noExtra.
+func (s *session) extra() *extra {
+	if s.rest == nil || s.rest.extra == nil {
+		return &noExtra
+	}
+	return s.rest.extra
+}
+
+// noExtra is what all clients have that have kept nothing. It is never changed.
+var noExtra extra
 
 // more returns the client's places in its groups beyond the first.
 func (s *session) more() []place {

@@ -32,7 +32,7 @@ func (s *session) enqueue(c *change) {
 
 // advance carries out the client's changes in their order until one has to wait for other instances.
 func (s *session) advance() {
-	q := &s.rest.changes
+	q := &s.others().changes
 	for len(q.queue) > 0 && !q.queue[0].begun && s.phase == phaseIdentified {
 		q.queue[0].begin()
 	}
@@ -173,7 +173,7 @@ func (c *change) sendRefused(e *ChangeError) {
 
 // dequeue takes the first change out of the queue, and lets the client be read again where no more than allowed wait.
 func (s *session) dequeue() {
-	q := &s.rest.changes
+	q := &s.others().changes
 	q.queue[0] = nil
 	if q.queue = q.queue[1:]; len(q.queue) == 0 {
 		q.queue = nil
@@ -186,10 +186,10 @@ func (s *session) dequeue() {
 
 // sweepChanges ends a change that has waited for too long, and lets a client that named too many groups be read again.
 func (s *session) sweepChanges() {
-	if !s.hasOthers() {
+	if s.extra() == &noExtra {
 		return
 	}
-	q, now := &s.rest.changes, s.shard.loop.Clock()
+	q, now := &s.others().changes, s.shard.loop.Clock()
 	for len(q.queue) > 0 && now-q.queue[0].since > changeTimeout {
 		q.queue[0].refuse(&ChangeError{Code: opcodes.CodeBrokerUnavailable})
 	}
@@ -201,11 +201,11 @@ func (s *session) sweepChanges() {
 
 // dropChanges ends the changes of a client that is over.
 func (s *session) dropChanges() {
-	if !s.hasOthers() {
+	queue := s.extra().changes.queue
+	if queue == nil {
 		return
 	}
-	queue := s.rest.changes.queue
-	s.rest.changes.queue = nil
+	s.others().changes.queue = nil
 	for _, c := range queue {
 		if c.over = true; c.begun {
 			c.release()

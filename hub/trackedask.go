@@ -62,8 +62,8 @@ func (s *session) sendRequest(e *opcodes.Envelope, id []byte, hash uint32, x *op
 // refusal returns why the client may not open a request with that id; empty where it may.
 func (s *session) refusal(e *opcodes.Envelope, id []byte, hash uint32, retry bool) opcodes.ErrorCode {
 	sh := s.shard
-	if s.hasOthers() && s.rest.requests.open > 0 {
-		if s.rest.requests.open >= maxRequests {
+	if open := s.extra().requests.open; open > 0 {
+		if open >= maxRequests {
 			return opcodes.CodeTooManyRequests
 		}
 		if sh.requests.find(&s.id, hash, id) != nil {
@@ -191,7 +191,7 @@ func (sh *shard) answer(s *session, to uuid.UUID, id []byte, more bool, o *outbo
 	}
 	i, hash := s.partOf(&to, id)
 	if i == 0 {
-		if !s.hasOthers() || !s.rest.past.has(hash) {
+		if !s.extra().past.has(hash) {
 			return false
 		}
 		sh.count.drop(DropLate)

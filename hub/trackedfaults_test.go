@@ -258,7 +258,7 @@ func TestRequestPlaceUsedAgain(t *testing.T) {
 	place := func() uint32 {
 		at := make(chan uint32)
 		sh := s.hubs[0].shards[0]
-		sh.loop.Post(task(func() { at <- sh.client(a.uuid()).rest.requests.first }))
+		sh.loop.Post(task(func() { at <- sh.client(a.uuid()).extra().requests.first }))
 		return <-at
 	}
 	a.send(expectation("q", directTo(b), within(long)))

@@ -273,12 +273,7 @@ type ownRequests struct {
 }
 
 // openRequests returns how many requests of the client are not settled.
-func (s *session) openRequests() int {
-	if !s.hasOthers() {
-		return 0
-	}
-	return int(s.rest.requests.open)
-}
+func (s *session) openRequests() int { return int(s.extra().requests.open) }
 
 // shareOf returns what is known of the instance, which is added if nothing is; nil if there are too many.
 func (r *request) shareOf(node broker.NodeID) *portion {

@@ -52,12 +52,9 @@ func (sh *shard) cancelEverywhere(r *request, reason string, silent bool) {
 
 // dropRequests forgets the requests of a client that goes.
 func (s *session) dropRequests() {
-	if !s.hasOthers() {
-		return
-	}
-	for s.rest.requests.first != 0 {
+	for s.extra().requests.first != 0 {
 		sh := s.shard
-		r := sh.requests.at(s.rest.requests.first)
+		r := sh.requests.at(s.extra().requests.first)
 		if r.state == requestOpen {
 			sh.cancelEverywhere(r, opcodes.MissingCancelled, true)
 		}

@@ -38,19 +38,15 @@ func (s *session) watchOf(name string) int {
 }
 
 // watches returns what the client watches.
-func (s *session) watches() []*watching {
-	if !s.hasOthers() {
-		return nil
-	}
-	return s.rest.watches
-}
+func (s *session) watches() []*watching { return s.extra().watches }
 
 // unwatch ends the watching of groups.
 func (s *session) unwatch(names []string) {
 	for _, name := range names {
 		if i := s.watchOf(name); i >= 0 {
-			s.endWatch(s.rest.watches[i])
-			s.rest.watches = slices.Delete(s.rest.watches, i, i+1)
+			o := s.others()
+			s.endWatch(o.watches[i])
+			o.watches = slices.Delete(o.watches, i, i+1)
 		}
 	}
 	s.readFurther() // the page that others wait for may have been one of these
@@ -61,8 +57,8 @@ func (s *session) unwatchAll() {
 	for _, w := range s.watches() {
 		s.endWatch(w)
 	}
-	if s.hasOthers() {
-		s.rest.watches = nil
+	if s.watches() != nil {
+		s.others().watches = nil
 	}
 }
 
@@ -112,7 +108,7 @@ func (watchedGroups) answer(c *change, a *opcodes.Changed) { a.Watch = c.toWatch
 func (watchedGroups) enter(c *change) {
 	s := c.session
 	if c.op == opcodes.Identify && s.isHidden() {
-		s.rest.moving.since = s.shard.loop.Clock()
+		s.extra().moving.since = s.shard.loop.Clock()
 	}
 	s.watch(c.toWatch())
 }
@@ -173,22 +169,24 @@ func (w *watching) deliver(m *parcel) {
 func (s *session) awaitRead(w *watching) {
 	if !w.waits {
 		w.waits = true
-		s.rest.reading = append(s.rest.reading, w)
+		o := s.others()
+		o.reading = append(o.reading, w)
 	}
 	s.readFurther()
 }
 
 // readFurther lets the first watcher go on that waits for the client to read, if it has.
 func (s *session) readFurther() {
-	if !s.hasOthers() || len(s.rest.reading) == 0 {
+	if len(s.extra().reading) == 0 {
 		return
 	}
 	if s.conn.QueueLoad() >= readOn {
 		s.conn.NotifyBelow(readOn)
 		return
 	}
-	w := s.rest.reading[0]
-	s.rest.reading = slices.Delete(s.rest.reading, 0, 1)
+	o := s.others()
+	w := o.reading[0]
+	o.reading = slices.Delete(o.reading, 0, 1)
 	w.waits = false
 	switch {
 	case w.over:
