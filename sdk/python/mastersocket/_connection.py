@@ -9,9 +9,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Deque, List, Optional, Tuple, Union
 
 import websockets.client
-from websockets.frames import Opcode
 from websockets.uri import parse_uri
 
+from . import _frames as frames
 from . import _wire as wire
 from ._errors import DisconnectError, HandshakeError, OutcomeUnknownError, SilentError
 from ._proxy import open_tunnel, proxy_for
@@ -19,7 +19,7 @@ from ._proxy import open_tunnel, proxy_for
 if TYPE_CHECKING:
     from ._client import Client
 
-# The protocol without I/O: ClientProtocol from release 11 of websockets on, ClientConnection before.
+# The handshake without I/O: ClientProtocol from release 11 of websockets on, ClientConnection before.
 _Protocol: Any = getattr(websockets.client, "ClientProtocol", None) or websockets.client.ClientConnection
 
 GOODBYE_TIMEOUT = 5.0  # how long the hub may take to close the connection after DISCONNECT
@@ -66,17 +66,20 @@ class Connection(asyncio.Protocol):
         self.stalled = False  # messages wait for handlers; silence then says nothing about the hub
 
         options = client.options
-        self._ws = _Protocol(parse_uri(options.url), origin=options.origin, max_size=options.max_receive_bytes)
+        self._handshake = _Protocol(parse_uri(options.url), origin=options.origin)
+        self._answer = b""  # to the handshake, as far as it has arrived
+        self._reader = frames.Reader(options.max_receive_bytes)
+        self._writer = frames.Writer()
+        self._writable = False  # after the handshake, and until the close frame
+        self._close: Optional[frames.Closed] = None  # the hub's close frame
         self._transport: Optional[asyncio.Transport] = None
         self._upgraded: asyncio.Future[None] = self.loop.create_future()
         self._identified: asyncio.Future[None] = self.loop.create_future()
-        self._fragments: List[bytes] = []
         self._backlog: Deque[Union[bytes, Tuple[wire.Wire, bytes], _End]] = deque()  # read, and not handled yet
         self._processing = False
         self._started = False
         self._early: Deque[Tuple[wire.Wire, bytes]] = deque()  # messages of others that arrived before start
         self._early_bytes = 0
-        self._answer_bytes = 0  # of the answer to the handshake
         self._reason = ""  # of the hub's DISCONNECT
         self._flushing = False
         self._timers: List[asyncio.TimerHandle] = []
@@ -90,7 +93,7 @@ class Connection(asyncio.Protocol):
 
     async def open(self) -> None:
         """Dial, and finish the handshake of the WebSocket."""
-        options, uri = self.client.options, self._ws.wsuri
+        options, uri = self.client.options, self._handshake.wsuri
         context: Union[ssl.SSLContext, None] = None
         if uri.secure:
             context = options.ssl or ssl.create_default_context()
@@ -104,11 +107,12 @@ class Connection(asyncio.Protocol):
             except BaseException:
                 sock.close()
                 raise
-        request = self._ws.connect()
+        request = self._handshake.connect()
         for name, value in options.headers:
             request.headers[name] = value
-        self._ws.send_request(request)
-        self._flush()
+        self._handshake.send_request(request)
+        if self._transport is not None:
+            self._transport.write(b"".join(self._handshake.data_to_send()))
         await self._upgraded
 
     async def identify(self, replaces: str = "") -> None:
@@ -149,25 +153,59 @@ class Connection(asyncio.Protocol):
         if self.ended:
             return
         if not self._upgraded.done():
-            self._answer_bytes += len(data)
-            if self._answer_bytes > _MAX_HANDSHAKE_BYTES:
-                self.end(wire.MalformedError("the answer to the handshake is too large"))
+            rest = self._read_answer(data)
+            if rest is None:
                 return
-        self._ws.receive_data(data)
-        for event in self._ws.events_received():
-            if hasattr(event, "opcode"):
-                self._frame(event.opcode, event.data, event.fin)
-            else:
-                self._answered(event)
-        self._flush()
-        if self._ws.parser_exc is not None:
-            self._backlog.append(_End.CLOSED)
+            data = rest
+        messages: List[bytes] = []
+        try:
+            self._reader.read(data, messages)
+            self._backlog.extend(messages)
+        except frames.Closed as e:
+            self._close = e
+            self._end_reading(messages, e.code)
+        except frames.FrameError as e:
+            self._connection_error = ConnectionError(str(e))
+            self._end_reading(messages, e.code)
+        if self._reader.pings:
+            self._answer_pings()
         self.process()
+
+    def _read_answer(self, data: bytes) -> Optional[bytes]:
+        """Read the answer to the handshake. Return the frames behind it, None if there are none to be read."""
+        if len(self._answer) + len(data) > _MAX_HANDSHAKE_BYTES:
+            self.end(wire.MalformedError("the answer to the handshake is too large"))
+            return None
+        fed, self._answer = len(self._answer), self._answer + data
+        split = frames.split_handshake(self._answer)
+        if split is None:
+            self._handshake.receive_data(data)
+        else:
+            self._handshake.receive_data(split[0][fed:])
+        for event in self._handshake.events_received():
+            self._answered(event)
+        return split[1] if split is not None and not self.ended and self._upgraded.done() else None
+
+    def _answer_pings(self) -> None:
+        for payload in self._reader.pings:
+            if self._writable:
+                self._writer.pong(payload)
+        self._reader.pings.clear()
+        self._flush()
+
+    def _end_reading(self, messages: List[bytes], code: int) -> None:
+        """Answer the hub's close frame, or its breach of the protocol. The messages before it are handled."""
+        self._backlog.extend(messages)
+        self._backlog.append(_End.CLOSED)
+        if self._writable:
+            self._writer.close(code)
+            self._writable = False
+            self._flush()
 
     def eof_received(self) -> bool:
         if not self._upgraded.done() and not self.ended:
-            self._ws.receive_eof()  # an answer without a length ends here
-            for event in self._ws.events_received():
+            self._handshake.receive_eof()  # an answer without a length ends here
+            for event in self._handshake.events_received():
                 self._answered(event)
         return False
 
@@ -179,7 +217,7 @@ class Connection(asyncio.Protocol):
             self.end(exc or ConnectionError("the peer closed the connection during the handshake"))
             return
         self._backlog.append(_End.CLOSED)
-        self._connection_error = exc
+        self._connection_error = self._connection_error or exc
         self.process(force=True)
         self._finish()
 
@@ -203,29 +241,16 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, response: Any) -> None:
         """Handle the answer to the handshake."""
-        if self._ws.handshake_exc is None:
+        if self._handshake.handshake_exc is None:
             if not self._upgraded.done():
+                self._writable = True
                 self._upgraded.set_result(None)
             return
         if response.status_code == 101:
-            self.end(self._ws.handshake_exc)
+            self.end(self._handshake.handshake_exc)
             return
         body = bytes(response.body or b"")[:_SHOWN_BODY_BYTES].decode("utf-8", "replace").strip()
         self.end(HandshakeError(response.status_code, response.headers.get("Server", ""), body))
-
-    def _frame(self, opcode: Any, data: bytes, fin: bool) -> None:
-        if opcode is Opcode.CLOSE:
-            self._backlog.append(_End.CLOSED)
-        elif opcode is Opcode.BINARY:
-            self._fail("binary message from the hub: is it a mastersocket hub?")
-        elif opcode is Opcode.TEXT or opcode is Opcode.CONT:
-            if fin and not self._fragments:
-                self._backlog.append(bytes(data))
-                return
-            self._fragments.append(data)
-            if fin:
-                self._backlog.append(b"".join(self._fragments))
-                self._fragments = []
 
     def process(self, force: bool = False) -> None:
         """Handle what was read until something has to wait. force: nothing waits, since the connection has ended."""
@@ -286,7 +311,7 @@ class Connection(asyncio.Protocol):
         elif not self._identified.done():
             if m.op == wire.IDENTIFY:
                 self.identity = wire.parse_identity(m.data)
-                self._ws.max_size = max(self._ws.max_size or 0, self.identity.max_message_bytes + _RECEIVE_MARGIN)
+                self._reader.most = max(self._reader.most, self.identity.max_message_bytes + _RECEIVE_MARGIN)
                 self._identified.set_result(None)
         elif m.op == wire.DRAIN:
             if "drain" in self.identity.features:
@@ -298,9 +323,7 @@ class Connection(asyncio.Protocol):
 
     def _why(self) -> BaseException:
         """Return why the stream of messages has ended."""
-        close = self._ws.close_rcvd
-        if self._ws.parser_exc is not None and close is None and not self._reason:
-            return ConnectionError(f"malformed frame from the hub: {self._ws.parser_exc}")
+        close = self._close
         if close is not None or self._reason:
             code = close.code if close is not None else 0
             return DisconnectError(self._reason or (close.reason if close is not None else ""), 0 if code == 1005 else code)
@@ -314,9 +337,9 @@ class Connection(asyncio.Protocol):
 
     def write(self, text: bytes) -> None:
         """Write a message. It leaves with others at the end of this turn of the event loop."""
-        if self.ended or self._ws.state.name != "OPEN":
+        if self.ended or not self._writable:
             return
-        self._ws.send_text(text)
+        self._writer.text(text)
         if not self._flushing:
             self._flushing = True
             self.loop.call_soon(self._flush)
@@ -325,9 +348,9 @@ class Connection(asyncio.Protocol):
         self._flushing = False
         if self._transport is None:
             return
-        parts = [b for b in self._ws.data_to_send() if b]
-        if parts and not self._transport.is_closing():
-            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        data = self._writer.take()
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
 
     def flush(self) -> None:
         """Write at once what waits for the end of this turn."""
