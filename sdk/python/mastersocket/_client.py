@@ -66,7 +66,8 @@ class Client:
         Bound the wait with :func:`asyncio.wait_for`: a cancelled call is not sent, unless it is on its way. If the hub then
         refuses the message, ``on_error`` is called.
         """
-        await self.outbox.send(self.outbox.call(wire.EVENT, id, to, event, data, "plain"))
+        if id is not None or not self.outbox.try_send(to, event, data):
+            await self.outbox.send(self.outbox.call(wire.EVENT, id, to, event, data, "plain"))
 
     async def send_acked(self, to: Intent, event: str, data: Any = None, *, id: Optional[str] = None) -> int:
         """Send an EVENT and return once the hub has handed it to every instance that has a receiver: their number.
@@ -296,6 +297,8 @@ class Client:
 
     def ready_for(self, connection: Connection, m: wire.Wire) -> bool:
         """Report whether the next message, m, can be handled; else Connection.process is called when it can."""
+        if not self.stream.moving and not self.inbox.full():
+            return True
         if self._request_of(m) is not None:
             return True
         return self.stream.ready_for(connection) and not self.inbox.full()
@@ -311,8 +314,10 @@ class Client:
         if m.op in (wire.EVENT, wire.REPLY):
             if m.intent is None or not m.sender:
                 raise wire.MalformedError("malformed message from the hub: no intent or no sender")
-            message = Message(self, m, m.intent, text, self.duties.owe(connection, m) if m.op == wire.EVENT else None)
-            request = self._request_of(m)
+            if m.op == wire.EVENT:
+                self.stream.receive(connection, Message(self, m, m.intent, text, self.duties.owe(connection, m)))
+                return
+            message, request = Message(self, m, m.intent, text), self._request_of(m)
             if request is not None:
                 request.reply(message)
             else:

@@ -265,6 +265,9 @@ class Connection(asyncio.Protocol):
                     return
                 try:
                     if isinstance(item, bytes):
+                        if self.client.outbox.ignores(item):
+                            self._backlog.popleft()
+                            continue
                         self._backlog[0] = item = (wire.parse(item), item)
                     m, text = item
                     if not self._started and m.op in (wire.EVENT, wire.REPLY, wire.FENCE):

@@ -97,22 +97,29 @@ class Inbox:
             if len(self._queue) == self._options.receive_queue - 1:
                 client.stream.wake()
             if isinstance(item, Message):
-                handlers = [] if item.is_reply else self._handlers.get(item.event, [])
-                for h in handlers or ([self._options.on_message] if self._options.on_message else []):
-                    await self._invoke(functools.partial(h, item), f"handler of {item!r}", item)
-            elif isinstance(item, Announcement):
-                await self._invoke(item.call(self._options), "hook")
+                handlers = self._handlers.get(item.event) if not item.is_reply else None
+                for h in handlers or ((self._options.on_message,) if self._options.on_message else ()):
+                    try:
+                        result = h(item)
+                        if result is not None and inspect.isawaitable(result):
+                            await result
+                    except Exception as e:
+                        await self._failed(item, e)
             else:
-                await self._invoke(item, "hook")
+                await self._invoke(item.call(self._options) if isinstance(item, Announcement) else item)
 
-    async def _invoke(self, call: Callable[[], Any], what: str, message: Optional[Message] = None) -> None:
-        """Call a handler or hook, and contain its exception. The sender of a request learns of it."""
+    async def _failed(self, message: Message, error: Exception) -> None:
+        """Contain the exception of a handler. The sender of a request learns of it."""
+        self._options.logger.exception("the handler of %r raised an exception", message)
+        if message.is_request:
+            with suppress(Error):
+                await message.reply_error("ERROR", f"{type(error).__name__}: {error}")
+
+    async def _invoke(self, hook: Callable[[], Any]) -> None:
+        """Call a hook, and contain its exception."""
         try:
-            result = call()
+            result = hook()
             if inspect.isawaitable(result):
                 await result
-        except Exception as e:
-            self._options.logger.exception("the %s raised an exception", what)
-            if message is not None and message.is_request:
-                with suppress(Error):
-                    await message.reply_error("ERROR", f"{type(e).__name__}: {e}")
+        except Exception:
+            self._options.logger.exception("the hook raised an exception")

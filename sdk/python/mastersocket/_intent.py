@@ -19,7 +19,7 @@ class Intent(NamedTuple):
     @property
     def to_many(self) -> bool:
         """Whether a message goes to all matching clients, so that both connections of a move get it."""
-        return self.target in ("GLOBAL", "GROUP")
+        return self.target == "GROUP" or self.target == "GLOBAL"
 
 
 #: Addresses every identified client of the hub.

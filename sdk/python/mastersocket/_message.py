@@ -52,7 +52,7 @@ class Duties:
     def owe(self, connection: Connection, m: wire.Wire) -> Optional[Duty]:
         """Note a request that arrived on the connection; None for other messages."""
         expect = m.members.get("expect")
-        if "requests" not in connection.identity.features or not isinstance(expect, dict):
+        if expect is None or not isinstance(expect, dict) or "requests" not in connection.identity.features:
             return None
         timeout = expect.get("timeout_ms")
         if type(timeout) is not int or timeout <= 0:
@@ -108,10 +108,13 @@ class Message:
         self.error: Optional[RemoteError] = None
         #: Of a REPLY: whether its sender said that at least one more follows.
         self.more = self.is_reply and m.members.get("more") is True
-        attempt = m.members.get("attempt")
         #: Of a request: which attempt it is; from 2 on another member had it before.
-        self.attempt: int = attempt if type(attempt) is int and not self.is_reply else 1
-        if self.is_reply and "error" in m.members:
+        self.attempt = 1
+        if not self.is_reply:
+            attempt = m.members.get("attempt") if duty is not None else None
+            if type(attempt) is int:
+                self.attempt = attempt
+        elif "error" in m.members:
             e = m.members["error"]
             code, text = (e.get("code"), e.get("message")) if isinstance(e, dict) else (None, None)
             self.error = RemoteError(code if isinstance(code, str) else "ERROR", text if isinstance(text, str) else "", m.sender)

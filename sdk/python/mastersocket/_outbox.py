@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections import OrderedDict, deque
 from contextlib import suppress
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ._client import Client
 
 _BATCH = 256  # messages written before the event loop runs again
+_ACK_BEGIN = b'{"op":7,"id":"'
 _SENT = 1024  # messages remembered, so that an ERROR can name event and target
 
 
@@ -71,15 +73,36 @@ class Outbox:
         self._pending: Dict[str, Call] = {}  # written calls that await an answer, by id
         self._sent: OrderedDict[str, Tuple[str, Intent]] = OrderedDict()
         self._unyielded = 0
+        self._prefix = uuid.uuid4().hex + "-"  # of the ids of messages
+        self._numbers = itertools.count(1)
 
     # The program's calls
 
     def call(
         self, op: int, message_id: Optional[str], to: Intent, event: str, data: Any, kind: str, further: str = "",
     ) -> Call:
-        message_id = str(uuid.uuid4()) if message_id is None else message_id
-        frame = wire.envelope(op, message_id, to, event, data, further)
+        if message_id is None:
+            message_id = f"{self._prefix}{next(self._numbers)}"
+            encoded = f'"{message_id}"'
+        else:
+            encoded = wire.encode_id(message_id)
+        frame = wire.envelope(op, encoded, to, event, data, further)
         return Call(message_id, event, to, frame, kind, self._loop.create_future())
+
+    def try_send(self, to: Intent, event: str, data: Any) -> bool:
+        """Write an EVENT at once, if nothing is in its way. The result is false if it has to be sent by send."""
+        sender = self.sender
+        if sender is None or self._queue or sender.congested or sender.ended or self._client.closing.done() or self._unyielded >= _BATCH:
+            return False
+        message_id = f"{self._prefix}{next(self._numbers)}"
+        frame = wire.envelope(wire.EVENT, f'"{message_id}"', to, event, data)
+        limit = sender.identity.max_message_bytes
+        if 0 < limit < len(frame):
+            raise _too_big(event, len(frame), limit)
+        self._unyielded += 1
+        self._note(message_id, event, to)
+        sender.write(frame)
+        return True
 
     async def reply(
         self, message_id: str, to: Intent, event: str, data: Any, further: str, via: Optional[Connection],
@@ -160,7 +183,7 @@ class Outbox:
     def _check_size(self, call: Call) -> None:
         limit = self._client.identity.max_message_bytes
         if 0 < limit < len(call.frame):
-            raise _too_big(call, limit)
+            raise _too_big(call.event, len(call.frame), limit)
 
     # Writing
 
@@ -170,7 +193,7 @@ class Outbox:
             return
         limit = connection.identity.max_message_bytes
         if 0 < limit < len(call.frame):
-            call.complete(error=_too_big(call, limit))
+            call.complete(error=_too_big(call.event, len(call.frame), limit))
             return
         if call.kind != "plain":
             if call.id in self._pending:
@@ -178,12 +201,17 @@ class Outbox:
                 return
             call.connection = connection
             self._pending[call.id] = call
-        self._sent[call.id] = (call.event, call.to)
-        if len(self._sent) > _SENT:
-            self._sent.popitem(last=False)
+        self._note(call.id, call.event, call.to)
         connection.write(call.frame)
         if call.kind == "plain":
             call.complete()
+
+    def _note(self, message_id: str, event: str, to: Intent) -> None:
+        """Remember what was sent."""
+        sent = self._sent
+        sent[message_id] = (event, to)
+        if len(sent) > _SENT:
+            sent.popitem(last=False)
 
     def _take(self, connection: Connection) -> None:
         """Write the first call of the queue."""
@@ -236,6 +264,13 @@ class Outbox:
         """Return the request with this id that awaits REPLYs."""
         call = self._pending.get(message_id)
         return call if call is not None and call.replies is not None else None
+
+    def ignores(self, text: bytes) -> bool:
+        """Report whether a message is an ACK, in the form of the hub, that no call waits for. Most are."""
+        if not text.startswith(_ACK_BEGIN):
+            return False
+        end = text.find(b'"', len(_ACK_BEGIN))
+        return end > 0 and text[len(_ACK_BEGIN):end].decode("ascii", "replace") not in self._pending
 
     def acknowledged(self, connection: Connection, m: wire.Wire) -> None:
         """Handle an ACK."""
@@ -294,5 +329,5 @@ class Outbox:
                 room.set_result(None)
 
 
-def _too_big(call: Call, limit: int) -> TooBigError:
-    return TooBigError(f"event {call.event[:80]!r}: the message has {len(call.frame)} bytes, the hub accepts at most {limit}")
+def _too_big(event: str, size: int, limit: int) -> TooBigError:
+    return TooBigError(f"event {event[:80]!r}: the message has {size} bytes, the hub accepts at most {limit}")

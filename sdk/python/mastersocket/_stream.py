@@ -72,6 +72,11 @@ class Stream:
             return self._sides[machine.Side.OLD]
         return None
 
+    @property
+    def moving(self) -> bool:
+        """Whether messages of a move are held, or may be."""
+        return self._pumping
+
     def idle(self) -> bool:
         """Report whether all messages of the last move are handed out."""
         return not self._pumping
@@ -136,11 +141,14 @@ class Stream:
 
     def receive(self, connection: Connection, message: Message) -> None:
         """Handle a message that the connection has read."""
-        side = self._side_of(connection)
         many = message.intent.to_many
         if many and message.sender in self._mine:
             message.decline()  # an echo from another connection of this client
             return
+        if not self._pumping and not self._machine.needs_key():
+            self._client.give(message)
+            return
+        side = self._side_of(connection)
         if side is None and self._pumping:
             self._early.append(message)  # its connection has ended
             return

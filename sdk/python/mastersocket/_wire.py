@@ -6,7 +6,7 @@ import datetime
 import decimal
 import json
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ._errors import MessageError, Missing, Settlement
 from ._intent import Intent, check_intent
@@ -20,7 +20,26 @@ GOODBYE_FRAME = b'{"op":2}'
 
 _MAX_DEPTH = 63  # of data: the envelope is the first of 64 levels
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False)
+_scan: Callable[[str, int], Tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+
+
+def _make_encode() -> Callable[[Any], str]:
+    """Return JSONEncoder.encode. Where there is one in C, it is made once, and not for each value."""
+    make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+    if make is None:
+        return _encoder.encode
+    iterencode = make(
+        None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False,  # type: ignore[attr-defined]
+    )
+
+    def encode(value: Any) -> str:
+        return "".join(iterencode(value, 0))
+
+    return encode
+
+
+_encode = _make_encode()
 
 
 def encode_data(data: object) -> str:
@@ -58,29 +77,42 @@ def encode_text(what: str, text: object, least: int, most: int) -> str:
     return _encode(text)
 
 
+def encode_id(message_id: object) -> str:
+    """Return the id of a message as JSON. Raises MessageError."""
+    return encode_text("id", message_id, 1, 64)
+
+
 def envelope(op: int, message_id: str, to: Intent, event: str, data: object, further: str = "") -> bytes:
-    """Return a message in its wire format. further is JSON that follows the intent, such as ',"expect":{}'.
+    """Return a message in its wire format. The id is JSON, and so is further, which follows the intent: ',"expect":{}'.
 
     None as data means no data. Raises MessageError for what the hub would refuse.
     """
+    address = _addresses.get((to, event)) if type(to) is Intent and type(event) is str else None
+    if address is None:
+        address = _address(to, event)
+    body = f',"data":{encode_data(data)}' if data is not None else ""
+    try:
+        return f'{{"op":{op},"id":{message_id}{address}{further}{body}}}'.encode()
+    except UnicodeEncodeError as e:
+        raise MessageError(f"data: {e}") from e
+
+
+_MOST_ADDRESSES = 1024
+_addresses: Dict[Tuple[Intent, str], str] = {}  # what was made of targets and events, as most are used again and again
+
+
+def _address(to: Intent, event: str) -> str:
+    """Return the members event and intent."""
     try:
         check_intent(to)
     except ValueError as e:
         raise MessageError(str(e)) from e
-    parts = [
-        f'{{"op":{op},"id":', encode_text("id", message_id, 1, 64), ',"event":', encode_text("event", event, 0, 128),
-        f',"intent":{{"target":"{to.target}"',
-    ]
-    if to.identifier:
-        parts += [',"identifier":', _encode(to.identifier)]
-    parts += ["}", further]
-    if data is not None:
-        parts += [',"data":', encode_data(data)]
-    parts.append("}")
-    try:
-        return "".join(parts).encode()
-    except UnicodeEncodeError as e:
-        raise MessageError(f"data: {e}") from e
+    identifier = f',"identifier":{_encode(to.identifier)}' if to.identifier else ""
+    address = f',"event":{encode_text("event", event, 0, 128)},"intent":{{"target":"{to.target}"{identifier}}}'
+    if len(_addresses) >= _MOST_ADDRESSES:
+        _addresses.clear()
+    _addresses[to, event] = address
+    return address
 
 
 def identify_frame(data: Dict[str, Any]) -> bytes:
@@ -125,12 +157,33 @@ class Wire(NamedTuple):
     members: Dict[str, Any]  # all of them
 
 
+_intents: Dict[Tuple[str, Optional[str]], Intent] = {}  # of messages that arrived
+
+
+def _intent(target: str, identifier: Optional[str]) -> Intent:
+    if len(_intents) >= _MOST_ADDRESSES:
+        _intents.clear()
+    intent = _intents[target, identifier] = Intent(target, identifier or "")
+    return intent
+
+
+def _loads(text: bytes) -> Any:
+    """Decode JSON. An integer with more digits than Python converts becomes a decimal.Decimal."""
+    decoded = text.decode()
+    try:
+        value, end = _scan(decoded, 0)
+        if end == len(decoded):
+            return value
+    except (ValueError, StopIteration):
+        pass  # space around it, or something is wrong
+    try:
+        return json.loads(decoded)
+    except ValueError:
+        return json.loads(decoded, parse_int=_big_int)
+
+
 class MalformedError(Exception):
     """The peer does not speak the protocol."""
-
-
-def _is_text(value: object) -> bool:
-    return value is None or isinstance(value, str)
 
 
 def _big_int(digits: str) -> Any:
@@ -143,25 +196,24 @@ def parse(text: bytes) -> Wire:
     An integer with more digits than Python converts becomes a decimal.Decimal.
     """
     try:
-        try:
-            m = json.loads(text)
-        except ValueError:
-            m = json.loads(text, parse_int=_big_int)
+        m = _loads(text)
     except (ValueError, RecursionError) as e:
         raise MalformedError(f"malformed message from the hub: {e}") from e
-    if not isinstance(m, dict):
+    if type(m) is not dict:
         raise MalformedError("malformed message from the hub: not an object")
     get = m.get
     op, message_id, event, sender, to = get("op"), get("id"), get("event"), get("sender"), get("intent")
-    if type(op) is not int or not _is_text(message_id) or not _is_text(event):
+    for member in (message_id, event, sender):
+        if type(member) is not str and member is not None:
+            raise MalformedError("malformed message from the hub: a member has the wrong type")
+    if type(op) is not int:
         raise MalformedError("malformed message from the hub: a member has the wrong type")
     intent = None
     if to is not None:
-        if not isinstance(to, dict) or not isinstance(to.get("target"), str) or not _is_text(to.get("identifier")):
+        target, identifier = (to.get("target"), to.get("identifier")) if type(to) is dict else (None, None)
+        if type(target) is not str or (type(identifier) is not str and identifier is not None):
             raise MalformedError("malformed message from the hub: the intent has the wrong type")
-        intent = Intent(to["target"], to.get("identifier") or "")
-    if not _is_text(sender):
-        raise MalformedError("malformed message from the hub: the sender has the wrong type")
+        intent = _intents.get((target, identifier)) or _intent(target, identifier)
     return Wire(op, message_id or "", event or "", get("data"), sender or "", intent, m)
 
 

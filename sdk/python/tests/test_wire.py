@@ -22,11 +22,11 @@ class EnvelopeTest(unittest.TestCase):
             (ms.any_of(), {"target": "ANY"}),
             (ms.direct(SOMEBODY), {"target": "DIRECT", "identifier": SOMEBODY}),
         ):
-            frame = wire.envelope(wire.EVENT, "i\n", to, "é", {"n": [1, None, "\u2028"]})
+            frame = wire.envelope(wire.EVENT, wire.encode_id("i\n"), to, "é", {"n": [1, None, "\u2028"]})
             self.assertEqual(
                 json.loads(frame), {"op": 0, "id": "i\n", "event": "é", "intent": intent, "data": {"n": [1, None, "\u2028"]}},
             )
-        self.assertNotIn("data", json.loads(wire.envelope(wire.EVENT, "i", ms.GLOBAL, "e", None)))
+        self.assertNotIn("data", json.loads(wire.envelope(wire.EVENT, wire.encode_id("i"), ms.GLOBAL, "e", None)))
 
     def test_refused(self) -> None:
         loop: List[object] = []
@@ -43,9 +43,9 @@ class EnvelopeTest(unittest.TestCase):
             (ms.GLOBAL, "e", "i", "\udc00"), (ms.GLOBAL, "e", "i", deep), (ms.GLOBAL, "e", "i", loop),
         ):
             with self.subTest(to=to, event=event, id=message_id), self.assertRaises(ms.MessageError):
-                wire.envelope(wire.EVENT, message_id, to, event, data)
-        wire.envelope(wire.EVENT, "i", ms.GLOBAL, "e", deep[0])  # type: ignore[index]
-        wire.envelope(wire.EVENT, "i", ms.GLOBAL, "e", ["[" * 100])
+                wire.envelope(wire.EVENT, wire.encode_id(message_id), to, event, data)
+        wire.envelope(wire.EVENT, wire.encode_id("i"), ms.GLOBAL, "e", deep[0])  # type: ignore[index]
+        wire.envelope(wire.EVENT, wire.encode_id("i"), ms.GLOBAL, "e", ["[" * 100])
 
     def test_parse(self) -> None:
         m = wire.parse(b'{"op":0,"id":"a","event":"e","data":' + b"9" * 5000 + b',"intent":{"target":"GLOBAL"},"sender":"s","x":1e999}')
