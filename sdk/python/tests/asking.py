@@ -111,7 +111,7 @@ class Asking:
         self.halted = True
         await self.sender
         if self.tasks:
-            _, waiting = await asyncio.wait(self.tasks, timeout=TIMEOUT + SLACK)
+            waiting = (await asyncio.wait(self.tasks, timeout=TIMEOUT + SLACK))[1]
             self.hung += len(waiting)
         await asyncio.gather(*(hub.close() for hub in self.hubs))
         return {"sent": self.sent, "answered": self.answered, "wrong": self.wrong, "hung": self.hung, "failed": self.failed}
