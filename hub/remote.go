@@ -200,6 +200,12 @@ func (r remote) Pressure(on bool) {
 	}
 }
 
+// DeliverNumbered implements broker.Handler.
+func (r remote) DeliverNumbered(m *broker.Message, _ broker.Position) { r.Deliver(m) }
+
+// Gap implements broker.Handler.
+func (r remote) Gap(string, broker.Gap) {}
+
 // NodeGone implements broker.Handler.
 func (r remote) NodeGone(n broker.Node) { r.hub.nodeGone(n.ID, n.Name) }
 
