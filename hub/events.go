@@ -83,7 +83,7 @@ func (s *session) request(e *opcodes.Envelope) {
 		s.disconnect(opcodes.UnknownOp)
 		return
 	}
-	asked, err := opcodes.ParseChange(e.Op, e.Data)
+	asked, err := opcodes.ParseChange(e.Op, e.Data, s.features)
 	if err != nil || e.ID == nil {
 		s.disconnect(opcodes.InvalidPayload)
 		return
