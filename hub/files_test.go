@@ -35,7 +35,7 @@ var files = []string{
 	"subscribe.go", "recovery.go", "holding.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
 	// What clients, service types and operators do.
 	"trackedask.go", "events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "hold.go", "tap.go", "receipts.go", "clients.go", "groups.go",
-	"stats.go", "nodes.go", "operate.go", "regroup.go", "campaign.go", "rebalance.go", "drain.go",
+	"archive.go", "stats.go", "nodes.go", "operate.go", "regroup.go", "campaign.go", "rebalance.go", "drain.go",
 	// What calls the package, and its start and end.
 	"protocol.go", "remote.go", "lifecycle.go",
 }
