@@ -471,6 +471,9 @@ func (r *Broker) loadHistory(ctx context.Context, c *connection) error {
 		}
 		r.refusals.Warn("Redis refuses what groups with history need", "history", slog.String("error", err.Error()))
 	}
+	if err := c.SetDeadline(time.Time{}); err != nil { // go-redis has set one for its commands
+		return fmt.Errorf("groups with history: %w", err)
+	}
 	r.pub.mu.Lock()
 	defer r.pub.mu.Unlock()
 	r.pub.appends.server = server
