@@ -63,10 +63,11 @@ type recovering struct {
 	next    int
 }
 
-// sentPage is a page as the loop sends it.
+// sentPage is a page as the loop sends it. Pages of readers that are at different places of one page end with the same
+// message in memory.
 type sentPage struct {
-	page *broker.Page
-	bufs []*transport.Buffer // by the index of the message; nil for one that was not sent yet
+	last *broker.Numbered
+	bufs []*transport.Buffer // from the last message to the first; nil for one that was not sent yet
 }
 
 // recover makes the member read on from pos.
@@ -284,17 +285,18 @@ func (r *catchup) send(p *broker.Page) bool {
 	s := r.session
 	bufs := s.shard.sentPageOf(p)
 	for i := range p.Messages {
+		at := len(p.Messages) - 1 - i
 		m := &p.Messages[i]
 		if m.Offset <= r.pos.Offset { // read twice
 			continue
 		}
 		if !r.sendOne(m.Position, m.Message.Sender, func() *transport.Buffer {
-			if bufs[i] == nil {
+			if bufs[at] == nil {
 				b := transport.AllocBuffer(opcodes.NumberedSize(m.Message.Payload))
 				b.Seal(opcodes.AppendNumbered(b.Room(), m.Message.Payload, m.Offset))
-				bufs[i] = b
+				bufs[at] = b
 			}
-			return bufs[i]
+			return bufs[at]
 		}) {
 			return false
 		}
@@ -378,15 +380,18 @@ func (sh *shard) sentPageOf(p *broker.Page) []*transport.Buffer {
 		return nil
 	}
 	c := &sh.recovering
-	for i := range c.pages {
-		if c.pages[i].page == p {
-			return c.pages[i].bufs
-		}
+	last := &p.Messages[len(p.Messages)-1]
+	i := slices.IndexFunc(c.pages[:], func(k sentPage) bool { return k.last == last })
+	if i < 0 {
+		i = c.next
+		c.next = (c.next + 1) % sentPages
+		c.pages[i].release()
+		c.pages[i].last = last
 	}
-	kept := &c.pages[c.next]
-	c.next = (c.next + 1) % sentPages
-	kept.release()
-	*kept = sentPage{p, make([]*transport.Buffer, len(p.Messages))}
+	kept := &c.pages[i]
+	if n := len(p.Messages) - len(kept.bufs); n > 0 {
+		kept.bufs = append(kept.bufs, make([]*transport.Buffer, n)...)
+	}
 	return kept.bufs
 }
 
