@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	_ "embed"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,7 +55,7 @@ type appendQueue struct {
 
 // appending is one message.
 type appending struct {
-	buf    []byte // the message as an argument of the command, in block
+	buf    []byte // the message behind its length, in block
 	block  *arena.Block
 	pubSeq uint64
 	queued int64
@@ -94,7 +95,7 @@ func (p *publisher) append(m *broker.Message, a broker.Appending, done broker.Ap
 		return broker.ErrClosed
 	}
 	size := frameLen(&f, p.names.signer)
-	need := size + len("$1000000000\r\n\r\n")
+	need := size + 4
 	if p.bytes+need+entryOverhead > p.limits.bytes {
 		p.stats.appendsRefused.Add(1)
 		return broker.ErrUnavailable
@@ -102,13 +103,13 @@ func (p *publisher) append(m *broker.Message, a broker.Appending, done broker.Ap
 	p.pubSeq++
 	f.pubSeq = p.pubSeq
 	buf, block := p.arena.Take(need)
-	buf, err := appendFrame(resp.AppendBulkHeader(buf, size), &f, p.names.signer)
+	buf, err := appendFrame(binary.BigEndian.AppendUint32(buf, uint32(size)), &f, p.names.signer)
 	if err != nil {
 		p.arena.Release(block)
 		return fmt.Errorf("%w: %w", broker.ErrRefused, err)
 	}
 	e := &appending{
-		buf: append(buf, "\r\n"...), block: block, pubSeq: f.pubSeq, queued: p.now(), limits: a.Limits, once: a.Once, done: done,
+		buf: buf, block: block, pubSeq: f.pubSeq, queued: p.now(), limits: a.Limits, once: a.Once, done: done,
 	}
 	q := p.appends.queues[string(m.Group)]
 	if q == nil {
@@ -230,7 +231,7 @@ func (p *publisher) appendBatch(dst []byte, b, before *batch) []byte {
 	if once != "" {
 		keys = 3
 	}
-	c := argument{append(strconv.AppendInt(append(dst, '*'), int64(3+keys+15+len(b.messages)), 10), "\r\n"...)}
+	c := argument{append(strconv.AppendInt(append(dst, '*'), int64(3+keys+17), 10), "\r\n"...)}
 	c.string("EVALSHA")
 	c.string(historyScript.Hash())
 	c.number(int64(keys))
@@ -254,10 +255,12 @@ func (p *publisher) appendBatch(dst []byte, b, before *batch) []byte {
 		c.number(int64(before.slot))
 	}
 	c.number(broker.OnceFor.Milliseconds())
+	c.number(int64(len(b.messages)))
+	c.buf = resp.AppendBulkHeader(c.buf, b.bytes)
 	for _, m := range b.messages {
 		c.buf = append(c.buf, m.buf...)
 	}
-	return c.buf
+	return append(c.buf, "\r\n"...)
 }
 
 // argument appends the arguments of a command.

@@ -27,8 +27,11 @@ type numbered struct {
 	epoch []byte
 	count int
 	first uint64
-	rest  []byte
+	rest  numberedMessages
 }
+
+// numberedMessages are messages, each behind its length. The stream has them in this form, too.
+type numberedMessages []byte
 
 // isNumbered says whether b has the wire form of numbered messages.
 func isNumbered(b []byte) bool {
@@ -48,18 +51,27 @@ func parseNumbered(b []byte) (n numbered, ok bool) {
 
 // next takes the next message and its number.
 func (n *numbered) next() (raw []byte, offset uint64, ok bool) {
-	if n.count == 0 || len(n.rest) < 4 {
+	if raw, ok = n.rest.next(); !ok || n.count == 0 {
 		return nil, 0, false
 	}
-	size := binary.BigEndian.Uint32(n.rest)
-	if uint64(size) > uint64(len(n.rest)-4) {
-		return nil, 0, false
-	}
-	raw, offset = n.rest[4:4+size:4+size], n.first
-	n.rest = n.rest[4+size:]
+	offset = n.first
 	n.count--
 	n.first++
 	return raw, offset, true
+}
+
+// next takes the next message.
+func (n *numberedMessages) next() (raw []byte, ok bool) {
+	b := *n
+	if len(b) < 4 {
+		return nil, false
+	}
+	size := uint64(binary.BigEndian.Uint32(b))
+	if size > uint64(len(b)-4) {
+		return nil, false
+	}
+	*n = b[4+size:]
+	return b[4 : 4+size : 4+size], true
 }
 
 // parseNumberedFrame reads one message of a group with history.

@@ -18,11 +18,11 @@ import (
 
 // Measures of the readers.
 const (
-	readerCount  = 2                     // goroutines, each with a connection of its own
-	cachedBytes  = 2 << 20               // of pages that were read lately
-	cachedFor    = int64(time.Second)    // such a page is used
-	readPause    = 20 * time.Millisecond // before a second attempt
-	maxPageCount = 2048                  // messages of a page
+	readerCount    = 2                     // goroutines, each with a connection of its own
+	cachedBytes    = 2 << 20               // of pages that were read lately
+	cachedFor      = int64(time.Second)    // such a page is used
+	readPause      = 20 * time.Millisecond // before a second attempt
+	maxPageBatches = 2048                  // that are read for a page, at most
 )
 
 // readers answer questions about groups with history, on connections that carry nothing else. A question waits until it is
@@ -313,7 +313,7 @@ func (r *Broker) attempt(ctx context.Context, c *reader, q *question) (*broker.P
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opt.DialTimeout)
 	defer cancel()
-	extent, epochs, err := r.askScript(ctx, c, q)
+	extent, epochs, batches, err := r.askScript(ctx, c, q)
 	if err != nil {
 		return nil, err
 	}
@@ -325,7 +325,7 @@ func (r *Broker) attempt(ctx context.Context, c *reader, q *question) (*broker.P
 		return p, nil
 	}
 	from := epochs.settle(q.from, p)
-	return p, r.readPage(c, q.group, from, epochs, p)
+	return p, r.readPage(c, q.group, from, epochs, batches, p)
 }
 
 // openReader opens a connection of l.
@@ -362,16 +362,16 @@ func (c *connection) runID(ctx context.Context) (string, error) {
 	return id, nil
 }
 
-// askScript runs the script for q.
-func (r *Broker) askScript(ctx context.Context, c *reader, q *question) (e broker.Extent, known epochs, err error) {
+// askScript runs the script for q. batches is the length of the stream.
+func (r *Broker) askScript(ctx context.Context, c *reader, q *question) (e broker.Extent, known epochs, batches int64, err error) {
 	age := max(q.limits.Age.Milliseconds(), 1)
 	values, err := historyScript.Run(ctx, c.conn.client, []string{r.names.historyState(q.group), r.names.historyStream(q.group)},
 		q.command, c.server, newEpoch(), q.limits.Messages, q.limits.Bytes, age, broker.KeepPositions.Milliseconds()).StringSlice()
 	if err != nil {
-		return e, nil, asServerError(err)
+		return e, nil, 0, asServerError(err)
 	}
-	if len(values) != 5 {
-		return e, nil, resp.ErrProtocol
+	if len(values) != 6 {
+		return e, nil, 0, resp.ErrProtocol
 	}
 	number := func(i int) (n uint64) {
 		n, bad := strconv.ParseUint(values[i], 10, 63)
@@ -385,24 +385,25 @@ func (r *Broker) askScript(ctx context.Context, c *reader, q *question) (e broke
 	if !ok {
 		err = resp.ErrProtocol
 	}
-	return e, known, err
+	return e, known, int64(number(5)), err
 }
 
 // readPage reads the messages behind an offset into p.
-func (r *Broker) readPage(c *reader, group string, after uint64, known epochs, p *broker.Page) error {
+func (r *Broker) readPage(c *reader, group string, after uint64, known epochs, batches int64, p *broker.Page) error {
 	r.stats.pagesRead.Add(1)
 	if after >= p.Last {
 		return nil
 	}
-	count := maxPageCount
-	if kept := int64(p.Last) - int64(p.First) + 1; kept > 0 && p.Bytes > 0 {
-		count = int(min(max(broker.PageBytes*kept/p.Bytes, 1), maxPageCount))
+	count := int64(maxPageBatches)
+	if p.Bytes > 0 { // the first ones may be before the page
+		count = min(broker.PageBytes*batches/p.Bytes, maxPageBatches)
 	}
+	first := after + 1 - min(after, batchMessages-1) // of the batch with the first message
 	if err := c.conn.SetDeadline(time.Now().Add(r.opt.DialTimeout)); err != nil {
 		return err
 	}
 	c.buf = resp.AppendCommand(c.buf[:0], "XRANGE", []string{
-		r.names.historyStream(group), strconv.FormatUint(after+1, 10), "+", "COUNT", strconv.Itoa(count),
+		r.names.historyStream(group), strconv.FormatUint(first, 10), "+", "COUNT", strconv.FormatInt(count+batchMessages, 10),
 	})
 	if _, err := c.conn.Write(c.buf); err != nil {
 		return err
@@ -411,22 +412,25 @@ func (r *Broker) readPage(c *reader, group string, after uint64, known epochs, p
 	if err != nil {
 		return err
 	}
-	b := pageBuilder{page: p, known: known, after: after, from: after, messages: make([]broker.Numbered, 0, n)}
+	b := pageBuilder{page: p, known: known, after: after, from: after}
 	for range n {
-		id, raw, err := c.entry()
+		offset, messages, err := c.entry()
 		if err != nil {
 			return err
 		}
-		if err := r.addToPage(&b, id, raw); err != nil {
-			b.full = true // what follows can't be read without this one
+		for raw, ok := messages.next(); ok; raw, ok = messages.next() {
+			if offset > after && r.addToPage(&b, offset, raw) != nil {
+				b.full = true // what follows can't be read without this one
+			}
+			offset++
 		}
 	}
 	b.close(r, group)
 	return nil
 }
 
-// entry reads one entry of a stream: its id and its only value.
-func (c *reader) entry() (id uint64, raw []byte, err error) {
+// entry reads one entry of a stream: the number of its first message, and its messages.
+func (c *reader) entry() (first uint64, messages numberedMessages, err error) {
 	shape := func(want int) {
 		if n, bad := c.in.Number('*'); err == nil && (bad != nil || n != want) {
 			err = errors.Join(resp.ErrProtocol, bad)
@@ -435,11 +439,11 @@ func (c *reader) entry() (id uint64, raw []byte, err error) {
 	shape(2)
 	name, bad := c.in.Bulk()
 	number, _, _ := strings.Cut(string(name), "-")
-	id, bad2 := strconv.ParseUint(number, 10, 63)
+	first, bad2 := strconv.ParseUint(number, 10, 63)
 	shape(2)
 	_, bad3 := c.in.Bulk()
-	raw, bad4 := c.in.Bulk()
-	return id, raw, errors.Join(err, bad, bad2, bad3, bad4)
+	messages, bad4 := c.in.Bulk()
+	return first, messages, errors.Join(err, bad, bad2, bad3, bad4)
 }
 
 // pageBuilder makes a page of entries.
