@@ -23,8 +23,8 @@ type HistoryRule struct {
 type chronicle struct {
 	HistoryRule
 	mu       sync.Mutex
-	appended map[string]time.Time // the groups and the times of their last messages from this instance
-	swept    time.Time            // when the old ones were last dropped
+	appended map[string]*time.Time // the groups and the times of their last messages from this instance
+	swept    time.Time             // when the old ones were last dropped
 }
 
 // chronicles are the rules in force. The zero chronicles are none.
@@ -40,7 +40,7 @@ func (c *chronicles) set(rules []HistoryRule) {
 	}
 	all := make([]*chronicle, len(rules))
 	for i, r := range rules {
-		all[i] = &chronicle{HistoryRule: r, appended: make(map[string]time.Time)}
+		all[i] = &chronicle{HistoryRule: r, appended: make(map[string]*time.Time)}
 	}
 	c.all.Store(&all)
 }
@@ -70,13 +70,17 @@ func (c *chronicle) admits(group []byte) bool {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.appended[string(group)]; !ok && len(c.appended) >= c.MaxGroups {
+	if last := c.appended[string(group)]; last != nil {
+		*last = now
+		return true
+	}
+	if len(c.appended) >= c.MaxGroups {
 		if now.Sub(c.swept) < chronicleSweep {
 			return false
 		}
 		c.swept = now
 		for name, at := range c.appended {
-			if now.Sub(at) > c.Limits.Age {
+			if now.Sub(*at) > c.Limits.Age {
 				delete(c.appended, name)
 			}
 		}
@@ -84,6 +88,8 @@ func (c *chronicle) admits(group []byte) bool {
 			return false
 		}
 	}
-	c.appended[string(group)] = now
+	at := new(time.Time)
+	*at = now
+	c.appended[string(group)] = at
 	return true
 }

@@ -81,10 +81,17 @@ func (f *feedback) send() {
 		f.recycle()
 		return
 	}
-	if f.code == "" && !f.features.Has(opcodes.FeatureAcks) || f.code != "" && !f.features.Has(opcodes.FeatureErrors) ||
-		!f.ref.Loop().Post(f) {
+	if !f.isWanted() || !f.ref.Loop().Post(f) {
 		f.recycle()
 	}
+}
+
+// isWanted reports whether the client asked for what f says.
+func (f *feedback) isWanted() bool {
+	if f.code == "" {
+		return f.features.Has(opcodes.FeatureAcks)
+	}
+	return f.features.Has(opcodes.FeatureErrors)
 }
 
 // Size implements transport.Mail.

@@ -145,27 +145,29 @@ func (a *appending) Deliver(l *transport.Loop) {
 
 // tell counts what became of the message, and tells the sender that asked for it.
 func (a *appending) tell(l *transport.Loop) {
-	count, f := &a.shard.count.history, a.feedback
+	count, code := &a.shard.count.history, opcodes.ErrorCode("")
 	switch {
 	case a.err != nil:
-		code := appendCode(a.err)
+		code = appendCode(a.err)
 		count.refused[asRefusal(code)].Add(1)
-		a.shard.reject(f, code)
-		return
+		a.shard.count.drop(dropOf(code))
 	case a.duplicate:
 		count.duplicates.Add(1)
 	default:
 		count.appended.Add(1)
 	}
+	f := a.feedback
 	if f == nil {
 		return
 	}
-	f.acked, f.offset, f.duplicate = 1, a.offset, a.duplicate
-	if f.hearer != nil || !f.features.Has(opcodes.FeatureAcks) {
+	if f.code = code; code == "" {
+		f.acked, f.offset, f.duplicate = 1, a.offset, a.duplicate
+	}
+	if f.hearer != nil || !f.isWanted() {
 		f.send()
 		return
 	}
-	f.Deliver(l)
+	f.Deliver(l) // before what the client sends next
 }
 
 // appendCode translates an error of an append.
