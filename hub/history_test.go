@@ -189,7 +189,7 @@ func TestOnce(t *testing.T) {
 	if ack, _ := a.append("log2", "A", m{"once": true}); fmt.Sprint(ack["offset"]) != "1" {
 		t.Errorf("in another group: %v", ack)
 	}
-	if got := offsets(b.fence()); got != "1,2" {
+	if got := offsets([]frame{b.read(), b.read()}); got != "1,2" {
 		t.Errorf("the member got %q", got)
 	}
 }
