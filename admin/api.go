@@ -58,6 +58,7 @@ func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Re
 	h := humago.New(mux, config)
 	a.registerReads(h)
 	a.registerWrites(h)
+	a.registerHistory(h)
 	a.registerFleets(h)
 	a.registerTail(h)
 	a.registerDocument(h)

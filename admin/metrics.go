@@ -50,6 +50,14 @@ var (
 	descReleased    = desc("requests_released_total", "Requests of other instances that were never cancelled here, and were given up long after their time.")
 	descRequestMax  = desc("request_memory_limit_bytes", "Bound of request_memory_bytes: the setting request-memory; 0 for none.")
 	descRequestMem  = desc("request_memory_bytes", "What open requests, and answers that clients owe, take of request-memory.")
+	descAppended    = desc("history_appended_total", "Messages of clients of this instance that got a number in a group with history.")
+	descRepeated    = desc("history_duplicates_total", "Messages to groups with history that were not appended, as one with their id was before.")
+	descUnnumbered  = desc("history_refused_total", "Messages of clients of this instance to groups with history that got no number.", "reason")
+	descRecovering  = desc("history_recovering", "Members on this instance that get what they missed in a group with history.")
+	descCaughtUp    = desc("history_recoveries_total", "Times that a member on this instance had got what it missed, and went on with what is live.")
+	descHistoryOut  = desc("history_recovered_total", "Messages that members on this instance got as ones that they had missed.")
+	descHistorySize = desc("history_recovered_bytes_total", "Bytes of the messages that members got as ones that they had missed.")
+	descHistoryGaps = desc("history_gaps_total", "Gaps in groups with history: of a loop with members, or of a member that recovers.", "reason")
 	descRefusals    = desc("refusals_total", "Refused connections, handshakes and frames.", "cause")
 	descTLSDone     = desc("tls_handshakes_total", "TLS handshakes of the hub's listener, by result: done, resumed, or the cause of the failure.", "result")
 	descTLSEnd      = desc("tls_certificate_expiry_timestamp_seconds", "End of the certificate in force, in Unix time.")
@@ -130,6 +138,7 @@ func (c collector) collect(w metrics.Writer) {
 	w.Counter(descGranted, s.Exclusive.Granted)
 	w.Counter(descLost, s.Exclusive.Lost)
 	collectRequests(&s.Requests, w)
+	collectHistory(&s.History, w)
 	for r, n := range s.Notices {
 		w.Counter(descNotices, n, string(r))
 	}
@@ -249,6 +258,21 @@ func collectPresence(s *hub.PresenceStats, w metrics.Writer) {
 	w.Counter(descPresenceOut, s.Sent)
 	w.Counter(descAsks, s.Asks)
 	w.Counter(descGaps, s.Gaps)
+}
+
+func collectHistory(s *hub.HistoryStats, w metrics.Writer) {
+	w.Counter(descAppended, s.Appended)
+	w.Counter(descRepeated, s.Duplicates)
+	for r, n := range s.Refused {
+		w.Counter(descUnnumbered, n, r.String())
+	}
+	w.Gauge(descRecovering, float64(s.Recovering))
+	w.Counter(descCaughtUp, s.CaughtUp)
+	w.Counter(descHistoryOut, s.Recovered)
+	w.Counter(descHistorySize, s.RecoveredBytes)
+	for r, n := range s.Gaps {
+		w.Counter(descHistoryGaps, n, r.String())
+	}
 }
 
 func collectRequests(s *hub.RequestStats, w metrics.Writer) {

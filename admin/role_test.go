@@ -30,6 +30,7 @@ func TestReadRole(t *testing.T) {
 		{"PUT", "/v1/clients/" + p.id + "/groups/h", ""},
 		{"DELETE", "/v1/clients/" + p.id + "/groups/g", ""},
 		{"POST", "/v1/events", `{"event":"e","intent":{"target":"GLOBAL"}}`},
+		{"DELETE", "/v1/groups/g/history", ""},
 		{"POST", "/v1/reload", ""},
 		{"POST", "/v1/drain", ""},
 		{"POST", "/v1/rebalance", ""},

@@ -49,6 +49,10 @@ type Grant struct {
 	Watch intent.Patterns
 	// Hold are the exclusive groups that the holder may hold; none if empty.
 	Hold intent.Patterns
+	// Recover are, of the groups with history that the holder may join, those of which it may get what was sent before. They
+	// are all of them unless the tokens file says which.
+	Recover        intent.Patterns
+	limitsRecovery bool // the tokens file says so
 	// Admin is what the holder may do by the admin API.
 	Admin Admin
 	// Rate is how many messages per second each connection that holds the token may send. 0 means unlimited.
@@ -102,6 +106,11 @@ func (g *Grant) MayHold(group string) bool {
 	return g.Hold.Match([]byte(group))
 }
 
+// MayRecover tells whether the holder may get what was sent to the group before it joined. It does not allocate.
+func (g *Grant) MayRecover(group string) bool {
+	return g.MayJoin(group) && (!g.limitsRecovery || g.Recover.Match([]byte(group)))
+}
+
 // MaySend tells whether the holder may send a message to t with the given identifier: the group's name for Group and
 // Any, empty for Any among all clients, ignored for Global and Direct. It does not allocate.
 func (g *Grant) MaySend(t intent.Target, identifier []byte) bool {
@@ -123,5 +132,6 @@ func (g *Grant) same(o *Grant) bool {
 	return g.Name == o.Name && g.Admin == o.Admin && g.Rate == o.Rate && g.Burst == o.Burst && g.Total == o.Total &&
 		slices.Equal(g.Groups, o.Groups) && slices.Equal(g.Send, o.Send) &&
 		slices.Equal(g.Watch, o.Watch) && slices.Equal(g.Hold, o.Hold) &&
+		g.limitsRecovery == o.limitsRecovery && slices.Equal(g.Recover, o.Recover) &&
 		slices.EqualFunc(g.templates, o.templates, template.equal)
 }

@@ -37,6 +37,7 @@ const (
 //	    send: ["GROUP:audit"]  # see intent.ParsePermission; what is omitted may not be sent
 //	    watch: ["billing.*"]   # groups whose members it may see; omitted: none
 //	    hold: ["scheduler"]    # exclusive groups that it may hold; omitted: none
+//	    recover: ["billing.*"] # groups of which it may get earlier messages; omitted: all that it may join
 //	    admin: false           # true: may use the admin API; read: may look at everything with it, and change nothing
 //	    rate: 100              # messages per second for each connection; omitted or 0: unlimited
 //	    burst: 200             # how many of them at once after a silence; omitted: as many as rate
@@ -44,7 +45,7 @@ const (
 //	    total_rate: 1000       # messages per second of all these connections together, FENCEs included
 //	    total_bytes: 1000000   # bytes of messages per second of all these connections together
 //
-// A pattern of groups, send, watch and hold may have placeholders for what the holder's own token or certificate says:
+// A pattern of groups, send, watch, hold and recover may have placeholders for what the holder's own token or certificate says:
 // user.{claim:sub} in an entry with claims, {cert:cn} and {cert:san} in one with certificate. A dot or the pattern's end
 // follows each. One whose value is no plain segment of a group's name matches nothing; see [Grant.Unusable].
 //
@@ -157,6 +158,8 @@ func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
 		e.grant.Watch = p.groups(e, rightWatch, key, value)
 	case "hold":
 		e.grant.Hold = p.groups(e, rightHold, key, value)
+	case "recover":
+		e.grant.Recover, e.grant.limitsRecovery = p.groups(e, rightRecover, key, value), true
 	case "send":
 		e.grant.Send = p.send(e, value)
 	case "admin":
@@ -176,7 +179,7 @@ func (p *parser) field(e *entry, key string, at, value *yaml.Node) {
 			"write sha256: and what mastersocket token hash makes of it")
 	default:
 		p.addf(at, "unknown key %s; an entry has name, sha256 (or claims, or certificate), "+
-			"groups, send, watch, hold, admin, rate, burst, total_connections, total_rate and total_bytes", keyName(key))
+			"groups, send, watch, hold, recover, admin, rate, burst, total_connections, total_rate and total_bytes", keyName(key))
 	}
 }
 

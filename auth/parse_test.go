@@ -115,6 +115,29 @@ func TestParseTokensWatchAndHold(t *testing.T) {
 	}
 }
 
+func TestParseTokensRecover(t *testing.T) {
+	t.Parallel()
+	tokens, err := ParseTokens([]byte(`{tokens: [
+		{name: a, sha256: ` + hashA + `, groups: ["orders.*", x], recover: ["orders.eu", y]},
+		{name: b, sha256: ` + hashB + `, groups: ["orders.*"]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := NewStore(tokens).Authenticate("token-a")
+	b, _ := NewStore(tokens).Authenticate("token-b")
+	for group, want := range map[string][2]bool{"orders.eu": {true, true}, "orders.us": {false, true}, "x": {}, "y": {}} {
+		if got := [2]bool{a.MayRecover(group), b.MayRecover(group)}; got != want {
+			t.Errorf("%s: %v, want %v", group, got, want)
+		}
+	}
+	if c := *a; a.same(b) || !a.same(&c) {
+		t.Error("the right to recover makes no difference")
+	}
+	if _, err := ParseTokens([]byte(`{tokens: [{name: a, sha256: ` + hashA + `, groups: x, recover: "a\u0000"}]}`)); err == nil {
+		t.Error("a malformed pattern in recover is accepted")
+	}
+}
+
 func TestParseTokensTotals(t *testing.T) {
 	t.Parallel()
 	entry := func(members string) string {

@@ -45,6 +45,7 @@ const (
 	rightSend
 	rightWatch
 	rightHold
+	rightRecover
 )
 
 // template is a pattern with placeholders in one of an entry's rights.
@@ -235,7 +236,7 @@ func (g *Grant) derive(values []value) *Grant {
 	made := *g
 	made.templates, made.derived = nil, d
 	made.Groups, made.Send = slices.Clone(g.Groups), slices.Clone(g.Send)
-	made.Watch, made.Hold = slices.Clone(g.Watch), slices.Clone(g.Hold)
+	made.Watch, made.Hold, made.Recover = slices.Clone(g.Watch), slices.Clone(g.Hold), slices.Clone(g.Recover)
 	for i := range g.templates {
 		t := &g.templates[i]
 		usable := true
@@ -268,6 +269,8 @@ func (g *Grant) add(t *template, pattern intent.Pattern) {
 		g.Watch = append(g.Watch, pattern)
 	case rightHold:
 		g.Hold = append(g.Hold, pattern)
+	case rightRecover:
+		g.Recover = append(g.Recover, pattern)
 	}
 }
 

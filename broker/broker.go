@@ -2,7 +2,8 @@
 // implements it within a process, package redis over a Redis server.
 //
 // An instance publishes messages of its own clients that other instances may need, and receives messages of their
-// clients. A Broker never returns a message to its publisher: local delivery belongs to the hub.
+// clients. A Broker never returns a published message to its publisher: local delivery belongs to the hub. Messages that
+// are appended to a group with history reach all instances the same way: see Historian.
 //
 // # Concurrency
 //
@@ -133,6 +134,11 @@ type Handler interface {
 	Pressure(on bool)
 	// StateChanged reports that the broker became available or unavailable.
 	StateChanged(s State)
+	// DeliverNumbered hands over a message of a group with history, of whatever instance, this one included. It is called by
+	// the goroutine that calls Deliver. m and its memory are valid only during the call; at is its place in the group.
+	DeliverNumbered(m *Message, at Position)
+	// Gap reports, as DeliverNumbered does, that messages of the group are missing before the next one.
+	Gap(group string, g Gap)
 	// NodeGone reports that another instance is gone: it has left, or its lease has ended. Everything that it published and
 	// that arrives here at all has been delivered, unless it was only silent. n is what was known of it.
 	NodeGone(n Node)
@@ -180,6 +186,8 @@ const (
 
 // Broker carries messages between instances.
 type Broker interface {
+	Historian
+
 	// Start joins the cluster as self and begins to deliver to h. It returns once this instance can receive. Where the
 	// broker is away, it returns nil after the first attempt, whose error is in State, and the Broker keeps trying. A
 	// configuration that can never work is an error.

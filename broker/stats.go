@@ -24,6 +24,18 @@ type Stats struct {
 	RefusedBroker  uint64 // the broker answered with an error
 	RefusedClosed  uint64 // still waiting when the Broker was closed (ErrClosed)
 
+	// Of groups with history.
+	Appended        uint64 // messages that Append accepted and that have a number now
+	Repeated        uint64 // messages that were not appended: their Once was known
+	AppendsRefused  uint64 // messages that were refused: no room, too late, or by the broker (ErrUnavailable, ErrRefused)
+	AppendsUnknown  uint64 // messages that may have been appended (ErrUnknown)
+	Filled          uint64 // numbered messages that this instance had missed, and read
+	GapsTrimmed     uint64 // calls of Gap, by reason
+	GapsEpoch       uint64
+	GapsUnavailable uint64
+	PagesRead       uint64 // pages that were read from the broker
+	PagesShared     uint64 // pages that were read before
+
 	Reconnects       uint64        // connections made after the first
 	BufferedMessages int           // messages published and not taken by the broker yet
 	BufferedBytes    int           // the memory of those

@@ -42,6 +42,7 @@ type call struct {
 	once    sync.Once
 	done    chan struct{} // closed once nodes and err are set
 	nodes   int
+	offset  uint64 // of a message to a group with history
 	err     error
 	settled *Settlement // of a request that the hub has settled; set before done is closed
 

@@ -40,15 +40,16 @@ type Client struct {
 	closing  context.Context // ends when Close says goodbye: no further call is accepted
 	close    context.CancelFunc
 
-	queue   chan *call // calls to be written by the session that sends
-	inbox   *inbox     // for dispatch
-	duties  duties
-	pending pending
-	sent    sentLog
-	groups  *memberships
-	watches watches
-	holds   holds
-	stream  *stream // received messages on their way to inbox
+	queue     chan *call // calls to be written by the session that sends
+	inbox     *inbox     // for dispatch
+	duties    duties
+	pending   pending
+	sent      sentLog
+	groups    *memberships
+	positions *positions
+	watches   watches
+	holds     holds
+	stream    *stream // received messages on their way to inbox
 
 	ready      chan struct{} // closed after the first IDENTIFY
 	done       chan struct{} // closed when run has ended
@@ -87,6 +88,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	c.quitting, c.quit = context.WithCancel(c.life)
 	c.closing, c.close = context.WithCancel(c.life)
 	c.groups = newMemberships(&opts)
+	c.positions = newPositions(opts.Recover)
 	c.stream = newStream(c)
 	c.handlers.init(opts.On)
 	go c.run()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -29,6 +30,8 @@ type Message struct {
 	// Attempt is how often the request was handed to a member: 2 and more where an earlier one did not answer it, and may
 	// have begun to work on it. 0 and 1 are the first.
 	Attempt int
+	// Offset is the message's number in a group with history; 0 for any other message.
+	Offset uint64
 	// More is true for a REPLY that another one of the same client follows.
 	More bool
 	// Err is the error of the handler, in a REPLY that brings one instead of an answer.
@@ -59,6 +62,7 @@ type wireMessage struct {
 	Attempt jsontext.Value `json:"attempt"`
 	More    jsontext.Value `json:"more"`
 	Failure jsontext.Value `json:"error"`
+	Offset  jsontext.Value `json:"offset"`
 }
 
 type wireIntent struct {
@@ -83,6 +87,9 @@ func (w *wireMessage) message(raw []byte, c *Client) *Message {
 	m := &Message{
 		Op: w.Op, ID: w.ID, Event: w.Event, Data: stdjson.RawMessage(w.Data), Sender: w.Sender,
 		Intent: Intent{target, w.Intent.Identifier}, Raw: raw, client: c,
+	}
+	if n, err := strconv.ParseUint(string(w.Offset), 10, 64); err == nil { // others may put there what they like
+		m.Offset = n
 	}
 	if w.Op == opcodes.Reply {
 		m.More = string(w.More) == "true"
@@ -109,6 +116,8 @@ type identify struct {
 	Replaces string            `json:"replaces,omitempty"`
 	Features []string          `json:"features"`
 	Echo     *bool             `json:"echo,omitempty"`
+
+	Recover map[string]Position `json:"recover,omitempty"`
 }
 
 // Identity is the hub's answer to IDENTIFY. Each connection has its own.
@@ -119,6 +128,8 @@ type Identity struct {
 	SessionStarted  time.Time
 	MaxMessageBytes int      // the largest message that the hub accepts; 0 if unknown
 	Features        []string // granted by the hub, such as "errors" and "requests"
+
+	history map[string]Position // where the client joined its groups with history
 }
 
 func (id Identity) has(feature string) bool { return slices.Contains(id.Features, feature) }
@@ -130,6 +141,8 @@ type wireIdentity struct {
 	SessionStarted  time.Time `json:"session_started"`
 	MaxMessageBytes int       `json:"max_message_bytes"`
 	Features        []string  `json:"features"`
+
+	History map[string]Position `json:"history"`
 }
 
 func parseIdentity(data []byte) (Identity, error) {
@@ -141,7 +154,7 @@ func parseIdentity(data []byte) (Identity, error) {
 		return Identity{}, fmt.Errorf("malformed answer to IDENTIFY: no id, or a negative number")
 	}
 	return Identity{
-		w.ID, w.Node, time.Duration(w.Ping) * time.Millisecond, w.SessionStarted, w.MaxMessageBytes, w.Features,
+		w.ID, w.Node, time.Duration(w.Ping) * time.Millisecond, w.SessionStarted, w.MaxMessageBytes, w.Features, w.History,
 	}, nil
 }
 

@@ -41,6 +41,13 @@ type Options struct {
 	Version string            // its version, for operators
 	Meta    map[string]string // at most 16 entries, for operators
 
+	// Recover makes the Client get what it missed in groups with history: before the first connection, what was sent behind
+	// the positions; then, what was sent while it had no connection. The groups are among Group and Groups. What the hub can't
+	// make up for is told to OnGap. See [Client.Position].
+	Recover map[string]Position
+	// OnGap is called where messages of a group in Recover are missing, before the handlers get those behind them.
+	OnGap func(Gap)
+
 	// NoEcho stops the hub from delivering the client's own GLOBAL and GROUP messages to it.
 	NoEcho bool
 	// NoAcks turns off the hub's ACK for each message. SendAcked and Queue then fail with ErrNoAcks; errors still arrive.
@@ -113,6 +120,9 @@ func (o Options) prepare() (Options, error) {
 			return o, fmt.Errorf("group %.50q: %w", group, err)
 		}
 	}
+	if err := o.checkRecover(); err != nil {
+		return o, err
+	}
 	if err := o.checkIdentify(); err != nil {
 		return o, err
 	}
@@ -166,6 +176,9 @@ func (o Options) identifyData() identify {
 	}
 	data.Features = append(data.Features, opcodes.FeatureGroups.String(), opcodes.FeaturePresence.String(),
 		opcodes.FeatureExclusive.String(), opcodes.FeatureRequests.String())
+	if len(o.Recover) > 0 {
+		data.Features = append(data.Features, opcodes.FeatureHistory.String())
+	}
 	if o.NoEcho {
 		data.Echo = new(bool)
 	}

@@ -78,6 +78,7 @@ func (s *session) handleRaw(raw []byte) error {
 	switch w.Op {
 	case opcodes.Event:
 		m := s.copyMessage(w, raw)
+		s.c.positions.received(m)
 		if w.Expect != nil {
 			s.c.owe(s, m, w.Expect)
 		}
@@ -87,7 +88,9 @@ func (s *session) handleRaw(raw []byte) error {
 	case opcodes.Cancel:
 		s.c.duties.cancelled(s, w.Sender, w.ID)
 	case opcodes.Reply:
-		s.handleReply(s.copyMessage(w, raw))
+		m := s.copyMessage(w, raw)
+		s.c.positions.received(m)
+		s.handleReply(m)
 	case opcodes.Ping:
 		select {
 		case s.pong <- struct{}{}:
@@ -103,6 +106,8 @@ func (s *session) handleRaw(raw []byte) error {
 		return s.handleChanged(w)
 	case opcodes.Drain:
 		return s.handleDrain(w)
+	case opcodes.History:
+		return s.handleHistory(w)
 	case opcodes.Presence:
 		return s.handlePresence(w)
 	case opcodes.Fence:
@@ -168,13 +173,15 @@ func (s *session) handleError(w *wireMessage) error {
 
 func (s *session) handleAck(w *wireMessage) error {
 	var data struct {
-		Nodes int `json:"nodes"`
+		Nodes  int    `json:"nodes"`
+		Offset uint64 `json:"offset"`
 	}
 	if err := json.Unmarshal(w.Data, &data, readOptions); err != nil {
 		return fmt.Errorf("malformed ACK from the hub: %w", err)
 	}
 	if ca := s.c.pending.writtenBy(s, w.ID); ca != nil && ca.kind == callAcked {
 		s.c.pending.remove(ca)
+		ca.offset = data.Offset // before its caller reads it
 		ca.complete(data.Nodes, nil)
 	}
 	return nil

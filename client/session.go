@@ -191,6 +191,9 @@ func (s *session) identify(ctx context.Context, token string) error {
 	data.Token = token
 	data.Replaces = s.replaces
 	rest := s.c.groups.complete(&data)
+	if s.replaces == "" { // in a move the old connection goes on receiving
+		data.Recover = s.c.positions.recoverable(&data)
+	}
 	msg, err := json.Marshal(struct {
 		Op   opcodes.Op `json:"op"`
 		Data identify   `json:"data"`
@@ -232,6 +235,9 @@ func (s *session) identify(ctx context.Context, token string) error {
 func (s *session) acceptIdentity(data []byte) (err error) {
 	if s.identity, err = parseIdentity(data); err != nil {
 		return err
+	}
+	if s.replaces == "" {
+		s.c.positions.joined(s.identity.history)
 	}
 	limit := max(s.c.opts.MaxReceiveBytes, s.identity.MaxMessageBytes+receiveMargin)
 	s.conn.SetReadLimit(int64(limit))

@@ -25,13 +25,14 @@ type change struct {
 	hear    func(*ChangeError) // called once on the loop with what became of it; nil for none
 
 	// Owned by the loop.
-	since    uint32     // loop clock when it was asked for
-	begun    bool       // its turn has come
-	paused   bool       // of an IDENTIFY: the client is not read meanwhile
-	over     bool       // it was answered, or its client is gone
-	groups   []*group   // to join, which expect the client
-	holdings []*holding // that it made
-	left     []string   // names of the groups that the client was in and left
+	since     uint32         // loop clock when it was asked for
+	begun     bool           // its turn has come
+	paused    bool           // of an IDENTIFY: the client is not read meanwhile
+	over      bool           // it was answered, or its client is gone
+	groups    []*group       // to join, which expect the client
+	holdings  []*holding     // that it made
+	histories []*joinHistory // of the groups with history to join or recover
+	left      []string       // names of the groups that the client was in and left
 
 	// Changed by any goroutine.
 	waits  atomic.Int32 // what it waits for, and one for the loop itself

@@ -22,12 +22,13 @@ const (
 	DropOutcomeUnknown                // published, but the broker's connection broke before the answer
 	DropOverloaded                    // a FENCE: its sender sends too many, or too many wait already
 	DropLate                          // a REPLY to a request that was over
+	DropReservedMember                // a message to a group with history has a member that the hub adds
 	numDrops              = iota
 )
 
 var dropNames = [numDrops]string{
 	"no_receiver", "receiver_gone", "forbidden", "closing", "broker_unavailable", "outcome_unknown",
-	"overloaded", "late",
+	"overloaded", "late", "reserved_member",
 }
 
 // String returns the reason's name in metrics.
@@ -44,6 +45,8 @@ func dropOf(code opcodes.ErrorCode) Drop {
 		return DropBrokerUnavailable
 	case opcodes.CodeOutcomeUnknown:
 		return DropOutcomeUnknown
+	case opcodes.CodeReservedMember:
+		return DropReservedMember
 	case opcodes.CodeOverloaded, opcodes.CodeTooManyRequests, opcodes.CodeDuplicateID:
 		return DropOverloaded
 	}
@@ -87,6 +90,7 @@ type counters struct {
 	strangers atomic.Int64 // connections that have not identified
 	presence  presenceCounters
 	exclusive exclusiveCounters
+	history   historyCounters
 	_         [64]byte
 }
 
@@ -105,6 +109,39 @@ type presenceCounters struct {
 type exclusiveCounters struct {
 	granted atomic.Uint64
 	lost    atomic.Uint64
+}
+
+// HistoryRefusal is why a message to a group with history got no number.
+type HistoryRefusal uint8
+
+// The reasons.
+const (
+	RefusedUnavailable HistoryRefusal = iota // the broker is away
+	RefusedUnknown                           // the broker's connection broke before the answer: it may have a number
+	RefusedBroker                            // the broker has no memory, or no permission
+	RefusedGroups                            // the rule's groups are too many
+	RefusedReserved                          // it has a member that the hub adds
+	numHistoryRefusals = iota
+)
+
+var historyRefusalNames = [numHistoryRefusals]string{"broker_unavailable", "outcome_unknown", "broker_refused", "too_many_groups", "reserved_member"}
+
+// String returns the reason's name in metrics.
+func (r HistoryRefusal) String() string { return historyRefusalNames[r] }
+
+// historyGaps is how many reasons of gaps there are.
+const historyGaps = 3
+
+// historyCounters are what is counted of groups with history.
+type historyCounters struct {
+	appended       atomic.Uint64
+	duplicates     atomic.Uint64
+	refused        [numHistoryRefusals]atomic.Uint64
+	readers        atomic.Int64  // members that recover
+	caughtUp       atomic.Uint64 // that went over to live
+	recovered      atomic.Uint64 // messages that these were sent
+	recoveredBytes atomic.Uint64
+	gaps           [historyGaps]atomic.Uint64 // by broker.GapReason less 1: on loops and of members that recover
 }
 
 // typeCounters are what is counted for each service type.

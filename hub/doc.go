@@ -30,14 +30,16 @@
 //
 //	counters, feedback, deferral,     what knows no other file of the package
 //	cursor, verifications, limits,
-//	options
+//	chronicle, options
 //	session, group, tenure, registry, the state: a client, a group, its holder, all groups, a change of a client's groups, a
 //	change, shard, hub, claim         loop's share, the instance, a claim to an exclusive group
 //	mail, tour, report, membership,   a message's way: to a loop, to its members, to other instances, to one of many
-//	pressure, delivery, relay, any,
-//	routing
+//	pressure, relay, numbering,       one in the order of numbers
+//	delivery, timeline, any, routing
 //	presence, stream, mirror, watch   who is in the groups that are watched
-//	subscribe, holding, ending,       a client's life
+//	catchup                           what members of groups with history missed
+//	subscribe, recovery, holding,     a client's life
+//	ending,
 //	notice, expiry, authenticate,
 //	join, verify, identify, tokens
 //	events, fence, peer, service,     what clients and service types do

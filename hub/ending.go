@@ -49,6 +49,8 @@ func (s *session) end(r opcodes.Reason) {
 		s.dropChanges()
 		s.unwatchAll()
 		s.dropHoldings()
+		s.endReaders()
+		s.dropNumberings()
 		if s.shard.ending == "" {
 			s.shard.ending = r.String()
 		}

@@ -10,12 +10,16 @@ import (
 
 // route sends an EVENT or REPLY of the client to the receivers that its intent names.
 func (s *session) route(e *opcodes.Envelope) {
-	if e.Expect != nil && e.Op == opcodes.Event && s.features.Has(opcodes.FeatureRequests) {
+	if s.isRequest(e) {
 		s.openRequest(e)
 		return
 	}
 	if !s.grant.MaySend(e.Target, e.Identifier) {
 		s.forbid(e)
+		return
+	}
+	if e.Numbered && s.isNumbered(e) {
+		s.refuseReserved(e)
 		return
 	}
 	var id uuid.UUID
@@ -39,6 +43,15 @@ func (s *session) forbid(e *opcodes.Envelope) {
 		return
 	}
 	s.sendError(e.ID, opcodes.CodeForbidden)
+}
+
+// refuseReserved refuses a message to a group with history that has a member which only the hub may add.
+func (s *session) refuseReserved(e *opcodes.Envelope) {
+	s.shard.count.history.refused[RefusedReserved].Add(1)
+	s.shard.count.drop(DropReservedMember)
+	if s.features.Has(opcodes.FeatureErrors) {
+		s.sendError(e.ID, opcodes.CodeReservedMember)
+	}
 }
 
 // feedbackOf returns the feedback of the message e, to which the hub gave the id assigned if it had none of its own; nil
@@ -67,6 +80,8 @@ func (s *session) allowed(bytes int) bool {
 func (s *session) hear(f *feedback) {
 	switch {
 	case s.phase != phaseIdentified:
+	case f.code == "" && f.offset > 0:
+		s.sendNumberedAck(f.messageID(), f.offset, f.duplicate)
 	case f.code == "":
 		s.sendAck(f.messageID(), f.acked)
 	default:
@@ -83,7 +98,7 @@ func (s *session) request(e *opcodes.Envelope) {
 		s.disconnect(opcodes.UnknownOp)
 		return
 	}
-	asked, err := opcodes.ParseChange(e.Op, e.Data)
+	asked, err := opcodes.ParseChange(e.Op, e.Data, s.features)
 	if err != nil || e.ID == nil {
 		s.disconnect(opcodes.InvalidPayload)
 		return

@@ -12,14 +12,16 @@ import (
 // feedback is what becomes of one message, on its way to a sender that asked for ERROR or ACK. Exactly one of ack and
 // refuse is called for each, on any goroutine; a nil feedback stands for a sender that didn't ask.
 type feedback struct {
-	hearer   hearer          // of a sender without a connection; nil for clients, which have ref
-	ref      transport.Ref   // the client
-	features opcodes.Feature // the client's
-	acked    int             // instances reached, if code is empty
-	others   int             // instances reached other than this one, whatever code is
-	code     opcodes.ErrorCode
-	id       [opcodes.MaxIDBytes * 6]byte // as it was sent, escaped: at most six bytes for one
-	idLen    int
+	hearer    hearer          // of a sender without a connection; nil for clients, which have ref
+	ref       transport.Ref   // the client
+	features  opcodes.Feature // the client's
+	acked     int             // instances reached, if code is empty
+	others    int             // instances reached other than this one, whatever code is
+	code      opcodes.ErrorCode
+	offset    uint64                       // of a message to a group with history; else 0
+	duplicate bool                         // of an earlier one with its id
+	id        [opcodes.MaxIDBytes * 6]byte // as it was sent, escaped: at most six bytes for one
+	idLen     int
 }
 
 // hearer hears what became of a message. f is valid during the call only. The hearer of a sender without a connection is
@@ -32,6 +34,7 @@ var feedbackPool = sync.Pool{New: func() any { return new(feedback) }}
 func newFeedback(to hearer) *feedback {
 	f := feedbackPool.Get().(*feedback)
 	f.hearer, f.acked, f.others, f.code, f.idLen = to, 0, 0, "", 0
+	f.offset, f.duplicate = 0, false
 	return f
 }
 
@@ -78,10 +81,17 @@ func (f *feedback) send() {
 		f.recycle()
 		return
 	}
-	if f.code == "" && !f.features.Has(opcodes.FeatureAcks) || f.code != "" && !f.features.Has(opcodes.FeatureErrors) ||
-		!f.ref.Loop().Post(f) {
+	if !f.isWanted() || !f.ref.Loop().Post(f) {
 		f.recycle()
 	}
+}
+
+// isWanted reports whether the client asked for what f says.
+func (f *feedback) isWanted() bool {
+	if f.code == "" {
+		return f.features.Has(opcodes.FeatureAcks)
+	}
+	return f.features.Has(opcodes.FeatureErrors)
 }
 
 // Size implements transport.Mail.
@@ -118,6 +128,10 @@ func explanation(code opcodes.ErrorCode) string {
 		return "other instances can't be reached at the moment; only clients of this instance can have got the message"
 	case opcodes.CodeDuplicateID:
 		return "the client has an open request with this id"
+	case opcodes.CodeReservedMember:
+		return "offset is set by the hub in messages to a group with history, not by clients"
+	case opcodes.CodeOverloaded:
+		return "too much is on the way, or too many groups have a history"
 	case opcodes.CodeTooManyRequests:
 		return "too many requests are open, or this one has too many receivers"
 	case opcodes.CodeOutcomeUnknown:

@@ -21,19 +21,21 @@ import (
 var files = []string{
 	"doc.go",
 	// What no other file defines.
-	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "limits.go", "options.go",
+	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "limits.go", "chronicle.go", "options.go",
 	// State.
 	"tracked.go", "session.go", "group.go", "tenure.go", "registry.go", "change.go", "shard.go", "hub.go", "claim.go",
 	// A message's way.
-	"mail.go", "tour.go", "report.go", "membership.go", "pressure.go", "relay.go",
-	"trackednews.go", "trackedparts.go", "delivery.go", "any.go", "routing.go", "trackedrequest.go", "trackedtimes.go", "trackedsettle.go", "trackedprogress.go", "trackedhearer.go", "trackeddraw.go",
+	"mail.go", "tour.go", "report.go", "membership.go", "pressure.go", "relay.go", "numbering.go",
+	"trackednews.go", "trackedparts.go", "delivery.go", "timeline.go", "any.go", "routing.go", "trackedrequest.go", "trackedtimes.go", "trackedsettle.go", "trackedprogress.go", "trackedhearer.go", "trackeddraw.go",
 	// Who is in the groups that are watched.
 	"presence.go", "stream.go", "mirror.go", "watch.go",
+	// What members of groups with history missed.
+	"catchup.go",
 	// A client's life.
-	"subscribe.go", "holding.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
+	"subscribe.go", "recovery.go", "holding.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
 	// What clients, service types and operators do.
 	"trackedask.go", "events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "hold.go", "tap.go", "receipts.go", "clients.go", "groups.go",
-	"stats.go", "nodes.go", "operate.go", "regroup.go", "campaign.go", "rebalance.go", "drain.go",
+	"archive.go", "stats.go", "nodes.go", "operate.go", "regroup.go", "campaign.go", "rebalance.go", "drain.go",
 	// What calls the package, and its start and end.
 	"protocol.go", "remote.go", "lifecycle.go",
 }
@@ -48,6 +50,14 @@ var upward = map[string]string{
 	"session.go -> change.go":               "a session has its changes of groups, and a change its session",
 	"session.go -> report.go":               "a session knows the connection that it came from, or goes to",
 	"session.go -> presence.go":             "a session has the groups that it watches, and a group its watchers",
+	"shard.go -> numbering.go":              "a shard has what its senders have on the way to the broker",
+	"shard.go -> catchup.go":                "a shard has the reads of its members that recover",
+	"session.go -> catchup.go":              "a session knows its recoveries, and a recovery its session",
+	"group.go -> timeline.go":               "a group knows how far this instance and its loops are in its history",
+	"timeline.go -> catchup.go":             "a timeline knows the members that numbered messages pass by",
+	"membership.go -> timeline.go":          "a member that leaves recovers no more",
+	"change.go -> recovery.go":              "a change has the positions at which it joins",
+	"numbering.go -> protocol.go":           "a message that was kept is handled like one that comes",
 	"group.go -> report.go":                 "a loop knows where it reports its members to",
 	"shard.go -> presence.go":               "a shard has the watched groups whose home it is, and these their shard",
 	"session.go -> shard.go":                "a session knows its loop's shard, and a shard its sessions",

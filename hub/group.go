@@ -16,6 +16,7 @@ type group struct {
 	name  string
 	local []*members // the members on each loop
 
+	course atomic.Pointer[course] // how far the instance is in the group's history; nil for a group without
 	tenure atomic.Pointer[tenure] // of the client here that holds it, as an exclusive group; nil for none
 
 	// Guarded by the registry's shard.
@@ -96,10 +97,12 @@ type members struct {
 	count     atomic.Int32 // members
 	departing atomic.Int32 // of them, those that are about to leave, and get no ANY while there are others: see session.depart
 	share     atomic.Int32 // sum of the weights of the others
+	joining   atomic.Int32 // clients that are about to join a group with history: its messages concern the loop
 
 	// Owned by the loop.
 	uneven   int32 // how many members have another weight than the usual one
 	list     []*session
+	timeline *timeline                // of a group with history; nil while none of its messages came
 	reports  *reports                 // nil while nothing is to be reported of the members
 	watchers atomic.Pointer[watchers] // nil for none; replaced under group.mu, read by every loop
 }

@@ -25,28 +25,29 @@ import (
 
 // Hub is one instance. Its methods may be called from any goroutine.
 type Hub struct {
-	opts      Options
-	log       *slog.Logger
-	claims    claims // to exclusive groups
-	tokens    *auth.Store
-	broker    broker.Broker
-	node      broker.Node
-	server    *transport.Server
-	endpoint  func(path []byte) transport.Endpoint // that serves a path; nil for none
-	typeNames []string                             // of the service types, the hub's own first
-	universal []bool                               // by the same index: GLOBAL is for its clients
-	shards    []*shard
-	counters  []counters
-	groups    *registry
-	parts     []changePart // of changes of a client's groups, in the order in which they are carried out
-	fixed     fixedMessages
-	started   time.Time
-	draining  atomic.Bool
-	joined    atomic.Bool // the cluster: node is set, and the broker started
-	turns     turns.Window
-	receipts  tally.Book      // of messages of other instances whose senders wait for them
-	incoming  passage.Passage // of messages of other instances
-	taps      atomic.Int32    // open ones
+	opts       Options
+	log        *slog.Logger
+	claims     claims     // to exclusive groups
+	chronicles chronicles // rules about groups with history
+	tokens     *auth.Store
+	broker     broker.Broker
+	node       broker.Node
+	server     *transport.Server
+	endpoint   func(path []byte) transport.Endpoint // that serves a path; nil for none
+	typeNames  []string                             // of the service types, the hub's own first
+	universal  []bool                               // by the same index: GLOBAL is for its clients
+	shards     []*shard
+	counters   []counters
+	groups     *registry
+	parts      []changePart // of changes of a client's groups, in the order in which they are carried out
+	fixed      fixedMessages
+	started    time.Time
+	draining   atomic.Bool
+	joined     atomic.Bool // the cluster: node is set, and the broker started
+	turns      turns.Window
+	receipts   tally.Book      // of messages of other instances whose senders wait for them
+	incoming   passage.Passage // of messages of other instances
+	taps       atomic.Int32    // open ones
 
 	requestSeed   maphash.Seed
 	requestMemory atomic.Int64 // of open requests and of parts in them, in bytes

@@ -85,6 +85,7 @@ type frame struct {
 	Data   any            `json:"data"`
 	Intent map[string]any `json:"intent"`
 	Sender string         `json:"sender"`
+	Offset uint64         `json:"offset"`
 }
 
 type m = map[string]any

@@ -85,7 +85,7 @@ func (c *change) Deliver(*transport.Loop) {
 
 // granted are the features that this release has.
 const granted = opcodes.FeatureErrors | opcodes.FeatureAcks | opcodes.FeatureDrain | opcodes.FeatureGroups |
-	opcodes.FeaturePresence | opcodes.FeatureExclusive | opcodes.FeatureRequests
+	opcodes.FeaturePresence | opcodes.FeatureExclusive | opcodes.FeatureRequests | opcodes.FeatureHistory
 
 // accept makes the client, which may do what grant says, a member of its groups. subject is that of its token or
 // certificate, empty where it is unknown.
@@ -110,6 +110,7 @@ func (s *session) accept(grant *auth.Grant, id *opcodes.Identification, subject 
 		}
 	}
 	c.asked.Exclusive = id.Exclusive
+	c.asked.Recover = id.Recover
 	s.join(c)
 }
 
@@ -189,6 +190,7 @@ func (s *session) sendIdentified(now time.Time, a *opcodes.Changed) {
 		Features:        s.features,
 		Watch:           a.Watch,
 		Holds:           a.Holds,
+		Joined:          a.Joined,
 	}))
 	s.conn.Send(b)
 	b.Release()

@@ -43,7 +43,8 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	h.SetDrain(o.Drain)
 	h.verifications.open(o.Verifier)
 	h.groups = newRegistry(o.Broker, o.Transport.Loops)
-	h.parts = []changePart{plainGroups{}, watchedGroups{}, exclusiveGroups{}}
+	h.parts = []changePart{plainGroups{}, watchedGroups{}, exclusiveGroups{}, groupsWithHistory{}}
+	h.chronicles.set(o.History)
 	h.counters = make([]counters, o.Transport.Loops)
 	h.fixed = newFixedMessages()
 	server, err := transport.NewServer(o.Transport)
@@ -96,6 +97,9 @@ func (h *Hub) joinCluster(ctx context.Context) error {
 	h.groups.subscribeObserved()
 	return nil
 }
+
+// SetHistory puts rules about groups with history in force. What has a number already stays as it is.
+func (h *Hub) SetHistory(rules []HistoryRule) { h.chronicles.set(rules) }
 
 func newRandom() *rand.Rand {
 	var seed [32]byte

@@ -62,6 +62,9 @@ func (s *session) exit(p place) {
 	if s.weight != opcodes.DefaultWeight {
 		m.uneven--
 	}
+	if m.timeline != nil {
+		s.abandon(p.group, m)
+	}
 	s.reportExited(p.group)
 	s.shard.hub.groups.announce(p.group)
 }

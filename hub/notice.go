@@ -36,6 +36,13 @@ func (s *session) sendAck(id []byte, instances int) {
 	b.Release()
 }
 
+func (s *session) sendNumberedAck(id []byte, offset uint64, duplicate bool) {
+	b := transport.AllocBuffer(feedbackBytes + len(id))
+	b.Seal(opcodes.AppendNumberedAck(b.Room(), id, offset, duplicate))
+	s.conn.Send(b)
+	b.Release()
+}
+
 func (s *session) sendError(id []byte, code opcodes.ErrorCode) {
 	b := transport.AllocBuffer(feedbackBytes + len(id))
 	b.Seal(opcodes.AppendError(b.Room(), id, code, explanation(code)))

@@ -36,6 +36,7 @@ type Options struct {
 	PresenceMembers int
 	Services        []ServiceType // foreign protocols, less than 8
 	Drain           DrainSettings // until SetDrain
+	History         []HistoryRule // until SetHistory
 	RequestMemory   int           // bound of what open requests take, in bytes; 0 for none
 	Log             *slog.Logger
 }

@@ -143,12 +143,17 @@ func (p *Peer) change(op opcodes.Op, groups []string, done func(error)) {
 		}
 	}
 	s := p.session
-	s.shard.deferral.do(func() {
+	enqueue := func() {
 		switch {
 		case s.phase == phaseIdentified:
 			s.enqueue(c)
 		case done != nil:
 			done(&ChangeError{Code: opcodes.CodeNoReceiver})
+		}
+	}
+	s.shard.deferral.do(func() {
+		if op == opcodes.Subscribe || !s.shard.follow(&s.sender, s, nil, enqueue) {
+			enqueue()
 		}
 	})
 }
@@ -181,15 +186,21 @@ func (p *Peer) Request(m *opcodes.Message, timeout time.Duration) {
 	if s.phase != phaseIdentified {
 		return
 	}
-	if !s.shard.deferral.mustWait() {
+	if !s.shard.deferral.mustWait() && !s.numbers {
 		s.requestNow(m, timeout)
 		return
 	}
 	kept := *m
 	kept.Data, kept.Members, kept.Group = slices.Clone(m.Data), slices.Clone(m.Members), slices.Clone(m.Group)
-	s.shard.deferral.do(func() {
+	request := func() {
 		if s.phase == phaseIdentified {
 			s.requestNow(&kept, timeout)
+		}
+	}
+	s.shard.deferral.do(func() {
+		if !s.shard.follow(&s.sender, s, nil, request) {
+			s.shard.count.drop(DropOverloaded)
+			s.foreign().settled(kept.ID, &opcodes.Settlement{Missing: []opcodes.Missing{{Reason: string(opcodes.CodeOverloaded)}}})
 		}
 	})
 }
@@ -235,15 +246,24 @@ func (p *Peer) Close(code uint16, reason string, last *transport.Buffer) {
 // publishAs routes a message that was made here, as sent by from, which is the session of, where not nil. h, where not
 // nil, hears what becomes of it.
 func (sh *shard) publishAs(from *sender, of *session, m *opcodes.Message, h hearer) {
-	if !sh.deferral.mustWait() {
+	if !sh.deferral.mustWait() && !from.numbers {
 		sh.publishNow(from, of, m, h)
 		return
 	}
 	kept := *m
 	kept.Data, kept.Members, kept.Group = slices.Clone(m.Data), slices.Clone(m.Members), slices.Clone(m.Group)
-	sh.deferral.do(func() {
+	publish := func() {
 		if of == nil || of.phase == phaseIdentified {
 			sh.publishNow(from, of, &kept, h)
+		}
+	}
+	sh.deferral.do(func() {
+		if !sh.follow(from, of, sh.numberedGroup(&kept), publish) {
+			var f *feedback
+			if h != nil {
+				f = newFeedback(h)
+			}
+			sh.reject(f, opcodes.CodeOverloaded)
 		}
 	})
 }

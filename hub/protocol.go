@@ -53,6 +53,15 @@ func (s *session) Message(_ *transport.Conn, binary bool, b []byte) {
 			return
 		}
 	}
+	if s.numbers && s.mustFollow(e) {
+		s.keep(b)
+		return
+	}
+	s.handle(e)
+}
+
+// handle does what the client's message asks for.
+func (s *session) handle(e *opcodes.Envelope) {
 	switch e.Op {
 	case opcodes.Event, opcodes.Reply:
 		if s.phase != phaseIdentified {
@@ -128,6 +137,7 @@ func (s *session) Sweep(c *transport.Conn) {
 		s.checkHold()
 		s.checkHidden()
 		s.readFurther()
+		s.pull()
 		s.sweepChanges()
 		if !c.Detached() && s.waits == 0 { // else its service type asks
 			s.checkSilence(c.Idle(), h.opts.PingInterval)
@@ -181,4 +191,5 @@ func (s *session) Closed(_ *transport.Conn, end transport.End) {
 func (s *session) Relieved(*transport.Conn) {
 	s.relieved()
 	s.readFurther()
+	s.pull()
 }

@@ -27,6 +27,8 @@ type Receipt struct {
 	ID        string         `json:"id" doc:"Id of the event."`
 	Instances *int           `json:"instances" doc:"Instances that got the event. null if that was unknown within a second, for instance while the broker is away: the event may still be delivered."`
 	Clients   *int           `json:"clients" doc:"Clients of all these instances that it was queued for. null if an instance did not answer within a second."`
+	Offset    *uint64        `json:"offset,omitempty" doc:"Number of the event in a group with history. Instances is 1 then, and clients null."`
+	Duplicate bool           `json:"duplicate,omitempty" doc:"The event has once, and was not appended: offset is the number of an earlier one with its id."`
 	Dropped   map[string]int `json:"dropped" doc:"Drops by reason, with the names of the metric mastersocket_drops_total: 1 if the event reached no client, or no other instance; closing counts receivers that were being disconnected."`
 }
 
@@ -84,6 +86,9 @@ type outcome struct {
 	acked  int  // instances reached
 	others int  // of these, others than this one
 	code   opcodes.ErrorCode
+
+	offset    uint64 // of a message to a group with history
+	duplicate bool
 }
 
 // Size implements transport.Mail.
@@ -106,7 +111,7 @@ func (p *publication) Deliver(*transport.Loop) {
 // hear implements hearer. The outcome is one for now: an ANY that comes back is drawn again.
 func (p *publication) hear(f *feedback) {
 	p.mu.Lock()
-	p.outcome = outcome{true, f.acked, f.others, f.code}
+	p.outcome = outcome{true, f.acked, f.others, f.code, f.offset, f.duplicate}
 	p.mu.Unlock()
 	select {
 	case p.news <- struct{}{}:
@@ -171,6 +176,10 @@ func (p *publication) fillSpread(ctx context.Context, r *Receipt) bool {
 	o := p.state()
 	if !o.known {
 		return false
+	}
+	if o.offset > 0 {
+		r.Instances, r.Offset, r.Duplicate = &o.acked, &o.offset, o.duplicate
+		return true
 	}
 	here, counted := p.local.Sum()
 	if o.code != "" && here.Clients > 0 {

@@ -200,6 +200,35 @@ func (r remote) Pressure(on bool) {
 	}
 }
 
+// DeliverNumbered implements broker.Handler.
+func (r remote) DeliverNumbered(m *broker.Message, at broker.Position) {
+	h := r.hub
+	g := h.groups.find(m.Group)
+	if g == nil {
+		return
+	}
+	h.incoming.Enter()
+	defer h.incoming.Leave()
+	b := transport.AllocBuffer(opcodes.NumberedSize(m.Payload))
+	defer b.Release()
+	b.Seal(opcodes.AppendNumbered(b.Room(), m.Payload, at.Offset))
+	if len(b.Payload()) > 0 { // else a later release sent what this one doesn't understand
+		h.receiveNumbered(g, at, 0, b, m.Sender)
+	}
+}
+
+// Gap implements broker.Handler.
+func (r remote) Gap(group string, gap broker.Gap) {
+	h := r.hub
+	g := h.groups.named(group)
+	if g == nil {
+		return
+	}
+	h.incoming.Enter()
+	defer h.incoming.Leave()
+	h.receiveNumbered(g, gap.Position, gap.Reason, nil, uuid.Nil)
+}
+
 // NodeGone implements broker.Handler.
 func (r remote) NodeGone(n broker.Node) { r.hub.nodeGone(n.ID, n.Name) }
 

@@ -16,6 +16,12 @@ func (sh *shard) dispatch(e *opcodes.Envelope, o *outbound) {
 	case intent.Global:
 		sh.spread(sh.hub.groups.everyone, broker.KindGlobal, nil, o)
 	case intent.Group:
+		if o.track == nil {
+			if c := sh.hub.chronicles.find(e.Identifier); c != nil {
+				sh.number(c, e, o)
+				return
+			}
+		}
 		sh.spread(sh.hub.groups.find(e.Identifier), broker.KindGroup, e.Identifier, o)
 	case intent.Direct:
 		sh.direct(e.Receiver, o)

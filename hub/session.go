@@ -26,12 +26,13 @@ const (
 // sender is what a message is sent by: a client, the agent of a service type on a loop, or a call of Publish. It belongs to
 // its loop.
 type sender struct {
-	id     uuid.UUID
-	sent   uint32 // EVENTs, REPLYs and FENCEs so far; wraps
-	kind   uint8  // of the service types; 0 for the hub's own protocol
-	noEcho bool   // its own messages to many are not for it
-	phase  phase  // of a session
-	warned bool   // of a session: it was told that what it identified with ends
+	id      uuid.UUID
+	sent    uint32 // EVENTs, REPLYs and FENCEs so far; wraps
+	kind    uint8  // of the service types; 0 for the hub's own protocol
+	noEcho  bool   // its own messages to many are not for it
+	phase   phase  // of a session
+	warned  bool   // of a session: it was told that what it identified with ends
+	numbers bool   // messages to a group with history are on their way: see numbering.go
 }
 
 // unordered reports whether an ANY of the sender may be drawn again though it sent more since. Clients of the hub's own
@@ -42,17 +43,17 @@ func (f *sender) unordered() bool { return f.kind != 0 }
 // every connection, so its size counts.
 type session struct {
 	sender
-	shard *shard
-	conn  *transport.Conn
-	grant *auth.Grant
-	about *about  // what the client says of itself; nil for nothing
-	limit *limits // nil for a client without a token
+	expires uint32 // Unix time at which its token or certificate ends; 0 for never
+	shard   *shard
+	conn    *transport.Conn
+	grant   *auth.Grant
+	about   *about  // what the client says of itself; nil for nothing
+	limit   *limits // nil for a client without a token
 
 	everyone place // in the list of all clients; of strangers, before IDENTIFY
 	first    place // in its group
 	rest     *rest // nil for a client that has none of it
 
-	expires    uint32 // Unix time at which its token or certificate ends; 0 for never
 	since      uint32 // Unix time of IDENTIFY
 	pingedAt   uint32 // loop clock at the last PING
 	departedAt uint32 // loop clock at its last FENCE over the new connection
@@ -89,6 +90,9 @@ type extra struct {
 	holdings []*holding  // exclusive groups
 	goodbye  bool        // it said that it goes
 	moving   *moving     // nil for a client that does not move
+
+	readers   []*catchup // recoveries of groups with history: one at a time reads
+	recovered int        // bytes queued by these and not read yet
 
 	requests ownRequests // open ones
 	past     past        // parts in requests that are over

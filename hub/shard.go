@@ -39,6 +39,11 @@ type shard struct {
 	requests *requests         // of clients; nil for none so far
 	known    []broker.Standing // what was last asked of the broker
 
+	numberings      map[*sender]*numbering // senders whose messages to groups with history are on their way
+	spareNumberings []*numbering
+	recovering      recovering // of groups with history
+	recentBytes     int        // of the recent messages of all timelines
+
 	waiting   map[uuid.UUID]*session // senders of this instance that wait for a client of this loop
 	strangers []*session             // connections that have not identified
 	held      heldAnys

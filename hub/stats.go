@@ -26,6 +26,7 @@ type Stats struct {
 	Presence    PresenceStats
 	Exclusive   ExclusiveStats
 	Requests    RequestStats
+	History     HistoryStats
 	Held        uint64 // times that a client waited for one of its receivers
 	Transport   transport.Stats
 	Broker      broker.State
@@ -48,6 +49,36 @@ type ExclusiveStats struct {
 	Waiting int    // claims of these
 	Granted uint64 // times that a group was granted here
 	Lost    uint64 // times that one was lost, as the broker was away or lost its data
+}
+
+// HistoryStats are the counts of groups with history.
+type HistoryStats struct {
+	Appended       uint64                    // messages of clients of this instance that got a number
+	Duplicates     uint64                    // those that had been appended before
+	Refused        map[HistoryRefusal]uint64 // those that got none
+	Recovering     int                       // members that get what they missed
+	CaughtUp       uint64                    // times that a member had got that
+	Recovered      uint64                    // messages that members got in this way
+	RecoveredBytes uint64
+	Gaps           map[broker.GapReason]uint64 // of loops, and of members that recover
+}
+
+func (s *HistoryStats) add(c *historyCounters) {
+	s.Appended += c.appended.Load()
+	s.Duplicates += c.duplicates.Load()
+	s.Recovering += int(c.readers.Load())
+	s.CaughtUp += c.caughtUp.Load()
+	s.Recovered += c.recovered.Load()
+	s.RecoveredBytes += c.recoveredBytes.Load()
+	if s.Refused == nil {
+		s.Refused, s.Gaps = make(map[HistoryRefusal]uint64), make(map[broker.GapReason]uint64)
+	}
+	for r := range c.refused {
+		s.Refused[HistoryRefusal(r)] += c.refused[r].Load()
+	}
+	for r := range c.gaps {
+		s.Gaps[broker.GapReason(r+1)] += c.gaps[r].Load()
+	}
 }
 
 // PresenceStats are the counts of groups that are watched.
@@ -155,6 +186,7 @@ func (h *Hub) Stats() Stats {
 		s.Exclusive.Granted += h.counters[i].exclusive.granted.Load()
 		s.Exclusive.Lost += h.counters[i].exclusive.lost.Load()
 		s.Requests.add(&h.counters[i].requests)
+		s.History.add(&h.counters[i].history)
 		for op := range h.counters[i].changes {
 			for n, code := range changeResults {
 				s.Changes[ChangeKey{opcodes.Subscribe + opcodes.Op(op), code}] += h.counters[i].changes[op][n].Load()

@@ -71,6 +71,7 @@ type Identified struct {
 	Features        Feature       // granted
 	Watch           []string      // the groups in the IDENTIFY's member watch; nil to leave it out
 	Holds           []Hold        // the groups in its member exclusive; nil to leave it out
+	Joined          []Joined      // its groups with history; nil to leave it out
 }
 
 // AppendIdentified appends the hub's answer to an IDENTIFY.
@@ -98,6 +99,7 @@ func AppendIdentified(dst []byte, a Identified) []byte {
 	dst = append(dst, ']')
 	dst = appendNames(dst, `,"watch":[`, a.Watch)
 	dst = appendHolds(dst, a.Holds)
+	dst = appendJoined(dst, a.Joined)
 	return append(dst, `}}`...)
 }
 

@@ -93,9 +93,11 @@ func TestAppendControl(t *testing.T) {
 			AppendDrain(nil, 999*time.Microsecond, 0, DrainRebalance),
 			`{"op":12,"data":{"after_ms":0,"reason":"rebalance"}}`,
 		},
-		"fence":          {AppendFence(nil, sender), `{"op":13,"sender":"0198c0de-1111-8111-9111-ffffffffffff"}`},
-		"ack":            {AppendAck(nil, []byte("i"), 12), `{"op":7,"id":"i","data":{"nodes":12}}`},
-		"ack without id": {AppendAck(nil, nil, 0), `{"op":7,"data":{"nodes":0}}`},
+		"fence":                     {AppendFence(nil, sender), `{"op":13,"sender":"0198c0de-1111-8111-9111-ffffffffffff"}`},
+		"ack":                       {AppendAck(nil, []byte("i"), 12), `{"op":7,"id":"i","data":{"nodes":12}}`},
+		"ack of a numbered message": {AppendNumberedAck(nil, []byte("i"), 1042, false), `{"op":7,"id":"i","data":{"nodes":1,"offset":1042}}`},
+		"ack of a duplicate":        {AppendNumberedAck(nil, nil, 7, true), `{"op":7,"data":{"nodes":1,"offset":7,"duplicate":true}}`},
+		"ack without id":            {AppendAck(nil, nil, 0), `{"op":7,"data":{"nodes":0}}`},
 	} {
 		if string(tc.got) != tc.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, tc.got, tc.want)
@@ -134,6 +136,7 @@ func TestAllocations(t *testing.T) {
 		"AppendDisconnect": func() { AppendDisconnect(dst, Kicked) },
 		"AppendError":      func() { AppendError(dst, id, code, "no client matches the intent\n") },
 		"AppendAck":        func() { AppendAck(dst, id, 3) },
+		"AppendNumbered":   func() { AppendNumbered(dst, AppendDelivery(dst[:0:2048], &e, givenID, sender), 1042) },
 		"AppendDrain":      func() { AppendDrain(dst, time.Second, time.Minute, DrainExpiry) },
 		"AppendFence":      func() { AppendFence(dst, sender) },
 		"AppendIdentified": func() {

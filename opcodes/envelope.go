@@ -42,6 +42,10 @@ type Envelope struct {
 	attempt bool   // there is a member attempt, which only the hub may add to a request
 	variant bool   // the name of a member differs from one of these only in case
 
+	// The members of messages to groups with history; elsewhere they are members like any other.
+	Once     bool // once is true
+	Numbered bool // there is a member offset, which only the hub may add, or one whose name differs only in case
+
 	delivered bool // ScanDelivery: sender and reserved groups are allowed
 	idNull    int  // index in Raw of the null of "id":null; 0 for none
 
@@ -67,6 +71,7 @@ func (e *Envelope) reset() {
 	e.Op, e.Raw, e.ID, e.Event, e.Data = 0, nil, nil, nil, nil
 	e.Target, e.Identifier, e.Receiver, e.Sender = intent.None, nil, uuid.Nil, uuid.Nil
 	e.Expect, e.Failure, e.More, e.attempt, e.variant = nil, nil, false, false, false
+	e.Once, e.Numbered = false, false
 	e.delivered, e.idNull = false, 0
 }
 

@@ -17,6 +17,9 @@ const (
 	CodeDuplicateID     ErrorCode = "DUPLICATE_ID"      // the client has an open request with the same id
 	CodeTooManyRequests ErrorCode = "TOO_MANY_REQUESTS" // the client, or the hub, has too many open, or this one too many receivers
 
+	// The code of messages to groups with history.
+	CodeReservedMember ErrorCode = "RESERVED_MEMBER" // the message has a member offset, which the hub adds
+
 	// The codes of answers to SUBSCRIBE and UNSUBSCRIBE alone.
 	CodeTooManyGroups ErrorCode = "TOO_MANY_GROUPS" // the client would be in more groups than it may
 	CodePrimaryGroup  ErrorCode = "PRIMARY_GROUP"   // the member group of IDENTIFY is for the whole connection

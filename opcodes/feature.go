@@ -14,10 +14,11 @@ const (
 	FeaturePresence                      // "presence": PRESENCE for the groups in the member watch
 	FeatureExclusive                     // "exclusive": the member exclusive, for groups with one holder
 	FeatureRequests                      // "requests": the member expect, SETTLED and CANCEL
+	FeatureHistory                       // "history": the member recover, HISTORY, and positions in answers
 )
 
 // featureNames holds the names on the wire: featureNames[n] belongs to the feature 1<<n.
-var featureNames = [...]string{"errors", "acks", "drain", "groups", "presence", "exclusive", "requests"}
+var featureNames = [...]string{"errors", "acks", "drain", "groups", "presence", "exclusive", "requests", "history"}
 
 // parseFeature reads a feature's name. It reports false for an unknown one.
 func parseFeature(name string) (Feature, bool) {

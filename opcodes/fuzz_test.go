@@ -109,6 +109,7 @@ type identification struct {
 	Replaces  jsontext.Value `json:"replaces"`
 	Exclusive jsontext.Value `json:"exclusive"`
 	Weight    jsontext.Value `json:"weight"`
+	Recover   jsontext.Value `json:"recover"`
 }
 
 // FuzzIdentify compares ParseIdentify with a decoder that goes by reflection.
@@ -119,6 +120,8 @@ func FuzzIdentify(f *testing.F) {
 		with(`"groups":` + list(31)), with(`"groups":` + list(32)), with(`"meta":` + metaOf(17)), with(`"x":{"a":1,"a":1}`),
 		with(`"watch":["a","a"],"replaces":"` + client + `","exclusive":["b"],"weight":3,"features":["presence","exclusive","groups"]`),
 		with(`"watch":1,"replaces":"","exclusive":[null],"weight":101,"features":["presence","exclusive","groups"]`),
+		with(`"recover":{"a":{"offset":7,"epoch":"k"},"b":{"offset":0}},"features":["history"]`),
+		with(`"recover":{"a":{"offset":1.0}},"features":["history"]`), with(`"recover":{"a":7}`),
 		with(`"groups":null,"meta":{"k":null},"echo":null`), `{"t\u006fken":"` + strings.Repeat("t", 300) + `"}`,
 	} {
 		f.Add([]byte(s))
@@ -153,6 +156,10 @@ func FuzzIdentify(f *testing.F) {
 		}
 		flat.Features = featuresOf(want)
 		flat.Watch, flat.Replaces, flat.Exclusive, flat.Weight, _ = optional(want)
+		if flat.Features.Has(FeatureHistory) {
+			flat.Recover, _ = recoveriesIn(want.Recover)
+			sortRecoveries(got.Recover)
+		}
 		if len(got.Meta) == 0 {
 			got.Meta = nil
 		}
@@ -177,6 +184,10 @@ func identify(data []byte) (id identification, malformed bool) {
 	if !malformed {
 		_, _, _, _, ok := optional(id)
 		malformed = !ok
+		if featuresOf(id).Has(FeatureHistory) {
+			_, ok := recoveriesIn(id.Recover)
+			malformed = malformed || !ok
+		}
 	}
 	for k, v := range id.Meta {
 		malformed = malformed || v == nil || len(k) > maxMetaKeyBytes || len(*v) > maxMetaValueBytes
@@ -251,6 +262,42 @@ func clientIn(v jsontext.Value) (id uuid.UUID, ok bool) {
 	return id, err == nil
 }
 
+// recoveriesIn decodes positions, in the order of the groups' names.
+func recoveriesIn(v jsontext.Value) (all []Recovery, ok bool) {
+	if !given(v) {
+		return nil, true
+	}
+	var positions map[string]jsontext.Value
+	if json.Unmarshal(v, &positions) != nil {
+		return nil, false
+	}
+	all = []Recovery{}
+	for group, v := range positions {
+		var p struct {
+			Epoch  *string        `json:"epoch"`
+			Offset jsontext.Value `json:"offset"`
+		}
+		if v.Kind() != '{' || json.Unmarshal(v, &p) != nil || len(p.Offset) == 0 {
+			return nil, false
+		}
+		n, err := strconv.ParseUint(string(p.Offset), 10, 64)
+		if err != nil || n > MaxOffset || p.Epoch != nil && len(*p.Epoch) > maxEpochBytes {
+			return nil, false
+		}
+		r := Recovery{Group: group, Position: Position{Offset: n}}
+		if p.Epoch != nil {
+			r.Epoch = *p.Epoch
+		}
+		all = append(all, r)
+	}
+	sortRecoveries(all)
+	return all, true
+}
+
+func sortRecoveries(all []Recovery) {
+	slices.SortFunc(all, func(a, b Recovery) int { return strings.Compare(a.Group, b.Group) })
+}
+
 // weightIn decodes a weight.
 func weightIn(v jsontext.Value) (int, bool) {
 	n, err := strconv.Atoi(string(v))
@@ -270,7 +317,8 @@ func FuzzChange(f *testing.F) {
 		if subscribe {
 			op = Subscribe
 		}
-		got, err := ParseChange(op, data)
+		got, err := ParseChange(op, data, FeatureHistory)
+		sortRecoveries(got.Recover)
 		want, ok := change(op, data)
 		if ok != (err == nil) || err != nil && !errors.Is(err, ErrChangePayload) {
 			t.Fatalf("well-formed by json: %v; ParseChange: %v", ok, err)
@@ -291,6 +339,7 @@ func change(op Op, data []byte) (c Change, ok bool) {
 		Meta      jsontext.Value `json:"meta"`
 		Weight    jsontext.Value `json:"weight"`
 		To        jsontext.Value `json:"to"`
+		Recover   jsontext.Value `json:"recover"`
 	}
 	if len(data) == 0 || json.Unmarshal(data, &d) != nil || jsontext.Value(data).Kind() == 'n' {
 		return c, false
@@ -319,8 +368,11 @@ func change(op Op, data []byte) (c Change, ok bool) {
 		}
 	}
 	if given(d.Weight) {
-		c.Weight, ok = weightIn(d.Weight)
+		if c.Weight, ok = weightIn(d.Weight); !ok {
+			return c, false
+		}
 	}
+	c.Recover, ok = recoveriesIn(d.Recover)
 	return c, ok
 }
 

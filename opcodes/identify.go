@@ -49,10 +49,11 @@ type Identification struct {
 	Features Feature           // the known ones of those asked for
 	Echo     bool              // deliver the client's own GLOBAL and GROUP messages to it
 
-	Watch     []string  // groups to be told about, each once; nil without FeaturePresence
-	Replaces  uuid.UUID // the client that this one takes the place of; zero for none, and without FeaturePresence
-	Exclusive []string  // groups to hold, each once; nil without FeatureExclusive
-	Weight    int       // share of the ANYs of its groups, 0 to MaxWeight; DefaultWeight without FeatureGroups
+	Watch     []string   // groups to be told about, each once; nil without FeaturePresence
+	Replaces  uuid.UUID  // the client that this one takes the place of; zero for none, and without FeaturePresence
+	Exclusive []string   // groups to hold, each once; nil without FeatureExclusive
+	Recover   []Recovery // from where on it wants messages of groups with history; nil without FeatureHistory
+	Weight    int        // share of the ANYs of its groups, 0 to MaxWeight; DefaultWeight without FeatureGroups
 }
 
 // ParseIdentify reads the data of an IDENTIFY, [Envelope.Data]. The result shares no memory with data.
@@ -72,6 +73,7 @@ type Identification struct {
 //	replaces   string: a client's id
 //	exclusive  array of strings
 //	weight     integer from 0 to 100; 1 by default
+//	recover    object: for each group the object {"offset":integer,"epoch":string}; epoch is not needed
 //
 // A null member counts as absent. Unknown members and features are ignored, so that newer clients can talk to older hubs.
 // Two members of the same name are refused at any level.
@@ -176,6 +178,8 @@ func (p *identifyParser) member(id *Identification, name string) (err error) {
 		err = p.keep(FeatureExclusive, name)
 	case "weight":
 		err = p.keep(FeatureGroups, name)
+	case "recover":
+		err = p.keep(FeatureHistory, name)
 	default:
 		err = p.skip()
 	}
@@ -200,6 +204,8 @@ func (id *Identification) readOptional(name string, p dataParser) (err error) {
 		id.Exclusive, err = p.texts(name)
 	case "weight":
 		id.Weight, err = p.integer(name, MaxWeight)
+	case "recover":
+		id.Recover, err = p.recoveries(name)
 	}
 	return err
 }

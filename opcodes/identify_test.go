@@ -57,7 +57,11 @@ func TestParseIdentify(t *testing.T) {
 		"groups before": {`{"groups":["h","i"],"group":"g","token":"t"}`, change(func(id *Identification) { id.Groups = []string{"g", "h", "i"} })},
 		"nulls":         {with(`"groups":null,"name":null,"version":null,"meta":null,"features":null,"echo":null`), plain},
 		"unknown":       {with(`"ping":true,"x":{"y":[1]},"Token":7`), plain},
-		"new feature":   {with(`"features":["telepathy","acks","acks"]`), change(func(id *Identification) { id.Features = FeatureAcks })},
+		"recover": {with(`"recover":{"g":{"epoch":"e","offset":12}},"features":["history"]`), change(func(id *Identification) {
+			id.Features, id.Recover = FeatureHistory, []Recovery{{"g", Position{"e", 12}}}
+		})},
+		"recover without the feature": {with(`"recover":[7]`), plain},
+		"new feature":                 {with(`"features":["telepathy","acks","acks"]`), change(func(id *Identification) { id.Features = FeatureAcks })},
 		"watch": {with(`"watch":["a","b","a"],"replaces":"` + client + `","features":["presence"]`), change(func(id *Identification) {
 			id.Features, id.Watch, id.Replaces = FeaturePresence, []string{"a", "b"}, uuid.MustParse(client)
 		})},
@@ -105,6 +109,7 @@ func TestParseIdentifyMalformed(t *testing.T) {
 		with(`"replaces":["` + client + `"],"features":["presence"]`), with(`"exclusive":{"a":1},"features":["exclusive"]`),
 		with(`"weight":101,"features":["groups"]`), with(`"weight":-1,"features":["groups"]`), with(`"weight":1.0,"features":["groups"]`),
 		with(`"weight":1e1,"features":["groups"]`), with(`"weight":"1","features":["groups"]`), with(`"weight":-0,"features":["groups"]`),
+		with(`"recover":{"a":{}},"features":["history"]`), with(`"features":["history"],"recover":["a"]`),
 		with(`"watch":[`), with(`"watch":{"a":1,"a":2}`), with(`"watch":["a"],"watch":["a"]`),
 		`{"groups":["a",}`, `{"groups":["a"`, `{"meta":{"a"`, `{"meta":`,
 	} {

@@ -6,7 +6,7 @@ import (
 
 func TestOp(t *testing.T) {
 	t.Parallel()
-	for op, want := range []string{"EVENT", "IDENTIFY", "DISCONNECT", "PING", "PONG", "REPLY", "ERROR", "ACK", "SUBSCRIBE", "UNSUBSCRIBE", "PRESENCE", "11",
+	for op, want := range []string{"EVENT", "IDENTIFY", "DISCONNECT", "PING", "PONG", "REPLY", "ERROR", "ACK", "SUBSCRIBE", "UNSUBSCRIBE", "PRESENCE", "HISTORY",
 		"DRAIN", "FENCE", "SETTLED", "CANCEL", "16"} {
 		if got := Op(op).String(); got != want {
 			t.Errorf("%d: %q, want %q", op, got, want)
@@ -67,7 +67,7 @@ func TestFeatures(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]Feature{
 		"errors": FeatureErrors, "acks": FeatureAcks, "drain": FeatureDrain, "groups": FeatureGroups, "presence": FeaturePresence,
-		"exclusive": FeatureExclusive, "requests": FeatureRequests,
+		"exclusive": FeatureExclusive, "requests": FeatureRequests, "history": FeatureHistory,
 	} {
 		if f, ok := parseFeature(name); !ok || f != want || f.String() != name {
 			t.Errorf("%s: %v, %v", name, f, ok)

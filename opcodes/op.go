@@ -5,7 +5,7 @@ import "strconv"
 // Op is the kind of an envelope: its member "op".
 type Op int
 
-// The opcodes. 11 is reserved for a later version of the protocol.
+// The opcodes.
 const (
 	Event       Op = iota // both ways: routed by its intent
 	Identify              // client: token and groups; hub: the client's id and the terms of the session
@@ -18,6 +18,7 @@ const (
 	Subscribe             // both ways, with FeatureGroups: the client joins further groups
 	Unsubscribe           // both ways, with FeatureGroups: the client leaves groups
 	Presence              // hub to client, with FeaturePresence: who is in a group that the client watches
+	History               // hub to client, with FeatureHistory: how far the client is in a group with history
 )
 
 // The opcodes for moving to another connection, for clients with FeatureDrain.
@@ -35,7 +36,7 @@ const (
 var opNames = [...]string{
 	Event: "EVENT", Identify: "IDENTIFY", Disconnect: "DISCONNECT", Ping: "PING", Pong: "PONG", Reply: "REPLY",
 	Error: "ERROR", Ack: "ACK", Subscribe: "SUBSCRIBE", Unsubscribe: "UNSUBSCRIBE", Presence: "PRESENCE",
-	Drain: "DRAIN", Fence: "FENCE", Settled: "SETTLED", Cancel: "CANCEL",
+	History: "HISTORY", Drain: "DRAIN", Fence: "FENCE", Settled: "SETTLED", Cancel: "CANCEL",
 }
 
 // String returns the opcode's name, or its number if the protocol has no such opcode.

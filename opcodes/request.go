@@ -26,6 +26,7 @@ type Expectation struct {
 // The names of the members that only requests have, and of those in expect.
 var (
 	requestNames = [][]byte{[]byte("more"), []byte("error"), []byte("expect"), []byte("attempt")}
+	offsetNames  = [][]byte{[]byte("offset")}
 	expectNames  = [][]byte{[]byte("timeout_ms"), []byte("retry"), []byte("key")}
 )
 
@@ -43,7 +44,10 @@ func (e *Envelope) noteMember(name, value []byte) {
 		e.Expect = value
 	case "attempt":
 		e.attempt = true
+	case "once":
+		e.Once = string(value) == "true"
 	default:
+		e.Numbered = e.Numbered || isVariant(name, offsetNames)
 		e.variant = e.variant || isVariant(name, requestNames)
 	}
 }

@@ -19,8 +19,9 @@ type Change struct {
 	Exclusive []string // to hold, or to give up
 
 	// Of a SUBSCRIBE alone.
-	Meta   map[string]string // in place of that of IDENTIFY; nil for no change
-	Weight int               // in place of that of IDENTIFY, 0 to MaxWeight; KeepWeight for no change
+	Recover []Recovery        // from where on the client wants messages of groups with history, each group once
+	Meta    map[string]string // in place of that of IDENTIFY; nil for no change
+	Weight  int               // in place of that of IDENTIFY, 0 to MaxWeight; KeepWeight for no change
 
 	// Of an UNSUBSCRIBE alone.
 	To uuid.UUID // the client that shall hold the groups in Exclusive next; zero for none
@@ -35,9 +36,12 @@ var ErrChangePayload = errors.New("invalid data of a change of groups")
 var errNoData = errors.New("no data")
 
 // Size returns how many names the change has.
-func (c *Change) Size() int { return len(c.Groups) + len(c.Watch) + len(c.Exclusive) }
+func (c *Change) Size() int {
+	return len(c.Groups) + len(c.Watch) + len(c.Exclusive) + len(c.Recover)
+}
 
-// ParseChange reads the data of a SUBSCRIBE or UNSUBSCRIBE, [Envelope.Data]. The result shares no memory with data.
+// ParseChange reads the data of a SUBSCRIBE or UNSUBSCRIBE, [Envelope.Data], of a client with those features. The result
+// shares no memory with data.
 //
 //	groups     array of strings
 //	watch      array of strings
@@ -45,23 +49,24 @@ func (c *Change) Size() int { return len(c.Groups) + len(c.Watch) + len(c.Exclus
 //	meta       in a SUBSCRIBE: as in an IDENTIFY
 //	weight     in a SUBSCRIBE: as in an IDENTIFY
 //	to         in an UNSUBSCRIBE: string, a client's id
+//	recover    in a SUBSCRIBE, with FeatureHistory: as in an IDENTIFY
 //
 // As in an IDENTIFY, a null member counts as absent, unknown members are ignored, and two members of the same name are
 // refused. The error wraps ErrChangePayload and names the member at fault without quoting the data.
-func ParseChange(op Op, data []byte) (Change, error) {
+func ParseChange(op Op, data []byte, features Feature) (Change, error) {
 	c := Change{Weight: KeepWeight}
 	if len(data) == 0 || string(data) == "null" {
 		return c, fmt.Errorf("%w: %w", ErrChangePayload, errNoData)
 	}
 	p := dataParser{jsontext.NewDecoder(bytes.NewReader(data))}
-	if err := p.whole(func(name string) error { return c.read(op, name, p) }); err != nil {
+	if err := p.whole(func(name string) error { return c.read(op, name, features, p) }); err != nil {
 		return Change{Weight: KeepWeight}, fmt.Errorf("%w: %w", ErrChangePayload, err)
 	}
 	return c, nil
 }
 
 // read reads the value of the member with the given name.
-func (c *Change) read(op Op, name string, p dataParser) (err error) {
+func (c *Change) read(op Op, name string, features Feature, p dataParser) (err error) {
 	if p.dec.PeekKind() == 'n' {
 		return p.skip()
 	}
@@ -76,6 +81,8 @@ func (c *Change) read(op Op, name string, p dataParser) (err error) {
 		c.Meta, err = p.meta()
 	case name == "weight" && op == Subscribe:
 		c.Weight, err = p.integer(name, MaxWeight)
+	case name == "recover" && op == Subscribe && features.Has(FeatureHistory):
+		c.Recover, err = p.recoveries(name)
 	case name == "to" && op == Unsubscribe:
 		c.To, err = p.clientID(name)
 	default:
@@ -93,6 +100,7 @@ type Changed struct {
 	Watch  []string
 	Holds  []Hold   // of a SUBSCRIBE: the groups in its member exclusive
 	GaveUp []string // of an UNSUBSCRIBE: the groups in its member exclusive
+	Joined []Joined // of a SUBSCRIBE: the groups with history that were joined
 	By     string   // who asked for it, other than the client itself; empty for the client
 }
 
@@ -111,7 +119,7 @@ const ByOperator = "operator"
 // ChangedSize returns the most that [AppendChanged] appends, in bytes.
 func ChangedSize(c *Changed) int {
 	const (
-		frame = len(`{"op":9,"id":"","data":{"groups":[],"watch":[],"exclusive":{},"by":""}}`)
+		frame = len(`{"op":9,"id":"","data":{"groups":[],"watch":[],"exclusive":{},"history":{},"by":""}}`)
 		hold  = len(`"":{"held":false,"term":,"valid_ms":,"reason":""},`) + 2*20
 		quote = len(`"",`)
 	)
@@ -124,7 +132,7 @@ func ChangedSize(c *Changed) int {
 	for i := range c.Holds {
 		n += hold + 6*(len(c.Holds[i].Group)+len(c.Holds[i].Reason))
 	}
-	return n
+	return n + joinedSize(c.Joined)
 }
 
 // AppendChanged appends a SUBSCRIBE or UNSUBSCRIBE as its client gets it.
@@ -135,6 +143,7 @@ func AppendChanged(dst []byte, c *Changed) []byte {
 	dst = appendNames(dst, `,"watch":[`, c.Watch)
 	dst = appendHolds(dst, c.Holds)
 	dst = appendNames(dst, `,"exclusive":[`, c.GaveUp)
+	dst = appendJoined(dst, c.Joined)
 	if c.By != "" {
 		dst = append(dst, `,"by":`...)
 		dst = appendString(dst, c.By)

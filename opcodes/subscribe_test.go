@@ -21,7 +21,10 @@ var changes = []struct {
 	{"groups", Subscribe, `{"groups":["orders","audit"]}`, Change{Groups: []string{"orders", "audit"}, Weight: KeepWeight}},
 	{"all of a subscribe", Subscribe,
 		`{"groups":["a"],"watch":["b"],"exclusive":["c"],"meta":{"k":"v"},"weight":0,"recover":{"a":{"offset":0}},"x":[1]}`,
-		Change{Groups: []string{"a"}, Watch: []string{"b"}, Exclusive: []string{"c"}, Meta: map[string]string{"k": "v"}}},
+		Change{
+			Groups: []string{"a"}, Watch: []string{"b"}, Exclusive: []string{"c"}, Meta: map[string]string{"k": "v"},
+			Recover: []Recovery{{Group: "a"}},
+		}},
 	{"all of an unsubscribe", Unsubscribe, `{"groups":["a"],"watch":["b"],"exclusive":["c"],"to":"` + client + `"}`,
 		Change{Groups: []string{"a"}, Watch: []string{"b"}, Exclusive: []string{"c"}, Weight: KeepWeight, To: uuid.MustParse(client)}},
 	{"nothing", Subscribe, `{}`, Change{Weight: KeepWeight}},
@@ -33,8 +36,12 @@ var changes = []struct {
 	{"what is no name", Subscribe, `{"groups":["$a","","\u0000"]}`, Change{Groups: []string{"$a", "", "\x00"}, Weight: KeepWeight}},
 	{"empty meta", Subscribe, `{"meta":{}}`, Change{Meta: map[string]string{}, Weight: KeepWeight}},
 	{"weight", Subscribe, `{"weight":100}`, Change{Weight: 100}},
+	{"recover", Subscribe, `{"recover":{"b":{"epoch":"k3","offset":9007199254740991,"x":{}},"a":{"offset":7,"epoch":null}}}`,
+		Change{Weight: KeepWeight, Recover: []Recovery{{"b", Position{"k3", MaxOffset}}, {"a", Position{"", 7}}}}},
+	{"recover nothing", Subscribe, `{"recover":{}}`, Change{Weight: KeepWeight, Recover: []Recovery{}}},
+	{"no recover", Subscribe, `{"recover":null}`, Change{Weight: KeepWeight}},
 	{"members of the other one", Subscribe, `{"to":7}`, Change{Weight: KeepWeight}},
-	{"members of the other one", Unsubscribe, `{"meta":7,"weight":-1}`, Change{Weight: KeepWeight}},
+	{"members of the other one", Unsubscribe, `{"meta":7,"weight":-1,"recover":1}`, Change{Weight: KeepWeight}},
 }
 
 var malformedChanges = []string{
@@ -47,7 +54,7 @@ var malformedChanges = []string{
 func TestParseChange(t *testing.T) {
 	t.Parallel()
 	for _, tc := range changes {
-		got, err := ParseChange(tc.op, []byte(tc.data))
+		got, err := ParseChange(tc.op, []byte(tc.data), FeatureHistory)
 		if err != nil {
 			t.Errorf("%v, %s: %v", tc.op, tc.name, err)
 		}
@@ -56,7 +63,7 @@ func TestParseChange(t *testing.T) {
 		}
 	}
 	malformed := func(op Op, data string) {
-		if c, err := ParseChange(op, []byte(data)); !errors.Is(err, ErrChangePayload) || c.Size() > 0 {
+		if c, err := ParseChange(op, []byte(data), FeatureHistory); !errors.Is(err, ErrChangePayload) || c.Size() > 0 {
 			t.Errorf("%v %.80s: %+v, %v", op, data, c, err)
 		}
 	}
@@ -67,9 +74,15 @@ func TestParseChange(t *testing.T) {
 	for _, data := range []string{
 		`{"meta":[]}`, `{"meta":"x"}`, `{"meta":{"k":1}}`, `{"meta":{"k":null}}`, `{"meta":` + metaOf(17) + `}`,
 		`{"weight":101}`, `{"weight":-1}`, `{"weight":1.5}`, `{"weight":"1"}`, `{"weight":1e1}`, `{"weight":-0}`, `{"weight":[1]}`,
-		`{"weight":99999999999999999999}`,
+		`{"weight":99999999999999999999}`, `{"recover":[]}`, `{"recover":{"a":1}}`, `{"recover":{"a":null}}`, `{"recover":{"a":{}}}`,
+		`{"recover":{"a":{"offset":-1}}}`, `{"recover":{"a":{"offset":-0}}}`, `{"recover":{"a":{"offset":1.0}}}`, `{"recover":{"a":{"offset":"1"}}}`,
+		`{"recover":{"a":{"offset":null}}}`, `{"recover":{"a":{"offset":9007199254740992}}}`, `{"recover":{"a":{"offset":1,"epoch":1}}}`,
+		`{"recover":{"a":{"offset":1,"epoch":"` + strings.Repeat("e", 65) + `"}}}`, `{"recover":{"a":{"offset":1},"a":{"offset":1}}}`,
 	} {
 		malformed(Subscribe, data)
+	}
+	if c, err := ParseChange(Subscribe, []byte(`{"groups":["a"],"recover":7}`), FeatureHistory-1); err != nil || c.Recover != nil {
+		t.Errorf("recover without the feature: %+v, %v", c, err)
 	}
 	for _, data := range []string{`{"to":7}`, `{"to":""}`, `{"to":"orders"}`, `{"to":["` + client + `"]}`, `{"to":"` + client + `0"}`} {
 		malformed(Unsubscribe, data)
@@ -84,7 +97,7 @@ func TestParseChangeOfManyNames(t *testing.T) {
 		fmt.Fprintf(&b, `,"group %d"`, i%50_000)
 	}
 	start := time.Now()
-	c, err := ParseChange(Subscribe, []byte(`{"groups":[`+b.String()[1:]+`]}`))
+	c, err := ParseChange(Subscribe, []byte(`{"groups":[`+b.String()[1:]+`]}`), 0)
 	if err != nil || c.Size() != 50_000 || c.Groups[49_999] != "group 49999" {
 		t.Fatalf("%d names, %v", c.Size(), err)
 	}

@@ -85,7 +85,7 @@ func (l *Loop) run() {
 			l.sweep()
 		}
 		l.flush()
-		l.sendMail()
+		l.SendMail()
 		end := l.srv.clock()
 		l.publish(end - begin)
 		if len(events) > 0 {

@@ -130,8 +130,9 @@ func (l *Loop) outbox(to *Loop) *outbox {
 	return &l.outboxes.of[to.index]
 }
 
-// sendMail empties the outboxes.
-func (l *Loop) sendMail() {
+// SendMail hands over what was forwarded so far. The loop does so at the end of each turn; before that it is for what another
+// goroutine posts next, and must not overtake it. It must be called on the goroutine of l.
+func (l *Loop) SendMail() {
 	if !l.outboxes.any {
 		return
 	}

@@ -22,7 +22,7 @@ type outbound struct {
 
 // flush writes every connection that has something unsent, once, and does what was put off until now.
 func (l *Loop) flush() {
-	l.sendMail() // first, so that the other loops work on it meanwhile
+	l.SendMail() // first, so that the other loops work on it meanwhile
 	l.flushDirty()
 	if l.boundQueues() {
 		l.flushDirty()

@@ -28,20 +28,30 @@ type Delivery struct {
 	Extra   string
 }
 
+// Told is what a Recorder got of a group with history: a message, or a gap.
+type Told struct {
+	broker.Position
+	Reason  broker.GapReason // zero for a message
+	Payload string
+}
+
 // Recorder is a broker.Handler that keeps what it gets.
 type Recorder struct {
 	OnQuery func(query []byte) []byte // answers queries; nil: with nothing. Set before the first query
 
 	mu        sync.Mutex
-	Got       []Delivery      // guarded by mu, as are States and Pressures: read them in Await and Within
-	States    []broker.State  // of StateChanged
-	Pressures []bool          // of Pressure
-	Gone      []broker.NodeID // of NodeGone
-	change    chan struct{}   // closed and replaced with each event
+	Got       []Delivery        // guarded by mu, as are States and Pressures: read them in Await and Within
+	States    []broker.State    // of StateChanged
+	Pressures []bool            // of Pressure
+	Gone      []broker.NodeID   // of NodeGone
+	Numbered  map[string][]Told // of DeliverNumbered and Gap, by group
+	change    chan struct{}     // closed and replaced with each event
 }
 
 // NewRecorder makes an empty Recorder.
-func NewRecorder() *Recorder { return &Recorder{change: make(chan struct{})} }
+func NewRecorder() *Recorder {
+	return &Recorder{change: make(chan struct{}), Numbered: make(map[string][]Told)}
+}
 
 func (r *Recorder) event(record func()) {
 	r.mu.Lock()
@@ -55,6 +65,24 @@ func (r *Recorder) event(record func()) {
 func (r *Recorder) Deliver(m *broker.Message) {
 	d := Delivery{m.Kind, m.Flags, m.From, m.Sender, m.Seq, string(m.Group), string(m.Payload), string(m.Extra)}
 	r.event(func() { r.Got = append(r.Got, d) })
+}
+
+// DeliverNumbered implements broker.Handler.
+func (r *Recorder) DeliverNumbered(m *broker.Message, at broker.Position) {
+	group, told := string(m.Group), Told{Position: at, Payload: string(m.Payload)}
+	r.event(func() { r.Numbered[group] = append(r.Numbered[group], told) })
+}
+
+// Gap implements broker.Handler.
+func (r *Recorder) Gap(group string, g broker.Gap) {
+	r.event(func() { r.Numbered[group] = append(r.Numbered[group], Told{Position: g.Position, Reason: g.Reason}) })
+}
+
+// Of returns a copy of what the Recorder got of a group with history.
+func (r *Recorder) Of(group string) []Told {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.Numbered[group])
 }
 
 // Pressure implements broker.Handler.

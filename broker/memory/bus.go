@@ -29,19 +29,24 @@ type Bus struct {
 
 	exclusive  sync.Mutex // may be held when mu is taken, not the other way round
 	exclusives exclusives
+
+	histories histories
 }
 
 // NewBus makes a Bus.
 func NewBus() *Bus {
 	return &Bus{
 		weights: weights.New(), nodes: make(map[broker.NodeID]*Broker), groups: make(map[string][]*Broker),
-		exclusives: exclusives{groups: make(map[string]*exclusive)},
+		exclusives: exclusives{groups: make(map[string]*exclusive)}, histories: histories{groups: make(map[string]*history)},
 	}
 }
 
 // Broker makes a Broker for one more instance, which joins with Start.
 func (b *Bus) Broker() *Broker {
-	return &Broker{bus: b, quit: make(chan struct{}), lease: broker.NewConstantLease(validity)}
+	return &Broker{
+		bus: b, quit: make(chan struct{}), lease: broker.NewConstantLease(validity),
+		follow: follow{reached: make(map[string]broker.Position), missed: make(map[string]struct{})},
+	}
 }
 
 // Broker is the broker.Broker of one instance on a Bus. While it is alone there, Publish costs an atomic load.
@@ -57,11 +62,14 @@ type Broker struct {
 	queries chan inquiry
 
 	retired   bool // guarded by bus.mu
+	follow    follow
 	status    atomic.Int32
 	done      sync.WaitGroup
 	published atomic.Uint64
 	received  atomic.Uint64
 	refused   atomic.Uint64
+
+	appended, repeated, filled, pages, gapsTrimmed atomic.Uint64
 }
 
 // The life of a Broker.
@@ -179,6 +187,8 @@ func (m *Broker) Subscribe(group string, confirmed func(error)) {
 
 func (m *Broker) subscribe(group string) error {
 	b := m.bus
+	b.histories.mu.Lock()
+	defer b.histories.mu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if m.status.Load() != statusStarted {
@@ -186,6 +196,7 @@ func (m *Broker) subscribe(group string) error {
 	}
 	if !slices.Contains(b.groups[group], m) {
 		b.groups[group] = append(b.groups[group], m)
+		m.follow.begin(group, b.histories.position(group))
 	}
 	return nil
 }
@@ -196,6 +207,7 @@ func (m *Broker) Unsubscribe(group string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.unsubscribe(group, m)
+	m.follow.end(group)
 }
 
 // unsubscribe needs b.mu.
@@ -324,7 +336,11 @@ func (m *Broker) leave() bool {
 
 // Stats implements StatsSource.
 func (m *Broker) Stats() broker.Stats {
-	s := broker.Stats{Published: m.published.Load(), Received: m.received.Load(), RefusedFull: m.refused.Load()}
+	s := broker.Stats{
+		Published: m.published.Load(), Received: m.received.Load(), RefusedFull: m.refused.Load(),
+		Appended: m.appended.Load(), Repeated: m.repeated.Load(), Filled: m.filled.Load(), PagesRead: m.pages.Load(),
+		GapsTrimmed: m.gapsTrimmed.Load(),
+	}
 	if m.inbox != nil {
 		s.InboxBytes = m.inbox.size()
 	}

@@ -34,21 +34,31 @@ type inbox struct {
 
 // item is a message, immutable and shared with other inboxes, or a call between two of them.
 type item struct {
-	message *broker.Message
-	call    func()
+	message  *broker.Message
+	numbered *numbering // nil for a message without a number
+	call     func()
+}
+
+// numbering is what a message with a number has beside the message.
+type numbering struct {
+	at      broker.Position
+	outcome *appended // nil at others than its publisher
 }
 
 func newInbox(b *Bus) *inbox { return &inbox{bus: b, wake: make(chan struct{}, 1)} }
 
 // push reports whether there was room. It needs b.mu, for reading at least.
-func (q *inbox) push(m *broker.Message) bool {
+func (q *inbox) push(m *broker.Message) bool { return q.put(item{message: m}) }
+
+func (q *inbox) put(next item) bool {
+	m := next.message
 	q.mu.Lock()
 	cost := messageCost(m)
 	if q.closed || q.bytes+cost > inboxLimit {
 		q.mu.Unlock()
 		return false
 	}
-	q.items = append(q.items, item{message: m})
+	q.items = append(q.items, next)
 	q.bytes += cost
 	turned := !q.hot && q.bytes > inboxHigh
 	q.hot = q.hot || turned
@@ -160,11 +170,15 @@ func (m *Broker) deliverLoop() {
 				continue
 			}
 			msg = *next.message
-			m.handler.Deliver(&msg)
 			m.received.Add(1)
+			if next.numbered == nil {
+				m.handler.Deliver(&msg)
+			} else {
+				m.deliverNumbered(&msg, next.numbered)
+			}
 			m.inbox.delivered(next.message)
 		}
-		if len(items) > 0 {
+		if len(items) > 0 || m.fillMissed() {
 			continue
 		}
 		m.inbox.pass()

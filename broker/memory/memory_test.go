@@ -65,3 +65,11 @@ func TestConformance(t *testing.T) {
 		return func(testing.TB) broker.Broker { return bus.Broker() }
 	})
 }
+
+func TestConformanceOfHistory(t *testing.T) {
+	t.Parallel()
+	brokertest.ConformHistory(t, func(testing.TB) func(testing.TB) broker.Broker {
+		bus := NewBus()
+		return func(testing.TB) broker.Broker { return bus.Broker() }
+	})
+}

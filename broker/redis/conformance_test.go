@@ -19,6 +19,15 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestConformanceOfHistory(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	brokertest.ConformHistory(t, func(t testing.TB) func(testing.TB) broker.Broker {
+		prefix := uuid.NewString()
+		return func(t testing.TB) broker.Broker { return newTestRedis(t, Options{URL: server.URL(), Prefix: prefix}) }
+	})
+}
+
 func newTestRedis(t testing.TB, o Options) *Broker {
 	t.Helper()
 	b, err := New(o)

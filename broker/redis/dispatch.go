@@ -95,6 +95,10 @@ func (r *Broker) dispatchForeign(b []byte, f *frame, now int64) {
 	case errForged:
 		return
 	case errVersion:
+		if isNumbered(b) {
+			r.dispatchNumbered(b, f, now)
+			return
+		}
 		r.stats.otherVersion.Add(1)
 		return
 	case errCorrupt:
@@ -117,6 +121,17 @@ func (r *Broker) dispatchForeign(b []byte, f *frame, now int64) {
 		return
 	}
 	r.dispatchControl(f)
+}
+
+// dispatchNumbered takes messages of a group with history.
+func (r *Broker) dispatchNumbered(b []byte, f *frame, now int64) {
+	switch err := r.recv.numbered(b, f, now); err {
+	case nil, errForged:
+	case errVersion:
+		r.stats.otherVersion.Add(1)
+	default:
+		r.stats.corrupt.Add(1)
+	}
 }
 
 // dispatchControl takes a message between brokers.

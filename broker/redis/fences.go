@@ -15,6 +15,9 @@ func (r *receiver) mayMiss() bool {
 		return true
 	}
 	now := r.now()
+	if r.isFilling(now) {
+		return true
+	}
 	for _, o := range r.origins {
 		if o.recovery != nil && now-o.recovery.begun < int64(r.limits.fences) && r.alive(o.key.node) {
 			return true

@@ -20,6 +20,7 @@ const (
 	kindHere                              // answers a kindHello that asks: the sender's lease; since minor 1
 	kindPositions                         // the sender's positions on channels that have fallen silent; since minor 1
 	kindGrant                             // an exclusive group was granted to a client of the receiver; since minor 1
+	kindNumbered                          // a message of a group with history, as the script publishes it: see numbered.go
 
 	kindEnd // the first that this release doesn't know
 )

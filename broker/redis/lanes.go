@@ -14,6 +14,12 @@ func (p *publisher) fill(dst []byte) []byte {
 	now := p.now()
 	for len(dst) < writeBytes && p.inflightBytes < windowBytes {
 		e, ok := p.control.PopFront()
+		if !ok && p.appends.ready.Len() > 0 {
+			if b := p.nextBatch(); b != nil {
+				dst = p.sendBatch(dst, b, now)
+				continue
+			}
+		}
 		if !ok {
 			e, ok = p.data.PopFront()
 		}
@@ -48,6 +54,10 @@ func (p *publisher) complete(replies []reply, outcomes []outcome) ([]outcome, bo
 		if !ok {
 			return outcomes, false
 		}
+		if e.batch != nil {
+			outcomes = p.completeBatch(e, r, outcomes)
+			continue
+		}
 		p.inflightBytes -= len(e.buf)
 		if e.done != nil {
 			outcomes = p.settleReply(e, r, outcomes)
@@ -58,7 +68,7 @@ func (p *publisher) complete(replies []reply, outcomes []outcome) ([]outcome, bo
 		p.high = false
 		p.pressure(false)
 	}
-	if p.data.Len()+p.control.Len() > 0 {
+	if p.data.Len()+p.control.Len()+p.appends.ready.Len() > 0 {
 		p.signal()
 	}
 	return outcomes, true
@@ -108,12 +118,16 @@ func (p *publisher) requeue() {
 			break
 		}
 		e.resent = true
-		if e.pubSeq == 0 {
+		switch {
+		case e.batch != nil:
+			p.free(e)
+		case e.pubSeq == 0:
 			p.control.PushFront(e)
-		} else {
+		default:
 			p.data.PushFront(e)
 		}
 	}
+	p.requeueAppends()
 	p.inflightBytes, p.idle, p.barrierOut = 0, false, false
 }
 
@@ -124,6 +138,7 @@ func (p *publisher) expire() {
 	oldest := p.now() - int64(p.limits.age)
 	outcomes = p.dropWaiting(&p.control, oldest, outcomes, broker.ErrUnavailable)
 	outcomes = p.dropWaiting(&p.data, oldest, outcomes, broker.ErrUnavailable)
+	outcomes = p.expireAppends(p.now()-appendTimeout, broker.ErrUnavailable, outcomes)
 	outcomes = p.settleOpen(p.now()-int64(p.limits.unheard), outcomes)
 	if now := p.now(); now >= p.nextSweep {
 		p.nextSweep = now + int64(time.Minute)
@@ -181,6 +196,7 @@ func (p *publisher) giveUp() {
 	const all = int64(1)<<62 - 1
 	outcomes = p.dropWaiting(&p.control, all, outcomes, broker.ErrClosed)
 	outcomes = p.dropWaiting(&p.data, all, outcomes, broker.ErrClosed)
+	outcomes = p.expireAppends(all, broker.ErrClosed, outcomes)
 	outcomes = p.settleOpen(all, outcomes)
 	p.mu.Unlock()
 	report(outcomes)
@@ -190,7 +206,7 @@ func (p *publisher) giveUp() {
 func (p *publisher) pending() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.data.Len()+p.control.Len()+p.inflight.Len() > 0
+	return p.data.Len()+p.control.Len()+p.inflight.Len()+len(p.appends.queues) > 0
 }
 
 // fillStats adds what the queue holds.

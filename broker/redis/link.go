@@ -301,6 +301,10 @@ func (r *Broker) connectPublisher(l *link, addr string) error {
 	if err != nil {
 		return err
 	}
+	if err := r.loadHistory(l.ctx, conn); err != nil {
+		return err
+	}
+	r.addr.Store(&addr)
 	r.askWhoIsThere()
 	r.completeAt.Store(r.now() + int64(r.opt.LeaseTTL)/3)
 	returned := r.probes.reset()

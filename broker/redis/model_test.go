@@ -76,7 +76,11 @@ func (m *model) Deliver(msg *broker.Message) { m.got = append(m.got, msg.Seq) }
 func (m *model) Pressure(bool)               {}
 func (m *model) StateChanged(broker.State)   {}
 func (m *model) NodeGone(broker.Node)        {}
-func (m *model) Answer(query []byte) []byte  { return nil }
+func (m *model) Gap(string, broker.Gap)      {}
+
+func (m *model) DeliverNumbered(*broker.Message, broker.Position) {}
+
+func (m *model) Answer(query []byte) []byte { return nil }
 
 func (m *model) expected(_ broker.Kind, _ broker.NodeID, _ []byte, sent int64) (x expectation) {
 	x.complete = true

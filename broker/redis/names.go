@@ -49,7 +49,15 @@ func (n *names) global() string                   { return n.channels + globalSu
 func (n *names) leaseKey(id broker.NodeID) string { return n.keys + "lease:" + nodeHex(id) }
 func (n *names) nodesKey() string                 { return n.keys + "nodes" }
 func (n *names) holdRoot() string                 { return n.keys + "hold:" }
-func (n *names) suffix(channel []byte) string     { return strings.TrimPrefix(string(channel), n.channels) }
+
+// The keys of a group with history. The length tells a group from the id behind it.
+func (n *names) historyState(group string) string  { return n.keys + "history:state:" + group }
+func (n *names) historyStream(group string) string { return n.keys + "history:stream:" + group }
+func (n *names) historyOnce(group, id string) string {
+	return n.keys + "history:once:" + strconv.Itoa(len(group)) + ":" + group + ":" + id
+}
+
+func (n *names) suffix(channel []byte) string { return strings.TrimPrefix(string(channel), n.channels) }
 
 func nodeHex(id broker.NodeID) string { return fmt.Sprintf("%08x", uint32(id)) }
 

@@ -35,6 +35,7 @@ type publisher struct {
 	unreached func(broker.NodeID)                                                            // an instance did not take what was sent to it; called with mu held
 	limits    publisherLimits
 	stats     *counters
+	told      *arrivals
 	wake      chan struct{} // holds a token when a writer that waits has something to do
 
 	mu            sync.Mutex
@@ -51,6 +52,7 @@ type publisher struct {
 	doubts        deque.Deque[doubt]       // of those, the ones of which Redis counts more receivers than expected
 	barrierOut    bool                     // a barrier is under way
 	resuming      map[broker.NodeID]uint64 // the request of each instance that is being answered
+	appends       appends
 	scratch       []byte
 	pubSeq        uint64
 	global        *channelSeq
@@ -84,6 +86,7 @@ type entry struct {
 	queued  int64
 	sent    int64             // when it was last sent; zero: never
 	resent  bool              // it was sent before, on a connection that broke
+	batch   *batch            // of an append; the rest is then empty but for sent
 	had     bool              // an instance asked for it and was sent it
 	struck  bool              // no instance may deliver it any more
 	heard   int               // receivers that Redis counted, while that number is in doubt; zero: it is not
@@ -173,13 +176,17 @@ func (p *publisher) queueControl(f *frame, done broker.Completion) bool {
 	return true
 }
 
-func (p *publisher) newEntry(f *frame, done broker.Completion) (*entry, error) {
-	var e *entry
-	if last := len(p.spare) - 1; last >= 0 {
-		e, p.spare = p.spare[last], p.spare[:last]
-	} else {
-		e = new(entry)
+func (p *publisher) spareEntry() (e *entry) {
+	last := len(p.spare) - 1
+	if last < 0 {
+		return new(entry)
 	}
+	e, p.spare = p.spare[last], p.spare[:last]
+	return e
+}
+
+func (p *publisher) newEntry(f *frame, done broker.Completion) (*entry, error) {
+	e := p.spareEntry()
 	buf, block := p.arena.Take(p.names.commandLen(f))
 	command, at, err := p.names.appendCommand(buf, f)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mastersocket/mastersocket/broker"
@@ -32,6 +33,12 @@ type receiver struct {
 	warn    func(what string, from broker.NodeID) // logs it; nil: nothing is logged
 	limits  receiverLimits
 
+	// Of groups with history: see sequence.
+	parseNumber func(raw []byte, f *frame) error
+	read        func(group string, from broker.Position, done func(*broker.Page, error)) // calls done later, with mu free
+	told        *arrivals
+	joins       atomic.Int64 // connections that were complete
+
 	mu       sync.Mutex // held during Deliver: only the reader and its link wait for it
 	origins  map[originKey]*origin
 	away     bool              // the connection is broken, or its successor not complete
@@ -40,6 +47,10 @@ type receiver struct {
 	rejoined int64             // when the last broken connection was replaced; zero: none was
 	nextTick int64
 	dropped  map[originKey]struct{} // publishers that were forgotten; at most maxOrigins
+
+	sequences     map[string]*sequence
+	filling       map[*sequence]struct{} // those with a fill
+	nextSequences int64
 }
 
 type receiverLimits struct {
@@ -209,6 +220,7 @@ func (r *receiver) joined() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.away = false
+	r.sequencesJoined()
 	for _, o := range r.origins {
 		if o.recovery != nil && r.alive(o.key.node) {
 			r.askFor(o)
@@ -318,6 +330,7 @@ func (r *receiver) tickLocked(now int64) {
 		return
 	}
 	r.nextTick = now + tickEvery
+	r.tickSequences(now)
 	for _, o := range r.origins {
 		if o.recovery != nil && !r.away {
 			r.tickRecovery(o, now)
@@ -351,6 +364,7 @@ func (r *receiver) disconnected() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.away = true
+	r.sequencesAway()
 	for _, o := range r.origins {
 		o.recovery = nil
 	}

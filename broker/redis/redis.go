@@ -67,12 +67,15 @@ type Broker struct {
 	recv     *receiver
 	peers    *peers
 	gathers  *gatherTable
+	readers  *readers
+	told     *arrivals
 	inquired chan inquiry
 
 	heardPushes  resp.Hearing // by the subscriber's connection
 	heardReplies resp.Hearing // by the publisher's
 	links        atomic.Int64 // made so far
 	link         atomic.Pointer[link]
+	addr         atomic.Pointer[string]     // of the server that the link leads to
 	commands     atomic.Pointer[connection] // of the link
 	lastError    atomic.Pointer[error]
 	unlogged     atomic.Int64
@@ -163,6 +166,9 @@ func (r *Broker) launch(self broker.Node, h broker.Handler, first chan<- error) 
 	r.running.Go(func() { r.watch(ctx) })
 	r.running.Go(func() { r.state.run(ctx, h) })
 	r.running.Go(func() { r.answerLoop(ctx) })
+	for range readerCount {
+		r.running.Go(func() { r.readLoop(ctx) })
+	}
 	return nil
 }
 
@@ -175,13 +181,15 @@ func (r *Broker) assemble() {
 	}
 	r.dial = &dialer{url: r.url, login: login, timeout: o.DialTimeout, name: "mastersocket-" + nodeHex(r.self.ID)}
 	r.subs = newSubscriptions(r.names, r.self.ID, r.counts, r.now, o.UnsubscribeDelay, o.SubscribeTimeout)
+	r.told = newArrivals(r.now, r.subs.comesHere)
+	r.readers = newReaders()
 	r.pub = &publisher{
 		names: r.names, self: r.self.ID, run: r.run, now: r.now, ownsub: r.subs.subscribedTo,
 		pressure: r.state.setPressure, stats: r.stats, wake: make(chan struct{}, 1),
 		expected: r.expected, barrier: r.newProbe, unreached: func(id broker.NodeID) { r.weights.Suspend(id, o.ProbeInterval) },
 		limits: publisherLimits{bytes: o.BufferBytes, recentBytes: o.RecentBytes, age: o.BufferAge, unheard: o.unheardLimit()},
 		global: &channelSeq{kind: broker.KindGlobal}, nodes: make(map[broker.NodeID]*channelSeq), groups: make(map[string]*channelSeq),
-		resuming: make(map[broker.NodeID]uint64),
+		resuming: make(map[broker.NodeID]uint64), told: r.told, appends: appends{queues: make(map[string]*appendQueue)},
 	}
 	r.counts.send, r.counts.onTold, r.counts.urge = r.pub.send, r.subs.countsTold, r.pub.poke
 	r.counts.onWatch = func() { r.publishLease(kindHello, 0, r.lease()) }
@@ -189,6 +197,8 @@ func (r *Broker) assemble() {
 	r.recv = &receiver{
 		self: r.self.ID, now: r.now, handler: r.handler, subs: r.subs, stats: r.stats,
 		alive: r.peers.alive, ask: r.askResume, warn: r.warnOfForgery, origins: make(map[originKey]*origin),
+		parseNumber: r.parseNumberedFrame, read: r.readFresh, told: r.told,
+		sequences: make(map[string]*sequence), filling: make(map[*sequence]struct{}),
 		limits: receiverLimits{
 			keep: o.BufferAge, fences: max(5*o.ProbeInterval, 5*time.Second), retry: o.ProbeInterval / 2,
 			forget: 2*o.BufferAge + time.Minute,
@@ -225,7 +235,10 @@ func (r *Broker) Publish(m *broker.Message, done broker.Completion) {
 func (r *Broker) Subscribe(group string, confirmed func(error)) { r.subs.subscribe(group, confirmed) }
 
 // Unsubscribe implements Broker. Messages are no longer delivered; the channel is given up UnsubscribeDelay later.
-func (r *Broker) Unsubscribe(group string) { r.subs.unsubscribe(group) }
+func (r *Broker) Unsubscribe(group string) {
+	r.subs.unsubscribe(group)
+	r.told.forget(group)
+}
 
 // SetMembers implements Broker. A group's first member is told at once, and so is that it has none; further changes within
 // a twentieth of ProbeInterval.
@@ -312,5 +325,7 @@ func (r *Broker) shutDown() {
 	r.subs.close()
 	r.holds.close()
 	r.pub.giveUp()
+	r.told.close()
+	r.readers.close()
 	r.gathers.close()
 }

@@ -14,6 +14,10 @@ type counters struct {
 	refusedFull, refusedExpired, refusedUnknown, refusedBroker, refusedClosed atomic.Uint64
 	reconnects, lostNodes, gatherMissing                                      atomic.Uint64
 	probeRTT                                                                  atomic.Int64
+
+	appended, repeated, appendsRefused, appendsUnknown, filled atomic.Uint64
+	gapsTrimmed, gapsEpoch, gapsUnavailable                    atomic.Uint64
+	pagesRead, pagesShared                                     atomic.Uint64
 }
 
 // refusal is the counter of messages given up because of err.
@@ -37,5 +41,9 @@ func (c *counters) snapshot() broker.Stats {
 		RefusedClosed: c.refusedClosed.Load(), Reconnects: c.reconnects.Load(),
 		LostNodes: c.lostNodes.Load(), GatherMissing: c.gatherMissing.Load(),
 		ProbeRTT: time.Duration(c.probeRTT.Load()),
+		Appended: c.appended.Load(), Repeated: c.repeated.Load(), AppendsRefused: c.appendsRefused.Load(),
+		AppendsUnknown: c.appendsUnknown.Load(), Filled: c.filled.Load(), GapsTrimmed: c.gapsTrimmed.Load(),
+		GapsEpoch: c.gapsEpoch.Load(), GapsUnavailable: c.gapsUnavailable.Load(), PagesRead: c.pagesRead.Load(),
+		PagesShared: c.pagesShared.Load(),
 	}
 }

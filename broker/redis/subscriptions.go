@@ -82,6 +82,7 @@ type subscription struct {
 	outstanding int   // commands not answered yet
 	since       int64 // confirmed without a break of interest since; zero: not yet
 	releaseAt   int64
+	wantedAt    int64  // when want was last set
 	gen         uint32 // grows whenever the channel is given up
 	waiters     []waiter
 
@@ -144,7 +145,9 @@ func (s *subscriptions) want(group string, confirmed func(error)) (now bool, err
 		c = &subscription{}
 		s.groups[group] = c
 	}
-	c.want = true
+	if !c.want {
+		c.want, c.wantedAt = true, s.now()
+	}
 	delete(s.releasing, group)
 	if s.live && !c.subscribed {
 		s.push(c, subscribeOp(groupSuffix+group))
@@ -302,6 +305,42 @@ func (s *subscriptions) channelOf(f *frame) (sub *subscription, want bool, gen u
 		return c, c.want, c.gen
 	}
 	return s.own, true, 0
+}
+
+// subscriptionID is a subscription to a group until it is given up.
+type subscriptionID struct {
+	sub *subscription
+	gen uint32
+}
+
+// wanted returns the subscription to a group, and whether the Handler has members there.
+func (s *subscriptions) wanted(group []byte) (id subscriptionID, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.groups[string(group)]
+	if c == nil {
+		return id, false
+	}
+	return subscriptionID{c, c.gen}, c.want
+}
+
+// confirmedID returns the subscription to a group, and whether its messages come here for certain.
+func (s *subscriptions) confirmedID(group string) (id subscriptionID, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.groups[group]
+	if c == nil {
+		return id, false
+	}
+	return subscriptionID{c, c.gen}, c.want && s.confirmed(c)
+}
+
+// comesHere says whether a numbered message of a group that was sent then is delivered here.
+func (s *subscriptions) comesHere(group string, sent int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.groups[group]
+	return c != nil && c.want && c.wantedAt < sent && s.confirmed(c) && c.since < sent
 }
 
 // forget drops what the channels know of o. It needs receiver.mu.

@@ -128,6 +128,8 @@ func (r *Broker) watch(ctx context.Context) {
 		r.holds.tick()
 		r.recv.tick()
 		r.pub.expire()
+		r.told.expire()
+		r.readers.expire(r.now())
 	}
 }
 

@@ -35,6 +35,7 @@ type cli struct {
 	Clients   clientsCmd   `cmd:"" help:"List the clients of all instances, or show one."`
 	Groups    groupsCmd    `cmd:"" help:"List the groups."`
 	Nodes     nodesCmd     `cmd:"" help:"List the instances."`
+	History   historyCmd   `cmd:"" help:"Print what is kept of a group with history, or drop it."`
 	Tail      tailCmd      `cmd:"" help:"Print a sample of the events to a group without joining it."`
 	Publish   publishCmd   `cmd:"" help:"Publish an event by the admin API, with a receipt."`
 	Join      joinCmd      `cmd:"" help:"Put a connected client into groups."`

@@ -22,6 +22,7 @@ type pubCmd struct {
 	To      string        `required:"" placeholder:"TARGET" help:"Receivers: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> (any one of it) or ANY (any client)."`
 	Event   string        `short:"e" placeholder:"NAME" help:"The event's name. May be left out if DATA is - and standard input has whole messages."`
 	Group   string        `short:"g" default:"cli" placeholder:"GROUP" help:"Group to join while sending, since each client needs one (default: ${default})."`
+	Once    string        `placeholder:"ID" help:"To a group with history: the id of the one message, which the group takes once within 2 minutes. Sending it again is safe."`
 	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long to wait for the hub to acknowledge a message (default: ${default})."`
 	Data    string        `arg:"" optional:"" help:"The event's data, a JSON value; none by default. With - each JSON value on standard input is sent in an event of its own."`
 }
@@ -47,6 +48,9 @@ func (c *pubCmd) Run(s streams) error {
 	if err != nil {
 		return usageError{fmt.Errorf("--to: %w", err)}
 	}
+	if c.Once != "" && c.Data == "-" {
+		return usageError{errors.New("--once is for one message, and - for many")}
+	}
 	values, err := c.values(s.in)
 	if err != nil {
 		return usageError{err}
@@ -58,7 +62,11 @@ func (c *pubCmd) Run(s streams) error {
 		return interruptedOr(ctx, err)
 	}
 	defer goodbye(cl)
-	return interruptedOr(ctx, newPublisher(cl, to, c.Timeout, s.err).run(ctx, values))
+	p := newPublisher(cl, to, c.Timeout, s.err)
+	if c.Once != "" {
+		p.options = append(p.options, client.WithOnce(c.Once))
+	}
+	return interruptedOr(ctx, p.run(ctx, values))
 }
 
 // values returns what to send.
@@ -84,10 +92,11 @@ type publisher struct {
 	to      client.Intent
 	timeout time.Duration
 	stderr  io.Writer
+	options []client.SendOption
 }
 
 func newPublisher(c *client.Client, to client.Intent, timeout time.Duration, stderr io.Writer) *publisher {
-	return &publisher{c, to, timeout, stderr}
+	return &publisher{client: c, to: to, timeout: timeout, stderr: stderr}
 }
 
 // errUndelivered is the summary of messages whose errors were printed. unknown are those that may have been delivered.
@@ -137,7 +146,7 @@ func (p *publisher) queue(ctx context.Context, v value) (*client.Receipt, error)
 	if v.data != nil {
 		data = v.data
 	}
-	return p.client.Queue(ctx, p.to, v.event, data)
+	return p.client.Queue(ctx, p.to, v.event, data, p.options...)
 }
 
 // await waits for the outcome of each message in turn, and prints what failed.

@@ -155,6 +155,7 @@ func (r *reloader) reload() (admin.ReloadResult, error) {
 	}
 	r.level.Set(fresh.Level())
 	r.hub.SetDrain(drainSettings(fresh))
+	r.hub.SetHistory(historyRules(loaded.History))
 	r.current = fresh
 	return result, nil
 }

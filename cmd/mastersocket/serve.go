@@ -275,10 +275,23 @@ func (c *serveCmd) hubOptions(loaded *config.Loaded, tokens *auth.Store, login *
 		WithoutBroker:   c.ReadyWithoutBroker,
 		PresenceMembers: c.PresenceMembers,
 		RequestMemory:   int(c.RequestMemory),
+		History:         historyRules(loaded.History),
 		Services:        services,
 		Drain:           drainSettings(&c.Serve),
 		Log:             log,
 	}, nil
+}
+
+// historyRules translates the rules about groups with history.
+func historyRules(all []config.HistoryRule) (rules []hub.HistoryRule) {
+	for _, r := range all {
+		rules = append(rules, hub.HistoryRule{
+			Groups:    r.Groups,
+			Limits:    broker.Limits{Messages: r.Messages, Age: r.Age, Bytes: int64(r.Bytes)},
+			MaxGroups: r.MaxGroups,
+		})
+	}
+	return rules
 }
 
 // memoryShare is the part of the process's memory that unsent messages may take, unless --send-queue-total says otherwise.

@@ -25,6 +25,7 @@ type subCmd struct {
 
 	Group   []string      `required:"" short:"g" sep:"none" placeholder:"GROUP" help:"Group to join; may be given several times."`
 	Event   []string      `short:"e" sep:"none" placeholder:"NAME" help:"Print only events of this name; may be given several times."`
+	From    string        `placeholder:"OFFSET" help:"Of groups with history: print first what was sent behind this number, as far as it is kept; 0 for all of it, last for nothing before now. Nothing is missed over a reconnect."`
 	Format  string        `enum:"auto,text,data,json" default:"auto" help:"What to print of each message: ${enum}, as explained above."`
 	JSON    bool          `name:"json" help:"Short for --format json."`
 	Count   int           `short:"n" placeholder:"N" help:"End after so many messages."`
@@ -46,6 +47,7 @@ Examples:
     mastersocket sub --group demo
     mastersocket sub --group orders --event order.created --count 1 --timeout 30s
     mastersocket sub --group a | mastersocket pub --to GROUP:b --event copied -
+    mastersocket sub --group orders --from 0 --json
     mastersocket sub --group a --json | mastersocket pub --to GROUP:b -
 
 It runs until Ctrl-C, --count or --timeout (exit code 0; Ctrl-C before --count messages have come: 130).` + tokenHelp
@@ -58,6 +60,7 @@ func (c *subCmd) Run(s streams) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
+	var err error
 	p := &printer{out: s.out, format: c.format(s.out), events: c.Event, left: c.Count, done: make(chan error, 1)}
 	o := client.Options{
 		Group: c.Group[0], Groups: c.Group[1:], Name: "mastersocket sub", NoAcks: true, StopOnAuthError: true,
@@ -65,6 +68,12 @@ func (c *subCmd) Run(s streams) error {
 			p.print(m)
 			m.Pass() // the command only prints: the requester must not wait for it
 		},
+	}
+	if o.Recover, err = c.positions(); err != nil {
+		return usageError{err}
+	}
+	o.OnGap = func(g client.Gap) {
+		fmt.Fprintf(s.err, "mastersocket: messages of %s are missing (%s): it goes on behind %d\n", visible(g.Group), visible(g.Reason), g.Offset)
 	}
 	if !c.Quiet {
 		o.OnConnect = func(id client.Identity) {
@@ -95,6 +104,26 @@ func (c *subCmd) Run(s streams) error {
 		}
 		return nil
 	}
+}
+
+// positions returns from where on the groups are printed; nil without --from.
+func (c *subCmd) positions() (map[string]client.Position, error) {
+	if c.From == "" {
+		return nil, nil
+	}
+	from := client.Position{Offset: client.FromNow}
+	if c.From != "last" {
+		n, err := strconv.ParseUint(c.From, 10, 53)
+		if err != nil {
+			return nil, fmt.Errorf("--from %s: want a number, or last", c.From)
+		}
+		from.Offset = n
+	}
+	all := make(map[string]client.Position)
+	for _, g := range c.Group {
+		all[g] = from
+	}
+	return all, nil
 }
 
 // interruptedOr returns err, unless it comes from being interrupted.

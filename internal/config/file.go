@@ -111,6 +111,8 @@ func settingText(flag *kong.Flag, value *yaml.Node) (text, wrong string) {
 	switch {
 	case yamldoc.IsText(value):
 		return value.Value, ""
+	case value.Kind != yaml.ScalarNode && flag.Tag.Has("structured"):
+		return structuredText(value)
 	case value.Kind == yaml.ScalarNode:
 		return "", "there is no value; write one, or remove the line for the default"
 	case value.Kind != yaml.SequenceNode || !flag.IsSlice():

@@ -22,6 +22,7 @@ type Loaded struct {
 	Redis         *Redis         // nil without --redis
 	AdvertisedCAs *x509.CertPool // of --advertise-ca; nil for the system's
 	Fleets        []Fleet        // of --fleet-file
+	History       []HistoryRule  // of --history
 	// Warnings are not errors but worth a line in the log. They repeat no secret.
 	Warnings []string
 }
@@ -38,6 +39,7 @@ func (s *Serve) Load() (*Loaded, error) {
 	v.loadTLS(l)
 	v.loadRedis(l)
 	v.loadFleets(l)
+	v.loadHistory(l)
 	if s.AdvertiseCA != "" {
 		l.AdvertisedCAs = v.readAuthorities("advertise-ca", s.AdvertiseCA, func(*x509.Certificate) {})
 	}

@@ -70,6 +70,9 @@ type Serve struct {
 	RedisServerName           string `reload:"" group:"Cluster" placeholder:"HOST" help:"Name that the certificates of Redis must be for. Default: the host that the hub connects to."`
 	ClusterSecretFile         string `path:"" reload:"" secret:"" group:"Cluster" placeholder:"FILE" help:"File that holds a secret with which instances authenticate what they send each other through Redis; two, in a line each, while it rotates: the first signs, both are accepted."`
 
+	// History is a list in YAML or JSON.
+	History string `reload:"" structured:"" group:"Cluster" placeholder:"RULES" help:"Groups with history: a list of rules, of which the first that matches a group counts, such as [{groups: \"orders.*\", messages: 10000, age: 24h, bytes: 64MiB, max_groups: 10000}]. Of each group the newest messages are kept, at most so many, so old and so large; age is required. Switch it on once all instances have a release that knows it."`
+
 	Node               string `group:"Cluster" placeholder:"NAME" help:"Name of this instance, for operators (default: the host's name)."`
 	Advertise          string `group:"Cluster" placeholder:"URL" help:"URL at which the other instances reach a listener of this one, by its own address and not a load balancer's: http://10.1.2.3:42069, or https://… with --tls-listen. With --enable socketio they relay requests of HTTP long polling there, so that these need no sticky sessions."`
 	AdvertiseCA        string `path:"" name:"advertise-ca" group:"Cluster" placeholder:"FILE" help:"PEM file with the authorities for the certificates of the other instances at what they advertise. Default: those of the system."`

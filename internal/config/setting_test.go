@@ -54,7 +54,7 @@ func TestSettingTags(t *testing.T) {
 		{"reload", reload, []string{
 			"config", "tls-cert", "tls-key", "tls-client-ca", "fleet-file", "token", "token-file", "tokens-file",
 			"redis-username", "redis-username-file", "redis-password", "redis-password-file", "redis-sentinel-username", "redis-sentinel-password-file",
-			"redis-ca", "redis-cert", "redis-key", "redis-server-name", "cluster-secret-file", "drain-timeout", "drain-rate", "log-level",
+			"redis-ca", "redis-cert", "redis-key", "redis-server-name", "cluster-secret-file", "history", "drain-timeout", "drain-rate", "log-level",
 		}},
 		{"path", path, []string{
 			"config", "tls-cert", "tls-key", "tls-client-ca", "fleet-file", "token-file", "tokens-file", "oidc-jwks", "oidc-ca", "oidc-bearer-file", "issuers-file",

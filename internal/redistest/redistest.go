@@ -221,6 +221,23 @@ func (s *Server) Calls(command string) int {
 	return 0
 }
 
+// CPU returns the processor time that the server has taken.
+func (s *Server) CPU() (total time.Duration) {
+	s.tb.Helper()
+	for line := range strings.Lines(s.Do("INFO", "cpu")) {
+		for _, field := range []string{"used_cpu_user:", "used_cpu_sys:"} {
+			if text, ok := strings.CutPrefix(strings.TrimSpace(line), field); ok {
+				seconds, err := strconv.ParseFloat(text, 64)
+				if err != nil {
+					s.tb.Fatalf("INFO cpu: %q", line)
+				}
+				total += time.Duration(seconds * float64(time.Second))
+			}
+		}
+	}
+	return total
+}
+
 // ResetCalls sets all Calls to zero.
 func (s *Server) ResetCalls() {
 	s.tb.Helper()

@@ -189,7 +189,11 @@ func (mute) Deliver(*broker.Message)   {}
 func (mute) Pressure(bool)             {}
 func (mute) StateChanged(broker.State) {}
 func (mute) NodeGone(broker.Node)      {}
-func (mute) Answer([]byte) []byte      { return nil }
+func (mute) Gap(string, broker.Gap)    {}
+
+func (mute) DeliverNumbered(*broker.Message, broker.Position) {}
+
+func (mute) Answer([]byte) []byte { return nil }
 
 func TestTicketOfAnInstanceThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()

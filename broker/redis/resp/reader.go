@@ -40,7 +40,7 @@ func (e ServerError) Code() string {
 // Transient says whether the same command may succeed later or elsewhere, so that it should be sent again.
 func (e ServerError) Transient() bool {
 	switch e.Code() {
-	case "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "LOADING", "MASTERDOWN", "READONLY", "BUSY":
+	case "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "LOADING", "MASTERDOWN", "READONLY", "BUSY", "NOSCRIPT":
 		return true
 	}
 	return false
