@@ -22,12 +22,13 @@ const (
 	DropOutcomeUnknown                // published, but the broker's connection broke before the answer
 	DropOverloaded                    // a FENCE: its sender sends too many, or too many wait already
 	DropLate                          // a REPLY to a request that was over
+	DropOldRelease                    // an instance with receivers is of a release that can't select them
 	numDrops              = iota
 )
 
 var dropNames = [numDrops]string{
 	"no_receiver", "receiver_gone", "forbidden", "closing", "broker_unavailable", "outcome_unknown",
-	"overloaded", "late",
+	"overloaded", "late", "old_release",
 }
 
 // String returns the reason's name in metrics.
@@ -44,6 +45,8 @@ func dropOf(code opcodes.ErrorCode) Drop {
 		return DropBrokerUnavailable
 	case opcodes.CodeOutcomeUnknown:
 		return DropOutcomeUnknown
+	case opcodes.CodeOldRelease:
+		return DropOldRelease
 	case opcodes.CodeOverloaded, opcodes.CodeTooManyRequests, opcodes.CodeDuplicateID:
 		return DropOverloaded
 	}

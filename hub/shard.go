@@ -39,6 +39,10 @@ type shard struct {
 	requests *requests         // of clients; nil for none so far
 	known    []broker.Standing // what was last asked of the broker
 
+	marks      marks
+	selections uint64 // messages with several targets, or exceptions, that were published
+	terms      []byte // of the groups of the last one
+
 	waiting   map[uuid.UUID]*session // senders of this instance that wait for a client of this loop
 	strangers []*session             // connections that have not identified
 	held      heldAnys
