@@ -53,10 +53,13 @@ const (
 	// KindTracking is for instance To itself: what is known of a request that clients answer. An instance that doesn't know
 	// this kind gets none.
 	KindTracking
+	// KindSelection is of no message: an instance that knows it understands messages of KindGlobal, KindGroup and KindDirect
+	// whose Flags say that the payload selects the receivers.
+	KindSelection
 )
 
 // LastKind is the last of the kinds that this release knows.
-const LastKind = KindTracking
+const LastKind = KindSelection
 
 // Flags are properties of a message. Bits 1 and 3 belong to the Broker, bits 4 to 7 to the hub; bit 0 is free.
 type Flags uint8

@@ -183,3 +183,49 @@ func TestIdentifyAllocations(t *testing.T) { // not parallel: it counts the allo
 		t.Logf("%v allocations", n)
 	}
 }
+
+// TestAllocationsWithoutExpect: messages without expect, of clients that may send requests and have sent some, cost no
+// allocation.
+func TestAllocationsWithoutExpect(t *testing.T) { // not parallel: it counts the allocations of the whole process
+	if raceEnabled {
+		t.Skip("the race detector allocates; make test runs this test without it too")
+	}
+	for _, loops := range []int{1, 2} {
+		t.Run(fmt.Sprint(loops, " loops"), func(t *testing.T) {
+			h, url := startHub(t, memory.NewBus().Broker(), func(o *Options) { o.Transport.Loops = loops })
+			const features = `,"features":["requests"]`
+			asker, worker := newRawPeerOf(t, url, "askers", features), newRawPeer(t, url, features)
+			to := func(p *rawPeer) string { return fmt.Sprintf(`"intent":{"target":"DIRECT","identifier":%q}}`, p.id) }
+			reply := maskedText(`{"op":5,"id":"q","data":3,` + to(asker))
+			asker.write(maskedText(`{"op":0,"id":"q","event":"sum","expect":{"timeout_ms":600000},` + to(worker)))
+			worker.readMessage()
+			worker.write(reply)
+			asker.readMessage()
+			if got := string(asker.readMessage()); !strings.HasPrefix(got, `{"op":14`) {
+				t.Fatalf("the request was answered with %s", got)
+			}
+			other := maskedText(`{"op":5,"id":"other","data":3,` + to(asker))
+			for name, event := range map[string][]byte{
+				"DIRECT": maskedText(`{"op":0,"id":"r","event":"sum","data":[1,2],` + to(worker)),
+				"GROUP":  maskedText(`{"op":0,"id":"r","event":"sum","data":[1,2],"intent":{"target":"GROUP","identifier":"load"}}`),
+				"ANY":    maskedText(`{"op":0,"id":"r","event":"sum","data":[1,2],"intent":{"target":"ANY","identifier":"load"}}`),
+			} {
+				round := func() {
+					asker.write(event)
+					worker.readMessage()
+					worker.write(other)
+					asker.readMessage()
+				}
+				for range 200 { // pools and queues reach their sizes
+					round()
+				}
+				if n := testing.AllocsPerRun(500, round); n != 0 {
+					t.Errorf("%s: %v allocations for an EVENT and its REPLY, want 0", name, n)
+				}
+			}
+			if n := h.Stats().Requests.Open; n != 0 {
+				t.Errorf("%d requests are open", n)
+			}
+		})
+	}
+}

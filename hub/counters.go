@@ -23,12 +23,13 @@ const (
 	DropOverloaded                    // a FENCE: its sender sends too many, or too many wait already
 	DropLate                          // a REPLY to a request that was over
 	DropReservedMember                // a message to a group with history has a member that the hub adds
+	DropOldRelease                    // an instance with receivers is of a release that can't select them
 	numDrops              = iota
 )
 
 var dropNames = [numDrops]string{
 	"no_receiver", "receiver_gone", "forbidden", "closing", "broker_unavailable", "outcome_unknown",
-	"overloaded", "late", "reserved_member",
+	"overloaded", "late", "reserved_member", "old_release",
 }
 
 // String returns the reason's name in metrics.
@@ -47,6 +48,8 @@ func dropOf(code opcodes.ErrorCode) Drop {
 		return DropOutcomeUnknown
 	case opcodes.CodeReservedMember:
 		return DropReservedMember
+	case opcodes.CodeOldRelease:
+		return DropOldRelease
 	case opcodes.CodeOverloaded, opcodes.CodeTooManyRequests, opcodes.CodeDuplicateID:
 		return DropOverloaded
 	}

@@ -31,11 +31,13 @@
 //	counters, feedback, deferral,     what knows no other file of the package
 //	cursor, verifications, limits,
 //	chronicle, options
-//	session, group, tenure, registry, the state: a client, a group, its holder, all groups, a change of a client's groups, a
+//	session, marks, group, tenure,    the state: a client, clients that a message has come by, a group, its holder, all groups,
+//	registry,                         a change of a client's groups, a
 //	change, shard, hub, claim         loop's share, the instance, a claim to an exclusive group
 //	mail, tour, report, membership,   a message's way: to a loop, to its members, to other instances, to one of many
 //	pressure, relay, numbering,       one in the order of numbers
-//	delivery, timeline, any, routing
+//	delivery, timeline, any, routing,
+//	selection
 //	presence, stream, mirror, watch   who is in the groups that are watched
 //	catchup                           what members of groups with history missed
 //	subscribe, recovery, holding,     a client's life

@@ -14,7 +14,7 @@ func (s *session) route(e *opcodes.Envelope) {
 		s.openRequest(e)
 		return
 	}
-	if !s.grant.MaySend(e.Target, e.Identifier) {
+	if !maySend(s.grant, e) {
 		s.forbid(e)
 		return
 	}
@@ -29,7 +29,7 @@ func (s *session) route(e *opcodes.Envelope) {
 	o := outbound{from: &s.sender, client: s, buf: transport.AllocBuffer(opcodes.DeliverySize(e)), feedback: s.feedbackOf(e, id)}
 	o.buf.Seal(opcodes.AppendDelivery(o.buf.Room(), e, id, s.id))
 	s.shard.count.types[s.kind].received[e.Target].Add(1)
-	if e.Op != opcodes.Reply || e.Target != intent.Direct || !s.shard.answer(s, e.Receiver, e.PlainID(), e.More, &o) {
+	if e.Op != opcodes.Reply || e.Target != intent.Direct || e.Selects() || !s.shard.answer(s, e.Receiver, e.PlainID(), e.More, &o) {
 		s.shard.dispatch(e, &o)
 	}
 	o.buf.Release()

@@ -134,6 +134,8 @@ func explanation(code opcodes.ErrorCode) string {
 		return "too much is on the way, or too many groups have a history"
 	case opcodes.CodeTooManyRequests:
 		return "too many requests are open, or this one has too many receivers"
+	case opcodes.CodeOldRelease:
+		return "an instance of an earlier release can't tell the receivers of several targets or exceptions; nothing was sent"
 	case opcodes.CodeOutcomeUnknown:
 		return "the connection to other instances broke; they may or may not have got the message"
 	}

@@ -23,10 +23,10 @@ var files = []string{
 	// What no other file defines.
 	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "limits.go", "chronicle.go", "options.go",
 	// State.
-	"tracked.go", "session.go", "group.go", "tenure.go", "registry.go", "change.go", "shard.go", "hub.go", "claim.go",
+	"tracked.go", "session.go", "marks.go", "group.go", "tenure.go", "registry.go", "change.go", "shard.go", "hub.go", "claim.go",
 	// A message's way.
 	"mail.go", "tour.go", "report.go", "membership.go", "pressure.go", "relay.go", "numbering.go",
-	"trackednews.go", "trackedparts.go", "delivery.go", "timeline.go", "any.go", "routing.go", "trackedrequest.go", "trackedtimes.go", "trackedsettle.go", "trackedprogress.go", "trackedhearer.go", "trackeddraw.go",
+	"trackednews.go", "trackedparts.go", "delivery.go", "timeline.go", "any.go", "routing.go", "selection.go", "trackedrequest.go", "trackedtimes.go", "trackedsettle.go", "trackedprogress.go", "trackedhearer.go", "trackeddraw.go",
 	// Who is in the groups that are watched.
 	"presence.go", "stream.go", "mirror.go", "watch.go",
 	// What members of groups with history missed.
@@ -64,6 +64,7 @@ var upward = map[string]string{
 	"shard.go -> hub.go":                    "a shard knows the hub, and the hub its shards",
 	"shard.go -> mail.go":                   "a shard holds ANYs for clients that are about to join",
 	"options.go -> service.go":              "service types are among a hub's options",
+	"routing.go -> selection.go":            "what is sent may have several targets, or exceptions",
 	"session.go -> trackedparts.go":         "a session knows its last parts in requests",
 	"session.go -> trackedrequest.go":       "a session knows its open requests",
 	"shard.go -> trackedparts.go":           "a shard has the parts of its clients in requests",

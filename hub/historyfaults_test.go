@@ -245,14 +245,17 @@ func TestFenceBehindNumbered(t *testing.T) {
 			}
 		}
 	}()
-	old := identify(t, url, "log", withHistory)
-	last := 0
+	join := func() (p *peer, joined int) {
+		p = connect(t, url)
+		p.send(m{"op": 1, "data": m{"token": testToken, "group": "log", "features": withHistory["features"]}})
+		d, _ := p.read().Data.(m)
+		p.id, _ = d["id"].(string)
+		_, joined, _ = historyOf(d, "log")
+		return p, joined
+	}
+	old, last := join()
 	for range 6 {
-		next := connect(t, url)
-		next.send(m{"op": 1, "data": m{"token": testToken, "group": "log", "features": withHistory["features"]}})
-		answer := next.read()
-		d, _ := answer.Data.(m)
-		_, joined, _ := historyOf(d, "log")
+		next, joined := join()
 		next.send(m{"op": 13, "intent": to("DIRECT", old.id)})
 		for {
 			f := old.read()
@@ -268,7 +271,6 @@ func TestFenceBehindNumbered(t *testing.T) {
 		}
 		_ = old.conn.CloseNow()
 		old, last = next, joined
-		old.id, _ = d["id"].(string)
 	}
 	close(stop)
 	<-stopped

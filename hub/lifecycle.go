@@ -90,7 +90,7 @@ func (h *Hub) joinCluster(ctx context.Context) error {
 			a.id = clientid.New(clientid.Location{Node: h.node.ID, Loop: sh.index, Slot: clientid.AgentSlot})
 		}
 	}
-	if err := h.broker.Start(ctx, h.node, remote{h, newRandom()}); err != nil {
+	if err := h.broker.Start(ctx, h.node, remote{h, newRandom(), newSelections()}); err != nil {
 		return err
 	}
 	h.joined.Store(true)

@@ -19,6 +19,7 @@ type outbound struct {
 	tally    *tally.Count // what this instance does with a message to many; nil for a sender that does not wait for a receipt
 	track    *tracked     // of a request; nil for others
 	loops    int          // other loops of this instance that a request to many was forwarded to
+	selected bool         // a DIRECT that leaves out some clients
 }
 
 // except returns the member that the message is not for, nil for none.
@@ -34,10 +35,11 @@ type mail struct {
 	handle   func(*shard, *mail) // what the loop does with it
 	draws    uint8               // of an ANY so far
 	remote   bool                // it came from another instance
+	selected bool                // a DIRECT that leaves out some clients
 	shard    *shard
 	buf      *transport.Buffer // one reference
 	group    *group
-	name     []byte // the group's name, of an ANY that found no receiver; its memory stays with the mail
+	name     []byte // the group's name, of an ANY that found no receiver; of a message to several groups, the terms; its memory stays with the mail
 	sender   uuid.UUID
 	receiver uuid.UUID
 	seq      uint64 // of an ANY: its sender's count; of a message to a group: the term of the holder that it is for

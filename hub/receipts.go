@@ -52,7 +52,7 @@ func (h *Hub) Publish(ctx context.Context, g *auth.Grant, message []byte) (Recei
 		return Receipt{}, err
 	case len(message) > h.opts.Transport.MaxMessageBytes:
 		return Receipt{}, ErrTooBig
-	case p.envelope.Target == intent.None || !g.MaySend(p.envelope.Target, p.envelope.Identifier):
+	case p.envelope.Target == intent.None || !maySend(g, &p.envelope):
 		return Receipt{}, ErrForbidden
 	case h.server.Gate().Closed():
 		return Receipt{}, ErrBusy
@@ -135,7 +135,7 @@ const (
 // receipt waits until everything is known of the message, or ctx ends.
 func (p *publication) receipt(ctx context.Context) Receipt {
 	r := Receipt{ID: p.id(), Dropped: make(map[string]int)}
-	single := p.envelope.Target == intent.Direct || p.envelope.Target == intent.Any
+	single := (p.envelope.Target == intent.Direct || p.envelope.Target == intent.Any) && !p.envelope.Selects()
 	wait := time.Duration(0)
 	for ctx.Err() == nil {
 		var next <-chan time.Time

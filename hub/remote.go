@@ -18,8 +18,9 @@ import (
 
 // remote is the hub as its broker sees it.
 type remote struct {
-	hub    *Hub
-	random *rand.Rand // of the goroutine that calls Deliver
+	hub        *Hub
+	random     *rand.Rand // of the goroutine that calls Deliver, as the next
+	selections *selections
 }
 
 // Deliver implements broker.Handler. It waits while a loop's inbox is full: the broker is slowed down, not the memory
@@ -47,6 +48,10 @@ func (r remote) Deliver(m *broker.Message) {
 	b := transport.AllocBuffer(len(m.Payload))
 	b.Seal(append(b.Room(), m.Payload...))
 	defer b.Release()
+	if m.Flags&flagSelected != 0 && (m.Kind == broker.KindGlobal || m.Kind == broker.KindGroup) {
+		r.selections.receive(h, m, b)
+		return
+	}
 	switch m.Kind {
 	case broker.KindGlobal:
 		h.receiveSpread(m, h.groups.everyone, b, request)
@@ -102,7 +107,7 @@ func (h *Hub) receiveDirect(m *broker.Message, b *transport.Buffer, request *tra
 		return
 	}
 	o := sh.newMail(directMail, b)
-	o.track = request
+	o.track, o.selected = request, m.Flags&flagSelected != 0
 	o.sender, o.receiver, o.origin, o.tally = m.Sender, m.Receiver, m.From, h.countOf(&m.Sender)
 	o.postWait()
 }
@@ -166,7 +171,12 @@ func returnedAnyMail(sh *shard, m *mail) {
 }
 
 // returnedDirectMail tells the sender of a DIRECT to another instance that the client is not there.
-func returnedDirectMail(sh *shard, m *mail) { sh.lateFeedback(m).refuse(opcodes.CodeNoReceiver) }
+// Where the message names several, others may have got it, and nothing is told.
+func returnedDirectMail(sh *shard, m *mail) {
+	if !sh.isToSeveral(m.buf) {
+		sh.lateFeedback(m).refuse(opcodes.CodeNoReceiver)
+	}
+}
 
 // lateFeedback makes a feedback for a message that came back from another instance. Its ACK, if one was asked for, is
 // sent already: it was handed to the instance.

@@ -12,6 +12,10 @@ import (
 // dispatch sends the message to the receivers that e names.
 func (sh *shard) dispatch(e *opcodes.Envelope, o *outbound) {
 	o.from.sent++
+	if e.Selects() {
+		sh.sendSelected(e, o)
+		return
+	}
 	switch e.Target {
 	case intent.Global:
 		sh.spread(sh.hub.groups.everyone, broker.KindGlobal, nil, o)
@@ -98,10 +102,14 @@ func (sh *shard) direct(to uuid.UUID, o *outbound) {
 	if o.track != nil {
 		o.track.node = at.Node
 	}
+	flags := broker.Flags(0)
+	if o.selected {
+		flags = flagSelected
+	}
 	switch {
 	case at.Node != sh.hub.node.ID:
 		sh.relay(broker.Message{
-			Kind: broker.KindDirect, To: at.Node, Sender: o.from.id, Receiver: to, Payload: o.buf.Payload(),
+			Kind: broker.KindDirect, Flags: flags, To: at.Node, Sender: o.from.id, Receiver: to, Payload: o.buf.Payload(),
 			Extra: o.track.extra(sh.hub),
 		}, 0, o.feedback)
 	case at.Loop >= len(sh.hub.shards):
@@ -109,12 +117,18 @@ func (sh *shard) direct(to uuid.UUID, o *outbound) {
 	case at.Loop != sh.index:
 		m := sh.hub.shards[at.Loop].newMail(directMail, o.buf)
 		m.sender, m.receiver, m.feedback, m.track = o.from.id, to, o.feedback, o.track.forLoop()
+		o.tally.Expect()
+		m.tally, m.selected = o.tally, o.selected
 		sh.hurry(m)
 		if o.client != nil {
 			o.client.sentAcross(len(o.buf.Payload()))
 		}
+	case o.selected && sh.isLeftOut(&to, o.buf):
+		sh.reject(o.feedback, opcodes.CodeNoReceiver)
 	case sh.giveTo(&to, &o.from.id, o.buf, o.track):
 		o.track.setHere()
+		o.tally.Expect()
+		o.tally.Add(1, 0)
 		o.feedback.ack(1)
 	default:
 		sh.reject(o.feedback, opcodes.CodeNoReceiver)
@@ -127,7 +141,7 @@ func directMail(sh *shard, m *mail) {
 	case sh.isExpired(m.track): // its sender has given it up
 		m.tally.Add(0, 0)
 		m.feedback.ack(1)
-	case sh.giveTo(&m.receiver, &m.sender, m.buf, m.track):
+	case !(m.selected && sh.isLeftOut(&m.receiver, m.buf)) && sh.giveTo(&m.receiver, &m.sender, m.buf, m.track):
 		m.tally.Add(1, 0)
 		m.feedback.ack(1)
 		if m.track != nil && m.track.added == 0 { // it can't answer
@@ -140,6 +154,7 @@ func directMail(sh *shard, m *mail) {
 			To: m.origin, Sender: m.sender, Receiver: m.receiver, Payload: m.buf.Payload(), Extra: m.track.extra(sh.hub),
 		})
 	default:
+		m.tally.Add(0, 0)
 		sh.reject(m.feedback, opcodes.CodeNoReceiver)
 	}
 }

@@ -44,6 +44,10 @@ type shard struct {
 	recovering      recovering // of groups with history
 	recentBytes     int        // of the recent messages of all timelines
 
+	marks      marks
+	selections uint64 // messages with several targets, or exceptions, that were published
+	terms      []byte // of the groups of the last one
+
 	waiting   map[uuid.UUID]*session // senders of this instance that wait for a client of this loop
 	strangers []*session             // connections that have not identified
 	held      heldAnys

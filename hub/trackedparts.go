@@ -64,14 +64,14 @@ func (sh *shard) owe(t *tracked, s *session) {
 	if !s.mayAnswer() {
 		return
 	}
-	o := sh.owing()
+	o, memory := sh.owing(), int64(owedBytes)
 	if t.first == 0 && !sh.isOwn(t.requester) {
 		o.others[t.keyIn()] = t
-		sh.hub.requestMemory.Add(requestBytes)
+		memory += requestBytes
 	}
 	o.parts.Add(s.conn.Slot(), t, &t.first)
 	t.added++
-	sh.hub.requestMemory.Add(owedBytes)
+	sh.hub.requestMemory.Add(memory)
 }
 
 // owedAnswers returns how many requests the client has got and not answered.
@@ -119,22 +119,25 @@ func (sh *shard) endPart(i parts.Index) *tracked {
 	o := sh.owed
 	t := o.parts.Of(i)
 	o.parts.Remove(i, &t.first)
-	sh.hub.requestMemory.Add(-owedBytes)
+	memory := int64(owedBytes)
 	if t.first == 0 {
-		sh.forgetTracked(t)
+		memory += sh.forgetTracked(t)
 	}
+	sh.hub.requestMemory.Add(-memory)
 	return t
 }
 
-// forgetTracked forgets a request of another loop or instance that has no part here any more.
-func (sh *shard) forgetTracked(t *tracked) {
+// forgetTracked forgets a request of another loop or instance that has no part here any more. It returns what that frees.
+func (sh *shard) forgetTracked(t *tracked) (memory int64) {
 	if sh.isOwn(t.requester) {
-		return
+		return 0
 	}
-	if k := t.keyIn(); sh.owed.others[k] == t {
-		delete(sh.owed.others, k)
-		sh.hub.requestMemory.Add(-requestBytes)
+	k := t.keyIn()
+	if sh.owed.others[k] != t {
+		return 0
 	}
+	delete(sh.owed.others, k)
+	return requestBytes
 }
 
 // maxPast is how many parts of a client that are over are remembered, by their hashes, so that what it replies late is

@@ -49,6 +49,8 @@ type Envelope struct {
 	delivered bool // ScanDelivery: sender and reserved groups are allowed
 	idNull    int  // index in Raw of the null of "id":null; 0 for none
 
+	selected selection // of an intent with identifiers or except
+
 	scratch     []byte // unescaped strings
 	names       nameSet
 	intentNames nameSet
@@ -73,6 +75,7 @@ func (e *Envelope) reset() {
 	e.Expect, e.Failure, e.More, e.attempt, e.variant = nil, nil, false, false, false
 	e.Once, e.Numbered = false, false
 	e.delivered, e.idNull = false, 0
+	e.selected.numTargets, e.selected.numLeft = 0, 0
 }
 
 // Scan parses a client's message and checks all of it, data included:
@@ -273,7 +276,7 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 // The names that isVariant compares with, in the envelope and in its intent.
 var (
 	envelopeNames = [][]byte{[]byte("op"), []byte("id"), []byte("event"), []byte("data"), []byte("intent"), []byte("sender")}
-	intentNames   = [][]byte{[]byte("target"), []byte("identifier")}
+	intentNames   = [][]byte{[]byte("target"), []byte("identifier"), []byte("identifiers"), []byte("except")}
 )
 
 // isVariant reports whether name equals one of the names under Unicode case folding. Many decoders, such as encoding/json,
@@ -390,12 +393,12 @@ func (e *Envelope) checkMessage(seen members, in *rawIntent) *ScanError {
 		if seen&^(hasOp|hasID|hasIntent) != 0 {
 			return errFenceMember
 		}
-		if in.present && in.hasTarget && in.target != intent.Direct {
+		if in.present && in.hasTarget && in.target != intent.Direct || e.Selects() {
 			return errFenceTarget
 		}
 		return e.resolve(in)
 	case Settled:
-		if e.resolve(in) != nil || e.Target != intent.Direct {
+		if e.resolve(in) != nil || e.Target != intent.Direct || e.Selects() {
 			e.Target, e.Identifier = intent.None, nil
 		}
 	case Error, Ack, Drain:

@@ -13,6 +13,8 @@ const (
 	CodeOutcomeUnknown    ErrorCode = "OUTCOME_UNKNOWN"    // the broker failed on the way; other instances may have it
 	CodeOverloaded        ErrorCode = "OVERLOADED"         // a bounded buffer of the hub is full
 
+	CodeOldRelease ErrorCode = "OLD_RELEASE" // an instance of an earlier release has receivers, and can't select them; nothing was sent
+
 	// The codes of requests that are refused.
 	CodeDuplicateID     ErrorCode = "DUPLICATE_ID"      // the client has an open request with the same id
 	CodeTooManyRequests ErrorCode = "TOO_MANY_REQUESTS" // the client, or the hub, has too many open, or this one too many receivers

@@ -24,7 +24,17 @@ type envelope struct {
 	Target         intent.Target
 	Identifier     []byte
 	Receiver       uuid.UUID
+	Selected       selected
 }
+
+// selected is what an intent with identifiers or except names.
+type selected struct {
+	Targets   []string
+	Receivers []uuid.UUID
+	Except    []string
+}
+
+func (s selected) any() bool { return len(s.Targets)+len(s.Receivers)+len(s.Except) > 0 }
 
 var (
 	errOracleInvalid   = errors.New("invalid")
@@ -93,12 +103,12 @@ func oracle(msg []byte) (*envelope, error) {
 			return nil, errOracleInvalid
 		}
 	case "13":
-		if notOfFence || in == nil || !e.resolve(in) || e.Target != intent.Direct {
+		if notOfFence || in == nil || !e.resolve(in) || e.Target != intent.Direct || e.Selected.any() {
 			return nil, errOracleInvalid
 		}
 	case "14":
-		if in == nil || !e.resolve(in) || e.Target != intent.Direct {
-			e.Target, e.Identifier, e.Receiver = intent.None, nil, uuid.Nil
+		if in == nil || !e.resolve(in) || e.Target != intent.Direct || e.Selected.any() {
+			e.Target, e.Identifier, e.Receiver, e.Selected = intent.None, nil, uuid.Nil, selected{}
 		}
 	case "1", "2", "3", "4", "8", "9", "15":
 	default:
@@ -118,7 +128,7 @@ func intentMembers(v jsontext.Value) (map[string]jsontext.Value, bool) {
 		return nil, false
 	}
 	fields, ok := object(v)
-	if !ok || hasVariant(fields, "target", "identifier") {
+	if !ok || hasVariant(fields, "target", "identifier", "identifiers", "except") {
 		return nil, false
 	}
 	in := map[string]jsontext.Value{}
@@ -131,7 +141,32 @@ func intentMembers(v jsontext.Value) (map[string]jsontext.Value, bool) {
 	if id, ok := in["identifier"]; ok && id.Kind() != '"' && id.Kind() != 'n' {
 		return nil, false
 	}
+	for _, name := range []string{"identifiers", "except"} {
+		if v := in[name]; v != nil && v.Kind() != 'n' {
+			if all := texts(v); len(all) == 0 || len(all) > 16 || len(slices.Compact(slices.Sorted(slices.Values(all)))) != len(all) {
+				return nil, false
+			}
+		}
+	}
 	return in, true
+}
+
+// texts returns the strings of an array; nil for anything else.
+func texts(v jsontext.Value) []string {
+	var all []string
+	if v.Kind() != '[' {
+		return nil
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(v), jsontext.AllowDuplicateNames(true))
+	must(dec.ReadToken())
+	for dec.PeekKind() != ']' {
+		item := must(dec.ReadValue()).Clone()
+		if item.Kind() != '"' {
+			return nil
+		}
+		all = append(all, unquote(item))
+	}
+	return all
 }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
@@ -143,6 +178,9 @@ func (e *envelope) resolve(in map[string]jsontext.Value) bool {
 	identifier, named := "", false
 	if v := in["identifier"]; v != nil && v.Kind() == '"' {
 		identifier, named = unquote(v), true
+	}
+	if ids, except := texts(in["identifiers"]), texts(in["except"]); ids != nil || except != nil {
+		return e.resolveSelection(unquote(in["target"]), identifier, named, ids, except)
 	}
 	switch unquote(in["target"]) {
 	case "GLOBAL":
@@ -165,6 +203,39 @@ func (e *envelope) resolve(in map[string]jsontext.Value) bool {
 	}
 	e.Identifier = []byte(identifier)
 	return groupForm.MatchString(identifier) && len(identifier) <= 128
+}
+
+func (e *envelope) resolveSelection(target, identifier string, named bool, ids, except []string) bool {
+	isGroup := func(name string) bool { return groupForm.MatchString(name) && len(name) <= 128 }
+	switch {
+	case named && ids != nil:
+		return false
+	case target == "GLOBAL":
+		e.Target = intent.Global
+		if named || ids != nil {
+			return false
+		}
+	case target != "GROUP" && target != "DIRECT" || !named && ids == nil:
+		return false
+	case named:
+		ids = []string{identifier}
+	}
+	for _, id := range ids {
+		if target == "GROUP" {
+			e.Target, e.Selected.Targets = intent.Group, append(e.Selected.Targets, id)
+			if !isGroup(id) {
+				return false
+			}
+			continue
+		}
+		receiver, err := uuid.Parse(id)
+		if err != nil || !uuidForm.MatchString(id) || slices.Contains(e.Selected.Receivers, receiver) {
+			return false
+		}
+		e.Target, e.Selected.Receivers = intent.Direct, append(e.Selected.Receivers, receiver)
+	}
+	e.Selected.Except = except
+	return !slices.ContainsFunc(except, func(name string) bool { return !isGroup(name) })
 }
 
 var groupForm = regexp.MustCompile(`^[^$\x00-\x1f\x7f-\x{9f}][^\x00-\x1f\x7f-\x{9f}]*$`)
@@ -260,8 +331,10 @@ func decodesTo(msg []byte, e *Envelope) error {
 
 func intentDecodesTo(raw []byte, e *Envelope) error {
 	var in struct {
-		Target     string
-		Identifier *string
+		Target      string
+		Identifier  *string
+		Identifiers []string
+		Except      []string
 	}
 	if err := json.Unmarshal(raw, &in); err != nil {
 		return err
@@ -272,6 +345,12 @@ func intentDecodesTo(raw []byte, e *Envelope) error {
 	identifier, named := "", in.Identifier != nil
 	if named {
 		identifier = *in.Identifier
+	}
+	if e.Selects() {
+		if want := max(len(in.Identifiers), 1); e.Target != intent.Global && len(e.Targets())+len(e.Receivers()) != want || len(e.Except()) != len(in.Except) {
+			return errors.New("what it selects differs")
+		}
+		return nil
 	}
 	switch e.Target {
 	case intent.Direct:

@@ -1,6 +1,7 @@
 package opcodes
 
 import (
+	"strconv"
 	"strings"
 )
 
@@ -15,6 +16,20 @@ func data(v string) string { return `{"op":3,"data":` + v + `}` }
 // direct returns an EVENT to the client with that id.
 func direct(id string) string {
 	return `{"op":0,"intent":{"target":"DIRECT","identifier":"` + id + `"}}`
+}
+
+// selecting returns an EVENT to GROUP with further members of its intent, which are given as JSON.
+func selecting(members string) string {
+	return `{"op":0,"intent":{"target":"GROUP",` + members + `}}`
+}
+
+// numberedGroups returns so many names as JSON, with commas between them.
+func numberedGroups(n int) string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = `"g` + strconv.Itoa(i) + `"`
+	}
+	return strings.Join(names, ",")
 }
 
 // fence returns a FENCE with a further member, which is given as JSON with a comma before it.
@@ -271,6 +286,46 @@ var refused = []struct {
 	{`{"op":13,"intent":{"target":"ANY"}}`, errFenceTarget},
 	{`{"op":13,"intent":{"target":"GROUP","identifier":"g"}}`, errFenceTarget},
 	{`{"op":13,"intent":{"target":"ALL"}}`, errFenceTarget},
+
+	// Several targets, and exceptions.
+	{selecting(`"identifiers":[]`), errNamesEmpty},
+	{selecting(`"identifiers":["a"],"except":[]`), errNamesEmpty},
+	{selecting(`"identifiers":["a","a"]`), errNamesRepeated},
+	{selecting(`"identifiers":["a","\u0061"]`), errNamesRepeated},
+	{selecting(`"identifiers":["a"],"except":["b","b"]`), errNamesRepeated},
+	{selecting(`"identifiers":[` + numberedGroups(17) + `]`), errNamesMany},
+	{selecting(`"identifier":"a","except":[` + numberedGroups(17) + `]`), errNamesMany},
+	{selecting(`"identifiers":["a"],"identifier":"b"`), errIdentifiersMixed},
+	{selecting(`"identifier":"b","identifiers":["a"]`), errIdentifiersMixed},
+	{selecting(`"identifiers":["a"],"identifiers":["b"]`), errIntentDuplicate},
+	{selecting(`"identifier":"a","except":["b"],"except":["c"]`), errIntentDuplicate},
+	{selecting(`"identifiers":["a"],"Except":["b"]`), errIntentNameCase},
+	{selecting(`"IDENTIFIERS":["a"]`), errIntentNameCase},
+	{selecting(`"identifiers":"a"`), errNamesType},
+	{selecting(`"identifiers":{}`), errNamesType},
+	{selecting(`"identifiers":[1]`), errNamesType},
+	{selecting(`"identifiers":["a",null]`), errNamesType},
+	{selecting(`"identifiers":["a",]`), errNamesType},
+	{selecting(`"identifiers":["a" "b"]`), errSeparator},
+	{selecting(`"identifiers":["a"`), errSeparator},
+	{`{"op":0,"intent":{"target":"GROUP","identifiers":["a"`, errTruncated},
+	{`{"op":0,"intent":{"target":"GROUP","identifiers":["a",`, errTruncated},
+	{selecting(`"identifiers":[""]`), errIdentifierEmpty},
+	{selecting(`"identifiers":["a","$b"]`), errIdentifierReserved},
+	{selecting(`"identifiers":["a\n"]`), errIdentifierControl},
+	{selecting(`"identifier":"a","except":["$b"]`), errIdentifierReserved},
+	{selecting(`"except":["b"]`), errIdentifierMissing},
+	{selecting(`"identifiers":null`), errIdentifierMissing},
+	{`{"op":0,"intent":{"target":"DIRECT","identifiers":["a"]}}`, errIdentifierUUID},
+	{`{"op":0,"intent":{"target":"DIRECT","identifiers":["` + client + `","` + strings.ToUpper(client) + `"]}}`, errNamesRepeated},
+	{`{"op":0,"intent":{"target":"GLOBAL","identifiers":["a"]}}`, errSelectionTarget},
+	{`{"op":0,"intent":{"target":"GLOBAL","identifier":"a","except":["b"]}}`, errIdentifierGlobal},
+	{`{"op":0,"intent":{"target":"ANY","identifiers":["a"]}}`, errSelectionTarget},
+	{`{"op":0,"intent":{"target":"ANY","identifier":"a","except":["b"]}}`, errSelectionTarget},
+	{`{"op":0,"intent":{"target":"ALL","identifiers":["a"]}}`, errTargetUnknown},
+	{`{"op":0,"intent":{"identifiers":["a"]}}`, errTargetMissing},
+	{`{"op":13,"intent":{"target":"DIRECT","identifiers":["` + client + `"]}}`, errFenceTarget},
+	{`{"op":13,"intent":{"target":"DIRECT","identifier":"` + client + `","except":["a"]}}`, errFenceTarget},
 
 	// Well-formed with an op that clients must not send. A malformed message is invalid with any op.
 	{`{"op":6,"data":{"code":"NO_RECEIVER","message":""}}`, errOpNotAllowed},

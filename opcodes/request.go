@@ -69,6 +69,8 @@ func (e *Envelope) Expectation() (x Expectation, err error) {
 		return x, errForgedAttempt
 	case e.variant:
 		return x, errNameCase
+	case e.Selects():
+		return x, errExpectMany
 	}
 	if x, fault := e.scanExpect(e.Expect); fault != nil {
 		return x, fault

