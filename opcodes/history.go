@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-
-	"github.com/google/uuid"
 )
 
 // maxEpochBytes bounds the name of an epoch.
@@ -181,17 +179,6 @@ func AppendNumbered(dst, message []byte, offset uint64) []byte {
 	dst = append(dst, message[:at]...)
 	dst = strconv.AppendUint(append(dst, memberOffset...), offset, 10)
 	return append(dst, message[at:]...)
-}
-
-// SenderOf returns the sender of a delivery as [AppendDelivery] or [AppendMessage] made it; zero if message is something else.
-func SenderOf(message []byte) uuid.UUID {
-	const tail = len(memberSender) + uuidBytes + len(`"}`)
-	at := len(message) - tail
-	if at < 0 || string(message[at:at+len(memberSender)]) != memberSender {
-		return uuid.Nil
-	}
-	id, _ := parseUUID(message[at+len(memberSender) : at+len(memberSender)+uuidBytes])
-	return id
 }
 
 // AppendNumberedAck appends an ACK of a message to a group with history, as for [AppendAck]. duplicate tells that it was not

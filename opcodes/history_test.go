@@ -55,14 +55,11 @@ func TestAppendNumbered(t *testing.T) {
 	if got != want || len(got) > NumberedSize(delivery) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if from := SenderOf(delivery); from != sender {
-		t.Errorf("SenderOf: %v", from)
-	}
 	for _, other := range []string{``, `{}`, PingMessage, want[1:], want[:len(want)-1], string(AppendFence(nil, sender))[:40]} {
 		if strings.HasSuffix(other, sender.String()+`"}`) {
 			continue
 		}
-		if n := len(AppendNumbered(nil, []byte(other), 7)); n > 0 || SenderOf([]byte(other)) != uuid.Nil {
+		if n := len(AppendNumbered(nil, []byte(other), 7)); n > 0 {
 			t.Errorf("%q counts as a delivery", other)
 		}
 	}

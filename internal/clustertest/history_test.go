@@ -232,7 +232,8 @@ func (m *keptMember) run(ctx context.Context) {
 
 // live1 lives until something happens to the connection.
 func (m *keptMember) live1(ctx context.Context, p *keptConn) {
-	life := 100*time.Millisecond + rand.N(900*time.Millisecond)
+	most := figure.Choose(200*time.Millisecond, time.Second)
+	life := most/10 + rand.N(most)
 	end := time.Now().Add(life)
 	for ctx.Err() == nil && !(m.q.done.Load() && m.at.Offset >= m.q.last.Load()) {
 		if time.Now().After(end) {
@@ -391,7 +392,7 @@ func TestHistory(t *testing.T) {
 	q := &sequence{t: t, ids: make(map[uint64]string), offsets: make(map[string]uint64), acked: make(map[string]uint64)}
 	ctx, cancel := context.WithTimeout(t.Context(), figure.Choose(2*time.Minute, 25*time.Minute))
 	defer cancel()
-	senders, each, members := 4, figure.Choose(400, 250_000), figure.Choose(6, 12)
+	senders, each, members := 4, figure.Choose(600, 250_000), figure.Choose(6, 12)
 	urls := c.urls() // an instance that starts again has the address that it had
 	var sending, receiving sync.WaitGroup
 	all := make([]*keptMember, members)
