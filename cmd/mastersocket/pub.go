@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,7 +20,8 @@ const window = 128
 type pubCmd struct {
 	connection `embed:""`
 
-	To      string        `required:"" placeholder:"TARGET" help:"Receivers: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> (any one of it) or ANY (any client)."`
+	To      string        `required:"" placeholder:"TARGET" help:"Receivers: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> (any one of it) or ANY (any client). GROUP and DIRECT take several, with commas between them."`
+	Except  []string      `placeholder:"NAME" help:"Groups, and ids of clients, that don't get the event, with commas between them."`
 	Event   string        `short:"e" placeholder:"NAME" help:"The event's name. May be left out if DATA is - and standard input has whole messages."`
 	Group   string        `short:"g" default:"cli" placeholder:"GROUP" help:"Group to join while sending, since each client needs one (default: ${default})."`
 	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long to wait for the hub to acknowledge a message (default: ${default})."`
@@ -35,6 +37,7 @@ A string is JSON only with its quotes: '"hello"'. Data that begins with a minus 
 
 Examples:
     mastersocket pub --to GROUP:demo --event hi '{"n":1}'
+    mastersocket pub --to GROUP:shop.eu,shop.us --except night-shift --event closing
     mastersocket pub --to GLOBAL --event shutdown
     seq 1 1000 | mastersocket pub --to ANY:workers --event job -
 
@@ -43,9 +46,9 @@ With - and without --event, standard input has messages as sub --json prints the
 
 // Run sends the events.
 func (c *pubCmd) Run(s streams) error {
-	to, err := client.ParseIntent(c.To)
+	to, err := c.intent()
 	if err != nil {
-		return usageError{fmt.Errorf("--to: %w", err)}
+		return usageError{err}
 	}
 	values, err := c.values(s.in)
 	if err != nil {
@@ -59,6 +62,23 @@ func (c *pubCmd) Run(s streams) error {
 	}
 	defer goodbye(cl)
 	return interruptedOr(ctx, newPublisher(cl, to, c.Timeout, s.err).run(ctx, values))
+}
+
+// intent returns the receivers.
+func (c *pubCmd) intent() (client.Intent, error) {
+	to, err := client.ParseIntent(c.To)
+	switch target, names, _ := strings.Cut(c.To, ":"); {
+	case target == "GROUP" && strings.Contains(names, ","):
+		to = client.Groups(strings.Split(names, ",")...)
+	case target == "DIRECT" && strings.Contains(names, ","):
+		to = client.Directs(strings.Split(names, ",")...)
+	case err != nil:
+		return to, fmt.Errorf("--to: %w", err)
+	}
+	if len(c.Except) > 0 {
+		to = to.Except(c.Except...)
+	}
+	return to, nil
 }
 
 // values returns what to send.
