@@ -18,6 +18,9 @@ type Listed struct {
 type Intent struct {
 	Target     string `json:"target" enum:"GLOBAL,GROUP,DIRECT,ANY"`
 	Identifier string `json:"identifier,omitempty" doc:"GROUP and ANY: the group; ANY without a group draws among all clients. DIRECT: the client's id."`
+
+	Identifiers []string `json:"identifiers,omitempty" minItems:"1" maxItems:"16" doc:"GROUP and DIRECT, in the place of identifier: several groups or ids, each once. Each receiver gets one copy."`
+	Except      []string `json:"except,omitempty" minItems:"1" maxItems:"16" doc:"GLOBAL, GROUP and DIRECT: names of groups whose members, and ids of clients that, don't get the event."`
 }
 
 // Event describes the body of POST /v1/events in the OpenAPI document. The hub's scanner parses it.

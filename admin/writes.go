@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
@@ -168,6 +169,10 @@ func (a *api) publish(ctx context.Context, in *eventInput) (*body[hub.Receipt], 
 // addressee returns the intent of an event as the log has it: GROUP:billing.
 func addressee(e *opcodes.Envelope) string {
 	switch {
+	case len(e.Targets()) > 0:
+		return e.Target.String() + ":" + string(bytes.Join(e.Targets(), []byte(",")))
+	case len(e.Receivers()) > 0:
+		return fmt.Sprintf("%v:%d clients", e.Target, len(e.Receivers()))
 	case e.Target == intent.Direct:
 		return e.Target.String() + ":" + e.Receiver.String()
 	case len(e.Identifier) > 0:

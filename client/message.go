@@ -68,6 +68,24 @@ type wireMessage struct {
 type wireIntent struct {
 	Target     string `json:"target"`
 	Identifier string `json:"identifier"`
+
+	Identifiers jsontext.Value `json:"identifiers"`
+	Except      jsontext.Value `json:"except"`
+}
+
+// intent returns what the message was addressed to.
+func (w *wireIntent) intent(target intent.Target) Intent {
+	i := Intent{Target: target, Identifier: w.Identifier}
+	if w.Identifiers == nil && w.Except == nil {
+		return i
+	}
+	s := new(selection)
+	_ = json.Unmarshal(w.Identifiers, &s.targets) // a hub of an earlier release forwards anything under these names
+	_ = json.Unmarshal(w.Except, &s.except)
+	if s.targets != nil || s.except != nil {
+		i.selection = s
+	}
+	return i
 }
 
 // readOptions allow duplicate names, which are valid within data.
@@ -86,7 +104,7 @@ func (w *wireMessage) message(raw []byte, c *Client) *Message {
 	target, _ := intent.ParseTarget([]byte(w.Intent.Target))
 	m := &Message{
 		Op: w.Op, ID: w.ID, Event: w.Event, Data: stdjson.RawMessage(w.Data), Sender: w.Sender,
-		Intent: Intent{target, w.Intent.Identifier}, Raw: raw, client: c,
+		Intent: w.Intent.intent(target), Raw: raw, client: c,
 	}
 	if n, err := strconv.ParseUint(string(w.Offset), 10, 64); err == nil { // others may put there what they like
 		m.Offset = n
@@ -181,6 +199,22 @@ func appendEnvelope(dst []byte, op opcodes.Op, id string, to Intent, event strin
 	if to.Identifier != "" {
 		dst = append(dst, `,"identifier":`...)
 		quote(to.Identifier)
+	}
+	if s := to.selection; s != nil {
+		list := func(member string, names []string) {
+			for i, name := range names {
+				if i > 0 {
+					member = `,`
+				}
+				dst = append(dst, member...)
+				quote(name)
+			}
+			if len(names) > 0 {
+				dst = append(dst, ']')
+			}
+		}
+		list(`,"identifiers":[`, s.targets)
+		list(`,"except":[`, s.except)
 	}
 	dst = append(dst, '}')
 	if data != nil {

@@ -180,6 +180,10 @@ func (c *Client) request(
 	ctx context.Context, to Intent, event string, data any, expect int, opts []SendOption, s **Settlement,
 ) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
+		if to.selection != nil {
+			yield(nil, fmt.Errorf("request to %.80q: it has several targets, or exceptions, and a request has one target", to))
+			return
+		}
 		ca, err := newCall(opcodes.Event, to, event, data, append(opts[:len(opts):len(opts)], expecting(ctx, to)))
 		if err != nil {
 			yield(nil, err)

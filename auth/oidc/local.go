@@ -18,11 +18,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// What a local issuer is unless its settings say otherwise.
-const (
-	LocalIssuer   = "local"
-	LocalAudience = "mastersocket"
-)
+// LocalAudience is the audience of a local issuer's tokens unless its settings say otherwise.
+const LocalAudience = "mastersocket"
 
 const (
 	maxLocalKeys    = 2        // the one in use, and the one before or after it

@@ -25,13 +25,15 @@ import (
 )
 
 const (
+	localIssuer = "local"
+
 	secretA = "0123456789abcdef0123456789abcdef"
 	secretB = "fedcba9876543210fedcba9876543210"
 )
 
 // localClaims are those of a token that an application's backend makes.
 func localClaims(subject string) map[string]any {
-	return map[string]any{"iss": LocalIssuer, "aud": LocalAudience, "sub": subject, "exp": time.Now().Unix() + 600}
+	return map[string]any{"iss": localIssuer, "aud": LocalAudience, "sub": subject, "exp": time.Now().Unix() + 600}
 }
 
 // sign signs with the key, as the command does.
@@ -55,7 +57,7 @@ func write(t testing.TB, key []byte) string {
 }
 
 func localOptions(paths ...string) Options {
-	return Options{Issuer: LocalIssuer, Audiences: []string{LocalAudience}, LocalKeys: paths}
+	return Options{Issuer: localIssuer, Audiences: []string{LocalAudience}, LocalKeys: paths}
 }
 
 // keyPair returns a private and a public key in PEM.
@@ -226,7 +228,7 @@ func TestEachIssuerByItsOwnKeys(t *testing.T) {
 			id     string
 		}
 		holders := []holder{
-			{rsaIssuer.URL, jose.RS256, rsaKey.Private, rsaKey.ID}, {ecIssuer.URL, jose.ES256, ecKey.Private, ecKey.ID}, {LocalIssuer, local.alg, local.key, ""},
+			{rsaIssuer.URL, jose.RS256, rsaKey.Private, rsaKey.ID}, {ecIssuer.URL, jose.ES256, ecKey.Private, ecKey.ID}, {localIssuer, local.alg, local.key, ""},
 		}
 		want := func(what, token string, good bool) {
 			t.Helper()
@@ -246,7 +248,7 @@ func TestEachIssuerByItsOwnKeys(t *testing.T) {
 			for _, signs := range holders {
 				for _, id := range []string{"", rsaKey.ID, ecKey.ID} {
 					token := named(t, signs.alg, signs.key, id, claims)
-					good := says.issuer == signs.issuer && (says.issuer == LocalIssuer || id == "" || id == signs.id)
+					good := says.issuer == signs.issuer && (says.issuer == localIssuer || id == "" || id == signs.id)
 					want(signs.issuer+" in the name of "+says.issuer+" with the key's name "+id, token, good)
 				}
 			}
@@ -261,7 +263,7 @@ func TestEachIssuerByItsOwnKeys(t *testing.T) {
 			}
 		}
 		for what, claims := range map[string]map[string]any{
-			"no issuer": {"iss": nil}, "an unknown issuer": {"iss": "other"}, "a list": {"iss": []string{LocalIssuer}}, "an object": {"iss": map[string]any{"iss": LocalIssuer}},
+			"no issuer": {"iss": nil}, "an unknown issuer": {"iss": "other"}, "a list": {"iss": []string{localIssuer}}, "an object": {"iss": map[string]any{"iss": localIssuer}},
 			"another case": {"iss": "Local"}, "a space": {"iss": "local "},
 		} {
 			all := localClaims("42")
@@ -279,7 +281,7 @@ func TestEachIssuerByItsOwnKeys(t *testing.T) {
 		}
 		text, _ := signed.CompactSerialize()
 		want("two issuers", text, false)
-		if s := all.Stats(); len(s) != 3 || s[2].Issuer != LocalIssuer || s[2].Keys != 1 {
+		if s := all.Stats(); len(s) != 3 || s[2].Issuer != localIssuer || s[2].Keys != 1 {
 			t.Errorf("stats %+v", s)
 		}
 	}

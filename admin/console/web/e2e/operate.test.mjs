@@ -1,6 +1,7 @@
 // Operations: drain, rebalance, reload, teams.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -305,4 +306,44 @@ test("where the service type is not enabled the page says how to", async (t) => 
   assert.ok(asked <= 2, `asked ${asked} times, and again and again`);
   await page.getByRole("button", { name: "Ask again" }).click();
   await until("that it asks", () => asked > 2);
+});
+
+test("a token that may only look finds nothing that changes something", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "mastersocket-e2e-"));
+  atEnd(t, () => rmSync(folder, { recursive: true }));
+  const tokens = join(folder, "tokens.yaml");
+  const watcher = "e2e-token-that-may-only-look";
+  writeFileSync(tokens, `tokens: [{name: watcher, sha256: ${createHash("sha256").update(watcher).digest("hex")}, admin: read}]\n`);
+  const a = await startHub(t, "--node", "a", "--tokens-file", tokens);
+  const client = await connect(t, a, { group: "demo", name: "c", groups: ["demo", "other"] });
+  const page = await open(t, a);
+  await logIn(page, watcher);
+  await page.getByText("This token may only look.").waitFor();
+  await page.getByRole("link", { name: "drain, rebalance, reload" }).click();
+  for (const name of ["Drain a…", "Reload a"]) {
+    assert.equal(await page.getByRole("button", { name }).isDisabled(), true, name);
+  }
+  await page.goto(`${a.admin}/publish?target=GROUP&identifier=demo`);
+  await page.getByText("This token may only look.").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Publish", exact: true }).isDisabled(), true);
+  for (const path of [`/clients/${client.id}`, "/groups/demo"]) {
+    await page.goto(`${a.admin}${path}`);
+    await page.getByText("This token may only look.").waitFor();
+    await page.getByText("demo").first().waitFor();
+    for (const name of [/^Disconnect/, /^Join$/, /^Take the client out/]) {
+      assert.equal(await page.getByRole("button", { name }).count(), 0, `${path}: ${name}`);
+    }
+    for (const name of ["Publish to it", "Send to it"]) {
+      assert.equal(await page.getByRole("link", { name }).count(), 0, `${path}: ${name}`);
+    }
+  }
+  assert.deepEqual(await barriers(page), []);
+
+  // Another token of the same tab finds everything again.
+  await page.getByRole("button", { name: "Log out" }).click();
+  await logIn(page);
+  await page.goto(`${a.admin}/operate`);
+  await page.getByRole("button", { name: "Drain a…" }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Drain a…" }).isDisabled(), false);
+  assert.equal(await page.getByText("This token may only look.").count(), 0);
 });

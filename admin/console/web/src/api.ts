@@ -1,4 +1,4 @@
-import { end, headerOf } from "./session";
+import { end, headerOf, learn } from "./session";
 import { quoted } from "./json";
 import type { Client, ClientPage, Drain, Fleet, FleetList, FleetOperation, Group, GroupPage, Nodes, Rebalance, Receipt, Reload, TeamPage } from "./types";
 
@@ -62,7 +62,10 @@ export async function open(path: string, call: Call = {}): Promise<Response> {
     if (call.signal?.aborted) throw call.signal.reason;
     throw new Failure(0, "The hub does not answer", String((error as Error).message));
   }
-  if (response.ok) return response;
+  if (response.ok) {
+    learn(response);
+    return response;
+  }
   const failure = await failureOf(response);
   if (failure.status === 401 && call.token === undefined) {
     end("The hub no longer accepts the token. The token was revoked or has expired, or the hub has restarted with another one.");

@@ -15,7 +15,7 @@ import { Requests } from "./pages/requests";
 import { Tail } from "./pages/tail";
 import { Teams } from "./pages/teams";
 import { onLink, place } from "./route";
-import { end, loggedIn } from "./session";
+import { end, loggedIn, readOnly } from "./session";
 import { StatusStrip } from "./status";
 import { Head, Nothing } from "./ui";
 
@@ -116,6 +116,7 @@ function Shell() {
           <button type="button" class="ghost" onClick={() => end("")}>
             Log out
           </button>
+          {readOnly.value && <p class="self">This token may only look.</p>}
           <p class="self">
             <bdi>{self?.name ?? " "}</bdi>
             <br />

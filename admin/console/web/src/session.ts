@@ -9,6 +9,14 @@ const token = signal(recall(key));
 /** Why the last session ended, for the login page; empty if there is nothing to say. */
 export const goodbye = signal("");
 
+/** Whether the token may only look (admin: read in the tokens file), as the hub says with each response. */
+export const readOnly = signal(false);
+
+/** learn takes over what a response says of the token. */
+export function learn(response: Response) {
+  readOnly.value = response.headers.get("Mastersocket-Role") === "read";
+}
+
 export const loggedIn = () => token.value !== "";
 
 /** begin keeps a token that the hub has accepted. */
@@ -21,6 +29,7 @@ export function begin(accepted: string) {
 /** end deletes the token and shows the login page with the reason. */
 export function end(reason: string) {
   goodbye.value = reason;
+  readOnly.value = false;
   store(key, "");
   token.value = "";
 }

@@ -9,6 +9,7 @@ import { behind } from "../table";
 import { Said } from "../text";
 import type { Client } from "../types";
 import { Confirm, Failed, Field, Head, Loading, Nothing, Notice, Stat } from "../ui";
+import { readOnly } from "../session";
 
 const every = 1000;
 const kept = 300;
@@ -64,12 +65,16 @@ export function ClientPage({ id }: { id: string }) {
   return (
     <>
       <Head title={client?.name ? <Said value={client.name} /> : "Client"} sub={<span class="mono">{id}</span>}>
-        <a class="button" href={`/publish?target=DIRECT&identifier=${encodeURIComponent(id)}`}>
-          Send to it
-        </a>
-        <button type="button" class="danger" onClick={() => setAsking(true)} disabled={!client || gone || kicked}>
-          Disconnect…
-        </button>
+        {!readOnly.value && (
+          <>
+            <a class="button" href={`/publish?target=DIRECT&identifier=${encodeURIComponent(id)}`}>
+              Send to it
+            </a>
+            <button type="button" class="danger" onClick={() => setAsking(true)} disabled={!client || gone || kicked}>
+              Disconnect…
+            </button>
+          </>
+        )}
       </Head>
       {refused && <Failed failure={refused} />}
       {kicked ? (
@@ -232,7 +237,7 @@ function GroupList({ client: c, stale }: { client: Client; stale: boolean }) {
               <a href={groupPath(group)}>
                 <Said value={group} wide />
               </a>
-              {i > 0 && !stale && (
+              {i > 0 && !stale && !readOnly.value && (
                 <button type="button" class="link" aria-label={`Take the client out of ${group}`} disabled={busy} onClick={() => change(api.leave, group)}>
                   ×
                 </button>
@@ -242,7 +247,7 @@ function GroupList({ client: c, stale }: { client: Client; stale: boolean }) {
         </ul>
       )}
       {refused && <Failed failure={refused} once />}
-      {!stale && (
+      {!stale && !readOnly.value && (
         <form
           class="form"
           aria-label="Groups"

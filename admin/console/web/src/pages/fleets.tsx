@@ -9,6 +9,7 @@ import { Scroll } from "../scroll";
 import { Id, Said } from "../text";
 import type { Fleet, FleetBot, FleetList, FleetOperation } from "../types";
 import { Badge, Confirm, Failed, Head, Loading, Missing, Nothing, Notice } from "../ui";
+import { readOnly } from "../session";
 
 const every = 1000;
 
@@ -130,7 +131,7 @@ function Panel({ fleet: f, again }: { fleet: Fleet; again: () => void }) {
         {action.failure && <Failed failure={action.failure} once />}
         <div class="buttons">
           {operations.map((o) => (
-            <button key={o.operation} type="button" onClick={() => setAsked({ operation: o.operation })}>
+            <button key={o.operation} type="button" disabled={readOnly.value} onClick={() => setAsked({ operation: o.operation })}>
               {o.name}…
             </button>
           ))}
@@ -191,7 +192,7 @@ function Bots({ fleet: f, onPromote }: { fleet: Fleet; onPromote: (client: strin
                 <Badge tone={tones[b.state]}>{b.state}</Badge>
               </td>
               <td class="r">
-                {(b.state === "standby" || b.state === "examined") && (
+                {!readOnly.value && (b.state === "standby" || b.state === "examined") && (
                   <button type="button" onClick={() => onPromote(b.client)}>
                     Promote…
                   </button>

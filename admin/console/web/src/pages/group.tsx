@@ -6,6 +6,7 @@ import { clientPath } from "../route";
 import { ClientTable } from "../table";
 import { Said } from "../text";
 import { Failed, Head, Loading, Missing, Nothing, Stat } from "../ui";
+import { readOnly } from "../session";
 
 const every = 1000;
 const limit = 100;
@@ -18,9 +19,11 @@ export function GroupPage({ name }: { name: string }) {
   return (
     <>
       <Head title={<Said value={name} />} sub="Group">
-        <a class="button" href={`/publish${query({ target: "GROUP", identifier: name })}`}>
-          Publish to it
-        </a>
+        {!readOnly.value && (
+          <a class="button" href={`/publish${query({ target: "GROUP", identifier: name })}`}>
+            Publish to it
+          </a>
+        )}
         <a class="button primary" href={`/tail${query({ group: name })}`}>
           Watch live
         </a>

@@ -7,6 +7,7 @@ import { Scroll } from "../scroll";
 import type { Node, Reload } from "../types";
 import { Badge, Confirm, Failed, Field, Head, Loading, Missing, Notice } from "../ui";
 import { RebalancePanel } from "./rebalance";
+import { readOnly } from "../session";
 
 export function Operate() {
   const { latest, failure } = cluster.value;
@@ -151,7 +152,7 @@ function DrainPanel({ node, others }: { node: Node; others: number }) {
             <input type="text" value={over} onInput={(e) => setOver(e.currentTarget.value)} placeholder="drain-timeout" maxLength={32} autocomplete="off" spellcheck={false} />
           </Field>
           <div class="buttons">
-            <button type="submit" class="danger" disabled={drain.busy}>
+            <button type="submit" class="danger" disabled={drain.busy || readOnly.value}>
               {`Drain ${node.name}…`}
             </button>
           </div>
@@ -185,7 +186,7 @@ function ReloadPanel({ node }: { node: Node }) {
           Makes <bdi>{node.name}</bdi> reload its configuration files, as SIGHUP does: all changes or none. Clients with a revoked token are disconnected.
         </p>
         <div class="buttons">
-          <button type="button" onClick={reload.act} aria-disabled={reload.busy}>
+          <button type="button" onClick={reload.act} aria-disabled={reload.busy} disabled={readOnly.value}>
             {reload.busy ? "Reloading…" : `Reload ${node.name}`}
           </button>
         </div>

@@ -6,6 +6,7 @@ import { groupPath, place } from "../route";
 import { Said } from "../text";
 import type { Receipt, Target } from "../types";
 import { Badge, Confirm, Failed, Field, Head, Nothing } from "../ui";
+import { readOnly } from "../session";
 
 const targets: { value: Target; label: string; about: string; identifier?: string }[] = [
   { value: "GROUP", label: "Group", about: "Every client in the group", identifier: "Group" },
@@ -105,7 +106,7 @@ export function Publish() {
             {wrong ? `Not JSON: ${wrong}` : size > most ? `${bytes(size)}: the hub accepts at most ${bytes(most)}.` : `${bytes(size)} in total.`}
           </p>
           <div class="buttons">
-            <button type="submit" class="primary" disabled={busy || wrong !== "" || incomplete || size > most} aria-keyshortcuts="Control+Enter">
+            <button type="submit" class="primary" disabled={readOnly.value || busy || wrong !== "" || incomplete || size > most} aria-keyshortcuts="Control+Enter">
               {busy ? "Publishing…" : target === "GLOBAL" ? "Publish to everybody…" : "Publish"}
             </button>
             <small class="dim">Ctrl+Enter</small>

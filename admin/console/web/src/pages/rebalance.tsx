@@ -4,6 +4,7 @@ import { api } from "../api";
 import { count, duration, plural } from "../format";
 import type { Node, Rebalance } from "../types";
 import { Badge, Confirm, Failed, Field, Missing, Notice } from "../ui";
+import { readOnly } from "../session";
 
 /** clientsOf returns the clients that can be told to move: those of the hub's own protocol. */
 const clientsOf = (n: Node) => n.connections["service"] ?? 0;
@@ -46,7 +47,7 @@ export function RebalancePanel({ self, nodes }: { self: Node; nodes: Node[] }) {
           <input type="number" min={1} max={16777216} value={atMost} onInput={(e) => setAtMost(e.currentTarget.value)} placeholder="all of the surplus" />
         </Field>
         <div class="buttons">
-          <button type="submit" disabled={self.draining}>
+          <button type="submit" disabled={self.draining || readOnly.value}>
             Rebalance…
           </button>
           {self.draining && <small class="dim">A draining instance can't begin it: open the console of another one.</small>}
