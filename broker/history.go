@@ -132,12 +132,6 @@ type AppendCompletion interface {
 	Appended(offset uint64, duplicate bool, err error)
 }
 
-// AppendFunc is a function as an AppendCompletion.
-type AppendFunc func(offset uint64, duplicate bool, err error)
-
-// Appended calls f.
-func (f AppendFunc) Appended(offset uint64, duplicate bool, err error) { f(offset, duplicate, err) }
-
 // AppendTimeout bounds the wait of an append, a read, and of what is missing before a numbered message. While the broker
 // is known to be away, they get ErrUnavailable at once.
 const AppendTimeout = 5 * time.Second

@@ -17,6 +17,12 @@ import (
 // Ample are limits that no test reaches.
 var Ample = broker.Limits{Messages: 1_000_000, Age: time.Hour, Bytes: 1 << 30}
 
+// AppendFunc is a function as a [broker.AppendCompletion].
+type AppendFunc func(offset uint64, duplicate bool, err error)
+
+// Appended calls f.
+func (f AppendFunc) Appended(offset uint64, duplicate bool, err error) { f(offset, duplicate, err) }
+
 // ConformHistory tests what every Broker must do for groups with history. newCluster is as for Conform.
 func ConformHistory(t *testing.T, newCluster func(testing.TB) func(testing.TB) broker.Broker) {
 	for name, test := range map[string]func(*testing.T, func(testing.TB) broker.Broker){
@@ -42,7 +48,7 @@ func (in *Instance) AppendWait(t testing.TB, group, payload string, a broker.App
 	t.Helper()
 	results := make(chan Appended, 2)
 	in.Append(&broker.Message{Kind: broker.KindGroup, Group: []byte(group), Payload: []byte(payload)}, a,
-		broker.AppendFunc(func(offset uint64, duplicate bool, err error) { results <- Appended{offset, duplicate, err} }))
+		AppendFunc(func(offset uint64, duplicate bool, err error) { results <- Appended{offset, duplicate, err} }))
 	select {
 	case r := <-results:
 		return r
@@ -148,7 +154,7 @@ func historyOrder(t *testing.T, newBroker func(testing.TB) broker.Broker) {
 					n.Append(&broker.Message{
 						Kind: broker.KindGroup, Group: []byte(groups[s%2]), Sender: sender, Seq: uint64(seq), Flags: 0x10,
 						Payload: fmt.Appendf(nil, "%d.%d %04d", i, s, seq),
-					}, broker.Appending{Limits: Ample}, broker.AppendFunc(func(offset uint64, duplicate bool, err error) {
+					}, broker.Appending{Limits: Ample}, AppendFunc(func(offset uint64, duplicate bool, err error) {
 						if err != nil || duplicate || offset == 0 {
 							t.Errorf("append: %d, %v, %v", offset, duplicate, err)
 						}
@@ -362,7 +368,7 @@ func historyCompletions(t *testing.T, newBroker func(testing.TB) broker.Broker) 
 	all := make(chan struct{})
 	for range messages {
 		in.Append(&broker.Message{Kind: broker.KindGroup, Group: []byte("g")}, broker.Appending{Limits: Ample},
-			broker.AppendFunc(func(offset uint64, _ bool, err error) {
+			AppendFunc(func(offset uint64, _ bool, err error) {
 				got := in.Of("g")
 				mu.Lock()
 				defer mu.Unlock()

@@ -73,7 +73,7 @@ func BenchmarkAppend(b *testing.B) {
 			limits := broker.Limits{Messages: kept, Age: time.Hour, Bytes: 1 << 34}
 			b.Run(fmt.Sprint("append/", size, "/keep ", kept), func(b *testing.B) {
 				s := benchmarkSenders(b, func(in *brokertest.Instance, done func()) {
-					in.Append(message, broker.Appending{Limits: limits}, broker.AppendFunc(func(_ uint64, _ bool, err error) {
+					in.Append(message, broker.Appending{Limits: limits}, brokertest.AppendFunc(func(_ uint64, _ bool, err error) {
 						if err != nil {
 							b.Error(err)
 						}
