@@ -259,6 +259,7 @@ config:
   team-healthcheck: 1m
   allowed-origins: ["https://app.example.com", "https://*.example.com"]
   allowed-hosts: [hub.example.com, "*.hub.example.com"]
+  history: [{groups: "orders.*", messages: 10000, age: 24h, bytes: 64MiB, max_groups: 100}, {groups: "*", age: 1h}]
   redis-prefix: hub.prod
   ready-without-broker: true
   loops: 8

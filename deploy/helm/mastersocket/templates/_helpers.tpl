@@ -234,7 +234,7 @@ ready-without-broker: {{ .Values.redis.enabled }}
 {{/* A checksum of the settings that take effect only at a start: a change replaces the instances. */}}
 {{- define "mastersocket.restartChecksum" -}}
 {{- $settings := include "mastersocket.config" . | fromYaml -}}
-{{- $fixed := omit $settings "drain-timeout" "drain-rate" "log-level" -}}
+{{- $fixed := omit $settings "drain-timeout" "drain-rate" "log-level" "history" -}}
 {{- list $fixed .Values.redis.url .Values.redis.password | toJson | sha256sum -}}
 {{- end -}}
 
