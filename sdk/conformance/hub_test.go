@@ -124,16 +124,19 @@ func handshake(c net.Conn) (*bufio.Reader, *http.Request, error) {
 
 // open completes the handshake of the next connection and gives it a name.
 func (h *hub) open(name string, within time.Duration) (*conn, error) {
-	netConn, err := h.next(within)
-	if err != nil {
-		return nil, err
-	}
-	in, req, err := handshake(netConn)
-	if err != nil {
-		return nil, err
+	var netConn net.Conn
+	var in *bufio.Reader
+	var req *http.Request
+	for err := io.EOF; errors.Is(err, io.EOF); { // the client has ended a connection that it did not use
+		if netConn, err = h.next(within); err != nil {
+			return nil, err
+		}
+		if in, req, err = handshake(netConn); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
 	}
 	sum := sha1.Sum([]byte(req.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	_, err = fmt.Fprintf(netConn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+	_, err := fmt.Fprintf(netConn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 		base64.StdEncoding.EncodeToString(sum[:]))
 	if err != nil {
 		return nil, err
