@@ -24,7 +24,7 @@ var (
 	descStrangers   = desc("connections_unidentified", "Connections that have not sent IDENTIFY.")
 	descSockets     = desc("sockets", "Open connections of all kinds, by loop.", "loop")
 	descGroups      = desc("groups", "Groups with a member on this instance.")
-	descReceived    = desc("messages_received_total", "EVENT and REPLY messages accepted from clients, and, with the type api, from the admin API.", "type", "target")
+	descReceived    = desc("messages_received_total", "EVENT and REPLY messages accepted from clients, and, with the type api, from callers without a connection: of the admin API and of POST /v1/events.", "type", "target")
 	descDeliveries  = desc("deliveries_total", "Messages queued for clients of this instance.", "type")
 	descDrops       = desc("drops_total", "Messages that did not reach a receiver.", "reason")
 	descDisconnects = desc("disconnects_total", "Sessions that ended.", "reason")

@@ -60,8 +60,8 @@ func (a *api) registerWrites(h huma.API) {
 	}
 	publish := a.operation("publish", http.MethodPost, "/v1/events", "Publish an event",
 		"Sends an EVENT for a caller without a connection. The body is an envelope without op. The rules for clients apply: the "+
-			"token's send permissions and max_message_bytes. Replies to its sender reach no client. A caller that waits for each "+
-			"receipt before it sends the next event has its events delivered in order.")
+			"token's send permissions, its rates and max_message_bytes. Replies to its sender reach no client. A caller that waits for each "+
+			"receipt before it sends the next event has its events delivered in order.", http.StatusTooManyRequests)
 	publish.SkipValidateBody = true
 	huma.Register(h, publish, a.publish)
 	events := h.OpenAPI().Paths["/v1/events"].Post.RequestBody
@@ -158,7 +158,7 @@ func (a *api) publish(ctx context.Context, in *eventInput) (*body[hub.Receipt], 
 	c.note("event", string(e.Event))
 	ctx, cancel := a.gathering(ctx)
 	defer cancel()
-	r, err := a.hub.Publish(ctx, c.grant, message)
+	r, err := a.hub.Publish(ctx, a.hub.Caller(hub.Credential{Grant: c.grant, Subject: c.subject, Expires: c.expires}), message)
 	if err != nil {
 		return nil, publishProblem(err)
 	}
@@ -181,23 +181,16 @@ func addressee(e *opcodes.Envelope) string {
 	return e.Target.String()
 }
 
-// jsonSpace is the white space of JSON (RFC 8259, section 2).
-const jsonSpace = " \t\r\n"
-
 // envelope makes an EVENT of a body by adding the member op.
 func envelope(raw []byte) ([]byte, error) {
-	raw = bytes.Trim(raw, jsonSpace)
+	message, ok := opcodes.AppendEvent(nil, raw)
 	switch {
-	case len(raw) == 0:
+	case ok:
+		return message, nil
+	case len(bytes.TrimSpace(raw)) == 0:
 		return nil, problem(http.StatusBadRequest, "the body is missing")
-	case raw[0] != '{':
-		return nil, problem(http.StatusUnprocessableEntity, "the body is not a JSON object")
 	}
-	message := append(make([]byte, 0, len(raw)+len(`"op":0,`)), `{"op":0`...)
-	if rest := bytes.TrimLeft(raw[1:], jsonSpace); len(rest) == 0 || rest[0] != '}' {
-		message = append(message, ',')
-	}
-	return append(message, raw[1:]...), nil
+	return nil, problem(http.StatusUnprocessableEntity, "the body is not a JSON object")
 }
 
 // scanProblem maps the scanner's error to a problem: 400 for a body that is not JSON, 422 for one that is no event.
@@ -220,6 +213,8 @@ func publishProblem(err error) error {
 		return problem(http.StatusForbidden, err.Error())
 	case errors.Is(err, hub.ErrTooBig):
 		return problem(http.StatusRequestEntityTooLarge, err.Error())
+	case errors.Is(err, hub.ErrRateLimited):
+		return retryLater(http.StatusTooManyRequests, err.Error())
 	}
 	return hubProblem(err)
 }

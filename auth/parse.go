@@ -205,11 +205,12 @@ func (p *parser) finish(e *entry, at *yaml.Node, before int) {
 	if len(p.problems) > before {
 		return
 	}
-	joins := len(e.grant.Groups) > 0 || slices.ContainsFunc(e.grant.templates, func(t template) bool { return t.right == rightGroups })
+	useful := len(e.grant.Groups) > 0 || len(e.grant.Send) > 0 ||
+		slices.ContainsFunc(e.grant.templates, func(t template) bool { return t.right == rightGroups || t.right == rightSend })
 	switch g := &e.grant; {
-	case !joins && g.Admin == NoAdmin:
-		p.addf(at, "no client could use this token: it may join no group and has no admin rights; "+
-			`add groups, such as groups: ["*"] for every one, or admin: true`)
+	case !useful && g.Admin == NoAdmin:
+		p.addf(at, "no client could use this token: it may join no group, send nothing, and has no admin rights; "+
+			`add groups, such as groups: ["*"] for every one, send for what is sent by HTTP alone, or admin: true`)
 	case e.burst != nil && g.Rate == 0:
 		p.addf(e.burst, "burst has no meaning without rate; add rate or remove burst")
 	case e.burst != nil && g.Burst < 1:

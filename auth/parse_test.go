@@ -235,7 +235,7 @@ func TestParseTokensRefuses(t *testing.T) {
 		"mapped send":      {entry("groups: a\n  send: [GROUP: b]"), []string{"5: each item of send must be one of permissions"}},
 		"admin yes":        {entry("admin: yes"), []string{"4: admin must be true, read or false"}},
 		"admin quoted":     {entry(`admin: "true"`), []string{"4: admin must be true, read or false"}},
-		"grants nothing":   {entry("send: GLOBAL"), []string{"2: no client could use this token"}},
+		"grants nothing":   {entry("watch: a"), []string{"2: no client could use this token"}},
 		"admin false":      {entry("admin: false"), []string{"2: no client could use this token"}},
 		"empty groups":     {entry("groups: []"), []string{"2: no client could use this token"}},
 		"rate with unit":   {entry("groups: a\n  rate: 100/s"), []string{"5: rate must be a number"}},

@@ -71,6 +71,11 @@ func (h *Hub) authenticate(ctx context.Context, token string) (Credential, error
 		return Credential{}, &RefusedToken{Verdict: auth.Overloaded}
 	}
 	defer h.verifications.free()
+	return h.verifySigned(ctx, token)
+}
+
+// verifySigned has a signed token verified, for which verifications.reserve was called.
+func (h *Hub) verifySigned(ctx context.Context, token string) (Credential, error) {
 	identity, grant, verdict := h.verifications.examine(ctx, h.tokens, token)
 	subject := cutSubject(identity.Subject)
 	if verdict != auth.Verified {

@@ -43,10 +43,12 @@
 //	subscribe, recovery, holding,     a client's life
 //	ending,
 //	notice, expiry, authenticate,
-//	join, verify, identify, tokens
+//	callers, join, verify, identify,
+//	tokens
 //	events, fence, peer, service,     what clients and service types do
 //	hold
-//	questions, tap, receipts,         what operators ask and do
+//	questions, tap, inquiries,        what operators ask and do, and callers without a connection
+//	receipts,
 //	clients, groups, stats, nodes,
 //	operate, regroup, campaign,
 //	rebalance, drain

@@ -32,9 +32,9 @@ var files = []string{
 	// What members of groups with history missed.
 	"catchup.go",
 	// A client's life.
-	"subscribe.go", "recovery.go", "holding.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "join.go", "verify.go", "identify.go", "tokens.go",
+	"subscribe.go", "recovery.go", "holding.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "callers.go", "join.go", "verify.go", "identify.go", "tokens.go",
 	// What clients, service types and operators do.
-	"trackedask.go", "events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "hold.go", "tap.go", "receipts.go", "clients.go", "groups.go",
+	"trackedask.go", "events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "hold.go", "tap.go", "inquiries.go", "receipts.go", "clients.go", "groups.go",
 	"archive.go", "stats.go", "nodes.go", "operate.go", "regroup.go", "campaign.go", "rebalance.go", "drain.go",
 	// What calls the package, and its start and end.
 	"protocol.go", "remote.go", "lifecycle.go",
@@ -63,6 +63,10 @@ var upward = map[string]string{
 	"session.go -> shard.go":                "a session knows its loop's shard, and a shard its sessions",
 	"shard.go -> hub.go":                    "a shard knows the hub, and the hub its shards",
 	"shard.go -> mail.go":                   "a shard holds ANYs for clients that are about to join",
+	"hub.go -> callers.go":                  "a hub knows who sends without being a client",
+	"hub.go -> inquiries.go":                "a hub asks others about messages",
+	"inquiries.go -> receipts.go":           "an inquiry is about a message, and a message has its inquiry",
+	"shard.go -> receipts.go":               "a shard has the messages that wait for receipts",
 	"options.go -> service.go":              "service types are among a hub's options",
 	"routing.go -> selection.go":            "what is sent may have several targets, or exceptions",
 	"session.go -> trackedparts.go":         "a session knows its last parts in requests",

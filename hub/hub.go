@@ -46,6 +46,7 @@ type Hub struct {
 	joined     atomic.Bool // the cluster: node is set, and the broker started
 	turns      turns.Window
 	receipts   tally.Book      // of messages of other instances whose senders wait for them
+	inquiries  inquiries       // about messages whose senders here wait for them
 	incoming   passage.Passage // of messages of other instances
 	taps       atomic.Int32    // open ones
 
@@ -55,6 +56,7 @@ type Hub struct {
 	attempts      *attempts.Limiter // of failed ones to authenticate, at all doors
 	verifications verifications
 	holders       holders // of tokens
+	callers       callers // holders that send without being clients
 
 	operator      atomic.Pointer[Operator]
 	drainSettings atomic.Pointer[DrainSettings]

@@ -42,6 +42,7 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	}
 	h.SetDrain(o.Drain)
 	h.verifications.open(o.Verifier)
+	h.inquiries.open(h)
 	h.groups = newRegistry(o.Broker, o.Transport.Loops)
 	h.parts = []changePart{plainGroups{}, watchedGroups{}, exclusiveGroups{}, groupsWithHistory{}}
 	h.chronicles.set(o.History)
@@ -181,6 +182,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	}
 	h.claims.releaseService()
 	h.verifications.close()
+	h.inquiries.close()
 	if err := h.broker.Close(ctx); err != nil {
 		return fmt.Errorf("close hub: %w", err)
 	}

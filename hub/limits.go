@@ -22,6 +22,8 @@ type holder struct {
 	shared      limits // of connections without a limit of their own
 	connections atomic.Int64
 	fences      *rate.Limiter
+	visits      int     // Callers; guarded by the mu of holders, as visitor
+	visitor     *limits // of all Callers; nil for none so far
 
 	messages, bytes atomic.Pointer[rate.Limiter] // nil for no limit
 }
@@ -33,7 +35,7 @@ const (
 	fencesAnyway        = 100
 )
 
-// holders are the holders with connections. The zero holders are none.
+// holders are the holders with connections, and those that are Callers. The zero holders are none.
 type holders struct {
 	mu  sync.Mutex
 	all map[string]*holder
@@ -42,25 +44,72 @@ type holders struct {
 // add counts one more connection of a holder, whose subject is empty for other than signed tokens and certificates. It
 // returns nil if the grant allows no more.
 func (a *holders) add(g *auth.Grant, subject string, maxMessage int) *limits {
-	key := g.Name + "\x00" + subject
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	o := a.all[key]
-	if o == nil {
-		if a.all == nil {
-			a.all = make(map[string]*holder)
-		}
-		o = &holder{key: key, fences: rate.NewLimiter(fencesAnyway, fencesPerConnection+fencesAnyway)}
-		o.shared.total = o
-	}
+	o := a.find(holderKey(g, subject))
 	n := o.connections.Load() + 1
 	if most := g.Total.Connections; most > 0 && n > int64(most) {
 		return nil
 	}
-	a.all[key] = o
+	a.all[o.key] = o
 	o.resize(n)
 	o.configure(g, maxMessage)
 	return o.limits(g)
+}
+
+// holderKey returns the key of a holder: its subject is empty for other than signed tokens and certificates.
+func holderKey(g *auth.Grant, subject string) string { return g.Name + "\x00" + subject }
+
+// find returns the holder with that key, a new one that is not in the map yet if there is none. mu must be held.
+func (a *holders) find(key string) *holder {
+	if a.all == nil {
+		a.all = make(map[string]*holder)
+	}
+	o := a.all[key]
+	if o == nil {
+		o = &holder{key: key, fences: rate.NewLimiter(fencesAnyway, fencesPerConnection+fencesAnyway)}
+		o.shared.total = o
+	}
+	return o
+}
+
+// visit returns the limits of a Caller. They are the same for all Callers of the holder, as if these were one connection.
+// leave undoes it.
+func (a *holders) visit(g *auth.Grant, subject string, maxMessage int) *limits {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	o := a.find(holderKey(g, subject))
+	a.all[o.key] = o
+	o.visits++
+	o.configure(g, maxMessage)
+	if v := o.visitor; v == nil || !v.isFor(g) {
+		o.visitor = o.limits(g)
+	}
+	return o.visitor
+}
+
+// leave undoes visit.
+func (a *holders) leave(l *limits) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	o := l.total
+	o.visits--
+	a.drop(o)
+}
+
+// drop forgets a holder without connections that is no Caller. mu must be held.
+func (a *holders) drop(o *holder) {
+	if o.connections.Load() == 0 && o.visits == 0 {
+		delete(a.all, o.key)
+	}
+}
+
+// isFor reports whether the limits are those that the grant gives one connection.
+func (l *limits) isFor(g *auth.Grant) bool {
+	if l.own == nil {
+		return g.Rate <= 0
+	}
+	return l.own.Limit() == rate.Limit(g.Rate) && l.own.Burst() == max(g.Burst, 1)
 }
 
 // remove undoes add.
@@ -68,10 +117,8 @@ func (a *holders) remove(l *limits) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o := l.total
-	n := o.connections.Load() - 1
-	if o.resize(n); n == 0 {
-		delete(a.all, o.key)
-	}
+	o.resize(o.connections.Load() - 1)
+	a.drop(o)
 }
 
 // change returns the limits in place of l where the grant is another one.

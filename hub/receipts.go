@@ -2,15 +2,13 @@ package hub
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/mastersocket/mastersocket/auth"
-	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/hub/internal/tally"
 	"github.com/mastersocket/mastersocket/intent"
@@ -19,8 +17,8 @@ import (
 )
 
 // This file sends messages for callers without a connection, and tells them what became of each. Such a message takes the
-// way of any other, from the first loop. Each has a sender id of its own, at which no answer arrives, and by which every
-// instance tells it from others and notes what it did with it.
+// way of any other, from the loop of the call. Each has a sender id of its own, at which no answer arrives, and by which
+// every instance tells it from others and notes what it did with it. What other instances did is asked by inquiries.go.
 
 // Receipt is what became of a published message. What can't be known is nil, not guessed.
 type Receipt struct {
@@ -32,49 +30,92 @@ type Receipt struct {
 	Dropped   map[string]int `json:"dropped" doc:"Drops by reason, with the names of the metric mastersocket_drops_total: 1 if the event reached no client, or no other instance; closing counts receivers that were being disconnected."`
 }
 
-// Errors of Publish.
-var (
-	ErrForbidden = errors.New("the token may not send this intent")
-	ErrTooBig    = errors.New("the message is larger than max_message_bytes")
-	// ErrBusy: a loop or the broker can't keep up, and nothing is read from clients either.
-	ErrBusy = errors.New("overloaded: a loop or the broker can't keep up")
-	// ErrClosed: the hub has ended.
-	ErrClosed = errors.New("the hub is closed")
-)
+// receiptTime is how long a receipt may take.
+const receiptTime = time.Second
 
-// Publish sends the EVENT or REPLY in message, written as a client sends it, with the rights of g. It waits until all
-// instances concerned have said what they did with it, or ctx ends. Messages of one caller that waits for the receipt of
-// each are delivered in their order. The error is one of those above, or a *[opcodes.ScanError].
-func (h *Hub) Publish(ctx context.Context, g *auth.Grant, message []byte) (Receipt, error) {
-	p := &publication{shard: h.shards[0], news: make(chan struct{}, 1)}
-	switch err := p.envelope.Scan(message); {
-	case err != nil:
-		return Receipt{}, err
-	case len(message) > h.opts.Transport.MaxMessageBytes:
-		return Receipt{}, ErrTooBig
-	case p.envelope.Target == intent.None || !maySend(g, &p.envelope):
-		return Receipt{}, ErrForbidden
-	case h.server.Gate().Closed():
-		return Receipt{}, ErrBusy
+// Publish sends the EVENT or REPLY in message, written as a client sends it, with the rights and under the limits of the
+// caller. It waits until all instances concerned have said what they did with it, or ctx ends. Messages of one caller that
+// waits for the receipt of each are delivered in their order. The error is one of those above, or a *[opcodes.ScanError]. A
+// loop must not call it; see [ServiceLoop.PublishAs].
+func (h *Hub) Publish(ctx context.Context, c *Caller, message []byte) (Receipt, error) {
+	sh := h.shards[0]
+	type result struct {
+		receipt Receipt
+		err     error
 	}
-	p.assigned = uuid.New()
-	p.sender.id = clientid.New(clientid.Location{Node: h.node.ID, Loop: p.shard.index, Slot: clientid.PublisherSlot})
-	if !p.shard.loop.Post(p) {
+	done := make(chan result, 1)
+	var p *publication // of the loop
+	posted := sh.loop.Post(task(func() {
+		var err error
+		if p, err = sh.publishFor(c, message, func(r Receipt) { done <- result{r, nil} }); err != nil {
+			done <- result{Receipt{}, err}
+		}
+	}))
+	if !posted {
 		return Receipt{}, ErrClosed
 	}
-	defer p.shard.loop.Post(task(func() { delete(p.shard.awaited, p.sender.id) }))
-	return p.receipt(ctx), nil
+	select {
+	case r := <-done:
+		return r.receipt, r.err
+	case <-ctx.Done():
+	}
+	if !sh.loop.Post(task(func() { p.giveUp() })) {
+		return Receipt{}, ErrClosed
+	}
+	select {
+	case r := <-done:
+		return r.receipt, r.err
+	case <-h.inquiries.ctx.Done():
+		return Receipt{}, ErrClosed
+	}
 }
 
-// publication is a message on its way whose sender, a call of Publish, waits for a receipt. It is mail for its loop.
-type publication struct {
-	shard    *shard
-	envelope opcodes.Envelope
-	assigned uuid.UUID // the id of a message that has none
-	sender   sender
-	local    tally.Count // what this instance did with a message to many
+// PublishAs is [Hub.Publish] on the loop. Unless it returns an error it calls done once on the loop, before it returns or
+// within a second. message may be used again after the call.
+func (l *ServiceLoop) PublishAs(c *Caller, message []byte, done func(Receipt)) error {
+	_, err := l.shard.publishFor(c, message, done)
+	return err
+}
 
-	news chan struct{} // has room for one
+// publishFor sends a message for a caller. It returns the message where its receipt is not complete yet.
+func (sh *shard) publishFor(c *Caller, message []byte, done func(Receipt)) (*publication, error) {
+	h, e := sh.hub, &sh.scan
+	if err := e.Scan(message); err != nil {
+		return nil, err
+	}
+	switch {
+	case len(message) > h.opts.Transport.MaxMessageBytes:
+		return nil, ErrTooBig
+	case h.server.Gate().Closed():
+		return nil, ErrBusy
+	case !c.limits.allows(len(message)):
+		return nil, ErrRateLimited
+	case e.Target == intent.None || !maySend(c.credential.Grant, e):
+		sh.count.drop(DropForbidden)
+		return nil, ErrForbidden
+	}
+	p := &publication{shard: sh, began: time.Now(), single: (e.Target == intent.Direct || e.Target == intent.Any) && !e.Selects(), done: done}
+	p.sender.id = clientid.New(clientid.Location{Node: h.node.ID, Loop: sh.index, Slot: clientid.PublisherSlot})
+	p.send(e)
+	if p.done == nil {
+		return nil, nil
+	}
+	sh.awaitReceipt(p)
+	return p, nil
+}
+
+// publication is a message whose sender waits for a receipt. Its methods belong to its loop, but for hear and arrived.
+type publication struct {
+	shard  *shard
+	id     string
+	single bool // it is for one client
+	sender sender
+	local  tally.Count   // what this instance did with a message to many
+	done   func(Receipt) // nil once it was called
+	began  time.Time     // receiptTime later done is called at the latest
+	waits  atomic.Int32  // for the call that sends it to return, for the first outcome and, of a message to many, for local
+
+	inquiry inquiry // belongs to the goroutine of inquiries
 
 	mu      sync.Mutex
 	outcome outcome
@@ -91,31 +132,84 @@ type outcome struct {
 	duplicate bool
 }
 
-// Size implements transport.Mail.
-func (p *publication) Size() int { return len(p.envelope.Raw) }
-
-// Deliver implements transport.Mail: it sends the message.
-func (p *publication) Deliver(*transport.Loop) {
-	sh, e := p.shard, &p.envelope
+// send sends the message.
+func (p *publication) send(e *opcodes.Envelope) {
+	sh := p.shard
 	if sh.awaited == nil {
 		sh.awaited = make(map[uuid.UUID]awaited)
 	}
 	sh.awaited[p.sender.id] = awaited{&p.sender, p}
 	sh.count.published[e.Target].Add(1)
+	var assigned uuid.UUID
+	if id := e.PlainID(); id != nil {
+		p.id = string(id)
+	} else {
+		assigned = uuid.New()
+		p.id = assigned.String()
+	}
+	p.waits.Store(2)
+	if !p.single {
+		p.waits.Store(3)
+		p.local.Complete = p.arrived
+	}
 	b := transport.AllocBuffer(opcodes.DeliverySize(e))
-	b.Seal(opcodes.AppendDelivery(b.Room(), e, p.assigned, p.sender.id))
+	b.Seal(opcodes.AppendDelivery(b.Room(), e, assigned, p.sender.id))
 	sh.dispatch(e, &outbound{from: &p.sender, buf: b, feedback: newFeedback(p), tally: &p.local})
 	b.Release()
+	if p.waits.Add(-1) == 0 {
+		p.proceed()
+	}
 }
 
 // hear implements hearer. The outcome is one for now: an ANY that comes back is drawn again.
 func (p *publication) hear(f *feedback) {
 	p.mu.Lock()
+	first := !p.outcome.known
 	p.outcome = outcome{true, f.acked, f.others, f.code, f.offset, f.duplicate}
 	p.mu.Unlock()
-	select {
-	case p.news <- struct{}{}:
-	default: // there is news already
+	if first {
+		p.arrived()
+	}
+}
+
+// arrived notes that one thing which the publication waits for has come. Any goroutine may call it.
+func (p *publication) arrived() {
+	if p.waits.Add(-1) == 0 {
+		p.shard.loop.Post(p) // a loop that takes none has ended, with the caller
+	}
+}
+
+// Size implements transport.Mail.
+func (p *publication) Size() int { return 64 }
+
+// Deliver implements transport.Mail.
+func (p *publication) Deliver(*transport.Loop) { p.proceed() }
+
+// proceed gives the receipt, or asks other instances for what is missing.
+func (p *publication) proceed() {
+	if r, complete := p.receipt(tally.Sum{}, 0); complete {
+		p.finish(r)
+	} else if p.done != nil {
+		p.shard.hub.inquiries.add(p)
+	}
+}
+
+// finish gives the receipt.
+func (p *publication) finish(r Receipt) {
+	if p.done == nil {
+		return
+	}
+	delete(p.shard.awaited, p.sender.id)
+	done := p.done
+	p.done = nil
+	done(r)
+}
+
+// giveUp gives the receipt as far as it is known. p may be nil.
+func (p *publication) giveUp() {
+	if p != nil {
+		r, _ := p.receipt(tally.Sum{}, 0)
+		p.finish(r)
 	}
 }
 
@@ -126,141 +220,85 @@ func (p *publication) state() outcome {
 	return p.outcome
 }
 
-// Receipts are asked for again after a time that grows from receiptWait to receiptWaitMost.
-const (
-	receiptWait     = 4 * time.Millisecond
-	receiptWaitMost = 100 * time.Millisecond
-)
-
-// receipt waits until everything is known of the message, or ctx ends.
-func (p *publication) receipt(ctx context.Context) Receipt {
-	r := Receipt{ID: p.id(), Dropped: make(map[string]int)}
-	single := (p.envelope.Target == intent.Direct || p.envelope.Target == intent.Any) && !p.envelope.Selects()
-	wait := time.Duration(0)
-	for ctx.Err() == nil {
-		var next <-chan time.Time
-		if wait > 0 {
-			next = time.After(wait)
-		}
-		select {
-		case <-ctx.Done():
-			continue
-		case <-p.news:
-		case <-next:
-		}
-		done := false
-		if single {
-			done = p.fillSingle(ctx, &r)
-		} else {
-			done = p.fillSpread(ctx, &r)
-		}
-		if done {
-			return r
-		}
-		wait = min(max(2*wait, receiptWait), receiptWaitMost)
-	}
-	return r
-}
-
-// id returns the message's id.
-func (p *publication) id() string {
-	var id string
-	if p.envelope.ID == nil || json.Unmarshal([]byte(`"`+string(p.envelope.ID)+`"`), &id) != nil {
-		return p.assigned.String()
-	}
-	return id
-}
-
-// fillSpread says what is known of a message to many, and whether that is all.
-func (p *publication) fillSpread(ctx context.Context, r *Receipt) bool {
+// receipt says what is known of the message, and whether that is all. remote is what so many other instances have said that
+// they did with it. Any goroutine may call it.
+func (p *publication) receipt(remote tally.Sum, answers int) (r Receipt, complete bool) {
+	r = Receipt{ID: p.id, Dropped: map[string]int{}}
 	o := p.state()
-	if !o.known {
-		return false
+	switch {
+	case !o.known:
+		return r, false
+	case p.single:
+		return p.receiptOfOne(r, &o, remote.Clients)
 	}
 	if o.offset > 0 {
 		r.Instances, r.Offset, r.Duplicate = &o.acked, &o.offset, o.duplicate
-		return true
+		return r, true
 	}
-	here, counted := p.local.Sum()
-	if o.code != "" && here.Clients > 0 {
+	total, counted := p.local.Sum()
+	if o.code != "" && total.Clients > 0 {
 		o.acked = 1
 	}
 	r.Instances = &o.acked
-	total, asked := here, 0
-	if o.others > 0 {
-		p.shard.hub.sums(ctx, p.sender.id, func(t tally.Sum) {
-			asked++
-			total.Clients += t.Clients
-			total.Closing += t.Closing
-		})
-	}
-	clear(r.Dropped)
+	total.Clients += remote.Clients
+	total.Closing += remote.Closing
 	if o.code != "" {
 		r.Dropped[dropOf(o.code).String()] = 1
 	}
 	if total.Closing > 0 {
 		r.Dropped[DropClosing.String()] = total.Closing
 	}
-	if !counted || asked < o.others {
-		return false
+	if !counted || answers < o.others {
+		return r, false
 	}
 	r.Clients = &total.Clients
-	return true
+	return r, true
 }
 
-// fillSingle says what is known of a message to one client, and whether that is all.
-func (p *publication) fillSingle(ctx context.Context, r *Receipt) bool {
-	o := p.state()
+// receiptOfOne is receipt for a message to one client. delivered is how often other instances have queued it.
+func (p *publication) receiptOfOne(r Receipt, o *outcome, delivered int) (Receipt, bool) {
 	zero, one := 0, 1
 	switch {
-	case !o.known:
-		return false
 	case o.code != "":
 		r.Instances, r.Clients = &zero, &zero
-		r.Dropped = map[string]int{dropOf(o.code).String(): 1}
-		return true
-	case o.others == 0:
-		r.Instances, r.Clients = &o.acked, &one
-		return true
+		r.Dropped[dropOf(o.code).String()] = 1
+		return r, true
+	case o.others > 0 && delivered == 0: // it is on its way, or on its way back
+		r.Instances = &o.acked
+		return r, false
 	}
-	r.Instances = &o.acked
-	delivered := 0
-	p.shard.hub.sums(ctx, p.sender.id, func(t tally.Sum) { delivered += t.Clients })
-	if delivered == 0 {
-		return false // on its way, or on its way back
+	r.Instances, r.Clients = &o.acked, &one
+	return r, true
+}
+
+// receipts are the publications of a loop whose receipts are not complete, and some that are, in the order of their times.
+type receipts struct {
+	waiting []*publication
+	armed   bool
+}
+
+// awaitReceipt has the receipt given when its time is over, if that has not happened before.
+func (sh *shard) awaitReceipt(p *publication) {
+	sh.receipts.waiting = append(sh.receipts.waiting, p)
+	sh.armReceipts()
+}
+
+func (sh *shard) armReceipts() {
+	if len(sh.receipts.waiting) > 0 && !sh.receipts.armed {
+		sh.receipts.armed = true
+		time.AfterFunc(time.Until(sh.receipts.waiting[0].began.Add(receiptTime)), func() { sh.loop.Post(task(sh.dueReceipts)) })
 	}
-	r.Clients = &one
-	return true
 }
 
-// receiptTimeout is how long the instances have to say what they did with a message, each time that they are asked.
-const receiptTimeout = 250 * time.Millisecond
-
-// sums asks the other instances what they did with the message of that sender.
-func (h *Hub) sums(ctx context.Context, sender uuid.UUID, each func(tally.Sum)) {
-	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
-	defer cancel()
-	// An error is as good as no answer.
-	_, _ = receiptQuestion.askOthers(ctx, h, receiptAsked{sender}, func(_ broker.NodeID, a receiptFound) {
-		if a.Receipt != nil {
-			each(*a.Receipt)
-		}
-	})
-}
-
-// receiptAsked asks for what an instance did with the message of a sender.
-type receiptAsked struct {
-	Sender uuid.UUID `json:"id"`
-}
-
-// receiptFound is the answer; nil for nothing, or not everything yet.
-type receiptFound struct {
-	Receipt *tally.Sum `json:"receipt,omitempty"`
-}
-
-var receiptQuestion = question[receiptAsked, receiptFound]{"receipt", (*Hub).receiptHere}
-
-// receiptHere tells what this instance did with a message.
-func (h *Hub) receiptHere(_ context.Context, q receiptAsked) (receiptFound, error) {
-	return receiptFound{h.receipts.Find(&q.Sender)}, nil
+// dueReceipts gives the receipts whose time is over.
+func (sh *shard) dueReceipts() {
+	all, now := &sh.receipts, time.Now()
+	all.armed = false
+	n := 0
+	for n < len(all.waiting) && (all.waiting[n].done == nil || !now.Before(all.waiting[n].began.Add(receiptTime))) {
+		all.waiting[n].giveUp()
+		n++
+	}
+	all.waiting = slices.Delete(all.waiting, 0, n)
+	sh.armReceipts()
 }

@@ -33,16 +33,16 @@ func TestPublishRefusals(t *testing.T) {
 		`{"op":3}`: ErrForbidden,
 		`{"op":0,"intent":{"target":"GLOBAL"},"data":"` + strings.Repeat("x", 40000) + `"}`: ErrTooBig,
 	} {
-		if _, err := h.Publish(inspectCtx(t), rights(t, "GLOBAL"), []byte(message)); !errors.Is(err, want) {
+		if _, err := h.Publish(inspectCtx(t), h.Caller(Credential{Grant: rights(t, "GLOBAL")}), []byte(message)); !errors.Is(err, want) {
 			t.Errorf("%.60s: %v, want %v", message, err, want)
 		}
 	}
 	var scan *opcodes.ScanError
-	if _, err := h.Publish(inspectCtx(t), all, []byte(`{`)); !errors.As(err, &scan) {
+	if _, err := h.Publish(inspectCtx(t), h.Caller(Credential{Grant: all}), []byte(`{`)); !errors.As(err, &scan) {
 		t.Errorf("got %v", err)
 	}
 	h.server.Gate().Hold()
-	if _, err := h.Publish(inspectCtx(t), all, []byte(`{"op":0,"intent":{"target":"GLOBAL"}}`)); !errors.Is(err, ErrBusy) {
+	if _, err := h.Publish(inspectCtx(t), h.Caller(Credential{Grant: all}), []byte(`{"op":0,"intent":{"target":"GLOBAL"}}`)); !errors.Is(err, ErrBusy) {
 		t.Errorf("while the gate is closed: %v", err)
 	}
 	h.server.Gate().Release()
@@ -64,7 +64,7 @@ func TestPublishCounts(t *testing.T) {
 	foreign := connect(t, strings.TrimSuffix(urls[1], "/")+"/lines/g")
 	_ = foreign
 	wantMembers(t, hubs[0], "g", 3)
-	r, err := hubs[0].Publish(inspectCtx(t), rights(t, `"*"`), []byte(`{"op":0,"event":"e","data":1,"intent":{"target":"GROUP","identifier":"g"}}`))
+	r, err := hubs[0].Publish(inspectCtx(t), hubs[0].Caller(Credential{Grant: rights(t, `"*"`)}), []byte(`{"op":0,"event":"e","data":1,"intent":{"target":"GROUP","identifier":"g"}}`))
 	if err != nil || r.Instances == nil || *r.Instances != 2 || r.Clients == nil || *r.Clients != 3 || len(r.Dropped) > 0 {
 		t.Errorf("got %+v, %v", r, err)
 	}
@@ -98,7 +98,7 @@ func TestPublishKeepsOrder(t *testing.T) {
 	p := identify(t, urls[1], "g", nil)
 	for i := range 30 {
 		intent := []string{`{"target":"GROUP","identifier":"g"}`, `{"target":"GLOBAL"}`, `{"target":"ANY","identifier":"g"}`, `{"target":"DIRECT","identifier":"` + p.id + `"}`}[i%4]
-		r, err := hubs[0].Publish(inspectCtx(t), rights(t, `"*"`), fmt.Appendf(nil, `{"op":0,"id":"%d","intent":%s}`, i, intent))
+		r, err := hubs[0].Publish(inspectCtx(t), hubs[0].Caller(Credential{Grant: rights(t, `"*"`)}), fmt.Appendf(nil, `{"op":0,"id":"%d","intent":%s}`, i, intent))
 		if err != nil || r.Clients == nil || *r.Clients != 1 {
 			t.Fatalf("%d: %+v, %v", i, r, err)
 		}
@@ -121,7 +121,7 @@ func TestPublishToAReceiverThatLeft(t *testing.T) {
 	slow.mu.Lock()
 	slow.draws = []broker.NodeID{other.node.ID, other.node.ID}
 	slow.mu.Unlock()
-	r, err := h.Publish(inspectCtx(t), rights(t, `"*"`), []byte(`{"op":0,"id":"1","intent":{"target":"ANY","identifier":"g"}}`))
+	r, err := h.Publish(inspectCtx(t), h.Caller(Credential{Grant: rights(t, `"*"`)}), []byte(`{"op":0,"id":"1","intent":{"target":"ANY","identifier":"g"}}`))
 	if err != nil || r.Clients == nil || *r.Clients != 1 || *r.Instances != 1 {
 		t.Errorf("got %+v, %v", r, err)
 	}
@@ -129,7 +129,7 @@ func TestPublishToAReceiverThatLeft(t *testing.T) {
 		t.Errorf("got %+v", f)
 	}
 	gone := clientid.New(clientid.Location{Node: other.node.ID, Slot: 3})
-	r, err = h.Publish(inspectCtx(t), rights(t, `"*"`), fmt.Appendf(nil, `{"op":0,"intent":{"target":"DIRECT","identifier":%q}}`, gone))
+	r, err = h.Publish(inspectCtx(t), h.Caller(Credential{Grant: rights(t, `"*"`)}), fmt.Appendf(nil, `{"op":0,"intent":{"target":"DIRECT","identifier":%q}}`, gone))
 	if err != nil || r.Clients == nil || *r.Clients != 0 || r.Dropped["no_receiver"] != 1 {
 		t.Errorf("to a client that left: %+v, %v", r, err)
 	}

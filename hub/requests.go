@@ -1,6 +1,10 @@
 package hub
 
 import (
+	"errors"
+
+	"github.com/google/uuid"
+
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/intent"
 	"github.com/mastersocket/mastersocket/internal/handshake"
@@ -16,6 +20,12 @@ type RequestService interface {
 	LoopFor(r *transport.Request) int
 }
 
+// BodyLimiter is a RequestService whose requests may be larger than a message.
+type BodyLimiter interface {
+	// MaxBodyBytes returns the size of the largest content of a request.
+	MaxBodyBytes() int
+}
+
 // RequestLoop is the share of one loop of a RequestService.
 type RequestLoop interface {
 	// Serve handles a request: x.Respond answers it, in the call or later.
@@ -27,10 +37,14 @@ type requestEndpoint struct {
 	transport.Endpoint
 	loops   []RequestLoop
 	loopFor func(r *transport.Request) int
+	maxBody int
 }
 
 // LoopFor implements transport.HTTPEndpoint.
 func (e *requestEndpoint) LoopFor(r *transport.Request) int { return e.loopFor(r) }
+
+// MaxBodyBytes implements transport.BodyLimiter.
+func (e *requestEndpoint) MaxBodyBytes() int { return e.maxBody }
 
 // Serve implements transport.HTTPEndpoint.
 func (e *requestEndpoint) Serve(x *transport.Exchange) { e.loops[x.Loop().Index()].Serve(x) }
@@ -63,6 +77,63 @@ func (p *Peer) TakeOver(from *Peer) {
 // what is sent (MaySend), and the client is in the groups that it names. PeerHandler.Identified follows. A refusal ends the
 // connection, with PeerHandler.Farewell.
 func (p *Peer) IdentifyAs(data []byte) { p.session.identify(data) }
+
+// IdentifyCaller makes the connection a client of the hub with the rights of the caller, in no group. It counts as one of the
+// connections of the caller's token. PeerHandler.Identified follows; a refusal ends the connection, with
+// PeerHandler.Farewell.
+func (p *Peer) IdentifyCaller(c *Caller) {
+	s := p.session
+	if s.phase != phaseStranger {
+		return
+	}
+	s.grant = c.credential.Grant
+	s.expires = unixSeconds(c.credential.Expires)
+	s.label(labels{subject: c.credential.Subject})
+	s.join(&change{asked: opcodes.Change{Weight: opcodes.KeepWeight}, trusted: true})
+}
+
+// ErrTooManyRequests: see Peer.Ask.
+var ErrTooManyRequests = errors.New("too many requests are open, or this one has too many receivers")
+
+// Ask sends message, an EVENT with expect as a client of the hub's own protocol sends it, as a request of the client, whose
+// handler is a [RequestSender], with the rights and under the limits of the caller as whom it was identified. Settled may be
+// called before Ask returns. Unless the error is nil it was not sent: that is one of those of [Hub.Publish], or
+// ErrTooManyRequests.
+func (p *Peer) Ask(c *Caller, message []byte) error {
+	s, sh := p.session, p.session.shard
+	if s.phase != phaseIdentified {
+		return ErrClosed
+	}
+	e := &sh.scan
+	if err := e.Scan(message); err != nil {
+		return err
+	}
+	x, err := e.Expectation()
+	switch {
+	case err != nil:
+		return err
+	case len(message) > sh.hub.opts.Transport.MaxMessageBytes:
+		return ErrTooBig
+	case sh.hub.server.Gate().Closed():
+		return ErrBusy
+	case !c.limits.allows(len(message)):
+		return ErrRateLimited
+	case e.Op != opcodes.Event || !s.grant.MaySend(e.Target, e.Identifier):
+		sh.count.drop(DropForbidden)
+		return ErrForbidden
+	}
+	id := e.PlainID()
+	hash := uint32(sh.hub.hashRequest(&s.id, id))
+	if code := s.refusal(e, id, hash, x.Retry); code != "" {
+		sh.count.drop(dropOf(code))
+		return ErrTooManyRequests
+	}
+	b := transport.AllocBuffer(opcodes.DeliverySize(e))
+	b.Seal(opcodes.AppendDelivery(b.Room(), e, uuid.Nil, s.id))
+	s.sendRequest(e, id, hash, &x, b)
+	b.Release()
+	return nil
+}
 
 // ChangeGroupsAs changes the client's groups as a SUBSCRIBE or UNSUBSCRIBE of its own does, which op says: its token decides. done
 // is called once on the loop, perhaps before ChangeGroupsAs returns: with nil when nothing is missed that is sent to the

@@ -2,8 +2,10 @@ package hub
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 
 	"github.com/mastersocket/mastersocket/broker"
@@ -121,6 +123,13 @@ func (l *ServiceLoop) Delivery() uint64 { return l.shard.deferral.deliveries }
 // Post runs f on the loop's goroutine, soon. It returns false if the hub is closed. Any goroutine may call it.
 func (l *ServiceLoop) Post(f func()) bool { return l.shard.loop.Post(task(f)) }
 
+// Call finds out who shows the token or, where that is empty, the certificate, nil for none. f is called once on the loop:
+// before Call returns or, where an issuer's signature has to be verified, later. Its error is one of those of
+// [Hub.Authenticate]. from is the address that the token came from.
+func (l *ServiceLoop) Call(from netip.Addr, token string, certificate *x509.Certificate, f func(*Caller, error)) {
+	l.shard.call(from, token, certificate, f)
+}
+
 // attachServices makes the service types' parts on each loop, and returns the endpoints of their connections. Nothing runs
 // yet.
 func (h *Hub) attachServices(types []ServiceType) ([]*serviceEndpoint, error) {
@@ -200,7 +209,10 @@ func (e *serviceEndpoint) asEndpoint() transport.Endpoint {
 	if e.requests == nil {
 		return e
 	}
-	r := &requestEndpoint{Endpoint: e, loopFor: e.requests.LoopFor}
+	r := &requestEndpoint{Endpoint: e, loopFor: e.requests.LoopFor, maxBody: e.hub.opts.Transport.MaxMessageBytes}
+	if limiter, ok := e.requests.(BodyLimiter); ok {
+		r.maxBody = limiter.MaxBodyBytes()
+	}
 	for _, l := range e.loops {
 		if rl, ok := l.(RequestLoop); ok {
 			r.loops = append(r.loops, rl)

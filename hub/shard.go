@@ -32,8 +32,9 @@ type shard struct {
 	delivered opcodes.Envelope
 	deferral  deferral
 
-	agents  []*sender             // of service types: what no client sends
-	awaited map[uuid.UUID]awaited // senders whose callers wait for a receipt
+	agents   []*sender             // of service types: what no client sends
+	awaited  map[uuid.UUID]awaited // senders whose callers wait for a receipt
+	receipts receipts              // of them
 
 	owed     *owed             // the parts of clients in requests; nil for none so far
 	requests *requests         // of clients; nil for none so far

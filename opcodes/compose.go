@@ -65,3 +65,17 @@ func AppendMessage(dst []byte, m *Message, sender uuid.UUID) []byte {
 	dst = appendUUID(dst, sender)
 	return append(dst, `"}`...)
 }
+
+// AppendEvent appends the EVENT that body stands for, an envelope without op, as a client sends it. Whether that is valid is
+// for [Envelope.Scan] to say; ok is false where body is no JSON object.
+func AppendEvent(dst, body []byte) (message []byte, ok bool) {
+	i := skipSpace(body, 0)
+	if i >= len(body) || body[i] != '{' {
+		return dst, false
+	}
+	dst = append(dst, `{"op":0`...)
+	if next := skipSpace(body, i+1); next >= len(body) || body[next] != '}' {
+		dst = append(dst, ',')
+	}
+	return append(dst, body[i+1:]...), true
+}

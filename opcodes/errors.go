@@ -17,6 +17,7 @@ var (
 	errEmpty         = invalid("the message is empty")
 	errByteOrderMark = invalid("the message begins with a byte order mark")
 	errNotObject     = invalid("the message is not a JSON object")
+	errNotArray      = invalid("the text is not a JSON array")
 	errTruncated     = invalid("the message ends within its JSON object")
 	errTrailing      = invalid("the message goes on after its JSON object")
 	errName          = invalid("a string was expected as the name of a member")

@@ -235,7 +235,13 @@ func SettledSize(id string, s *Settlement) int {
 func AppendSettled(dst []byte, id string, s *Settlement) []byte {
 	dst = append(dst, `{"op":14,"id":`...)
 	dst = appendString(dst, id)
-	dst = append(dst, `,"data":{"receivers":`...)
+	dst = append(dst, `,"data":{`...)
+	return append(AppendSettlement(dst, s), `}}`...)
+}
+
+// AppendSettlement appends the members of a SETTLED's data, without the braces.
+func AppendSettlement(dst []byte, s *Settlement) []byte {
+	dst = append(dst, `"receivers":`...)
 	dst = strconv.AppendInt(dst, int64(s.Receivers), 10)
 	dst = append(dst, `,"replied":`...)
 	dst = strconv.AppendInt(dst, int64(s.Replied), 10)
@@ -253,7 +259,7 @@ func AppendSettled(dst []byte, id string, s *Settlement) []byte {
 		dst = append(dst, `,"more":`...)
 		dst = strconv.AppendInt(dst, int64(s.More), 10)
 	}
-	return append(dst, `}}`...)
+	return dst
 }
 
 func appendMissing(dst []byte, m *Missing) []byte {

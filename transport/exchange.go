@@ -22,12 +22,19 @@ type HTTPEndpoint interface {
 	Serve(x *Exchange)
 }
 
+// BodyLimiter is an HTTPEndpoint that takes larger requests than a message may be.
+type BodyLimiter interface {
+	// MaxBodyBytes returns the size of the largest content of a request. It is the same for each call.
+	MaxBodyBytes() int
+}
+
 // Exchange is one HTTP request and its answer. It belongs to the loop of its connection. It implements Session for the
 // time in which the request is read and answered.
 type Exchange struct {
 	// Request is the head of the request. It is valid during HTTPEndpoint.Serve, and nil after.
 	Request *Request
-	// Body is the content, at most Options.MaxMessageBytes. It is valid until Respond, and the endpoint may overwrite it.
+	// Body is the content, at most Options.MaxMessageBytes, or what a [BodyLimiter] says. It is valid until Respond, and the
+	// endpoint may overwrite it.
 	Body []byte
 	// Fields are further header lines of the answer, each with its CRLF. The endpoint sets them, if it likes.
 	Fields string
@@ -38,6 +45,7 @@ type Exchange struct {
 	endpoint HTTPEndpoint
 	head     []byte // of the request; nil once it was served
 	length   int64  // of the content, if it is not chunked
+	most     int    // bytes of the content
 	chunks   chunked.Decoder
 	chunked  bool
 	complete bool
@@ -75,12 +83,16 @@ func (l *Loop) beginExchange(c *Conn, e HTTPEndpoint, r *Request, p []byte, n in
 	if reject != nil {
 		return nil, reject
 	}
-	if length > int64(l.srv.opts.MaxMessageBytes) {
+	most := l.srv.opts.MaxMessageBytes
+	if limiter, ok := e.(BodyLimiter); ok {
+		most = limiter.MaxBodyBytes()
+	}
+	if length > int64(most) {
 		return nil, handshake.RejectBodyTooLarge
 	}
 	lis, _ := c.session.(*listener)
 	x := &Exchange{
-		loop: l, conn: c, lis: lis, endpoint: e, head: bytes.Clone(p[:n]), length: length, chunked: chunks,
+		loop: l, conn: c, lis: lis, endpoint: e, head: bytes.Clone(p[:n]), length: length, most: most, chunked: chunks,
 		noBody: string(r.Method) == http.MethodHead, closes: r.ConnectionClose,
 	}
 	c.session = x
@@ -151,7 +163,7 @@ func (l *Loop) collect(c *Conn, x *Exchange, p *[]byte) *Rejection {
 		switch {
 		case err != nil:
 			return handshake.RejectChunk
-		case len(x.Body)+len(content) > l.srv.opts.MaxMessageBytes:
+		case len(x.Body)+len(content) > x.most:
 			return handshake.RejectBodyTooLarge
 		}
 		if x.add(l, content); c.state != stateRequest {

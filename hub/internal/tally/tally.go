@@ -16,6 +16,7 @@ type Sum struct {
 
 // Count is a Sum to which several loops add. A nil Count counts nothing. Any goroutine may use it.
 type Count struct {
+	Complete         func()       // called once all parts are added, by the Add that adds the last one; nil for nothing
 	parts            atomic.Int32 // that are still to be added
 	clients, closing atomic.Int32
 }
@@ -34,7 +35,9 @@ func (c *Count) Add(clients, closing int) {
 	}
 	c.clients.Add(int32(clients))
 	c.closing.Add(int32(closing))
-	c.parts.Add(-1)
+	if c.parts.Add(-1) == 0 && c.Complete != nil {
+		c.Complete()
+	}
 }
 
 // Sum returns the sum, and whether all parts are in it.
@@ -43,15 +46,15 @@ func (c *Count) Sum() (s Sum, complete bool) {
 	return Sum{int(c.clients.Load()), int(c.closing.Load())}, complete
 }
 
-// Size is how many messages a Book remembers. Their senders ask within a second.
-const Size = 1024
+// Size is how many messages a Book remembers. Their senders ask for them within some 10 ms.
+const Size = 16384
 
 // Book keeps the Counts of the last Size messages by their senders, each of which sends one message. The zero Book is
 // empty. Any goroutine may use it.
 type Book struct {
 	mu       sync.Mutex
 	bySender map[uuid.UUID]*Count
-	senders  [Size]uuid.UUID // a ring, in the order of their messages
+	senders  []uuid.UUID // at most Size: a ring, in the order of their messages
 	next     int
 }
 
@@ -65,10 +68,14 @@ func (b *Book) Open(sender *uuid.UUID) *Count {
 	c := b.bySender[*sender]
 	if c == nil {
 		c = new(Count)
-		delete(b.bySender, b.senders[b.next])
 		b.bySender[*sender] = c
-		b.senders[b.next] = *sender
-		b.next = (b.next + 1) % Size
+		if len(b.senders) < Size {
+			b.senders = append(b.senders, *sender)
+		} else {
+			delete(b.bySender, b.senders[b.next])
+			b.senders[b.next] = *sender
+			b.next = (b.next + 1) % Size
+		}
 	}
 	c.Expect()
 	return c
