@@ -11,6 +11,7 @@ import (
 	"github.com/mastersocket/mastersocket/services/echo"
 	"github.com/mastersocket/mastersocket/services/fleet"
 	"github.com/mastersocket/mastersocket/services/fleet/lifecycle"
+	"github.com/mastersocket/mastersocket/services/httpapi"
 	"github.com/mastersocket/mastersocket/services/socketio"
 	"github.com/mastersocket/mastersocket/services/team"
 )
@@ -18,6 +19,9 @@ import (
 // services makes the service types that the settings enable.
 func (c *serveCmd) services(loaded *config.Loaded) ([]hub.ServiceType, error) {
 	var all []hub.ServiceType
+	if c.HTTPAPI {
+		all = append(all, httpapi.New())
+	}
 	for _, name := range c.Enable {
 		switch name {
 		case "echo":

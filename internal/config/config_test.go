@@ -63,7 +63,7 @@ func TestDefaults(t *testing.T) {
 		Listen: ":42069", AdminListen: "127.0.0.1:42070", RedisPrefix: "ms", MaxMessageBytes: 32768, MaxGroups: 1024,
 		PingInterval: 30 * time.Second, IdentifyTimeout: 10 * time.Second, HandshakeTimeout: 10 * time.Second,
 		MessageTimeout: 30 * time.Second, SendQueueBytes: 1 << 20, PresenceMembers: 10_000, RequestMemory: 64 << 20,
-		TCPGap: time.Millisecond, WriteTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, TeamHealthcheck: 30 * time.Second, FleetCommandEvent: "cmd", LogFormat: "text", LogLevel: "info",
+		HTTPAPI: true, TCPGap: time.Millisecond, WriteTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, TeamHealthcheck: 30 * time.Second, FleetCommandEvent: "cmd", LogFormat: "text", LogLevel: "info",
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Serve{}, sources{})); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -111,6 +111,7 @@ var settingValues = map[string]struct {
 		[3]any{`[{"age":"1h","groups":"a"}]`, `[{"groups":"b","age":"1h"}]`, `[{groups: c, age: 1h}]`},
 	},
 	"node":                        {[3]string{"a", "b", "c"}, func(s *Serve) any { return s.Node }, [3]any{"a", "b", "c"}},
+	"http-api":                    {[3]string{"false", "true", "false"}, func(s *Serve) any { return s.HTTPAPI }, [3]any{false, true, false}},
 	"ready-without-broker":        {[3]string{"true", "false", "true"}, func(s *Serve) any { return s.ReadyWithoutBroker }, [3]any{true, false, true}},
 	"loops":                       {[3]string{"1", "2", "3"}, func(s *Serve) any { return s.Loops }, [3]any{1, 2, 3}},
 	"max-connections":             {[3]string{"1", "2", "3"}, func(s *Serve) any { return s.MaxConnections }, [3]any{1, 2, 3}},

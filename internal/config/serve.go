@@ -29,6 +29,7 @@ type Serve struct {
 	TLSKey      string        `path:"" reload:"" secret:"" name:"tls-key" group:"Listeners" placeholder:"FILE" help:"PEM file with the key of --tls-cert."`
 	TLSClientCA string        `path:"" reload:"" name:"tls-client-ca" group:"Listeners" placeholder:"FILE" help:"PEM file with the authorities whose certificates clients may show. A certificate of another authority is refused; a client may show none. The tokens file says what a certificate allows."`
 	AdminTLS    bool          `name:"admin-tls" group:"Listeners" help:"Serve --admin-listen over TLS, with the same certificate."`
+	HTTPAPI     bool          `name:"http-api" group:"Listeners" default:"true" help:"Serve POST /v1/events and POST /v1/requests on the listeners of WebSocket clients, for holders of tokens without a connection. They may do by HTTP what they may do by WebSocket, and no more; --http-api=false turns it off."`
 	Enable      []string      `group:"Listeners" placeholder:"TYPE" help:"Foreign protocols to serve beside the hub's own, on paths of theirs: echo, fleet, socketio, team."`
 	// TeamAnonymous exists because the original team protocol has no tokens.
 	TeamAnonymous   bool          `group:"Listeners" help:"With --enable team: let clients open /global without a token. Every client that reaches the hub then sees every team and its messages."`
