@@ -54,8 +54,13 @@ func TestDocumentedCalls(t *testing.T) {
 		t.Fatalf("%d calls are documented", len(calls))
 	}
 	for _, call := range calls {
-		at := strings.LastIndex(call, "\n")
-		line, want := call[:at], call[at+1:]
+		line, want := "", ""
+		for more := true; more; more = strings.HasSuffix(line, "\\\n") {
+			var next string
+			next, call, _ = strings.Cut(call, "\n")
+			line += next + "\n"
+		}
+		want = strings.ReplaceAll(call, "\n ", "")
 		line = strings.Replace(line, "127.0.0.1:42069", s.HubAddr, 1)
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
 		cmd.Env = append(os.Environ(), "MASTERSOCKET_TOKEN=of a script")
