@@ -139,6 +139,13 @@ func (l *Loop) run(deadline time.Time, done func() bool) error {
 	return nil
 }
 
+// Listen is Serve while deliveries arrive that no client of the Loop has asked for. They are counted.
+func (l *Loop) Listen(d time.Duration) error {
+	l.delivered = func(*Client, int) error { return nil }
+	defer func() { l.delivered = l.unasked }()
+	return l.Serve(d)
+}
+
 // Serve answers pings and the like for a while.
 func (l *Loop) Serve(d time.Duration) error {
 	err := l.run(time.Now().Add(d), func() bool { return false })

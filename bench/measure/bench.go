@@ -32,6 +32,7 @@ type bench struct {
 	loop    *load.Loop
 	values  map[string]map[string]float64 // by measure, for what was taken along the way
 	same    float64                       // deliveries per second of LatencySame
+	shape   load.Shape
 }
 
 // connect makes the scenario's clients, and measures that.
@@ -121,6 +122,8 @@ func (b *bench) measure(name string) (map[string]float64, error) {
 	case Chat:
 		r, err := b.loop.Chat(float64(len(b.loop.Clients(load.Member))), b.times.Stream, b.process.CPU)
 		return rates(r), err
+	case Calls:
+		return b.calls()
 	case LatencyFixed:
 		return b.latency(fixedPerSecond)
 	case Direct:

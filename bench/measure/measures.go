@@ -38,6 +38,7 @@ const (
 	TLSSetup       = "tls-setup"
 	TLSFanout1k    = "tls-fanout-1k"
 	TLSSaturated8  = "tls-saturated-1k-8"
+	Calls          = "http-calls"
 	fixedPerSecond = 50
 )
 
@@ -77,6 +78,7 @@ var scenarios = []scenario{
 	{"10,000 clients that send", 10_000, load.Member, []string{Chat}, load.Usual, 0, plain},
 	{"1,000 clients, and 50 that don't read", 1_000, load.Subscriber, []string{Stalled}, load.Usual, 50, plain},
 	{"1,000 clients over TLS", 1_000, load.Subscriber, []string{TLSSetup, TLSFanout1k, TLSSaturated8}, load.Usual, 0, overTLS},
+	{"messages by HTTP", 101, load.Subscriber, []string{Calls}, load.Shape{Wire: load.WireBytes, Groups: 101}, 0, plain},
 }
 
 // Names returns all measures.

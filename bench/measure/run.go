@@ -100,6 +100,9 @@ func (p Plan) wanted(s scenario, a servers.Adapter) []string {
 	var wanted []string
 	for _, m := range s.measures {
 		limited, ok := a.(servers.Limited)
+		if _, calls := a.(servers.Caller); m == Calls && !calls {
+			continue
+		}
 		if slices.Contains(p.Measures, m) && (!ok || limited.Covers(m)) {
 			wanted = append(wanted, m)
 		}
@@ -150,7 +153,7 @@ func (p Plan) attempt(s scenario, a servers.Adapter, wanted []string, round int)
 		}
 	}
 
-	b := &bench{times: p.Times, adapter: a, process: process, loop: loop, values: map[string]map[string]float64{}, same: p.same}
+	b := &bench{times: p.Times, adapter: a, process: process, loop: loop, values: map[string]map[string]float64{}, same: p.same, shape: s.shape}
 	if err := b.connect(s); err != nil {
 		return []Run{failed(wanted[0], fmt.Errorf("%w\n%s", err, process.Output()))}
 	}

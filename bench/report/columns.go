@@ -43,6 +43,8 @@ var shapeColumns = []Column{
 	{"… µs", measure.Size32k, []string{measure.CPU}, tenths},
 	{"1,000 groups of 10: µs", measure.Groups, []string{measure.CPU}, tenths},
 	{"10,000 that send: µs", measure.Chat, []string{measure.CPU}, tenths},
+	{"POST/s", measure.Calls, []string{measure.PerSecond}, thousands},
+	{"POST µs", measure.Calls, []string{measure.CPU}, tenths},
 	{"50 of 1,050 don't read: deliveries/s", measure.Stalled, []string{measure.PerSecond}, thousands},
 	{"… µs", measure.Stalled, []string{measure.CPU}, tenths},
 }

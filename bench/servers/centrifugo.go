@@ -42,7 +42,8 @@ func (c Centrifugo) Command(s Site) (*exec.Cmd, error) {
 		"http_server": map[string]any{
 			"address": s.Listen.Addr().String(), "port": portOf(s.Listen), "internal_port": portOf(s.Admin),
 		},
-		"log": map[string]any{"level": "error"},
+		"http_api": map[string]any{"key": centrifugoKey},
+		"log":      map[string]any{"level": "error"},
 		"client": map[string]any{
 			"insecure": true, "allowed_origins": []string{"*"}, "connection_limit": 0,
 			"ping_interval": "1h", "pong_timeout": "30m",
@@ -148,7 +149,12 @@ func (d centrifugoDialect) Publish(_ *load.Client, group int) []byte {
 func (d centrifugoDialect) Direct(_, to *load.Client) []byte { return d.frame(d.channel(to)) }
 
 func (d centrifugoDialect) frame(channel string) []byte {
-	delivered := fmt.Sprintf(`{"push":{"channel":%q,"pub":{"data":""}}}`, channel)
-	data := padding(len(delivered), d.Payload())
+	_, data := d.publication(channel)
 	return load.AppendFrame(nil, load.TextFrame, fmt.Appendf(nil, centrifugoPublish, channel, data))
+}
+
+// publication returns the data of a message that is delivered with the shape's size.
+func (d centrifugoDialect) publication(to string) (channel string, data []byte) {
+	delivered := fmt.Sprintf(`{"push":{"channel":%q,"pub":{"data":""}}}`, to)
+	return to, padding(len(delivered), d.Payload())
 }

@@ -148,14 +148,19 @@ func (d masterDialect) Direct(_, to *load.Client) []byte {
 	return d.event(`{"target":"DIRECT","identifier":"` + to.ID + `"}`)
 }
 
-// event frames an EVENT that is delivered with the shape's size: the hub adds an id and the sender.
+// event frames an EVENT that is delivered with the shape's size.
 func (d masterDialect) event(intent string) []byte {
+	return load.AppendFrame(nil, load.TextFrame, d.publication(intent))
+}
+
+// publication is an EVENT that is delivered with the shape's size: the hub adds an id and the sender.
+func (d masterDialect) publication(intent string) []byte {
 	const added = len(`,"id":"","sender":""`) + 2*36
 	event := func(pad []byte) []byte {
 		return fmt.Appendf(nil, `{"op":0,"event":"bench","data":"%s","intent":%s}`, pad, intent)
 	}
 	pad := padding(len(event(nil))+added, d.Payload())
-	return load.AppendFrame(nil, load.TextFrame, event(pad))
+	return event(pad)
 }
 
 // output returns the first line that a command prints.
