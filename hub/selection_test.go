@@ -157,7 +157,7 @@ func TestSelectionRights(t *testing.T) {
 		t.Errorf("received %+v", got)
 	}
 	grant, _ := h.tokens.Authenticate(testToken)
-	if _, err := h.Publish(t.Context(), grant, []byte(`{"op":0,"event":"e","intent":{"target":"GROUP","identifiers":["a","c"]}}`)); err != ErrForbidden {
+	if _, err := h.Publish(t.Context(), h.Caller(Credential{Grant: grant}), []byte(`{"op":0,"event":"e","intent":{"target":"GROUP","identifiers":["a","c"]}}`)); err != ErrForbidden {
 		t.Errorf("Publish: %v", err)
 	}
 }
@@ -178,7 +178,7 @@ func TestSelectionReceipt(t *testing.T) {
 		`{"op":0,"intent":{"target":"DIRECT","identifiers":["` + abx.id + `","` + ab.id + `"]}}`: 2,
 		`{"op":0,"intent":{"target":"GROUP","identifiers":["a","b"],"except":["a","b"]}}`:        0,
 	} {
-		r, err := h.Publish(t.Context(), grant, []byte(message))
+		r, err := h.Publish(t.Context(), h.Caller(Credential{Grant: grant}), []byte(message))
 		if err != nil || r.Clients == nil || *r.Clients != want {
 			t.Errorf("%s: %+v, %v, want %d clients", message, r, err, want)
 		}
