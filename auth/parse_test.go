@@ -293,7 +293,7 @@ func TestParseTokensRefuses(t *testing.T) {
 		"two placeholders in a row":     {rule("claims: {sub: a}\n  watch: ['{claim:a}{claim:b}']"), []string{"4: only a dot, or the end, may follow {claim:a}"}},
 		"placeholder in a bad pattern":  {rule("claims: {sub: a}\n  watch: ['$a.{claim:sub}']"), []string{`4: pattern "$a.x"`}},
 		"placeholder for a target":      {rule("claims: {sub: a}\n  send: ['{claim:t}:a', 'DIRECT:{claim:sub}', '{claim:sub}']"), []string{"4: only GROUP and ANY", "4: only GROUP and ANY", "4: only GROUP and ANY"}},
-		"placeholder grants no way in":  {"tokens:\n- name: a\n  claims: {sub: a}\n  send: 'GROUP:{claim:sub}'", []string{"2: no client could use this token"}},
+		"placeholder grants no way in":  {"tokens:\n- name: a\n  claims: {sub: a}\n  watch: '{claim:sub}'", []string{"2: no client could use this token"}},
 		"cyclic alias":                  {"tokens: &a [*a]", []string{"1: an entry must have keys"}},
 		"all at once": {
 			"extra: 1\n" + entry("groups: [$]\n  rate: fast\n  send: [ALL]") + "- nothing",
