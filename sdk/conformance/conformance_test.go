@@ -26,15 +26,16 @@ const (
 	noPause   = "no-pause" // it does not, as in browsers
 	canGroups = "groups"   // the SDK changes groups, and watches who is in them
 	canHold   = "hold"     // the SDK holds exclusive groups
+	canGiveUp = "give-up"  // the platform ends a handshake that takes too long at once, and opens nothing more for it
 
 	canRequests = "requests" // the SDK's requests and answers are tracked
 )
 
 // adapters are the SDKs. Another SDK is a further line.
 var adapters = []adapter{
-	{name: "go", start: buildGo("./goadapter"), can: []string{canStatus, canPause, canGroups, canHold, canRequests}},
-	{name: "python", start: findPython, dir: "../python", can: []string{canStatus, canPause, canGroups, canHold, canRequests}},
-	{name: "typescript", start: node(), can: []string{canStatus, canPause, canGroups, canHold, canRequests}},
+	{name: "go", start: buildGo("./goadapter"), can: []string{canStatus, canGiveUp, canPause, canGroups, canHold, canRequests}},
+	{name: "python", start: findPython, dir: "../python", can: []string{canStatus, canGiveUp, canPause, canGroups, canHold, canRequests}},
+	{name: "typescript", start: node(), can: []string{canStatus, canGiveUp, canPause, canGroups, canHold, canRequests}},
 	{name: "typescript-platform", start: node("--experimental-websocket"), can: []string{noPause, canGroups, canHold, canRequests}},
 }
 

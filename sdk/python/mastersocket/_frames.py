@@ -36,7 +36,8 @@ class Reader:
     def __init__(self, most: int) -> None:
         #: The most bytes of a message.
         self.most = most
-        self._rest = b""  # of a frame that is not complete
+        self._rest: List[bytes] = []  # of a frame that is not complete
+        self._size_of_rest = 0
         self._needed = 2  # bytes until it is, or until its length is known
         self._parts: List[bytes] = []  # of a message that is not complete
         self._size = 0
@@ -45,10 +46,11 @@ class Reader:
     def read(self, data: bytes, messages: List[bytes]) -> None:
         """Append the messages that data completes. Raises Closed or FrameError behind the last message before it."""
         if self._rest:
-            self._rest += data
-            if len(self._rest) < self._needed:
+            self._rest.append(data)
+            self._size_of_rest += len(data)
+            if self._size_of_rest < self._needed:
                 return
-            data, self._rest = self._rest, b""
+            data, self._rest, self._size_of_rest = b"".join(self._rest), [], 0
         at, end, self._needed = 0, len(data), 2
         while end - at >= 2:
             first, size = data[at], data[at + 1]
@@ -71,7 +73,8 @@ class Reader:
                 messages.append(data[begin:at])
             else:
                 self._handle(first, data[begin:at], messages)
-        self._rest = data[at:]
+        if at < end:
+            self._rest, self._size_of_rest = [data[at:]], end - at
 
     def _handle(self, first: int, payload: bytes, messages: List[bytes]) -> None:
         """Handle a frame that is not a whole message."""
