@@ -18,7 +18,7 @@ func (s *session) route(e *opcodes.Envelope) {
 		s.forbid(e)
 		return
 	}
-	if e.Numbered && s.isNumbered(e) {
+	if s.forgesNumber(e) {
 		s.refuseReserved(e)
 		return
 	}

@@ -150,6 +150,8 @@ func TestWhatIsNumbered(t *testing.T) {
 		{event("6", to("GROUP", "plain")), 0},
 		{m{"op": 0, "id": "7", "expect": m{"timeout_ms": 50}, "intent": to("GROUP", "log")}, 0},
 		{m{"op": 0, "id": "8", "offset": 77, "intent": to("GROUP", "plain")}, 77},
+		{event("9", m{"target": "GROUP", "identifier": "log", "except": []string{"others"}}), 0},
+		{event("10", m{"target": "GROUP", "identifiers": []string{"log", "plain"}}), 0},
 	} {
 		sender.send(tt.message)
 		if f := p.read(); f.Offset != tt.want || f.ID != fmt.Sprint(i+1) {
@@ -157,8 +159,9 @@ func TestWhatIsNumbered(t *testing.T) {
 		}
 	}
 	sender.fence()
-	for _, name := range []string{"offset", "Offset", "OFFSET"} {
-		sender.send(m{"op": 0, "id": "r", name: nil, "intent": to("GROUP", "log")})
+	severalTo := m{"target": "GROUP", "identifiers": []string{"plain", "log"}}
+	for name, target := range map[string]any{"offset": to("GROUP", "log"), "Offset": to("GROUP", "log"), "OFFSET": severalTo} {
+		sender.send(m{"op": 0, "id": "r", name: nil, "intent": target})
 		for {
 			f := sender.read()
 			if d, _ := f.Data.(m); f.Op == 6 && d["code"] == "RESERVED_MEMBER" {
@@ -170,6 +173,25 @@ func TestWhatIsNumbered(t *testing.T) {
 	}
 	if s := h.Stats(); s.Drops[DropReservedMember] != 3 || s.History.Refused[RefusedReserved] != 3 {
 		t.Errorf("counted %d drops, %v", s.Drops[DropReservedMember], s.History)
+	}
+}
+
+// Messages to several groups are not numbered, and come behind numbered ones that their sender sent before.
+func TestSeveralGroupsBehindNumbered(t *testing.T) {
+	t.Parallel()
+	_, url := startHub(t, memory.NewBus().Broker(), keeps(1000))
+	sender, p := identify(t, url, "senders", m{"features": []string{"history"}}), identify(t, url, "log", nil)
+	for i := range 100 {
+		target := to("GROUP", "log")
+		if i%3 == 2 {
+			target = m{"target": "GROUP", "identifier": "log", "except": []string{"others"}}
+		}
+		sender.send(event(fmt.Sprint(i), target))
+	}
+	for i := range 100 {
+		if f := p.read(); f.ID != fmt.Sprint(i) {
+			t.Fatalf("message %s came in the place of %d", f.ID, i)
+		}
 	}
 }
 

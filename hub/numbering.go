@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/mastersocket/mastersocket/broker"
@@ -262,7 +263,18 @@ func (s *session) isRequest(e *opcodes.Envelope) bool {
 
 // isNumbered reports whether the client's EVENT or REPLY is one to a group with history that gets a number.
 func (s *session) isNumbered(e *opcodes.Envelope) bool {
-	return e.Target == intent.Group && !s.isRequest(e) && s.shard.hub.chronicles.find(e.Identifier) != nil
+	return e.Target == intent.Group && !e.Selects() && !s.isRequest(e) && s.shard.hub.chronicles.find(e.Identifier) != nil
+}
+
+// forgesNumber reports whether the client's message has a number of its own, and is to a group with history.
+func (s *session) forgesNumber(e *opcodes.Envelope) bool {
+	switch {
+	case !e.Numbered || s.isRequest(e):
+		return false
+	case !e.Selects():
+		return s.isNumbered(e)
+	}
+	return slices.ContainsFunc(e.Targets(), func(name []byte) bool { return s.shard.hub.chronicles.find(name) != nil })
 }
 
 // keep keeps the client's message until its numbered ones have come back. Nothing more is read from the client.
