@@ -634,12 +634,15 @@ func TestRequestsOfAKilledInstance(t *testing.T) {
 	if f, err := asker.read(t.Context()); err != nil || f.ID != "back" {
 		t.Fatalf("%+v, %v", f, err)
 	}
+	received := func() float64 { return c.hubs[0].Metrics().Sum("mastersocket_broker_received_total") }
+	before := received()
 	_ = asker.send(`{"op":0,"id":"q","intent":{"target":"GROUP","identifier":"workers"},"expect":{"timeout_ms":60000}}`)
 	for _, w := range workers {
 		if f, err := w.read(t.Context()); err != nil || f.ID != "q" {
 			t.Fatalf("%+v, %v", f, err)
 		}
 	}
+	eventually.True(t, "the instance to say how many clients it gave the request to", func() bool { return received() > before })
 	began := time.Now()
 	c.hubs[1].Kill()
 	seen := map[string]string{}
