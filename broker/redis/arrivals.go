@@ -122,8 +122,8 @@ func (a *arrivals) take(g *arrival) {
 	for g.waiting.Len() > 0 {
 		o := g.waiting.At(0)
 		if !o.duplicate && g.reached < o.first+uint64(len(o.done))-1 {
-			if g.reached >= o.first {
-				to := int(g.reached - o.first + 1)
+			// reached may have fallen with a new epoch.
+			if to := int(int64(g.reached-o.first) + 1); to > g.told {
 				a.ready.PushBack(telling{o, g.told, to})
 				g.told = to
 			}
