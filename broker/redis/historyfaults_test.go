@@ -3,8 +3,6 @@ package redis
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -62,7 +60,7 @@ func (l *appendLoad) append(n *brokertest.Instance, payload string) {
 	l.open++
 	l.mu.Unlock()
 	n.Append(&broker.Message{Kind: broker.KindGroup, Group: []byte("h"), Payload: []byte(payload)}, broker.Appending{Limits: brokertest.Ample},
-		broker.AppendFunc(func(offset uint64, duplicate bool, err error) {
+		brokertest.AppendFunc(func(offset uint64, duplicate bool, err error) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.open--
@@ -270,75 +268,6 @@ func TestHistoryScriptFlush(t *testing.T) {
 	}
 	l.appended(t, 50)
 	l.end(t, false)
-}
-
-// TestHistoryFailover: a replica that lacks the last messages becomes the master. What members saw of those is void, and they
-// are told; the numbers come again.
-func TestHistoryFailover(t *testing.T) {
-	t.Parallel()
-	master := redistest.Start(t)
-	replica := redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(master.Port()))
-	eventually.True(t, "the replica", func() bool { return strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up") })
-	sentinel := redistest.StartSentinel(t, master, "hub")
-	eventually.True(t, "the sentinel to know the replica", func() bool {
-		return strings.Contains(sentinel.Do("SENTINEL", "replicas", "hub"), strconv.Itoa(replica.Port()))
-	})
-	o := quick("redis+sentinel://127.0.0.1:1," + sentinel.Addr() + "/hub")
-	in := redisCluster(t, 2, o)
-	for _, n := range in {
-		n.JoinGroup(t, "h")
-		n.ExtentWait(t, "h", brokertest.Ample)
-	}
-	kept := in[0].MustAppend(t, "h", 20, brokertest.Ample)
-	before := in[0].ExtentWait(t, "h", brokertest.Ample)
-	eventually.True(t, "the replica to have them", func() bool {
-		return replica.Do("XLEN", o.Prefix+":history:stream:h") == master.Do("XLEN", o.Prefix+":history:stream:h")
-	})
-	replica.Pause() // what the master takes now is lost with it, if it dies before the replica reads on
-	master.Do("CONFIG", "SET", "client-output-buffer-limit", "replica 1 1 1")
-	for range 5 {
-		in[1].AppendWait(t, "h", strings.Repeat("lost", 1<<10), broker.Appending{Limits: brokertest.Ample})
-	}
-	for i, n := range in {
-		n.Await(t, "what is lost", func() bool { return len(n.Numbered["h"]) >= int(kept)+5 })
-		brokertest.CheckNumbers(t, fmt.Sprint("before, ", i), n.Of("h"), 1, kept+5)
-	}
-	// The replica gets nothing more from this master, whatever is in its socket.
-	master.Kill()
-	replica.Resume()
-	awaitState(t, in, false)
-	awaitState(t, in, true)
-	after := in[0].ExtentWait(t, "h", brokertest.Ample)
-	if after.Epoch == before.Epoch {
-		t.Fatalf("the epoch goes on: %+v", after)
-	}
-	var last uint64
-	for range 3 {
-		r := in[1].AppendWait(t, "h", "again", broker.Appending{Limits: brokertest.Ample})
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
-		last = r.Offset
-	}
-	if last != after.Last+3 {
-		t.Errorf("the last number is %d after %d", last, after.Last)
-	}
-	for i, n := range in {
-		n.Await(t, "the last message", func() bool {
-			got := n.Numbered["h"]
-			return got[len(got)-1].Epoch == after.Epoch && got[len(got)-1].Offset == last
-		})
-		view := viewOf(t, i, n.Of("h"), true)
-		if uint64(len(view)) != last || view[last-1] != "again" {
-			t.Errorf("instance %d: %d messages, the last one %q", i, len(view), view[len(view)-1])
-		}
-		if lost := after.Last < kept+5; lost != (statsOf(n).GapsEpoch > 0) {
-			t.Errorf("instance %d: %d gaps, messages up to %d of %d are there", i, statsOf(n).GapsEpoch, after.Last, kept+5)
-		}
-	}
-	if after.Last == kept+5 {
-		t.Log("the replica had all of it: nothing was lost")
-	}
 }
 
 // TestHistoryTrimmed: while an instance is cut off, more is appended than is kept.
