@@ -312,8 +312,11 @@ func TestRealRollingRestart(t *testing.T) {
 			t.Errorf("%d moves, %d absences", r.Moves, r.Absences)
 		}
 		refused := 0
-		for _, n := range r.Refused {
-			refused += n
+		for code, n := range r.Refused {
+			// An instance that gets no time of the processor for seconds gives up its connection to Redis, and says so.
+			if code != "OUTCOME_UNKNOWN" {
+				refused += n
+			}
 		}
 		if refused > r.Outdated {
 			t.Errorf("%v refused, but for a former id only %d", r.Refused, r.Outdated)
