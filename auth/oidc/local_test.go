@@ -252,7 +252,7 @@ func TestEachIssuerByItsOwnKeys(t *testing.T) {
 					want(signs.issuer+" in the name of "+says.issuer+" with the key's name "+id, token, good)
 				}
 			}
-			// Everyone has the public keys: as secrets for HS256 they are worth nothing, whoever is said to have signed.
+			// Public keys are known to all: as secrets for HS256 they count for no issuer.
 			_, rsaPEM := keyPair(t, rsaKey.Private)
 			_, ecPEM := keyPair(t, ecKey.Private)
 			for what, public := range map[string][]byte{"RSA": rsaPEM, "EC": ecPEM, "Ed25519": edPublic, "JWKS": rsaIssuer.JWKS()} {

@@ -385,7 +385,7 @@ func (s *keptSender) use(ctx context.Context, p *keptConn, next int) (int, error
 }
 
 // TestHistory has members that crash, reconnect and move while messages are sent, connections to Redis are cut, and an
-// instance is killed and started again. Nobody may miss a number, or see one twice, and all see the same.
+// instance is killed and started again. No member may miss a number, or see one twice, and all see the same.
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, clusterOptions{flags: []string{"--history", `[{groups: "kept.*", messages: 1000000, age: 1h, bytes: 2GiB}]`}})

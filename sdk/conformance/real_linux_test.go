@@ -313,7 +313,7 @@ func TestRealRollingRestart(t *testing.T) {
 		}
 		refused := 0
 		for code, n := range r.Refused {
-			// An instance that gets no time of the processor for seconds gives up its connection to Redis, and says so.
+			// An instance that does not run for seconds, on a busy machine, drops its connection to Redis, and says so.
 			if code != "OUTCOME_UNKNOWN" {
 				refused += n
 			}

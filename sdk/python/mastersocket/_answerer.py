@@ -45,7 +45,7 @@ class Answerer:
                 result = await result
             await m.reply(result)
         except (RequestOverError, ClosedError, OutcomeUnknownError):
-            pass  # nobody waits for the answer any more
+            pass  # the requester does not wait any more
         except RemoteError as e:
             await self._fail(m, e.code, e.explanation)
         except Exception as e:

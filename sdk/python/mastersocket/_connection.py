@@ -445,6 +445,6 @@ class Connection(asyncio.Protocol):
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:
-    """Keep asyncio from logging an exception that nobody awaits, as its own connection is reported elsewhere."""
+    """Keep asyncio from logging an exception that no task awaits, as its own connection is reported elsewhere."""
     if not future.cancelled():
         future.exception()
