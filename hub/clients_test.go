@@ -123,7 +123,7 @@ func TestDescribeClient(t *testing.T) {
 	hubs, urls := twoHubs(t)
 	p := identify(t, urls[1], "a", m{"name": "svc", "version": "1.2", "meta": m{"zone": "x"}, "groups": []string{"b"}})
 	p.send(event("1", to("GROUP", "b")))
-	p.fence()
+	p.pong()
 	c, err := hubs[0].Client(inspectCtx(t), uuid.MustParse(p.id))
 	if err != nil {
 		t.Fatal(err)

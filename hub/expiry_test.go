@@ -58,12 +58,12 @@ func TestExpiryIsAnnounced(t *testing.T) {
 		})()
 	}
 	look(61 * time.Second)
-	if got := p.fence(); len(got) != 0 {
+	if got := p.pong(); len(got) != 0 {
 		t.Errorf("too early: %+v", got)
 	}
 	look(60 * time.Second)
 	look(50 * time.Second)
-	got := p.fence()
+	got := p.pong()
 	if len(got) != 1 || got[0].Op != 12 {
 		t.Fatalf("got %+v, want one DRAIN", got)
 	}
@@ -72,7 +72,7 @@ func TestExpiryIsAnnounced(t *testing.T) {
 	if data["reason"] != "expiry" || data["deadline_ms"] != 60000.0 || after > 30000 {
 		t.Errorf("got %+v, want 60 s and a moment in the first half of it", data)
 	}
-	if got := quiet.fence(); len(got) != 0 {
+	if got := quiet.pong(); len(got) != 0 {
 		t.Errorf("who did not ask for it got %+v", got)
 	}
 	look(0)

@@ -225,7 +225,7 @@ func TestFenceBehindSameTurn(t *testing.T) {
 		sh.publishAs(agent(sh), nil, &opcodes.Message{Op: opcodes.Event, ID: "m", Target: intent.Group, Group: []byte("g")}, nil)
 	}))
 	b.send(fenceTo(a, "f"))
-	b.fence() // its loop has sent the FENCE to the others
+	b.pong() // its loop has sent the FENCE to the others
 	release()
 	order(t, "the old connection", a, "m", "FENCE")
 }
@@ -276,7 +276,7 @@ func TestFenceBehindBroker(t *testing.T) {
 	b := identifyOn(t, url, "movers", 1, withDrain)
 	h.incoming.Enter()
 	b.send(fenceTo(a, "f"))
-	b.fence()
+	b.pong()
 	settle(h.shards...)
 	expect(t, "the old connection", a)
 	buf := transport.NewMessage(encode(t, event("m", to("GROUP", "g"))))

@@ -158,7 +158,7 @@ func TestWhatIsNumbered(t *testing.T) {
 			t.Errorf("%v: got %+v", tt.message, f)
 		}
 	}
-	sender.fence()
+	sender.pong()
 	severalTo := m{"target": "GROUP", "identifiers": []string{"plain", "log"}}
 	for name, target := range map[string]any{"offset": to("GROUP", "log"), "Offset": to("GROUP", "log"), "OFFSET": severalTo} {
 		sender.send(m{"op": 0, "id": "r", name: nil, "intent": target})

@@ -2,11 +2,13 @@ package hub
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,13 +68,20 @@ func startHub(t testing.TB, b broker.Broker, change func(*Options)) (*Hub, strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h, "ws://" + addr.String() + "/"
+	url := "ws://" + addr.String() + "/"
+	started.Store(url, h)
+	t.Cleanup(func() { started.Delete(url) })
+	return h, url
 }
+
+// started has the hub of each URL that startHub returned.
+var started sync.Map
 
 // peer is a client that is not ours.
 type peer struct {
 	t    testing.TB
 	ctx  context.Context
+	url  string
 	conn *websocket.Conn
 	id   string
 }
@@ -99,7 +108,7 @@ func connect(t testing.TB, url string) *peer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.CloseNow() })
-	return &peer{t: t, ctx: ctx, conn: conn}
+	return &peer{t: t, ctx: ctx, url: url, conn: conn}
 }
 
 // identify connects a client and identifies it; extra are further members of IDENTIFY's data.
@@ -136,17 +145,42 @@ func (p *peer) read() frame {
 	return f
 }
 
-// fence makes sure that everything sent to the client before has arrived: it returns the messages up to the PONG.
+// fence returns the messages that were sent to the client before, from any loop and any instance: those that come before a
+// message to it that crosses the broker behind them. Its hub sends that, as the client may lack the right to.
 func (p *peer) fence() []frame {
 	p.t.Helper()
+	found, ok := started.Load(p.url)
+	if !ok || p.id == "" {
+		p.t.Fatal("a fence needs a hub and a client that has identified itself")
+	}
+	h := found.(*Hub)
+	grant, _ := auth.NewStore(auth.SharedToken(testToken)).Authenticate(testToken)
+	last := rand.Text()
+	if r, err := h.Publish(p.ctx, h.Caller(Credential{Grant: grant}), []byte(`{"op":0,"event":"`+last+`","intent":{"target":"DIRECT","identifier":"`+p.id+`"}}`)); err != nil {
+		p.t.Fatalf("a fence: %+v, %v", r, err)
+	}
+	var before []frame
+	for {
+		f := p.read()
+		if f.Event == last {
+			return append(before, p.pong()...)
+		}
+		before = append(before, f)
+	}
+}
+
+// pong returns the messages before the answer to a HEARTBEAT: what the client's loop had for it, and perhaps more. What others
+// sent may still be on its way through the broker.
+func (p *peer) pong() []frame {
+	p.t.Helper()
 	p.send(m{"op": 3})
-	var all []frame
+	var before []frame
 	for {
 		f := p.read()
 		if f.Op == 4 {
-			return all
+			return before
 		}
-		all = append(all, f)
+		before = append(before, f)
 	}
 }
 

@@ -63,6 +63,6 @@ func (p *peer) sendOn(ctx context.Context, group string) {
 			}
 			n++
 		}
-		p.fence()
+		p.pong()
 	}
 }

@@ -163,7 +163,7 @@ func TestTapsComeAndGo(t *testing.T) {
 	for range 300 {
 		sender.send(event("x", to("GROUP", "g")))
 	}
-	sender.fence()
+	sender.pong()
 	wg.Wait()
 	stop()
 	for i, h := range hubs {

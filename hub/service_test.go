@@ -212,7 +212,7 @@ func TestServiceTypeLeavesWithinADelivery(t *testing.T) {
 	}
 	<-types.closed
 	<-types.closed
-	c.fence() // both loops have told their observers: a PONG comes from one, so look at both
+	c.pong() // both loops have told their observers: a PONG comes from one, so look at both
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		types.mu.Lock()
@@ -221,7 +221,7 @@ func TestServiceTypeLeavesWithinADelivery(t *testing.T) {
 		if n == 2*h.Loops() || time.Now().After(deadline) {
 			break
 		}
-		c.fence()
+		c.pong()
 	}
 	types.mu.Lock()
 	defer types.mu.Unlock()

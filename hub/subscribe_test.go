@@ -80,7 +80,7 @@ func TestSubscribe(t *testing.T) {
 		t.Errorf("the answer is %v", answer)
 	}
 	sender.send(event("audit", to("GROUP", "audit")))
-	sender.fence()
+	sender.pong()
 	if got := p.fence(); len(got) > 0 {
 		t.Errorf("after UNSUBSCRIBE: %+v", got)
 	}
@@ -192,7 +192,7 @@ func TestSubscribeWaits(t *testing.T) {
 			t.Fatalf("got %+v, want the answer to %s", f, want)
 		}
 	}
-	if got := p.fence(); len(got) > 0 || h.groups.named("a") != nil {
+	if got := p.pong(); len(got) > 0 || h.groups.named("a") != nil {
 		t.Errorf("got %+v", got)
 	}
 }

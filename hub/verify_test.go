@@ -343,7 +343,7 @@ func TestRulesChange(t *testing.T) {
 `))
 	h.TokensChanged()
 	reader.wantDisconnect("its entry is gone", "UNAUTHORIZED", 4003)
-	if got := billing.fence(); len(got) != 0 {
+	if got := billing.pong(); len(got) != 0 {
 		t.Errorf("got %+v", got)
 	}
 	billing.send(event("not any more", to("GROUP", "billing")))
