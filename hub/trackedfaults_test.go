@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/coder/websocket/wsjson"
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/broker"
@@ -170,7 +171,7 @@ func TestRequestReplyBeforeReport(t *testing.T) {
 	s.noneOpen(t)
 }
 
-// TestRequestCountedTooOften: the broker may count an instance that takes the message and is dead. It is not waited for.
+// TestRequestCountedTooOften: the broker counts an instance that never says how many receivers it has. SETTLED says so.
 func TestRequestCountedTooOften(t *testing.T) {
 	t.Parallel()
 	near := new(steered)
@@ -184,17 +185,60 @@ func TestRequestCountedTooOften(t *testing.T) {
 	s := newSteeredSite(t, near, new(steered))
 	a, b := s.joinAt(t, 0, "askers", nil), s.joinAt(t, 1, "workers", nil)
 	a.send(expectation("q1", inGroup("workers"), within(long)))
-	b.reply(b.wantRequest("q1"), nil)
-	a.wantSettled("q1", settlement{Receivers: 1, Replied: 1})
 	a.send(expectation("q2", m{"target": "GLOBAL"}, within(long)))
-	a.pass(a.wantRequest("q2"))
-	b.reply(b.wantRequest("q2"), nil)
-	a.wantSettled("q2", settlement{Receivers: 2, Replied: 1, Passed: 1})
 	a.send(expectation("q3", inGroup("askers"), within(long)))
-	a.reply(a.wantRequest("q3"), nil)
-	a.wantSettled("q3", settlement{Receivers: 1, Replied: 1})
 	a.send(expectation("q4", inGroup("nobody"), within(long)))
-	a.wantSettled("q4", settlement{Missing: []missing{{Reason: "OUTCOME_UNKNOWN"}}})
+	b.reply(b.wantRequest("q1"), nil)
+	b.reply(b.wantRequest("q2"), nil)
+	want := map[string]settlement{
+		"q1": {Receivers: 1, Replied: 1}, "q2": {Receivers: 2, Replied: 1, Passed: 1}, "q3": {Receivers: 1, Replied: 1}, "q4": {},
+	}
+	for len(want) > 0 {
+		switch f := a.read(); {
+		case f.Op == 0 && f.ID == "q2":
+			a.pass(f)
+		case f.Op == 0:
+			a.reply(f, nil)
+		case f.Op == 14:
+			w := want[f.ID]
+			w.Missing = []missing{{Reason: "OUTCOME_UNKNOWN"}}
+			got, err := settlementOf(f)
+			if diff := cmp.Diff(w, got); diff != "" || err != nil {
+				t.Errorf("SETTLED of %s, %v (-want +got):\n%s", f.ID, err, diff)
+			}
+			delete(want, f.ID)
+		}
+	}
+	s.noneOpen(t)
+}
+
+// TestRequestOfInstancesWithoutMembers: instances that get a group's messages without a member, for a tap or because the last
+// one has just left, say that they have no receivers. Nothing of them is missing.
+func TestRequestOfInstancesWithoutMembers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, []int{1, 2, 1}, nil)
+	a, b := s.joinAt(t, 0, "askers", nil), s.joinAt(t, 0, "workers", nil)
+	watcher := s.joinAt(t, 1, "watchers", m{"features": []string{"requests", "presence"}, "watch": []string{"workers"}})
+	if f := watcher.read(); f.Op != 10 {
+		t.Fatalf("want PRESENCE, got %+v", f)
+	}
+	tap, err := s.hubs[1].Tap(t.Context(), TapOptions{Group: "workers", PerSecond: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tap.Close()
+	left := s.hubs[2].groups.keep("workers")
+	defer s.hubs[2].groups.release(left)
+	confirmed := make(confirmation, 1)
+	left.await(confirmed)
+	if err := <-confirmed; err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"q1", "q2"} {
+		a.send(expectation(id, inGroup("workers"), within(long)))
+		b.reply(b.wantRequest(id), nil)
+		a.wantSettled(id, settlement{Receivers: 1, Replied: 1})
+	}
 	s.noneOpen(t)
 }
 
@@ -225,12 +269,15 @@ func TestRequestOfAnUnknownMember(t *testing.T) {
 			}
 			s := newSteeredSite(t, near, far)
 			a, b := s.joinAt(t, 0, "askers", nil), s.joinAt(t, 1, "workers", nil)
+			known := s.joinAt(t, 0, "workers", nil)
 			a.send(expectation("q", inGroup("workers"), within(long)))
+			known.reply(known.wantRequest("q"), nil)
+			a.wantReply("q")
 			f := b.wantRequest("q")
 			if late {
 				far.awaitHeld(t, 1)
 				(<-word)()
-				a.wantSettled("q", settlement{Missing: []missing{{Reason: "OUTCOME_UNKNOWN"}}})
+				a.wantSettled("q", settlement{Receivers: 1, Replied: 1, Missing: []missing{{Reason: "OUTCOME_UNKNOWN"}}})
 				far.release()
 				<-reported
 				b.reply(f, nil)
@@ -242,7 +289,7 @@ func TestRequestOfAnUnknownMember(t *testing.T) {
 				a.wantReply("q")
 				a.wantNothing()
 				(<-word)()
-				a.wantSettled("q", settlement{Receivers: 1, Replied: 1})
+				a.wantSettled("q", settlement{Receivers: 2, Replied: 2})
 			}
 			s.noneOpen(t)
 		})

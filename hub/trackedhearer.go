@@ -15,7 +15,6 @@ type requestHearer struct {
 	toOne   bool
 
 	others int
-	acked  int
 	code   opcodes.ErrorCode
 }
 
@@ -30,7 +29,7 @@ func (sh *shard) hearOf(r *request) *feedback {
 
 // hear implements hearer.
 func (o *requestHearer) hear(f *feedback) {
-	o.others, o.acked, o.code = f.others, f.acked, f.code
+	o.others, o.code = f.others, f.code
 	if o.toOne && o.code == "" || !o.shard.loop.Post(o) { // a message to one client was taken to arrive
 		requestHearers.Put(o)
 	}
@@ -78,7 +77,6 @@ func (sh *shard) published(r *request, o *requestHearer) {
 	if r.wider != nil || o.others > 0 {
 		w := r.widen()
 		w.expected, w.spreadAt = o.others, sh.loop.Clock()
-		w.noneHere = o.code == "" && o.acked == o.others
 	}
 	switch {
 	case o.code == opcodes.CodeOutcomeUnknown:

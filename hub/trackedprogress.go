@@ -54,14 +54,14 @@ func (sh *shard) proceed(r *request) {
 	}
 }
 
-// awaitReports gives up waiting for instances that did not report, and have no members any more, once graceTime has passed
+// awaitReports gives up waiting for instances that did not report, and have no members any more, once reportTime has passed
 // since the broker took the request.
 func (sh *shard) awaitReports(r *request) {
 	w := r.wider
 	if w == nil || w.expected == 0 {
 		return
 	}
-	if until := w.spreadAt + graceTime; earlier(sh.loop.Clock(), until) {
+	if until := w.spreadAt + reportTime; earlier(sh.loop.Clock(), until) {
 		if earlier(until, r.due) {
 			sh.requests.schedule(r, until)
 		}
@@ -72,16 +72,16 @@ func (sh *shard) awaitReports(r *request) {
 	for i := range w.shares {
 		s := &w.shares[i]
 		if s.reports > 0 && !s.reported && !s.old {
-			if sh.loop.Clock()-w.spreadAt >= leftTime && !holds(known, s.node) {
-				s.reports, s.receivers = 0, max(s.receivers, s.done)
-			} else {
+			if holds(known, s.node) {
 				waits = true
+			} else {
+				s.reports, s.receivers = 0, max(s.receivers, s.done)
 			}
 		}
 	}
 	if sh.isComplete(r) {
 		sh.settle(r)
-	} else if again := sh.loop.Clock() + graceTime; waits && earlier(again, r.deadline) {
+	} else if again := sh.loop.Clock() + reportsAgain; waits && earlier(again, r.deadline) {
 		sh.requests.schedule(r, again)
 	}
 }
@@ -245,7 +245,7 @@ func (sh *shard) shareLost(r *request, s *portion, name string) {
 	if s.isOver() {
 		return
 	}
-	s.done, s.reports, s.old = s.receivers, 0, false
+	s.done, s.reports, s.old, s.lost = s.receivers, 0, false, true
 	r.addMissing(opcodes.Missing{Node: name, Reason: opcodes.MissingInstance, Count: int(left)})
 	r.wider.anyLost = true
 	if r.isHandedOn() && left > 0 && r.replied == 0 {

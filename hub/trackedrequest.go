@@ -22,11 +22,12 @@ const (
 	// closingTime is how long a request that is cancelled, or whose time is over, waits for the last word of the loops and
 	// instances that have receivers, in milliseconds.
 	closingTime = 250
-	// graceTime is how long a request to many waits, once the broker has taken it, for instances that it doesn't know to have
-	// members, in milliseconds.
-	graceTime = 100
-	// leftTime is the same for instances that were known to have members, and have none any more.
-	leftTime = 1000
+	// reportTime is how long a request to many waits, once the broker has taken it, for the reports of instances that are not
+	// known to have members, in milliseconds. The broker counts live instances only, which report soon.
+	reportTime = 1000
+	// reportsAgain is after how many milliseconds more the requester's loop looks again whether those that are known to have
+	// members still do.
+	reportsAgain = 100
 )
 
 // requestState is how far a request has come.
@@ -90,6 +91,7 @@ type portion struct {
 	done      int32 // parts that are over
 	old       bool  // of a release that does not say what becomes of a request
 	reported  bool  // another instance has said how many receivers it has
+	lost      bool  // the instance is gone
 }
 
 // isOver reports whether nothing more is to come from the instance.
@@ -100,7 +102,6 @@ type wider struct {
 	shares   []portion // of other instances
 	expected int       // instances that took it, as the broker says
 	spreadAt uint32    // loop clock: when it said so
-	noneHere bool      // no client of this instance got it
 	missing  []opcodes.Missing
 	left     int    // missing ones without a place there
 	name     []byte // of the group, of an ANY or a message to many
@@ -321,16 +322,28 @@ func (sh *shard) isComplete(r *request) bool {
 	}
 	over := true
 	r.eachShare(func(s *portion) { over = over && s.isOver() })
-	if !over || r.isToOne() || r.wider == nil || r.wider.expected == 0 {
-		return over
-	}
-	return r.wider.reported() >= r.wider.expected || sh.loop.Clock()-r.wider.spreadAt >= graceTime
+	return over && (!r.isUnheard() || sh.loop.Clock()-r.wider.spreadAt >= reportTime)
 }
 
-// reported returns how many other instances have said how many receivers they have.
-func (w *wider) reported() (n int) {
+// isUnheard reports whether the request may be on instances of which nothing is known: fewer said how many receivers they
+// have than the broker counted, or the broker did not say how many there are.
+func (r *request) isUnheard() bool {
+	switch w := r.wider; {
+	case r.isToOne():
+		return false
+	case !r.spread:
+		return true
+	case w == nil:
+		return false
+	default:
+		return w.accounted() < w.expected
+	}
+}
+
+// accounted returns of how many other instances is known what became of the request there, or that it is not known.
+func (w *wider) accounted() (n int) {
 	for i := range w.shares {
-		if w.shares[i].reported {
+		if s := &w.shares[i]; s.reported || s.lost || s.old || s.reports > 0 {
 			n++
 		}
 	}

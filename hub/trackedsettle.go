@@ -98,8 +98,8 @@ func (r *request) settlement(sh *shard) opcodes.Settlement {
 	}
 	out := opcodes.Settlement{Receivers: int(r.receivers), Replied: int(r.replied), Passed: int(r.passed)}
 	r.eachShare(func(s *portion) { out.Receivers += int(s.receivers) })
-	if w := r.wider; w != nil && w.noneHere && out.Receivers == 0 && w.reported() == 0 && len(w.missing) == 0 {
-		r.addMissing(opcodes.Missing{Reason: opcodes.MissingOutcomeUnknown}) // of dead instances, or slow ones
+	if r.isUnheard() {
+		r.addMissing(opcodes.Missing{Reason: opcodes.MissingOutcomeUnknown})
 	}
 	if r.wider != nil {
 		out.Missing, out.More = r.wider.missing, r.wider.left
@@ -110,7 +110,7 @@ func (r *request) settlement(sh *shard) opcodes.Settlement {
 // outcome returns how a request that is settled ended.
 func (r *request) outcome(s *opcodes.Settlement) RequestOutcome {
 	switch {
-	case s.Receivers > 0 && s.Replied == s.Receivers, r.isToOne() && s.Replied > 0:
+	case s.Receivers > 0 && s.Replied == s.Receivers && len(s.Missing) == 0, r.isToOne() && s.Replied > 0:
 		return RequestAnswered
 	case r.ended == endedByCancel:
 		return RequestCancelled
