@@ -7,8 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/mastersocket/mastersocket/broker/memory"
 )
 
@@ -122,39 +120,4 @@ func benchmarkRequest(b *testing.B, loops, inFlight int, expect string) {
 	close(rounds)
 	<-ended
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*inFlight), "ns/request")
-}
-
-// BenchmarkSelection measures EVENTs to 1,000 members: to one group, and to 16 with exceptions, which have the same members.
-func BenchmarkSelection(b *testing.B) {
-	const members, batch = 1000, 16
-	one := `{"op":0,"event":"tick","data":{"n":1,"text":"` + strings.Repeat("x", 300) + `"},"intent":{"target":"GROUP","identifier":"load"}}`
-	for _, bc := range []struct{ name, message string }{{"one group", one}, {"16 groups and exceptions", selectedMessage(16)}} {
-		b.Run(bc.name, func(b *testing.B) {
-			_, url := startHub(b, memory.NewBus().Broker(), func(o *Options) { o.Transport.Loops = 1 })
-			peers := make([]*rawPeer, members)
-			for i := range peers {
-				peers[i] = newRawPeer(b, url, fmt.Sprintf(`,"groups":["load","g%d"]`, i%16))
-			}
-			newRawPeer(b, url, `,"groups":["left","g0"]`)
-			sender := newRawPeerOf(b, url, "senders", "")
-			message := bytes.Repeat(maskedText(bc.message), batch)
-			cpu := func() float64 { // of the process, its clients included
-				var u unix.Rusage
-				if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-					b.Fatal(err)
-				}
-				return float64(u.Utime.Nano() + u.Stime.Nano())
-			}
-			before := cpu()
-			for b.Loop() {
-				sender.write(message)
-				for _, p := range peers {
-					for range batch {
-						p.readMessage()
-					}
-				}
-			}
-			b.ReportMetric((cpu()-before)/float64(b.N*batch*members), "cpu-ns/delivery")
-		})
-	}
 }
