@@ -94,7 +94,7 @@ func (p ClusterPlan) start(n int) (*cluster, error) {
 		build = func(i int) servers.Mastersocket { return p.Build.WithRedis(redis, i) }
 	}
 	for i := range max(n, 1) {
-		instance, err := servers.Start(build(i))
+		instance, err := servers.Start(build(i), 0)
 		if err != nil {
 			c.stop()
 			return nil, err

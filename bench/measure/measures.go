@@ -51,6 +51,7 @@ type scenario struct {
 	shape    load.Shape
 	stalled  int // clients that don't read, in addition
 	security security
+	cores    int // that the server may use; 0: all
 }
 
 // security is how a scenario's clients connect.
@@ -66,19 +67,22 @@ const manyClients = "10,000 clients"
 
 // scenarios holds all measures, in the order in which they are taken.
 var scenarios = []scenario{
-	{manyClients, 10_000, load.Subscriber, []string{Setup, Idle, Fanout10k, Saturated10k8}, load.Usual, 0, plain},
+	{manyClients, 10_000, load.Subscriber, []string{Setup, Idle, Fanout10k, Saturated10k8}, load.Usual, 0, plain, 0},
 	{"1,000 clients", 1_000, load.Subscriber, []string{
 		IdleCPU, Fanout1k, Saturated1k1, Saturated1k8, Saturated1k64, LatencyTenth, LatencyHalf, LatencyMost, LatencySame, LatencyFixed,
-	}, load.Usual, 0, plain},
-	{"ring of 500 clients", 500, load.Member, []string{Direct}, load.Usual, 0, plain},
-	{"messages of 1,000 bytes", 1_000, load.Subscriber, []string{Size1k}, load.Shape{Wire: 1_000, Groups: 1}, 0, plain},
-	{"messages of 8,000 bytes", 1_000, load.Subscriber, []string{Size8k}, load.Shape{Wire: 8_000, Groups: 1}, 0, plain},
-	{"messages of 32,000 bytes", 1_000, load.Subscriber, []string{Size32k}, load.Shape{Wire: 32_000, Groups: 1}, 0, plain},
-	{"1,000 groups of 10", 10_000, load.Subscriber, []string{Groups}, load.Shape{Wire: load.WireBytes, Groups: 1_000}, 0, plain},
-	{"10,000 clients that send", 10_000, load.Member, []string{Chat}, load.Usual, 0, plain},
-	{"1,000 clients, and 50 that don't read", 1_000, load.Subscriber, []string{Stalled}, load.Usual, 50, plain},
-	{"1,000 clients over TLS", 1_000, load.Subscriber, []string{TLSSetup, TLSFanout1k, TLSSaturated8}, load.Usual, 0, overTLS},
-	{"messages by HTTP", 101, load.Subscriber, []string{Calls}, load.Shape{Wire: load.WireBytes, Groups: 101}, 0, plain},
+	}, load.Usual, 0, plain, 0},
+	{"ring of 500 clients", 500, load.Member, []string{Direct}, load.Usual, 0, plain, 0},
+	{"messages of 1,000 bytes", 1_000, load.Subscriber, []string{Size1k}, load.Shape{Wire: 1_000, Groups: 1}, 0, plain, 0},
+	{"messages of 8,000 bytes", 1_000, load.Subscriber, []string{Size8k}, load.Shape{Wire: 8_000, Groups: 1}, 0, plain, 0},
+	{"messages of 32,000 bytes", 1_000, load.Subscriber, []string{Size32k}, load.Shape{Wire: 32_000, Groups: 1}, 0, plain, 0},
+	{"1,000 groups of 10", 10_000, load.Subscriber, []string{Groups}, load.Shape{Wire: load.WireBytes, Groups: 1_000}, 0, plain, 0},
+	{"10,000 clients that send", 10_000, load.Member, []string{Chat}, load.Usual, 0, plain, 0},
+	{"1,000 clients, and 50 that don't read", 1_000, load.Subscriber, []string{Stalled}, load.Usual, 50, plain, 0},
+	{"1,000 clients over TLS", 1_000, load.Subscriber, []string{TLSSetup, TLSFanout1k, TLSSaturated8}, load.Usual, 0, overTLS, 0},
+	{
+		name: "messages by HTTP, one core", clients: 101, role: load.Subscriber, measures: []string{Calls},
+		shape: load.Shape{Wire: load.WireBytes, Groups: 101}, cores: 1,
+	},
 }
 
 // Names returns all measures.

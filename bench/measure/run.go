@@ -129,7 +129,7 @@ func (s scenario) start(a servers.Adapter) (*servers.Process, error) {
 	if secured, ok := a.(servers.Secured); ok && s.security == overTLS {
 		return servers.StartSecured(secured)
 	}
-	return servers.Start(a)
+	return servers.Start(a, s.cores)
 }
 
 // attempt starts a server and takes measures until one fails. It returns one Run at least.

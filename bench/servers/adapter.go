@@ -36,6 +36,7 @@ type Site struct {
 	Listen netip.AddrPort // for clients
 	Admin  netip.AddrPort // for whatever else the server offers
 	Dir    string         // an empty folder, removed afterwards
+	Cores  int            // that the server may use; 0: all
 
 	// PEM files in Dir for a server whose clients connect over TLS; empty for one without.
 	Certificate, Key string

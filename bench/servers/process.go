@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,12 +36,13 @@ type Process struct {
 	ended  chan struct{}
 }
 
-// Start runs an adapter's server and waits until it accepts connections. The caller must Stop it.
-func Start(a Adapter) (*Process, error) {
+// Start runs an adapter's server on so many cores, 0 for all, and waits until it accepts connections. The caller must Stop it.
+func Start(a Adapter, cores int) (*Process, error) {
 	site, err := NewSite()
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", a.Name(), err)
 	}
+	site.Cores = cores
 	return start(a, site)
 }
 
@@ -77,7 +79,7 @@ func Run(cmd *exec.Cmd, site Site) (*Process, error) {
 	cmd.Stdout, cmd.Stderr = p.output, p.output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = stopTimeout
-	if err := cmd.Start(); err != nil {
+	if err := startOn(site.Cores, cmd); err != nil {
 		os.RemoveAll(site.Dir)
 		return nil, err
 	}
@@ -91,6 +93,28 @@ func Run(cmd *exec.Cmd, site Site) (*Process, error) {
 		return nil, fmt.Errorf("%w; it printed:\n%s", err, p.output)
 	}
 	return p, nil
+}
+
+// startOn starts a command on the first of this process's cores, so many of them; 0: on all.
+func startOn(cores int, cmd *exec.Cmd) error {
+	if cores == 0 {
+		return cmd.Start()
+	}
+	runtime.LockOSThread() // a child inherits the cores of the thread that starts it
+	defer runtime.UnlockOSThread()
+	var all, first unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return fmt.Errorf("reading the cores of this process: %w", err)
+	}
+	for cpu := 0; first.Count() < min(cores, all.Count()); cpu++ {
+		if all.IsSet(cpu) {
+			first.Set(cpu)
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &first); err != nil {
+		return fmt.Errorf("choosing %d cores: %w", cores, err)
+	}
+	return errors.Join(cmd.Start(), unix.SchedSetaffinity(0, &all))
 }
 
 // NewSite returns a Site with ports that are free now. Its folder has to be removed, unless it is handed to Run.
