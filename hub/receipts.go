@@ -30,6 +30,22 @@ type Receipt struct {
 	Dropped   map[string]int `json:"dropped" doc:"Drops by reason, with the names of the metric mastersocket_drops_total: 1 if the event reached no client, or no other instance; closing counts receivers that were being disconnected."`
 }
 
+// drop notes drops for a reason.
+func (r *Receipt) drop(reason Drop, n int) {
+	if r.Dropped == nil {
+		r.Dropped = make(map[string]int, 1)
+	}
+	r.Dropped[reason.String()] = n
+}
+
+// full returns the receipt with a map of drops where there are none, too.
+func (r Receipt) full() Receipt {
+	if r.Dropped == nil {
+		r.Dropped = map[string]int{}
+	}
+	return r
+}
+
 // receiptTime is how long a receipt may take.
 const receiptTime = time.Second
 
@@ -56,7 +72,7 @@ func (h *Hub) Publish(ctx context.Context, c *Caller, message []byte) (Receipt, 
 	}
 	select {
 	case r := <-done:
-		return r.receipt, r.err
+		return r.receipt.full(), r.err
 	case <-ctx.Done():
 	}
 	if !sh.loop.Post(task(func() { p.giveUp() })) {
@@ -64,14 +80,14 @@ func (h *Hub) Publish(ctx context.Context, c *Caller, message []byte) (Receipt, 
 	}
 	select {
 	case r := <-done:
-		return r.receipt, r.err
+		return r.receipt.full(), r.err
 	case <-h.inquiries.ctx.Done():
 		return Receipt{}, ErrClosed
 	}
 }
 
 // PublishAs is [Hub.Publish] on the loop. Unless it returns an error it calls done once on the loop, before it returns or
-// within a second. message may be used again after the call.
+// within a second. message may be used again after the call. A Receipt without drops has no map of them.
 func (l *ServiceLoop) PublishAs(c *Caller, message []byte, done func(Receipt)) error {
 	_, err := l.shard.publishFor(c, message, done)
 	return err
@@ -207,7 +223,7 @@ func (p *publication) finish(r Receipt) {
 
 // giveUp gives the receipt as far as it is known. p may be nil.
 func (p *publication) giveUp() {
-	if p != nil {
+	if p != nil && p.done != nil {
 		r, _ := p.receipt(tally.Sum{}, 0)
 		p.finish(r)
 	}
@@ -223,7 +239,7 @@ func (p *publication) state() outcome {
 // receipt says what is known of the message, and whether that is all. remote is what so many other instances have said that
 // they did with it. Any goroutine may call it.
 func (p *publication) receipt(remote tally.Sum, answers int) (r Receipt, complete bool) {
-	r = Receipt{ID: p.id, Dropped: map[string]int{}}
+	r.ID = p.id
 	o := p.state()
 	switch {
 	case !o.known:
@@ -243,10 +259,10 @@ func (p *publication) receipt(remote tally.Sum, answers int) (r Receipt, complet
 	total.Clients += remote.Clients
 	total.Closing += remote.Closing
 	if o.code != "" {
-		r.Dropped[dropOf(o.code).String()] = 1
+		r.drop(dropOf(o.code), 1)
 	}
 	if total.Closing > 0 {
-		r.Dropped[DropClosing.String()] = total.Closing
+		r.drop(DropClosing, total.Closing)
 	}
 	if !counted || answers < o.others {
 		return r, false
@@ -261,7 +277,7 @@ func (p *publication) receiptOfOne(r Receipt, o *outcome, delivered int) (Receip
 	switch {
 	case o.code != "":
 		r.Instances, r.Clients = &zero, &zero
-		r.Dropped[dropOf(o.code).String()] = 1
+		r.drop(dropOf(o.code), 1)
 		return r, true
 	case o.others > 0 && delivered == 0: // it is on its way, or on its way back
 		r.Instances = &o.acked

@@ -43,7 +43,7 @@ type Exchange struct {
 	conn     *Conn
 	lis      *listener
 	endpoint HTTPEndpoint
-	head     []byte // of the request; nil once it was served
+	head     []byte // of a request that was not complete at once; nil once it was served
 	length   int64  // of the content, if it is not chunked
 	most     int    // bytes of the content
 	chunks   chunked.Decoder
@@ -60,6 +60,9 @@ const maxKeptHead = 16 << 10
 
 // keepAlive is how long a connection may wait for its next request.
 const keepAlive = 60 * time.Second
+
+// IsOpen reports whether the request waits for its answer: it does no more once it was answered, or its client has gone.
+func (x *Exchange) IsOpen() bool { return !x.answered }
 
 // OnGone has f called once if the client's connection ends before the request is answered. f must not block.
 func (x *Exchange) OnGone(f func()) { x.gone = f }
@@ -92,7 +95,7 @@ func (l *Loop) beginExchange(c *Conn, e HTTPEndpoint, r *Request, p []byte, n in
 	}
 	lis, _ := c.session.(*listener)
 	x := &Exchange{
-		loop: l, conn: c, lis: lis, endpoint: e, head: bytes.Clone(p[:n]), length: length, most: most, chunked: chunks,
+		loop: l, conn: c, lis: lis, endpoint: e, length: length, most: most, chunked: chunks,
 		noBody: string(r.Method) == http.MethodHead, closes: r.ConnectionClose,
 	}
 	c.session = x
@@ -104,9 +107,11 @@ func (l *Loop) beginExchange(c *Conn, e HTTPEndpoint, r *Request, p []byte, n in
 		c.enqueue(b)
 		b.Release()
 	}
-	if length == 0 && !chunks {
+	if !chunks && length <= int64(len(p)-n) { // all of it is here, as nearly always
+		x.Request = r
 		return l.feedBody(c, p[n:]), nil
 	}
+	x.head = bytes.Clone(p[:n])
 	return p[n:], nil
 }
 
@@ -138,10 +143,12 @@ func (l *Loop) feedBody(c *Conn, p []byte) []byte {
 
 // serve hands a complete request to its endpoint. The head, which no answer needs, does not wait with it.
 func (l *Loop) serve(x *Exchange) {
-	x.Request = &l.in.served
-	if _, err := handshake.Parse(x.head, 0, x.Request); err != nil { // it was parsed before
-		x.Respond(http.StatusBadRequest, "", nil)
-		return
+	if x.Request == nil {
+		x.Request = &l.in.served
+		if _, err := handshake.Parse(x.head, 0, x.Request); err != nil { // it was parsed before
+			x.Respond(http.StatusBadRequest, "", nil)
+			return
+		}
 	}
 	x.endpoint.Serve(x)
 	x.Request, x.head = nil, nil
@@ -208,7 +215,7 @@ func (x *Exchange) Respond(status int, contentType string, body []byte) {
 	p = strconv.AppendInt(p, int64(status), 10)
 	p = append(append(p, ' '), http.StatusText(status)...)
 	p = append(p, "\r\nDate: "...)
-	p = time.Now().UTC().AppendFormat(p, http.TimeFormat)
+	p = append(p, l.date()...)
 	if contentType != "" {
 		p = append(append(p, "\r\nContent-Type: "...), contentType...)
 	}
@@ -243,6 +250,15 @@ func (x *Exchange) Respond(status int, contentType string, body []byte) {
 	default: // the next request has arrived
 		l.unread.requests = append(l.unread.requests, c.Ref())
 	}
+}
+
+// date returns the time in the form of HTTP, made once a second. It is valid until the next call.
+func (l *Loop) date() []byte {
+	if now := time.Now().Unix(); now != l.out.dated {
+		l.out.dated = now
+		l.out.date = time.Unix(now, 0).UTC().AppendFormat(l.out.date[:0], http.TimeFormat)
+	}
+	return l.out.date
 }
 
 // Message implements Session. Nothing calls it: there are no messages.

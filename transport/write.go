@@ -10,6 +10,8 @@ type outbound struct {
 	pending int     // frames queued since the last flush; a standing backlog must not count, it would end all gathering
 	queued  int     // unsent bytes of all connections
 	kept    int     // memory of what is unsent, which several connections share
+	date    []byte  // of answers by HTTP, made in the second dated
+	dated   int64   // Unix time
 
 	gathered     gathered
 	relieved     []Ref  // connections whose backlogs have become short

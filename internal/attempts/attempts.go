@@ -23,6 +23,9 @@ const (
 	trusted    = 10 // times as much for an address that has authenticated
 )
 
+// noted is how long a success counts as the last one: a caller by HTTP authenticates with each call.
+const noted = time.Second
+
 // maxAddresses bounds each of the two generations of addresses. An entry has about 100 bytes.
 const maxAddresses = 8192
 
@@ -80,7 +83,10 @@ func (l *Limiter) Succeeded(from netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now, key := l.now(), network(from)
-	a, _ := l.find(key)
+	a, ok := l.find(key)
+	if ok && a.debt == 0 && now.Sub(a.success) < noted {
+		return
+	}
 	a.debt, a.at, a.success = a.owes(now), now, now
 	l.put(key, a)
 }

@@ -66,20 +66,16 @@ func (l *loop) Serve(x *transport.Exchange) {
 		l.turnAway(x, hub.ErrNoGrant)
 		return
 	}
-	handle := l.publish
-	if string(r.Path) == requestsPath {
-		handle = l.request
-	}
-	gone := false
-	x.OnGone(func() { gone = true })
-	c := x.Conn()
-	l.on.Call(x.RemoteAddr().Addr(), token, c.PeerCertificate(), func(caller *hub.Caller, err error) {
+	asks := string(r.Path) == requestsPath
+	l.on.Call(x.RemoteAddr().Addr(), token, x.Conn().PeerCertificate(), func(caller *hub.Caller, err error) {
 		switch {
-		case gone:
+		case !x.IsOpen(): // its client has gone
 		case err != nil:
 			l.turnAway(x, err)
+		case asks:
+			l.request(x, caller)
 		default:
-			handle(x, caller)
+			l.publish(x, caller)
 		}
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/mastersocket/mastersocket/hub"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
@@ -37,13 +39,10 @@ func appendProblem(dst []byte, status int, detail string) []byte {
 	return appendJSON(dst, detail)
 }
 
-// appendJSON appends a string as JSON.
+// appendJSON appends a string as JSON. Invalid UTF-8 becomes U+FFFD; the error of AppendQuote reports only that.
 func appendJSON(dst []byte, s string) []byte {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return append(dst, `""`...) // no string is one that can't be encoded
-	}
-	return append(dst, b...)
+	dst, _ = jsontext.AppendQuote(dst, s)
+	return dst
 }
 
 // appendReceipt appends the members of a receipt.
