@@ -164,7 +164,7 @@ func sameInstance(a, b string) bool {
 // for an ANY.
 func (m *mover) turnBack(next *session) {
 	next.start()
-	next.setMode(leaving)
+	next.setMode(revoking)
 	timer := time.NewTimer(goodbyeTimeout)
 	defer timer.Stop()
 	select {

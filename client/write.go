@@ -18,6 +18,7 @@ var (
 	pingFrame    = []byte(`{"op":3}`)
 	pongFrame    = []byte(`{"op":4}`)
 	goodbyeFrame = []byte(`{"op":2}`)
+	movedFrame   = []byte(`{"op":2,"data":` + opcodes.MovedData + `}`) // another connection has what this one does not answer
 )
 
 // mode is what the writer of a session is to do. Only the last one set counts, so that a writer that was blocked does nothing
@@ -28,6 +29,7 @@ const (
 	waiting   mode = iota // send nothing from the queue: another session may
 	sending               // send from the queue; no other session does
 	leaving               // write DISCONNECT and nothing more; the reader goes on to the end
+	revoking              // as leaving, on a connection that the move does not need
 	closing               // write DISCONNECT and close
 	finishing             // as closing, but write the queue before
 )
@@ -82,7 +84,14 @@ func (s *session) enterMode() (queue <-chan *call, ok bool) {
 		s.finishDuties()
 		s.endPinned()
 		s.c.holds.leave(s)
-		s.writeControl(goodbyeFrame)
+		if s.c.duties.count(s) > 0 { // the new connection may have passed their copies
+			s.writeControl(goodbyeFrame)
+		} else {
+			s.writeControl(movedFrame)
+		}
+	case revoking:
+		s.endPinned()
+		s.writeControl(movedFrame)
 	case closing:
 		s.goodbye(nil)
 	case finishing:

@@ -77,6 +77,9 @@ func (s *session) handle(e *opcodes.Envelope) {
 		if s.holdings() != nil {
 			s.others().goodbye = true
 		}
+		if string(e.Data) == opcodes.MovedData && s.features.Has(opcodes.FeatureRequests) {
+			s.passCopies()
+		}
 		s.disconnect(opcodes.NoReason)
 	case opcodes.Ping:
 		s.conn.Send(s.shard.hub.fixed.pong)

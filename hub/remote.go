@@ -73,7 +73,7 @@ func (h *Hub) receiveSpread(m *broker.Message, g *group, b *transport.Buffer, re
 	t := h.countOf(&m.Sender)
 	defer t.Add(0, 0)
 	if request != nil { // the last one to report is this goroutine, or a loop
-		request.reporting = new(reporting)
+		request.reporting, request.toMany = new(reporting), true
 		request.reporting.loops.Store(1)
 		defer h.shards[0].tellReceivers(request)
 	}

@@ -51,6 +51,7 @@ type tracked struct {
 	here  bool          // on the requester's loop: a message to one client was queued for one of this loop
 
 	attempt uint8 // from 1; set before the loop gets it
+	toMany  bool  // to a group or to all clients; set before the loop gets it
 }
 
 // drawing says how an ANY is drawn that has a key, or is handed on.
@@ -74,7 +75,7 @@ func (t *tracked) forLoop() *tracked {
 	}
 	return &tracked{
 		requester: t.requester, id: t.id, handle: t.handle, drawing: t.drawing, reporting: t.reporting, expires: t.expires,
-		hash: t.hash, attempt: t.attempt,
+		hash: t.hash, attempt: t.attempt, toMany: t.toMany,
 	}
 }
 

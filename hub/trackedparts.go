@@ -180,6 +180,23 @@ func (s *session) pass(e *opcodes.Envelope) {
 	sh.tell(t, &news{kind: newsOver, passed: 1, by: s.id, begun: begun})
 }
 
+// passCopies passes what the client owes of requests to many, which its other connection has got too.
+func (s *session) passCopies() {
+	sh := s.shard
+	if sh.owed == nil {
+		return
+	}
+	table := sh.owed.parts
+	for i := table.FirstOn(s.conn.Slot()); i != 0; {
+		next := table.NextOn(i)
+		if table.Of(i).toMany {
+			begun := table.Begun(i)
+			sh.tell(sh.endPart(i), &news{kind: newsOver, passed: 1, by: s.id, begun: begun})
+		}
+		i = next
+	}
+}
+
 // leaveParts ends all parts of a client that goes, for that reason.
 func (s *session) leaveParts(reason string) {
 	sh := s.shard

@@ -253,6 +253,55 @@ func TestRequestReceiverGoes(t *testing.T) {
 	}
 }
 
+// TestRequestReceiverMoved: what a client that moved has not answered of requests to many is passed, since its other connection
+// has got these too. A request to it alone is missing an answer, as with any other goodbye.
+func TestRequestReceiverMoved(t *testing.T) {
+	t.Parallel()
+	onSites(t, func(t *testing.T, s *site) {
+		a := s.join(t, "askers", nil)
+		for _, data := range []any{"MOVED", "moved", m{"reason": "MOVED"}} {
+			next, old := s.join(t, "workers", nil), s.join(t, "workers", m{"name": "shard-1"})
+			ids := []string{"one", "group", "global"}
+			for i, intent := range []m{directTo(old), inGroup("workers"), {"target": "GLOBAL"}} {
+				a.send(expectation(ids[i], intent, within(long)))
+				old.wantRequest(ids[i])
+			}
+			next.reply(next.wantRequest("group"), nil)
+			next.reply(next.wantRequest("global"), nil)
+			for range 3 { // two answers, and its own copy of the request to all
+				if f := a.read(); f.Op == 0 {
+					a.pass(f)
+				}
+			}
+			old.send(m{"op": 2, "data": data})
+			gone := []missing{{ID: old.id, Name: "shard-1", Reason: "NO_REASON"}}
+			want := map[string]settlement{
+				"one": {Receivers: 1, Missing: gone}, "group": {Receivers: 2, Replied: 1, Missing: gone},
+				"global": {Receivers: 3, Replied: 1, Passed: 1, Missing: gone},
+			}
+			if data == "MOVED" {
+				want["group"] = settlement{Receivers: 2, Replied: 1, Passed: 1, Missing: []missing{}}
+				want["global"] = settlement{Receivers: 3, Replied: 1, Passed: 2, Missing: []missing{}}
+			}
+			for range ids {
+				got, id := a.settledAny()
+				if diff := cmp.Diff(want[id], got); diff != "" {
+					t.Errorf("%v: SETTLED of %s (-want +got):\n%s", data, id, diff)
+				}
+			}
+			_ = next.conn.CloseNow()
+			eventually.True(t, "the clients are gone", func() bool {
+				n := 0
+				for _, h := range s.hubs {
+					n += h.Stats().Clients
+				}
+				return n == 1
+			})
+		}
+		s.noneOpen(t)
+	})
+}
+
 // settledAny reads the next SETTLED.
 func (p *peer) settledAny() (settlement, string) {
 	p.t.Helper()

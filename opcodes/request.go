@@ -190,6 +190,10 @@ func (e *Envelope) PlainID() []byte {
 	return e.scratch[from:]
 }
 
+// MovedData is the data of the DISCONNECT of a client that goes on over another connection, which has everything to many that
+// this one has got and not answered.
+const MovedData = `"MOVED"`
+
 // The reasons for which an answer to a request is missing, beside those of DISCONNECT. Clients must accept others.
 const (
 	MissingLost           = "LOST"               // the receiver's connection broke

@@ -56,10 +56,11 @@ type load struct {
 	out            *json.Encoder
 	failures       map[string]int
 	outcomeUnknown int
+	unanswered     map[string]int // requests that had a receiver, by why that did not answer
 }
 
 func main() {
-	l := &load{history: history.New(0), out: json.NewEncoder(os.Stdout), failures: map[string]int{}}
+	l := &load{history: history.New(0), out: json.NewEncoder(os.Stdout), failures: map[string]int{}, unanswered: map[string]int{}}
 	asking := &asking{load: l}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
@@ -145,7 +146,9 @@ func (l *load) finish(file string) (map[string]any, error) {
 	defer f.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return map[string]any{"took_ms": took.Milliseconds(), "outcome_unknown": l.outcomeUnknown, "failures": l.failures}, l.history.WriteNDJSON(f)
+	return map[string]any{
+		"took_ms": took.Milliseconds(), "outcome_unknown": l.outcomeUnknown, "unanswered": l.unanswered, "failures": l.failures,
+	}, l.history.WriteNDJSON(f)
 }
 
 // agent is one client, and the record of it.
@@ -316,12 +319,24 @@ func (a *agent) settle(n int, err error) {
 	case errors.As(err, &request): // it had a receiver, which may have got it
 		a.record.Refused(n, "OUTCOME_UNKNOWN")
 		a.unknown()
+		a.load.notAnswered(request)
 	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, context.DeadlineExceeded):
 		a.unknown()
 	default:
 		a.record.Unsent(n)
 		a.load.failed("send: " + err.Error())
 	}
+}
+
+// notAnswered counts a request by why its receiver did not answer.
+func (l *load) notAnswered(err *client.RequestError) {
+	reason := "PASSED"
+	if len(err.Missing) > 0 {
+		reason = err.Missing[0].Reason
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unanswered[reason]++
 }
 
 func (a *agent) unknown() {

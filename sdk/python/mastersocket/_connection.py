@@ -361,21 +361,30 @@ class Connection(asyncio.Protocol):
             self._flush()
 
     def set_mode(self, mode: Mode) -> None:
-        """Change what the connection writes. In Mode.LEAVING it writes DISCONNECT."""
+        """Change what the connection writes, unless it is leaving."""
         if self.mode is Mode.LEAVING:
             return
         self.mode = mode
-        if mode is Mode.LEAVING:
-            self.client.holds.leave(self)
-            self.write(wire.GOODBYE_FRAME)
-        elif mode is Mode.SENDING:
+        if mode is Mode.SENDING:
             self.client.writable(self)
+
+    def leave(self, frame: bytes) -> None:
+        """Write a DISCONNECT and nothing more."""
+        if self.mode is not Mode.LEAVING:
+            self.mode = Mode.LEAVING
+            self.client.holds.leave(self)
+            self.write(frame)
+
+    @property
+    def writable(self) -> bool:
+        """Whether anything can be written."""
+        return not self.ended and self.mode is not Mode.LEAVING
 
     def goodbye(self) -> None:
         """Say goodbye, and close the connection when the hub has answered, or after GOODBYE_TIMEOUT."""
         if self.ended:
             return
-        self.set_mode(Mode.LEAVING)
+        self.leave(wire.GOODBYE_FRAME)
         self._after(GOODBYE_TIMEOUT, self.end, DisconnectError("NO_REASON"))
 
     # Liveness

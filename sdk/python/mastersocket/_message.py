@@ -65,6 +65,24 @@ class Duties:
         if self._open.get(duty.key) is duty:
             del self._open[duty.key]
 
+    def drop_copy(self, m: Message) -> None:
+        """Handle that of two copies of a request, on the two connections of a move, m is not handed out.
+
+        The other one is answered, and m passed. If nothing can be sent any more over the connection that the other one came
+        from, m's is used.
+        """
+        mine = m._duty
+        if mine is None or mine.over.done():
+            return
+        for other in self._open.values():
+            if other.key[1:] == mine.key[1:] and other is not mine and not other.connection.writable:
+                mine.end()
+                self.forget_one(other)
+                other.key = mine.key
+                self._open[other.key] = other
+                return
+        m.decline()
+
     def cancelled(self, connection: Connection, sender: str, message_id: str) -> None:
         """Handle a CANCEL."""
         duty = self._open.get((connection, sender, message_id))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 
 from . import _move as machine
 from ._backoff import Backoff
-from ._connection import GOODBYE_TIMEOUT, Connection, Mode
+from ._connection import GOODBYE_TIMEOUT, Connection
 from ._errors import DisconnectError, Error, SilentError
 from ._stream import Announcement
-from ._wire import Notice
+from ._wire import MOVED_FRAME, Notice
 
 if TYPE_CHECKING:
     from ._client import Client
@@ -135,7 +135,7 @@ class _Mover:
 
     async def _turn_back(self, new: Connection) -> None:
         """Leave an unwanted new connection, and read it to its end: the hub may already have drawn it for an ANY."""
-        new.set_mode(Mode.LEAVING)
+        new.leave(MOVED_FRAME)
         new.start()
         await asyncio.wait(
             {new.done, self._old.done, self._client.closing}, timeout=GOODBYE_TIMEOUT, return_when=asyncio.FIRST_COMPLETED,

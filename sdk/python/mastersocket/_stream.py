@@ -12,7 +12,7 @@ from . import _move as machine
 from ._connection import GOODBYE_TIMEOUT, Connection, Mode
 from ._errors import SilentError
 from ._message import Message
-from ._wire import Identity, fence_frame
+from ._wire import GOODBYE_FRAME, MOVED_FRAME, Identity, fence_frame
 
 if TYPE_CHECKING:
     from ._client import Client
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _OWN_IDS = 8  # how many of its former ids a client recognizes as its own
 _TICK = 0.01  # how often a move checks its timeouts, in seconds
+_DUTY_TIME = 2.0  # how long a connection that is left waits for the last answers that are owed over it, in seconds
 _LONG_GAP = 1.0  # between two ticks shows that this process was paused
 _FENCE_PREFIX = "fence:"  # begins the ids of FENCEs, so that an ERROR about one can be recognized
 
@@ -223,10 +224,19 @@ class Stream:
         elif action.kind is machine.Kind.START_SENDING:
             client.start_sending(connection)
         elif action.kind is machine.Kind.LEAVE:
-            connection.set_mode(Mode.LEAVING)
+            self._leave(connection, client.loop.time() + _DUTY_TIME)
         elif action.kind is machine.Kind.END:
             connection.end(SilentError(f"the old connection of a move was still there {action.after:.1f} s after "
                                        f"the command to stop sending, or {GOODBYE_TIMEOUT:g} s after DISCONNECT"))
+
+    def _leave(self, connection: Connection, until: float) -> None:
+        """Say goodbye on a connection once the last answers that are owed over it are written, or at that time."""
+        client = self._client
+        due = client.duties.due(connection)
+        if due and client.loop.time() < until and not connection.ended and not client.closing.done():
+            client.loop.call_later(_TICK, self._leave, connection, until)
+        else:  # the new connection may have passed copies of what is due
+            connection.leave(GOODBYE_FRAME if due else MOVED_FRAME)
 
     def _write_fence(self, side: machine.Side, connection: Connection) -> None:
         other = self._sides[1 - side]
@@ -297,7 +307,7 @@ class Stream:
             self._tick()
             m = self._machine.next()
             for copy in self._machine.dropped():
-                copy.value.decline()
+                self._client.duties.drop_copy(copy.value)
             self._perform()
             if m is None:
                 break

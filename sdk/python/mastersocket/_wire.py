@@ -17,6 +17,7 @@ SUBSCRIBE, UNSUBSCRIBE, PRESENCE, DRAIN, FENCE, SETTLED, CANCEL = 8, 9, 10, 12, 
 PING_FRAME = b'{"op":3}'
 PONG_FRAME = b'{"op":4}'
 GOODBYE_FRAME = b'{"op":2}'
+MOVED_FRAME = b'{"op":2,"data":"MOVED"}'  # another connection has what this one does not answer
 
 _MAX_DEPTH = 63  # of data: the envelope is the first of 64 levels
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')

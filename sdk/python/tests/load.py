@@ -68,6 +68,7 @@ class Load:
         self.frozen = False
         self.last_arrival = 0
         self.outcome_unknown = 0
+        self.unanswered: Dict[str, int] = {}  # requests that had a receiver, by why that did not answer
         self.began = 0.0
         self.sending: Optional[asyncio.Task[None]] = None
         self.tasks: Set[asyncio.Task[None]] = set()
@@ -112,7 +113,7 @@ class Load:
             for a in self.agents:
                 a.write(f)
         await asyncio.gather(*(a.client.close() for a in self.agents if a.client is not None))
-        return {"took_ms": round(1000 * took), "outcome_unknown": self.outcome_unknown, "failures": self.failures}
+        return {"took_ms": round(1000 * took), "outcome_unknown": self.outcome_unknown, "unanswered": self.unanswered, "failures": self.failures}
 
 
 class FailureLog(logging.Handler):
@@ -237,8 +238,10 @@ class Agent:
             self.settle(n, REFUSED, e.code)
         except ms.NoReceiverError:
             self.settle(n, REFUSED, "NO_RECEIVER")
-        except ms.RequestError:  # it had a receiver, which may have got it
+        except ms.RequestError as e:  # it had a receiver, which may have got it
             self.load.outcome_unknown += 1
+            reason = e.settlement.missing[0].reason if e.settlement.missing else "PASSED"
+            self.load.unanswered[reason] = self.load.unanswered.get(reason, 0) + 1
             self.settle(n, REFUSED, "OUTCOME_UNKNOWN")
         except (ms.OutcomeUnknownError, asyncio.TimeoutError):
             self.load.outcome_unknown += 1

@@ -165,7 +165,7 @@ export class Mover {
    */
   private async turnBack(next: Session): Promise<void> {
     next.start();
-    next.setMode("leaving");
+    next.setMode("revoking");
     for (const until = performance.now() + goodbyeTimeout; !next.done && !this.over; ) {
       const left = until - performance.now();
       if (left <= 0) break;

@@ -30,15 +30,16 @@ const pingFrame = '{"op":3}';
 const pongFrame = '{"op":4}';
 const ackBegin = '{"op":7,';
 const goodbyeFrame = '{"op":2}';
+const movedFrame = '{"op":2,"data":"MOVED"}'; // another connection has what this one does not answer
 
 /** Begins the ids of FENCEs, so that an ERROR about a FENCE can be recognized. */
 const fencePrefix = "fence:";
 
 /**
- * What a session may write: nothing from the queue; the queue; DISCONNECT and nothing more, while it reads on; DISCONNECT and a
- * close frame; the same behind the queue.
+ * What a session may write: nothing from the queue; the queue; DISCONNECT and nothing more, while it reads on; the same on a
+ * connection that the move does not need; DISCONNECT and a close frame; the same behind the queue.
  */
-export type Mode = "waiting" | "sending" | "leaving" | "closing" | "finishing";
+export type Mode = "waiting" | "sending" | "leaving" | "revoking" | "closing" | "finishing";
 
 /** One connection, from dialing to its end. */
 export class Session {
@@ -339,7 +340,12 @@ export class Session {
         this.core.stream.stopped(this);
         break;
       case "leaving":
-        this.write(goodbyeFrame);
+        // The new connection may have passed copies of what is due.
+        this.write(this.core.requests?.duties.count(this) ? goodbyeFrame : movedFrame);
+        break;
+      case "revoking":
+        this.mode = "leaving";
+        this.write(movedFrame);
         break;
       case "closing":
         this.sayGoodbye();

@@ -33,6 +33,7 @@ function pad(sender, n) {
 }
 
 const failures = {};
+const unanswered = {}; // requests that had a receiver, by why that did not answer
 const count = (what) => (failures[what] = (failures[what] ?? 0) + 1);
 let frozen = false;
 let refused = 0;
@@ -153,6 +154,8 @@ class Agent {
       if (err instanceof HubError || err.code === "NO_RECEIVER") this.settle(n, "refused", err.code);
       else if (err instanceof RequestError) {
         this.settle(n, "refused", "OUTCOME_UNKNOWN"); // it had a receiver, which may have got it
+        const reason = err.settlement.missing[0]?.reason ?? "PASSED";
+        unanswered[reason] = (unanswered[reason] ?? 0) + 1;
         outcomeUnknown++;
       }
       else if (err.code === "OUTCOME_UNKNOWN" || err.name === "TimeoutError") outcomeUnknown++;
@@ -211,7 +214,7 @@ async function finish({ file }) {
   out.end();
   await once(out, "finish");
   await Promise.all(agents.map((a) => a.client.close()));
-  return { took_ms: Math.round(took), arrived, refused, outcome_unknown: outcomeUnknown, failures };
+  return { took_ms: Math.round(took), arrived, refused, outcome_unknown: outcomeUnknown, unanswered, failures };
 }
 
 createInterface({ input: process.stdin }).on("line", (line) => {
