@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -17,8 +18,13 @@ import (
 	"github.com/mastersocket/mastersocket/internal/ratelog"
 )
 
-// tailOperation is the one operation that streams.
+// tailOperation is the stream of a tail.
 const tailOperation = "tail"
+
+// streams reports whether an operation answers with a stream that lasts.
+func streams(operation string) bool {
+	return operation == tailOperation || operation == followOperation
+}
 
 // gatherTime is the default of Options.GatherTimeout.
 const gatherTime = time.Second
@@ -36,6 +42,7 @@ type api struct {
 	ended      <-chan struct{}   // closed when the server ends, which ends the streams
 	operations map[string]string // operation names by route pattern
 	requests   *prometheus.CounterVec
+	followers  atomic.Int32 // open streams of the event log
 	document   json.RawMessage
 }
 
@@ -61,6 +68,7 @@ func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Re
 	a.registerHistory(h)
 	a.registerFleets(h)
 	a.registerTail(h)
+	a.registerLog(h)
 	a.registerDocument(h)
 	var err error
 	if a.document, err = json.Marshal(h.OpenAPI()); err != nil {

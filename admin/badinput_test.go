@@ -90,6 +90,10 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/v1/clients?limit=99999999999999999999", "", nil, 422}, {"GET", "/v1/clients?limit=x", "", nil, 422},
 		{"GET", "/v1/groups?limit=1000000000", "", nil, 422}, {"GET", "/v1/tail?group=g&per_second=1000000", "", nil, 422},
 		{"GET", "/v1/clients?cursor=" + strings.Repeat("a", 2000), "", nil, 422},
+		{"GET", "/v1/log?limit=501", "", nil, 422}, {"GET", "/v1/log?kind=nothing", "", nil, 422}, {"GET", "/v1/log?cursor=W10", "", nil, 422},
+		{"GET", "/v1/log?cursor=e30", "", nil, 200}, {"GET", "/v1/log?unknown=1", "", nil, 422}, {"GET", "/v1/log/stream?kind=x", "", nil, 422},
+		{"GET", "/v1/log", "", bearer(plainToken), 403}, {"GET", "/v1/log/stream", "", bearer(plainToken), 403},
+		{"GET", "/v1/log/stream", "", header("Accept", "application/json"), 406}, {"POST", "/v1/log", "", nil, 405},
 		// Values.
 		{"GET", "/v1/clients?cursor=!", "", nil, 422}, {"GET", "/v1/clients?cursor=e30", "", nil, 200}, {"GET", "/v1/groups?cursor=MQ", "", nil, 422},
 		{"GET", "/v1/clients?cursor=W10", "", nil, 422}, {"GET", "/v1/clients?unknown=1", "", nil, 422},

@@ -91,7 +91,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !g.acceptable(w, r, name) || !g.bodyFits(w, r) {
 		return
 	}
-	if name != tailOperation {
+	if !streams(name) {
 		select {
 		case g.inFlight <- struct{}{}:
 			defer func() { <-g.inFlight }()
@@ -233,7 +233,7 @@ func subjectAttr(subject string) slog.Attr {
 // acceptable refuses requests whose Accept header excludes the operation's media type.
 func (g *guard) acceptable(w http.ResponseWriter, r *http.Request, operation string) bool {
 	offered := "application/json"
-	if operation == tailOperation {
+	if streams(operation) {
 		offered = "text/event-stream"
 	}
 	accept := r.Header.Values("Accept")
@@ -332,6 +332,7 @@ func (a *api) audit(c *caller, operation string, r *http.Request, status int) {
 		subjectAttr(c.subject),
 	}
 	a.log.LogAttrs(r.Context(), slog.LevelInfo, "admin", append(attrs, c.details...)...)
+	a.record(operation, r.URL.EscapedPath(), result, c.grant.Name)
 }
 
 // secure sets the headers of every response of the listener. The console replaces the policy by its own.

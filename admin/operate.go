@@ -149,6 +149,7 @@ func (a *api) serveCall(ctx context.Context, operation string, input []byte) []b
 	}
 	a.log.LogAttrs(ctx, slog.LevelInfo, "admin", slog.String("operation", operation), slog.String("token", call.Token),
 		slog.String("from", call.By), slog.String("result", result))
+	a.record(operation, "asked for by "+call.By, result, call.Token)
 	b, err := json.Marshal(r)
 	if err != nil {
 		return nil

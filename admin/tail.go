@@ -12,7 +12,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/hub"
 )
 
@@ -58,9 +57,7 @@ func (a *api) registerTail(h huma.API) {
 			"the events open (once, first), message, and counts (once a second when they change). Their data is JSON: the schemas "+
 			"TailOpen, TailMessage and TailCounts. A tail never slows the hub: messages that the reader does not take are left out "+
 			"and counted. The stream ends with the token's rights and with the instance.")
-	op.Responses = map[string]*huma.Response{
-		"200": {Description: "OK", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}},
-	}
+	op.Responses = streamResponses()
 	huma.Register(h, op, a.tail)
 	schemas := h.OpenAPI().Components.Schemas
 	for _, v := range []any{TailOpen{}, TailMessage{}, TailCounts{}} {
@@ -83,16 +80,11 @@ func (a *api) tail(ctx context.Context, q *tailQuery) (*huma.StreamResponse, err
 	caller := callerOf(ctx)
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer tap.Close()
-		hc.SetHeader("Content-Type", "text/event-stream")
-		hc.SetHeader("Cache-Control", "no-store")
-		hc.SetHeader("X-Accel-Buffering", "no") // nginx buffers otherwise
-		w, ok := hc.BodyWriter().(http.ResponseWriter)
+		s, ok := openStream(hc)
 		if !ok {
 			return
 		}
-		s := stream{w: w, control: http.NewResponseController(w)}
-		hc.SetStatus(http.StatusOK)
-		a.follow(ctx, &s, tap, caller, TailOpen{a.hub.Node().Name, q.Group, q.Global, q.Event, q.PerSecond})
+		a.follow(ctx, s, tap, caller, TailOpen{a.hub.Node().Name, q.Group, q.Global, q.Event, q.PerSecond})
 	}}, nil
 }
 
@@ -117,7 +109,7 @@ func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c *caller, op
 				break
 			}
 			beat = now
-			if g, ok := a.hub.Current(c.grant); !ok || g.Admin == auth.NoAdmin || c.ended(now) {
+			if !a.mayWatch(c, now) {
 				return
 			}
 			var counts TailCounts
@@ -137,6 +129,19 @@ type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buf     bytes.Buffer
+}
+
+// openStream begins the response with a stream. It returns false if there is no response to write.
+func openStream(hc huma.Context) (*stream, bool) {
+	hc.SetHeader("Content-Type", "text/event-stream")
+	hc.SetHeader("Cache-Control", "no-store")
+	hc.SetHeader("X-Accel-Buffering", "no") // nginx buffers otherwise
+	w, ok := hc.BodyWriter().(http.ResponseWriter)
+	if !ok {
+		return nil, false
+	}
+	hc.SetStatus(http.StatusOK)
+	return &stream{w: w, control: http.NewResponseController(w)}, true
 }
 
 // addMessages adds the messages that the tap holds.

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/mastersocket/mastersocket/hub/internal/pace"
@@ -22,6 +23,7 @@ func (h *Hub) Drain(ctx context.Context, over time.Duration) error {
 	h.draining.Store(true)
 	h.server.StopListening()
 	h.endRebalance()
+	h.Record(LogDrain, "BEGUN", fmt.Sprintf("%d connections, over %v", h.server.Connections(), over), "")
 	d, err := h.startDrain(ctx, over, time.Now())
 	if err != nil {
 		return err
@@ -36,6 +38,7 @@ func (h *Hub) Drain(ctx context.Context, over time.Duration) error {
 		case <-tick.C:
 		}
 	}
+	h.Record(LogDrain, "DONE", "no connection is left", "")
 	return nil
 }
 

@@ -40,6 +40,7 @@ func (s *session) lastMessage(r opcodes.Reason) *transport.Buffer {
 
 // end takes the session out of every list. Nothing is routed to it any more.
 func (s *session) end(r opcodes.Reason) {
+	s.recordEnd(r)
 	switch s.phase {
 	case phaseStranger, phaseVerifying: // the verification finds the session gone
 		s.shard.removeStranger(s)

@@ -15,6 +15,7 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/broker"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
+	"github.com/mastersocket/mastersocket/hub/internal/journal"
 	"github.com/mastersocket/mastersocket/hub/internal/passage"
 	"github.com/mastersocket/mastersocket/hub/internal/tally"
 	"github.com/mastersocket/mastersocket/hub/internal/turns"
@@ -49,6 +50,7 @@ type Hub struct {
 	inquiries  inquiries       // about messages whose senders here wait for them
 	incoming   passage.Passage // of messages of other instances
 	taps       atomic.Int32    // open ones
+	journal    journal.Journal // the event log
 
 	requestSeed   maphash.Seed
 	requestMemory atomic.Int64 // of open requests and of parts in them, in bytes

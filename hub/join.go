@@ -164,6 +164,7 @@ func (s *session) joined(c *change) {
 	for _, p := range h.parts {
 		p.enter(c)
 	}
+	s.recordConnected(now)
 	if ctx := context.Background(); h.log.Enabled(ctx, slog.LevelDebug) {
 		h.log.LogAttrs(ctx, slog.LevelDebug, "client identified", slog.String("client", s.id.String()),
 			slog.String("token", s.tokenName()), slog.Any("groups", s.groupNames()))

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/hub/internal/bucket"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/internal/attempts"
 	"github.com/mastersocket/mastersocket/opcodes"
@@ -56,7 +57,7 @@ func New(ctx context.Context, o Options) (*Hub, error) {
 	for i, l := range server.Loops() {
 		c := &h.counters[i]
 		h.shards = append(h.shards, &shard{
-			hub: h, loop: l, index: i, count: c, random: newRandom(),
+			hub: h, loop: l, index: i, count: c, random: newRandom(), refusals: bucket.New(refusalsRecorded),
 		})
 	}
 	services, err := h.attachServices(o.Services)

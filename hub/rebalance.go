@@ -234,6 +234,7 @@ func (h *Hub) shed(ctx context.Context, clients int, over time.Duration) (*load,
 	l.Told = c.claimed()
 	span := time.Duration(l.Told) * c.interval
 	l.Over = span.Milliseconds()
+	h.Record(LogRebalance, "BEGUN", fmt.Sprintf("%d clients are told to go, over %v", l.Told, span), "")
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	r.stop, r.done = stop, done

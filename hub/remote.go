@@ -240,22 +240,27 @@ func (r remote) Gap(group string, gap broker.Gap) {
 }
 
 // NodeGone implements broker.Handler.
-func (r remote) NodeGone(n broker.Node) { r.hub.nodeGone(n.ID, n.Name) }
+func (r remote) NodeGone(n broker.Node) {
+	r.hub.Record(LogNode, "GONE", n.Name+" "+n.ID.String(), "")
+	r.hub.nodeGone(n.ID, n.Name)
+}
 
 // StateChanged implements broker.Handler.
 func (r remote) StateChanged(s broker.State) {
 	if s.Available {
 		r.hub.log.Info("broker available")
+		r.hub.Record(LogBroker, "AVAILABLE", "", "")
 		r.hub.othersReached()
 		return
 	}
 	r.hub.log.Warn("broker unavailable: clients of other instances can't be reached until it is back", "error", s.Err)
+	r.hub.Record(LogBroker, "UNAVAILABLE", s.Err, "")
 }
 
 // questions are what other instances may ask.
 var questions = []answerer{
 	clientsQuestion, clientQuestion, kickQuestion, groupsQuestion, groupQuestion, nodeQuestion, receiptQuestion,
-	loadQuestion, shedQuestion, serviceQuestion, operateQuestion, regroupQuestion,
+	loadQuestion, shedQuestion, serviceQuestion, operateQuestion, regroupQuestion, logQuestion,
 }
 
 // Answer implements broker.Handler.

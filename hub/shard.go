@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/hub/internal/bucket"
 	"github.com/mastersocket/mastersocket/hub/internal/clientid"
 	"github.com/mastersocket/mastersocket/opcodes"
 	"github.com/mastersocket/mastersocket/transport"
@@ -55,6 +56,9 @@ type shard struct {
 	ending    string    // why the client leaves its groups that is being ended; empty: none is
 	presence  *presence // the watched groups whose home the loop is; nil for none so far
 	goodbyes  []goodbye // clients that are disconnected in their slots, in the order of these
+
+	refusals   bucket.Bucket // of connections that had not identified, for the event log
+	unrecorded uint32        // such since the last one that was recorded
 }
 
 // awaited is a sender without a connection, and what hears of its message.

@@ -106,6 +106,7 @@ func TestOperateFromAShell(t *testing.T) {
 	if out := x.output("leave", id, "others", "-o", "json"); !strings.Contains(out, `"further"`) || strings.Contains(out, `"others"`) {
 		t.Errorf("leave printed %q", out)
 	}
+	follow := x.start("", "events", "--follow", "--kind", "kicked,drain")
 	x.start("", "kick", id, uuid.NewString()).want(1, id+" disconnected\n", "(404)")
 	sub.err.waitFor(t, "connecting again")
 	if out := x.output("reload", "--node", "node-1"); out != "nothing has changed\n" {
@@ -119,6 +120,15 @@ func TestOperateFromAShell(t *testing.T) {
 	}
 	if out := x.output("nodes"); strings.Count(out, "draining") != 1 {
 		t.Errorf("nodes printed %s", out)
+	}
+	follow.out.waitFor(t, " node-1 kicked KICKED ")
+	follow.out.waitFor(t, " node-1 drain BEGUN ")
+	if out := x.output("events", "--client", id); strings.Count(out, "\n") != 2 || !strings.Contains(out, " node-1 connected name=") ||
+		!strings.Contains(out, " group=orders address=127.0.0.1:") || !strings.Contains(out, " kicked KICKED ") {
+		t.Errorf("events printed %s", out)
+	}
+	if out := x.output("events", "-k", "operation", "-n", "1", "-o", "json"); !strings.HasPrefix(out, `{"at":"`) || !strings.Contains(out, `"detail":"drain /v1/drain"`) {
+		t.Errorf("events -o json printed %s", out)
 	}
 }
 

@@ -65,6 +65,7 @@ func (r *reloader) Reload(ctx context.Context, source string) (admin.ReloadResul
 		r.stats.Failed++
 		r.stats.Failing = true
 		r.log.Error("configuration not reloaded: all stays as it was", "source", source, "error", err)
+		r.hub.Record(hub.LogReload, "REFUSED", source+": "+err.Error(), "")
 		return result, err
 	}
 	r.stats.Succeeded++
@@ -73,6 +74,7 @@ func (r *reloader) Reload(ctx context.Context, source string) (admin.ReloadResul
 	r.log.Info("configuration reloaded", "source", source, "changed", strings.Join(result.Changed, " "),
 		"tokens_added", len(result.TokensAdded), "tokens_changed", len(result.TokensChanged),
 		"tokens_revoked", len(result.TokensRevoked))
+	r.hub.Record(hub.LogReload, "DONE", strings.TrimSuffix(source+": "+strings.Join(result.Changed, " "), ": "), "")
 	if len(result.NeedRestart) > 0 {
 		r.log.Warn("settings changed that take effect only at the next start", "settings", strings.Join(result.NeedRestart, " "))
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -54,24 +55,15 @@ func (c *tailCmd) Run(s streams) error {
 		return interruptedOr(ctx, err)
 	}
 	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(make([]byte, 64<<10), maxTailLine)
-	event, printed := "", 0
+	printed := 0
 	var counts tailCounts
-	for lines.Scan() {
-		line := lines.Bytes()
-		if name, ok := bytes.CutPrefix(line, []byte("event: ")); ok {
-			event = string(name)
-			continue
-		}
-		data, ok := bytes.CutPrefix(line, []byte("data: "))
-		switch {
-		case !ok:
-		case event == "open":
+	err = eachEvent(resp.Body, func(event string, data []byte) error {
+		switch event {
+		case "open":
 			fmt.Fprintln(s.err, "mastersocket: watching")
-		case event == "counts":
+		case "counts":
 			counts, _ = decode[tailCounts](data) // the last ones stay if it can't be read
-		case event == "message":
+		case "message":
 			text, err := c.format(data)
 			if err != nil {
 				return err
@@ -80,9 +72,13 @@ func (c *tailCmd) Run(s streams) error {
 				return err
 			}
 			if printed++; printed == c.Count {
-				return nil
+				return io.EOF
 			}
 		}
+		return nil
+	})
+	if errors.Is(err, io.EOF) {
+		return nil
 	}
 	if counts.LeftOut > 0 {
 		fmt.Fprintf(s.err, "mastersocket: %d of %d events were left out\n", counts.LeftOut, counts.Seen)
@@ -92,10 +88,32 @@ func (c *tailCmd) Run(s streams) error {
 		return errInterrupted
 	case ctx.Err() != nil:
 		return nil
-	case lines.Err() != nil:
-		return fmt.Errorf("the stream was interrupted: %w", lines.Err())
 	}
-	return errors.New("the hub ended the stream")
+	return err
+}
+
+// errStreamEnded: the hub ended a stream.
+var errStreamEnded = errors.New("the hub ended the stream")
+
+// eachEvent calls f for the events of a stream until that returns an error, which eachEvent returns, or the stream ends.
+func eachEvent(stream io.Reader, f func(event string, data []byte) error) error {
+	lines := bufio.NewScanner(stream)
+	lines.Buffer(make([]byte, 64<<10), maxTailLine)
+	event := ""
+	for lines.Scan() {
+		line := lines.Bytes()
+		if name, ok := bytes.CutPrefix(line, []byte("event: ")); ok {
+			event = string(name)
+		} else if data, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
+			if err := f(event, data); err != nil {
+				return err
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("the stream was interrupted: %w", err)
+	}
+	return errStreamEnded
 }
 
 // tailCounts is the data of an event counts of the stream.

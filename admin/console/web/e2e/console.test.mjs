@@ -441,6 +441,32 @@ test("requests are shown by outcome, and on their clients' pages", async (t) => 
   await fact("Owed answers").getByText("1 request of others").waitFor();
 });
 
+test("the event log shows what happened, with filters", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, hub);
+  await logIn(page);
+  const one = await connect(t, hub, { group: "billing", name: "billing-1" });
+  await connect(t, hub, { group: "orders", name: "orders-1" });
+  await call(hub, `/v1/clients/${one.id}`, { method: "DELETE" });
+  await to(page, "Events");
+  const rows = page.getByRole("table").getByRole("row");
+  const row = (name) => page.getByRole("row", { name });
+  await row(/ kicked kicked billing-1 /).waitFor();
+  await row(/ operation done .* by /).waitFor();
+  await row(/ connected orders-1 /).waitFor();
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await barriers(page), [], `events, ${colorScheme}`);
+  }
+  await page.getByLabel("Client's name begins with").fill("orders");
+  await until("one event", async () => (await rows.count()) === 2);
+  assert.match(page.url(), /name=orders\*/);
+  await page.getByLabel("What").selectOption("kicked");
+  await page.getByText("No event matches.").waitFor();
+  await page.getByRole("link", { name: "Clear" }).click();
+  await row(/ kicked kicked billing-1 /).waitFor();
+});
+
 test("typed text stays while the page renders", async (t) => {
   const hub = await startHub(t);
   const page = await open(t, hub, { path: "/clients" });
@@ -460,7 +486,7 @@ test("it can be used in a narrow window, and in both colours", async (t) => {
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
   await logIn(page);
   await connect(t, hub, { group: "demo", name: "n".repeat(128) });
-  for (const name of ["Overview", "Clients", "Groups", "Requests", "Live tail", "Publish", "Operate"]) {
+  for (const name of ["Overview", "Clients", "Groups", "Requests", "Events", "Live tail", "Publish", "Operate"]) {
     await to(page, name);
     await page.getByRole("heading", { name, level: 1 }).waitFor();
     assert.deepEqual(await tooWide(page), [], name);

@@ -4,6 +4,7 @@ import { Mark, ThemeChoice } from "./brand";
 import { cluster, watch } from "./history";
 import { ClientPage } from "./pages/client";
 import { Clients } from "./pages/clients";
+import { Events } from "./pages/events";
 import { Fleets } from "./pages/fleets";
 import { GroupPage } from "./pages/group";
 import { Groups } from "./pages/groups";
@@ -27,6 +28,7 @@ const pages: { path: string; name: string; type?: string }[] = [
   { path: "/teams", name: "Teams", type: "team" },
   { path: "/fleets", name: "Fleets", type: "fleet" },
   { path: "/requests", name: "Requests" },
+  { path: "/events", name: "Events" },
   { path: "/tail", name: "Live tail" },
   { path: "/publish", name: "Publish" },
   { path: "/operate", name: "Operate" },
@@ -42,6 +44,7 @@ function page(parts: string[]): JSX.Element {
   if (second !== undefined) return <NotFound />;
   if (first === "teams") return <Teams />;
   if (first === "fleets") return <Fleets />;
+  if (first === "events") return <Events />;
   if (first === "requests") return <Requests />;
   if (first === "operate") return <Operate />;
   if (first === "tail") return <Tail key={place.value.query.toString()} />;

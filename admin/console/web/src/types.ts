@@ -101,6 +101,30 @@ export interface GroupPage {
   missing: string[];
 }
 
+/** An event of the event log. What does not apply to it is missing. */
+export interface LogEntry {
+  at: string;
+  node: string;
+  seq: number;
+  kind: string;
+  client?: string;
+  name?: string;
+  token?: string;
+  subject?: string;
+  address?: string;
+  group?: string; // the client's first
+  reason?: string;
+  detail?: string;
+  by?: string; // name of the operator's token
+  omitted?: number; // events before this one that were not recorded
+}
+
+export interface LogPage {
+  entries: LogEntry[]; // newest first
+  next: string | null;
+  missing: string[];
+}
+
 export interface Drain {
   node: string;
   connections: number; // still open
