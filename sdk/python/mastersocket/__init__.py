@@ -54,7 +54,7 @@ from ._errors import (
     TooManyRepliesError,
     TooManyRequestsError,
 )
-from ._intent import GLOBAL, Intent, any_of, direct, group
+from ._intent import GLOBAL, Intent, any_of, direct, directs, group, groups
 from ._holds import Hold, LostError
 from ._message import Message
 from ._options import Handler, Options, TokenSource
@@ -67,7 +67,7 @@ __all__ = [
     "Message", "MessageError", "Missing", "NoAcksError", "NoReceiverError", "NotGrantedError", "OptionsError",
     "OutcomeUnknownError", "OverloadedError", "ReceiverGoneError", "RemoteError", "RequestError", "RequestOverError",
     "RequestTimeoutError", "Settlement", "SilentError", "TooBigError", "TooManyRepliesError", "TooManyRequestsError", "Watch",
-    "any_of", "connect", "direct", "group",
+    "any_of", "connect", "direct", "directs", "group", "groups",
 ]
 
 

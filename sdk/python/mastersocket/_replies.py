@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Coroutine, Optional, Union
 
 from . import _wire as wire
-from ._errors import Settlement, request_error
+from ._errors import MessageError, Settlement, request_error
 from ._intent import Intent
 from ._message import Message
 
@@ -23,6 +23,8 @@ class Replies:
         self, client: Client, to: Intent, event: str, data: Any, expect: int, timeout: Optional[float],
         message_id: Optional[str], retry: bool = False, key: str = "",
     ) -> None:
+        if isinstance(to, Intent) and not to.one_target:
+            raise MessageError(f"event {event[:80]!r} to {to}: a request has one target, and no exceptions")
         self._client = client
         self._timeout = timeout
         self._call = client.outbox.call(wire.EVENT, message_id, to, event, data, "request", self._expectation(retry, key))

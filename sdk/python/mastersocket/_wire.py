@@ -109,6 +109,8 @@ def _address(to: Intent, event: str) -> str:
     except ValueError as e:
         raise MessageError(str(e)) from e
     identifier = f',"identifier":{_encode(to.identifier)}' if to.identifier else ""
+    identifier += f',"identifiers":{_encode(to.identifiers)}' if to.identifiers else ""
+    identifier += f',"except":{_encode(to.excluded)}' if to.excluded else ""
     address = f',"event":{encode_text("event", event, 0, 128)},"intent":{{"target":"{to.target}"{identifier}}}'
     if len(_addresses) >= _MOST_ADDRESSES:
         _addresses.clear()
@@ -158,7 +160,7 @@ class Wire(NamedTuple):
     members: Dict[str, Any]  # all of them
 
 
-_intents: Dict[Tuple[str, Optional[str]], Intent] = {}  # of messages that arrived
+_intents: Dict[Tuple[str, Optional[str]], Intent] = {}  # of messages that arrived, without several targets and exceptions
 
 
 def _intent(target: str, identifier: Optional[str]) -> Intent:
@@ -166,6 +168,15 @@ def _intent(target: str, identifier: Optional[str]) -> Intent:
         _intents.clear()
     intent = _intents[target, identifier] = Intent(target, identifier or "")
     return intent
+
+
+def _selection(target: str, identifier: Optional[str], to: Dict[str, Any]) -> Intent:
+    """Return an intent that has further members. A hub of an earlier release forwards anything in them."""
+    several, excluded = (
+        tuple(v) if isinstance(v, list) and all(type(name) is str for name in v) else ()
+        for v in (to.get("identifiers"), to.get("except"))
+    )
+    return Intent(target, identifier or "", several, excluded)
 
 
 def _loads(text: bytes) -> Any:
@@ -214,7 +225,10 @@ def parse(text: bytes) -> Wire:
         target, identifier = (to.get("target"), to.get("identifier")) if type(to) is dict else (None, None)
         if type(target) is not str or (type(identifier) is not str and identifier is not None):
             raise MalformedError("malformed message from the hub: the intent has the wrong type")
-        intent = _intents.get((target, identifier)) or _intent(target, identifier)
+        if len(to) == 1 + (identifier is not None):
+            intent = _intents.get((target, identifier)) or _intent(target, identifier)
+        else:
+            intent = _selection(target, identifier, to)
     return Wire(op, message_id or "", event or "", get("data"), sender or "", intent, m)
 
 

@@ -129,6 +129,44 @@ class HubTest(unittest.IsolatedAsyncioTestCase):
         await soon(asyncio.gather(*calls))
         self.assertEqual(got, list(range(100)))
 
+    async def test_several_targets_and_exceptions(self) -> None:
+        got: List[Any] = []
+        ends = {"a": asyncio.Event(), "b": asyncio.Event()}
+
+        def take(name: str) -> Any:
+            def handle(m: ms.Message) -> None:
+                got.append((name, m.data, str(m.intent)))
+                if m.data == "last":
+                    ends[name].set()
+
+            return handle
+
+        a = await self.connect(group="a", groups=["night"], on={"e": take("a")})
+        b = await self.connect(group="b", groups=["c"], on={"e": take("b")})
+        sender = await self.connect(group="senders")
+        for to, data in (
+            (ms.groups("b", "c"), 1),
+            (ms.groups("a", "b").excluding("night"), 2),
+            (ms.directs(a.identity.id, b.identity.id), 3),
+            (ms.GLOBAL.excluding("a", b.identity.id), 4),
+            (ms.group("a").excluding(a.identity.id), 5),
+        ):
+            await sender.send(to, "e", data)
+        for name, end in ends.items():
+            await sender.send(ms.group(name), "e", "last")
+            await soon(end.wait())
+        both = f"DIRECT:{a.identity.id},{b.identity.id}"
+        self.assertEqual([m for m in got if m[0] == "b"], [
+            ("b", 1, "GROUP:b,c"), ("b", 2, "GROUP:a,b -night"), ("b", 3, both), ("b", "last", "GROUP:b"),
+        ])
+        self.assertEqual([m for m in got if m[0] == "a"], [("a", 3, both), ("a", "last", "GROUP:a")])
+        with self.assertRaises(ms.NoReceiverError):
+            await sender.send_acked(ms.groups("d", "e"), "e")
+        with self.assertRaises(ms.MessageError):
+            await sender.request(ms.groups("a", "b"), "e", timeout=1)
+        with self.assertRaises(ms.MessageError):
+            sender.request_many(ms.GLOBAL.excluding("a"), "e")
+
     async def test_answers(self) -> None:
         a, b = await self.connect(name="a"), await self.connect(group="askers")
         cancelled = asyncio.Event()

@@ -21,8 +21,14 @@ class EnvelopeTest(unittest.TestCase):
             (ms.group('a"é'), {"target": "GROUP", "identifier": 'a"é'}),
             (ms.any_of(), {"target": "ANY"}),
             (ms.direct(SOMEBODY), {"target": "DIRECT", "identifier": SOMEBODY}),
+            (ms.groups("a", "b"), {"target": "GROUP", "identifiers": ["a", "b"]}),
+            (ms.directs(SOMEBODY), {"target": "DIRECT", "identifiers": [SOMEBODY]}),
+            (ms.GLOBAL.excluding("a"), {"target": "GLOBAL", "except": ["a"]}),
+            (ms.groups("a").excluding("b", SOMEBODY), {"target": "GROUP", "identifiers": ["a"], "except": ["b", SOMEBODY]}),
+            (ms.group("a").excluding(SOMEBODY), {"target": "GROUP", "identifier": "a", "except": [SOMEBODY]}),
         ):
             frame = wire.envelope(wire.EVENT, wire.encode_id("i\n"), to, "é", {"n": [1, None, "\u2028"]})
+            self.assertEqual(wire.parse(frame).intent, to)
             self.assertEqual(
                 json.loads(frame), {"op": 0, "id": "i\n", "event": "é", "intent": intent, "data": {"n": [1, None, "\u2028"]}},
             )
@@ -38,6 +44,12 @@ class EnvelopeTest(unittest.TestCase):
             (ms.group(""), "e", "i", None), (ms.group("$x"), "e", "i", None), (ms.group("a\x00"), "e", "i", None),
             (ms.group("x" * 129), "e", "i", None), (ms.group("\ud800"), "e", "i", None), (ms.direct("x"), "e", "i", None),
             (ms.Intent("NOBODY"), "e", "i", None), (ms.Intent("GLOBAL", "x"), "e", "i", None),
+            (ms.groups(), "e", "i", None), (ms.groups("a", "a"), "e", "i", None), (ms.groups("a", "$b"), "e", "i", None),
+            (ms.groups(*map(str, range(17))), "e", "i", None), (ms.directs("a"), "e", "i", None), (ms.directs(), "e", "i", None),
+            (ms.any_of().excluding("a"), "e", "i", None), (ms.any_of("a").excluding("b"), "e", "i", None),
+            (ms.GLOBAL.excluding("$a"), "e", "i", None), (ms.GLOBAL.excluding(*map(str, range(17))), "e", "i", None),
+            (ms.GLOBAL.excluding("a", "a"), "e", "i", None), (ms.Intent("GLOBAL", "", ("a",)), "e", "i", None),
+            (ms.Intent("GROUP", "a", ("b",)), "e", "i", None), (ms.Intent("ANY", "", ("b",)), "e", "i", None),
             (ms.GLOBAL, "é" * 65, "i", None), (ms.GLOBAL, "\ud800", "i", None), (ms.GLOBAL, "e", "", None),
             (ms.GLOBAL, "e", "i" * 65, None), (ms.GLOBAL, "e", "i", float("nan")), (ms.GLOBAL, "e", "i", {1, 2}),
             (ms.GLOBAL, "e", "i", "\udc00"), (ms.GLOBAL, "e", "i", deep), (ms.GLOBAL, "e", "i", loop),
@@ -46,6 +58,20 @@ class EnvelopeTest(unittest.TestCase):
                 wire.envelope(wire.EVENT, wire.encode_id(message_id), to, event, data)
         wire.envelope(wire.EVENT, wire.encode_id("i"), ms.GLOBAL, "e", deep[0])  # type: ignore[index]
         wire.envelope(wire.EVENT, wire.encode_id("i"), ms.GLOBAL, "e", ["[" * 100])
+
+    def test_intent_of_an_earlier_hub(self) -> None:
+        """A hub that does not know several targets forwards whatever a client puts there."""
+        for text, intent in (
+            (b'{"target":"GLOBAL","identifiers":7,"except":["a",1]}', ms.GLOBAL),
+            (b'{"target":"GROUP","identifier":"a","x":1}', ms.group("a")),
+        ):
+            self.assertEqual(wire.parse(b'{"op":0,"intent":' + text + b"}").intent, intent)
+
+    def test_intent_as_text(self) -> None:
+        for intent, text in (
+            (ms.GLOBAL, "GLOBAL"), (ms.group("a"), "GROUP:a"), (ms.groups("a", "b").excluding("c", "d"), "GROUP:a,b -c -d"),
+        ):
+            self.assertEqual(str(intent), text)
 
     def test_parse(self) -> None:
         m = wire.parse(b'{"op":0,"id":"a","event":"e","data":' + b"9" * 5000 + b',"intent":{"target":"GLOBAL"},"sender":"s","x":1e999}')
