@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -63,13 +64,29 @@ func node(flags ...string) func(t *testing.T) (command []string, missing string)
 	}
 }
 
-// buildGo returns what builds a program in Go.
+// programs is the folder of the programs in Go.
+var programs = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "conformance-")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+})
+
+// buildGo returns what builds a program in Go, once for all tests.
 func buildGo(program string) func(t *testing.T) (command []string, missing string) {
+	build := sync.OnceValues(func() (file string, err error) {
+		file = filepath.Join(programs(), filepath.Base(program))
+		if out, err := exec.Command("go", "build", "-o", file, program).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%w: %s", err, out)
+		}
+		return file, nil
+	})
 	return func(t *testing.T) (command []string, missing string) {
 		t.Helper()
-		file := filepath.Join(t.TempDir(), filepath.Base(program))
-		if out, err := exec.Command("go", "build", "-o", file, program).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
+		file, err := build()
+		if err != nil {
+			t.Fatal(err)
 		}
 		return []string{file}, ""
 	}

@@ -24,6 +24,7 @@ import (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	hubtest.Cleanup()
+	_ = os.RemoveAll(programs())
 	os.Exit(code)
 }
 

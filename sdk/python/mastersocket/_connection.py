@@ -26,6 +26,7 @@ GOODBYE_TIMEOUT = 5.0  # how long the hub may take to close the connection after
 _LEAST_ANSWER_TIME = 0.9  # how long a hub has at least to answer a PING; a longer interval gives it nearly half of that
 _MAX_HANDSHAKE_BYTES = 64 << 10  # of the answer to the handshake
 _SHOWN_BODY_BYTES = 200
+_OF_OTHERS = (wire.EVENT, wire.REPLY, wire.FENCE)  # messages that other clients have sent
 _MAX_EARLY_BYTES = 16 << 20  # what arrives on a new connection while its further groups are subscribed to
 _WRITE_BUFFER = 256 << 10  # bytes that wait for the network; beyond it nothing is taken from the queue
 _RECEIVE_MARGIN = 4 << 10  # more than the hub adds to a client's message
@@ -257,6 +258,7 @@ class Connection(asyncio.Protocol):
         if self._processing:
             return
         self._processing = True
+        client, outbox = self.client, self.client.outbox
         try:
             while self._backlog and not self.ended:
                 item = self._backlog[0]
@@ -265,19 +267,25 @@ class Connection(asyncio.Protocol):
                     return
                 try:
                     if isinstance(item, bytes):
-                        if self.client.outbox.ignores(item):
+                        if outbox.ignores(item):
                             self._backlog.popleft()
                             continue
-                        self._backlog[0] = item = (wire.parse(item), item)
-                    m, text = item
-                    if not self._started and m.op in (wire.EVENT, wire.REPLY, wire.FENCE):
-                        self._keep_early(m, text)
-                        continue
-                    if not force and m.op in (wire.EVENT, wire.REPLY) and not self.client.ready_for(self, m):
-                        self._set_stalled(True)
-                        return
-                    self._backlog.popleft()
-                    self._handle(m, text)
+                        m, text = wire.parse(item), item
+                    else:
+                        m, text = item
+                    if m.op in _OF_OTHERS:
+                        if not self._started:
+                            self._keep_early(m, text)
+                            continue
+                        if not force and m.op != wire.FENCE and not client.ready_for(self, m):
+                            self._backlog[0] = (m, text)
+                            self._set_stalled(True)
+                            return
+                        self._backlog.popleft()
+                        client.received(self, m, text)
+                    else:
+                        self._backlog.popleft()
+                        self._handle(m, text)
                 except wire.MalformedError as e:
                     self._fail(str(e))
                     return

@@ -46,7 +46,7 @@ class Hub:
             [BINARY, "serve", "--listen", f"127.0.0.1:{self.port}", "--admin-listen", "off", "--drain-timeout", "1s", *flags],
             env={**os.environ, "MASTERSOCKET_TOKEN": TOKEN}, stdout=self.log, stderr=self.log,
         )
-        for _ in range(1000):
+        for _ in range(6000):
             self.log.seek(begin)
             listening = re.search(rb"listener=hub addr=127\.0\.0\.1:(\d+)", self.log.read())
             if listening is not None:
@@ -68,7 +68,7 @@ class Hub:
             self.process.wait()
 
 
-async def soon(wait: Awaitable[T], seconds: float = 20) -> T:
+async def soon(wait: Awaitable[T], seconds: float = 60) -> T:
     return await asyncio.wait_for(wait, seconds)
 
 
@@ -337,7 +337,7 @@ class HubTest(unittest.IsolatedAsyncioTestCase):
         sending.cancel()
         with self.assertRaises(asyncio.CancelledError):
             await sending
-        for _ in range(1000):
+        for _ in range(6000):
             if got and got[-1] >= acked[-1]:
                 break
             await asyncio.sleep(0.01)
