@@ -315,7 +315,8 @@ class Client:
             if m.intent is None or not m.sender:
                 raise wire.MalformedError("malformed message from the hub: no intent or no sender")
             if m.op == wire.EVENT:
-                self.stream.receive(connection, Message(self, m, m.intent, text, self.duties.owe(connection, m)))
+                duty = self.duties.owe(connection, m) if "expect" in m.members else None
+                self.stream.receive(connection, Message(self, m, m.intent, text, duty))
                 return
             message, request = Message(self, m, m.intent, text), self._request_of(m)
             if request is not None:

@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         messages: List[bytes] = []
         try:
             self._reader.read(data, messages)
-            self._backlog.extend(messages)
+            self._backlog.extend(self.client.outbox.without_ignored(messages))
         except frames.Closed as e:
             self._close = e
             self._end_reading(messages, e.code)
@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
         if self._processing:
             return
         self._processing = True
-        client, outbox = self.client, self.client.outbox
+        client = self.client
         try:
             while self._backlog and not self.ended:
                 item = self._backlog[0]
@@ -267,9 +267,6 @@ class Connection(asyncio.Protocol):
                     return
                 try:
                     if isinstance(item, bytes):
-                        if outbox.ignores(item):
-                            self._backlog.popleft()
-                            continue
                         m, text = wire.parse(item), item
                     else:
                         m, text = item
@@ -350,7 +347,7 @@ class Connection(asyncio.Protocol):
         """Write a message. It leaves with others at the end of this turn of the event loop."""
         if self.ended or not self._writable:
             return
-        self._writer.text(text)
+        self._writer.add(text)
         if not self._flushing:
             self._flushing = True
             self.loop.call_soon(self._flush)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import List, Optional, Tuple
+import struct
+import types
+from typing import Callable, List, Optional, Tuple
 
+import websockets.frames
 from websockets.utils import apply_mask
+
+# websockets' function in C, where there is one. Debian's package has none.
+_apply_mask: Callable[[bytes, bytes], bytes] = getattr(websockets.frames, "apply_mask", apply_mask)
+_IN_C = not isinstance(_apply_mask, types.FunctionType)
 
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _MOST_CONTROL_BYTES = 125
-_MASKS = 1024  # masking keys that are drawn at once
+_KEYS = struct.Struct("4s" * 1024)  # masking keys that are drawn at once
+_SHORT, _MEDIUM, _LONG = struct.Struct("!BB4s"), struct.Struct("!BBH4s"), struct.Struct("!BBQ4s")  # heads, by size of the length
+_NO_MASK = {head.size: bytes(head.size) for head in (_SHORT, _MEDIUM, _LONG)}
+_MASKED_AT_ONCE = 64  # frames. Larger integers would not stay in the processor's cache
+_WHOLE_TEXT = 0x80 | _TEXT  # the first byte of a message in one frame
 _NO_STATUS = 1005  # a close frame without a code
 
 
@@ -52,6 +63,7 @@ class Reader:
                 return
             data, self._rest, self._size_of_rest = b"".join(self._rest), [], 0
         at, end, self._needed = 0, len(data), 2
+        append = messages.append
         while end - at >= 2:
             first, size = data[at], data[at + 1]
             begin = at + 2
@@ -69,8 +81,8 @@ class Reader:
                 self._needed = begin - at + size
                 break
             at = begin + size
-            if first == 0x80 | _TEXT and not self._parts:
-                messages.append(data[begin:at])
+            if first == _WHOLE_TEXT and not self._parts:
+                append(data[begin:at])
             else:
                 self._handle(first, data[begin:at], messages)
         if at < end:
@@ -112,42 +124,60 @@ def _closed(payload: bytes) -> Exception:
 
 
 class Writer:
-    """Makes frames, which a client masks with keys that can't be predicted."""
+    """Makes frames, which a client masks with keys that can't be predicted.
+
+    Without websockets' function in C several frames are masked at once, as one large integer, which is faster than one by one.
+    """
 
     def __init__(self) -> None:
-        self._masks, self._at = b"", 0
-        self._parts: List[bytes] = []
-
-    def text(self, payload: bytes) -> None:
-        """Add a message."""
-        self._add(0x80 | _TEXT, payload)
+        self._keys: List[bytes] = []
+        self._parts: List[bytes] = []  # not masked yet, if there is something in _masks
+        self._masks: List[bytes] = []  # what is to be added to the parts, bit by bit
+        self._masked: List[bytes] = []  # what precedes the parts
 
     def pong(self, payload: bytes) -> None:
-        self._add(0x80 | _PONG, payload)
+        self.add(payload, 0x80 | _PONG)
 
     def close(self, code: int) -> None:
-        self._add(0x80 | _CLOSE, b"" if code == _NO_STATUS else code.to_bytes(2, "big"))
+        self.add(b"" if code == _NO_STATUS else code.to_bytes(2, "big"), 0x80 | _CLOSE)
 
-    def _add(self, first: int, payload: bytes) -> None:
-        at = self._at
-        mask = self._masks[at:at + 4]
-        if not mask:
-            self._masks, at = os.urandom(4 * _MASKS), 0
-            mask = self._masks[:4]
-        self._at = at + 4
+    def add(self, payload: bytes, first: int = _WHOLE_TEXT) -> None:
+        """Add a frame; by default that of a message."""
+        if not self._keys:
+            self._keys.extend(_KEYS.unpack(os.urandom(_KEYS.size)))
+        key = self._keys.pop()
         size = len(payload)
         if size < 126:
-            head = bytes((first, 0x80 | size))
+            head = _SHORT.pack(first, 0x80 | size, key)
         elif size < 1 << 16:
-            head = bytes((first, 0x80 | 126, size >> 8, size & 0xFF))
+            head = _MEDIUM.pack(first, 0x80 | 126, size, key)
         else:
-            head = bytes((first, 0x80 | 127)) + size.to_bytes(8, "big")
-        self._parts += (head, mask, apply_mask(payload, mask))
+            head = _LONG.pack(first, 0x80 | 127, size, key)
+        if _IN_C:
+            self._parts += (head, _apply_mask(payload, key))
+            return
+        self._parts += (head, payload)
+        self._masks += (_NO_MASK[len(head)], key * (size >> 2), key[:size & 3])
+        if len(self._parts) == 2 * _MASKED_AT_ONCE:
+            self._mask()
+
+    def _mask(self) -> None:
+        data, masks = b"".join(self._parts), b"".join(self._masks)
+        self._parts.clear()
+        self._masks.clear()
+        self._masked.append((int.from_bytes(data, "little") ^ int.from_bytes(masks, "little")).to_bytes(len(data), "little"))
 
     def take(self) -> bytes:
         """Return the bytes of what was added."""
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
+        if self._masks:
+            self._mask()
+        if self._masked:
+            data = b"".join(self._masked)
+            self._masked.clear()
+        else:
+            data = b"".join(self._parts)
+            self._parts.clear()
+        return data
 
 
 def split_handshake(data: bytes) -> Optional[Tuple[bytes, bytes]]:

@@ -101,41 +101,63 @@ class Duties:
 class Message:
     """A message from another client."""
 
-    __slots__ = ("is_reply", "id", "event", "data", "sender", "intent", "raw", "members", "error", "more", "attempt", "_client", "_duty")
+    __slots__ = ("data", "intent", "raw", "_client", "_duty", "_wire")
 
     def __init__(self, client: Client, m: wire.Wire, intent: Intent, raw: bytes, duty: Optional[Duty] = None) -> None:
         self._client = client
         self._duty = duty
-        #: Whether it is a REPLY, which must not be answered.
-        self.is_reply = m.op == wire.REPLY
-        #: Correlates an EVENT with its REPLYs.
-        self.id = m.id
-        #: The event's name.
-        self.event = m.event
+        self._wire = m
         #: The data, decoded; None if there is none. An integer of more than 4,300 digits is a decimal.Decimal.
         self.data = m.data
-        #: The sender's id, set by the hub.
-        self.sender = m.sender
         #: How it was addressed.
         self.intent = intent
         #: The envelope as it arrived, in UTF-8.
         self.raw = raw
-        #: All members of the envelope, decoded.
-        self.members = m.members
-        #: Of a REPLY: why the handler failed; None if it did not.
-        self.error: Optional[RemoteError] = None
-        #: Of a REPLY: whether its sender said that at least one more follows.
-        self.more = self.is_reply and m.members.get("more") is True
-        #: Of a request: which attempt it is; from 2 on another member had it before.
-        self.attempt = 1
-        if not self.is_reply:
-            attempt = m.members.get("attempt") if duty is not None else None
-            if type(attempt) is int:
-                self.attempt = attempt
-        elif "error" in m.members:
-            e = m.members["error"]
-            code, text = (e.get("code"), e.get("message")) if isinstance(e, dict) else (None, None)
-            self.error = RemoteError(code if isinstance(code, str) else "ERROR", text if isinstance(text, str) else "", m.sender)
+
+    @property
+    def is_reply(self) -> bool:
+        """Whether it is a REPLY, which must not be answered."""
+        return self._wire.op == wire.REPLY
+
+    @property
+    def id(self) -> str:
+        """Correlates an EVENT with its REPLYs."""
+        return self._wire.id
+
+    @property
+    def event(self) -> str:
+        """The event's name."""
+        return self._wire.event
+
+    @property
+    def sender(self) -> str:
+        """The sender's id, set by the hub."""
+        return self._wire.sender
+
+    @property
+    def members(self) -> Dict[str, Any]:
+        """All members of the envelope, decoded."""
+        return self._wire.members
+
+    @property
+    def error(self) -> Optional[RemoteError]:
+        """Of a REPLY: why the handler failed; None if it did not."""
+        if "error" not in self.members or not self.is_reply:
+            return None
+        e = self.members["error"]
+        code, text = (e.get("code"), e.get("message")) if isinstance(e, dict) else (None, None)
+        return RemoteError(code if isinstance(code, str) else "ERROR", text if isinstance(text, str) else "", self.sender)
+
+    @property
+    def more(self) -> bool:
+        """Of a REPLY: whether its sender said that at least one more follows."""
+        return self.is_reply and self.members.get("more") is True
+
+    @property
+    def attempt(self) -> int:
+        """Of a request: which attempt it is; from 2 on another member had it before."""
+        attempt = self.members.get("attempt") if self._duty is not None else None
+        return attempt if type(attempt) is int else 1
 
     def __repr__(self) -> str:
         return f"<Message {self.event!r} {self.id!r} from {self.sender} to {self.intent}>"

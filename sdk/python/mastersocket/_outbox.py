@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Coroutine, Deque, Dict, Optional, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Coroutine, Deque, Dict, List, Optional, Set, Tuple, Union
 
 from . import _wire as wire
 from ._connection import Connection, Mode
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _BATCH = 256  # messages written before the event loop runs again
 _ACK_BEGIN = b'{"op":7,"id":"'
-_SENT = 1024  # messages remembered, so that an ERROR can name event and target
+_SENT = 1024  # messages remembered at least, so that an ERROR can name event and target
 
 
 class Call:
@@ -71,7 +71,8 @@ class Outbox:
         self._queue: Deque[Call] = deque()
         self._room: Deque[Tuple[Call, asyncio.Future[None]]] = deque()  # calls that wait for room in the queue
         self._pending: Dict[str, Call] = {}  # written calls that await an answer, by id
-        self._sent: OrderedDict[str, Tuple[str, Intent]] = OrderedDict()
+        self._sent: Dict[str, Tuple[str, Intent]] = {}
+        self._sent_before: Dict[str, Tuple[str, Intent]] = {}  # what _sent was when it was full
         self._unyielded = 0
         self._prefix = uuid.uuid4().hex + "-"  # of the ids of messages
         self._numbers = itertools.count(1)
@@ -208,10 +209,9 @@ class Outbox:
 
     def _note(self, message_id: str, event: str, to: Intent) -> None:
         """Remember what was sent."""
-        sent = self._sent
-        sent[message_id] = (event, to)
-        if len(sent) > _SENT:
-            sent.popitem(last=False)
+        if len(self._sent) >= _SENT:
+            self._sent_before, self._sent = self._sent, {}
+        self._sent[message_id] = (event, to)
 
     def _take(self, connection: Connection) -> None:
         """Write the first call of the queue."""
@@ -265,10 +265,14 @@ class Outbox:
         call = self._pending.get(message_id)
         return call if call is not None and call.replies is not None else None
 
-    def ignores(self, text: bytes) -> bool:
-        """Report whether a message is an ACK, in the form of the hub, that no call waits for. Most are."""
-        if not text.startswith(_ACK_BEGIN):
-            return False
+    def without_ignored(self, messages: List[bytes]) -> List[bytes]:
+        """Return messages without the ACKs, in the form of the hub, that no call waits for. Most are."""
+        if not self._pending:
+            return [text for text in messages if not text.startswith(_ACK_BEGIN)]
+        return [text for text in messages if not (text.startswith(_ACK_BEGIN) and self._ignores(text))]
+
+    def _ignores(self, text: bytes) -> bool:
+        """Report whether no call waits for an ACK."""
         end = text.find(b'"', len(_ACK_BEGIN))
         return end > 0 and text[len(_ACK_BEGIN):end].decode("ascii", "replace") not in self._pending
 
@@ -296,7 +300,7 @@ class Outbox:
         if not isinstance(code, str):
             raise wire.MalformedError("malformed ERROR from the hub")
         explanation = m.data.get("message")
-        event, to = self._sent.get(m.id, ("", None))
+        event, to = self._sent.get(m.id) or self._sent_before.get(m.id) or ("", None)
         error = hub_error(m.id, code, explanation if isinstance(explanation, str) else "", event, to)
         call = self._pending.get(m.id)
         if call is not None and call.connection is connection:

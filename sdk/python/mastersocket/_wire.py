@@ -22,17 +22,17 @@ MOVED_FRAME = b'{"op":2,"data":"MOVED"}'  # another connection has what this one
 _MAX_DEPTH = 63  # of data: the envelope is the first of 64 levels
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False)
+_ascii_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
 _scan: Callable[[str, int], Tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
-def _make_encode() -> Callable[[Any], str]:
+def _make_encode(encoder: json.JSONEncoder) -> Callable[[Any], str]:
     """Return JSONEncoder.encode. Where there is one in C, it is made once, and not for each value."""
     make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
     if make is None:
-        return _encoder.encode
-    iterencode = make(
-        None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False,  # type: ignore[attr-defined]
-    )
+        return encoder.encode
+    escape = json.encoder.encode_basestring_ascii if encoder.ensure_ascii else json.encoder.encode_basestring  # type: ignore[attr-defined]
+    iterencode = make(None, encoder.default, escape, None, ":", ",", False, False, False)
 
     def encode(value: Any) -> str:
         return "".join(iterencode(value, 0))
@@ -40,21 +40,27 @@ def _make_encode() -> Callable[[Any], str]:
     return encode
 
 
-_encode = _make_encode()
+_encode = _make_encode(_encoder)
+_encode_ascii = _make_encode(_ascii_encoder)  # a third faster
 
 
 def encode_data(data: object) -> str:
     """Return data as JSON. Raises MessageError for what is no JSON, or nested too deep for the hub."""
     try:
-        text = _encode(data)
+        text = _encode_ascii(data)
+        if "\\u" in text:  # it has other characters, which are shorter in UTF-8
+            text = _encode(data)
     except (TypeError, ValueError, RecursionError) as e:
         raise MessageError(f"data: {e}") from e
-    if text.count("[") + text.count("{") > _MAX_DEPTH and _depth(text) > _MAX_DEPTH:
+    if (text.find("{", 1) >= 0 or text.find("[", 1) >= 0) and _too_deep(text):  # find is faster than count
         raise MessageError(f"data: nested deeper than {_MAX_DEPTH} levels")
     return text
 
 
-def _depth(text: str) -> int:
+def _too_deep(text: str) -> bool:
+    """Report whether JSON is nested deeper than the hub accepts."""
+    if text.count("[") + text.count("{") <= _MAX_DEPTH:
+        return False
     depth = most = 0
     for c in _STRING.sub("", text):
         if c in "[{":
@@ -62,7 +68,7 @@ def _depth(text: str) -> int:
             most = max(most, depth)
         elif c in "]}":
             depth -= 1
-    return most
+    return most > _MAX_DEPTH
 
 
 def encode_text(what: str, text: object, least: int, most: int) -> str:

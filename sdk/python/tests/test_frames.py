@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import unittest
+import unittest.mock
 from typing import List
 
 from websockets.frames import Frame, Opcode
+from websockets.utils import apply_mask
 
 from mastersocket import _frames as frames
 
@@ -90,11 +93,16 @@ class ReaderTest(unittest.TestCase):
 
 class WriterTest(unittest.TestCase):
     def test_frames_are_masked(self) -> None:
+        for in_c in (False, True):  # websockets' function in C takes the same arguments as that in Python
+            with self.subTest(in_c=in_c), unittest.mock.patch.object(frames, "_IN_C", in_c):
+                self.check_frames()
+
+    def check_frames(self) -> None:
         writer = frames.Writer()
         masks = set()
         for i, size in enumerate([0, 1, 125, 126, 65535, 65536] * 300):
             payload = bytes(size)
-            writer.text(payload)
+            writer.add(payload)
             data = writer.take()
             head = 2 + (0 if size < 126 else 2 if size < 1 << 16 else 8)
             mask = data[head:head + 4]
@@ -109,6 +117,23 @@ class WriterTest(unittest.TestCase):
         writer.close(1005)
         data = writer.take()
         self.assertEqual((data[:2], data[7:9], data[15:17]), (b"\x8a\x81", b"\x88\x82", b"\x88\x80"))
+
+    def test_many_frames_at_once(self) -> None:
+        """What is taken at once is what each frame is by itself, in order."""
+        sent = [os.urandom(size) for size in range(300)]
+        writer, got = frames.Writer(), []
+        for payload in sent:
+            writer.add(payload)
+        data, at = writer.take(), 0
+        while at < len(data):
+            size, head = data[at + 1] & 0x7F, 2
+            if size == 126:
+                size, head = int.from_bytes(data[at + 2:at + 4], "big"), 4
+            begin = at + head + 4
+            got.append(apply_mask(data[begin:begin + size], data[at + head:begin]))
+            at = begin + size
+        self.assertEqual(got, sent)
+        self.assertEqual(writer.take(), b"")
 
 
 class HandshakeTest(unittest.TestCase):
