@@ -13,6 +13,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/mastersocket/mastersocket/broker/redis/resp"
 	"github.com/mastersocket/mastersocket/internal/redisurl"
 )
 
@@ -141,4 +142,35 @@ func isHopeless(err error) bool {
 		}
 	}
 	return false
+}
+
+// runID returns what tells the server's process from others.
+func (c *connection) runID(ctx context.Context) (string, error) {
+	info, err := c.client.Info(ctx, "server").Result()
+	if err != nil {
+		return "", fmt.Errorf("server's run_id: %w", asServerError(err))
+	}
+	_, id, ok := strings.Cut(info, "run_id:")
+	if !ok {
+		return "", errNoRunID
+	}
+	id, _, _ = strings.Cut(id, "\r")
+	return id, nil
+}
+
+// serverError returns the server's refusal that err is.
+func serverError(err error) (resp.ServerError, bool) {
+	var e resp.ServerError
+	ok := errors.As(err, &e)
+	return e, ok
+}
+
+// asServerError returns a refusal as package resp has it, where go-redis read it.
+func asServerError(err error) error {
+	var e goredis.Error
+	var n net.Error
+	if errors.As(err, &e) && !errors.As(err, &n) && !errors.Is(err, context.Canceled) {
+		return resp.ServerError(e.Error())
+	}
+	return err
 }

@@ -1,4 +1,4 @@
--- Groups with history: one script numbers messages, keeps, trims and publishes them. See appends.go and pages.go.
+-- Groups with history: one script numbers messages, keeps, trims and publishes them. See appends.go and questions.go.
 --
 --   state   hash: last (the newest number), epoch, epochs (name and the last number before it for each, oldest first), server (run_id),
 --           first (the oldest number kept), base (the oldest in the stream), bytes (there), due (ms, when to do what is done now and
