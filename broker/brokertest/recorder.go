@@ -46,11 +46,16 @@ type Recorder struct {
 	Gone      []broker.NodeID   // of NodeGone
 	Numbered  map[string][]Told // of DeliverNumbered and Gap, by group
 	change    chan struct{}     // closed and replaced with each event
+
+	// The payloads of Deliver and DeliverNumbered by sender, in order; guarded by mu.
+	BySender map[uuid.UUID][]string
 }
 
 // NewRecorder makes an empty Recorder.
 func NewRecorder() *Recorder {
-	return &Recorder{change: make(chan struct{}), Numbered: make(map[string][]Told)}
+	return &Recorder{
+		change: make(chan struct{}), Numbered: make(map[string][]Told), BySender: make(map[uuid.UUID][]string),
+	}
 }
 
 func (r *Recorder) event(record func()) {
@@ -64,13 +69,26 @@ func (r *Recorder) event(record func()) {
 // Deliver implements broker.Handler.
 func (r *Recorder) Deliver(m *broker.Message) {
 	d := Delivery{m.Kind, m.Flags, m.From, m.Sender, m.Seq, string(m.Group), string(m.Payload), string(m.Extra)}
-	r.event(func() { r.Got = append(r.Got, d) })
+	r.event(func() {
+		r.Got = append(r.Got, d)
+		r.bySender(d.Sender, d.Payload)
+	})
+}
+
+// bySender notes a message of a client.
+func (r *Recorder) bySender(sender uuid.UUID, payload string) {
+	if sender != (uuid.UUID{}) {
+		r.BySender[sender] = append(r.BySender[sender], payload)
+	}
 }
 
 // DeliverNumbered implements broker.Handler.
 func (r *Recorder) DeliverNumbered(m *broker.Message, at broker.Position) {
 	group, told := string(m.Group), Told{Position: at, Payload: string(m.Payload)}
-	r.event(func() { r.Numbered[group] = append(r.Numbered[group], told) })
+	r.event(func() {
+		r.Numbered[group] = append(r.Numbered[group], told)
+		r.bySender(m.Sender, told.Payload)
+	})
 }
 
 // Gap implements broker.Handler.

@@ -86,6 +86,7 @@ func (r *Broker) probeReturned(nonce uint64) {
 	r.state.setAvailable()
 	r.caught.Store(now - rtt)
 	report(r.pub.caughtUp(now - rtt))
+	r.recv.caughtUp(now - rtt)
 }
 
 // dispatchForeign takes a message of another instance, and counts bytes that are none.

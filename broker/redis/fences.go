@@ -15,15 +15,7 @@ func (r *receiver) mayMiss() bool {
 		return true
 	}
 	now := r.now()
-	if r.isFilling(now) {
-		return true
-	}
-	for _, o := range r.origins {
-		if o.recovery != nil && now-o.recovery.begun < int64(r.limits.fences) && r.alive(o.key.node) {
-			return true
-		}
-	}
-	return false
+	return r.merge != nil || r.isFilling(now) || r.isAnyAwaited(now)
 }
 
 // setAside keeps f until no message may be missing. It needs mu.

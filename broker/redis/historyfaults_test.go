@@ -422,3 +422,102 @@ func TestHistoryEvicted(t *testing.T) {
 	}
 	brokertest.CheckNumbers(t, "after", got[13:], 1, 2)
 }
+
+// mixedSender is a client that sends one message after the other: to a group with history, to another one, to all.
+type mixedSender struct {
+	id   uuid.UUID
+	sent []string
+}
+
+func (s *mixedSender) next() []byte {
+	s.sent = append(s.sent, fmt.Sprint(len(s.sent)))
+	return []byte(s.sent[len(s.sent)-1])
+}
+
+// send sends n messages of each sort. What follows a numbered one waits for its completion, as in the hub.
+func (s *mixedSender) send(t *testing.T, in *brokertest.Instance, n int) {
+	t.Helper()
+	for range n {
+		for _, group := range []string{"h", "other"} {
+			s.publish(in)
+			told := make(chan error, 1)
+			in.Append(&broker.Message{Kind: broker.KindGroup, Sender: s.id, Group: []byte(group), Payload: s.next()},
+				broker.Appending{Limits: brokertest.Ample}, brokertest.AppendFunc(func(_ uint64, _ bool, err error) { told <- err }))
+			if err := <-told; err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.publish(in)
+	}
+}
+
+func (s *mixedSender) publish(in *brokertest.Instance) {
+	in.Publish(&broker.Message{Kind: broker.KindGlobal, Sender: s.id, Payload: s.next()}, nil)
+}
+
+// await waits until an instance has all of them, in order.
+func (s *mixedSender) await(t *testing.T, in *brokertest.Instance) {
+	t.Helper()
+	in.Await(t, "the messages of a sender", func() bool { return len(in.BySender[s.id]) >= len(s.sent) })
+	in.Await(t, "all of them in order", func() bool {
+		for i, payload := range in.BySender[s.id] {
+			if payload != s.sent[i] {
+				t.Fatalf("%s came in the place of %s", payload, s.sent[i])
+			}
+		}
+		return true
+	})
+}
+
+// TestHistoryOrderAfterCut: an instance is cut off, and misses numbered messages and others of the same client. It gets
+// them in the order in which they were sent, whether it has to wait for the stream or for the publisher.
+func TestHistoryOrderAfterCut(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		backlog int  // numbered messages of 1 KiB before those of the client
+		away    bool // the publisher is cut off while the instance comes back
+	}{
+		"a long stream":    {backlog: 2000},
+		"a publisher away": {away: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := quick("")
+			o.LeaseTTL = 20 * time.Second // no instance is taken for dead
+			in := proxiedCluster(t, 2, o)
+			sender, r := in[0], in[1]
+			for _, group := range []string{"h", "other"} {
+				r.JoinGroup(t, group)
+				r.ExtentWait(t, group, brokertest.Ample)
+			}
+			s := mixedSender{id: uuid.New()}
+			s.send(t, sender.Instance, 2)
+			s.await(t, r.Instance)
+			for range 2 {
+				r.cut(t)
+				var appending sync.WaitGroup
+				for range tt.backlog {
+					appending.Add(1)
+					sender.Append(&broker.Message{Kind: broker.KindGroup, Group: []byte("h"), Payload: make([]byte, 1<<10)},
+						broker.Appending{Limits: brokertest.Ample}, brokertest.AppendFunc(func(uint64, bool, error) { appending.Done() }))
+				}
+				appending.Wait()
+				s.send(t, sender.Instance, 5)
+				if tt.away {
+					sender.cut(t)
+				}
+				read := statsOf(r.Instance).PagesRead
+				r.heal(t)
+				if tt.away {
+					eventually.True(t, "the streams to be read", func() bool { return statsOf(r.Instance).PagesRead >= read+2 })
+					sender.heal(t)
+				}
+				s.send(t, sender.Instance, 5)
+				s.await(t, r.Instance)
+			}
+			if st := statsOf(r.Instance); st.Missed+st.GapsEpoch+st.GapsTrimmed+st.GapsUnavailable != 0 || st.Filled == 0 {
+				t.Errorf("stats: %+v", st)
+			}
+		})
+	}
+}

@@ -13,11 +13,16 @@ import (
 // maxPageBatches bounds the batches that are read for a page.
 const maxPageBatches = 2048
 
-// readPage reads the messages behind an offset into p.
-func (r *Broker) readPage(c *reader, group string, after uint64, known epochs, batches int64, p *broker.Page) error {
+// publication tells which process published a message, and its count there.
+type publication struct{ run, pubSeq uint64 }
+
+// readPage reads the messages behind an offset into p. It returns the publication of each.
+func (r *Broker) readPage(
+	c *reader, group string, after uint64, known epochs, batches int64, p *broker.Page,
+) ([]publication, error) {
 	r.stats.pagesRead.Add(1)
 	if after >= p.Last {
-		return nil
+		return nil, nil
 	}
 	count := int64(maxPageBatches)
 	if p.Bytes > 0 { // the first ones may be before the page
@@ -25,23 +30,23 @@ func (r *Broker) readPage(c *reader, group string, after uint64, known epochs, b
 	}
 	first := after + 1 - min(after, batchMessages-1) // of the batch with the first message
 	if err := c.conn.SetDeadline(time.Now().Add(r.opt.DialTimeout)); err != nil {
-		return err
+		return nil, err
 	}
 	c.buf = resp.AppendCommand(c.buf[:0], "XRANGE", []string{
 		r.names.historyStream(group), strconv.FormatUint(first, 10), "+", "COUNT", strconv.FormatInt(count+batchMessages, 10),
 	})
 	if _, err := c.conn.Write(c.buf); err != nil {
-		return err
+		return nil, err
 	}
 	n, err := c.in.Number('*')
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b := pageBuilder{page: p, known: known, after: after, from: after}
 	for range n {
 		offset, messages, err := c.entry()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for raw, ok := messages.next(); ok; raw, ok = messages.next() {
 			if offset > after && r.addToPage(&b, offset, raw) != nil {
@@ -51,7 +56,7 @@ func (r *Broker) readPage(c *reader, group string, after uint64, known epochs, b
 		}
 	}
 	b.close(r, group)
-	return nil
+	return b.by, nil
 }
 
 // entry reads one entry of a stream: the number of its first message, and its messages.
@@ -80,7 +85,8 @@ type pageBuilder struct {
 	bytes    int    // of payloads
 	full     bool
 	messages []broker.Numbered
-	memory   []byte // of the messages
+	by       []publication // of each message
+	memory   []byte        // of the messages
 }
 
 // addToPage adds a message, unless the page is full.
@@ -104,6 +110,7 @@ func (r *Broker) addToPage(b *pageBuilder, offset uint64, raw []byte) error {
 	}
 	b.bytes += len(f.Payload)
 	b.after = offset
+	b.by = append(b.by, publication{f.run, f.pubSeq})
 	b.messages = append(b.messages, broker.Numbered{Position: broker.Position{Epoch: b.known.of(offset), Offset: offset}, Message: f.Message})
 	return nil
 }

@@ -196,7 +196,7 @@ func (r *receiver) positions(key originKey, b []byte) error {
 	if o.recovery != nil {
 		return nil // some messages are held back, and its end brings the positions
 	}
-	return r.countLost(o, b)
+	return r.countLostBehind(o, b)
 }
 
 // countLost counts messages that were lost and that no later message tells of. It needs mu.

@@ -40,6 +40,7 @@ type question struct {
 	from     broker.Position // of a page
 	fresh    bool            // no page will do that was read before
 	deadline int64
+	by       []publication // of the messages of the page; set before done is called
 	done     func(*broker.Page, error)
 }
 
@@ -220,8 +221,10 @@ func (r *Broker) inquire(q *question, done func(*broker.Page, error)) {
 }
 
 // readFresh reads what a sequence misses.
-func (r *Broker) readFresh(group string, from broker.Position, done func(*broker.Page, error)) {
-	r.readers.ask(&question{command: "R", group: group, from: from, fresh: true, deadline: r.now() + appendTimeout, done: done})
+func (r *Broker) readFresh(group string, from broker.Position, done func(*broker.Page, []publication, error)) {
+	q := &question{command: "R", group: group, from: from, fresh: true, deadline: r.now() + appendTimeout}
+	q.done = func(p *broker.Page, err error) { done(p, q.by, err) }
+	r.readers.ask(q)
 }
 
 // reader is one connection for questions.
@@ -320,7 +323,8 @@ func (r *Broker) attempt(ctx context.Context, c *reader, q *question) (*broker.P
 		return p, nil
 	}
 	from := epochs.settle(q.from, p)
-	return p, r.readPage(c, q.group, from, epochs, batches, p)
+	q.by, err = r.readPage(c, q.group, from, epochs, batches, p)
+	return p, err
 }
 
 // openReader opens a connection of l.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mastersocket/mastersocket/broker"
+	"github.com/mastersocket/mastersocket/broker/internal/deque"
 )
 
 // receiver delivers other instances' messages to the Handler, each at most once and in its publisher's order: a message
@@ -18,7 +19,8 @@ import (
 //
 // Messages may have been missed on a broken subscriber's connection. On the new one receiver asks each publisher for
 // what it sent since the last message delivered. Until the publisher says that this was all, messages of that publisher
-// are held back, as some of those asked for precede them.
+// are held back, as some of those asked for precede them. Where groups have a history, a merge decides which
+// message is next.
 //
 // A publisher may itself be away at that moment, even for so long that its lease ends. It has what it sent for all that,
 // so the recovery stays open for as long as it keeps messages (limits.keep), and goes on when it is heard again.
@@ -35,7 +37,8 @@ type receiver struct {
 
 	// Of groups with history: see sequence.
 	parseNumber func(raw []byte, f *frame) error
-	read        func(group string, from broker.Position, done func(*broker.Page, error)) // calls done later, with mu free
+	read        func(group string, from broker.Position, done func(*broker.Page, []publication, error)) // calls done later, with mu free
+	probe       func()                                                                                  // sends one that returns to caughtUp
 	told        *arrivals
 	joins       atomic.Int64 // connections that were complete
 
@@ -50,6 +53,8 @@ type receiver struct {
 
 	sequences     map[string]*sequence
 	filling       map[*sequence]struct{} // those with a fill
+	merge         *merge                 // nil: messages are delivered as they come
+	turn          queued                 // the one that is being delivered
 	nextSequences int64
 }
 
@@ -75,6 +80,10 @@ type origin struct {
 	parted   bool      // it said that it leaves
 	again    bool      // it was forgotten before: what came of it then is not known
 	recovery *recovery // nil: nothing is missing
+
+	waiting      deque.Deque[waitingMessage] // for the merge
+	waitingBytes int
+	positions    []byte // to be counted behind them; nil: none
 }
 
 // recovery is the wait for messages that may have been missed.
@@ -112,12 +121,13 @@ func (r *receiver) data(f *frame, raw []byte, now int64) {
 	}
 	o.lastAt = now
 	switch {
-	case f.pubSeq <= o.last:
+	case f.pubSeq <= o.newest():
 		r.stats.duplicates.Add(1)
 	case o.recovery != nil:
 		r.hold(o, f.pubSeq, raw)
 	default:
-		r.take(o, f)
+		r.pass(o, f, raw)
+		r.mergeOn()
 	}
 	r.tickLocked(o.lastAt)
 }
@@ -220,6 +230,9 @@ func (r *receiver) joined() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.away = false
+	if r.merge != nil {
+		r.merge.begun = r.now()
+	}
 	r.sequencesJoined()
 	for _, o := range r.origins {
 		if o.recovery != nil && r.alive(o.key.node) {
@@ -259,13 +272,14 @@ func (r *receiver) recovered(from originKey, request uint64, inner *frame, raw [
 	o.recovery.deadline, o.recovery.nextAsk = now+int64(r.limits.keep), now+int64(r.limits.retry)
 	switch {
 	case !r.plausible(o, inner, now):
-	case inner.pubSeq <= o.last:
+	case inner.pubSeq <= o.newest():
 		r.stats.duplicates.Add(1)
 	case len(o.recovery.held) > 0 && inner.pubSeq > o.recovery.first:
 		r.hold(o, inner.pubSeq, raw)
 	default:
 		r.stats.recovered.Add(1)
-		r.take(o, inner)
+		r.pass(o, inner, raw)
+		r.mergeOn()
 	}
 }
 
@@ -279,7 +293,7 @@ func (r *receiver) recoveryEnded(from originKey, request uint64, positions []byt
 		return nil
 	}
 	r.finish(o)
-	return r.countLost(o, positions)
+	return r.countLostBehind(o, positions)
 }
 
 // finish delivers the messages that were held, in order. Gaps are counted as they are taken.
@@ -290,12 +304,13 @@ func (r *receiver) finish(o *origin) {
 	var f frame
 	for _, h := range held {
 		switch {
-		case h.pubSeq <= o.last:
+		case h.pubSeq <= o.newest():
 			r.stats.duplicates.Add(1)
 		case parseFrame(h.raw, &f) == nil: // it was parsed before it was held
-			r.take(o, &f)
+			r.pass(o, &f, h.raw)
 		}
 	}
+	r.mergeOn()
 	r.releaseFences()
 }
 
@@ -331,6 +346,7 @@ func (r *receiver) tickLocked(now int64) {
 	}
 	r.nextTick = now + tickEvery
 	r.tickSequences(now)
+	r.mergeOn()
 	for _, o := range r.origins {
 		if o.recovery != nil && !r.away {
 			r.tickRecovery(o, now)
@@ -363,10 +379,14 @@ func (r *receiver) tickRecovery(o *origin, now int64) {
 func (r *receiver) disconnected() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.away = true
+	r.away, r.merge = true, nil
 	r.sequencesAway()
+	if len(r.filling) > 0 {
+		r.merge = newMerge()
+	}
 	for _, o := range r.origins {
-		o.recovery = nil
+		o.recovery, o.positions = nil, nil
+		o.waiting, o.waitingBytes = deque.Deque[waitingMessage]{}, 0
 	}
 }
 
@@ -384,6 +404,9 @@ func (r *receiver) forgetOldest() {
 }
 
 func (r *receiver) forget(o *origin) {
+	for o.waiting.Len() > 0 {
+		r.takeWaiting(o)
+	}
 	if r.dropped == nil || len(r.dropped) >= maxOrigins {
 		r.dropped = make(map[originKey]struct{})
 	}

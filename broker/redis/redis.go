@@ -197,7 +197,7 @@ func (r *Broker) assemble() {
 	r.recv = &receiver{
 		self: r.self.ID, now: r.now, handler: r.handler, subs: r.subs, stats: r.stats,
 		alive: r.peers.alive, ask: r.askResume, warn: r.warnOfForgery, origins: make(map[originKey]*origin),
-		parseNumber: r.parseNumberedFrame, read: r.readFresh, told: r.told,
+		parseNumber: r.parseNumberedFrame, read: r.readFresh, probe: r.probe, told: r.told,
 		sequences: make(map[string]*sequence), filling: make(map[*sequence]struct{}),
 		limits: receiverLimits{
 			keep: o.BufferAge, fences: max(5*o.ProbeInterval, 5*time.Second), retry: o.ProbeInterval / 2,

@@ -130,10 +130,8 @@ type sequence struct {
 	last    atomic.Uint64 // the highest number that was acknowledged
 	done    atomic.Bool   // nothing more is sent
 	gaps    atomic.Int64
-	// overtaken counts plain messages that came before a numbered one of the same sender, as they may once a connection to
-	// Redis broke: an instance makes up for what it missed of each kind by itself.
-	overtaken atomic.Int64
-	epochs    atomic.Int64 // notices of a new one
+	plain   atomic.Int64 // messages that came behind a numbered one of the same sender
+	epochs  atomic.Int64 // notices of a new one
 }
 
 // note notes a message that a member got.
@@ -167,9 +165,10 @@ func (m *keptMember) take(f *keptFrame) {
 		var after string
 		if json.Unmarshal(f.Data, &after) != nil {
 			m.q.t.Errorf("member %d: plain message %s", m.number, f.Data)
-		} else if s, n := keptName(after); m.live && !m.seen[s][n] {
-			m.q.overtaken.Add(1)
-			m.q.t.Logf("member %d: a plain message overtook %s", m.number, after)
+		} else if s, n := keptName(after); m.live {
+			if m.q.plain.Add(1); !m.seen[s][n] {
+				m.q.t.Errorf("member %d: a plain message overtook %s", m.number, after)
+			}
 		}
 	case f.Op == 0:
 		if f.Offset != m.at.Offset+1 {
@@ -250,7 +249,7 @@ func (m *keptMember) live1(ctx context.Context, p *keptConn) {
 			}
 			end = time.Now().Add(life)
 		}
-		wait, cancel := context.WithTimeout(ctx, 15*time.Second)
+		wait, cancel := context.WithTimeout(ctx, 2*time.Second) // the last message may have come before done is set
 		f, err := p.read(wait)
 		cancel()
 		if err != nil {
@@ -424,9 +423,6 @@ func TestHistory(t *testing.T) {
 		if err != nil || q.done.Load() {
 			break
 		}
-		if n := q.overtaken.Load(); n > 0 && rounds == 0 {
-			t.Errorf("%d plain messages overtook numbered ones before anything broke", n)
-		}
 		switch rounds % 3 {
 		case 1:
 			_, _ = c.redis.Try("CLIENT", "KILL", "TYPE", "pubsub")
@@ -457,8 +453,8 @@ func TestHistory(t *testing.T) {
 			t.Errorf("%s was acknowledged as %d, and members got it as %d", id, offset, q.offsets[id])
 		}
 	}
-	figure.Printf(t, "%d numbered messages in %v, %d members with %d connections, %d faults, sent again %d times: %d gaps, %d plain messages before numbered ones",
-		q.last.Load(), figure.MS(time.Since(begun)), members, lives, rounds, resent.Load(), q.gaps.Load(), q.overtaken.Load())
+	figure.Printf(t, "%d numbered messages in %v, %d members with %d connections, %d faults, sent again %d times: %d gaps, %d plain messages in their places",
+		q.last.Load(), figure.MS(time.Since(begun)), members, lives, rounds, resent.Load(), q.gaps.Load(), q.plain.Load())
 }
 
 func positions(all []*keptMember) (at []keptPosition) {
