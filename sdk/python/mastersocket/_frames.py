@@ -143,9 +143,11 @@ class Writer:
 
     def add(self, payload: bytes, first: int = _WHOLE_TEXT) -> None:
         """Add a frame; by default that of a message."""
-        if not self._keys:
+        try:
+            key = self._keys.pop()
+        except IndexError:
             self._keys.extend(_KEYS.unpack(os.urandom(_KEYS.size)))
-        key = self._keys.pop()
+            key = self._keys.pop()
         size = len(payload)
         if size < 126:
             head = _SHORT.pack(first, 0x80 | size, key)

@@ -71,8 +71,8 @@ class Outbox:
         self._queue: Deque[Call] = deque()
         self._room: Deque[Tuple[Call, asyncio.Future[None]]] = deque()  # calls that wait for room in the queue
         self._pending: Dict[str, Call] = {}  # written calls that await an answer, by id
-        self._sent: Dict[str, Tuple[str, Intent]] = {}
-        self._sent_before: Dict[str, Tuple[str, Intent]] = {}  # what _sent was when it was full
+        self._sent: Dict[str, Tuple[Intent, str]] = {}  # receivers and event by id
+        self._sent_before: Dict[str, Tuple[Intent, str]] = {}  # what _sent was when it was full
         self._unyielded = 0
         self._prefix = uuid.uuid4().hex + "-"  # of the ids of messages
         self._numbers = itertools.count(1)
@@ -95,13 +95,13 @@ class Outbox:
         sender = self.sender
         if sender is None or self._queue or sender.congested or sender.ended or self._client.closing.done() or self._unyielded >= _BATCH:
             return False
-        message_id = f"{self._prefix}{next(self._numbers)}"
-        frame = wire.envelope(wire.EVENT, f'"{message_id}"', to, event, data)
+        message_id, to_event = f"{self._prefix}{next(self._numbers)}", (to, event)
+        frame = wire.event_frame(message_id, to_event, data)
         limit = sender.identity.max_message_bytes
         if 0 < limit < len(frame):
             raise _too_big(event, len(frame), limit)
         self._unyielded += 1
-        self._note(message_id, event, to)
+        self._note(message_id, to_event)
         sender.write(frame)
         return True
 
@@ -202,16 +202,16 @@ class Outbox:
                 return
             call.connection = connection
             self._pending[call.id] = call
-        self._note(call.id, call.event, call.to)
+        self._note(call.id, (call.to, call.event))
         connection.write(call.frame)
         if call.kind == "plain":
             call.complete()
 
-    def _note(self, message_id: str, event: str, to: Intent) -> None:
+    def _note(self, message_id: str, to_event: Tuple[Intent, str]) -> None:
         """Remember what was sent."""
         if len(self._sent) >= _SENT:
             self._sent_before, self._sent = self._sent, {}
-        self._sent[message_id] = (event, to)
+        self._sent[message_id] = to_event
 
     def _take(self, connection: Connection) -> None:
         """Write the first call of the queue."""
@@ -300,7 +300,7 @@ class Outbox:
         if not isinstance(code, str):
             raise wire.MalformedError("malformed ERROR from the hub")
         explanation = m.data.get("message")
-        event, to = self._sent.get(m.id) or self._sent_before.get(m.id) or ("", None)
+        to, event = self._sent.get(m.id) or self._sent_before.get(m.id) or (None, "")
         error = hub_error(m.id, code, explanation if isinstance(explanation, str) else "", event, to)
         call = self._pending.get(m.id)
         if call is not None and call.connection is connection:

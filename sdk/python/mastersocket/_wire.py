@@ -6,7 +6,7 @@ import datetime
 import decimal
 import json
 import re
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from ._errors import MessageError, Missing, Settlement
 from ._intent import Intent, check_intent
@@ -26,28 +26,30 @@ _ascii_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_
 _scan: Callable[[str, int], Tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
-def _make_encode(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """Return JSONEncoder.encode. Where there is one in C, it is made once, and not for each value."""
+def _make_encode(encoder: json.JSONEncoder) -> Callable[[Any, int], Iterable[str]]:
+    """Return what encodes a value, with 0 as the second argument, as parts of a text. Where there is an encoder in C, it is
+    made once, and not for each value.
+    """
     make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
     if make is None:
-        return encoder.encode
+        return lambda value, _: (encoder.encode(value),)
     escape = json.encoder.encode_basestring_ascii if encoder.ensure_ascii else json.encoder.encode_basestring  # type: ignore[attr-defined]
-    iterencode = make(None, encoder.default, escape, None, ":", ",", False, False, False)
-
-    def encode(value: Any) -> str:
-        return "".join(iterencode(value, 0))
-
-    return encode
+    iterencode: Callable[[Any, int], Iterable[str]] = make(None, encoder.default, escape, None, ":", ",", False, False, False)
+    return iterencode
 
 
-_encode = _make_encode(_encoder)
-_encode_ascii = _make_encode(_ascii_encoder)  # a third faster
+_encode_parts = _make_encode(_encoder)
+_encode_ascii_parts = _make_encode(_ascii_encoder)  # a third faster
+
+
+def _encode(value: Any) -> str:
+    return "".join(_encode_parts(value, 0))
 
 
 def encode_data(data: object) -> str:
     """Return data as JSON. Raises MessageError for what is no JSON, or nested too deep for the hub."""
     try:
-        text = _encode_ascii(data)
+        text = "".join(_encode_ascii_parts(data, 0))
         if "\\u" in text:  # it has other characters, which are shorter in UTF-8
             text = _encode(data)
     except (TypeError, ValueError, RecursionError) as e:
@@ -94,12 +96,21 @@ def envelope(op: int, message_id: str, to: Intent, event: str, data: object, fur
 
     None as data means no data. Raises MessageError for what the hub would refuse.
     """
-    address = _addresses.get((to, event)) if type(to) is Intent and type(event) is str else None
-    if address is None:
-        address = _address(to, event)
+    address = _addresses.get((to, event)) or _address(to, event)
     body = f',"data":{encode_data(data)}' if data is not None else ""
     try:
         return f'{{"op":{op},"id":{message_id}{address}{further}{body}}}'.encode()
+    except UnicodeEncodeError as e:
+        raise MessageError(f"data: {e}") from e
+
+
+def event_frame(message_id: str, to_event: Tuple[Intent, str], data: object) -> bytes:
+    """Return an EVENT like envelope, with an id that needs no escapes: the short way of most messages."""
+    address = _addresses.get(to_event) or _address(*to_event)
+    if data is None:
+        return f'{{"op":0,"id":"{message_id}"{address}}}'.encode()
+    try:
+        return f'{{"op":0,"id":"{message_id}"{address},"data":{encode_data(data)}}}'.encode()
     except UnicodeEncodeError as e:
         raise MessageError(f"data: {e}") from e
 
