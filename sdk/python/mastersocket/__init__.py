@@ -42,6 +42,7 @@ from ._errors import (
     OptionsError,
     OutcomeUnknownError,
     Missing,
+    PositionsError,
     OverloadedError,
     ReceiverGoneError,
     RemoteError,
@@ -55,17 +56,20 @@ from ._errors import (
     TooManyRequestsError,
 )
 from ._intent import GLOBAL, Intent, any_of, direct, directs, group, groups
+from ._history import Gap
 from ._holds import Hold, LostError
 from ._message import Message
 from ._options import Handler, Options, TokenSource
+from ._outbox import Ack
+from ._positions import Positions, PositionsFile
 from ._presence import Change, Member, Watch
-from ._wire import Identity
+from ._wire import Identity, Position
 
 __all__ = [
-    "GLOBAL", "BrokerUnavailableError", "Change", "Client", "ClosedError", "DisconnectError", "DuplicateIDError", "Error",
-    "ForbiddenError", "GroupError", "HandshakeError", "Hold", "HubError", "Identity", "Intent", "LostError", "Member",
+    "Ack", "GLOBAL", "BrokerUnavailableError", "Change", "Client", "ClosedError", "DisconnectError", "DuplicateIDError", "Error",
+    "ForbiddenError", "Gap", "GroupError", "HandshakeError", "Hold", "HubError", "Identity", "Intent", "LostError", "Member",
     "Message", "MessageError", "Missing", "NoAcksError", "NoReceiverError", "NotGrantedError", "OptionsError",
-    "OutcomeUnknownError", "OverloadedError", "ReceiverGoneError", "RemoteError", "RequestError", "RequestOverError",
+    "OutcomeUnknownError", "OverloadedError", "Position", "Positions", "PositionsError", "PositionsFile", "ReceiverGoneError", "RemoteError", "RequestError", "RequestOverError",
     "RequestTimeoutError", "Settlement", "SilentError", "TooBigError", "TooManyRepliesError", "TooManyRequestsError", "Watch",
     "any_of", "connect", "direct", "directs", "group", "groups",
 ]
@@ -103,6 +107,12 @@ def connect(
     send_queue: int = 256,
     receive_queue: int = 256,
     max_receive_bytes: int = 1 << 20,
+    history: bool = True,
+    recover: Optional[Mapping[str, Position]] = None,
+    positions: Optional[Positions] = None,
+    positions_every: float = 1.0,
+    on_positions_error: Optional[Callable[[BaseException], Any]] = None,
+    on_gap: Optional[Callable[[Gap], Any]] = None,
 ) -> Connecting:
     """Connect to a hub and identify: ``hub = await connect(…)``, or ``async with connect(…) as hub:``.
 
@@ -132,6 +142,14 @@ def connect(
     send_queue          messages that wait to be written; further senders wait
     receive_queue       messages that wait for handlers; then nothing is read
     max_receive_bytes   the largest message accepted from the hub
+    history             whether the client recovers what it missed in groups with history
+    recover             where to begin in groups with history, also in those that are subscribed to later: behind these
+                        positions. Position() is before everything that is kept; without one only what is sent from then on
+    positions           keeps how far the handlers are in groups with history, such as a PositionsFile, so that the program goes
+                        on there when it starts again. What it has of a group counts, and recover does not
+    positions_every     the shortest time between two calls of its save, other than the last
+    on_positions_error  is called when save fails, which is tried again; by default it is logged
+    on_gap              is called where messages of a group with history are missing, before the handlers get those behind them
     """
     return Connecting(Options(
         url=url, group=group, token=token, token_source=token_source, groups=tuple(groups), name=name, version=version,
@@ -139,5 +157,7 @@ def connect(
         on_connect=on_connect, on_disconnect=on_disconnect, logger=logger or logging.getLogger("mastersocket"),
         headers=tuple(headers), origin=origin, ssl=ssl, proxy=proxy, connect_timeout=connect_timeout, min_backoff=min_backoff,
         max_backoff=max_backoff, write_timeout=write_timeout, stop_on_auth_error=stop_on_auth_error, fail_fast=fail_fast,
-        send_queue=send_queue, receive_queue=receive_queue, max_receive_bytes=max_receive_bytes,
+        send_queue=send_queue, receive_queue=receive_queue, max_receive_bytes=max_receive_bytes, history=history,
+        recover=dict(recover or {}), positions=positions, positions_every=positions_every, on_positions_error=on_positions_error,
+        on_gap=on_gap,
     ))

@@ -10,17 +10,20 @@ from . import _wire as wire
 from ._answerer import Answerer
 from ._connection import Connection, Mode
 from ._connector import Connector
-from ._errors import ClosedError
+from ._errors import ClosedError, MessageError
 from ._groups import Memberships
+from ._history import Gap, Progress, Turn, parse_turn
 from ._holds import Hold, Holds
 from ._inbox import Inbox
 from ._intent import Intent, check_group
 from ._message import Duties, Message
 from ._options import Handler, Options
-from ._outbox import Call, Outbox
+from ._outbox import Ack, Call, Outbox
+from ._positions import Keeper
 from ._presence import Presence, Watch
 from ._replies import Replies
 from ._stream import Announcement, Stream
+from ._wire import Position
 
 _H = TypeVar("_H", bound=Handler)
 
@@ -44,12 +47,14 @@ class Client:
         self.presence = Presence(self)
         self.holds = Holds(self)
         self.duties = Duties()
+        self.progress = Progress(options.recover)
         self.outbox = Outbox(self)
         self.inbox = Inbox(self)
         self._connector = Connector(self)
         self._tasks: Set[asyncio.Task[Any]] = set()
         self._running = self.task(self._connector.run())
         self._dispatching = self.task(self.inbox.dispatch())
+        self.keeper = Keeper(self, self._dispatching)
 
     def task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start a task that ends with the client."""
@@ -60,21 +65,26 @@ class Client:
 
     # The program's calls
 
-    async def send(self, to: Intent, event: str, data: Any = None, *, id: Optional[str] = None) -> None:
+    async def send(self, to: Intent, event: str, data: Any = None, *, id: Optional[str] = None, once: bool = False) -> None:
         """Send an EVENT. It returns once the message is written to an identified connection, and waits for one.
 
         Bound the wait with :func:`asyncio.wait_for`: a cancelled call is not sent, unless it is on its way. If the hub then
-        refuses the message, ``on_error`` is called.
+        refuses the message, ``on_error`` is called. once: see send_acked.
         """
-        if id is not None or not self.outbox.try_send(to, event, data):
-            await self.outbox.send(self.outbox.call(wire.EVENT, id, to, event, data, "plain"))
+        if id is not None or once or not self.outbox.try_send(to, event, data):
+            await self.outbox.send(self.outbox.call(wire.EVENT, id, to, event, data, "plain", _once(id, once)))
 
-    async def send_acked(self, to: Intent, event: str, data: Any = None, *, id: Optional[str] = None) -> int:
-        """Send an EVENT and return once the hub has handed it to every instance that has a receiver: their number.
+    async def send_acked(
+        self, to: Intent, event: str, data: Any = None, *, id: Optional[str] = None, once: bool = False,
+    ) -> Ack:
+        """Send an EVENT and return once the hub has handed it to every instance that has a receiver.
+
+        With once and an id, a group with history takes one message with that id within 2 minutes, from any sender: sending it
+        again is safe, also after OutcomeUnknownError.
 
         Raises NoReceiverError if no client matches the intent, OutcomeUnknownError if the connection broke meanwhile.
         """
-        return await self.outbox.send(self.outbox.call(wire.EVENT, id, to, event, data, "acked"))
+        return await self.outbox.send(self.outbox.call(wire.EVENT, id, to, event, data, "acked", _once(id, once)))
 
     async def request(
         self, to: Intent, event: str, data: Any = None, *, timeout: Optional[float] = None, retry: bool = False, key: str = "",
@@ -151,12 +161,15 @@ class Client:
     async def events(self, event: str) -> AsyncIterator[Message]:
         """Iterate over EVENTs with the given name, from the first one that arrives after the iteration begins.
 
-        At most ``receive_queue`` messages wait; while they do, the handlers of all events wait too.
+        At most ``receive_queue`` messages wait; while they do, the handlers of all events wait too. One of a group with history
+        is handled when the next one is asked for, or the iteration is left.
         """
         queue: asyncio.Queue[Message] = asyncio.Queue(self.options.receive_queue)
 
         async def put(m: Message) -> None:
             await queue.put(m)
+            if m.mark is not None:
+                await queue.join()
 
         self.on(event, put)
         try:
@@ -167,11 +180,15 @@ class Client:
                 if not get.done():
                     get.cancel()
                     return
-                yield get.result()
+                try:
+                    yield get.result()
+                finally:
+                    queue.task_done()
         finally:
             self.off(event, put)
             while not queue.empty():  # a handler that waits for room goes on
                 queue.get_nowait()
+                queue.task_done()
 
     @property
     def groups(self) -> List[str]:
@@ -189,8 +206,14 @@ class Client:
         await self.memberships.change(wire.SUBSCRIBE, {"groups": list(groups)})
 
     async def unsubscribe(self, *groups: str) -> None:
-        """Leave groups. The hub then sends nothing more of what is sent to them. The option ``group`` can't be left."""
+        """Leave groups, and forget the positions in them. The hub then sends nothing more of what is sent to them. The option ``group`` can't be left."""
         await self.memberships.change(wire.UNSUBSCRIBE, {"groups": list(groups)})
+
+    def position(self, group: str) -> Optional[Position]:
+        """Return how far a group with history is handled: behind the last message whose handlers have returned; None for other
+        groups.
+        """
+        return self.progress.position(group)
 
     async def set_meta(self, meta: Mapping[str, str]) -> None:
         """Replace the option ``meta``: what the client says of itself to operators and to those who watch its groups."""
@@ -223,7 +246,7 @@ class Client:
 
         It calls no further handler and drops queued messages, waits for the running handler, which may still send and
         reply, writes what was sent before, and says goodbye to the hub. After timeout seconds it cuts the connection and
-        cancels the handler. It may be called repeatedly, and by a handler.
+        cancels the handler. It may be called repeatedly, and by a handler. Raises PositionsError if positions can't be saved.
         """
         self.quitting = True
         self.inbox.wake()
@@ -241,6 +264,8 @@ class Client:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
+        if me is not self._dispatching:  # else the handler is not done with its message
+            await self.keeper.end(deadline - self.loop.time())
 
     @property
     def closed(self) -> bool:
@@ -325,6 +350,8 @@ class Client:
                 self.stream.receive(connection, message)
         elif m.op in (wire.SUBSCRIBE, wire.UNSUBSCRIBE):
             self.memberships.received(connection, m)
+        elif m.op == wire.HISTORY:
+            self.stream.receive(connection, parse_turn(self, m, text))
         elif m.op == wire.PRESENCE:
             self.presence.received(connection, m.data)
         elif m.op == wire.FENCE:
@@ -340,11 +367,27 @@ class Client:
 
     def give(self, message: Message) -> None:
         """Hand a message to the request that it answers, or to its handlers."""
+        if (self.progress.places or type(message) is not Message) and not self.progress.next(message):
+            message.decline()  # it was received before
+            return
         request = self.outbox.request_of(message.id) if message.is_reply else None
         if request is not None:
             request.reply(message)
+            self.inbox.pass_by(message)
+        elif isinstance(message, Turn):
+            if message.gap:
+                self._tell_gap(Gap(message.group, message.gap, message.position))
+            self.inbox.pass_by(message)
         else:
             self.inbox.give(message)
+        if message.mark is not None:
+            self.progress.received(message.mark)
+
+    def _tell_gap(self, gap: Gap) -> None:
+        if self.options.on_gap is not None:
+            self.inbox.call(functools.partial(self.options.on_gap, gap))
+        else:
+            self.options.logger.warning("group %r: messages are missing behind %d: %s", gap.group, gap.position.offset, gap.reason)
 
     def connection_ended(self, connection: Connection) -> None:
         """Handle the end of a connection."""
@@ -377,6 +420,13 @@ class Client:
         except BaseException:
             await self.close(0)
             raise
+
+
+def _once(message_id: Optional[str], once: bool) -> str:
+    """Return the member once as JSON."""
+    if once and message_id is None:
+        raise MessageError("once needs an id of your own, which is unique in the group")
+    return ',"once":true' if once else ""
 
 
 class Connecting:

@@ -13,6 +13,7 @@ from websockets.uri import parse_uri
 
 from . import _frames as frames
 from . import _wire as wire
+from ._history import joined_turn
 from ._errors import DisconnectError, HandshakeError, OutcomeUnknownError, SilentError
 from ._proxy import open_tunnel, proxy_for
 
@@ -26,7 +27,7 @@ GOODBYE_TIMEOUT = 5.0  # how long the hub may take to close the connection after
 _LEAST_ANSWER_TIME = 0.9  # how long a hub has at least to answer a PING; a longer interval gives it nearly half of that
 _MAX_HANDSHAKE_BYTES = 64 << 10  # of the answer to the handshake
 _SHOWN_BODY_BYTES = 200
-_OF_OTHERS = (wire.EVENT, wire.REPLY, wire.FENCE)  # messages that other clients have sent
+_OF_OTHERS = (wire.EVENT, wire.REPLY, wire.FENCE, wire.HISTORY)  # messages that other clients have sent, and what tells of them
 _MAX_EARLY_BYTES = 16 << 20  # what arrives on a new connection while its further groups are subscribed to
 _WRITE_BUFFER = 256 << 10  # bytes that wait for the network; beyond it nothing is taken from the queue
 _RECEIVE_MARGIN = 4 << 10  # more than the hub adds to a client's message
@@ -81,6 +82,7 @@ class Connection(asyncio.Protocol):
         self._started = False
         self._early: Deque[Tuple[wire.Wire, bytes]] = deque()  # messages of others that arrived before start
         self._early_bytes = 0
+        self._joined: List[Tuple[str, wire.Position]] = []  # where groups with history were joined before start
         self._reason = ""  # of the hub's DISCONNECT
         self._flushing = False
         self._timers: List[asyncio.TimerHandle] = []
@@ -126,19 +128,31 @@ class Connection(asyncio.Protocol):
         if replaces:
             data["replaces"] = replaces
         rest = self.client.memberships.identify(data)
+        recover = self.client.progress.recover([data["group"], *data.get("groups", ())])
+        if recover and self.client.options.history:
+            data["recover"] = recover
         self.write(wire.identify_frame(data))
         await self._identified
-        await self.client.memberships.subscribe_rest(self, rest)
+        await self.client.memberships.join_again(self, rest)
 
     def start(self) -> None:
         """Begin to hand messages to the client, which was not possible before the answer to IDENTIFY."""
         self._backlog.extendleft(reversed(self._early))
         self._early.clear()
         self._started = True
+        self.joined([])
         self.heard = self.loop.time()
         if self.identity.ping > 0:
             self._after(max(self.identity.ping / 4, 0.001), self._check_liveness)
         self.process()
+
+    def joined(self, positions: List[Tuple[str, wire.Position]]) -> None:
+        """Note where groups with history were joined. Before start it waits: what an old connection brings may precede it."""
+        self._joined += positions
+        if self._started:
+            told, self._joined = self._joined, []
+            for group, at in told:
+                self.client.stream.receive(self, joined_turn(self.client, group, at))
 
     # asyncio.Protocol
 
@@ -319,6 +333,7 @@ class Connection(asyncio.Protocol):
         elif not self._identified.done():
             if m.op == wire.IDENTIFY:
                 self.identity = wire.parse_identity(m.data)
+                self.joined(self.identity.history)
                 self._reader.most = max(self._reader.most, self.identity.max_message_bytes + _RECEIVE_MARGIN)
                 self._identified.set_result(None)
         elif m.op == wire.DRAIN:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Set, Tuple
 
 from ._backoff import AuthBackoff, Backoff, delay_after, is_refusal
 from ._connection import Connection, Mode
-from ._errors import ClosedError, Error, HandshakeError, OptionsError
+from ._errors import ClosedError, Error, HandshakeError, OptionsError, PositionsError
 from ._mover import move
 from ._stream import Announcement
 
@@ -38,6 +38,11 @@ class Connector:
         """Open one connection after the other until the client is closed or refused for good."""
         backoff = Backoff(self._options)
         try:
+            try:
+                await self._client.keeper.load()
+            except PositionsError as e:
+                self.error = e
+                return
             while True:
                 error = await self._run_connection(backoff)
                 if self._client.closing.done():

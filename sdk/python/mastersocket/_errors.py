@@ -57,6 +57,10 @@ class NotGrantedError(Error):
     """The hub does not grant the feature that the call needs."""
 
 
+class PositionsError(Error):
+    """The positions in groups with history can't be loaded or saved; ``__cause__`` says why."""
+
+
 class SilentError(Error):
     """The hub was silent for too long and did not answer PINGs. The connection was ended."""
 

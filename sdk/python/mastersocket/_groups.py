@@ -60,8 +60,8 @@ class Memberships:
 
         return release
 
-    def identify(self, data: Dict[str, Any]) -> List[Dict[str, Any]]:
-        """Complete the data of an IDENTIFY, and return those of the SUBSCRIBEs that must follow it."""
+    def identify(self, data: Dict[str, Any]) -> List[str]:
+        """Complete the data of an IDENTIFY, and return the groups for which it has no room."""
         if self.meta:
             data["meta"] = self.meta
         if self.weight is not None:
@@ -69,16 +69,35 @@ class Memberships:
         first = _IDENTIFY_GROUPS - 1
         if self.further:
             data["groups"] = self.further[:first]
-        rest = [{"groups": self.further[i:i + _PART]} for i in range(first, len(self.further), _PART)]
         if self.watched:
             data["watch"] = list(self.watched)
-        return rest
+        return self.further[first:]
 
-    async def subscribe_rest(self, connection: Connection, rest: Sequence[Dict[str, Any]]) -> None:
-        """Send the SUBSCRIBEs behind an IDENTIFY and wait for their answers."""
-        for data in rest:
+    async def join_again(self, connection: Connection, groups: Sequence[str]) -> None:
+        """Join groups on another connection, with as many SUBSCRIBEs as they need."""
+        most = _PART
+        while groups:
+            data = self._recovering(connection, {"groups": list(groups[:most])})
             self.check_granted(connection, data)
-            await self.ask(connection, wire.SUBSCRIBE, data)
+            try:
+                await self.ask(connection, wire.SUBSCRIBE, data)
+            except TooBigError:
+                if most == 1:
+                    raise
+                most = min(most, len(groups)) // 2 or 1
+                continue
+            groups = groups[most:]
+
+    def _recovering(self, connection: Connection, data: Dict[str, Any]) -> Dict[str, Any]:
+        """Complete the data of a SUBSCRIBE by from where on its groups are to be recovered."""
+        if "history" not in connection.identity.features:
+            return data
+        recover = self._client.progress.recover(data.get("groups", ()))
+        return {**data, "recover": recover} if recover else data
+
+    def has(self, group: str) -> bool:
+        """Report whether the client is in the group."""
+        return group == self._client.options.group or group in self.further
 
     async def change(self, op: int, data: Dict[str, Any]) -> None:
         """Carry out a change, on the next connection where the current one is lost."""
@@ -110,7 +129,8 @@ class Memberships:
                 await self.ask(old, op, data)
             except ConnectionLost:
                 pass
-        await self.ask(connection, op, data)
+        new = {"groups": [g for g in data["groups"] if not self.has(g)]} if op == wire.SUBSCRIBE and "groups" in data else {}
+        await self.ask(connection, op, {**self._recovering(connection, new), **data})
         self._apply(op, data)
         if op == wire.SUBSCRIBE and old is not None:
             self._stale.add(old)
@@ -129,6 +149,8 @@ class Memberships:
                     names.remove(name)
                 elif op == wire.SUBSCRIBE and name not in names and (member != "groups" or name != self._client.options.group):
                     names.append(name)
+        if op == wire.UNSUBSCRIBE:
+            self._client.progress.leave(data.get("groups", ()))
         if "meta" in data:
             self.meta = data["meta"]
         if "weight" in data:
@@ -162,6 +184,7 @@ class Memberships:
         data = m.data
         if not isinstance(data, dict):
             raise wire.MalformedError("malformed answer to a change of groups")
+        connection.joined(wire.parse_joined(data.get("history")))
         if not m.id:
             groups = data.get("groups")
             if isinstance(groups, list) and all(isinstance(g, str) for g in groups):
@@ -194,8 +217,7 @@ class Memberships:
             if self.watched:
                 data["watch"] = list(self.watched)
             await self.ask(connection, wire.SUBSCRIBE, data)
-            for i in range(0, len(self.further), _PART):
-                await self.ask(connection, wire.SUBSCRIBE, {"groups": self.further[i:i + _PART]})
+            await self.join_again(connection, self.further)
         except ConnectionLost:
             pass
         except Exception as e:

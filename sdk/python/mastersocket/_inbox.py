@@ -55,6 +55,17 @@ class Inbox:
             self._more.set()
         else:
             message.decline()
+            self.pass_by(message)
+
+    def pass_by(self, message: Message) -> None:
+        """Note that a message that no handler gets is handled, in its turn."""
+        if message.mark is not None:
+            self.call(functools.partial(self._client.progress.handled, message.mark))
+
+    def call(self, hook: Callable[[], Any]) -> None:
+        """Queue the call of a hook."""
+        self._queue.append(hook)
+        self._more.set()
 
     def announce(self, announcement: Announcement) -> None:
         """Queue the call of on_connect or on_disconnect. It waits for no room: a handler may wait for the connection."""
@@ -73,8 +84,7 @@ class Inbox:
     def report(self, error: HubError) -> None:
         """Tell the program of an ERROR that no call waits for, or log it, at most one a second."""
         if self._options.on_error is not None:
-            self._queue.append(functools.partial(self._options.on_error, error))
-            self._more.set()
+            self.call(functools.partial(self._options.on_error, error))
             return
         now = time.monotonic()
         if now - self._reported < 1:
@@ -105,6 +115,8 @@ class Inbox:
                             await result
                     except Exception as e:
                         await self._failed(item, e)
+                if item.mark is not None:
+                    client.progress.handled(item.mark)
             else:
                 await self._invoke(item.call(self._options) if isinstance(item, Announcement) else item)
 

@@ -12,6 +12,7 @@ from ._intent import Intent, direct
 if TYPE_CHECKING:
     from ._client import Client
     from ._connection import Connection
+    from ._history import Mark
 
 _MAX_TIMEOUT_MS = 3_600_000
 _MAX_EXPLANATION = 4096  # characters of an error that is sent to the requester
@@ -101,12 +102,13 @@ class Duties:
 class Message:
     """A message from another client."""
 
-    __slots__ = ("data", "intent", "raw", "_client", "_duty", "_wire")
+    __slots__ = ("data", "intent", "raw", "mark", "_client", "_duty", "_wire")
 
     def __init__(self, client: Client, m: wire.Wire, intent: Intent, raw: bytes, duty: Optional[Duty] = None) -> None:
         self._client = client
         self._duty = duty
         self._wire = m
+        self.mark: Optional[Mark] = None  # how far the client is in a group with history once the handlers have returned
         #: The data, decoded; None if there is none. An integer of more than 4,300 digits is a decimal.Decimal.
         self.data = m.data
         #: How it was addressed.
@@ -138,6 +140,12 @@ class Message:
     def members(self) -> Dict[str, Any]:
         """All members of the envelope, decoded."""
         return self._wire.members
+
+    @property
+    def offset(self) -> Optional[int]:
+        """The message's number in a group with history; None for any other message."""
+        offset = self._wire.members.get("offset")
+        return offset if type(offset) is int and offset > 0 else None
 
     @property
     def error(self) -> Optional[RemoteError]:

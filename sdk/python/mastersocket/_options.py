@@ -10,9 +10,11 @@ from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Sequ
 from urllib.parse import parse_qs, urlsplit
 
 from ._errors import HubError, OptionsError
+from ._history import Gap, check_positions
 from ._intent import check_group
 from ._message import Message
-from ._wire import Identity
+from ._positions import Positions
+from ._wire import Identity, Position
 
 #: Handles a message. A coroutine function is awaited before the next message is handled.
 Handler = Callable[[Message], Any]
@@ -52,6 +54,12 @@ class Options:
     fail_fast: bool = False
     send_queue: int = 256
     receive_queue: int = 256
+    history: bool = True
+    recover: Mapping[str, Position] = field(default_factory=dict)
+    positions: Optional[Positions] = None
+    positions_every: float = 1.0
+    on_positions_error: Optional[Callable[[BaseException], Any]] = None
+    on_gap: Optional[Callable[[Gap], Any]] = None
     max_receive_bytes: int = 1 << 20
 
     def __post_init__(self) -> None:
@@ -73,7 +81,13 @@ class Options:
             for k, v in self.meta.items()
         ):
             raise OptionsError("meta may have 16 members, names of 64 bytes and values of 256 bytes")
-        if min(self.connect_timeout, self.min_backoff, self.write_timeout) <= 0 or self.max_backoff < self.min_backoff:
+        if not self.history and (self.recover or self.positions is not None):
+            raise OptionsError("recover and positions need history")
+        try:
+            check_positions(self.recover)
+        except ValueError as e:
+            raise OptionsError(f"recover: {e}") from None
+        if min(self.connect_timeout, self.min_backoff, self.write_timeout, self.positions_every) <= 0 or self.max_backoff < self.min_backoff:
             raise OptionsError("times must be positive, and max_backoff at least min_backoff")
         if min(self.send_queue, self.receive_queue, self.max_receive_bytes) <= 0:
             raise OptionsError("queues and sizes must be positive")
@@ -100,7 +114,7 @@ class Options:
         wanted = ["errors"]
         wanted += ["acks"] if self.acks else []
         wanted += ["drain"] if self.drain else []
-        return [*wanted, "groups", "presence", "exclusive", "requests"]
+        return [*wanted, "groups", "presence", "exclusive", "requests", *(["history"] if self.history else [])]
 
     def identify_data(self) -> Dict[str, Any]:
         """Return the data of IDENTIFY that stay the same."""

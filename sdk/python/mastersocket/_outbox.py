@@ -7,7 +7,7 @@ import itertools
 import uuid
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Coroutine, Deque, Dict, List, Optional, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Coroutine, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 from . import _wire as wire
 from ._connection import Connection, Mode
@@ -26,12 +26,23 @@ _ACK_BEGIN = b'{"op":7,"id":"'
 _SENT = 1024  # messages remembered at least, so that an ERROR can name event and target
 
 
+class Ack(NamedTuple):
+    """The hub's answer to an acked message."""
+
+    instances: int  # to which the hub has handed it: those that have a receiver
+    offset: Optional[int]  # its number in a group with history; None for any other message
+    duplicate: bool  # a message with this id had been sent before, with once; offset is that one's number
+
+
+_UNACKED = Ack(0, None, False)  # of a message that was written
+
+
 class Call:
     """A message from its send to its outcome."""
 
     __slots__ = ("id", "event", "to", "frame", "kind", "future", "connection", "replies", "limit", "queued")
 
-    def __init__(self, message_id: str, event: str, to: Intent, frame: bytes, kind: str, future: asyncio.Future[int]) -> None:
+    def __init__(self, message_id: str, event: str, to: Intent, frame: bytes, kind: str, future: asyncio.Future[Ack]) -> None:
         self.id, self.event, self.to, self.frame = message_id, event, to, frame
         self.kind = kind  # "plain": done when written; "acked": by ACK or ERROR; "request": by replies
         self.future = future
@@ -40,10 +51,10 @@ class Call:
         self.limit = 0
         self.queued = False
 
-    def complete(self, nodes: int = 0, error: Optional[BaseException] = None) -> None:
+    def complete(self, ack: Ack = _UNACKED, error: Optional[BaseException] = None) -> None:
         if not self.future.done():
             if error is None:
-                self.future.set_result(nodes)
+                self.future.set_result(ack)
             else:
                 self.future.set_exception(error)
         if error is not None and self.replies is not None:
@@ -118,7 +129,7 @@ class Outbox:
             raise RequestOverError(f"event {event[:80]!r}: the connection that the request came from has ended")
         via.write(call.frame)
 
-    async def send(self, call: Call) -> int:
+    async def send(self, call: Call) -> Ack:
         """Send a call and return its outcome."""
         waits = self.enqueue(call)
         if waits is not None:
@@ -278,13 +289,13 @@ class Outbox:
 
     def acknowledged(self, connection: Connection, m: wire.Wire) -> None:
         """Handle an ACK."""
-        nodes = m.data.get("nodes") if isinstance(m.data, dict) else None
-        if type(nodes) is not int:
+        nodes, offset = (m.data.get("nodes"), m.data.get("offset")) if isinstance(m.data, dict) else (None, None)
+        if type(nodes) is not int or (offset is not None and type(offset) is not int):
             raise wire.MalformedError("malformed ACK from the hub")
         call = self._pending.get(m.id)
         if call is not None and call.connection is connection and call.kind == "acked":
             del self._pending[m.id]
-            call.complete(nodes)
+            call.complete(Ack(nodes, offset, m.data.get("duplicate") is True))
 
     def settled(self, connection: Connection, m: wire.Wire) -> None:
         """Handle what became of a request."""

@@ -12,7 +12,7 @@ from ._errors import MessageError, Missing, Settlement
 from ._intent import Intent, check_intent
 
 EVENT, IDENTIFY, DISCONNECT, PING, PONG, REPLY, ERROR, ACK = range(8)
-SUBSCRIBE, UNSUBSCRIBE, PRESENCE, DRAIN, FENCE, SETTLED, CANCEL = 8, 9, 10, 12, 13, 14, 15
+SUBSCRIBE, UNSUBSCRIBE, PRESENCE, HISTORY, DRAIN, FENCE, SETTLED, CANCEL = range(8, 16)
 
 PING_FRAME = b'{"op":3}'
 PONG_FRAME = b'{"op":4}'
@@ -262,6 +262,30 @@ def parse_time(text: Any) -> datetime.datetime:
         raise MalformedError(f"malformed time from the hub: {e}") from e
 
 
+class Position(NamedTuple):
+    """A place in a group with history: behind the message with the number offset, as that was in the epoch."""
+
+    epoch: str = ""  # empty: of what is kept, everything behind offset
+    offset: int = 0  # 0: before the first message
+
+
+def parse_position(data: Any) -> Position:
+    """Read a position. Raises MalformedError."""
+    epoch, offset = (data.get("epoch"), data.get("offset")) if isinstance(data, dict) else (None, None)
+    if type(offset) is not int or offset < 0 or not isinstance(epoch or "", str):
+        raise MalformedError("malformed position from the hub")
+    return Position(epoch or "", offset)
+
+
+def parse_joined(data: Any) -> List[Tuple[str, Position]]:
+    """Read the positions in an answer; none if data is None. Raises MalformedError."""
+    if data is None:
+        return []
+    if not isinstance(data, dict):
+        raise MalformedError("malformed positions from the hub")
+    return [(group, parse_position(at)) for group, at in data.items()]
+
+
 class Identity(NamedTuple):
     """The hub's answer to IDENTIFY. Each connection has its own."""
 
@@ -272,6 +296,7 @@ class Identity(NamedTuple):
     max_message_bytes: int  # the largest message that the hub accepts; 0 if unknown
     features: List[str]  # granted by the hub
     groups: Dict[str, Any]  # what the answer says of groups, by member
+    history: List[Tuple[str, Position]]  # where groups with history were joined
 
 
 def parse_identity(data: Any) -> Identity:
@@ -288,7 +313,7 @@ def parse_identity(data: Any) -> Identity:
     node = data.get("node")
     return Identity(
         client_id, node if isinstance(node, str) else "", ping / 1000, parse_time(data.get("session_started")),
-        limit or 0, features or [], {k: data[k] for k in ("exclusive", "watch") if k in data},
+        limit or 0, features or [], {k: data[k] for k in ("exclusive", "watch") if k in data}, parse_joined(data.get("history")),
     )
 
 
@@ -349,4 +374,4 @@ def parse_notice(data: Any, now: float) -> Notice:
 
 
 #: Of a client that has not identified yet.
-NOBODY = Identity("", "", 0.0, NEVER, 0, [], {})
+NOBODY = Identity("", "", 0.0, NEVER, 0, [], {}, [])

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import logging
 import sys
-from typing import Any, AsyncIterator, Awaitable, Coroutine, Dict, Iterable, List, Optional, Set
+from typing import Any, AsyncIterator, Awaitable, Coroutine, Dict, Iterable, List, Mapping, Optional, Set
 
 import mastersocket as ms
 from mastersocket._errors import request_error
@@ -106,6 +106,26 @@ def ids(members: Iterable[ms.Member]) -> List[str]:
     return sorted(m.id for m in members)
 
 
+def positions(all_positions: Dict[str, Any]) -> Dict[str, ms.Position]:
+    return {group: ms.Position(at.get("epoch") or "", at["offset"]) for group, at in all_positions.items()}
+
+
+class Store:
+    """Keeps positions in the scenario."""
+
+    def __init__(self, kept: Dict[str, ms.Position], fail: int) -> None:
+        self.kept, self.fail = kept, fail
+
+    def load(self) -> Dict[str, ms.Position]:
+        return self.kept
+
+    def save(self, kept: Mapping[str, ms.Position]) -> None:
+        if self.fail > 0:
+            self.fail -= 1
+            raise OSError("no space left")
+        show({"event": "saved", "positions": {group: at._asdict() for group, at in kept.items()}})
+
+
 class Adapter:
     def __init__(self) -> None:
         self.hub: Any = None
@@ -143,10 +163,11 @@ class Adapter:
         async def handle(m: ms.Message) -> None:
             self.counts[m.event] = self.counts.get(m.event, 0) + 1
             if does in ("record", "wait", "later"):
-                show({
+                line = {
                     "event": "message", "op": 5 if m.is_reply else 0, "id": m.id, "name": m.event, "data": m.data, "sender": m.sender,
                     "to": str(m.intent), "attempt": m.attempt,
-                })
+                }
+                show(line if m.offset is None else {**line, "offset": m.offset})
             if does == "reply":
                 await self.reply(m)
             elif does == "later":
@@ -164,10 +185,14 @@ class Adapter:
         options: Dict[str, Any] = {
             k: o[k] for k in (
                 "url", "token", "group", "groups", "name", "version", "meta", "echo", "acks", "drain", "stop_on_auth_error",
-                "fail_fast", "send_queue", "receive_queue",
+                "fail_fast", "send_queue", "receive_queue", "history",
             ) if o.get(k) is not None
         }
-        for k in ("connect_timeout", "min_backoff", "max_backoff"):
+        if o.get("recover"):
+            options["recover"] = positions(o["recover"])
+        if o.get("positions") is not None:
+            options["positions"] = Store(positions(o["positions"]), o.get("positions_fail") or 0)
+        for k in ("connect_timeout", "min_backoff", "max_backoff", "positions_every"):
             if o.get(k + "_ms"):
                 options[k] = o[k + "_ms"] / 1000
         tokens = list(o.get("tokens") or ())
@@ -187,6 +212,8 @@ class Adapter:
             on_error=lambda e: show({
                 "event": "error", "error": describe(e), "id": e.id, "name": e.event, "to": str(e.intent) if e.intent else "",
             }),
+            on_gap=lambda g: show({"event": "gap", "group": g.group, "reason": g.reason, **g.position._asdict()}),
+            on_positions_error=lambda e: show({"event": "positions_failed", "error": describe(e)}),
             logger=logger,
         )
         for event, does in handlers.items():
@@ -244,6 +271,9 @@ class Adapter:
             return await self.hub.set_weight(c["weight"])
         if cmd == "groups":
             return {"groups": sorted(self.hub.groups)}
+        if cmd == "position":
+            at = self.hub.position(group)
+            return {"position": None if at is None else at._asdict()}
         if cmd == "watch":
             return await self.watch(group)
         if cmd == "unwatch":
@@ -292,9 +322,10 @@ class Adapter:
         if cmd == "connect":
             return await self.connect(c["options"])
         if cmd == "send":
-            return await self.hub.send(to, event, data, id=message_id)
+            return await self.hub.send(to, event, data, id=message_id, once=c.get("once") or False)
         if cmd == "send_acked":
-            return {"instances": await self.hub.send_acked(to, event, data, id=message_id)}
+            ack = await self.hub.send_acked(to, event, data, id=message_id, once=c.get("once") or False)
+            return {"instances": ack.instances} if ack.offset is None else {"instances": ack.instances, "offset": ack.offset}
         if cmd in ("request", "request_all", "stream"):
             return await self.request(c, to, event, data, message_id)
         if cmd == "cancel":

@@ -102,7 +102,7 @@ class HubTest(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(passed.exception.settlement, ms.Settlement(1, 0, 1, (), 0))
         with self.assertRaises(ms.TooBigError):
             await b.send(ms.GLOBAL, "big", "x" * 40000)
-        self.assertEqual(await b.send_acked(ms.direct(a.identity.id), "x"), 1)
+        self.assertEqual(await b.send_acked(ms.direct(a.identity.id), "x"), ms.Ack(1, None, False))
 
     async def test_requests_and_messages_come_in_the_order_of_the_calls(self) -> None:
         got: List[int] = []
@@ -265,6 +265,13 @@ class HubTest(unittest.IsolatedAsyncioTestCase):
         while got != [1, 3]:
             await asyncio.sleep(0.01)
         self.assertEqual(len(a.groups), 302)
+
+    async def test_groups_that_need_several_messages(self) -> None:
+        groups = [f"{i:0126}" for i in range(300)]  # 256 of them are more than the hub takes at once
+        a = await self.connect(groups=groups)
+        b = await self.connect(group="senders")
+        self.assertEqual((await b.send_acked(ms.group(groups[-1]), "e")).instances, 1)
+        self.assertEqual(len(a.groups), 301)
 
     async def test_presence(self) -> None:
         a, b = await self.connect(name="a"), await self.connect(group="watchers")
