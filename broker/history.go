@@ -18,7 +18,8 @@ import (
 // if its epoch reached its offset in what the broker has now.
 //
 // What is kept of a group is bounded by the Limits that its last Append or Extent came with. The numbers and epochs outlive
-// the last of these calls by the age of the limits and KeepPositions.
+// the last of these calls by the age of the limits and KeepPositions. The data count as gone then: a position of before is
+// void, as nothing tells it from one of a broker that lost everything.
 //
 // # Order
 //
@@ -45,7 +46,7 @@ var ErrRefused = errors.New("broker refused the message")
 
 // Limits bound what is kept of a group. Each of them must be positive.
 type Limits struct {
-	Messages int           // at least so many are kept; about 64 more may be, where there are more than 1,000
+	Messages int           // no more are kept; up to 128 that are not read any more may take room
 	Age      time.Duration // older messages are not kept; they are dropped when the group is used
 	Bytes    int64         // of the messages, with about 110 bytes for each; the newest is kept whatever its size
 }

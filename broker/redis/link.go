@@ -403,10 +403,12 @@ func (r *Broker) logRefusal(err error) {
 	r.refusals.Warn("Redis refused a message", e.Code(), slog.String("error", string(e)))
 }
 
-// isRefusal says whether err is the server's answer to one command, and final.
+// isRefusal says whether err is the server's answer to one command, and final. On the publisher's connection the script for
+// groups with history alone has keys: while they are on their way to another node of a cluster it is refused, and
+// messages without keys pass.
 func isRefusal(err error) bool {
 	var e resp.ServerError
-	return errors.As(err, &e) && !e.Transient()
+	return errors.As(err, &e) && (!e.Transient() || e.Code() == "ASK" || e.Code() == "TRYAGAIN")
 }
 
 // newNonce draws a random number that is not zero.
