@@ -69,6 +69,7 @@ func newAPI(o Options, d *drainer, ended <-chan struct{}, registry prometheus.Re
 	a.registerFleets(h)
 	a.registerTail(h)
 	a.registerLog(h)
+	a.registerTop(h)
 	a.registerDocument(h)
 	var err error
 	if a.document, err = json.Marshal(h.OpenAPI()); err != nil {

@@ -17,7 +17,7 @@ func TestReadRole(t *testing.T) {
 	p := c.connect(0, "g", nil)
 	as := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+readToken) }
 
-	for _, path := range []string{"/v1/clients", "/v1/groups", "/v1/nodes", "/v1/log", "/v1/clients/" + p.id, "/v1/groups/g"} {
+	for _, path := range []string{"/v1/clients", "/v1/groups", "/v1/nodes", "/v1/log", "/v1/top", "/v1/clients/" + p.id, "/v1/groups/g"} {
 		if r := c.do(0, "GET", path, "", as); r.status != 200 || r.header.Get("Mastersocket-Role") != "read" {
 			t.Errorf("GET %s: %d, role %q", path, r.status, r.header.Get("Mastersocket-Role"))
 		}

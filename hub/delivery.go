@@ -51,6 +51,7 @@ func (sh *shard) deliver(
 	if slowest != nil {
 		sh.press(from, slowest)
 	}
+	sh.measureSpread(g, except, len(b.Payload()))
 	receivers += sh.observed(g, b)
 	sh.endDelivery()
 	sh.count.types[0].deliveries.Add(uint64(own))
@@ -89,7 +90,16 @@ func (sh *shard) give(s *session, from *uuid.UUID, b *transport.Buffer, request 
 // giveTo is give for the client of that id. It returns false also if there is none on the loop.
 func (sh *shard) giveTo(id, from *uuid.UUID, b *transport.Buffer, request *tracked) bool {
 	s := sh.client(id)
-	return s != nil && sh.give(s, from, b, request)
+	return s != nil && sh.giveMember(s, nil, from, b, request)
+}
+
+// giveMember is give, and measures the message. g is the group of which the session is drawn as a member; nil for none.
+func (sh *shard) giveMember(s *session, g *group, from *uuid.UUID, b *transport.Buffer, request *tracked) bool {
+	if !sh.give(s, from, b, request) {
+		return false
+	}
+	sh.measureOut(s, g, len(b.Payload()))
+	return true
 }
 
 // giveOne is give for one member of the group on the loop, drawn by the weights among those that are not about to leave where
@@ -106,13 +116,13 @@ func (sh *shard) giveOneOf(g *group, departing bool, from *uuid.UUID, b *transpo
 		return false
 	}
 	barred := g.barred(g.term())
-	if s := request.named(list, departing); s != nil && s != barred && sh.give(s, from, b, request) {
+	if s := request.named(list, departing); s != nil && s != barred && sh.giveMember(s, g, from, b, request) {
 		return true
 	}
 	first := sh.drawMember(g, departing)
 	for i := range list { // more than one only where the first are being disconnected
 		if s := list[(first+i)%len(list)]; s != barred && s.departing == departing && s.weight > 0 && request.suits(s) &&
-			sh.give(s, from, b, request) {
+			sh.giveMember(s, g, from, b, request) {
 			return true
 		}
 		if list = g.local[sh.index].list; len(list) == 0 { // a service type may have ended connections meanwhile

@@ -275,6 +275,9 @@ func (sh *shard) publishNow(from *sender, of *session, m *opcodes.Message, h hea
 		o.feedback = newFeedback(h)
 	}
 	o.buf.Seal(opcodes.AppendMessage(o.buf.Room(), m, from.id))
+	if of != nil {
+		of.measureIn(m.Group, len(o.buf.Payload()))
+	}
 	sh.count.types[from.kind].received[m.Target].Add(1)
 	if m.Op == opcodes.Reply && m.Target == intent.Direct && of != nil && sh.answer(of, m.Receiver, []byte(m.ID), false, &o) {
 		o.buf.Release()

@@ -112,6 +112,7 @@ func (sh *shard) publishFor(c *Caller, message []byte, done func(Receipt)) (*pub
 	}
 	p := &publication{shard: sh, began: time.Now(), single: (e.Target == intent.Direct || e.Target == intent.Any) && !e.Selects(), done: done}
 	p.sender.id = clientid.New(clientid.Location{Node: h.node.ID, Loop: sh.index, Slot: clientid.PublisherSlot})
+	sh.measureCall(c.credential.Grant.Name, e.Identifier, len(message))
 	p.send(e)
 	if p.done == nil {
 		return nil, nil

@@ -260,7 +260,7 @@ func (r remote) StateChanged(s broker.State) {
 // questions are what other instances may ask.
 var questions = []answerer{
 	clientsQuestion, clientQuestion, kickQuestion, groupsQuestion, groupQuestion, nodeQuestion, receiptQuestion,
-	loadQuestion, shedQuestion, serviceQuestion, operateQuestion, regroupQuestion, logQuestion,
+	loadQuestion, shedQuestion, serviceQuestion, operateQuestion, regroupQuestion, logQuestion, topQuestion,
 }
 
 // Answer implements broker.Handler.

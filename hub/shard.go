@@ -57,6 +57,8 @@ type shard struct {
 	presence  *presence // the watched groups whose home the loop is; nil for none so far
 	goodbyes  []goodbye // clients that are disconnected in their slots, in the order of these
 
+	traffic traffic
+
 	refusals   bucket.Bucket // of connections that had not identified, for the event log
 	unrecorded uint32        // such since the last one that was recorded
 }

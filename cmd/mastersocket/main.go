@@ -37,6 +37,7 @@ type cli struct {
 	Nodes     nodesCmd     `cmd:"" help:"List the instances."`
 	History   historyCmd   `cmd:"" help:"Print what is kept of a group with history, or drop it."`
 	Tail      tailCmd      `cmd:"" help:"Print a sample of the events to a group without joining it."`
+	Top       topCmd       `cmd:"" help:"Show the busiest clients, groups and tokens."`
 	Events    eventsCmd    `cmd:"" help:"Print what happened of late: connects, disconnects, slow consumers, reloads."`
 	Publish   publishCmd   `cmd:"" help:"Publish an event by the admin API, with a receipt."`
 	Join      joinCmd      `cmd:"" help:"Put a connected client into groups."`

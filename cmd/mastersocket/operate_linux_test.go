@@ -92,6 +92,12 @@ func TestOperateFromAShell(t *testing.T) {
 	if code := whole.code(); code != 0 || !strings.Contains(whole.out.String(), `"message":{"op":0`) {
 		t.Errorf("tail -o json ended with %d and printed %s", code, whole.out)
 	}
+	if out := x.output("top", "--window", "5m"); !strings.Contains(out, "MSG/S IN*") || !strings.Contains(out, " orders\n") || !strings.Contains(out, " shared\n") {
+		t.Errorf("top printed %s", out)
+	}
+	if out := x.output("top", "--window", "5m", "-n", "1", "-o", "json"); !strings.Contains(out, `"groups":[{"name":"orders","rates_10s":{`) {
+		t.Errorf("top -o json printed %s", out)
+	}
 	lost := x.start("", "publish", "--to", "GROUP:nobody", "--event", "e")
 	if code := lost.code(); code != 1 || !strings.Contains(lost.out.String(), "dropped: no_receiver (1)") || !strings.Contains(lost.err.String(), "reached no client") {
 		t.Errorf("publish to an empty group ended with %d: %s%s", code, lost.out, lost.err)

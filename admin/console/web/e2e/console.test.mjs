@@ -441,6 +441,30 @@ test("requests are shown by outcome, and on their clients' pages", async (t) => 
   await fact("Owed answers").getByText("1 request of others").waitFor();
 });
 
+test("top talkers are found in two clicks", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, hub);
+  await logIn(page);
+  const flood = await connect(t, hub, { group: "floods", name: "flood" });
+  const quiet = await connect(t, hub, { group: "quiet", name: "quiet" });
+  const send = (from, n) => Promise.all(Array.from({ length: n }, () => from.send({ op: 0, event: "e", intent: { target: "GROUP", identifier: "quiet" } })));
+  await send(quiet, 3);
+  await send(flood, 100);
+  await page.getByRole("link", { name: "who sends most" }).click();
+  await page.getByLabel("Over the last").selectOption("5m");
+  const first = (table) => page.getByRole("region", { name: table }).getByRole("row").nth(1);
+  await first("Busiest clients").getByRole("link", { name: /^flood/ }).waitFor();
+  await first("Busiest groups").getByRole("link", { name: "quiet", exact: true }).waitFor();
+  await first("Busiest tokens").getByRole("link").waitFor();
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await barriers(page), [], `top talkers, ${colorScheme}`);
+  }
+  await page.getByRole("region", { name: "Busiest clients" }).getByRole("button", { name: "Bytes out" }).click();
+  await first("Busiest clients").getByRole("link", { name: /^quiet/ }).click();
+  await page.getByRole("heading", { name: "quiet", level: 1 }).waitFor();
+});
+
 test("the event log shows what happened, with filters", async (t) => {
   const hub = await startHub(t);
   const page = await open(t, hub);
@@ -486,7 +510,7 @@ test("it can be used in a narrow window, and in both colours", async (t) => {
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
   await logIn(page);
   await connect(t, hub, { group: "demo", name: "n".repeat(128) });
-  for (const name of ["Overview", "Clients", "Groups", "Requests", "Events", "Live tail", "Publish", "Operate"]) {
+  for (const name of ["Overview", "Top talkers", "Clients", "Groups", "Requests", "Events", "Live tail", "Publish", "Operate"]) {
     await to(page, name);
     await page.getByRole("heading", { name, level: 1 }).waitFor();
     assert.deepEqual(await tooWide(page), [], name);

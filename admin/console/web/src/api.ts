@@ -1,6 +1,6 @@
 import { end, headerOf, learn } from "./session";
 import { quoted } from "./json";
-import type { Client, ClientPage, Drain, Fleet, FleetList, FleetOperation, Group, GroupPage, LogPage, Nodes, Rebalance, Receipt, Reload, TeamPage } from "./types";
+import type { Client, ClientPage, Drain, Fleet, FleetList, FleetOperation, Group, GroupPage, LogPage, Nodes, Rebalance, Receipt, Reload, TeamPage, Top } from "./types";
 
 /** Timeout of a request, in milliseconds. The hub itself waits 1 s for other instances. */
 const timeout = 10_000;
@@ -118,6 +118,7 @@ export const api = {
   leave: (id: string, group: string) => read<Client>(`/v1/clients/${segment(id)}/groups/${segment(group)}`, { method: "DELETE" }),
   groups: (filter: { prefix?: string } & Page, call?: Call) => read<GroupPage>(`/v1/groups${query(filter)}`, call),
   log: (filter: { [name: string]: string | number }, call?: Call) => read<LogPage>(`/v1/log${query(filter)}`, call),
+  top: (asked: { sort: string; window: string; limit: number }, call?: Call) => read<Top>(`/v1/top${query(asked)}`, call),
   group: (name: string, call?: Call) => read<Group>(`/v1/groups/${segment(name)}`, call),
   /** A numeric id of a team is returned as a string, which keeps all its digits. */
   teams: (page: Page, call?: Call) => read<TeamPage>(`/v1/teams${query(page)}`, call, (text) => JSON.parse(quoted(text, "id"))),

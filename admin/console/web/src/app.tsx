@@ -15,6 +15,7 @@ import { Publish } from "./pages/publish";
 import { Requests } from "./pages/requests";
 import { Tail } from "./pages/tail";
 import { Teams } from "./pages/teams";
+import { Top } from "./pages/top";
 import { onLink, place } from "./route";
 import { end, loggedIn, readOnly } from "./session";
 import { StatusStrip } from "./status";
@@ -23,6 +24,7 @@ import { Head, Nothing } from "./ui";
 /** The menu. An entry with a type is shown where that service type is enabled. */
 const pages: { path: string; name: string; type?: string }[] = [
   { path: "/", name: "Overview" },
+  { path: "/top", name: "Top talkers" },
   { path: "/clients", name: "Clients" },
   { path: "/groups", name: "Groups" },
   { path: "/teams", name: "Teams", type: "team" },
@@ -45,6 +47,7 @@ function page(parts: string[]): JSX.Element {
   if (first === "teams") return <Teams />;
   if (first === "fleets") return <Fleets />;
   if (first === "events") return <Events />;
+  if (first === "top") return <Top />;
   if (first === "requests") return <Requests />;
   if (first === "operate") return <Operate />;
   if (first === "tail") return <Tail key={place.value.query.toString()} />;

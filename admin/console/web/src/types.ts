@@ -125,6 +125,36 @@ export interface LogPage {
   missing: string[];
 }
 
+/** Messages and bytes a second. */
+export interface TopRates {
+  messages_in: number;
+  bytes_in: number;
+  messages_out: number;
+  bytes_out: number;
+}
+
+/** A busy group or token. */
+export interface TopNamed {
+  name: string;
+  rates_10s: TopRates;
+  rates_5m: TopRates;
+}
+
+export interface TopClient extends TopNamed {
+  id: string;
+  node: string;
+  type: string;
+  token: string;
+  connected: boolean;
+}
+
+export interface Top {
+  clients: TopClient[]; // the busiest first
+  groups: TopNamed[];
+  tokens: TopNamed[];
+  missing: string[];
+}
+
 export interface Drain {
   node: string;
   connections: number; // still open

@@ -32,7 +32,7 @@ export function Overview() {
       <Head title="Overview" sub="All instances together. Rates are of the last second." />
       <dl class="stats">
         <Stat label="Clients" value={count(clients)} note={`${count(add((n) => n.unidentified))} unidentified`} />
-        <Stat label="Messages in" value={rate(total?.received)} note={`${byteRate(total?.bytesIn)} received`} />
+        <Stat label="Messages in" value={rate(total?.received)} note={<>{byteRate(total?.bytesIn)} received; <a href="/top">who sends most</a></>} />
         <Stat label="Deliveries" value={rate(total?.deliveries)} note={`${byteRate(total?.bytesOut)} sent`} />
         <Stat label="Drops" value={rate(total?.drops)} note={`${count(sum(drops))} since start`} tone={total && total.drops > 0 ? "warn" : undefined} />
         <Stat label="Unsent" value={bytes(queue)} note={queue > 0 ? <a href="/clients?view=slowest">find the slow clients</a> : "no client has a backlog"} />
