@@ -108,7 +108,7 @@ func (h *Hub) ReachesOthers() bool { return h.broker.State().Available && len(h.
 func (h *Hub) isolated() bool { return h.opts.WithoutBroker && !h.broker.State().Available }
 
 // now returns the time since the start in milliseconds. It wraps after 49 days.
-func (h *Hub) now() uint32 { return uint32(time.Since(h.started) / time.Millisecond) }
+func (h *Hub) now() uint32 { return uint32(h.server.Clock() / time.Millisecond) }
 
 // shardOf returns the shard of the loop that a client id names, or nil if there is no such loop here.
 func (h *Hub) shardOf(id *uuid.UUID) *shard {

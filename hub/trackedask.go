@@ -2,6 +2,7 @@ package hub
 
 import (
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -45,7 +46,7 @@ func (s *session) sendRequest(e *opcodes.Envelope, id []byte, hash uint32, x *op
 	sh := s.shard
 	t := &tracked{
 		requester: s.id, id: string(id), hash: hash, attempt: 1,
-		expires: sh.hub.now() + uint32(x.Timeout.Milliseconds()), toMany: e.Target == intent.Group || e.Target == intent.Global,
+		expires: uint32((sh.loop.TurnBegan() + x.Timeout) / time.Millisecond), toMany: e.Target == intent.Group || e.Target == intent.Global,
 	}
 	r := sh.asking().add(s, t, x.Timeout)
 	r.target = e.Target

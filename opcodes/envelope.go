@@ -124,7 +124,8 @@ const (
 	hasData
 	hasIntent
 	hasSender
-	hasOther // any member unknown to the protocol
+	hasExpect
+	hasOther // any other member
 )
 
 func (e *Envelope) scan(msg []byte) *ScanError {
@@ -230,6 +231,8 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 		field = hasData
 	case "intent":
 		field = hasIntent
+	case "expect":
+		field = hasExpect
 	case "sender":
 		if !e.delivered {
 			return i, errForgedSender
@@ -269,6 +272,9 @@ func (e *Envelope) scanField(msg []byte, start, i int, name []byte, seen *member
 		e.Data = msg[at:i]
 	case hasSender:
 		i, err = e.scanSender(msg, i)
+	case hasExpect:
+		i, err = scanValue(msg, i, 1)
+		e.Expect = msg[at:i]
 	}
 	return i, err
 }

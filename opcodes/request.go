@@ -40,8 +40,6 @@ func (e *Envelope) noteMember(name, value []byte) {
 		e.More = string(value) == "true"
 	case "error":
 		e.Failure = value
-	case "expect":
-		e.Expect = value
 	case "attempt":
 		e.attempt = true
 	case "once":

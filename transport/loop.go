@@ -86,7 +86,7 @@ func (l *Loop) run() {
 		}
 		l.flush()
 		l.SendMail()
-		end := l.srv.clock()
+		end := l.srv.Clock()
 		l.publish(end - begin)
 		if len(events) > 0 {
 			l.poll.heat.worked(begin, end)
@@ -97,7 +97,7 @@ func (l *Loop) run() {
 
 // tick moves the loop's clock on and returns the server's.
 func (l *Loop) tick() time.Duration {
-	t := l.srv.clock()
+	t := l.srv.Clock()
 	l.clock.tick(t, l.srv.opts.SweepInterval)
 	return t
 }

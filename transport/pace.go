@@ -80,7 +80,7 @@ func (c *Conn) shortened(b *Buffer) *Buffer {
 // beginRest makes a paced connection rest, since a message has just left.
 func (l *Loop) beginRest(c *Conn) {
 	c.flags |= flagResting
-	l.pacer.resting = append(l.pacer.resting, rest{c.Ref(), l.srv.clock() + l.pacer.gap})
+	l.pacer.resting = append(l.pacer.resting, rest{c.Ref(), l.srv.Clock() + l.pacer.gap})
 }
 
 // endRests lets the connections go on whose rest is over at time t of the server's clock.

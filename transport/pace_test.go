@@ -24,7 +24,7 @@ func pacedConn(t *testing.T, o Options, s Session, buffer int) (*Loop, *Conn, in
 
 // endAllRests does what the loop does when the rests are over.
 func endAllRests(l *Loop) {
-	l.endRests(l.srv.clock() + 2*l.pacer.gap)
+	l.endRests(l.srv.Clock() + 2*l.pacer.gap)
 	l.flush()
 }
 
@@ -42,7 +42,7 @@ func TestPacedMessages(t *testing.T) {
 		if got := string(received(t, peer)); got != want+"\n" {
 			t.Fatalf("chunk %d is %q, want %q", i, got, want)
 		}
-		if wait := l.pacer.untilRestEnds(l.srv.clock(), 5); wait != 5 {
+		if wait := l.pacer.untilRestEnds(l.srv.Clock(), 5); wait != 5 {
 			t.Errorf("the loop would wait %d ms", wait)
 		}
 		if c.flags&flagWantWrite != 0 {

@@ -78,8 +78,8 @@ func newLoop(s *Server, index int) (*Loop, error) {
 	return l, nil
 }
 
-// clock returns the time since the server started.
-func (s *Server) clock() time.Duration { return time.Since(s.started) }
+// Clock returns the time since the server started.
+func (s *Server) Clock() time.Duration { return time.Since(s.started) }
 
 // Loops returns the server's loops, by their Index.
 func (s *Server) Loops() []*Loop { return s.loops }
