@@ -94,6 +94,8 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/v1/log?cursor=e30", "", nil, 200}, {"GET", "/v1/log?unknown=1", "", nil, 422}, {"GET", "/v1/log/stream?kind=x", "", nil, 422},
 		{"GET", "/v1/log", "", bearer(plainToken), 403}, {"GET", "/v1/log/stream", "", bearer(plainToken), 403},
 		{"GET", "/v1/log/stream", "", header("Accept", "application/json"), 406}, {"POST", "/v1/log", "", nil, 405},
+		{"GET", "/v1/tail?client=x", "", nil, 422}, {"GET", "/v1/tail?client=" + p.id + "&token=root", "", nil, 422},
+		{"GET", "/v1/tail?token=root&group=g", "", nil, 422}, {"GET", "/v1/tail?client=" + uuid.NewString(), "", nil, 404},
 		{"GET", "/v1/top?limit=101", "", nil, 422}, {"GET", "/v1/top?sort=name", "", nil, 422}, {"GET", "/v1/top?window=1h", "", nil, 422},
 		{"GET", "/v1/top", "", bearer(plainToken), 403}, {"POST", "/v1/top", "", nil, 405},
 		// Values.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
 
 	"github.com/mastersocket/mastersocket/hub"
 )
@@ -26,6 +27,8 @@ const (
 type tailQuery struct {
 	Group     string `query:"group" maxLength:"128" doc:"Events to this group (GROUP), from any instance."`
 	Global    bool   `query:"global" doc:"Instead of a group: events to all clients (GLOBAL)."`
+	Client    string `query:"client" maxLength:"36" doc:"Instead of a group: what the client with this id sends and gets, whatever the target."`
+	Token     string `query:"token" maxLength:"256" doc:"Instead of a group: what the clients with the token of this name send and get."`
 	Event     string `query:"event" maxLength:"128" doc:"Only events with this name."`
 	PerSecond int    `query:"per_second" minimum:"1" maximum:"500" default:"50" doc:"Bound of the events shown in a second."`
 }
@@ -35,6 +38,8 @@ type TailOpen struct {
 	Node      string `json:"node" doc:"The instance that watches."`
 	Group     string `json:"group,omitempty"`
 	Global    bool   `json:"global"`
+	Client    string `json:"client,omitempty"`
+	Token     string `json:"token,omitempty"`
 	Event     string `json:"event,omitempty"`
 	PerSecond int    `json:"per_second"`
 }
@@ -42,7 +47,13 @@ type TailOpen struct {
 // TailMessage is the data of an event message.
 type TailMessage struct {
 	At      time.Time       `json:"at"`
-	Message json.RawMessage `json:"message" doc:"The envelope as receivers get it."`
+	Message json.RawMessage `json:"message" doc:"The envelope as receivers get it; from a client that is watched, as it sent it."`
+
+	SenderName string     `json:"sender_name,omitempty" doc:"Name of the client that the message is from, if it is known."`
+	Direction  string     `json:"direction,omitempty" enum:"in,out" doc:"Of a client, or the clients of a token, that are watched: in is from the client, out is to it."`
+	Client     *uuid.UUID `json:"client,omitempty" format:"uuid" doc:"Likewise: the client."`
+	ClientName string     `json:"client_name,omitempty" doc:"Likewise: its name."`
+	ClientNode string     `json:"client_node,omitempty" doc:"Likewise: name of its instance."`
 }
 
 // TailCounts is the data of an event counts.
@@ -53,10 +64,11 @@ type TailCounts struct {
 
 func (a *api) registerTail(h huma.API) {
 	op := a.operation(tailOperation, http.MethodGet, "/v1/tail", "Watch events",
-		"A stream (text/event-stream) of a sample of the events to a group, or to all clients, from all instances. It consists of "+
+		"A stream (text/event-stream) of a sample of the events to a group, or to all clients, or of all that one client, or the "+
+			"clients of a token, send and get, from all instances. It consists of "+
 			"the events open (once, first), message, and counts (once a second when they change). Their data is JSON: the schemas "+
 			"TailOpen, TailMessage and TailCounts. A tail never slows the hub: messages that the reader does not take are left out "+
-			"and counted. The stream ends with the token's rights and with the instance.")
+			"and counted. The stream ends with the token's rights and with the instance.", http.StatusNotFound)
 	op.Responses = streamResponses()
 	huma.Register(h, op, a.tail)
 	schemas := h.OpenAPI().Components.Schemas
@@ -67,13 +79,21 @@ func (a *api) registerTail(h huma.API) {
 }
 
 func (a *api) tail(ctx context.Context, q *tailQuery) (*huma.StreamResponse, error) {
-	if (q.Group != "") == q.Global {
-		return nil, problem(http.StatusUnprocessableEntity, "either group or global=true is required, not both")
+	chosen := 0
+	for _, is := range []bool{q.Group != "", q.Global, q.Client != "", q.Token != ""} {
+		if is {
+			chosen++
+		}
 	}
-	tap, err := a.hub.Tap(ctx, hub.TapOptions{Group: q.Group, Event: q.Event, PerSecond: q.PerSecond})
+	if chosen != 1 {
+		return nil, problem(http.StatusUnprocessableEntity, "one of group, global=true, client and token is required, and no more")
+	}
+	tap, err := a.openTap(ctx, q)
 	switch {
 	case errors.Is(err, hub.ErrTooManyTaps):
 		return nil, retryLater(http.StatusServiceUnavailable, err.Error())
+	case errors.Is(err, hub.ErrClientNotFound):
+		return nil, hubProblem(err)
 	case err != nil:
 		return nil, problem(http.StatusUnprocessableEntity, err.Error())
 	}
@@ -84,17 +104,151 @@ func (a *api) tail(ctx context.Context, q *tailQuery) (*huma.StreamResponse, err
 		if !ok {
 			return
 		}
-		a.follow(ctx, s, tap, caller, TailOpen{a.hub.Node().Name, q.Group, q.Global, q.Event, q.PerSecond})
+		a.follow(ctx, s, tap, caller, TailOpen{a.hub.Node().Name, q.Group, q.Global, q.Client, q.Token, q.Event, q.PerSecond})
 	}}, nil
 }
 
+// tailSource is what a tail shows.
+type tailSource interface {
+	// next returns the messages since the last call.
+	next(ctx context.Context) []TailMessage
+	Counts() (seen, leftOut uint64)
+	Close()
+}
+
+// openTap begins to watch what is asked for.
+func (a *api) openTap(ctx context.Context, q *tailQuery) (tailSource, error) {
+	if q.Client == "" && q.Token == "" {
+		tap, err := a.hub.Tap(ctx, hub.TapOptions{Group: q.Group, Event: q.Event, PerSecond: q.PerSecond})
+		if err != nil {
+			return nil, err
+		}
+		return groupTail{tap}, nil
+	}
+	o := hub.ClientTapOptions{Token: q.Token, PerSecond: q.PerSecond}
+	if q.Client != "" {
+		id, err := uuid.Parse(q.Client)
+		if err != nil {
+			return nil, errors.New("client is not a UUID")
+		}
+		o.Client = id
+	}
+	ctx, cancel := a.gathering(ctx)
+	defer cancel()
+	tap, err := a.hub.TapClient(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return clientTail{tap, q.Event}, nil
+}
+
+// groupTail shows what is sent to a group, or to all clients.
+type groupTail struct{ *hub.Tap }
+
+func (t groupTail) next(context.Context) (all []TailMessage) {
+	now := time.Now().UTC()
+	for {
+		select {
+		case m := <-t.Messages():
+			all = append(all, TailMessage{At: now, Message: m})
+			t.Took(m)
+		default:
+			return all
+		}
+	}
+}
+
+// clientTail shows what clients send and get.
+type clientTail struct {
+	*hub.ClientTap
+	event string // only events of this name; empty for all
+}
+
+// tailGather is how long a tail waits for other instances, which it asks every tailPace.
+const tailGather = 500 * time.Millisecond
+
+func (t clientTail) next(ctx context.Context) (all []TailMessage) {
+	ctx, cancel := context.WithTimeout(ctx, tailGather)
+	defer cancel()
+	found, err := t.Next(ctx)
+	if err != nil {
+		return nil // the next call gets them
+	}
+	for i := range found {
+		m := &found[i]
+		if t.event != "" && eventOf(m.Message) != t.event {
+			continue
+		}
+		direction := "in"
+		if m.Out {
+			direction = "out"
+		}
+		all = append(all, TailMessage{At: m.At, Message: m.Message, Direction: direction, Client: &m.Client, ClientName: m.Name, ClientNode: m.Node})
+	}
+	return all
+}
+
+func eventOf(message []byte) string {
+	var m struct {
+		Event string `json:"event"`
+	}
+	_ = json.Unmarshal(message, &m) // it has none if it can't be read
+	return m.Event
+}
+
+// senderNames finds the names of the senders of messages. It remembers some.
+type senderNames struct {
+	hub   *hub.Hub
+	known map[uuid.UUID]string
+}
+
+// Bounds of senderNames.
+const (
+	maxSenderNames = 1000
+	namesAtOnce    = 8 // looked up for one batch of messages
+	nameWait       = 100 * time.Millisecond
+)
+
+// add adds the names of senders to messages, as far as they are found in time.
+func (n *senderNames) add(ctx context.Context, messages []TailMessage) {
+	looked := 0
+	for i := range messages {
+		m := &messages[i]
+		if m.Direction == "in" {
+			m.SenderName = m.ClientName
+			continue
+		}
+		var from struct {
+			Sender uuid.UUID `json:"sender"`
+		}
+		if json.Unmarshal(m.Message, &from) != nil || from.Sender == uuid.Nil {
+			continue
+		}
+		name, ok := n.known[from.Sender]
+		if !ok && looked < namesAtOnce {
+			looked++
+			within, cancel := context.WithTimeout(ctx, nameWait)
+			c, err := n.hub.Client(within, from.Sender)
+			cancel()
+			if err == nil || errors.Is(err, hub.ErrClientNotFound) {
+				if len(n.known) >= maxSenderNames || n.known == nil {
+					n.known = make(map[uuid.UUID]string)
+				}
+				name, n.known[from.Sender] = c.Name, c.Name
+			}
+		}
+		m.SenderName = name
+	}
+}
+
 // follow writes the tap's messages until the reader disconnects, its token is revoked or expires, or the server ends.
-func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c *caller, open TailOpen) {
+func (a *api) follow(ctx context.Context, s *stream, tap tailSource, c *caller, open TailOpen) {
 	if s.add("open", open); s.flush() != nil {
 		return
 	}
 	pace := time.NewTicker(tailPace)
 	defer pace.Stop()
+	names := senderNames{hub: a.hub}
 	var last TailCounts
 	var counted, beat time.Time // of the last counts written, and of the last check
 	for {
@@ -104,7 +258,11 @@ func (a *api) follow(ctx context.Context, s *stream, tap *hub.Tap, c *caller, op
 		case <-a.ended:
 			return
 		case now := <-pace.C:
-			s.addMessages(tap)
+			messages := tap.next(ctx)
+			names.add(ctx, messages)
+			for i := range messages {
+				s.addMessage(&messages[i])
+			}
 			if now.Sub(beat) < tailBeat {
 				break
 			}
@@ -144,30 +302,26 @@ func openStream(hc huma.Context) (*stream, bool) {
 	return &stream{w: w, control: http.NewResponseController(w)}, true
 }
 
-// addMessages adds the messages that the tap holds.
-func (s *stream) addMessages(tap *hub.Tap) {
-	now := time.Now().UTC().Format(time.RFC3339Nano)
-	for {
-		select {
-		case m := <-tap.Messages():
-			s.addMessage(now, m)
-			tap.Took(m)
-		default:
-			return
-		}
+// addMessage adds a TailMessage on one line, so that no client can forge an event of the stream. Its message is JSON: line
+// breaks can only stand between its tokens.
+func (s *stream) addMessage(m *TailMessage) {
+	message := m.Message
+	m.Message = json.RawMessage("0")
+	b, err := json.Marshal(m)
+	if err != nil {
+		return // the type marshals
 	}
-}
-
-// addMessage adds a TailMessage on one line, so that no client can forge an event of the stream. m is JSON: line breaks
-// can only stand between its tokens.
-func (s *stream) addMessage(at string, m []byte) {
-	s.buf.WriteString("event: message\ndata: {\"at\":\"" + at + "\",\"message\":")
-	if bytes.ContainsAny(m, "\r\n") {
-		_ = json.Compact(&s.buf, m) // m is JSON
+	before, after, _ := bytes.Cut(b, []byte(`"message":0`))
+	s.buf.WriteString("event: message\ndata: ")
+	s.buf.Write(before)
+	s.buf.WriteString(`"message":`)
+	if bytes.ContainsAny(message, "\r\n") {
+		_ = json.Compact(&s.buf, message) // it is JSON
 	} else {
-		s.buf.Write(m)
+		s.buf.Write(message)
 	}
-	s.buf.WriteString("}\n\n")
+	s.buf.Write(after)
+	s.buf.WriteString("\n\n")
 }
 
 // add adds an event of the stream.

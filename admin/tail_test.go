@@ -248,3 +248,47 @@ func (c *cluster) tryTail(query string) bool {
 	defer resp.Body.Close()
 	return resp.StatusCode == 200
 }
+
+// TestTailOfAClient watches a client of another instance, and all clients of a token: DIRECT and ANY are shown, both ways, with
+// the names of clients.
+func TestTailOfAClient(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2, nil)
+	worker, asker := c.connect(1, "workers", obj{"name": "worker"}), c.connect(0, "askers", obj{"name": "asker"})
+	one, events := c.openTail(0, "client="+worker.id, rootToken), c.openTail(1, "token=root&event=answer", rootToken)
+	type shown struct {
+		Direction  string         `json:"direction"`
+		Client     string         `json:"client"`
+		ClientName string         `json:"client_name"`
+		ClientNode string         `json:"client_node"`
+		SenderName string         `json:"sender_name"`
+		Message    map[string]any `json:"message"`
+	}
+	next := func(s *tail) (m shown) {
+		t.Helper()
+		for {
+			switch name, data := s.next(); name {
+			case "":
+				t.Fatal("the stream ended")
+			case "message":
+				if err := json.Unmarshal(data, &m); err != nil {
+					t.Fatalf("%s: %v", data, err)
+				}
+				return m
+			}
+		}
+	}
+	asker.send(obj{"op": 0, "event": "ask", "intent": obj{"target": "ANY", "identifier": "workers"}})
+	if m := next(one); m.Direction != "out" || m.Client != worker.id || m.ClientName != "worker" || m.ClientNode != "node-1" ||
+		m.SenderName != "asker" || m.Message["event"] != "ask" || m.Message["sender"] != asker.id {
+		t.Errorf("%+v", m)
+	}
+	worker.send(obj{"op": 0, "event": "answer", "intent": obj{"target": "DIRECT", "identifier": asker.id}})
+	if m := next(one); m.Direction != "in" || m.SenderName != "worker" || m.Message["event"] != "answer" || m.Message["sender"] != nil {
+		t.Errorf("%+v", m)
+	}
+	both := map[string]bool{next(events).Direction: true, next(events).Direction: true}
+	if !both["in"] || !both["out"] {
+		t.Errorf("%v", both)
+	}
+}

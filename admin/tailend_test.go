@@ -103,7 +103,7 @@ func TestTailEnds(t *testing.T) {
 				if tt.what != nil {
 					time.AfterFunc(tt.after, func() { tt.what(&tailEnd{c, r, ended, cancel}) })
 				}
-				a.follow(ctx, &stream{w: r, control: http.NewResponseController(r)}, tap, who, TailOpen{Node: "n"})
+				a.follow(ctx, &stream{w: r, control: http.NewResponseController(r)}, groupTail{tap}, who, TailOpen{Node: "n"})
 				if took := time.Since(begin); took < tt.ends || took > tt.ends+latest {
 					t.Errorf("it ended after %v, want %v", took, tt.ends)
 				}

@@ -52,6 +52,9 @@ func (sh *shard) deliver(
 		sh.press(from, slowest)
 	}
 	sh.measureSpread(g, except, len(b.Payload()))
+	if sh.probes != nil {
+		sh.probeSpread(g, except, b)
+	}
 	receivers += sh.observed(g, b)
 	sh.endDelivery()
 	sh.count.types[0].deliveries.Add(uint64(own))
@@ -74,6 +77,9 @@ func (sh *shard) give(s *session, from *uuid.UUID, b *transport.Buffer, request 
 		if o == Taken && request != nil {
 			sh.owe(request, s)
 		}
+		if o == Taken && sh.probes != nil {
+			sh.probeOut(s, b)
+		}
 		sh.endDelivery()
 		return o == Taken
 	}
@@ -81,6 +87,9 @@ func (sh *shard) give(s *session, from *uuid.UUID, b *transport.Buffer, request 
 		return false
 	}
 	sh.count.types[0].deliveries.Add(1)
+	if sh.probes != nil {
+		sh.probeOut(s, b)
+	}
 	if request != nil {
 		sh.owe(request, s)
 	}

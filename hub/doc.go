@@ -34,7 +34,7 @@
 //	session, marks, group, tenure,    the state: a client, clients that a message has come by, a group, its holder, all groups,
 //	registry,                         a change of a client's groups, a
 //	change, shard, hub, claim,        loop's share, the instance, a claim to an exclusive group, what goes
-//	record, traffic                   into the event log, what is measured
+//	record, traffic, probe            into the event log, what is measured and watched of clients
 //	mail, tour, report, membership,   a message's way: to a loop, to its members, to other instances, to one of many
 //	pressure, relay, numbering,       one in the order of numbers
 //	delivery, timeline, any, routing,
@@ -50,8 +50,8 @@
 //	hold
 //	questions, tap, inquiries,        what operators ask and do, and callers without a connection
 //	receipts,
-//	clients, groups, eventlog, top,
-//	stats, nodes,
+//	clients, clienttap, groups,
+//	eventlog, top, stats, nodes,
 //	operate, regroup, campaign,
 //	rebalance, drain
 //	protocol, remote, lifecycle       what transport, the broker and the process call

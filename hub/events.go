@@ -11,6 +11,9 @@ import (
 // route sends an EVENT or REPLY of the client to the receivers that its intent names.
 func (s *session) route(e *opcodes.Envelope) {
 	s.measureIn(e.Identifier, len(e.Raw))
+	if s.shard.probes != nil {
+		s.probeIn(e.Raw)
+	}
 	if s.isRequest(e) {
 		s.openRequest(e)
 		return

@@ -23,7 +23,7 @@ var files = []string{
 	// What no other file defines.
 	"counters.go", "feedback.go", "deferral.go", "cursor.go", "verifications.go", "limits.go", "chronicle.go", "options.go",
 	// State.
-	"tracked.go", "session.go", "marks.go", "group.go", "tenure.go", "registry.go", "change.go", "shard.go", "hub.go", "claim.go", "record.go", "traffic.go",
+	"tracked.go", "session.go", "marks.go", "group.go", "tenure.go", "registry.go", "change.go", "shard.go", "hub.go", "claim.go", "record.go", "traffic.go", "probe.go",
 	// A message's way.
 	"mail.go", "tour.go", "report.go", "membership.go", "pressure.go", "relay.go", "numbering.go",
 	"trackednews.go", "trackedparts.go", "delivery.go", "timeline.go", "any.go", "routing.go", "selection.go", "trackedrequest.go", "trackedtimes.go", "trackedsettle.go", "trackedprogress.go", "trackedhearer.go", "trackeddraw.go",
@@ -34,7 +34,7 @@ var files = []string{
 	// A client's life.
 	"subscribe.go", "recovery.go", "holding.go", "ending.go", "notice.go", "expiry.go", "authenticate.go", "callers.go", "join.go", "verify.go", "identify.go", "tokens.go",
 	// What clients, service types and operators do.
-	"trackedask.go", "events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "hold.go", "tap.go", "inquiries.go", "receipts.go", "clients.go", "groups.go", "eventlog.go", "top.go",
+	"trackedask.go", "events.go", "fence.go", "peer.go", "questions.go", "requests.go", "service.go", "hold.go", "tap.go", "inquiries.go", "receipts.go", "clients.go", "clienttap.go", "groups.go", "eventlog.go", "top.go",
 	"archive.go", "stats.go", "nodes.go", "operate.go", "regroup.go", "campaign.go", "rebalance.go", "drain.go",
 	// What calls the package, and its start and end.
 	"protocol.go", "remote.go", "lifecycle.go",
@@ -50,6 +50,8 @@ var upward = map[string]string{
 	"session.go -> change.go":               "a session has its changes of groups, and a change its session",
 	"session.go -> report.go":               "a session knows the connection that it came from, or goes to",
 	"session.go -> presence.go":             "a session has the groups that it watches, and a group its watchers",
+	"shard.go -> probe.go":                  "a shard has what operators watch of its clients",
+	"hub.go -> clienttap.go":                "a hub has the probes that others ask it for",
 	"shard.go -> traffic.go":                "a shard has what it measures of its clients",
 	"shard.go -> numbering.go":              "a shard has what its senders have on the way to the broker",
 	"shard.go -> catchup.go":                "a shard has the reads of its members that recover",

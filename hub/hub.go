@@ -50,6 +50,7 @@ type Hub struct {
 	inquiries  inquiries       // about messages whose senders here wait for them
 	incoming   passage.Passage // of messages of other instances
 	taps       atomic.Int32    // open ones
+	probes     probes          // of this instance, for taps of clients and tokens on any
 	journal    journal.Journal // the event log
 
 	requestSeed   maphash.Seed

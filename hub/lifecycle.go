@@ -184,6 +184,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	h.claims.releaseService()
 	h.verifications.close()
 	h.inquiries.close()
+	h.probes.close()
 	if err := h.broker.Close(ctx); err != nil {
 		return fmt.Errorf("close hub: %w", err)
 	}

@@ -277,6 +277,9 @@ func (sh *shard) publishNow(from *sender, of *session, m *opcodes.Message, h hea
 	o.buf.Seal(opcodes.AppendMessage(o.buf.Room(), m, from.id))
 	if of != nil {
 		of.measureIn(m.Group, len(o.buf.Payload()))
+		if sh.probes != nil {
+			of.probeIn(o.buf.Payload())
+		}
 	}
 	sh.count.types[from.kind].received[m.Target].Add(1)
 	if m.Op == opcodes.Reply && m.Target == intent.Direct && of != nil && sh.answer(of, m.Receiver, []byte(m.ID), false, &o) {

@@ -261,6 +261,7 @@ func (r remote) StateChanged(s broker.State) {
 var questions = []answerer{
 	clientsQuestion, clientQuestion, kickQuestion, groupsQuestion, groupQuestion, nodeQuestion, receiptQuestion,
 	loadQuestion, shedQuestion, serviceQuestion, operateQuestion, regroupQuestion, logQuestion, topQuestion,
+	probeQuestion,
 }
 
 // Answer implements broker.Handler.

@@ -58,6 +58,7 @@ type shard struct {
 	goodbyes  []goodbye // clients that are disconnected in their slots, in the order of these
 
 	traffic traffic
+	probes  []*probe // what operators watch of clients; nil for nothing
 
 	refusals   bucket.Bucket // of connections that had not identified, for the event log
 	unrecorded uint32        // such since the last one that was recorded

@@ -23,10 +23,8 @@ type TapOptions struct {
 // Bounds of a Tap.
 const (
 	maxTapRate   = 500
-	tapQueue     = 256     // messages that wait for the reader
-	tapBytes     = 2 << 20 // their memory
-	tapExamine   = 1000    // messages a second that are parsed to know their event
-	maxTaps      = 32      // of one hub
+	tapExamine   = 1000 // messages a second that are parsed to know their event
+	maxTaps      = 32   // of one hub
 	tapSubscribe = time.Second
 )
 

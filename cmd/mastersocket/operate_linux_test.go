@@ -81,6 +81,10 @@ func TestOperateFromAShell(t *testing.T) {
 	whole := x.start("", "tail", "--group", "orders", "-n", "1", "-o", "json")
 	tail.err.waitFor(t, "watching")
 	whole.err.waitFor(t, "watching")
+	client1 := x.start("", "tail", "--client", id, "--event", "paid", "-n", "1")
+	token := x.start("", "tail", "--of-token", "shared", "--event", "paid", "-n", "1", "-o", "json")
+	client1.err.waitFor(t, "watching")
+	token.err.waitFor(t, "watching")
 	out := x.output("publish", "--to", "GROUP:orders", "--event", "paid", `{"total": 1e400}`)
 	if !strings.HasSuffix(out, ": queued for 1 client on 1 instance\n") {
 		t.Errorf("publish printed %s", out)
@@ -88,6 +92,12 @@ func TestOperateFromAShell(t *testing.T) {
 	sub.out.waitFor(t, `paid {"total":1e400} from `)
 	if code := tail.code(); code != 0 || !strings.Contains(tail.out.String(), ` paid {"total":1e400} from `) {
 		t.Errorf("tail ended with %d and printed %s", code, tail.out)
+	}
+	if code := client1.code(); code != 0 || !strings.Contains(client1.out.String(), " -> mastersocket sub "+id+` paid {"total":1e400} from `) {
+		t.Errorf("tail --client ended with %d and printed %s", code, client1.out)
+	}
+	if code := token.code(); code != 0 || !strings.Contains(token.out.String(), `"direction":"out","client":"`+id) {
+		t.Errorf("tail --of-token ended with %d and printed %s", code, token.out)
 	}
 	if code := whole.code(); code != 0 || !strings.Contains(whole.out.String(), `"message":{"op":0`) {
 		t.Errorf("tail -o json ended with %d and printed %s", code, whole.out)

@@ -22,6 +22,8 @@ type tailCmd struct {
 
 	Group     string `short:"g" xor:"what" required:"" placeholder:"GROUP" help:"Print events to this group."`
 	Global    bool   `xor:"what" required:"" help:"Print events to all clients."`
+	Client    string `xor:"what" required:"" placeholder:"ID" help:"Print what this client sends and gets, whatever the target."`
+	OfToken   string `name:"of-token" xor:"what" required:"" placeholder:"NAME" help:"Print what the clients with the token of this name send and get."`
 	Event     string `short:"e" placeholder:"NAME" help:"Print only events of this name."`
 	PerSecond int    `default:"50" placeholder:"N" help:"Print at most so many a second, from 1 to 500 (default: ${default}); others are counted."`
 	Count     int    `short:"n" placeholder:"N" help:"End after so many messages."`
@@ -29,10 +31,12 @@ type tailCmd struct {
 
 // Help is the longer help.
 func (*tailCmd) Help() string {
-	return `Prints a sample of the events to a group, or of those to all clients, on all instances. It joins no group and slows no
-client down: events beyond --per-second are left out, and counted on standard error at the end.
+	return `Prints a sample of the events to a group, of those to all clients, or of all messages from and to one client or the
+clients of one token, on all instances. It joins no group and slows no client down: events beyond --per-second are left out,
+and counted on standard error at the end.
 
-text: time, event, data and sender. json: at and message, the whole envelope.` + tokenHelp
+text: time, event, data and sender; of clients also <- for what comes from one, or -> for what goes to it, with its name.
+json: at and message, the whole envelope, and names.` + tokenHelp
 }
 
 // Run prints messages until it is told to end.
@@ -46,7 +50,7 @@ func (c *tailCmd) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	query := values("group", c.Group, "event", c.Event, "per_second", strconv.Itoa(c.PerSecond))
+	query := values("group", c.Group, "client", c.Client, "token", c.OfToken, "event", c.Event, "per_second", strconv.Itoa(c.PerSecond))
 	if c.Global {
 		query.Set("global", "true")
 	}
@@ -134,6 +138,10 @@ func (c *tailCmd) format(data []byte) ([]byte, error) {
 			Data   json.RawMessage `json:"data"`
 			Sender string          `json:"sender"`
 		} `json:"message"`
+		Sender     string `json:"sender_name"`
+		Direction  string `json:"direction"`
+		Client     string `json:"client"`
+		ClientName string `json:"client_name"`
 	}](data)
 	if err != nil {
 		return nil, err
@@ -142,12 +150,17 @@ func (c *tailCmd) format(data []byte) ([]byte, error) {
 	if event == "" || visible(event) != event || strings.ContainsAny(event, " \"") {
 		event = strconv.Quote(event)
 	}
-	line := m.At.Local().Format("15:04:05.000") + " " + event
+	line := m.At.Local().Format("15:04:05.000") + " "
+	if m.Direction != "" {
+		arrow := map[string]string{"in": "<-", "out": "->"}[m.Direction]
+		line += fmt.Sprintf("%s %s ", arrow, visible(strings.TrimSpace(m.ClientName+" "+m.Client)))
+	}
+	line += event
 	if m.Message.Data != nil {
 		line += " " + visible(string(compact(m.Message.Data)))
 	}
 	if m.Message.Sender != "" {
-		line += " from " + visible(m.Message.Sender)
+		line += " from " + visible(strings.TrimSpace(m.Sender+" "+m.Message.Sender))
 	}
 	return append([]byte(line), '\n'), nil
 }

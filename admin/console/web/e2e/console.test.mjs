@@ -465,6 +465,29 @@ test("top talkers are found in two clicks", async (t) => {
   await page.getByRole("heading", { name: "quiet", level: 1 }).waitFor();
 });
 
+test("a client is watched, DIRECT and ANY included", async (t) => {
+  const hub = await startHub(t);
+  const page = await open(t, hub);
+  await logIn(page);
+  const worker = await connect(t, hub, { group: "workers", name: "worker" });
+  const asker = await connect(t, hub, { group: "askers", name: "asker" });
+  await to(page, "Clients");
+  await page.getByRole("link", { name: "worker" }).first().click();
+  await page.getByRole("link", { name: "Watch it" }).click();
+  await page.locator(".bar .badge", { hasText: /^live$/ }).waitFor();
+  await asker.send({ op: 0, event: "ask", intent: { target: "ANY", identifier: "workers" } });
+  await worker.send({ op: 0, event: "answer", intent: { target: "DIRECT", identifier: asker.id } });
+  const row = (event) => page.getByRole("row").filter({ has: page.getByRole("button", { name: event, exact: true }) });
+  await row("ask").getByText("asker").waitFor();
+  await row("answer").getByText("worker").waitFor();
+  await row("ask").getByRole("button", { name: "ask", exact: true }).click();
+  await page.getByRole("region", { name: "Selected event" }).getByText("Got by").waitFor();
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await barriers(page), [], `a watched client, ${colorScheme}`);
+  }
+});
+
 test("the event log shows what happened, with filters", async (t) => {
   const hub = await startHub(t);
   const page = await open(t, hub);

@@ -6,8 +6,10 @@ import { events } from "./sse";
 /** How many events are kept. */
 export const kept = 500;
 
-/** The selection of a stream: a group, or GLOBAL events. */
+/** The selection of a stream: a group, GLOBAL events, a client, or the clients of a token. */
 export interface Watch {
+  client: string; // its id
+  token: string; // its name
   group: string;
   global: boolean;
   event: string;
@@ -21,6 +23,10 @@ export interface Entry {
   op: string;
   event: string;
   sender: string;
+  senderName: string; // empty if it is unknown
+  direction: string; // of a client that is watched: in, from it, or out, to it
+  client: string;
+  clientName: string;
   id: string;
   data: string; // JSON
 }
@@ -93,7 +99,7 @@ export class Stream {
       this.phase.value = failures === 0 ? "connecting" : "waiting";
       try {
         const response = await open(
-          `/v1/tail${query({ group: watch.global ? "" : watch.group, global: watch.global ? "true" : "", event: watch.event, per_second: watch.perSecond })}`,
+          `/v1/tail${query({ client: watch.client, token: watch.token, group: watch.global || watch.client || watch.token ? "" : watch.group, global: watch.global ? "true" : "", event: watch.event, per_second: watch.perSecond })}`,
           { signal: stop },
         );
         this.phase.value = "live";
@@ -137,6 +143,10 @@ export class Stream {
       op: memberOf(text, "op") ?? "",
       event: stringOf(text, "event"),
       sender: stringOf(text, "sender"),
+      senderName: stringOf(told, "sender_name"),
+      direction: stringOf(told, "direction"),
+      client: stringOf(told, "client"),
+      clientName: stringOf(told, "client_name"),
       id: stringOf(text, "id"),
       data: memberOf(text, "data") ?? "",
     });

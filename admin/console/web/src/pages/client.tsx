@@ -65,6 +65,12 @@ export function ClientPage({ id }: { id: string }) {
   return (
     <>
       <Head title={client?.name ? <Said value={client.name} /> : "Client"} sub={<span class="mono">{id}</span>}>
+        <a class="button" href={`/tail?client=${encodeURIComponent(id)}`}>
+          Watch it
+        </a>
+        <a class="button" href={`/events?client=${encodeURIComponent(id)}`}>
+          Its events
+        </a>
         {!readOnly.value && (
           <>
             <a class="button" href={`/publish?target=DIRECT&identifier=${encodeURIComponent(id)}`}>

@@ -16,21 +16,23 @@ const sizeOf = (text: string) => encoder.encode(text).length;
 export function Tail() {
   const query = place.value.query;
   const asked = query.get("group") ?? "";
-  const [watch, setWatch] = useState<Watch>({ group: asked, global: false, event: "", perSecond: 20 });
+  const client = query.get("client") ?? "";
+  const token = query.get("token") ?? "";
+  const [watch, setWatch] = useState<Watch>({ group: asked, client, token, global: false, event: "", perSecond: 20 });
   const stream = useMemo(() => new Stream(), []);
   const [search, setSearch] = useState("");
   const selected = useSignal<Entry | undefined>(undefined);
   const [paused, setPaused] = useState(false);
   const [over, setOver] = useState(false);
   useEffect(() => {
-    if (asked) stream.start(watch);
+    if (asked || client || token) stream.start(watch);
     return () => stream.stop();
   }, []);
   useEffect(() => stream.hold(paused || over), [paused, over]);
 
   const phase = stream.phase.value;
   const running = phase !== "stopped";
-  const ready = watch.global || watch.group !== "";
+  const ready = watch.global || watch.group !== "" || client !== "" || token !== "";
   const change = (next: Partial<Watch>) => setWatch({ ...watch, ...next });
   const submit = (event: Event) => {
     event.preventDefault();
@@ -45,23 +47,32 @@ export function Tail() {
     <>
       <Head title="Live tail" sub="A sample of the events, as clients receive them. A tail never slows the hub: it leaves out and counts what exceeds the limit." />
       <form class="filters" aria-label="What to watch" onSubmit={submit}>
-        <Field label="Group" grow>
-          <input
-            type="text"
-            data-search
-            value={watch.global ? "" : watch.group}
-            disabled={watch.global || running}
-            onInput={(e) => change({ group: e.currentTarget.value })}
-            placeholder={watch.global ? "every client" : "billing"}
-            maxLength={128}
-            autocomplete="off"
-            spellcheck={false}
-          />
-        </Field>
-        <label class="check">
-          <input type="checkbox" checked={watch.global} disabled={running} onChange={(e) => change({ global: e.currentTarget.checked })} />
-          <span>GLOBAL messages</span>
-        </label>
+        {client || token ? (
+          <p>
+            All messages from and to {client ? <a class="mono" href={clientPath(client)}>{client}</a> : <>the clients of the token <Said value={token} /></>}.{" "}
+            <a href="/tail">Watch a group</a>
+          </p>
+        ) : (
+          <>
+            <Field label="Group" grow>
+              <input
+                type="text"
+                data-search
+                value={watch.global ? "" : watch.group}
+                disabled={watch.global || running}
+                onInput={(e) => change({ group: e.currentTarget.value })}
+                placeholder={watch.global ? "every client" : "billing"}
+                maxLength={128}
+                autocomplete="off"
+                spellcheck={false}
+              />
+            </Field>
+            <label class="check">
+              <input type="checkbox" checked={watch.global} disabled={running} onChange={(e) => change({ global: e.currentTarget.checked })} />
+              <span>GLOBAL messages</span>
+            </label>
+          </>
+        )}
         <Field label="Event" grow>
           <input type="text" value={watch.event} disabled={running} onInput={(e) => change({ event: e.currentTarget.value })} placeholder="any" maxLength={128} autocomplete="off" spellcheck={false} />
         </Field>
@@ -193,12 +204,29 @@ function Line({ entry: e, selected, select }: { entry: Entry; selected: boolean;
           {e.event ? <Said value={e.event} /> : <span class="dim">{ops[e.op] ?? "no name"}</span>}
         </button>
       </th>
-      <td class="dim">{e.sender ? <Id value={e.sender} /> : "the API"}</td>
+      <td class="dim">{from(e)}</td>
       <td class="r num">{bytes(sizeOf(e.text))}</td>
       <td class="preview">
         <Said value={e.data} mono />
       </td>
     </tr>
+  );
+}
+
+/** from says who sent an event, and where a client is watched, whether it is from that or to it. */
+function from({ direction, sender, senderName, client, clientName }: Entry) {
+  const who = (id: string, name: string) => (
+    <span title={id}>
+      {name ? <Said value={name} /> : ""} <Id value={id} />
+    </span>
+  );
+  if (direction === "in") return who(client, clientName);
+  const by = sender ? who(sender, senderName) : "the API";
+  if (direction !== "out") return by;
+  return (
+    <>
+      {by} to {who(client, clientName)}
+    </>
   );
 }
 
@@ -220,7 +248,15 @@ function Detail({ entry: e }: { entry: Entry | undefined }) {
               <Said value={e.id} mono wide />
             </dd>
             <dt>From</dt>
-            <dd class="mono">{e.sender ? <a href={clientPath(e.sender)}>{e.sender}</a> : "the API"}</dd>
+            <dd class="mono">{e.sender || e.direction === "in" ? <a href={clientPath(e.sender || e.client)}>{e.sender || e.client}</a> : "the API"}</dd>
+            {e.direction === "out" && (
+              <>
+                <dt>Got by</dt>
+                <dd class="mono">
+                  <a href={clientPath(e.client)}>{e.client}</a>
+                </dd>
+              </>
+            )}
             <Intent text={e.text} />
           </dl>
           <SaidBlock value={pretty(e.text)} />
