@@ -142,3 +142,38 @@ func awaitSynced(b *testing.B, in []*brokertest.Instance) {
 		eventually.True(b, "all members to be known", func() bool { return len(n.Standings([]byte("g"), nil)) == len(in)-1 })
 	}
 }
+
+// BenchmarkRead is what a member that was away costs: 100,000 messages of 230 bytes are read, page by page.
+func BenchmarkRead(b *testing.B) {
+	const kept = 100_000
+	s := redistest.Start(b)
+	in := brokertest.Join(b, newTestRedis(b, Options{URL: s.URL(), BufferBytes: 1 << 30}))
+	message := &broker.Message{Kind: broker.KindGroup, Group: []byte("g"), Payload: make([]byte, 230)}
+	limits := broker.Limits{Messages: kept, Age: time.Hour, Bytes: 1 << 34}
+	var appending sync.WaitGroup
+	for range kept {
+		appending.Add(1)
+		in.Append(message, broker.Appending{Limits: limits}, brokertest.AppendFunc(func(uint64, bool, error) { appending.Done() }))
+	}
+	appending.Wait()
+	busy := s.CPU()
+	b.ReportAllocs()
+	for b.Loop() {
+		at, n := broker.Position{}, 0
+		for {
+			p := in.ReadWait(b, "g", at)
+			if len(p.Messages) == 0 {
+				break
+			}
+			n += len(p.Messages)
+			at = p.Messages[len(p.Messages)-1].Position
+		}
+		if n != kept {
+			b.Fatalf("%d messages, want %d", n, kept)
+		}
+		in.Broker.(*Broker).readers.forget("g", 0)
+	}
+	total := float64(b.N) * kept
+	b.ReportMetric(total/b.Elapsed().Seconds(), "msg/s")
+	b.ReportMetric(float64(s.CPU()-busy)/total, "redis-ns/msg")
+}

@@ -16,13 +16,11 @@ const maxPageBatches = 2048
 // publication tells which process published a message, and its count there.
 type publication struct{ run, pubSeq uint64 }
 
-// readPage reads the messages behind an offset into p. It returns the publication of each.
-func (r *Broker) readPage(
-	c *reader, group string, after uint64, known epochs, batches int64, p *broker.Page,
-) ([]publication, error) {
+// readPage reads the messages behind an offset into p, for q.
+func (r *Broker) readPage(c *reader, q *question, after uint64, known epochs, batches int64, p *broker.Page) error {
 	r.stats.pagesRead.Add(1)
 	if after >= p.Last {
-		return nil, nil
+		return nil
 	}
 	count := int64(maxPageBatches)
 	if p.Bytes > 0 { // the first ones may be before the page
@@ -30,23 +28,23 @@ func (r *Broker) readPage(
 	}
 	first := after + 1 - min(after, batchMessages-1) // of the batch with the first message
 	if err := c.conn.SetDeadline(time.Now().Add(r.opt.DialTimeout)); err != nil {
-		return nil, err
+		return err
 	}
 	c.buf = resp.AppendCommand(c.buf[:0], "XRANGE", []string{
-		r.names.historyStream(group), strconv.FormatUint(first, 10), "+", "COUNT", strconv.FormatInt(count+batchMessages, 10),
+		r.names.historyStream(q.group), strconv.FormatUint(first, 10), "+", "COUNT", strconv.FormatInt(count+batchMessages, 10),
 	})
 	if _, err := c.conn.Write(c.buf); err != nil {
-		return nil, err
+		return err
 	}
 	n, err := c.in.Number('*')
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b := pageBuilder{page: p, known: known, after: after, from: after}
+	b := pageBuilder{question: q, page: p, known: known, after: after, from: after}
 	for range n {
 		offset, messages, err := c.entry()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for raw, ok := messages.next(); ok; raw, ok = messages.next() {
 			if offset > after && r.addToPage(&b, offset, raw) != nil {
@@ -55,8 +53,8 @@ func (r *Broker) readPage(
 			offset++
 		}
 	}
-	b.close(r, group)
-	return b.by, nil
+	b.close(r)
+	return nil
 }
 
 // entry reads one entry of a stream: the number of its first message, and its messages.
@@ -78,6 +76,7 @@ func (c *reader) entry() (first uint64, messages numberedMessages, err error) {
 
 // pageBuilder makes a page of entries.
 type pageBuilder struct {
+	question *question
 	page     *broker.Page
 	known    epochs
 	after    uint64 // the offset of the last message
@@ -85,8 +84,7 @@ type pageBuilder struct {
 	bytes    int    // of payloads
 	full     bool
 	messages []broker.Numbered
-	by       []publication // of each message
-	memory   []byte        // of the messages
+	memory   []byte // of the messages
 }
 
 // addToPage adds a message, unless the page is full.
@@ -110,13 +108,15 @@ func (r *Broker) addToPage(b *pageBuilder, offset uint64, raw []byte) error {
 	}
 	b.bytes += len(f.Payload)
 	b.after = offset
-	b.by = append(b.by, publication{f.run, f.pubSeq})
+	if b.question.fresh {
+		b.question.by = append(b.question.by, publication{f.run, f.pubSeq})
+	}
 	b.messages = append(b.messages, broker.Numbered{Position: broker.Position{Epoch: b.known.of(offset), Offset: offset}, Message: f.Message})
 	return nil
 }
 
 // close completes the page.
-func (b *pageBuilder) close(r *Broker, group string) {
+func (b *pageBuilder) close(r *Broker) {
 	p := b.page
 	first := p.Last + 1
 	if len(b.messages) > 0 {
@@ -131,6 +131,6 @@ func (b *pageBuilder) close(r *Broker, group string) {
 	p.Messages = b.messages
 	p.Last = max(p.Last, b.after)
 	if len(b.messages) > 0 {
-		r.readers.keep(&cachedPage{group: group, page: p, epochs: b.known, at: r.now(), bytes: cap(b.memory)})
+		r.readers.keep(&cachedPage{group: b.question.group, page: p, epochs: b.known, at: r.now(), bytes: cap(b.memory)})
 	}
 }

@@ -40,7 +40,7 @@ type question struct {
 	from     broker.Position // of a page
 	fresh    bool            // no page will do that was read before
 	deadline int64
-	by       []publication // of the messages of the page; set before done is called
+	by       []publication // of the messages of a fresh page
 	done     func(*broker.Page, error)
 }
 
@@ -323,8 +323,8 @@ func (r *Broker) attempt(ctx context.Context, c *reader, q *question) (*broker.P
 		return p, nil
 	}
 	from := epochs.settle(q.from, p)
-	q.by, err = r.readPage(c, q.group, from, epochs, batches, p)
-	return p, err
+	q.by = nil
+	return p, r.readPage(c, q, from, epochs, batches, p)
 }
 
 // openReader opens a connection of l.
