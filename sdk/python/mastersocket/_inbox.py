@@ -26,6 +26,7 @@ class Inbox:
         self._client = client
         self._options = client.options
         self._handlers: Dict[str, List[Handler]] = {event: [h] for event, h in client.options.on.items()}
+        self._most = client.options.receive_queue
         self._queue: Deque[Union[Message, Announcement, Callable[[], Any]]] = deque()
         self._more = asyncio.Event()
         self._withheld, self._reported = 0, float("-inf")  # ERRORs that were not logged, and when one was
@@ -42,7 +43,7 @@ class Inbox:
 
     def full(self) -> bool:
         """Report whether handlers must catch up before more is handed out."""
-        return len(self._queue) >= self._options.receive_queue
+        return len(self._queue) >= self._most
 
     def wake(self) -> None:
         """Have dispatch look at what has changed."""
@@ -104,7 +105,7 @@ class Inbox:
                 await self._more.wait()
                 continue
             item = self._queue.popleft()
-            if len(self._queue) == self._options.receive_queue - 1:
+            if len(self._queue) == self._most - 1:
                 client.stream.wake()
             if isinstance(item, Message):
                 handlers = self._handlers.get(item.event) if not item.is_reply else None

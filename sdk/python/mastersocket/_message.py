@@ -102,13 +102,17 @@ class Duties:
 class Message:
     """A message from another client."""
 
-    __slots__ = ("data", "intent", "raw", "mark", "_client", "_duty", "_wire")
+    __slots__ = ("is_reply", "event", "data", "intent", "raw", "mark", "_client", "_duty", "_wire")
 
     def __init__(self, client: Client, m: wire.Wire, intent: Intent, raw: bytes, duty: Optional[Duty] = None) -> None:
         self._client = client
         self._duty = duty
         self._wire = m
         self.mark: Optional[Mark] = None  # how far the client is in a group with history once the handlers have returned
+        #: Whether it is a REPLY, which must not be answered.
+        self.is_reply = m.op == wire.REPLY
+        #: The event's name.
+        self.event = m.event
         #: The data, decoded; None if there is none. An integer of more than 4,300 digits is a decimal.Decimal.
         self.data = m.data
         #: How it was addressed.
@@ -117,19 +121,9 @@ class Message:
         self.raw = raw
 
     @property
-    def is_reply(self) -> bool:
-        """Whether it is a REPLY, which must not be answered."""
-        return self._wire.op == wire.REPLY
-
-    @property
     def id(self) -> str:
         """Correlates an EVENT with its REPLYs."""
         return self._wire.id
-
-    @property
-    def event(self) -> str:
-        """The event's name."""
-        return self._wire.event
 
     @property
     def sender(self) -> str:

@@ -75,6 +75,7 @@ class Outbox:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._loop = client.loop
+        self._closing = client.closing
         self._capacity = client.options.send_queue
         #: The connection that sends what is queued.
         self.sender: Optional[Connection] = None
@@ -104,7 +105,7 @@ class Outbox:
     def try_send(self, to: Intent, event: str, data: Any) -> bool:
         """Write an EVENT at once, if nothing is in its way. The result is false if it has to be sent by send."""
         sender = self.sender
-        if sender is None or self._queue or sender.congested or sender.ended or self._client.closing.done() or self._unyielded >= _BATCH:
+        if sender is None or self._queue or sender.congested or sender.ended or self._closing.done() or self._unyielded >= _BATCH:
             return False
         message_id, to_event = f"{self._prefix}{next(self._numbers)}", (to, event)
         frame = wire.event_frame(message_id, to_event, data)

@@ -51,7 +51,7 @@ class Stream:
         self._waiting: List[Connection] = []  # connections whose next message waits
         self._ticked = client.loop.time()
         self._performing = False
-        self._pumping = False  # messages of a move are being handed out
+        self.moving = False  # messages of a move are held, or may be
         self._idle = client.loop.create_future()
         self._idle.set_result(None)
         self._behind: Deque[Announcement] = deque()  # announcements behind the messages of the move
@@ -73,14 +73,9 @@ class Stream:
             return self._sides[machine.Side.OLD]
         return None
 
-    @property
-    def moving(self) -> bool:
-        """Whether messages of a move are held, or may be."""
-        return self._pumping
-
     def idle(self) -> bool:
         """Report whether all messages of the last move are handed out."""
-        return not self._pumping
+        return not self.moving
 
     @property
     def quiet(self) -> Any:
@@ -105,7 +100,7 @@ class Stream:
         self._tick()
         self._sides = [old, new]
         self._machine.begin()
-        self._pumping = True
+        self.moving = True
         self._idle = self._client.loop.create_future()
         self._client.loop.call_later(0.1, self._pump_regularly, self._idle)
 
@@ -125,7 +120,7 @@ class Stream:
 
     def announce(self, announcement: Announcement) -> None:
         """Queue an announcement behind the messages of the last move."""
-        if self._pumping:
+        if self.moving:
             self._behind.append(announcement)
         else:
             self._client.inbox.announce(announcement)
@@ -133,7 +128,7 @@ class Stream:
     def ready_for(self, connection: Connection) -> bool:
         """Report whether the connection's next message can be received now; else the connection is called when it can."""
         side = self._side_of(connection)
-        ready = not self._machine.full(side) if side is not None else not self._pumping
+        ready = not self._machine.full(side) if side is not None else not self.moving
         if ready and side is not None:
             return True
         if (not ready or self._client.inbox.full()) and connection not in self._waiting:
@@ -142,18 +137,17 @@ class Stream:
 
     def receive(self, connection: Connection, message: Message) -> None:
         """Handle a message that the connection has read."""
-        many = message.intent.to_many
-        if many and message.sender in self._mine:
+        if self._mine and message.intent.to_many and message.sender in self._mine:
             message.decline()  # an echo from another connection of this client
             return
-        if not self._pumping and not self._machine.needs_key():
+        if not self.moving and not self._machine.needs_key():
             self._client.give(message)
             return
         side = self._side_of(connection)
-        if side is None and self._pumping:
+        if side is None and self.moving:
             self._early.append(message)  # its connection has ended
             return
-        key = None
+        key, many = None, message.intent.to_many
         if self._machine.needs_key():
             self._tick()
             if many:
@@ -295,13 +289,13 @@ class Stream:
 
     def _pump_regularly(self, move: Any) -> None:
         """Check the timeouts of held messages while the move lasts."""
-        if self._pumping and move is self._idle:
+        if self.moving and move is self._idle:
             self._pump()
             self._client.loop.call_later(0.1, self._pump_regularly, move)
 
     def _pump(self) -> None:
         """Hand out messages of a move while there is room for them."""
-        if not self._pumping:
+        if not self.moving:
             return
         while not self._client.inbox.full():
             self._tick()
@@ -321,7 +315,7 @@ class Stream:
         self._wake_waiting()
 
     def _finish(self) -> None:
-        self._pumping = False
+        self.moving = False
         self._sides = [None, None]
         while self._early:
             self._client.give(self._early.popleft())
@@ -342,6 +336,6 @@ class Stream:
 
     def abandon(self) -> None:
         """End without handing out the rest."""
-        self._pumping = False
+        self.moving = False
         if not self._idle.done():
             self._idle.set_result(None)

@@ -232,10 +232,10 @@ def parse(text: bytes) -> Wire:
         raise MalformedError("malformed message from the hub: not an object")
     get = m.get
     op, message_id, event, sender, to = get("op"), get("id"), get("event"), get("sender"), get("intent")
-    for member in (message_id, event, sender):
-        if type(member) is not str and member is not None:
-            raise MalformedError("malformed message from the hub: a member has the wrong type")
-    if type(op) is not int:
+    if (
+        type(op) is not int or (type(message_id) is not str and message_id is not None)
+        or (type(event) is not str and event is not None) or (type(sender) is not str and sender is not None)
+    ):
         raise MalformedError("malformed message from the hub: a member has the wrong type")
     intent = None
     if to is not None:
@@ -246,7 +246,7 @@ def parse(text: bytes) -> Wire:
             intent = _intents.get((target, identifier)) or _intent(target, identifier)
         else:
             intent = _selection(target, identifier, to)
-    return Wire(op, message_id or "", event or "", get("data"), sender or "", intent, m)
+    return tuple.__new__(Wire, (op, message_id or "", event or "", get("data"), sender or "", intent, m))  # faster than Wire(…)
 
 
 NEVER = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
