@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import uuid
+import secrets
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Coroutine, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
@@ -86,7 +86,7 @@ class Outbox:
         self._sent: Dict[str, Tuple[Intent, str]] = {}  # receivers and event by id
         self._sent_before: Dict[str, Tuple[Intent, str]] = {}  # what _sent was when it was full
         self._unyielded = 0
-        self._prefix = uuid.uuid4().hex + "-"  # of the ids of messages
+        self._prefix = secrets.token_urlsafe(12) + "-"  # of the ids of messages
         self._numbers = itertools.count(1)
 
     # The program's calls
@@ -113,7 +113,9 @@ class Outbox:
         if 0 < limit < len(frame):
             raise _too_big(event, len(frame), limit)
         self._unyielded += 1
-        self._note(message_id, to_event)
+        if len(self._sent) >= _SENT:
+            self._sent_before, self._sent = self._sent, {}
+        self._sent[message_id] = to_event
         sender.write(frame)
         return True
 
@@ -214,16 +216,12 @@ class Outbox:
                 return
             call.connection = connection
             self._pending[call.id] = call
-        self._note(call.id, (call.to, call.event))
+        if len(self._sent) >= _SENT:
+            self._sent_before, self._sent = self._sent, {}
+        self._sent[call.id] = (call.to, call.event)
         connection.write(call.frame)
         if call.kind == "plain":
             call.complete()
-
-    def _note(self, message_id: str, to_event: Tuple[Intent, str]) -> None:
-        """Remember what was sent."""
-        if len(self._sent) >= _SENT:
-            self._sent_before, self._sent = self._sent, {}
-        self._sent[message_id] = to_event
 
     def _take(self, connection: Connection) -> None:
         """Write the first call of the queue."""

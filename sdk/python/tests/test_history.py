@@ -227,8 +227,8 @@ class PositionsFileTest(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(os.listdir(folder), ["positions"])
 
 
-class ProgressTest(unittest.TestCase):
-    def setUp(self) -> None:
+class ProgressTest(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self) -> None:
         self.progress = history.Progress({"g": ms.Position("e1", 10)})
 
     def message(self, offset: Any, to: ms.Intent = ms.group("g")) -> Message:
@@ -251,7 +251,7 @@ class ProgressTest(unittest.TestCase):
     def at(self, group: str = "g") -> Any:
         return self.progress.recover([group]).get(group)
 
-    def test_messages(self) -> None:
+    async def test_messages(self) -> None:
         m = self.message(11)
         self.assertEqual(self.take(self.message(10), m, self.message(11), self.message(12)), [False, True, False, True])
         self.assertEqual((self.at(), self.progress.position("g")), ({"epoch": "e1", "offset": 12}, ms.Position("e1", 10)))
@@ -261,7 +261,7 @@ class ProgressTest(unittest.TestCase):
         for other in (self.message(1, ms.group("h")), self.message("1"), self.message(1, ms.GLOBAL), self.message(None)):
             self.assertEqual((self.progress.next(other), other.mark), (True, None))
 
-    def test_history(self) -> None:
+    async def test_history(self) -> None:
         for epoch, offset, gap, new, want in (
             ("e1", 9, "", False, ("e1", 10)),  # the other connection of a move is behind
             ("e2", 10, "", True, ("e2", 10)),
@@ -277,7 +277,7 @@ class ProgressTest(unittest.TestCase):
         self.assertEqual(self.take(self.message(6)), [True])
         self.assertEqual(self.take(self.turn("e", 1, "TRIMMED", group="h"), self.turn("e", 1, group="h")), [True, False])
 
-    def test_joining_and_leaving(self) -> None:
+    async def test_joining_and_leaving(self) -> None:
         self.take(self.turn("e5", 50, joined=True), self.turn("e1", 7, joined=True, group="h"))
         self.assertEqual((self.at(), self.at("h")), ({"epoch": "e1", "offset": 10}, {"epoch": "e1", "offset": 7}))
         self.progress.leave(["h", "x"])
@@ -289,7 +289,7 @@ class ProgressTest(unittest.TestCase):
         assert m.mark is not None
         self.assertEqual(m.mark.at, ms.Position("e1", 3))
 
-    def test_checks(self) -> None:
+    async def test_checks(self) -> None:
         for positions in ({"": ms.Position()}, {"g": ms.Position("x" * 65)}, {"g": ms.Position(offset=-1)}, {"g": ("e", 1)}, {"g": ms.Position(offset=1 << 53)}):
             with self.subTest(positions=positions), self.assertRaises(ValueError):
                 history.check_positions(positions)  # type: ignore[arg-type]
