@@ -336,7 +336,7 @@ class Client:
 
     def received(self, connection: Connection, m: wire.Wire, text: bytes) -> None:
         """Handle a message that a connection has read."""
-        if m.op in (wire.EVENT, wire.REPLY):
+        if m.op == wire.EVENT or m.op == wire.REPLY:
             if m.intent is None or not m.sender:
                 raise wire.MalformedError("malformed message from the hub: no intent or no sender")
             if m.op == wire.EVENT:

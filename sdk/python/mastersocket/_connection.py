@@ -276,12 +276,12 @@ class Connection(asyncio.Protocol):
         try:
             while self._backlog and not self.ended:
                 item = self._backlog[0]
-                if isinstance(item, _End):
-                    self.end(self._why())
-                    return
                 try:
                     if isinstance(item, bytes):
                         m, text = wire.parse(item), item
+                    elif isinstance(item, _End):
+                        self.end(self._why())
+                        return
                     else:
                         m, text = item
                     if m.op in _OF_OTHERS:

@@ -29,6 +29,7 @@ class Inbox:
         self._most = client.options.receive_queue
         self._queue: Deque[Union[Message, Announcement, Callable[[], Any]]] = deque()
         self._more = asyncio.Event()
+        self._waiting = False  # dispatch waits for it
         self._withheld, self._reported = 0, float("-inf")  # ERRORs that were not logged, and when one was
 
     def add(self, event: str, handler: Handler) -> None:
@@ -51,9 +52,10 @@ class Inbox:
 
     def give(self, message: Message) -> None:
         """Queue a message for its handlers. A request that has none is declined."""
-        if self._options.on_message is not None or (not message.is_reply and message.event in self._handlers):
+        if (message.event in self._handlers and not message.is_reply) or self._options.on_message is not None:
             self._queue.append(message)
-            self._more.set()
+            if self._waiting:
+                self._more.set()
         else:
             message.decline()
             self.pass_by(message)
@@ -102,7 +104,9 @@ class Inbox:
                 if client.ended.done() and client.stream.idle():
                     return
                 self._more.clear()
+                self._waiting = True
                 await self._more.wait()
+                self._waiting = False
                 continue
             item = self._queue.popleft()
             if len(self._queue) == self._most - 1:

@@ -137,7 +137,7 @@ class Stream:
 
     def receive(self, connection: Connection, message: Message) -> None:
         """Handle a message that the connection has read."""
-        if self._mine and message.intent.to_many and message.sender in self._mine:
+        if self._mine and message.sender in self._mine and message.intent.to_many:
             message.decline()  # an echo from another connection of this client
             return
         if not self.moving and not self._machine.needs_key():

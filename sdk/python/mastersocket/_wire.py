@@ -231,7 +231,10 @@ def parse(text: bytes) -> Wire:
     if type(m) is not dict:
         raise MalformedError("malformed message from the hub: not an object")
     get = m.get
-    op, message_id, event, sender, to = get("op"), get("id"), get("event"), get("sender"), get("intent")
+    try:  # the messages of others, which have all of these, take the shorter way
+        op, message_id, event, sender, to = m["op"], m["id"], m["event"], m["sender"], m["intent"]
+    except KeyError:
+        op, message_id, event, sender, to = get("op"), get("id"), get("event"), get("sender"), get("intent")
     if (
         type(op) is not int or (type(message_id) is not str and message_id is not None)
         or (type(event) is not str and event is not None) or (type(sender) is not str and sender is not None)
@@ -239,7 +242,9 @@ def parse(text: bytes) -> Wire:
         raise MalformedError("malformed message from the hub: a member has the wrong type")
     intent = None
     if to is not None:
-        target, identifier = (to.get("target"), to.get("identifier")) if type(to) is dict else (None, None)
+        if type(to) is not dict:
+            raise MalformedError("malformed message from the hub: the intent has the wrong type")
+        target, identifier = to.get("target"), to.get("identifier")
         if type(target) is not str or (type(identifier) is not str and identifier is not None):
             raise MalformedError("malformed message from the hub: the intent has the wrong type")
         if len(to) == 1 + (identifier is not None):
