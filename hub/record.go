@@ -38,9 +38,6 @@ var logKindNames = [numLogKinds]string{
 // String returns the kind's name in the API.
 func (k LogKind) String() string { return logKindNames[k] }
 
-// LogKinds returns the names of all kinds.
-func LogKinds() []string { return logKindNames[:] }
-
 // refusalsRecorded is how many ends of connections that had not identified a loop records in a second: strangers could
 // push out the rest otherwise. The others are counted in the next entry.
 const refusalsRecorded = 10
