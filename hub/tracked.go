@@ -68,6 +68,15 @@ type reporting struct {
 	receivers atomic.Int32
 }
 
+// add adds the receivers of one loop. For the last one it returns how many there are in all, and true.
+func (p *reporting) add(n int32) (total int, last bool) {
+	p.receivers.Add(n)
+	if p.loops.Add(-1) > 0 {
+		return 0, false
+	}
+	return int(p.receivers.Load()), true // of all loops, since each adds before it counts itself off
+}
+
 // forLoop returns what another loop of the instance gets.
 func (t *tracked) forLoop() *tracked {
 	if t == nil {

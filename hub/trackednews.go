@@ -124,12 +124,12 @@ func readNews(from broker.NodeID, b []byte) *news {
 // tellReceivers tells the requester how many receivers its request has on this loop, or here in all once every loop has said it.
 func (sh *shard) tellReceivers(t *tracked) {
 	n := int(t.added)
-	if p := t.reporting; p != nil {
-		sum := p.receivers.Add(t.added)
-		if p.loops.Add(-1) > 0 {
+	if t.reporting != nil {
+		total, last := t.reporting.add(t.added)
+		if !last {
 			return
 		}
-		n = int(sum)
+		n = total
 	}
 	sh.tell(t, &news{kind: newsReport, receivers: n})
 }

@@ -1,6 +1,9 @@
 package hub
 
 import (
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,5 +46,35 @@ func TestRequestInstanceLost(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int{"g": 1, "d": 1, "back" + b.id: 1}, seen); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestReportsOfLoops: whichever loop is the last to report, it reports the receivers of all.
+func TestReportsOfLoops(t *testing.T) {
+	t.Parallel()
+	const rounds, loops = 50_000, 2
+	all := make([]reporting, rounds)
+	for i := range all {
+		all[i].loops.Store(loops)
+	}
+	var ready, reported, wrong atomic.Int32
+	var running sync.WaitGroup
+	for range loops {
+		running.Go(func() {
+			for i := range all {
+				for ready.Add(1); ready.Load() < int32(loops*(i+1)); { // at the same time
+					runtime.Gosched()
+				}
+				if total, last := all[i].add(1); last {
+					if reported.Add(1); total != loops {
+						wrong.Add(1)
+					}
+				}
+			}
+		})
+	}
+	running.Wait()
+	if reported.Load() != rounds || wrong.Load() > 0 {
+		t.Errorf("%d of %d reported, %d of them too few", reported.Load(), rounds, wrong.Load())
 	}
 }
