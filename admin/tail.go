@@ -42,6 +42,8 @@ type TailOpen struct {
 	Token     string `json:"token,omitempty"`
 	Event     string `json:"event,omitempty"`
 	PerSecond int    `json:"per_second"`
+
+	Missing []string `json:"missing,omitempty" doc:"Of a token: names of the instances that did not answer, or are of a release that can't show messages of clients."`
 }
 
 // TailMessage is the data of an event message.
@@ -68,7 +70,7 @@ func (a *api) registerTail(h huma.API) {
 			"clients of a token, send and get, from all instances. It consists of "+
 			"the events open (once, first), message, and counts (once a second when they change). Their data is JSON: the schemas "+
 			"TailOpen, TailMessage and TailCounts. A tail never slows the hub: messages that the reader does not take are left out "+
-			"and counted. The stream ends with the token's rights and with the instance.", http.StatusNotFound)
+			"and counted. The stream ends with the token's rights and with the instance.", http.StatusNotFound, http.StatusNotImplemented, http.StatusGatewayTimeout)
 	op.Responses = streamResponses()
 	huma.Register(h, op, a.tail)
 	schemas := h.OpenAPI().Components.Schemas
@@ -92,8 +94,10 @@ func (a *api) tail(ctx context.Context, q *tailQuery) (*huma.StreamResponse, err
 	switch {
 	case errors.Is(err, hub.ErrTooManyTaps):
 		return nil, retryLater(http.StatusServiceUnavailable, err.Error())
-	case errors.Is(err, hub.ErrClientNotFound):
+	case errors.Is(err, hub.ErrClientNotFound), errors.Is(err, hub.ErrSilent):
 		return nil, hubProblem(err)
+	case errors.Is(err, hub.ErrNoClientTaps):
+		return nil, problem(http.StatusNotImplemented, err.Error())
 	case err != nil:
 		return nil, problem(http.StatusUnprocessableEntity, err.Error())
 	}
@@ -104,7 +108,10 @@ func (a *api) tail(ctx context.Context, q *tailQuery) (*huma.StreamResponse, err
 		if !ok {
 			return
 		}
-		a.follow(ctx, s, tap, caller, TailOpen{a.hub.Node().Name, q.Group, q.Global, q.Client, q.Token, q.Event, q.PerSecond})
+		a.follow(ctx, s, tap, caller, TailOpen{
+			Node: a.hub.Node().Name, Group: q.Group, Global: q.Global, Client: q.Client, Token: q.Token, Event: q.Event, PerSecond: q.PerSecond,
+			Missing: tap.Missing(),
+		})
 	}}, nil
 }
 
@@ -113,6 +120,7 @@ type tailSource interface {
 	// next returns the messages since the last call.
 	next(ctx context.Context) []TailMessage
 	Counts() (seen, leftOut uint64)
+	Missing() []string // instances that are known not to take part
 	Close()
 }
 
@@ -144,6 +152,9 @@ func (a *api) openTap(ctx context.Context, q *tailQuery) (tailSource, error) {
 
 // groupTail shows what is sent to a group, or to all clients.
 type groupTail struct{ *hub.Tap }
+
+// Missing implements tailSource.
+func (groupTail) Missing() []string { return nil }
 
 func (t groupTail) next(context.Context) (all []TailMessage) {
 	now := time.Now().UTC()

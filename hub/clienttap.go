@@ -69,10 +69,14 @@ type ClientTap struct {
 	asked  probeAsked
 	nodes  []broker.NodeID             // nil for all
 	counts map[broker.NodeID][2]uint64 // by instance: messages that passed, and those that were not shown
+	silent []broker.NodeID             // that did not answer the last time, or are of a release without such taps
 }
 
-// TapClient begins to watch. Close ends it. The error is ErrClientNotFound where no instance can have the client, or
-// ErrTooManyTaps.
+// ErrNoClientTaps: the instance that the client is on is of a release that can't show its messages.
+var ErrNoClientTaps = errors.New("the instance that the client is on is of a release that can't show its messages")
+
+// TapClient begins to watch. Close ends it. The error is ErrTooManyTaps or, of a client, ErrClientNotFound where
+// no instance can have it, ErrSilent where the one that can did not answer, or ErrNoClientTaps.
 func (h *Hub) TapClient(ctx context.Context, o ClientTapOptions) (*ClientTap, error) {
 	t := &ClientTap{hub: h, counts: make(map[broker.NodeID][2]uint64)}
 	t.asked = probeAsked{ID: rand.Uint64(), Client: o.Client, Token: o.Token, PerSecond: min(max(o.PerSecond, 1), maxTapRate)}
@@ -87,24 +91,37 @@ func (h *Hub) TapClient(ctx context.Context, o ClientTapOptions) (*ClientTap, er
 		h.taps.Add(-1)
 		return nil, ErrTooManyTaps
 	}
-	if _, err := t.Next(ctx); err != nil { // so that it watches when this returns
+	_, err := t.Next(ctx) // so that it watches when this returns
+	if err == nil && t.nodes != nil && len(t.counts) == 0 {
+		err = ErrNoClientTaps
+		if ctx.Err() != nil {
+			err = ErrSilent
+		}
+	}
+	if err != nil {
 		h.taps.Add(-1)
 		return nil, err
 	}
 	return t, nil
 }
 
+// Missing returns the names of the instances that did not answer the last call of Next, or can't show messages of clients.
+func (t *ClientTap) Missing() []string { return t.hub.namesOf(t.silent) }
+
 // Next returns the messages since the last call, the oldest first. It waits for other instances until ctx ends; what one has
 // that did not answer comes with a later call, unless that comes after probeLease. The error is ErrTooManyTaps or ctx's.
 func (t *ClientTap) Next(ctx context.Context) ([]ProbeMessage, error) {
 	var all []ProbeMessage
+	var without []broker.NodeID
 	tooMany := false
 	found := func(from broker.NodeID, a probeFound) {
 		tooMany = tooMany || a.TooMany
 		all = append(all, a.Messages...)
-		if a.Shows {
-			t.counts[from] = [2]uint64{a.Seen, a.LeftOut}
+		if !a.Shows {
+			without = append(without, from)
+			return
 		}
+		t.counts[from] = [2]uint64{a.Seen, a.LeftOut}
 	}
 	if t.nodes == nil || t.nodes[0] == t.hub.node.ID {
 		own, err := t.hub.probeHere(ctx, t.asked)
@@ -113,7 +130,8 @@ func (t *ClientTap) Next(ctx context.Context) ([]ProbeMessage, error) {
 		}
 		found(t.hub.node.ID, own)
 	}
-	_, err := probeQuestion.gather(ctx, t.hub, t.nodes, t.asked, found)
+	silent, err := probeQuestion.gather(ctx, t.hub, t.nodes, t.asked, found)
+	t.silent = append(silent, without...)
 	switch {
 	case err != nil && !errors.Is(err, broker.ErrUnavailable):
 		return nil, err

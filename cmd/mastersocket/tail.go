@@ -64,6 +64,15 @@ func (c *tailCmd) Run(s streams) error {
 	err = eachEvent(resp.Body, func(event string, data []byte) error {
 		switch event {
 		case "open":
+			open, err := decode[struct {
+				Missing []string `json:"missing"`
+			}](data)
+			if err != nil {
+				return err
+			}
+			if len(open.Missing) > 0 {
+				fmt.Fprintf(s.err, "mastersocket: not on %s: no answer, or a release that can't\n", visible(strings.Join(open.Missing, ", ")))
+			}
 			fmt.Fprintln(s.err, "mastersocket: watching")
 		case "counts":
 			counts, _ = decode[tailCounts](data) // the last ones stay if it can't be read
