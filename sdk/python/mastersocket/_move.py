@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any, Deque, Dict, List, NamedTuple, Optional
+from dataclasses import dataclass
+from typing import Any, Deque, List, NamedTuple, Optional
 
-
-class Side(enum.IntEnum):
-    """One of the two connections. Without a move there is only the old one."""
-
-    OLD = 0
-    NEW = 1
+from ._held import FENCE_INTERVAL, FENCE_RENEWAL, MAX_COPIES, NOTHING, Copies, Fence, Held, Merge
+from ._held import Incoming as Incoming
+from ._held import Side as Side
 
 
 class Phase(enum.IntEnum):
@@ -59,16 +56,6 @@ class Verdict(enum.IntEnum):
     DROP = 2  # a copy was handed out
 
 
-class Incoming(NamedTuple):
-    """A message as the machine sees it."""
-
-    key: Optional[bytes]  # of a message to many: the same for all its copies; None where needs_key is false
-    sender: str
-    to_many: bool  # it arrives on both connections
-    size: int  # in bytes
-    value: Any  # the owner's
-
-
 @dataclass
 class Conditions:
     """What the owner knows of the old connection."""
@@ -89,188 +76,7 @@ _HOLD_TIME = 3.0
 _IDENTIFY_HOLD = 1.0  # while no FENCE can be sent
 _FULL_HOLD = 0.2  # while the new side is full, so that its copy can't be read
 
-# The rate of a connection's FENCEs: the first ones at once, the following ones well below the hub's limit of 100 a second.
-_FENCE_BURST = 8
-_FENCE_INTERVAL = 0.025
-_FENCE_RENEWAL = 3.0  # the longest time between two FENCEs to the old connection
-_FENCE_PATIENCE = 1.0  # how long a FENCE may be on its way before another one is sent
-
-# The bounds of what a move holds back of each connection. Beyond them the owner must not read the connection.
-_HELD_MESSAGES = 4096
-_HELD_BYTES = 8 << 20
-
-_MAX_COPIES = 1 << 16  # the most messages that are remembered to recognize their copies
-_LATE_TIME = 60.0  # how long they are remembered after a move
-
-
-class _Copies:
-    """Messages whose copies are expected on a connection and dropped there, each as often as it was handed out."""
-
-    def __init__(self, until: Optional[float] = None) -> None:
-        self.by_key: Dict[bytes, Deque[int]] = {}  # the numbers of the messages, ascending
-        self.order: Deque[tuple[bytes, int]] = deque()  # oldest first; includes consumed ones
-        self.until = until  # when they expire; None for never
-
-    def add(self, key: bytes, n: int) -> None:
-        self.by_key.setdefault(key, deque()).append(n)
-        self.order.append((key, n))
-        if len(self.order) > _MAX_COPIES:
-            self._drop_first()
-
-    def consume(self, key: bytes, now: float) -> bool:
-        """Report whether a copy of the message is expected, and remove it."""
-        if self.until is not None and now > self.until:
-            self.by_key, self.order, self.until = {}, deque(), None
-        if key not in self.by_key:
-            return False
-        self._remove_first(key)
-        return True
-
-    def forget(self, n: int) -> None:
-        """Remove the messages up to number n, whose copies can't arrive any more."""
-        while self.order and self.order[0][1] <= n:
-            self._drop_first()
-
-    def _drop_first(self) -> None:
-        key, n = self.order.popleft()
-        numbers = self.by_key.get(key)
-        if numbers and numbers[0] == n:
-            self._remove_first(key)
-
-    def _remove_first(self, key: bytes) -> None:
-        numbers = self.by_key[key]
-        numbers.popleft()
-        if not numbers:
-            del self.by_key[key]
-
-    def leftover(self, until: float) -> _Copies:
-        """Return the remaining copies at the end of a move; they expire at until, or with the next move's first FENCE."""
-        left = _Copies(until)
-        for key, n in self.order:
-            numbers = self.by_key.get(key)
-            if numbers and numbers[0] == n:
-                self._remove_first(key)
-                left.add(key, 0)
-        return left
-
-
-@dataclass
-class _Fence:
-    id: str
-    reach: int  # how many messages had arrived when it was sent
-    at: float
-    last: bool  # no message follows it on this connection
-    clear: bool  # it was sent in the phase CLEARING
-
-
-class _Fences:
-    """The FENCEs that one connection has sent in a move. They arrive in the order in which they were sent."""
-
-    def __init__(self) -> None:
-        self.on_way: Deque[_Fence] = deque()
-        self.count = 0
-        self.last = float("-inf")  # when the last one was sent
-        self.next = float("-inf")  # not before this
-
-    def add(self, one: _Fence) -> None:
-        self.last = one.at
-        self.on_way.append(one)
-        self.count += 1
-        if self.count > _FENCE_BURST:
-            self.next = one.at + _FENCE_INTERVAL
-
-    def refused(self, fence_id: str, now: float) -> None:
-        self.on_way = deque(one for one in self.on_way if one.id != fence_id)
-        self.next = now + _FENCE_INTERVAL
-
-    def due(self, now: float) -> bool:
-        """Report whether another FENCE may be sent. Only one is on its way at a time, unless one is lost."""
-        if self.on_way and now - self.on_way[-1].at < _FENCE_PATIENCE:
-            return False
-        return now >= self.next
-
-
-@dataclass
-class _Held:
-    """A message that waits to be handed out. The queue of the old connection may also have FENCEs and a mark."""
-
-    message: Incoming
-    n: int  # the message's number on its connection; of a FENCE: its reach on the other connection
-    at: float = 0.0
-    fence: bool = False
-    mark: bool = False
-
-    @property
-    def to_one(self) -> bool:
-        """Whether the message arrives on one connection alone."""
-        return not self.fence and not self.mark and not self.message.to_many
-
-
-_NOTHING = Incoming(None, "", False, 0, None)
-
-
-class _Queue:
-    """One of the two connections of a move."""
-
-    def __init__(self) -> None:
-        self.held: Deque[_Held] = deque()
-        self.bytes = 0
-        self.alone = 0  # held messages that arrive on this connection alone
-        self.arrived = 0  # how many messages have arrived
-        self.ended = False  # no further message arrives
-        self.fences = _Fences()
-
-    def full(self) -> bool:
-        return len(self.held) >= _HELD_MESSAGES or self.bytes >= _HELD_BYTES
-
-    def push(self, h: _Held) -> None:
-        self.held.append(h)
-        self.bytes += h.message.size
-        self.alone += h.to_one
-
-    def remove_at(self, i: int) -> Incoming:
-        h = self.held[i]
-        del self.held[i]
-        self.bytes -= h.message.size
-        self.alone -= h.to_one
-        return h.message
-
-    def copy_of(self, key: Optional[bytes]) -> int:
-        """Return the index of the copy of a message to many; -1 for none."""
-        for i, h in enumerate(self.held):
-            if h.message.to_many and h.message.key == key:
-                return i
-        return -1
-
-    def alone_before(self, at: int, sender: str) -> int:
-        """Return the index of the sender's first message before at that arrived on this connection alone; -1 for none."""
-        if self.alone == 0:
-            return -1
-        for i, h in enumerate(self.held):
-            if i >= at:
-                break
-            if h.to_one and h.message.sender == sender:
-                return i
-        return -1
-
-
-@dataclass
-class _Merge:
-    """What one move holds."""
-
-    old: _Queue = field(default_factory=_Queue)
-    new: _Queue = field(default_factory=_Queue)
-    drops_new: _Copies = field(default_factory=_Copies)  # expected on the new connection
-    released: int = 0  # messages of the new connection up to this one can be handed out
-    reached: int = 0  # the same, once the FENCEs that wait in the old connection's queue are handed out
-    copied: int = 0  # messages of the old connection up to this one have no copy to come
-    waits: int = 0  # the message of the old connection that waits for its copy
-    waits_since: float = 0.0  # when its wait began
-    fenced: bool = False  # all further messages of the old connection have a copy
-    impatient: bool = False  # a message has waited too long; none waits until the new connection identifies or a FENCE comes
-
-    def side(self, side: Side) -> _Queue:
-        return self.new if side == Side.NEW else self.old
+_LATE_TIME = 60.0  # how long copies are remembered after a move
 
 
 class Machine:
@@ -288,9 +94,9 @@ class Machine:
         self._switched = False  # everything sent on the old connection is published
         self._cut = False  # the owner was told to end the old connection
         self._recording = False  # messages to many are remembered, because a move is near
-        self._recent: Deque[bytes] = deque(maxlen=_MAX_COPIES)
-        self._drops = _Copies()  # expected on the only connection, or on the old one
-        self._merge = _Merge()
+        self._recent: Deque[bytes] = deque(maxlen=MAX_COPIES)
+        self._drops = Copies()  # expected on the only connection, or on the old one
+        self._merge = Merge()
         self._dropped: List[Incoming] = []
 
     def dropped(self) -> List[Incoming]:
@@ -317,7 +123,7 @@ class Machine:
 
     def begin(self) -> None:
         """Begin a move. The owner calls it before the new connection identifies."""
-        self._merge = _Merge()
+        self._merge = Merge()
         for key in self._recent:
             self._merge.drops_new.add(key, 0)
         self._plain = self._joined = self._switched = self._cut = False
@@ -363,7 +169,7 @@ class Machine:
             self._act(Kind.START_SENDING, Side.NEW)
             lost = not self._joined
         if lost and mark is not None:
-            self._merge.old.push(_Held(_NOTHING._replace(value=mark), 0, mark=True))
+            self._merge.old.push(Held(NOTHING._replace(value=mark), 0, mark=True))
         self.phase = Phase.MERGING
         return lost
 
@@ -433,7 +239,7 @@ class Machine:
         on = self._merge.side(side)
         last = side == Side.OLD and self.phase >= Phase.SWITCHING
         clear = side == Side.NEW and self.phase == Phase.CLEARING
-        on.fences.add(_Fence(fence_id, on.arrived, self._now, last, clear))
+        on.fences.add(Fence(fence_id, on.arrived, self._now, last, clear))
         return True
 
     def fence_arrived(self, side: Side) -> None:
@@ -453,7 +259,7 @@ class Machine:
             self._joined = True
             self._merge.reached = f.reach
             self._drops.forget(f.reach)
-            self._merge.old.push(_Held(_NOTHING, f.reach, fence=True))
+            self._merge.old.push(Held(NOTHING, f.reach, fence=True))
             if self.phase == Phase.JOINING:
                 self._stop()
             elif self.phase == Phase.CLEARING and f.clear:
@@ -476,8 +282,8 @@ class Machine:
             self._act(Kind.SEND_FENCE, Side.OLD)
         unreached = bool(new.held) and new.held[-1].n > m.reached
         waits = (
-            (unreached and (new.alone > 0 or self._now - new.held[0].at > _FENCE_INTERVAL))
-            or self._now - new.fences.last > _FENCE_RENEWAL
+            (unreached and (new.alone > 0 or self._now - new.held[0].at > FENCE_INTERVAL))
+            or self._now - new.fences.last > FENCE_RENEWAL
         )
         if (waits or not self._joined or self.phase == Phase.CLEARING) and new.fences.due(self._now):
             self._act(Kind.SEND_FENCE, Side.NEW)
@@ -502,7 +308,7 @@ class Machine:
             return Verdict.DELIVER
         on = self._merge.side(side)
         on.arrived += 1
-        on.push(_Held(message, on.arrived, self._now))
+        on.push(Held(message, on.arrived, self._now))
         self._want_fences()
         return Verdict.HOLD
 
@@ -540,7 +346,7 @@ class Machine:
         return None
 
     def _end(self) -> None:
-        self._merge = _Merge()
+        self._merge = Merge()
         self.phase = Phase.SINGLE
 
     def _next_of_new(self) -> Incoming:
@@ -552,7 +358,7 @@ class Machine:
         self._note(key)
         return self._merge.new.remove_at(0)
 
-    def _next_of_both(self, h: _Held) -> Optional[Incoming]:
+    def _next_of_both(self, h: Held) -> Optional[Incoming]:
         """Return the first message of the old connection, or one of the new one that precedes it; None if unknown yet."""
         new = self._merge.new
         at = new.copy_of(h.message.key)
@@ -569,7 +375,7 @@ class Machine:
         self._note(h.message.key)
         return self._merge.old.remove_at(0)
 
-    def _awaits_copy(self, h: _Held) -> bool:
+    def _awaits_copy(self, h: Held) -> bool:
         """Report whether the first message of the old connection must wait because its copy may still arrive."""
         m = self._merge
         most = _HOLD_TIME
