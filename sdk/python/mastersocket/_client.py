@@ -246,7 +246,8 @@ class Client:
 
         It calls no further handler and drops queued messages, waits for the running handler, which may still send and
         reply, writes what was sent before, and says goodbye to the hub. After timeout seconds it cuts the connection and
-        cancels the handler. It may be called repeatedly, and by a handler. Raises PositionsError if positions can't be saved.
+        cancels the handler. It may be called repeatedly, and by a handler. The last save of positions may take 5 s more; raises
+        PositionsError if it fails.
         """
         self.quitting = True
         self.inbox.wake()

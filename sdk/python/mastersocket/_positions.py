@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ._client import Client
 
 _VERSION = 1  # of the file's form
+_LEAST_SAVE_TIME = 5.0  # how long close waits for the last save at least, in seconds
 
 
 class Positions(Protocol):
@@ -159,7 +160,7 @@ class Keeper:
         """Wait until the last positions are saved. Raises PositionsError."""
         if self._running is None:
             return
-        await asyncio.wait({self._running}, timeout=max(timeout, 1.0))
+        await asyncio.wait({self._running}, timeout=max(timeout, _LEAST_SAVE_TIME))
         if not self._running.done():
             self._running.cancel()
             raise PositionsError("save positions: it takes too long")
