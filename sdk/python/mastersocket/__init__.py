@@ -69,7 +69,8 @@ __all__ = [
     "Ack", "GLOBAL", "BrokerUnavailableError", "Change", "Client", "ClosedError", "DisconnectError", "DuplicateIDError", "Error",
     "ForbiddenError", "Gap", "GroupError", "HandshakeError", "Hold", "HubError", "Identity", "Intent", "LostError", "Member",
     "Message", "MessageError", "Missing", "NoAcksError", "NoReceiverError", "NotGrantedError", "OptionsError",
-    "OutcomeUnknownError", "OverloadedError", "Position", "Positions", "PositionsError", "PositionsFile", "ReceiverGoneError", "RemoteError", "RequestError", "RequestOverError",
+    "OutcomeUnknownError", "OverloadedError", "Position", "Positions", "PositionsError", "PositionsFile", "ReceiverGoneError",
+    "RemoteError", "RequestError", "RequestOverError",
     "RequestTimeoutError", "Settlement", "SilentError", "TooBigError", "TooManyRepliesError", "TooManyRequestsError", "Watch",
     "any_of", "connect", "direct", "directs", "group", "groups",
 ]

@@ -206,7 +206,10 @@ class Client:
         await self.memberships.change(wire.SUBSCRIBE, {"groups": list(groups)})
 
     async def unsubscribe(self, *groups: str) -> None:
-        """Leave groups, and forget the positions in them. The hub then sends nothing more of what is sent to them. The option ``group`` can't be left."""
+        """Leave groups, and forget the positions in them. The hub then sends nothing more of what is sent to them.
+
+        The option ``group`` can't be left.
+        """
         await self.memberships.change(wire.UNSUBSCRIBE, {"groups": list(groups)})
 
     def position(self, group: str) -> Optional[Position]:
