@@ -2,7 +2,7 @@ import { ClientError, cut } from "./errors.js";
 import type { Message } from "./message.js";
 import type { Settlement } from "./outcome.js";
 import type { Session } from "./session.js";
-import { type To, utf8Length } from "./wire.js";
+import { type Targets, utf8Length } from "./wire.js";
 
 /** What completes a call: its write, the hub's ACK or ERROR, or SETTLED, ERROR or its caller, after enough replies. */
 export type CallKind = "plain" | "acked" | "request";
@@ -18,10 +18,12 @@ export interface SendOptions {
   signal?: AbortSignal;
   /** Gives up after so many ms, with an error of the name TimeoutError. */
   timeout?: number;
+  /** Leaves out the members of these groups, and the clients with these ids: 1 to 16, each once. Not with ANY. */
+  except?: readonly string[];
 }
 
-/** Options of a request. */
-export interface RequestOptions extends SendOptions {
+/** Options of a request, which has one target and no exceptions. */
+export interface RequestOptions extends Omit<SendOptions, "except"> {
   /** With ANY: another member gets the request if the first goes without an answer. It may have begun to work on it. */
   retry?: boolean;
   /** With ANY: names the member, 1 to 128 bytes. It is the same one as long as the group does not change. */
@@ -53,7 +55,7 @@ export class Call {
     readonly kind: CallKind,
     readonly id: string,
     readonly event: string,
-    readonly to: To,
+    readonly to: Targets,
     readonly frame: string,
   ) {}
 

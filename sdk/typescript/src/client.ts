@@ -8,7 +8,7 @@ import type { PresenceChange, Watch } from "./presence.js";
 import type { Answers } from "./requests.js";
 import type { Wait } from "./wait.js";
 import { type Events, type Handler, type Identity, type Options, prepare } from "./options.js";
-import { op, type To } from "./wire.js";
+import { op, type Targets, type To } from "./wire.js";
 
 /** How long close waits by default, in ms. */
 const closeTimeout = 10_000;
@@ -58,7 +58,7 @@ export class Client<E extends Events = Events> {
    * Sends an EVENT. It resolves when the message is written to an identified connection. Without a connection it waits for one.
    * If the hub then refuses the message, onError is called. data is written as by JSON.stringify; undefined means no data.
    */
-  send<K extends keyof E & string>(to: To, event: K, data?: E[K], options?: SendOptions): Promise<void> {
+  send<K extends keyof E & string>(to: Targets, event: K, data?: E[K], options?: SendOptions): Promise<void> {
     return this.core.sendEvent("plain", to, event, data, options) as Promise<void>;
   }
 
@@ -66,7 +66,7 @@ export class Client<E extends Events = Events> {
    * Sends an EVENT and resolves when the hub has handed it to every instance that has a receiver, with their number. If no client
    * matches, it rejects with NO_RECEIVER. Calls are sent in their order, so many may be under way at once.
    */
-  sendAcked<K extends keyof E & string>(to: To, event: K, data?: E[K], options?: SendOptions): Promise<number> {
+  sendAcked<K extends keyof E & string>(to: Targets, event: K, data?: E[K], options?: SendOptions): Promise<number> {
     return this.core.sendEvent("acked", to, event, data, options) as Promise<number>;
   }
 

@@ -14,7 +14,7 @@ import type { Requests } from "./requests.js";
 import { Session } from "./session.js";
 import { unlessAborted, within } from "./wait.js";
 import { Stream } from "./stream.js";
-import { envelope, newID, op, type To, utf8Length } from "./wire.js";
+import { envelope, newID, op, type Targets, type To, utf8Length } from "./wire.js";
 
 // The waits after a refusal of the token are random between half of a bound and the bound, which doubles, in ms.
 const minAuthWait = 5_000;
@@ -370,9 +370,9 @@ export class Core implements Replier {
   // Sending.
 
   /** Queues a message. The call is completed with its outcome. via is the session that must write it. */
-  send(code: number, kind: CallKind, to: To, event: string, data: unknown, options?: SendOptions, members?: object, via?: Session): Call {
+  send(code: number, kind: CallKind, to: Targets, event: string, data: unknown, options?: SendOptions, members?: object, via?: Session): Call {
     const id = options?.id ?? newID();
-    const call = new Call(kind, id, event, to, envelope(code, id, to, event, data, members));
+    const call = new Call(kind, id, event, to, envelope(code, id, to, event, data, members, options?.except));
     call.via = via;
     if (options?.signal?.aborted) call.fail(asError(options.signal.reason));
     else if (this.error || this.closing) this.unsent(call);
@@ -390,7 +390,7 @@ export class Core implements Replier {
   }
 
   /** Sends an EVENT, and returns its outcome, also of what the hub would refuse. */
-  sendEvent(kind: CallKind, to: To, event: string, data: unknown, options?: SendOptions): Promise<unknown> {
+  sendEvent(kind: CallKind, to: Targets, event: string, data: unknown, options?: SendOptions): Promise<unknown> {
     try {
       return this.send(op.event, kind, to, event, data, options).done;
     } catch (err) {
@@ -401,6 +401,7 @@ export class Core implements Replier {
   /** Sends a request, whose replies wait in the call. The hub gives it up a little before the program, which so learns of it. */
   ask(to: To, event: string, data: unknown, options: RequestOptions = {}): Call {
     const { timeout = hour, retry, key } = options;
+    if (typeof to !== "string" || "except" in options) throw new ClientError("INVALID", "a request has one target, and no exceptions");
     if (key !== undefined && (key === "" || utf8Length(key) > 128)) throw new ClientError("INVALID", "a key has 1 to 128 bytes");
     const ms = Math.trunc(Math.min(timeout - Math.min(timeout / 10, settleMargin), hour));
     return this.send(op.event, "request", to, event, data, options, {

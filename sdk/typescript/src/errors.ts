@@ -1,5 +1,5 @@
 import type { Settlement } from "./outcome.js";
-import type { To } from "./wire.js";
+import type { Targets } from "./wire.js";
 
 /**
  * What went wrong, for programs:
@@ -71,9 +71,9 @@ export class HubError extends ClientError {
     /** The event of the message; undefined if the message is one of many and long past. */
     readonly event?: string,
     /** Where the message was sent. */
-    readonly to?: To,
+    readonly to?: Targets,
   ) {
-    const subject = to === undefined ? `message ${cut(id, 80)}` : `event ${cut(event ?? "", 80)} to ${cut(to, 150)}`;
+    const subject = to === undefined ? `message ${cut(id, 80)}` : `event ${cut(event ?? "", 80)} to ${cut(String(to), 150)}`;
     super(code, `${subject}: refused by the hub: ${code}${explanation ? `: ${explanation}` : ""}`);
   }
 }

@@ -13,4 +13,4 @@ export type { Missing, Settlement } from "./outcome.js";
 export type { Member, PresenceChange, Watch } from "./presence.js";
 export type { Answers } from "./requests.js";
 export type { Wait } from "./wait.js";
-export type { To } from "./wire.js";
+export type { Targets, To } from "./wire.js";

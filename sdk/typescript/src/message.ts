@@ -39,6 +39,7 @@ export class Message<T = unknown> {
     this.data = wire.data as T;
     this.sender = wire.sender;
     this.to = toOf(wire);
+    this.except = wire.except;
     this.toMany = toMany(wire);
     this.members = wire.members;
   }
@@ -54,7 +55,9 @@ export class Message<T = unknown> {
   /** The sender's id, set by the hub. */
   readonly sender: string;
   /** How it was addressed. */
-  readonly to: To;
+  readonly to: To | To[];
+  /** Groups, and ids of clients, that were left out. */
+  readonly except: string[];
   /** @internal */
   readonly toMany: boolean;
   private readonly members: Record<string, unknown>;

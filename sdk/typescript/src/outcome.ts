@@ -1,5 +1,5 @@
 import { cut, RequestError } from "./errors.js";
-import { malformed, number, object, text, type To } from "./wire.js";
+import { malformed, number, object, text } from "./wire.js";
 
 /** An answer that a request did not get, or several of one instance of the hub. */
 export interface Missing {
@@ -53,7 +53,7 @@ function textOf({ receivers, replied, passed, missing, more }: Settlement): stri
 }
 
 /** Why a request to these has no answer, or not all of them. */
-export const requestError = (event: string, to: To, s: Settlement): RequestError =>
+export const requestError = (event: string, to: string, s: Settlement): RequestError =>
   new RequestError(codeOf(s), `event ${cut(event, 80)} to ${cut(to, 150)}: ${textOf(s)}`, s);
 
 const count = (v: unknown): number => number(v, "SETTLED");

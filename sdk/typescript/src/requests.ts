@@ -72,14 +72,14 @@ export class Requests {
         if (call.completed) {
           const { settlement: s } = call;
           if (s && (got < least || (want === "whole" && (s.missing.length > 0 || s.replied === 0)))) {
-            throw requestError(call.event, call.to, s);
+            throw requestError(call.event, String(call.to), s);
           }
           return;
         }
         await new Promise<void>((resolve) => (call.news = resolve));
       }
     } finally {
-      if (!answered || call.to.startsWith("G")) this.cancel(call); // else it is over, or about to be
+      if (!answered || String(call.to).startsWith("G")) this.cancel(call); // else it is over, or about to be
       this.core.pending.remove(call);
       if (!call.written) this.core.queue.withdraw(call);
       call.complete();

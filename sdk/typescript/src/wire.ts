@@ -25,6 +25,9 @@ export const op = {
  */
 export type To = "GLOBAL" | `GROUP:${string}` | `DIRECT:${string}` | `ANY:${string}` | "ANY";
 
+/** One target, or 1 to 16 of one kind, groups or clients, each once. A client in several of them gets one copy. */
+export type Targets = To | readonly To[];
+
 /** A message from the hub. The hub has checked the envelope, but not its data. */
 export interface Wire {
   op: number;
@@ -34,6 +37,8 @@ export interface Wire {
   sender: string;
   target: string;
   identifier: string;
+  identifiers: string[];
+  except: string[];
   /** All members of the envelope. */
   members: Record<string, unknown>;
 }
@@ -57,6 +62,9 @@ export function object(v: unknown, what: string): Record<string, unknown> {
 export const number = (v: unknown, what: string): number =>
   v === undefined || v === null ? 0 : typeof v === "number" ? v : malformed(what);
 
+/** Returns a list of names. A hub of an earlier release forwards anything there, which means nothing. */
+const names = (v: unknown): string[] => (Array.isArray(v) && v.every((name) => typeof name === "string") ? (v) : []);
+
 export function parse(raw: string): Wire {
   let m: Record<string, unknown>;
   try {
@@ -73,12 +81,15 @@ export function parse(raw: string): Wire {
     sender: text(m.sender, "sender"),
     target: text(to.target, "target"),
     identifier: text(to.identifier, "identifier"),
+    identifiers: names(to.identifiers),
+    except: names(to.except),
     members: m,
   };
 }
 
-/** The intent of a message, as text. */
-export const toOf = (w: Wire): To => (w.identifier ? `${w.target}:${w.identifier}` : w.target) as To;
+/** Where a message went, as text; an array where it has several targets. */
+export const toOf = ({ target, identifier, identifiers }: Wire): To | To[] =>
+  identifiers.length > 0 ? identifiers.map((name) => `${target}:${name}` as To) : ((identifier ? `${target}:${identifier}` : target) as To);
 
 /** Whether a message goes to all matching clients, so that both connections of a move get it. */
 export const toMany = (w: Wire): boolean => w.target === "GROUP" || w.target === "GLOBAL";
@@ -109,7 +120,27 @@ export function badGroup(name: unknown): string | undefined {
   return undefined;
 }
 
-function intent(to: To): { target: string; identifier?: string } {
+interface Intent {
+  target: string;
+  identifier?: string;
+}
+
+/** Returns a list of 1 to 16 names, each once, and throws for any other. */
+const few = <T extends string>(names: readonly T[]): readonly T[] =>
+  names.length < 1 || names.length > 16 || new Set(names).size < names.length ? invalid(`want 1 to 16 names, each once: ${cut(names.join(), 80)}`) : names;
+
+/** The intent of a message with several targets, or exceptions. Those have the form of groups' names. */
+function selection(to: Targets, except?: readonly string[]): object {
+  const all = few(typeof to === "object" ? to : [to]).map(intent);
+  const [{ target, identifier } = { target: "" }] = all;
+  if (except) for (const name of few(except)) intent(`GROUP:${name}`);
+  if (target === "ANY" || (to !== "GLOBAL" && all.some((one) => one.target !== target || !one.identifier))) {
+    invalid(`no targets: ${cut(String(to), 80)}`);
+  }
+  return { target, ...(typeof to === "object" ? { identifiers: all.map((one) => one.identifier) } : { identifier }), except };
+}
+
+function intent(to: To): Intent {
   const colon = to.indexOf(":");
   if (colon < 0) return to === "GLOBAL" || to === "ANY" ? { target: to } : invalid(`no target: ${cut(to, 80)}`);
   const target = to.slice(0, colon);
@@ -138,8 +169,16 @@ function depth(v: unknown, left: number): boolean {
 }
 
 /** Returns a message as the hub wants it, with further members, and throws what the hub would refuse. */
-export function envelope(code: number, id: string, to: To, event: string, data: unknown, members?: object): string {
-  const target = intent(to);
+export function envelope(
+  code: number,
+  id: string,
+  to: Targets,
+  event: string,
+  data: unknown,
+  members?: object,
+  except?: readonly string[],
+): string {
+  const target = except || typeof to === "object" ? selection(to, except) : intent(to);
   if (utf8Length(event) > 128) invalid(`the event ${cut(event, 50)} has more than 128 bytes`);
   if (id === "" || utf8Length(id) > 64) invalid("an id has 1 to 64 bytes");
   if (!depth(data, maxDepth)) invalid(`event ${cut(event, 80)}: data is nested deeper than ${maxDepth} levels`);

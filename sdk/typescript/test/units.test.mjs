@@ -8,7 +8,7 @@ import { ClientError } from "../dist/errors.js";
 import { Liveness } from "../dist/liveness.js";
 import { prepare } from "../dist/options.js";
 import { handshakeError } from "../dist/platform/node.js";
-import { badGroup, envelope, newID, parse, utf8Length } from "../dist/wire.js";
+import { badGroup, envelope, newID, parse, toOf, utf8Length } from "../dist/wire.js";
 
 const nested = (levels) => JSON.parse("[".repeat(levels) + "]".repeat(levels));
 
@@ -32,13 +32,38 @@ test("envelope refuses what the hub refuses", () => {
   }
 });
 
+test("an intent has several targets, and exceptions", () => {
+  const [a, b] = [newID(), newID()];
+  for (const [to, except, intent] of [
+    [["GROUP:a", "GROUP:b:c"], undefined, { target: "GROUP", identifiers: ["a", "b:c"] }],
+    [[`DIRECT:${a}`, `DIRECT:${b}`], ["g"], { target: "DIRECT", identifiers: [a, b], except: ["g"] }],
+    ["GLOBAL", ["g", a], { target: "GLOBAL", except: ["g", a] }],
+    ["GROUP:a", [a], { target: "GROUP", identifier: "a", except: [a] }],
+  ]) {
+    const frame = envelope(0, "1", to, "e", 1, undefined, except);
+    assert.deepEqual(JSON.parse(frame).intent, intent);
+    const wire = parse(frame);
+    assert.deepEqual([toOf(wire), wire.except], [to, except ?? []]);
+  }
+  const many = Array.from({ length: 17 }, (_, i) => `g${i}`);
+  for (const [to, except] of [
+    [[]], [["GROUP:a", "GROUP:a"]], [["GROUP:a", `DIRECT:${a}`]], [["GLOBAL"]], [["ANY:a", "ANY:b"]], [["GROUP:a", "GROUP:$b"]], [["DIRECT:a"]],
+    [many.map((name) => `GROUP:${name}`)], ["GLOBAL", []], ["GLOBAL", many], ["GLOBAL", ["a", "a"]], ["GLOBAL", ["$a"]], ["ANY", ["a"]],
+    ["ANY:a", ["b"]], [undefined], [7], [[7]],
+  ]) {
+    assert.throws(() => envelope(0, "1", to, "e", 1, undefined, except), `${String(to)} ${String(except)}`);
+  }
+  const old = parse('{"op":0,"intent":{"target":"GLOBAL","identifiers":7,"except":["a",1]}}'); // of a hub that does not know them
+  assert.deepEqual([toOf(old), old.except], ["GLOBAL", []]);
+});
+
 test("utf8Length is that of TextEncoder", () => {
   for (const s of ["", "a", "é", "€", "😀", "a€😀é\u0000"]) assert.equal(utf8Length(s), new TextEncoder().encode(s).length, s);
 });
 
 test("parse takes what a hub sends, and nothing else", () => {
   const members = { op: 3 };
-  assert.deepEqual(parse('{"op":3}'), { op: 3, id: "", event: "", data: undefined, sender: "", target: "", identifier: "", members });
+  assert.deepEqual(parse('{"op":3}'), { op: 3, id: "", event: "", data: undefined, sender: "", target: "", identifier: "", identifiers: [], except: [], members });
   assert.equal(parse('{"op":0,"id":null,"intent":null}').id, "");
   for (const bad of ["", "{", "[]", "1", "null", '{"op":"3"}', '{"op":1.5}', "{}", '{"op":0,"id":1}', '{"op":0,"intent":[]}', '{"op":0,"sender":{}}']) {
     assert.throws(() => parse(bad), ClientError, bad);
