@@ -120,6 +120,13 @@ func quick(url string) Options {
 	}
 }
 
+// patient are options for tests in which no connection is to be taken for silent.
+func patient(url string) Options {
+	o := quick(url)
+	o.ProbeInterval, o.LeaseTTL = 3*time.Second, 20*time.Second
+	return o
+}
+
 func redisCluster(t *testing.T, n int, o Options) []*brokertest.Instance {
 	t.Helper()
 	return brokertest.Cluster(t, n, func(t testing.TB) broker.Broker { return newTestRedis(t, o) })

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -16,13 +15,6 @@ import (
 	"github.com/mastersocket/mastersocket/internal/eventually"
 	"github.com/mastersocket/mastersocket/internal/redistest"
 )
-
-// patient are options for tests in which no connection is to be taken for silent.
-func patient(url string) Options {
-	o := quick(url)
-	o.ProbeInterval, o.LeaseTTL = 3*time.Second, 20*time.Second
-	return o
-}
 
 // replicated is a master with a replica, and a Sentinel that knows both.
 type replicated struct {

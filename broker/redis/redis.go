@@ -200,7 +200,7 @@ func (r *Broker) assemble() {
 		parseNumber: r.parseNumberedFrame, read: r.readFresh, probe: r.probe, told: r.told,
 		sequences: make(map[string]*sequence), filling: make(map[*sequence]struct{}),
 		limits: receiverLimits{
-			keep: o.BufferAge, fences: max(5*o.ProbeInterval, 5*time.Second), retry: o.ProbeInterval / 2,
+			keep: o.BufferAge, fences: max(5*o.ProbeInterval, 15*time.Second), retry: o.ProbeInterval / 2,
 			forget: 2*o.BufferAge + time.Minute,
 		},
 	}
