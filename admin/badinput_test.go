@@ -240,7 +240,7 @@ func TestDocumentNamesEveryRoute(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	want := []string{"client", "clients", "drain", "fleet", "fleet-deploy", "fleet-promote", "fleet-rollback", "fleet-try-again", "fleets", "group", "groups", "history", "join", "kick", "leave", "nodes", "openapi", "publish", "purge", "rebalance", "reload", "tail", "teams"}
+	want := []string{"client", "clients", "drain", "fleet", "fleet-deploy", "fleet-promote", "fleet-rollback", "fleet-try-again", "fleets", "follow-log", "group", "groups", "history", "join", "kick", "leave", "log", "nodes", "openapi", "publish", "purge", "rebalance", "reload", "tail", "teams", "top"}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %v, want %v", names, want)
 	}

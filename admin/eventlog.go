@@ -14,7 +14,7 @@ import (
 )
 
 // followOperation is the stream of the event log.
-const followOperation = "follow_log"
+const followOperation = "follow-log"
 
 // Bounds of a stream of the event log.
 const (
