@@ -229,13 +229,16 @@ func (l *Loop) adopt(a accepted) {
 	if a.excess {
 		c.flags |= flagExcess
 	}
+	if a.handed == nil && c.protocol == protocolWebSocket {
+		n, err := receive(c.fd, l.in.buf) // before it is watched, so that what is there makes no event
+		l.poll.watchConn(unix.EPOLL_CTL_ADD, c)
+		l.received(c, n, err)
+		return
+	}
 	l.poll.watchConn(unix.EPOLL_CTL_ADD, c)
 	if a.handed != nil {
 		l.arrive(c, a.handed)
 		return
-	}
-	if c.protocol == protocolWebSocket {
-		return // its request makes an event: it is seldom there already
 	}
 	r := &l.in.request
 	*r = Request{}

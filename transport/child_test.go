@@ -168,8 +168,10 @@ func TestConnectionsBeyondDescriptors(t *testing.T) {
 	}
 	open[0].write(text("still served"))
 	open[0].expect(ws.OpText, "still served")
-	for i, c := range waiting {
+	for i := range waiting { // in no order: the kernel makes it
 		open[i].reset()
+	}
+	for _, c := range waiting {
 		c.greet()
 	}
 }

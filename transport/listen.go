@@ -93,8 +93,16 @@ func (lis *listener) open(ctx context.Context, addr string) (net.Addr, error) {
 		_ = unix.Close(lis.fd)
 		return nil, fmt.Errorf("setsockopt TCP_NODELAY: %w", err)
 	}
+	if lis.protocol == protocolWebSocket { // the client speaks first
+		// Without it, the request makes an event of its own.
+		_ = unix.SetsockoptInt(lis.fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, silentSeconds)
+	}
 	return nl.Addr(), nil
 }
+
+// silentSeconds is how long the kernel keeps a connection to itself whose client has sent nothing: one that it hands out
+// before has its request with it. When too many are silent, SYN cookies end that.
+const silentSeconds = 1
 
 // errNotTCP: the listener that the net package made is not the one that was asked for.
 var errNotTCP = errors.New("not a TCP listener")

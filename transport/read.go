@@ -17,6 +17,11 @@ func (l *Loop) read(c *Conn) {
 		}
 	}
 	n, err := receive(c.fd, l.in.buf)
+	l.received(c, n, err)
+}
+
+// received handles what receive returned for the loop's buffer.
+func (l *Loop) received(c *Conn, n int, err error) {
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 	case err != nil:
