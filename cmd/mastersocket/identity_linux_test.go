@@ -157,7 +157,7 @@ func TestTokenFileIsRenewed(t *testing.T) {
 	project(end)
 
 	connected, lost := make(chan client.Identity, 8), make(chan error, 8)
-	got := make(chan string, 1000)
+	got := make(chan string, 10_000) // more than are sent: a handler that waits holds up the client
 	c := dialHub(t, withoutToken(t, s), client.Options{
 		Group: "billing",
 		TokenSource: func(context.Context) (string, error) {
