@@ -35,5 +35,18 @@ func (c *Client) Close(ctx context.Context) error {
 		return fmt.Errorf("close: connection cut: %w", ctx.Err())
 	}
 	c.kill()
+	if waitFor != c.dispatched { // the handler that runs is not done with its message
+		return nil
+	}
+	select {
+	case <-c.keeper.done:
+	case <-ctx.Done():
+		c.keeper.stop()
+		<-c.keeper.done
+	}
+	c.keeper.stop()
+	if c.keeper.err != nil {
+		return fmt.Errorf("close: save positions: %w", c.keeper.err)
+	}
 	return nil
 }

@@ -40,16 +40,17 @@ type Client struct {
 	closing  context.Context // ends when Close says goodbye: no further call is accepted
 	close    context.CancelFunc
 
-	queue     chan *call // calls to be written by the session that sends
-	inbox     *inbox     // for dispatch
-	duties    duties
-	pending   pending
-	sent      sentLog
-	groups    *memberships
-	positions *positions
-	watches   watches
-	holds     holds
-	stream    *stream // received messages on their way to inbox
+	queue    chan *call // calls to be written by the session that sends
+	inbox    *inbox     // for dispatch
+	duties   duties
+	pending  pending
+	sent     sentLog
+	groups   *memberships
+	progress *progress
+	keeper   keeper
+	watches  watches
+	holds    holds
+	stream   *stream // received messages on their way to inbox
 
 	ready      chan struct{} // closed after the first IDENTIFY
 	done       chan struct{} // closed when run has ended
@@ -80,6 +81,10 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
+	kept, err := opts.loadPositions(ctx)
+	if err != nil {
+		return nil, err
+	}
 	c := &Client{
 		opts: opts, staticToken: o.TokenSource == nil, alarm: cmp.Or(o.Logger, slog.Default()), queue: make(chan *call, opts.SendQueue), inbox: newInbox(opts.ReceiveQueue),
 		ready: make(chan struct{}), done: make(chan struct{}), dispatched: make(chan struct{}),
@@ -88,11 +93,12 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	c.quitting, c.quit = context.WithCancel(c.life)
 	c.closing, c.close = context.WithCancel(c.life)
 	c.groups = newMemberships(&opts)
-	c.positions = newPositions(opts.Recover)
+	c.progress = newProgress(opts.Recover, kept)
 	c.stream = newStream(c)
 	c.handlers.init(opts.On)
 	go c.run()
 	go c.dispatch()
+	c.keepPositions()
 	return c.waitReady(ctx)
 }
 
@@ -104,6 +110,7 @@ func (c *Client) waitReady(ctx context.Context) (*Client, error) {
 	case <-c.done:
 		c.kill()
 		<-c.dispatched
+		<-c.keeper.done
 		return nil, c.err
 	case <-ctx.Done():
 	}
@@ -115,6 +122,7 @@ func (c *Client) waitReady(ctx context.Context) (*Client, error) {
 	c.kill()
 	<-c.done
 	<-c.dispatched
+	<-c.keeper.done
 	if c.lastErr == nil {
 		return nil, fmt.Errorf("connect to %s: %w", c.opts.URL, ctx.Err())
 	}

@@ -36,7 +36,7 @@ func TestConnectIdentifies(t *testing.T) {
 		defer closeClient(t, c)
 		synctest.Wait()
 		want := `{"op":1,"data":{"token":"secret","group":"g","groups":["g2"],"name":"n","version":"v1",` +
-			`"meta":{"a":"b"},"features":["errors","acks","drain","groups","presence","exclusive","requests"],"echo":false}}`
+			`"meta":{"a":"b"},"features":["errors","acks","drain","groups","presence","exclusive","requests","history"],"echo":false}}`
 		if got.raw != want {
 			t.Errorf("IDENTIFY\n %s, want\n %s", got.raw, want)
 		}

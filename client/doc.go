@@ -44,6 +44,13 @@
 // is sent to them is lost. [Client.SetWeight] with 0 pauses a worker: it gets no more messages by [Any], and stays in its
 // groups.
 //
+// # Groups with history
+//
+// In a group of which the hub keeps messages, the Client gets what it missed while it had no connection, each message once and
+// in order. [Options.OnGap] is called where the hub can't make up for some. [Options.Recover] begins behind positions of your
+// own, and [Options.Positions], such as a [PositionsFile], behind what the program had handled when it ended: what a handler did
+// not finish then comes again. [Message.Offset] is a message's number.
+//
 // # Slow handlers
 //
 // Received messages wait for handlers in a queue of [Options.ReceiveQueue] messages. When the queue is full, the Client

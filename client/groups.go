@@ -78,7 +78,8 @@ func (c *Client) Groups() []string {
 // One change is carried out at a time, and none while a connection identifies until it sends: so the connection has all
 // groups of the time at which it begins.
 type memberships struct {
-	gate chan struct{} // holds a token while a change is carried out, or a connection begins
+	gate    chan struct{} // holds a token while a change is carried out, or a connection begins
+	primary string        // Options.Group
 
 	mu      sync.Mutex
 	further []string // beyond Options.Group
@@ -92,7 +93,7 @@ type memberships struct {
 
 func newMemberships(o *Options) *memberships {
 	g := &memberships{
-		gate: make(chan struct{}, 1), arrived: make(chan struct{}), open: make(map[string]*groupChange), meta: o.Meta,
+		gate: make(chan struct{}, 1), primary: o.Group, arrived: make(chan struct{}), open: make(map[string]*groupChange), meta: o.Meta,
 	}
 	g.add(slices.DeleteFunc(slices.Clone(o.Groups), func(name string) bool { return name == o.Group }))
 	return g
@@ -160,8 +161,15 @@ func without(list, names []string) []string {
 	return slices.DeleteFunc(list, func(name string) bool { return slices.Contains(names, name) })
 }
 
+// has reports whether the Client is in the group.
+func (g *memberships) has(name string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return name == g.primary || slices.Contains(g.further, name)
+}
+
 // apply notes a change that the hub has carried out.
-func (g *memberships) apply(primary string, op opcodes.Op, data *changeData) {
+func (g *memberships) apply(op opcodes.Op, data *changeData) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if op == opcodes.Unsubscribe {
@@ -169,7 +177,7 @@ func (g *memberships) apply(primary string, op opcodes.Op, data *changeData) {
 		return
 	}
 	g.watched = appendNew(g.watched, data.Watch)
-	g.add(slices.DeleteFunc(slices.Clone(data.Groups), func(name string) bool { return name == primary }))
+	g.add(slices.DeleteFunc(slices.Clone(data.Groups), func(name string) bool { return name == g.primary }))
 	if data.Meta != nil {
 		g.meta = data.Meta
 	}
@@ -190,7 +198,10 @@ func (g *memberships) complete(data *identify) (rest []string) {
 
 // changeData is the data of a SUBSCRIBE or UNSUBSCRIBE.
 type changeData struct {
-	Groups []string          `json:"groups,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+
+	Recover map[string]Position `json:"recover,omitempty"`
+
 	Watch  []string          `json:"watch,omitempty"`
 	Meta   map[string]string `json:"meta,omitzero"`
 	Weight *int              `json:"weight,omitempty"`
@@ -259,10 +270,16 @@ func (g *memberships) carryOut(ctx context.Context, ch *groupChange) error {
 			return err
 		}
 	}
+	if ch.op == opcodes.Subscribe && s.identity.has(opcodes.FeatureHistory.String()) {
+		ch.data.Recover = ch.c.progress.from(slices.DeleteFunc(slices.Clone(ch.data.Groups), g.has))
+	}
 	if err := g.ask(ctx, ch, s); err != nil {
 		return err
 	}
-	g.apply(ch.c.opts.Group, ch.op, &ch.data)
+	g.apply(ch.op, &ch.data)
+	if ch.op == opcodes.Unsubscribe {
+		ch.c.progress.leave(ch.data.Groups)
+	}
 	if ch.op == opcodes.Subscribe && old != nil {
 		g.mu.Lock()
 		old.stale = true
@@ -287,7 +304,7 @@ func (g *memberships) catchUp(s *session) {
 		if err != nil {
 			return
 		}
-		parts = append(parts, changeData{Groups: data.Groups[:n]})
+		parts = append(parts, s.restData(data.Groups[:n]))
 		data.Groups = data.Groups[n:]
 	}
 	for _, part := range parts {
@@ -372,7 +389,10 @@ func parseChanged(w *wireMessage) (data changed, refused *GroupError, err error)
 	var d struct {
 		Groups    []string       `json:"groups"`
 		Exclusive jsontext.Value `json:"exclusive"` // of a SUBSCRIBE: an object
-		Error     *struct {
+
+		History map[string]Position `json:"history"`
+
+		Error *struct {
 			Code    opcodes.ErrorCode `json:"code"`
 			Group   string            `json:"group"`
 			Message string            `json:"message"`
@@ -384,7 +404,7 @@ func parseChanged(w *wireMessage) (data changed, refused *GroupError, err error)
 	if d.Error != nil {
 		refused = &GroupError{Op: w.Op, Code: d.Error.Code, Group: d.Error.Group, Message: d.Error.Message}
 	}
-	data.groups = d.Groups
+	data.groups, data.history = d.Groups, d.History
 	if w.Op == opcodes.Subscribe && d.Exclusive != nil {
 		if err := json.Unmarshal(d.Exclusive, &data.holds, readOptions); err != nil {
 			return data, nil, fmt.Errorf("malformed %v from the hub: %w", w.Op, err)
@@ -395,8 +415,9 @@ func parseChanged(w *wireMessage) (data changed, refused *GroupError, err error)
 
 // changed is the data of an answer.
 type changed struct {
-	groups []string
-	holds  map[string]holdStanding
+	groups  []string
+	holds   map[string]holdStanding
+	history map[string]Position
 }
 
 // handleChanged handles an answer, or a change that an operator made.
@@ -405,6 +426,7 @@ func (s *session) handleChanged(w *wireMessage) error {
 	if err != nil {
 		return err
 	}
+	s.tellJoined([]map[string]Position{data.history})
 	g := s.c.groups
 	if w.ID == "" {
 		for group, st := range data.holds {
@@ -413,7 +435,10 @@ func (s *session) handleChanged(w *wireMessage) error {
 			}
 		}
 		if data.groups != nil {
-			g.apply(s.c.opts.Group, w.Op, &changeData{Groups: data.groups})
+			g.apply(w.Op, &changeData{Groups: data.groups})
+			if w.Op == opcodes.Unsubscribe {
+				s.c.progress.leave(data.groups)
+			}
 			s.c.opts.Logger.Info("mastersocket: an operator changed the groups", "op", w.Op, "groups", data.groups)
 		}
 		return nil
@@ -473,7 +498,8 @@ func (s *session) claim(ctx context.Context, groups []string) error {
 // nextRest returns a SUBSCRIBE to the first of the groups, as many as fit into one.
 func (s *session) nextRest(groups []string) (n int, frame []byte, err error) {
 	for n = min(len(groups), 256); ; n = (n + 1) / 2 {
-		frame, err = appendChange(changePrefix, opcodes.Subscribe, &changeData{Groups: groups[:n]})
+		data := s.restData(groups[:n])
+		frame, err = appendChange(changePrefix, opcodes.Subscribe, &data)
 		if err != nil {
 			return 0, nil, fmt.Errorf("SUBSCRIBE: %w", err)
 		}
@@ -481,6 +507,15 @@ func (s *session) nextRest(groups []string) (n int, frame []byte, err error) {
 			return n, frame, nil
 		}
 	}
+}
+
+// restData returns the data of a SUBSCRIBE to groups that the Client has joined before, on other connections.
+func (s *session) restData(groups []string) changeData {
+	data := changeData{Groups: groups}
+	if s.identity.has(opcodes.FeatureHistory.String()) {
+		data.Recover = s.c.progress.from(groups)
+	}
+	return data
 }
 
 // awaitRest waits for the answer to a SUBSCRIBE of subscribeRest.
@@ -496,10 +531,11 @@ func (s *session) awaitRest(ctx context.Context) error {
 		}
 		switch {
 		case w.Op == opcodes.Subscribe && w.ID == changePrefix:
-			_, refused, err := parseChanged(w)
+			data, refused, err := parseChanged(w)
 			if refused != nil {
 				return refused
 			}
+			s.joinedEarly(data.history)
 			return err
 		case w.Op == opcodes.Ping:
 			if err := s.conn.Write(ctx, websocket.MessageText, pongFrame); err != nil {

@@ -65,7 +65,7 @@ func TestRealHub(t *testing.T) {
 	ctx, cancel := within(30 * time.Second)
 	defer cancel()
 
-	if id := c.Identity(); len(id.ID) != 36 || id.Ping != 30*time.Second || id.MaxMessageBytes != 32768 || len(id.Features) != 7 || id.Node == "" {
+	if id := c.Identity(); len(id.ID) != 36 || id.Ping != 30*time.Second || id.MaxMessageBytes != 32768 || len(id.Features) != 8 || id.Node == "" {
 		t.Errorf("Identity = %+v", id)
 	}
 	m, err := c.Request(ctx, client.Any("workers"), "work", 1)

@@ -2,9 +2,11 @@ package client
 
 import "sync"
 
-// delivery is one call of a handler or hook: for a message, an ERROR, the end of a connection, or the beginning of one.
+// delivery is one call of a handler or hook: for a message, an ERROR, the end of a connection, or the beginning of one. One
+// with nothing but a mark calls none.
 type delivery struct {
 	message *Message
+	mark    mark // how far the Client is in a group with history once the call has returned
 	hook    func()
 	lost    error     // for OnDisconnect
 	id      *Identity // for OnConnect

@@ -37,8 +37,9 @@ type Message struct {
 	// Err is the error of the handler, in a REPLY that brings one instead of an answer.
 	Err *RemoteError
 
-	client *Client
-	duty   *duty // to answer a request; nil for a message that is none
+	client  *Client
+	duty    *duty    // to answer a request; nil for a message that is none
+	history *history // a HISTORY, which takes its place among the messages; nil for a message
 }
 
 // Unmarshal decodes the data into v, as [encoding/json.Unmarshal] does.

@@ -41,12 +41,21 @@ type Options struct {
 	Version string            // its version, for operators
 	Meta    map[string]string // at most 16 entries, for operators
 
-	// Recover makes the Client get what it missed in groups with history: before the first connection, what was sent behind
-	// the positions; then, what was sent while it had no connection. The groups are among Group and Groups. What the hub can't
-	// make up for is told to OnGap. See [Client.Position].
+	// Recover says where to begin in groups with history, also in those that are subscribed to later: behind these positions.
+	// The zero Position is before everything that is kept. Without one the Client begins with what is sent from then on.
 	Recover map[string]Position
-	// OnGap is called where messages of a group in Recover are missing, before the handlers get those behind them.
+	// Positions keeps how far the handlers are in groups with history, so that the program goes on there when it starts again.
+	// What it has of a group counts, and Recover does not. See "Groups with history" in the package documentation.
+	Positions Positions
+	// PositionsEvery is the shortest time between two calls of Positions.Save, other than the last; default 1 s.
+	PositionsEvery time.Duration
+	// OnPositionsError is called when Positions.Save fails, which is tried again. By default that is logged as an error. Close
+	// returns the error of the last call.
+	OnPositionsError func(error)
+	// OnGap is called where messages of a group with history are missing, before the handlers get those behind them.
 	OnGap func(Gap)
+	// NoHistory stops the Client from recovering: of groups with history, too, it gets what is sent while it is connected.
+	NoHistory bool
 
 	// NoEcho stops the hub from delivering the client's own GLOBAL and GROUP messages to it.
 	NoEcho bool
@@ -120,7 +129,7 @@ func (o Options) prepare() (Options, error) {
 			return o, fmt.Errorf("group %.50q: %w", group, err)
 		}
 	}
-	if err := o.checkRecover(); err != nil {
+	if err := o.checkHistory(); err != nil {
 		return o, err
 	}
 	if err := o.checkIdentify(); err != nil {
@@ -133,10 +142,11 @@ func (o Options) prepare() (Options, error) {
 	o.MinBackoff = cmp.Or(o.MinBackoff, 500*time.Millisecond)
 	o.MaxBackoff = cmp.Or(o.MaxBackoff, 30*time.Second)
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 30*time.Second)
+	o.PositionsEvery = cmp.Or(o.PositionsEvery, time.Second)
 	o.SendQueue = cmp.Or(o.SendQueue, 256)
 	o.ReceiveQueue = cmp.Or(o.ReceiveQueue, 256)
 	o.MaxReceiveBytes = cmp.Or(o.MaxReceiveBytes, 1<<20)
-	if min(o.ConnectTimeout, o.MinBackoff, o.WriteTimeout) < 0 || o.MaxBackoff < o.MinBackoff {
+	if min(o.ConnectTimeout, o.MinBackoff, o.WriteTimeout, o.PositionsEvery) < 0 || o.MaxBackoff < o.MinBackoff {
 		return o, errors.New("times must be positive, and MaxBackoff at least MinBackoff")
 	}
 	if min(o.SendQueue, o.ReceiveQueue, o.MaxReceiveBytes) < 0 {
@@ -176,7 +186,7 @@ func (o Options) identifyData() identify {
 	}
 	data.Features = append(data.Features, opcodes.FeatureGroups.String(), opcodes.FeaturePresence.String(),
 		opcodes.FeatureExclusive.String(), opcodes.FeatureRequests.String())
-	if len(o.Recover) > 0 {
+	if !o.NoHistory {
 		data.Features = append(data.Features, opcodes.FeatureHistory.String())
 	}
 	if o.NoEcho {

@@ -15,7 +15,7 @@ func (st *stream) pump(pumped chan struct{}) {
 	defer st.finish()
 	tick := time.NewTicker(pumpTick)
 	defer tick.Stop()
-	enqueue := func(d delivery) { st.c.enqueue(d, nil) }
+	enqueue := func(d delivery) bool { return st.c.enqueue(d, nil) }
 	for {
 		next, over := st.next()
 		switch v := next.(type) {

@@ -53,6 +53,7 @@ func (s *session) readError(err error) error {
 
 // readLoop handles messages until the connection ends, and returns why.
 func (s *session) readLoop() error {
+	s.tellJoined(s.joined)
 	for _, raw := range s.early {
 		if err := s.handleRaw(raw); err != nil {
 			return err
@@ -71,6 +72,9 @@ func (s *session) readLoop() error {
 }
 
 func (s *session) handleRaw(raw []byte) error {
+	if s.dropped {
+		return errDropped
+	}
 	w, err := parseWire(raw)
 	if err != nil {
 		return err
@@ -78,7 +82,6 @@ func (s *session) handleRaw(raw []byte) error {
 	switch w.Op {
 	case opcodes.Event:
 		m := s.copyMessage(w, raw)
-		s.c.positions.received(m)
 		if w.Expect != nil {
 			s.c.owe(s, m, w.Expect)
 		}
@@ -88,9 +91,7 @@ func (s *session) handleRaw(raw []byte) error {
 	case opcodes.Cancel:
 		s.c.duties.cancelled(s, w.Sender, w.ID)
 	case opcodes.Reply:
-		m := s.copyMessage(w, raw)
-		s.c.positions.received(m)
-		s.handleReply(m)
+		s.handleReply(s.copyMessage(w, raw))
 	case opcodes.Ping:
 		select {
 		case s.pong <- struct{}{}:
@@ -191,25 +192,49 @@ func (s *session) handleAck(w *wireMessage) error {
 func (s *session) deliver(m *Message) { s.c.give(m, s.enqueue) }
 
 // give hands the message to the request that it answers, or to its handlers by way of enqueue.
-func (c *Client) give(m *Message, enqueue func(delivery)) {
-	if m.Op == opcodes.Reply {
-		if ca := c.pending.request(m.ID); ca != nil {
-			ca.reply(m)
-			return
-		}
-	}
-	if c.handlers.wants(m, c.opts.OnMessage) {
-		enqueue(delivery{message: m})
+func (c *Client) give(m *Message, enqueue func(delivery) bool) {
+	d, wanted := c.progress.next(m)
+	if !wanted { // it has been received before
+		m.Pass()
 		return
 	}
-	m.Pass()
+	switch ca := c.answered(m); {
+	case m.history != nil:
+		if hook := c.opts.OnGap; hook != nil && m.history.gap != "" {
+			gap := Gap{m.history.group, m.history.gap, m.history.Position}
+			d.hook = func() { hook(gap) }
+		}
+	case ca != nil:
+		ca.reply(m)
+	case c.handlers.wants(m, c.opts.OnMessage):
+		d.message = m
+	default:
+		m.Pass()
+	}
+	if (d.message != nil || d.hook != nil || d.mark.place != nil) && enqueue(d) {
+		c.progress.received(d.mark)
+	}
 }
 
-// enqueue hands d to dispatch and waits while the inbox is full.
-func (s *session) enqueue(d delivery) {
-	if !s.c.inbox.add(d) {
-		s.stall(func() { s.c.enqueue(d, s.ended) })
+// answered returns the request that the message answers; nil for none.
+func (c *Client) answered(m *Message) *call {
+	if m.Op != opcodes.Reply {
+		return nil
 	}
+	return c.pending.request(m.ID)
+}
+
+// errDropped ends a reader: what comes behind a message that was dropped must not be taken for all there is.
+var errDropped = errors.New("the connection ended while a message waited for handlers")
+
+// enqueue hands d to dispatch and waits while the inbox is full. It returns false if the connection ended in the meantime.
+func (s *session) enqueue(d delivery) bool {
+	added := s.c.inbox.add(d)
+	if !added {
+		s.stall(func() { added = s.c.enqueue(d, s.ended) })
+		s.dropped = s.dropped || !added
+	}
+	return added
 }
 
 // stall calls wait, which blocks until handlers catch up.

@@ -226,7 +226,7 @@ func TestNoAcks(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *fakeHub) {
 		h.serve = func(_ int, p *peer) {
 			f, _ := p.identify(strings.Replace(identity, `,"acks"`, "", 1))
-			if !strings.Contains(f.raw, `"features":["errors","drain","groups","presence","exclusive","requests"]`) {
+			if !strings.Contains(f.raw, `"features":["errors","drain","groups","presence","exclusive","requests","history"]`) {
 				p.t.Errorf("IDENTIFY %s", f.raw)
 			}
 			_, _ = p.next()

@@ -58,6 +58,8 @@ type session struct {
 	// early is what arrived between IDENTIFY and start, and earlySize its size.
 	early     [][]byte
 	earlySize int
+	joined    []map[string]Position // in a move: the positions in answers before start
+	dropped   bool                  // a message that waited for handlers when the connection ended
 
 	// Owned by the writer.
 	liveness liveness
@@ -191,9 +193,7 @@ func (s *session) identify(ctx context.Context, token string) error {
 	data.Token = token
 	data.Replaces = s.replaces
 	rest := s.c.groups.complete(&data)
-	if s.replaces == "" { // in a move the old connection goes on receiving
-		data.Recover = s.c.positions.recoverable(&data)
-	}
+	data.Recover = s.c.progress.from(append([]string{data.Group}, data.Groups...))
 	msg, err := json.Marshal(struct {
 		Op   opcodes.Op `json:"op"`
 		Data identify   `json:"data"`
@@ -236,9 +236,7 @@ func (s *session) acceptIdentity(data []byte) (err error) {
 	if s.identity, err = parseIdentity(data); err != nil {
 		return err
 	}
-	if s.replaces == "" {
-		s.c.positions.joined(s.identity.history)
-	}
+	s.joinedEarly(s.identity.history)
 	limit := max(s.c.opts.MaxReceiveBytes, s.identity.MaxMessageBytes+receiveMargin)
 	s.conn.SetReadLimit(int64(limit))
 	return nil

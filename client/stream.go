@@ -186,6 +186,7 @@ func (st *stream) receive(s *session, m *Message) {
 	}
 	side, moving := st.sideOf(s)
 	early := !moving && wait != nil // its connection ended while it waited
+	s.dropped = s.dropped || early
 	direct := !early && st.c.quitting.Err() == nil && st.admit(side, m)
 	st.mu.Unlock()
 	if direct {
@@ -210,7 +211,7 @@ func (st *stream) whatFor(s *session) <-chan struct{} {
 
 // admit hands a message to the machine. It returns true if the message is to be handed out at once.
 func (st *stream) admit(side move.Side, m *Message) bool {
-	many := m.Intent.toMany()
+	many := m.Intent.toMany() // a HISTORY is to one
 	if many && slices.Contains(st.mine, m.Sender) {
 		m.Pass()
 		return false // an echo from another connection of this client

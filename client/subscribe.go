@@ -105,8 +105,13 @@ func (c *Client) handleRest(ctx context.Context) bool {
 	return false
 }
 
-// invoke calls the handlers or the hook of a delivery.
+// invoke calls the handlers or the hook of a delivery. What they did not finish before the Client was killed is not handled.
 func (c *Client) invoke(ctx context.Context, d delivery) {
+	defer func() {
+		if d.mark.place != nil && ctx.Err() == nil {
+			c.progress.handled(d.mark)
+		}
+	}()
 	if d.message != nil {
 		c.invokeHandlers(ctx, d.message)
 		return
@@ -159,16 +164,18 @@ func (c *Client) invokeHandler(ctx context.Context, h Handler, m *Message) {
 	h(ctx, m)
 }
 
-// enqueue hands d to dispatch and waits while the inbox is full. It drops d when the Client is closed, and when gone is closed
-// while it waits: d's connection has ended, and the handler that blocks the inbox may be waiting for the next one.
-func (c *Client) enqueue(d delivery, gone <-chan struct{}) {
+// enqueue hands d to dispatch and waits while the inbox is full. It drops d and returns false when the Client is closed, and
+// when gone is closed while it waits: d's connection has ended, and the handler that blocks the inbox may be waiting for the
+// next one.
+func (c *Client) enqueue(d delivery, gone <-chan struct{}) bool {
 	for !c.inbox.add(d) {
 		select {
 		case <-c.inbox.room:
 		case <-gone:
-			return
+			return false
 		case <-c.quitting.Done():
-			return
+			return false
 		}
 	}
+	return true
 }

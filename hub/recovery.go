@@ -56,13 +56,16 @@ func (groupsWithHistory) check(c *change) *ChangeError {
 	for i := range c.asked.Recover {
 		name := c.asked.Recover[i].Group
 		switch {
-		case intent.CheckGroup(name) != nil || s.grant == nil || !s.grant.MayRecover(name),
+		case intent.CheckGroup(name) != nil || !s.mayRecover(name),
 			!slices.Contains(c.asked.Groups, name) && (s.phase != phaseIdentified || !s.memberOf(name)):
 			return &ChangeError{opcodes.CodeForbidden, name}
 		}
 	}
 	return nil
 }
+
+// mayRecover tells whether the client's token lets it recover the group.
+func (s *session) mayRecover(group string) bool { return s.grant != nil && s.grant.MayRecover(group) }
 
 func (groupsWithHistory) acquire(c *change) {
 	s := c.session
@@ -143,7 +146,7 @@ func (groupsWithHistory) answer(c *change, a *opcodes.Changed) {
 		return
 	}
 	for _, j := range c.histories {
-		if !j.placed {
+		if !j.placed || !s.mayRecover(j.group.name) { // without the right the position is of no use
 			continue
 		}
 		joined := opcodes.Joined{Group: j.group.name, Position: opcodes.Position(j.at)}
@@ -203,7 +206,7 @@ func (groupsWithHistory) enter(c *change) {
 				continue
 			}
 			s.recover(r)
-		case !j.placed && !j.member:
+		case !j.placed && !j.member && s.mayRecover(j.group.name):
 			r.measure = true
 			s.recover(r)
 		}

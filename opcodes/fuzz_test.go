@@ -281,7 +281,7 @@ func recoveriesIn(v jsontext.Value) (all []Recovery, ok bool) {
 			return nil, false
 		}
 		n, err := strconv.ParseUint(string(p.Offset), 10, 64)
-		if err != nil || n > MaxOffset || p.Epoch != nil && len(*p.Epoch) > maxEpochBytes {
+		if err != nil || n > MaxOffset || p.Epoch != nil && len(*p.Epoch) > MaxEpochBytes {
 			return nil, false
 		}
 		r := Recovery{Group: group, Position: Position{Offset: n}}

@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// maxEpochBytes bounds the name of an epoch.
-const maxEpochBytes = 64
+// MaxEpochBytes bounds the name of an epoch.
+const MaxEpochBytes = 64
 
 // MaxOffset is the greatest number of a message: every JSON library reads it exactly.
 const MaxOffset = 1<<53 - 1
@@ -46,7 +46,7 @@ func (p dataParser) recoveries(member string) ([]Recovery, error) {
 				if p.dec.PeekKind() == 'n' {
 					return p.skip()
 				}
-				r.Epoch, err = p.text(member, maxEpochBytes)
+				r.Epoch, err = p.text(member, MaxEpochBytes)
 			default:
 				err = p.skip()
 			}

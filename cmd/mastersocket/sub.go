@@ -64,6 +64,7 @@ func (c *subCmd) Run(s streams) error {
 	p := &printer{out: s.out, format: c.format(s.out), events: c.Event, left: c.Count, done: make(chan error, 1)}
 	o := client.Options{
 		Group: c.Group[0], Groups: c.Group[1:], Name: "mastersocket sub", NoAcks: true, StopOnAuthError: true,
+		NoHistory: c.From == "",
 		OnMessage: func(_ context.Context, m *client.Message) {
 			p.print(m)
 			m.Pass() // the command only prints: the requester must not wait for it
@@ -106,22 +107,18 @@ func (c *subCmd) Run(s streams) error {
 	}
 }
 
-// positions returns from where on the groups are printed; nil without --from.
+// positions returns from where on the groups are printed; nil for what is sent from now on.
 func (c *subCmd) positions() (map[string]client.Position, error) {
-	if c.From == "" {
+	if c.From == "" || c.From == "last" {
 		return nil, nil
 	}
-	from := client.Position{Offset: client.FromNow}
-	if c.From != "last" {
-		n, err := strconv.ParseUint(c.From, 10, 53)
-		if err != nil {
-			return nil, fmt.Errorf("--from %s: want a number, or last", c.From)
-		}
-		from.Offset = n
+	n, err := strconv.ParseUint(c.From, 10, 53)
+	if err != nil {
+		return nil, fmt.Errorf("--from %s: want a number, or last", c.From)
 	}
 	all := make(map[string]client.Position)
 	for _, g := range c.Group {
-		all[g] = from
+		all[g] = client.Position{Offset: n}
 	}
 	return all, nil
 }

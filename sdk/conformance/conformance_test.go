@@ -30,11 +30,12 @@ const (
 	canGiveUp = "give-up"  // the platform ends a handshake that takes too long at once, and opens nothing more for it
 
 	canRequests = "requests" // the SDK's requests and answers are tracked
+	canHistory  = "history"  // the SDK recovers what it missed in groups with history, and keeps positions
 )
 
 // adapters are the SDKs. Another SDK is a further line.
 var adapters = []adapter{
-	{name: "go", start: buildGo("./goadapter"), can: []string{canStatus, canGiveUp, canPause, canGroups, canHold, canRequests}},
+	{name: "go", start: buildGo("./goadapter"), can: []string{canStatus, canGiveUp, canPause, canGroups, canHold, canRequests, canHistory}},
 	{name: "python", start: findPython, dir: "../python", can: []string{canStatus, canGiveUp, canPause, canGroups, canHold, canRequests}},
 	{name: "typescript", start: node(), can: []string{canStatus, canGiveUp, canPause, canGroups, canHold, canRequests}},
 	{name: "typescript-platform", start: node("--experimental-websocket"), can: []string{noPause, canGroups, canHold, canRequests}},

@@ -194,6 +194,9 @@ var errUnused = errors.New("the client has ended a connection without a message"
 // identify answers IDENTIFY.
 func (p *player) identify(c *conn, w with, within time.Duration) error {
 	want := map[string]any{"op": 1, "data": map[string]any{"token": cmp.Or(w.Token, "secret"), "group": "$any"}}
+	if w.Recover != nil {
+		want["data"].(map[string]any)["recover"] = w.Recover
+	}
 	got, err := c.next(within)
 	select {
 	case <-c.gone:
@@ -212,10 +215,14 @@ func (p *player) identify(c *conn, w with, within time.Duration) error {
 	if features == nil {
 		features = []string{"errors", "acks", "drain"}
 	}
-	return c.send(map[string]any{"op": 1, "data": map[string]any{
+	data := map[string]any{
 		"id": connectionID(c.name), "ping": cmp.Or(w.Ping, 30_000), "node": "host-" + c.name,
 		"session_started": "2026-11-21T10:14:54.802Z", "max_message_bytes": cmp.Or(w.MaxMessageBytes, 32768), "features": features,
-	}})
+	}
+	if w.History != nil {
+		data["history"] = w.History
+	}
+	return c.send(map[string]any{"op": 1, "data": data})
 }
 
 // next returns the client's next message.

@@ -71,6 +71,9 @@ type with struct {
 	Ping            int      `yaml:"ping"`
 	MaxMessageBytes int      `yaml:"max_message_bytes"`
 	Features        []string `yaml:"features"`
+
+	History map[string]any `yaml:"history"` // positions, by group
+	Recover map[string]any `yaml:"recover"` // that IDENTIFY must have
 }
 
 type refusal struct {

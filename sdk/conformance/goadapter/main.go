@@ -33,6 +33,7 @@ type command struct {
 	Retry     bool            `json:"retry"`
 	Key       string          `json:"key"`
 	Of        int             `json:"of"`
+	Once      bool            `json:"once"`
 
 	Group  string            `json:"group"`
 	Groups []string          `json:"groups"`
@@ -69,6 +70,12 @@ type options struct {
 	ReceiveQueue     int               `json:"receive_queue"`
 	Handlers         map[string]string `json:"handlers"`
 	OnMessage        bool              `json:"on_message"`
+
+	Recover          map[string]client.Position `json:"recover"`
+	History          *bool                      `json:"history"`
+	Positions        map[string]client.Position `json:"positions"`
+	PositionsEveryMS int                        `json:"positions_every_ms"`
+	PositionsFail    int                        `json:"positions_fail"`
 }
 
 // adapter runs the commands of one scenario.
@@ -136,7 +143,10 @@ func (a *adapter) begin(ctx context.Context, cmd command) (end func() (any, erro
 		return func() (any, error) { return nil, err }
 	}
 	var opts []client.SendOption
-	if cmd.ID != "" {
+	switch {
+	case cmd.Once:
+		opts = append(opts, client.WithOnce(cmd.ID))
+	case cmd.ID != "":
 		opts = append(opts, client.WithID(cmd.ID))
 	}
 	var data any
@@ -155,7 +165,11 @@ func (a *adapter) begin(ctx context.Context, cmd command) (end func() (any, erro
 				return nil, err
 			}
 			n, err := receipt.Wait(ctx)
-			return map[string]any{"instances": n}, err
+			outcome := map[string]any{"instances": n}
+			if offset := receipt.Offset(); offset > 0 {
+				outcome["offset"] = offset
+			}
+			return outcome, err
 		}
 	case "request", "request_all", "stream":
 		return func() (any, error) { return a.request(ctx, cmd, to, data, opts) }
@@ -174,6 +188,13 @@ func (a *adapter) begin(ctx context.Context, cmd command) (end func() (any, erro
 		a.mu.Unlock()
 	case "subscribe", "unsubscribe", "set_meta", "set_weight", "groups", "watch", "unwatch", "hold", "held", "release_hold":
 		return func() (any, error) { return a.changeGroups(ctx, cmd) }
+	case "position":
+		return func() (any, error) {
+			if at, ok := a.c.Position(cmd.Group); ok {
+				return map[string]any{"position": at}, nil
+			}
+			return map[string]any{"position": nil}, nil
+		}
 	case "release":
 		close(a.release)
 	case "close":
@@ -269,6 +290,7 @@ func (a *adapter) connect(ctx context.Context, o options) (any, error) {
 			a.print(map[string]any{"event": "error", "error": describe(err), "id": err.ID, "name": err.Event, "to": err.Intent.String()})
 		},
 	}
+	a.recovers(&opts, o)
 	if next := 0; o.Tokens != nil {
 		opts.TokenSource = func(context.Context) (string, error) {
 			token := o.Tokens[min(next, len(o.Tokens)-1)]
@@ -292,6 +314,40 @@ func (a *adapter) connect(ctx context.Context, o options) (any, error) {
 		a.print(map[string]any{"event": "ended", "error": describe(c.Err())})
 	}()
 	return identity(c.Identity()), nil
+}
+
+// recovers sets the options of groups with history.
+func (a *adapter) recovers(opts *client.Options, o options) {
+	opts.Recover, opts.NoHistory = o.Recover, isFalse(o.History)
+	opts.OnGap = func(g client.Gap) {
+		a.print(map[string]any{"event": "gap", "group": g.Group, "reason": g.Reason, "epoch": g.Epoch, "offset": g.Offset})
+	}
+	if o.Positions == nil {
+		return
+	}
+	opts.PositionsEvery = time.Duration(o.PositionsEveryMS) * time.Millisecond
+	opts.Positions = &store{a: a, kept: o.Positions, fail: o.PositionsFail}
+	opts.OnPositionsError = func(err error) {
+		a.print(map[string]any{"event": "positions_failed", "error": describe(err)})
+	}
+}
+
+// store keeps positions in the scenario.
+type store struct {
+	a    *adapter
+	kept map[string]client.Position
+	fail int
+}
+
+func (s *store) Load(context.Context) (map[string]client.Position, error) { return s.kept, nil }
+
+func (s *store) Save(_ context.Context, all map[string]client.Position) error {
+	if s.fail > 0 {
+		s.fail--
+		return errors.New("no space left")
+	}
+	s.a.print(map[string]any{"event": "saved", "positions": all})
+	return nil
 }
 
 // changeGroups does the commands about groups and their members.
@@ -392,10 +448,14 @@ func (a *adapter) handler(does string) client.Handler {
 		a.mu.Unlock()
 		switch does {
 		case "record", "wait", "later":
-			a.print(map[string]any{
+			line := map[string]any{
 				"event": "message", "op": m.Op, "id": m.ID, "name": m.Event, "data": m.Data, "sender": m.Sender, "to": m.Intent.String(),
 				"attempt": max(m.Attempt, 1),
-			})
+			}
+			if m.Offset > 0 {
+				line["offset"] = m.Offset
+			}
+			a.print(line)
 		case "reply":
 			a.reply(ctx, m)
 		case "throw":
