@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"github.com/mastersocket/mastersocket/auth"
 	"github.com/mastersocket/mastersocket/client"
 	"github.com/mastersocket/mastersocket/internal/hubtest"
+	"github.com/mastersocket/mastersocket/internal/tlstest"
 )
 
 var anID = regexp.MustCompile(`"[0-9a-f]{4}(…|[0-9a-f]{4}-[0-9a-f-]{27})"`)
@@ -84,5 +87,70 @@ func TestWithoutHTTP(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--json", "{}", "http://"+s.HubAddr+"/v1/events").Output()
 	if err != nil || string(out) != "404" {
 		t.Errorf("%s, %v", out, err)
+	}
+}
+
+// TestCallsOverTLS: a call is made by whom its signed token names, or without a token by the certificate's holder.
+func TestCallsOverTLS(t *testing.T) {
+	t.Parallel()
+	ca, dir := tlstest.NewAuthority(t), t.TempDir()
+	tlstest.Write(t, dir, ca.Issue(t, tlstest.Template{}))
+	tlstest.WriteFile(t, dir, "ca.crt", ca.PEM())
+	makeKey(t, dir)
+	stranger := t.TempDir()
+	makeKey(t, stranger)
+	writeFile(t, filepath.Join(dir, "issuers.yaml"), "issuers: {local: {key-file: user.key}}\n")
+	writeFile(t, filepath.Join(dir, "tokens.yaml"), `tokens:
+- {name: user, claims: {iss: local, sub: "*"}, groups: none, send: ["GROUP:of.{claim:sub}"]}
+- {name: mesh, certificate: {uri: "spiffe://cluster.local/ns/shop/*"}, groups: none, send: ["GROUP:of.mesh"]}
+`)
+	s := hubtest.Start(t, hubtest.Options{Token: "none", TLS: true, Flags: append(tlsFlagsOf(dir),
+		"--issuers-file", filepath.Join(dir, "issuers.yaml"), "--tokens-file", filepath.Join(dir, "tokens.yaml"))})
+	signedFor := func(subject, keys string) string {
+		c := start(t, nil, nil, "token", "sign", "--key-file", filepath.Join(keys, "user.key"), "--subject", subject)
+		if c.code() != 0 {
+			t.Fatal(c.err)
+		}
+		return strings.TrimSpace(c.out.String())
+	}
+	holder := func(uri string) []tls.Certificate {
+		return []tls.Certificate{ca.Issue(t, tlstest.Template{Name: "x.test", URIs: []string{uri}})}
+	}
+	for _, tc := range []struct {
+		what, token string
+		holder      []tls.Certificate
+		group       string
+		want        int
+	}{
+		{"a user", signedFor("42", dir), nil, "of.42", http.StatusAccepted},
+		{"another user's group", signedFor("42", dir), nil, "of.43", http.StatusForbidden},
+		{"another key", signedFor("42", stranger), nil, "of.42", http.StatusUnauthorized},
+		{"a claim with a dot", signedFor("42.x", dir), nil, "of.42.x", http.StatusForbidden},
+		{"a certificate", "", holder("spiffe://cluster.local/ns/shop/sa/a"), "of.mesh", http.StatusAccepted},
+		{"a certificate's other group", "", holder("spiffe://cluster.local/ns/shop/sa/a"), "of.42", http.StatusForbidden},
+		{"another certificate", "", holder("spiffe://cluster.local/ns/other/sa/a"), "of.mesh", http.StatusUnauthorized},
+		{"nothing", "", nil, "of.42", http.StatusUnauthorized},
+		{"a certificate, and a bad token", "none.of.them", holder("spiffe://cluster.local/ns/shop/sa/a"), "of.mesh", http.StatusUnauthorized},
+	} {
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
+			RootCAs: ca.Pool(), ServerName: "127.0.0.1", Certificates: tc.holder,
+		}}}
+		call, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+s.TLSAddr+"/v1/events",
+			strings.NewReader(`{"event":"e","intent":{"target":"GROUP","identifier":"`+tc.group+`"}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		call.Header.Set("Content-Type", "application/json")
+		if tc.token != "" {
+			call.Header.Set("Authorization", "Bearer "+tc.token)
+		}
+		answer, err := client.Do(call)
+		if err != nil {
+			t.Fatalf("%s: %v", tc.what, err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != tc.want {
+			t.Errorf("%s: %d, want %d", tc.what, answer.StatusCode, tc.want)
+		}
 	}
 }
