@@ -81,11 +81,8 @@ func (s *sender) talk(c *conn) error {
 // answer sends the ok to a message, after the delay if there is one.
 func (s *sender) answer(c *conn, text string) error {
 	ok := func() error {
-		err := c.write(ws.OpText, wire.Frame(wire.OK, text))
+		err := c.writeOK(text)
 		if err == nil {
-			c.mu.Lock()
-			c.oks++
-			c.mu.Unlock()
 			s.options.On(Answered)
 		}
 		return err
@@ -144,12 +141,28 @@ func (c *conn) next() (ws.OpCode, []byte, error) {
 
 // write sends one frame.
 func (c *conn) write(op ws.OpCode, payload []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writeFrame(op, payload)
+}
+
+// writeOK sends an ok and counts it, before the server's answer to it can arrive.
+func (c *conn) writeOK(text string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.writeFrame(ws.OpText, wire.Frame(wire.OK, text))
+	if err == nil {
+		c.oks++
+	}
+	return err
+}
+
+// writeFrame is write for the holder of mu.
+func (c *conn) writeFrame(op ws.OpCode, payload []byte) error {
 	b, err := ws.CompileFrame(ws.MaskFrame(ws.NewFrame(op, true, payload)))
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.ended {
 		return net.ErrClosed
 	}
