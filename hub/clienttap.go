@@ -31,7 +31,7 @@ const (
 	maxProbes  = 32              // of one instance
 )
 
-// probes are those of this instance, for whoever asks for them. The zero probes are none.
+// probes are the probes that other instances and this one have asked of this instance. The zero value has none.
 type probes struct {
 	mu    sync.Mutex
 	known map[uint64]*leasedProbe
@@ -160,8 +160,8 @@ func (t *ClientTap) Close() {
 	t.hub.taps.Add(-1)
 }
 
-// probeHere returns what this instance has for whoever asks under an id, and begins to watch where it is asked for the first
-// time.
+// probeHere answers a question of an instance's tail: with what this instance has seen since the last one. The first question
+// of an id begins to watch.
 func (h *Hub) probeHere(ctx context.Context, q probeAsked) (probeFound, error) {
 	if q.Client != uuid.Nil && h.shardOf(&q.Client) == nil || q.Client == uuid.Nil && q.Token == "" {
 		return probeFound{Shows: true}, nil

@@ -96,7 +96,7 @@ func (p *Peer) IdentifyCaller(c *Caller) {
 var ErrTooManyRequests = errors.New("too many requests are open, or this one has too many receivers")
 
 // Ask sends message, an EVENT with expect as a client of the hub's own protocol sends it, as a request of the client, whose
-// handler is a [RequestSender], with the rights and under the limits of the caller as whom it was identified. Settled may be
+// handler is a [RequestSender]. The rights and limits are those of the caller that it was identified with. Settled may be
 // called before Ask returns. Unless the error is nil it was not sent: that is one of those of [Hub.Publish], or
 // ErrTooManyRequests.
 func (p *Peer) Ask(c *Caller, message []byte) error {

@@ -90,7 +90,7 @@ func TestWithoutHTTP(t *testing.T) {
 	}
 }
 
-// TestCallsOverTLS: a call is made by whom its signed token names, or without a token by the certificate's holder.
+// TestCallsOverTLS: the signed token of a call gives it its rights; without a token the client certificate does.
 func TestCallsOverTLS(t *testing.T) {
 	t.Parallel()
 	ca, dir := tlstest.NewAuthority(t), t.TempDir()

@@ -39,7 +39,7 @@ type contest struct {
 	mu       sync.Mutex
 	spans    []*span
 	latest   *span
-	got      map[string]string        // by whom each message was received as the holder
+	got      map[string]string        // for each message, the holder that received it
 	handed   []time.Duration          // from a goodbye to the next request of a holder
 	goodbye  time.Duration            // the last one; zero: answered
 	doubled  []string                 // messages that two received

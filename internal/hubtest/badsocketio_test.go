@@ -320,7 +320,7 @@ func TestBadSocketIOPackets(t *testing.T) {
 const mostGrowth = 64 << 20
 
 // TestSocketIOFloods: floods of what a client may do, or may begin, take no more memory than is allowed, and their ends are
-// those of the deadlines. Nobody else notices them.
+// those of the deadlines. Other clients don't notice them.
 func TestSocketIOFloods(t *testing.T) {
 	t.Parallel()
 	for _, secure := range []bool{false, true} {

@@ -140,7 +140,7 @@ func TestHangs(t *testing.T) {
 	t.Parallel()
 	n := alone(t, lifecycle.Config{ReadyTimeout: 2 * time.Second, HealthTimeout: 300 * time.Millisecond})
 	a := n.bot(``)
-	a.identify("1.0.0", helloTrue) // and hangs: it blocks nobody for longer than that
+	a.identify("1.0.0", helloTrue) // and hangs: it blocks others for no longer than that
 	b := n.bot(``)
 	b.identify("1.0.0", helloFalse)
 	b.ask("ready", ``)

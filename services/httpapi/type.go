@@ -88,7 +88,7 @@ func (t *Type) Metrics() []hub.Metric {
 		{"events_total", "Events that were taken.", &c.events},
 		{"refused_events_total", "Events that were not taken.", &c.refusedEvents},
 		{"requests_total", "Requests that were sent.", &c.requests},
-		{"unanswered_requests_total", "Requests without a reply: nobody answered in time, or there was no receiver.", &c.unansweredRequests},
+		{"unanswered_requests_total", "Requests without a reply: none came in time, or there was no receiver.", &c.unansweredRequests},
 		{"cancelled_requests_total", "Requests whose callers hung up.", &c.cancelledRequests},
 		{"omitted_replies_total", "Replies for which an answer, or the memory for answers, had no room.", &c.omittedReplies},
 		{"refused_calls_total", "Calls that were refused as a whole: by method, content type, origin, token or content.", &c.refusedCalls},

@@ -8,7 +8,7 @@ import (
 )
 
 // A sid names a session in requests. Its first bytes tell where the session lives, so that a request goes there without a
-// directory; the rest is random, so that nobody can guess the sid of another client.
+// directory; the rest is random, so that no client can guess another's.
 //
 //	4 bytes  instance
 //	1 byte   loop
